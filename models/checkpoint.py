@@ -1,0 +1,151 @@
+"""The weight file: safetensors whose metadata rebuild the network. No pickle, so loading runs no code."""
+
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as serialise
+from torch import Tensor
+
+from upscaler.errors import WeightsError
+from upscaler.models.contract import Network
+from upscaler.models.registry import NETWORKS, build
+
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class WeightFile:
+    """What a weight file holds.
+
+    Args:
+        architecture: A key of ``NETWORKS``.
+        arguments: Keyword arguments that build the network, the scale among them.
+        state: Parameters and buffers by name.
+        training: How the weights came to be (data, command, machine, minutes, scores); free-form JSON.
+    """
+
+    architecture: str
+    arguments: dict[str, Any]
+    state: dict[str, Tensor]
+    training: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def scale(self) -> int:
+        """Output size over input size."""
+        return int(self.arguments["scale"])
+
+    def network(self) -> Network:
+        """Build the network with these weights, fp32, in evaluation mode.
+
+        Raises:
+            WeightsError: The weights do not fit the network that the metadata describe.
+        """
+        network = build(self.architecture, self.arguments)
+        try:
+            network.load_state_dict({name: tensor.float() for name, tensor in self.state.items()})
+        except RuntimeError as error:
+            reason = str(error).splitlines()[-1].strip()
+            raise WeightsError(f"weights do not fit network '{self.architecture}': {reason}") from error
+        return network.eval()
+
+
+def save(path: Path, network: Network, state: dict[str, Tensor], training: dict[str, Any]) -> None:
+    """Write a weight file in fp16, atomically: the old file stays until the new one is complete.
+
+    Args:
+        path: Target; the folder must exist.
+        network: Names the architecture and its arguments.
+        state: The weights to write, for example the averaged ones; names as in ``network``.
+        training: How they came to be; must be JSON-serialisable.
+    """
+    architecture = next(name for name, kind in NETWORKS.items() if type(network) is kind)
+    metadata = {
+        "format": f"upscaler-{FORMAT_VERSION}",
+        "architecture": architecture,
+        "arguments": json.dumps(network.arguments),
+        "training": json.dumps(training),
+    }
+    halves = {name: _halved(tensor) for name, tensor in state.items()}
+    partial = path.with_name(f".{path.name}.part")
+    try:
+        partial.write_bytes(serialise(halves, metadata))
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _halved(tensor: Tensor) -> Tensor:
+    tensor = tensor.detach().cpu().contiguous()
+    return tensor.half() if tensor.is_floating_point() else tensor
+
+
+def load(path: Path) -> WeightFile:
+    """Read a weight file.
+
+    Args:
+        path: A ``.safetensors`` file written by ``save``.
+
+    Raises:
+        WeightsError: The file is missing, damaged, or was not written by this project.
+    """
+    if not path.is_file():
+        raise WeightsError(f"no weight file '{path}'")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(f"'{path}' is not a safetensors file: {error}") from error
+    return _from_metadata(path, metadata, state)
+
+
+def _from_metadata(path: Path, metadata: dict[str, str], state: dict[str, Tensor]) -> WeightFile:
+    hint = "use a file written by upscale-train"
+    if "architecture" not in metadata:
+        raise WeightsError(f"'{path}' holds tensors, but does not say of which network", hint)
+    if metadata.get("format") != f"upscaler-{FORMAT_VERSION}":
+        raise WeightsError(f"'{path}' has format '{metadata.get('format')}'", "a newer upscaler wrote it")
+    try:
+        arguments = json.loads(metadata["arguments"])
+        training = json.loads(metadata.get("training", "{}"))
+    except (KeyError, json.JSONDecodeError) as error:
+        raise WeightsError(f"'{path}' has damaged metadata: {error}", hint) from error
+    if metadata["architecture"] not in NETWORKS:
+        known = ", ".join(NETWORKS)
+        raise WeightsError(f"'{path}' is of network '{metadata['architecture']}'", f"known are {known}")
+    return WeightFile(metadata["architecture"], arguments, state, training)
+
+
+def transfer(source: WeightFile, network: Network) -> list[str]:
+    """Copy every tensor of ``source`` whose name and shape ``network`` has too.
+
+    This starts a training from another scale: the body is copied, the tail stays new.
+
+    Returns:
+        Names of the tensors of ``network`` that were not in ``source``.
+
+    Raises:
+        WeightsError: The source is of another architecture, or nothing of it fits.
+    """
+    if type(network) is not NETWORKS[source.architecture]:
+        raise WeightsError(f"weights of network '{source.architecture}' cannot start this one")
+    own = network.state_dict()
+    fitting = {
+        name: tensor.float()
+        for name, tensor in source.state.items()
+        if name in own and own[name].shape == tensor.shape
+    }
+    if not any(name.startswith(("blocks.", "body.")) for name in fitting):
+        raise WeightsError("the weights to start from have another width or depth")
+    network.load_state_dict(own | fitting)
+    return sorted(set(own) - set(fitting))
+
+
+def parameter_count(network: torch.nn.Module) -> int:
+    """Number of trained values."""
+    return sum(parameter.numel() for parameter in network.parameters())

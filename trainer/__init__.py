@@ -1,0 +1,1 @@
+"""How weights come to be: data, losses, the training loops, and the measuring of the result."""

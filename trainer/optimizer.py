@@ -1,0 +1,116 @@
+"""Muon for the convolution matrices, AdamW for the rest, behind one object that saves as one."""
+
+import math
+from collections import defaultdict
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+class Muon(torch.optim.Optimizer):
+    """Momentum whose step is made orthogonal (Keller Jordan et al., 2024).
+
+    A convolution's weight ``(out, in, k, k)`` is treated as the matrix ``(out, in*k*k)``;
+    ``torch.optim.Muon`` takes plain matrices only.
+
+    Args:
+        parameters: Convolution weights.
+        lr: Step size; the spectral norm of a step is about this.
+        weight_decay: Decoupled, times the step size.
+        momentum: Of the gradient, with Nesterov's look-ahead.
+    """
+
+    def __init__(
+        self, parameters: list[nn.Parameter], *, lr: float, weight_decay: float = 0.0, momentum: float = 0.95
+    ) -> None:
+        super().__init__(parameters, {"lr": lr, "weight_decay": weight_decay, "momentum": momentum})
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        """Take one step. Matrices of one shape are orthogonalised together."""
+        for group in self.param_groups:
+            alike: dict[tuple[int, int], list[tuple[nn.Parameter, Tensor]]] = defaultdict(list)
+            for parameter in group["params"]:
+                if parameter.grad is None:
+                    continue
+                state = self.state[parameter]
+                if not state:
+                    state["momentum"] = torch.zeros_like(parameter)
+                average = state["momentum"].lerp_(parameter.grad, 1 - group["momentum"])
+                direction = parameter.grad.lerp(average, group["momentum"]).flatten(1)
+                alike[direction.shape[0], direction.shape[1]].append((parameter, direction))
+            for (rows, columns), members in alike.items():
+                size = group["lr"] * math.sqrt(max(1.0, rows / columns))
+                steps = orthogonalise(torch.stack([direction for _, direction in members]))
+                for (parameter, _), step in zip(members, steps, strict=True):
+                    parameter.mul_(1 - group["lr"] * group["weight_decay"])
+                    parameter.add_(step.view_as(parameter), alpha=-size)
+
+
+def orthogonalise(matrices: Tensor) -> Tensor:
+    """Push all singular values towards 1 by five Newton-Schulz steps.
+
+    The quintic's coefficients (Jordan) trade exactness for speed: singular values end in about [0.7, 1.2].
+
+    Args:
+        matrices: ``(N, rows, columns)`` fp32.
+
+    Returns:
+        Same shape.
+    """
+    wide = matrices.shape[-2] <= matrices.shape[-1]
+    x = matrices if wide else matrices.mT
+    x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
+    for _ in range(5):
+        gram = x @ x.mT
+        x = 3.4445 * x + (-4.7750 * gram + 2.0315 * gram @ gram) @ x
+    return x if wide else x.mT
+
+
+class Optimizer:
+    """The optimiser of one network: steps, learning-rate factor, one state to save.
+
+    Args:
+        network: Whose parameters are trained.
+        kind: ``muon`` or ``adamw``.
+        matrix_rate: Peak step size of the convolution matrices.
+        matrix_decay: Decoupled decay of the matrices.
+    """
+
+    def __init__(self, network: nn.Module, kind: str, matrix_rate: float, matrix_decay: float) -> None:
+        matrices = [parameter for parameter in network.parameters() if parameter.ndim == 4]
+        rest = [parameter for parameter in network.parameters() if parameter.ndim != 4]
+        betas = (0.9, 0.99)
+        self._parts: list[torch.optim.Optimizer]
+        if kind == "muon":
+            self._parts = [
+                Muon(matrices, lr=matrix_rate, weight_decay=matrix_decay),
+                torch.optim.AdamW(rest, lr=1e-3, betas=betas, weight_decay=0.0),
+            ]
+        else:
+            groups = [
+                {"params": matrices, "weight_decay": matrix_decay},
+                {"params": rest, "weight_decay": 0.0},
+            ]
+            self._parts = [torch.optim.AdamW(groups, lr=matrix_rate, betas=betas)]
+        self._peaks = [[group["lr"] for group in part.param_groups] for part in self._parts]
+        self._parameters = matrices + rest
+
+    def step(self, rate_factor: float) -> None:
+        """Clip the gradient's norm to 1, step with ``rate_factor`` of the peak rates, clear gradients."""
+        nn.utils.clip_grad_norm_(self._parameters, 1.0)
+        for part, peaks in zip(self._parts, self._peaks, strict=True):
+            for group, peak in zip(part.param_groups, peaks, strict=True):
+                group["lr"] = peak * rate_factor
+            part.step()
+            part.zero_grad(set_to_none=True)
+
+    def state_dict(self) -> list[dict[str, Any]]:
+        """States of the parts."""
+        return [part.state_dict() for part in self._parts]
+
+    def load_state_dict(self, states: list[dict[str, Any]]) -> None:
+        """Take up the states of ``state_dict``."""
+        for part, state in zip(self._parts, states, strict=True):
+            part.load_state_dict(state)

@@ -1,0 +1,68 @@
+"""What the machine can do: device, fast number format, compiler, processor name."""
+
+import functools
+import platform
+import shutil
+from pathlib import Path
+
+import torch
+
+from upscaler.errors import DeviceError
+
+
+def pick(name: str) -> torch.device:
+    """Turn a device name into a device that is really there.
+
+    Args:
+        name: ``auto`` (a GPU when there is one, else the processor), ``cpu``, ``cuda`` or ``cuda:1``.
+
+    Raises:
+        DeviceError: The name is unknown, or no such device is there.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise DeviceError(f"unknown device '{name}'", "use auto, cpu, cuda or cuda:0") from error
+    if device.type not in ("cpu", "cuda"):
+        raise DeviceError(f"device '{name}' is not supported", "use auto, cpu, cuda or cuda:0")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise DeviceError(f"no device '{name}' on this machine", "use --device auto or --device cpu")
+    return device
+
+
+def fast_dtype(device: torch.device) -> torch.dtype:
+    """The number format in which this device multiplies fastest without visible loss.
+
+    fp16 on CUDA; bf16 on a processor with matrix instructions for it (AMX or AVX512-BF16); else fp32.
+    Without such instructions bf16 is emulated and twice as slow as fp32.
+    """
+    if device.type == "cuda":
+        return torch.float16
+    # Not in every torch that we support; without it nothing is known, and fp32 is always right.
+    capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+    fast = capabilities.get("amx_bf16") or capabilities.get("avx512_bf16")
+    return torch.bfloat16 if fast else torch.float32
+
+
+@functools.cache
+def has_compiler() -> bool:
+    """Whether a C++ compiler is found, which ``torch.compile`` needs on a processor."""
+    return any(shutil.which(name) for name in ("g++", "c++", "clang++"))
+
+
+def describe(device: torch.device) -> str:
+    """The name of the GPU, or of the processor with its number of cores, for logs and model cards."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{_processor_name()}, {torch.get_num_threads()} threads"
+
+
+def _processor_name() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text(errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()

@@ -1,0 +1,199 @@
+"""Read and write pictures. The one room that knows which library reads what.
+
+Pillow for what belongs to a picture (orientation, palette, transparency, AVIF and WebP); OpenCV for pixels of
+16 bits, which Pillow would silently reduce to 8.
+"""
+
+import os
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from upscaler.errors import MediaError, UsageError
+
+Pixels = NDArray[np.uint8] | NDArray[np.uint16]
+
+# Suffix -> Pillow's name of the format and the arguments to save with.
+FORMATS: dict[str, tuple[str, dict[str, Any]]] = {
+    ".jpg": ("JPEG", {"quality": 95, "subsampling": 0}),
+    ".jpeg": ("JPEG", {"quality": 95, "subsampling": 0}),
+    ".png": ("PNG", {}),
+    ".webp": ("WEBP", {"quality": 95, "method": 4}),
+    ".tif": ("TIFF", {"compression": "tiff_lzw"}),
+    ".tiff": ("TIFF", {"compression": "tiff_lzw"}),
+    ".bmp": ("BMP", {}),
+}
+_DEEP_SUFFIXES = {".png", ".tif", ".tiff"}
+_ALPHA_SUFFIXES = {".png", ".webp", ".tif", ".tiff"}
+
+
+@dataclass(frozen=True)
+class Still:
+    """A picture as the engine takes it.
+
+    Attributes:
+        pixels: ``(H, W, 3)`` RGB, uint8 or uint16, upright (orientation tags applied).
+        alpha: ``(H, W)`` of the same dtype, or ``None``.
+        gray: Whether the source had no colour; its three channels are equal.
+    """
+
+    pixels: Pixels
+    alpha: Pixels | None = None
+    gray: bool = False
+
+
+def read(path: Path) -> Still:
+    """Read a picture.
+
+    Raises:
+        MediaError: Not a picture, damaged, truncated, too large, or not to be read.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(path) as picture:
+                if _is_deep(picture):
+                    return _read_deep(path)
+                picture.load()
+                return _from_pillow(ImageOps.exif_transpose(picture))
+    except UnidentifiedImageError as error:
+        size = path.stat().st_size
+        reason = "is empty (0 bytes)" if size == 0 else "is not a picture that can be read"
+        raise MediaError(f"'{path}' {reason}") from error
+    except Image.DecompressionBombError as error:
+        raise MediaError(f"'{path}' is larger than 179 megapixels") from error
+    except PermissionError as error:
+        raise MediaError(f"'{path}' cannot be read: permission denied") from error
+    except (OSError, SyntaxError, ValueError) as error:  # AVIF reports damage as SyntaxError
+        raise MediaError(f"'{path}' is damaged or truncated: {error}") from error
+
+
+def _is_deep(picture: Image.Image) -> bool:
+    """Whether a sample has 16 bits, told from the decoder's raw mode, never from the values."""
+    if picture.mode.startswith("I;16"):
+        return True
+    raw_modes = (str(tile[3]) for tile in picture.tile)
+    return any("16" in mode and "BGR" not in mode for mode in raw_modes)
+
+
+def _read_deep(path: Path) -> Still:
+    encoded = np.fromfile(path, dtype=np.uint8)  # cv2.imread cannot open every path
+    pixels = cv2.imdecode(encoded, cv2.IMREAD_UNCHANGED)
+    if pixels is None or pixels.dtype != np.uint16:
+        raise MediaError(f"'{path}' has 16-bit samples of a kind that cannot be read")
+    if pixels.ndim == 2:
+        return Still(np.repeat(pixels[:, :, None], 3, axis=2), gray=True)
+    rgb = np.ascontiguousarray(pixels[:, :, 2::-1])
+    return Still(rgb, np.ascontiguousarray(pixels[:, :, 3]) if pixels.shape[2] == 4 else None)
+
+
+def _from_pillow(picture: Image.Image) -> Still:
+    if picture.has_transparency_data:
+        rgba = np.asarray(picture.convert("RGBA"))
+        gray = picture.mode in ("LA", "La")
+        return Still(np.ascontiguousarray(rgba[:, :, :3]), np.ascontiguousarray(rgba[:, :, 3]), gray)
+    gray = picture.mode in ("1", "L")
+    return Still(np.asarray(picture.convert("RGB")), gray=gray)
+
+
+def write(path: Path, still: Still) -> None:
+    """Write a picture atomically, in the format of the suffix; JPEG at quality 95, 4:4:4.
+
+    Samples of 16 bits are kept by PNG and TIFF and rounded to 8 for the others; transparency is kept by
+    PNG, WebP and TIFF and laid over black for the others.
+
+    Raises:
+        UsageError: The suffix is of no known format.
+        MediaError: The file cannot be written.
+    """
+    suffix = path.suffix.lower()
+    check_target(path)
+    if suffix not in _ALPHA_SUFFIXES and still.alpha is not None:
+        still = _flattened(still)
+    partial = path.with_name(f".{path.name}.part{suffix}")
+    try:
+        if still.pixels.dtype == np.uint16 and suffix in _DEEP_SUFFIXES:
+            _write_deep(partial, still)
+        else:
+            _write_pillow(partial, _shallow(still), suffix)
+        os.replace(partial, path)
+    except OSError as error:
+        raise MediaError(f"'{path}' cannot be written: {error.strerror or error}") from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def check_target(path: Path) -> None:
+    """Raise a UsageError unless the suffix is one that can be written."""
+    if path.suffix.lower() not in FORMATS:
+        known = ", ".join(sorted(FORMATS))
+        raise UsageError(f"'{path}' has no suffix of a picture that can be written", f"use one of {known}")
+
+
+def _write_deep(partial: Path, still: Still) -> None:
+    if still.gray and still.alpha is None:
+        pixels: NDArray[Any] = still.pixels[:, :, 0]
+    else:
+        pixels = still.pixels[:, :, ::-1]
+        if still.alpha is not None:
+            pixels = np.dstack([pixels, still.alpha])
+    done, encoded = cv2.imencode(partial.suffix, np.ascontiguousarray(pixels))
+    if not done:
+        raise OSError("the encoder failed")
+    encoded.tofile(partial)
+
+
+def _write_pillow(partial: Path, still: Still, suffix: str) -> None:
+    if still.alpha is not None:
+        picture = Image.fromarray(np.dstack([still.pixels, still.alpha]))
+        picture = picture.convert("LA") if still.gray and suffix == ".png" else picture
+    elif still.gray:
+        picture = Image.fromarray(np.ascontiguousarray(still.pixels[:, :, 0]))
+    else:
+        picture = Image.fromarray(still.pixels)
+    name, arguments = FORMATS[suffix]
+    try:
+        picture.save(partial, name, **arguments)
+    except ValueError as error:  # for example a side above 65535 in JPEG
+        raise OSError(str(error)) from error
+
+
+def _shallow(still: Still) -> Still:
+    """The picture with 8 bits, rounded."""
+    if still.pixels.dtype == np.uint8:
+        return still
+    alpha = None if still.alpha is None else _round_to_8_bits(still.alpha)
+    return Still(_round_to_8_bits(still.pixels), alpha, still.gray)
+
+
+def _round_to_8_bits(samples: Pixels) -> NDArray[np.uint8]:
+    return ((samples.astype(np.uint32) + 128) // 257).astype(np.uint8)
+
+
+def _flattened(still: Still) -> Still:
+    """The picture over black, for formats without transparency."""
+    assert still.alpha is not None, "only pictures with transparency are flattened"
+    peak = np.iinfo(still.pixels.dtype).max
+    weighted = still.pixels.astype(np.float32) * (still.alpha[:, :, None].astype(np.float32) / peak)
+    return Still(np.rint(weighted).astype(still.pixels.dtype), None, still.gray)
+
+
+def read_rgb8(path: Path) -> NDArray[np.uint8]:
+    """The colours of a picture alone: ``(H, W, 3)`` RGB uint8. Raises as ``read`` does."""
+    return _shallow(read(path)).pixels.astype(np.uint8, copy=False)
+
+
+def write_rgb8(path: Path, pixels: NDArray[np.uint8]) -> None:
+    """Write ``(H, W, 3)`` RGB uint8. Raises as ``write`` does."""
+    write(path, Still(pixels))
+
+
+def resize(pixels: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
+    """Bicubic (a = -0.5, antialiased when reducing) with Pillow; ``(H, W, 3)`` or ``(H, W)`` uint8."""
+    return np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.BICUBIC))
