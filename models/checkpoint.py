@@ -13,7 +13,7 @@ from torch import Tensor
 
 from upscaler.errors import WeightsError
 from upscaler.models.contract import Network
-from upscaler.models.registry import NETWORKS, build
+from upscaler.models.registry import NETWORKS, SCALES, build
 
 FORMAT_VERSION = 1
 
@@ -62,6 +62,9 @@ def save(path: Path, network: Network, state: dict[str, Tensor], training: dict[
         network: Names the architecture and its arguments.
         state: The weights to write, for example the averaged ones; names as in ``network``.
         training: How they came to be; must be JSON-serialisable.
+
+    Raises:
+        WeightsError: A value is not finite in fp16, or the file cannot be written. The old file stays.
     """
     architecture = next(name for name, kind in NETWORKS.items() if type(network) is kind)
     metadata = {
@@ -71,9 +74,27 @@ def save(path: Path, network: Network, state: dict[str, Tensor], training: dict[
         "training": json.dumps(training),
     }
     halves = {name: _halved(tensor) for name, tensor in state.items()}
+    broken = [name for name, tensor in halves.items() if not tensor.isfinite().all()]
+    if broken:
+        raise WeightsError(f"'{path}' is not written: {broken[0]} is not finite in fp16")
+    try:
+        write_atomically(path, serialise(halves, metadata))
+    except OSError as error:
+        raise WeightsError(f"cannot write '{path}': {error.strerror}") from error
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file so that, whatever happens, either the old or the new content is there, never a part.
+
+    Raises:
+        OSError: It cannot be written; nothing is left behind.
+    """
     partial = path.with_name(f".{path.name}.part")
     try:
-        partial.write_bytes(serialise(halves, metadata))
+        with partial.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())  # else a power cut may keep the new name and lose what is in it
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
@@ -106,23 +127,28 @@ def load(path: Path) -> WeightFile:
 
 def _from_metadata(path: Path, metadata: dict[str, str], state: dict[str, Tensor]) -> WeightFile:
     hint = "use a file written by upscale-train"
-    if "architecture" not in metadata:
+    format_name = metadata.get("format", "")
+    if not format_name.startswith("upscaler-"):
         raise WeightsError(f"'{path}' holds tensors, but does not say of which network", hint)
-    if metadata.get("format") != f"upscaler-{FORMAT_VERSION}":
-        raise WeightsError(f"'{path}' has format '{metadata.get('format')}'", "a newer upscaler wrote it")
+    if format_name != f"upscaler-{FORMAT_VERSION}":
+        raise WeightsError(f"'{path}' has format '{format_name}'", "a newer upscaler wrote it")
     try:
-        arguments = json.loads(metadata["arguments"])
-        training = json.loads(metadata.get("training", "{}"))
-    except (KeyError, json.JSONDecodeError) as error:
+        architecture = metadata["architecture"]
+        arguments = dict(json.loads(metadata["arguments"]))
+        training = dict(json.loads(metadata.get("training", "{}")))
+        scale = arguments["scale"]
+    except (KeyError, TypeError, ValueError) as error:
         raise WeightsError(f"'{path}' has damaged metadata: {error}", hint) from error
-    if metadata["architecture"] not in NETWORKS:
+    if architecture not in NETWORKS:
         known = ", ".join(NETWORKS)
-        raise WeightsError(f"'{path}' is of network '{metadata['architecture']}'", f"known are {known}")
-    return WeightFile(metadata["architecture"], arguments, state, training)
+        raise WeightsError(f"'{path}' is of network '{architecture}'", f"known are {known}")
+    if scale not in SCALES:
+        raise WeightsError(f"'{path}' is of scale {scale}", f"scales are {SCALES}")
+    return WeightFile(architecture, arguments, state, training)
 
 
 def transfer(source: WeightFile, network: Network) -> list[str]:
-    """Copy every tensor of ``source`` whose name and shape ``network`` has too.
+    """Copy the body of ``source``, and of its tail what has the same name and shape.
 
     This starts a training from another scale: the body is copied, the tail stays new.
 
@@ -130,20 +156,24 @@ def transfer(source: WeightFile, network: Network) -> list[str]:
         Names of the tensors of ``network`` that were not in ``source``.
 
     Raises:
-        WeightsError: The source is of another architecture, or nothing of it fits.
+        WeightsError: The source is of another architecture, width, depth or kind.
     """
     if type(network) is not NETWORKS[source.architecture]:
         raise WeightsError(f"weights of network '{source.architecture}' cannot start this one")
     own = network.state_dict()
+    if _body_shapes(source.state) != _body_shapes(own):
+        raise WeightsError("the weights to start from have another width, depth or kind of layers")
     fitting = {
         name: tensor.float()
         for name, tensor in source.state.items()
         if name in own and own[name].shape == tensor.shape
     }
-    if not any(name.startswith(("blocks.", "body.")) for name in fitting):
-        raise WeightsError("the weights to start from have another width or depth")
     network.load_state_dict(own | fitting)
     return sorted(set(own) - set(fitting))
+
+
+def _body_shapes(state: dict[str, Tensor]) -> dict[str, torch.Size]:
+    return {name: tensor.shape for name, tensor in state.items() if not name.startswith("tail.")}
 
 
 def parameter_count(network: torch.nn.Module) -> int:

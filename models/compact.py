@@ -40,4 +40,5 @@ class Compact(Network):
         first = self.head_activation(self.head(low.to(self.dtype)))  # (B, C, H, W)
         features = self.body(first) + first  # the long skip is worth 0.04 dB
         detail = self.shuffle(self.tail(features))  # (B, 3, H*scale, W*scale)
-        return detail.float() + enlarge_input(low, self.contract.scale)
+        high: Tensor = detail.float() + enlarge_input(low, self.contract.scale)
+        return high

@@ -4,7 +4,7 @@ import signal
 import sys
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Self
 
 import typer
 
@@ -19,7 +19,7 @@ def train(  # noqa: PLR0913 - one parameter per option
     photos: Annotated[list[Path], typer.Argument(help="Folders or files with HR photographs.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Weight file to write (.safetensors).")],
     network: Annotated[str, typer.Option(help="fast, balanced, srresnet or srresnet-paper.")] = "balanced",
-    scale: Annotated[int, typer.Option(help="1, 2, 3, 4 or 8.")] = 4,
+    scale: Annotated[int, typer.Option(help="2, 3, 4 or 8.")] = 4,
     start_from: Annotated[
         str, typer.Option("--from", help="Weight file to start from (of any scale), or none.")
     ] = "none",
@@ -49,8 +49,6 @@ def train(  # noqa: PLR0913 - one parameter per option
     from upscaler.trainer.config import TrainConfig
 
     try:
-        if output.suffix != ".safetensors":
-            raise UsageError(f"'{output}' is no name for weights", "use the suffix .safetensors")
         config = TrainConfig(
             photos=tuple(map(str, photos)),
             output=str(output),
@@ -76,8 +74,8 @@ def train(  # noqa: PLR0913 - one parameter per option
         )
         from upscaler.trainer.loops import pretrain
 
-        stop = _StopOnInterrupt()
-        outcome = pretrain(config, _Printer(), stop.asked, restart)
+        with _StopOnInterrupt() as stop:
+            outcome = pretrain(config, _Printer(), stop.asked, restart)
     except UpscalerError as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201
         raise typer.Exit(2 if isinstance(error, UsageError) else 1) from error
@@ -92,8 +90,16 @@ class _StopOnInterrupt:
 
     def __init__(self) -> None:
         self._asked = False
-        signal.signal(signal.SIGINT, self._interrupt)
-        signal.signal(signal.SIGTERM, self._interrupt)
+
+    def __enter__(self) -> Self:
+        self._earlier = {
+            number: signal.signal(number, self._interrupt) for number in (signal.SIGINT, signal.SIGTERM)
+        }
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._earlier.items():
+            signal.signal(number, handler)
 
     def asked(self) -> bool:
         return self._asked

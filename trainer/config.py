@@ -1,11 +1,13 @@
 """Every setting of a training run, in one frozen object."""
 
 import dataclasses
+import math
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 from upscaler.errors import UsageError
-from upscaler.models.registry import PRESETS, SCALES
+from upscaler.models.registry import PRESETS
 
 # Settings that may differ when a run is continued: they change its length or its speed, not its course.
 _FREE_ON_RESUME = {"minutes", "steps", "threads", "compiled", "checkpoint_every_s"}
@@ -13,6 +15,15 @@ _FREE_ON_RESUME = {"minutes", "steps", "threads", "compiled", "checkpoint_every_
 # Step size of Muon: plain networks take 0.02; SRResNet diverged there after some hundred steps, and 0.01
 # with decay does not.
 _MUON = {"compact": (0.02, 0.0), "srresnet": (0.01, 0.1)}
+
+# LR pictures are made by reduction alone, from which a network of scale 1 would learn to do nothing.
+_SCALES = (2, 3, 4, 8)
+
+_POSITIVE = ("minutes", "steps", "batch", "late_batch", "learning_rate", "checkpoint_every_s")
+_NOT_NEGATIVE = ("weight_decay", "warmup_steps", "fft_weight", "seed", "threads")
+
+# Validation leaves out a border of one LR pixel on each side; a little has to be left.
+_SMALLEST_PATCH_PX = 4
 
 
 @dataclass(frozen=True)
@@ -76,16 +87,18 @@ class TrainConfig:
         Raises:
             UsageError: Names every wrong setting.
         """
-        positive = ("batch", "patch_px", "late_batch", "late_patch_px", "checkpoint_every_s")
-        wrong = [f"{name} must be above 0" for name in positive if getattr(self, name) <= 0]
+        wrong = [f"{name} must be above 0" for name in _POSITIVE if not _in_range(self, name, above=True)]
+        wrong += [f"{name} must not be negative" for name in _NOT_NEGATIVE if not _in_range(self, name)]
+        if Path(self.output).suffix != ".safetensors":
+            wrong.append(f"output '{self.output}' must have the suffix .safetensors")
         if self.network not in PRESETS:
             wrong.append(f"unknown network '{self.network}' (known: {', '.join(PRESETS)})")
-        if self.scale not in SCALES:
-            wrong.append(f"scale must be one of {SCALES}")
+        if self.scale not in _SCALES:
+            wrong.append(f"scale must be one of {_SCALES}")
+        if min(self.patch_px, self.late_patch_px) < _SMALLEST_PATCH_PX:
+            wrong.append(f"patch_px and late_patch_px must be at least {_SMALLEST_PATCH_PX}")
         if (self.minutes is None) == (self.steps is None):
             wrong.append("give either minutes or steps")
-        if (self.minutes or 0) < 0 or (self.steps or 0) < 0:
-            wrong.append("minutes and steps must not be negative")
         if self.optimizer not in ("muon", "adamw"):
             wrong.append("optimizer must be muon or adamw")
         if not 0 <= self.late_share <= 1:
@@ -114,3 +127,9 @@ class TrainConfig:
         return sorted(
             name for name in own if name not in _FREE_ON_RESUME and own[name] != other.get(name, own[name])
         )
+
+
+def _in_range(config: TrainConfig, name: str, *, above: bool = False) -> bool:
+    """Whether a setting is finite and at least 0, or above 0; ``None`` leaves it to a default."""
+    value = getattr(config, name)
+    return value is None or (math.isfinite(value) and (value > 0 if above else value >= 0))

@@ -69,7 +69,7 @@ def load_photos(
         if on_photo:
             on_photo(index + 1, len(paths))
     if len(pairs) < 2:
-        reasons = f"; left out: {left_out[0]} (and {len(left_out) - 1} more)" if left_out else ""
+        reasons = f"; {len(left_out)} left out, the first is {left_out[0]}" if left_out else ""
         raise TrainingError(
             f"only {len(pairs)} usable photographs in {', '.join(folders)}{reasons}",
             f"training needs at least two, each at least {patch_px * scale} pixels high and wide",
@@ -93,7 +93,8 @@ def _find(folders: tuple[str, ...]) -> list[Path]:
             paths += sorted(path for path in found if path.is_file())
         else:
             raise TrainingError(f"no folder '{folder}'", "name a folder with photographs")
-    return paths
+    # A photograph named twice, or by way of two folders, must not be both trained on and held out.
+    return list({path.resolve(): path for path in paths}.values())
 
 
 def _pair(path: Path, scale: int, patch_px: int) -> Pair:

@@ -1,6 +1,5 @@
 """MAIN FLOW: a patch's way. ``pretrain`` is stage one, readable from top to bottom."""
 
-import contextlib
 import csv
 import math
 import time
@@ -9,16 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from upscaler import __version__, device, stills
-from upscaler.errors import TrainingError
+from upscaler import __version__, device
+from upscaler.errors import TrainingError, UsageError
 from upscaler.models import checkpoint
 from upscaler.models.contract import Network
 from upscaler.models.registry import PRESETS, build
-from upscaler.trainer import losses, metrics, state
+from upscaler.trainer import losses, state, validation
 from upscaler.trainer.config import TrainConfig
 from upscaler.trainer.data import Crops, Pair, Photos, load_photos
 from upscaler.trainer.optimizer import Optimizer
@@ -80,18 +78,21 @@ def pretrain(
         restart: Forget an earlier run.
 
     Raises:
-        TrainingError: The run cannot start, or its loss is no longer finite.
-        UsageError: The settings are wrong, or differ from those of the run to be continued.
+        TrainingError: The run cannot start, its loss is no longer finite, or the disk is full. The last
+            good state stays.
+        UsageError: The settings differ from those of the run to be continued.
+        WeightsError: The weights to start from cannot be used.
     """
     if config.threads:
         torch.set_num_threads(config.threads)
     place = device.pick(config.device)
     run = _Run(config, place)
-    run.prepare(restart)
+    run.begin(restart)
 
     patch_limit_px = max(config.patch_px, config.late_patch_px)
     photos = load_photos(config.photos, config.scale, patch_limit_px)
-    for line in _data_lines(photos):
+    run.make_folder(restart)  # only now: a misspelt folder of photographs must not cost an earlier run
+    for line in _opening_lines(photos, run.step):
         on_report(Report(run.step, run.share(), run.elapsed_s, message=line))
 
     crops = Crops(photos.training, config.scale, config.seed)
@@ -124,12 +125,14 @@ def pretrain(
         last_tick = now
         checkpoint_due = now - last_checkpoint > config.checkpoint_every_s
         if now - last_report > 0.5 or checkpoint_due:
-            mean_loss = _finite_mean(losses_seen, run)
+            mean_loss = _finite_mean(losses_seen, run.step)
             on_report(Report(run.step, run.share(), run.elapsed_s, mean_loss))
             losses_seen, last_report = [], now
         if checkpoint_due:
             run.checkpoint(crops, photos.held_out, on_report)
             last_checkpoint = time.monotonic()
+    if losses_seen:
+        _finite_mean(losses_seen, run.step)
     psnr_db = run.checkpoint(crops, photos.held_out, on_report)
     return Outcome(finished, Path(config.output), psnr_db, run.step)
 
@@ -153,9 +156,7 @@ class _Run:
         torch.manual_seed(config.seed)
         architecture, arguments = PRESETS[config.network]
         network = build(architecture, arguments | {"scale": config.scale})
-        if config.start_from != "none":
-            checkpoint.transfer(checkpoint.load(Path(config.start_from)), network)
-        self.network = network.to(place, memory_format=torch.channels_last)
+        self.network = _channels_last(network.to(place))
         self.optimizer = Optimizer(self.network, config.optimizer, *config.matrix_step())
         self.average = state.AveragedWeights(self.network, config.ema_decay)
         self.step = 0
@@ -168,32 +169,50 @@ class _Run:
             return min(1.0, self.step / max(1, self.config.steps))
         return min(1.0, self.elapsed_s / max(1e-9, (self.config.minutes or 0) * 60))
 
-    def prepare(self, restart: bool) -> None:
-        """Make the run's folder, and take up the saved state if there is one."""
+    def begin(self, restart: bool) -> None:
+        """Take up the saved state if there is one, else the weights to start from. Writes nothing."""
+        path = self.folder / "state.pt"
+        if path.exists() and not restart:
+            self._resume(path)
+        elif self.config.start_from != "none":
+            checkpoint.transfer(checkpoint.load(Path(self.config.start_from)), self.network)
+            self.average = state.AveragedWeights(self.network, self.config.ema_decay)
+
+    def _resume(self, path: Path) -> None:
+        saved = state.load(path)
+        try:
+            differing = self.config.conflicts(saved["config"])
+            if differing:
+                raise UsageError(
+                    f"the run in '{self.folder}' was started with other settings ({', '.join(differing)})",
+                    "use its settings to go on, or --restart to forget it",
+                )
+            self.network.load_state_dict(saved["network"])
+            self.optimizer.load_state_dict(saved["optimizer"])
+            self.average.load(saved["average"])
+            self.step, self.elapsed_s, self.crops_state = saved["step"], saved["elapsed_s"], saved["crops"]
+        except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+            reason = str(error).strip().rpartition("\n")[2].strip()
+            raise TrainingError(
+                f"the state '{path}' is not of this network and optimizer: {reason}",
+                "start anew with --restart",
+            ) from error
+
+    def make_folder(self, restart: bool) -> None:
+        """Make the run's folder, and forget what an earlier run left there if that is wanted."""
+        if Path(self.config.output).is_dir():
+            raise TrainingError(f"'{self.config.output}' is a folder", "name a file that does not exist yet")
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
+            if restart:
+                for name in ("state.pt", "log.csv"):
+                    (self.folder / name).unlink(missing_ok=True)
         except OSError as error:
             raise TrainingError(f"cannot write '{self.folder}': {error.strerror}") from error
-        if restart:
-            for name in ("state.pt", "log.csv"):
-                (self.folder / name).unlink(missing_ok=True)
-        path = self.folder / "state.pt"
-        if not path.exists():
-            return
-        saved = state.load(path)
-        differing = self.config.conflicts(saved["config"])
-        if differing:
-            raise TrainingError(
-                f"the run in '{self.folder}' was started with other settings ({', '.join(differing)})",
-                "use its settings to go on, or --restart to forget it",
-            )
-        self.network.load_state_dict(saved["network"])
-        self.optimizer.load_state_dict(saved["optimizer"])
-        self.average.load(saved["average"])
-        self.step, self.elapsed_s, self.crops_state = saved["step"], saved["elapsed_s"], saved["crops"]
 
     def checkpoint(self, crops: Crops, held_out: list[Pair], on_report: Callable[[Report], None]) -> float:
         """Save the state, validate the averaged weights, write them, log; return the Y-PSNR in dB."""
+        self._require_finite()
         state.save(
             self.folder / "state.pt",
             {
@@ -207,9 +226,9 @@ class _Run:
             },
         )
         network = self._averaged()
-        psnr_db = validate(network, held_out)
+        psnr_db = validation.validate(network, held_out)
         checkpoint.save(Path(self.config.output), network, network.state_dict(), self._history(psnr_db))
-        _write_samples(self.folder / "samples.png", network, held_out)
+        validation.write_samples(self.folder / "samples.png", network, held_out)
         self._log(psnr_db)
         on_report(Report(self.step, self.share(), self.elapsed_s, psnr_db=psnr_db))
         return psnr_db
@@ -224,7 +243,13 @@ class _Run:
                 for name, tensor in self.average.values.items()
             }
         )
-        return network.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+        return _channels_last(network.eval())
+
+    def _require_finite(self) -> None:
+        """Stop before broken weights replace the last good state: a loss can be finite, its gradient not."""
+        for name, tensor in self.network.state_dict().items():
+            if not tensor.isfinite().all():
+                raise _diverged(f"the weights ('{name}') are no longer finite at step {self.step}")
 
     def _history(self, psnr_db: float) -> dict[str, Any]:
         return {
@@ -248,11 +273,19 @@ class _Run:
     def _log(self, psnr_db: float) -> None:
         path = self.folder / "log.csv"
         new = not path.exists()
-        with path.open("a", newline="") as file:
-            writer = csv.writer(file)
-            if new:
-                writer.writerow(["step", "share", "elapsed_s", "held_out_psnr_db"])
-            writer.writerow([self.step, f"{self.share():.4f}", f"{self.elapsed_s:.1f}", f"{psnr_db:.4f}"])
+        try:
+            with path.open("a", newline="") as file:
+                writer = csv.writer(file)
+                if new:
+                    writer.writerow(["step", "share", "elapsed_s", "held_out_psnr_db"])
+                writer.writerow([self.step, f"{self.share():.4f}", f"{self.elapsed_s:.1f}", f"{psnr_db:.4f}"])
+        except OSError as error:
+            raise TrainingError(f"cannot write '{path}': {error.strerror}") from error
+
+
+def _channels_last(network: Network) -> Network:
+    network.to(memory_format=torch.channels_last)  # changes it in place
+    return network
 
 
 def _fast_forward(
@@ -277,56 +310,23 @@ def _fast_forward(
     return forward, note
 
 
-def _finite_mean(values: list[Tensor], run: _Run) -> float:
-    mean = float(torch.stack(values).mean())
-    if not math.isfinite(mean):
-        raise TrainingError(
-            f"the loss is no longer finite after step {run.step}",
-            f"the last good state is in '{run.folder}'; use a smaller --learning-rate",
-        )
-    return mean
+def _finite_mean(values: list[Tensor], last_step: int) -> float:
+    """Mean of the losses of the steps up to ``last_step``; raises when one of them is not finite."""
+    stacked = torch.stack(values).cpu()
+    broken = stacked.isfinite().logical_not().nonzero().flatten().tolist()
+    if broken:
+        raise _diverged(f"the loss is no longer finite at step {last_step - len(values) + 1 + broken[0]}")
+    return float(stacked.mean())
 
 
-def _data_lines(photos: Photos) -> list[str]:
-    lines = [f"{len(photos.training)} photographs to train on, {len(photos.held_out)} held out"]
+def _diverged(what: str) -> TrainingError:
+    return TrainingError(what, "the last good weights are kept; use a smaller --learning-rate with --restart")
+
+
+def _opening_lines(photos: Photos, step: int) -> list[str]:
+    lines = [f"going on from step {step}"] if step else []
+    lines.append(f"{len(photos.training)} photographs to train on, {len(photos.held_out)} held out")
     if photos.left_out:
         shown = ", ".join(photos.left_out[:5]) + (", ..." if len(photos.left_out) > 5 else "")
         lines.append(f"{len(photos.left_out)} files left out: {shown}")
     return lines
-
-
-@torch.inference_mode()
-def run_network(network: Network, low: Tensor) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    """One LR picture ``(h, w, 3)`` uint8 through the network -> ``(h*scale, w*scale, 3)`` uint8."""
-    batch = low.permute(2, 0, 1).unsqueeze(0).to(next(network.parameters()).device)
-    high = network(batch.float().div_(255)).squeeze(0)
-    return high.mul(255).round_().clamp_(0, 255).to(torch.uint8).permute(1, 2, 0).cpu().numpy()
-
-
-def validate(network: Network, pairs: list[Pair]) -> float:
-    """Mean Y-PSNR in dB over held-out photographs."""
-    border_px = network.contract.scale
-    values = [
-        metrics.psnr_db(
-            metrics.luma(run_network(network, pair.low)), metrics.luma(pair.high.numpy()), border_px
-        )
-        for pair in pairs
-    ]
-    return float(np.mean(values))
-
-
-def _write_samples(path: Path, network: Network, pairs: list[Pair], side_px: int = 192) -> None:
-    """A PNG with a row per held-out photograph: bicubic, network, original; up to four rows."""
-    scale = network.contract.scale
-    rows = []
-    for pair in pairs[:4]:
-        size = min(side_px, *pair.high.shape[:2])
-        size -= size % scale
-        top, left = (((side - size) // 2) // scale * scale for side in pair.high.shape[:2])
-        low = pair.low[top // scale : (top + size) // scale, left // scale : (left + size) // scale]
-        high = pair.high[top : top + size, left : left + size].numpy()
-        bicubic = stills.resize(low.numpy(), size, size)
-        row = np.concatenate([bicubic, run_network(network, low), high], axis=1)
-        rows.append(np.pad(row, ((0, side_px - size), (0, 3 * (side_px - size)), (0, 0))))
-    with contextlib.suppress(OSError):  # a picture for the eye must not end a run
-        stills.write_rgb8(path, np.concatenate(rows))

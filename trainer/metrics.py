@@ -19,7 +19,7 @@ def luma(rgb: NDArray[np.uint8]) -> NDArray[np.float64]:
         ``(H, W)`` in 16..235.
     """
     weights = np.array([65.481, 128.553, 24.966]) / 255
-    return np.floor(rgb.astype(np.float64) @ weights + 16 + 0.5)
+    return _rounded(rgb.astype(np.float64) @ weights + 16)
 
 
 def gray(rgb: NDArray[np.uint8]) -> NDArray[np.float64]:
@@ -27,7 +27,12 @@ def gray(rgb: NDArray[np.uint8]) -> NDArray[np.float64]:
 
     For pictures published as a single channel, which tables compare raw instead of as studio-swing luma.
     """
-    return np.floor(rgb.astype(np.float64) @ np.array([0.299, 0.587, 0.114]) + 0.5)
+    return _rounded(rgb.astype(np.float64) @ np.array([0.299, 0.587, 0.114]))
+
+
+def _rounded(levels: NDArray[np.float64]) -> NDArray[np.float64]:
+    rounded: NDArray[np.float64] = np.floor(levels + 0.5)  # halves go up, as in Matlab
+    return rounded
 
 
 def psnr_db(made: NDArray[np.float64], wanted: NDArray[np.float64], border_px: int = 0) -> float:

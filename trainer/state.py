@@ -1,7 +1,8 @@
 """The state of a run on disk: everything that is needed to go on as if it had never stopped."""
 
-import os
+import io
 import pickle
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from upscaler.errors import TrainingError
+from upscaler.models.checkpoint import write_atomically
 
 
 class AveragedWeights:
@@ -42,20 +44,33 @@ class AveragedWeights:
 
 
 def save(path: Path, state: dict[str, Any]) -> None:
-    """Write a state atomically: the old one stays until the new one is complete."""
-    partial = path.with_name(f".{path.name}.part")
-    torch.save(state, partial)
-    os.replace(partial, path)
+    """Write a state atomically: the old one stays until the new one is complete.
+
+    Raises:
+        TrainingError: It cannot be written, for example because the disk is full.
+    """
+    content = io.BytesIO()  # in memory first: torch reports a full disk as a RuntimeError without a reason
+    torch.save(state, content)
+    try:
+        write_atomically(path, content.getvalue())
+    except OSError as error:
+        raise TrainingError(f"cannot write '{path}': {error.strerror}") from error
 
 
 def load(path: Path) -> dict[str, Any]:
     """Read a state; runs no code from the file.
 
     Raises:
-        TrainingError: The file is damaged.
+        TrainingError: The file is damaged, or cannot be read.
     """
     try:
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, KeyError, pickle.UnpicklingError) as error:
+        content = path.read_bytes()
+    except OSError as error:
+        raise TrainingError(f"cannot read '{path}': {error.strerror}") from error
+    if not zipfile.is_zipfile(io.BytesIO(content)):  # torch would take it for a file of its old format
+        raise TrainingError(f"the state '{path}' is damaged", "start anew with --restart")
+    try:
+        state: dict[str, Any] = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, KeyError, ValueError, pickle.UnpicklingError) as error:
         raise TrainingError(f"the state '{path}' is damaged", "start anew with --restart") from error
     return state

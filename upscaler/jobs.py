@@ -1,15 +1,171 @@
 """Input paths -> a list of jobs: what is upscaled, where it goes, and every refusal before work starts."""
 
-PICTURE_SUFFIXES = {
-    ".avif",
-    ".bmp",
-    ".gif",
-    ".jfif",
-    ".jp2",
-    ".jpeg",
-    ".jpg",
-    ".png",
-    ".tif",
-    ".tiff",
-    ".webp",
-}
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from upscaler.errors import UsageError
+from upscaler.options import DEFAULT_SCALE, Options
+
+Kind = Literal["still", "video"]
+
+PICTURE_SUFFIXES = {".avif", ".bmp", ".jfif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
+VIDEO_SUFFIXES = {
+    ".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ogv", ".ts",
+    ".vob", ".webm", ".wmv",
+}  # fmt: skip
+CONTAINERS = (".mp4", ".m4v", ".mov", ".mkv", ".webm")  # that can be written
+
+
+@dataclass(frozen=True)
+class Job:
+    """One file to upscale."""
+
+    source: Path
+    target: Path
+    kind: Kind
+
+
+@dataclass(frozen=True)
+class JobList:
+    """What is to be done.
+
+    Attributes:
+        jobs: In the order of the arguments, folders sorted by name.
+        ignored: Files in folders that are neither picture nor video by their suffix.
+    """
+
+    jobs: list[Job]
+    ignored: list[Path]
+
+
+def plan(inputs: Iterable[Path], options: Options) -> JobList:
+    """List the jobs, or refuse.
+
+    Args:
+        inputs: Files and folders (searched recursively).
+        options: Where results go, and whether existing ones are replaced.
+
+    Raises:
+        UsageError: An input is missing or of no known kind, there is nothing to do, two inputs have one
+            target, a target is an input, or a target exists.
+    """
+    inputs = list(inputs)
+    jobs: list[Job] = []
+    ignored: list[Path] = []
+    single = len(inputs) == 1
+    for path in inputs:
+        if path.is_dir():
+            found, other = _folder_jobs(path, options, single)
+            jobs += found
+            ignored += other
+        elif path.exists():
+            jobs.append(_file_job(path, options, single))
+        else:
+            raise UsageError(f"no file or folder '{path}'")
+    if not jobs:
+        names = ", ".join(f"'{path}'" for path in inputs)
+        raise UsageError(f"no picture and no video in {names}", "pictures and videos go by their suffix")
+    _refuse_collisions(jobs)
+    if not options.overwrite:
+        _refuse_existing(jobs)
+    return JobList(jobs, ignored)
+
+
+def kind_of(path: Path) -> Kind | None:
+    """What a file is by its suffix."""
+    suffix = path.suffix.lower()
+    if suffix in PICTURE_SUFFIXES:
+        return "still"
+    return "video" if suffix in VIDEO_SUFFIXES else None
+
+
+def _file_job(path: Path, options: Options, single: bool) -> Job:
+    kind = kind_of(path)
+    if kind is None:
+        raise UsageError(f"'{path}' is neither picture nor video by its suffix")
+    output = options.output
+    if output is None:
+        return Job(path, path.with_name(f"{path.stem}_{_label(options)}{_target_suffix(path)}"), kind)
+    if single and kind_of(output) and not output.is_dir():
+        return Job(path, _checked(output, kind), kind)
+    if single and output.suffix and not output.is_dir() and not str(output).endswith(os.sep):
+        raise UsageError(f"'{output}' has no suffix of a {kind} that can be written")
+    return Job(path, (output / path.name).with_suffix(_target_suffix(path)), kind)
+
+
+def _folder_jobs(folder: Path, options: Options, single: bool) -> tuple[list[Job], list[Path]]:
+    resolved = folder.resolve()
+    root = options.output
+    if root is None:
+        root = resolved.with_name(f"{resolved.name}_{_label(options)}")
+    elif kind_of(root) and not root.is_dir():
+        raise UsageError(f"'{root}' is a file name, but '{folder}' is a folder", "name a folder with -o")
+    elif not single:
+        root = root / resolved.name
+    jobs: list[Job] = []
+    ignored: list[Path] = []
+    for path in _files(folder, root):
+        kind = kind_of(path)
+        if kind is None:
+            ignored.append(path)
+        else:
+            target = root / path.relative_to(folder)
+            jobs.append(Job(path, target.with_suffix(_target_suffix(path)), kind))
+    return jobs, ignored
+
+
+def _files(folder: Path, target_root: Path) -> Iterator[Path]:
+    """All files below ``folder``, sorted; hidden ones and those below the target are left out."""
+    skipped = target_root.resolve()
+    for parent, names, files in os.walk(folder):
+        names[:] = sorted(
+            name for name in names if not name.startswith(".") and (Path(parent) / name).resolve() != skipped
+        )
+        yield from (Path(parent) / name for name in sorted(files) if not name.startswith("."))
+
+
+def _label(options: Options) -> str:
+    engine = options.engine
+    if engine.size_px:
+        return f"{engine.size_px[0]}x{engine.size_px[1]}"
+    return f"x{DEFAULT_SCALE if engine.scale is None else engine.scale:g}"
+
+
+def _target_suffix(path: Path) -> str:
+    """The source's own suffix where that format can be written."""
+    suffix = path.suffix
+    if suffix.lower() in VIDEO_SUFFIXES and suffix.lower() not in CONTAINERS:
+        return ".mkv"
+    return suffix
+
+
+def _checked(target: Path, kind: Kind) -> Path:
+    if kind_of(target) != kind:
+        raise UsageError(f"a {kind} cannot be written to '{target}'", "check the suffix")
+    if kind == "video" and target.suffix.lower() not in CONTAINERS:
+        raise UsageError(f"'{target}' cannot be written", f"use {', '.join(CONTAINERS)}")
+    return target
+
+
+def _refuse_collisions(jobs: list[Job]) -> None:
+    sources = {job.source.resolve() for job in jobs}
+    targets: dict[Path, Path] = {}
+    for job in jobs:
+        target = job.target.resolve()
+        if target in sources:
+            raise UsageError(f"'{job.target}' is an input and would be overwritten", "choose another -o")
+        if target in targets:
+            raise UsageError(
+                f"'{targets[target]}' and '{job.source}' would both be written to '{job.target}'"
+            )
+        targets[target] = job.source
+
+
+def _refuse_existing(jobs: list[Job]) -> None:
+    existing = [job.target for job in jobs if job.target.exists()]
+    if existing:
+        more = f" (and {len(existing) - 1} more)" if len(existing) > 1 else ""
+        raise UsageError(f"'{existing[0]}' exists{more}", "use --overwrite to replace it")

@@ -78,7 +78,7 @@ def _is_deep(picture: Image.Image) -> bool:
     """Whether a sample has 16 bits, told from the decoder's raw mode, never from the values."""
     if picture.mode.startswith("I;16"):
         return True
-    raw_modes = (str(tile[3]) for tile in picture.tile)
+    raw_modes = (str(tile[3]) for tile in getattr(picture, "tile", ()))
     return any("16" in mode and "BGR" not in mode for mode in raw_modes)
 
 
@@ -87,10 +87,11 @@ def _read_deep(path: Path) -> Still:
     pixels = cv2.imdecode(encoded, cv2.IMREAD_UNCHANGED)
     if pixels is None or pixels.dtype != np.uint16:
         raise MediaError(f"'{path}' has 16-bit samples of a kind that cannot be read")
-    if pixels.ndim == 2:
-        return Still(np.repeat(pixels[:, :, None], 3, axis=2), gray=True)
-    rgb = np.ascontiguousarray(pixels[:, :, 2::-1])
-    return Still(rgb, np.ascontiguousarray(pixels[:, :, 3]) if pixels.shape[2] == 4 else None)
+    samples = pixels.view(np.uint16)
+    if samples.ndim == 2:
+        return Still(np.repeat(samples[:, :, None], 3, axis=2), gray=True)
+    rgb = np.ascontiguousarray(samples[:, :, 2::-1])
+    return Still(rgb, np.ascontiguousarray(samples[:, :, 3]) if samples.shape[2] == 4 else None)
 
 
 def _from_pillow(picture: Image.Image) -> Still:
@@ -181,7 +182,8 @@ def _flattened(still: Still) -> Still:
     assert still.alpha is not None, "only pictures with transparency are flattened"
     peak = np.iinfo(still.pixels.dtype).max
     weighted = still.pixels.astype(np.float32) * (still.alpha[:, :, None].astype(np.float32) / peak)
-    return Still(np.rint(weighted).astype(still.pixels.dtype), None, still.gray)
+    flat: Pixels = np.rint(weighted).astype(still.pixels.dtype)  # type: ignore[assignment]  # one of the two
+    return Still(flat, None, still.gray)
 
 
 def read_rgb8(path: Path) -> NDArray[np.uint8]:

@@ -1,0 +1,48 @@
+"""What every test may use: fixed seeds, and makers of small pictures. Nothing is downloaded."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+MakePhotos = Callable[..., list[Path]]
+
+
+@pytest.fixture(autouse=True)
+def _seeds() -> None:
+    torch.manual_seed(0)
+    np.random.seed(0)
+
+
+def photograph(height: int, width: int, seed: int) -> NDArray[np.uint8]:
+    """Something with the makings of a photograph: shading, edges of many directions, texture, noise."""
+    random = np.random.default_rng(seed)
+    rows, columns = np.mgrid[0:height, 0:width].astype(np.float64)
+    picture = np.repeat((100 + 60 * np.sin(rows / height + 2 * columns / width))[..., None], 3, axis=2)
+    for _ in range(24):
+        angle, phase = random.uniform(0, np.pi, 2)
+        along = rows * np.cos(angle) + columns * np.sin(angle)
+        inside = np.hypot(rows - random.uniform(0, height), columns - random.uniform(0, width))
+        disc = inside < random.uniform(4, min(height, width) / 4)
+        texture = 30 * np.sin(along * random.uniform(0.3, 1.2) + phase)
+        picture[disc] = random.uniform(30, 220, 3) + texture[disc][:, None]
+    picture += random.normal(0, 1.5, picture.shape)
+    return picture.round().clip(0, 255).astype(np.uint8)
+
+
+@pytest.fixture(scope="session")
+def make_photos() -> MakePhotos:
+    """Maker of PNG files ``photo00.png``, ``photo01.png``, ... in a folder; each call gives the same."""
+
+    def make(folder: Path, count: int, height: int = 112, width: int = 128) -> list[Path]:
+        folder.mkdir(parents=True, exist_ok=True)
+        paths = [folder / f"photo{index:02}.png" for index in range(count)]
+        for index, path in enumerate(paths):
+            Image.fromarray(photograph(height, width, index)).save(path)
+        return paths
+
+    return make

@@ -1,0 +1,120 @@
+"""Makers of small real files: photographs, clips with their own time stamps and sound."""
+
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+from av.audio.frame import AudioFrame
+from av.video.frame import VideoFrame
+from numpy.typing import NDArray
+from PIL import Image
+
+
+def photograph(height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:
+    """Smooth texture with edges, ``(height, width, 3)`` RGB uint8."""
+    generator = np.random.default_rng(seed)
+    rows, columns = np.mgrid[0:height, 0:width] / max(height, width)
+    picture = np.zeros((height, width, 3))
+    for channel in range(3):
+        for _ in range(6):
+            down, right = generator.uniform(-25, 25, 2)
+            picture[:, :, channel] += np.sin(down * rows + right * columns + generator.uniform(0, 6))
+        if generator.uniform() < 0.8:
+            picture[:, :, channel] += 2 * (columns > rows + generator.uniform(-0.3, 0.3))
+    picture -= picture.min()
+    return np.rint(picture / picture.max() * 255).astype(np.uint8)
+
+
+def save(path: Path, height: int = 24, width: int = 32, seed: int = 0, **arguments: object) -> Path:
+    """Write a photograph; the suffix names the format."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(photograph(height, width, seed)).save(path, **arguments)
+    return path
+
+
+def clip(
+    path: Path,
+    *,
+    pts: list[int] | None = None,
+    frames: int = 12,
+    height: int = 48,
+    width: int = 64,
+    time_base: Fraction = Fraction(1, 90000),
+    encoder: str = "libx264",
+    pixel_format: str = "yuv420p",
+    audio: list[str] | None = None,
+    matrix: int = 6,
+    seconds: float = 1.0,
+) -> Path:
+    """Write a clip of moving texture.
+
+    Args:
+        path: Target; the suffix names the container.
+        pts: Stamp of each frame in ``time_base``; 25 frames/s when not given.
+        frames: How many when ``pts`` is not given.
+        height: Pixels.
+        width: Pixels.
+        time_base: Of the stamps.
+        encoder: FFmpeg's name.
+        pixel_format: FFmpeg's name.
+        audio: Encoder of each audio stream.
+        matrix: H.273 code to tag.
+        seconds: Of sound.
+    """
+    pts = [round(index / 25 / time_base) for index in range(frames)] if pts is None else pts
+    with av.open(str(path), "w") as output:
+        video = output.add_stream(encoder, rate=25)
+        video.width, video.height, video.pix_fmt = width, height, pixel_format
+        video.codec_context.time_base = video.time_base = time_base
+        video.codec_context.colorspace = matrix
+        video.codec_context.color_range = 1
+        sounds = [output.add_stream(name, rate=48000, layout="stereo") for name in audio or []]
+        for number, sound in enumerate(sounds):
+            _write_tone(output, sound, 220.0 * (number + 1), seconds)
+        picture = photograph(height + 64, width + 64)
+        for index, stamp in enumerate(pts):
+            shift = index % 64
+            view = picture[shift : shift + height, shift : shift + width]
+            frame = VideoFrame.from_ndarray(np.ascontiguousarray(view), format="rgb24")
+            frame = frame.reformat(format=pixel_format, dst_colorspace=matrix, dst_color_range=1)
+            frame.pts, frame.time_base = stamp, time_base
+            output.mux(video.encode(frame))
+        output.mux(video.encode(None))
+    return path
+
+
+def _write_tone(output: av.container.OutputContainer, stream: object, hertz: float, seconds: float) -> None:
+    time = np.arange(round(48000 * seconds)) / 48000
+    samples = (0.3 * np.sin(2 * np.pi * hertz * time)).astype(np.float32)
+    size = 960
+    for first in range(0, len(samples) - size + 1, size):
+        block = np.stack([samples[first : first + size]] * 2)
+        frame = AudioFrame.from_ndarray(block, format="fltp", layout="stereo")
+        frame.sample_rate, frame.pts, frame.time_base = 48000, first, Fraction(1, 48000)
+        output.mux(stream.encode(frame))
+    output.mux(stream.encode(None))
+
+
+def frame_times(path: Path) -> list[Fraction]:
+    """Presentation time of every decoded frame, seconds."""
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        return [frame.pts * stream.time_base for frame in container.decode(stream)]
+
+
+def audio_packets(path: Path) -> list[list[bytes]]:
+    """Bytes of every packet of every audio stream."""
+    with av.open(str(path)) as container:
+        streams = [[] for _ in container.streams.audio]
+        places = {stream.index: place for place, stream in enumerate(container.streams.audio)}
+        for packet in container.demux(container.streams.audio):
+            if packet.size:
+                streams[places[packet.stream.index]].append(bytes(packet))
+        return streams
+
+
+def pictures(path: Path) -> NDArray[np.uint8]:
+    """All frames as 8-bit gray luma, ``(N, H, W)``."""
+    with av.open(str(path)) as container:
+        return np.stack([np.asarray(frame.to_ndarray(format="gray")) for frame in container.decode(video=0)])

@@ -1,0 +1,176 @@
+import json
+import resource
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from upscaler.errors import WeightsError
+from upscaler.models import checkpoint
+from upscaler.models.contract import Network
+from upscaler.models.registry import build
+
+
+def small(scale: int = 4, **arguments: object) -> Network:
+    return build("compact", {"scale": scale, "channels": 8, "depth": 2} | arguments)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """A good weight file."""
+    network = small()
+    torch.nn.init.normal_(network.get_parameter("tail.weight"))
+    target = tmp_path / "weights.safetensors"
+    checkpoint.save(target, network, network.state_dict(), {"steps": 7, "photos": ["faces"]})
+    return target
+
+
+def rewrite(path: Path, **metadata: str | None) -> None:
+    """Change entries of the metadata; None removes one."""
+    network = small()
+    known = {
+        "format": "upscaler-1",
+        "architecture": "compact",
+        "arguments": json.dumps(network.arguments),
+        "training": "{}",
+    }
+    changed = {key: value for key, value in (known | metadata).items() if value is not None}
+    save_file(network.state_dict(), path, changed)
+
+
+def test_round_trip(tmp_path: Path) -> None:
+    network = small()
+    state = {name: torch.randn_like(tensor) for name, tensor in network.state_dict().items()}
+    target = tmp_path / "w.safetensors"
+    checkpoint.save(target, network, state, {"steps": 7})
+    file = checkpoint.load(target)
+    assert (file.architecture, file.scale, file.training) == ("compact", 4, {"steps": 7})
+    assert file.arguments == network.arguments
+    loaded = file.network()
+    assert not loaded.training
+    for name, tensor in loaded.state_dict().items():
+        assert torch.equal(tensor, state[name].half().float())
+
+
+def test_channels_last_weights_and_counters_survive(tmp_path: Path) -> None:
+    network = build("srresnet", {"scale": 2, "channels": 4, "blocks": 1, "norm": "batch"})
+    network.to(memory_format=torch.channels_last)
+    network(torch.rand(2, 3, 6, 6))  # moves the running statistics and their counter
+    checkpoint.save(tmp_path / "w.safetensors", network, network.state_dict(), {})
+    loaded = checkpoint.load(tmp_path / "w.safetensors").network().state_dict()
+    for name, tensor in network.state_dict().items():
+        expected = tensor.half().float() if tensor.is_floating_point() else tensor
+        assert torch.equal(loaded[name], expected)
+    assert any("num_batches_tracked" in name and int(tensor) == 1 for name, tensor in loaded.items())
+
+
+def test_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match=r"no weight file '.*nothing\.safetensors'"):
+        checkpoint.load(tmp_path / "nothing.safetensors")
+
+
+@pytest.mark.parametrize("keep", [0, 4, 100, -1])
+def test_truncated_file(path: Path, keep: int) -> None:
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(WeightsError, match="is not a safetensors file"):
+        checkpoint.load(path)
+
+
+def test_a_picture_is_no_weight_file(path: Path) -> None:
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(1000))
+    with pytest.raises(WeightsError, match="is not a safetensors file"):
+        checkpoint.load(path)
+
+
+@pytest.mark.parametrize(
+    ("metadata", "message"),
+    [
+        ({"format": None, "architecture": None}, "does not say of which network"),
+        ({"format": None}, "does not say of which network"),
+        ({"format": "upscaler-2"}, "newer upscaler"),
+        ({"architecture": "edsr"}, "of network 'edsr'.*known are compact"),
+        ({"architecture": None}, "damaged metadata"),
+        ({"arguments": None}, "damaged metadata"),
+        ({"arguments": "{"}, "damaged metadata"),
+        ({"arguments": "[4]"}, "damaged metadata"),
+        ({"arguments": "{}"}, "damaged metadata"),
+        ({"arguments": '{"scale": 40}'}, "is of scale 40"),
+        ({"training": "7"}, "damaged metadata"),
+    ],
+)
+def test_metadata_that_cannot_be_used(path: Path, metadata: dict[str, str | None], message: str) -> None:
+    rewrite(path, **metadata)
+    with pytest.raises(WeightsError, match=message):
+        checkpoint.load(path)
+
+
+def test_the_rewritten_file_would_be_good(path: Path) -> None:
+    """Else the refusals above could have another reason."""
+    rewrite(path)
+    assert checkpoint.load(path).network().contract.scale == 4
+
+
+@pytest.mark.parametrize(
+    "arguments", [{"scale": 4, "channels": 16, "depth": 2}, {"scale": 2, "channels": 8, "depth": 2}]
+)
+def test_weights_of_another_shape(path: Path, arguments: dict[str, int]) -> None:
+    rewrite(path, arguments=json.dumps(arguments))
+    with pytest.raises(WeightsError, match="do not fit network 'compact'"):
+        checkpoint.load(path).network()
+
+
+def test_failing_write_keeps_the_old_file(path: Path) -> None:
+    """The limit on the size of files acts like a full disk: the write begins and then fails."""
+    before = path.read_bytes()
+    large = build("compact", {"scale": 4, "channels": 64, "depth": 4})
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, limits[1]))
+    try:
+        with pytest.raises(WeightsError, match="cannot write"):
+            checkpoint.save(path, large, large.state_dict(), {})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert path.read_bytes() == before
+    assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("value", [float("nan"), 1e6])
+def test_values_that_fp16_does_not_hold_are_not_written(path: Path, value: float) -> None:
+    before = path.read_bytes()
+    network = small()
+    torch.nn.init.constant_(network.get_parameter("head.bias"), value)
+    with pytest.raises(WeightsError, match=r"head\.bias is not finite"):
+        checkpoint.save(path, network, network.state_dict(), {})
+    assert path.read_bytes() == before
+
+
+def test_transfer_to_another_scale_copies_the_body(path: Path) -> None:
+    source, target = checkpoint.load(path), small(scale=2)
+    fresh = checkpoint.transfer(source, target)
+    assert fresh == ["tail.bias", "tail.weight"]
+    state = target.state_dict()
+    for name, tensor in source.state.items():
+        if not name.startswith("tail."):
+            assert torch.equal(state[name], tensor.float())
+    assert not state["tail.weight"].any()
+
+
+def test_transfer_to_the_same_scale_copies_everything(path: Path) -> None:
+    source, target = checkpoint.load(path), small()
+    assert checkpoint.transfer(source, target) == []
+    assert torch.equal(target.state_dict()["tail.weight"], source.state["tail.weight"].float())
+
+
+@pytest.mark.parametrize("arguments", [{"channels": 16}, {"depth": 3}, {"depth": 1}])
+def test_transfer_from_another_body_is_refused(path: Path, arguments: dict[str, int]) -> None:
+    target = small(**arguments)
+    before = {name: tensor.clone() for name, tensor in target.state_dict().items()}
+    with pytest.raises(WeightsError, match="another width, depth or kind"):
+        checkpoint.transfer(checkpoint.load(path), target)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in target.state_dict().items())
+
+
+def test_transfer_between_architectures_is_refused(path: Path) -> None:
+    with pytest.raises(WeightsError, match="'compact' cannot start"):
+        checkpoint.transfer(checkpoint.load(path), build("srresnet", {"scale": 4, "blocks": 1}))

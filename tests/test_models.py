@@ -1,0 +1,206 @@
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from upscaler.errors import WeightsError
+from upscaler.models import checkpoint, shipped
+from upscaler.models.contract import Network, enlarge_input
+from upscaler.models.registry import NETWORKS, PRESETS, SCALES, build
+
+EVERY = pytest.mark.parametrize("preset", PRESETS)
+EVERY_SCALE = pytest.mark.parametrize("scale", SCALES)
+
+
+def make(preset: str, scale: int, channels: int | None = None) -> Network:
+    """A preset with a tail that does something: tails start at zero."""
+    architecture, arguments = PRESETS[preset]
+    width = {} if channels is None else {"channels": channels}
+    network = build(architecture, arguments | width | {"scale": scale})
+    tail = network.get_submodule("tail")
+    for layer in tail.modules():
+        if isinstance(layer, nn.Conv2d):
+            nn.init.normal_(layer.weight, std=0.02)
+    return network
+
+
+def test_presets_cover_the_table() -> None:
+    assert {architecture for architecture, _ in PRESETS.values()} == set(NETWORKS)
+
+
+@EVERY
+@EVERY_SCALE
+def test_output_is_scale_times_any_size_in_fp32(preset: str, scale: int) -> None:
+    network = make(preset, scale, channels=8).eval()
+    for height, width in [(1, 1), (7, 5), (8, 13)]:
+        with torch.inference_mode():
+            high = network(torch.rand(2, 3, height, width))
+        assert high.shape == (2, 3, height * scale, width * scale)
+        assert high.dtype == torch.float32
+    assert network.contract.scale == scale
+
+
+@EVERY
+@EVERY_SCALE
+def test_reach_is_exact(preset: str, scale: int) -> None:
+    """Without biases and with equal positive weights the answer to one bright pixel is its influence."""
+    network = make(preset, scale, channels=4).eval().double()
+    for name, parameter in network.named_parameters():
+        is_matrix = parameter.ndim == 4
+        # A sum of 1 over the four channels: neither overflow in the middle nor underflow in the corners.
+        nn.init.constant_(parameter, 0.25 if is_matrix else 0.0 if name.endswith("bias") else 1.0)
+    reach = network.contract.reach_px
+    middle = reach + 2
+    low = torch.zeros(1, 3, 2 * middle + 1, 2 * middle + 1, dtype=torch.float64)
+    low[..., middle, middle] = 1
+    with torch.inference_mode():
+        changed = network(low)[0].abs().sum(0) > 0
+        untouched = network(torch.zeros_like(low))
+    assert untouched.abs().sum() == 0
+    for lines in (changed.any(0), changed.any(1)):
+        places = lines.nonzero().flatten() // scale
+        assert (middle - int(places.min()), int(places.max()) - middle) == (reach, reach)
+
+
+@pytest.mark.parametrize("preset", ["fast", "srresnet", "srresnet-paper"])
+def test_pixels_beyond_reach_do_not_matter(preset: str) -> None:
+    """The same with the biases and random weights of a real network, on a picture full of detail."""
+    network = make(preset, 2, channels=8).eval()
+    reach = network.contract.reach_px
+    low = torch.rand(1, 3, 3, 2 * reach + 5)
+    other = low.clone()
+    other[..., reach + 3 :] = torch.rand(3, reach + 2)
+    with torch.inference_mode():
+        first, second = network(low), network(other)
+    assert torch.equal(first[..., : 2 * 3], second[..., : 2 * 3])
+    assert not torch.equal(first, second)
+
+
+@EVERY
+@EVERY_SCALE
+def test_macs_are_those_of_the_layers(preset: str, scale: int) -> None:
+    network = make(preset, scale, channels=8).eval()
+    counted = 0
+
+    def count(layer: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        nonlocal counted
+        assert isinstance(layer, nn.Conv2d)
+        counted += layer.weight.numel() * output.shape[-2] * output.shape[-1]
+
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv2d):
+            layer.register_forward_hook(count)
+    with torch.inference_mode():
+        network(torch.rand(1, 3, 6, 5))
+    assert counted == network.contract.macs_per_pixel * 30
+
+
+@pytest.mark.parametrize(
+    ("preset", "macs"),
+    [("srresnet", 1.26e6), ("srresnet-paper", 2.22e6), ("balanced", 190e3), ("fast", 61e3)],
+)
+def test_presets_cost_what_the_design_says(preset: str, macs: float) -> None:
+    architecture, arguments = PRESETS[preset]
+    network = build(architecture, arguments | {"scale": 4})
+    assert network.contract.macs_per_pixel == pytest.approx(macs, rel=0.02)
+
+
+@EVERY
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_stays_close(preset: str, dtype: torch.dtype) -> None:
+    network = make(preset, 2).eval()
+    low = torch.rand(1, 3, 16, 16)
+    with torch.inference_mode():
+        whole = network(low)
+        half = network.to(dtype)(low)
+    assert half.dtype == torch.float32
+    noise = (half - whole).square().mean()
+    assert 0 < noise < 1e-4 * whole.square().mean()  # 40 dB; an overflow would be nan, and fail
+
+
+@EVERY
+def test_gradient_reaches_every_parameter(preset: str) -> None:
+    network = make(preset, 2, channels=8).train()
+    network(torch.rand(2, 3, 8, 8)).square().mean().backward()
+    without = [
+        name
+        for name, parameter in network.named_parameters()
+        if parameter.grad is None or not parameter.grad.abs().sum() > 0
+    ]
+    # In front of a batch norm a bias is subtracted again.
+    assert [name for name in without if "norm" not in preset and "paper" not in preset] == []
+    assert all(name.endswith(".0.bias") for name in without)
+
+
+@EVERY
+def test_one_slope_per_activation(preset: str) -> None:
+    slopes = [layer for layer in make(preset, 2).modules() if isinstance(layer, nn.PReLU)]
+    assert slopes
+    assert all(layer.num_parameters == 1 for layer in slopes)
+
+
+@EVERY
+def test_arguments_and_file_rebuild_the_network(preset: str, tmp_path: Path) -> None:
+    network = make(preset, 3, channels=8).eval()
+    path = tmp_path / "weights.safetensors"
+    checkpoint.save(path, network, network.state_dict(), {})
+    rebuilt = checkpoint.load(path).network()
+    assert rebuilt.contract == network.contract
+    assert rebuilt.arguments == network.arguments
+    network.half().float()  # the file holds fp16
+    low = torch.rand(1, 3, 9, 7)
+    with torch.inference_mode():
+        assert torch.equal(rebuilt(low), network(low))
+
+
+@pytest.mark.parametrize("preset", ["fast", "balanced", "srresnet"])
+@EVERY_SCALE
+def test_fresh_single_tail_networks_only_enlarge(preset: str, scale: int) -> None:
+    architecture, arguments = PRESETS[preset]
+    low = torch.rand(1, 3, 6, 7)
+    with torch.inference_mode():
+        high = build(architecture, arguments | {"scale": scale, "channels": 8})(low)
+    assert torch.equal(high, enlarge_input(low, scale))
+
+
+@pytest.mark.parametrize(
+    ("architecture", "arguments", "message"),
+    [
+        ("edsr", {"scale": 4}, "unknown network architecture 'edsr'"),
+        ("compact", {"scale": 5}, "no network of scale 5"),
+        ("compact", {}, "no network of scale None"),
+        ("compact", {"scale": 4, "wings": 2}, "cannot be built"),
+        ("compact", {"scale": 4, "channels": -1}, "cannot be built"),
+        ("srresnet", {"scale": 4, "norm": "layer"}, "no norm='layer'"),
+    ],
+)
+def test_impossible_networks_are_refused(
+    architecture: str, arguments: dict[str, object], message: str
+) -> None:
+    with pytest.raises(WeightsError, match=message):
+        build(architecture, arguments)
+
+
+def test_shipped_weights_are_what_the_table_says() -> None:
+    for model in shipped.installed_models():
+        for scale, path in shipped.weight_files(model).items():
+            file = checkpoint.load(path)
+            network = file.network()
+            architecture, arguments = PRESETS[model]
+            assert (file.architecture, file.arguments) == (architecture, arguments | {"scale": scale})
+            assert network.contract.scale == scale
+
+
+def test_unknown_model_is_refused() -> None:
+    with pytest.raises(WeightsError, match="'sharpest' is unknown"):
+        shipped.weight_files("sharpest")
+
+
+def test_model_without_its_weights_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shipped, "_FOLDER", tmp_path)
+    assert shipped.installed_models() == []
+    with pytest.raises(WeightsError, match=r"'fast' has no weights on this machine \(there is a .safe"):
+        shipped.weight_files("fast")
+    (tmp_path / shipped.WEIGHTS["fast"][4]).touch()
+    assert shipped.installed_scales("fast") == [4]

@@ -1,0 +1,279 @@
+"""``upscale``: parameters -> options -> jobs -> pipeline. The only print, progress bar and exit code."""
+
+import os
+import signal
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, NoReturn, Self
+
+import typer
+
+from upscaler import __version__, jobs
+from upscaler.errors import DeviceError, UpscalerError, UsageError, WeightsError
+from upscaler.models.shipped import installed_models
+from upscaler.options import (
+    CODECS,
+    DEFAULT_MODEL,
+    DEVICES,
+    PRECISIONS,
+    EngineOptions,
+    Options,
+    VideoOptions,
+    parse_size,
+    parse_tile,
+)
+
+if TYPE_CHECKING:
+    from rich.progress import TaskID
+
+    from upscaler.engine import Upscaler
+    from upscaler.pipeline import Done, Progress
+
+EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
+
+_REPORT = " (a fault of this program; UPSCALER_DEBUG=1 shows where, please report it)"
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(__version__)  # noqa: T201
+        raise typer.Exit
+
+
+def _model_help() -> str:
+    return (
+        f"{', '.join(installed_models())}, or a .safetensors file. "
+        f"[default: {DEFAULT_MODEL['still']} for pictures, {DEFAULT_MODEL['video']} for video]"
+    )
+
+
+@app.command()
+def upscale(  # noqa: PLR0913 - one parameter per option
+    inputs: Annotated[list[Path], typer.Argument(help="Pictures, videos, and folders of them.")],
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", help="File or folder to write to. [default: beside the input]"),
+    ] = None,
+    scale: Annotated[float | None, typer.Option(help="Factor from 1 to 8. [default: 4]")] = None,
+    size: Annotated[
+        str | None, typer.Option(help="Fit inside WIDTHxHEIGHT instead, for example 3840x2160.")
+    ] = None,
+    model: Annotated[str | None, typer.Option(help=_model_help())] = None,
+    device: Annotated[str, typer.Option(help=f"{DEVICES}.")] = "auto",
+    precision: Annotated[str, typer.Option(help=f"{', '.join(PRECISIONS)}.")] = "auto",
+    tile: Annotated[str, typer.Option(help="auto, or the side of a tile in input pixels.")] = "auto",
+    codec: Annotated[
+        str | None, typer.Option(help=f"{', '.join(CODECS)}. [default: vp9 for .webm, else h264]")
+    ] = None,
+    crf: Annotated[
+        int | None, typer.Option(help="Video quality, lower is better. [default: the codec's]")
+    ] = None,
+    preset: Annotated[str | None, typer.Option(help="Video encoder speed. [default: the codec's]")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing targets.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Upscale pictures and videos.
+
+    upscale photo.jpg            writes photo_x4.jpg beside it
+
+    upscale photos/ --scale 2    writes the same tree into photos_x2/
+
+    upscale video.mp4 -o out.mp4
+    """
+    try:
+        options = Options(
+            output=output,
+            overwrite=overwrite,
+            engine=EngineOptions(
+                model=model,
+                scale=scale,
+                size_px=None if size is None else parse_size(size),
+                device=device,
+                precision=precision,
+                tile_px=parse_tile(tile),
+            ),
+            video=VideoOptions(codec=codec, crf=crf, preset=preset),
+        )
+        _run(inputs, options)
+    except UpscalerError as error:
+        _fail(error)
+
+
+def _run(inputs: list[Path], options: Options) -> NoReturn:
+    """Plan everything, then do one job after the other; ends with the exit code."""
+    from upscaler.engine import default_scale
+
+    chosen = options.engine
+    if chosen.model and chosen.scale is None and chosen.size_px is None:
+        options = replace(options, engine=replace(chosen, scale=default_scale(chosen.model)))
+    job_list = jobs.plan(inputs, options)
+    engines = _engines({job.kind for job in job_list.jobs}, options.engine)
+    _check_codecs(job_list.jobs, options.video)
+    failed: list[str] = []
+    start = time.monotonic()
+    frames = 0
+    with _Display(len(job_list.jobs)) as display:
+        for job in job_list.jobs:
+            display.begin(str(job.source))
+            try:
+                done = _one(job, engines[job.kind], options, display)
+            except UpscalerError as error:
+                failed.append(str(job.source))
+                display.end(f"error: {error}")
+            except Exception as error:  # a fault of ours in one file must not end the batch
+                if os.environ.get("UPSCALER_DEBUG"):
+                    raise
+                failed.append(str(job.source))
+                display.end(f"error: '{job.source}': {type(error).__name__}: {error}{_REPORT}")
+            else:
+                frames += done.frames
+                display.end(f"wrote {job.target}", done.notes)
+    _summary(job_list, len(failed), frames, time.monotonic() - start)
+    raise typer.Exit(EXIT_FAILED if failed else 0)
+
+
+def _one(job: jobs.Job, engine: "Upscaler", options: Options, display: "_Display") -> "Done":
+    from upscaler import pipeline
+
+    if job.kind == "still":
+        return pipeline.upscale_still(job, engine, display.note)
+    return pipeline.upscale_video(job, engine, options.video, display.advance, display.note)
+
+
+def _engines(kinds: set[jobs.Kind], options: EngineOptions) -> "dict[jobs.Kind, Upscaler]":
+    """An engine for every kind of job; one and the same where they use the same model."""
+    from upscaler.engine import Upscaler
+
+    by_model: dict[str, Upscaler] = {}
+    engines: dict[jobs.Kind, Upscaler] = {}
+    for kind in sorted(kinds):
+        model = options.model or DEFAULT_MODEL[kind]
+        if model not in by_model:
+            by_model[model] = Upscaler(
+                model,
+                options.scale,
+                size_px=options.size_px,
+                device=options.device,
+                precision=options.precision,
+                tile_px=options.tile_px,
+            )
+        engines[kind] = by_model[model]
+    return engines
+
+
+def _check_codecs(job_list: list[jobs.Job], video: VideoOptions) -> None:
+    """Refuse a codec that a target's container cannot hold before any work starts."""
+    suffixes = {job.target.suffix.lower() for job in job_list if job.kind == "video"}
+    if suffixes:
+        from upscaler.video.write import choose_codec
+
+        for suffix in sorted(suffixes):
+            choose_codec(suffix, video.codec, video.crf, video.preset)
+
+
+class _Display:
+    """Lines and, on a terminal, a progress bar per file with frames/s and time left; to stderr."""
+
+    def __init__(self, files: int) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+        self._console = Console(stderr=True, highlight=False, soft_wrap=True)
+        self._bar = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            TaskProgressColumn(),
+            TextColumn("{task.fields[rate]}"),
+            TimeRemainingColumn(),
+            console=self._console,
+            transient=True,
+            disable=not self._console.is_terminal,
+        )
+        self._task: TaskID | None = None
+        self._files = files
+        self._begun = 0
+        self._start = 0.0
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def begin(self, name: str) -> None:
+        """A file is begun."""
+        self._begun += 1
+        self._name = name
+        self._start = time.monotonic()
+        count = f"[{self._begun}/{self._files}] " if self._files > 1 else ""
+        self._task = self._bar.add_task(f"{count}{name}", total=None, rate="")
+
+    def note(self, text: str) -> None:
+        """Something about the file at hand."""
+        self._line(f"{self._name}: {text}")
+
+    def advance(self, progress: "Progress") -> None:
+        """A frame is done."""
+        assert self._task is not None, "begin comes first"
+        rate = progress.done / max(1e-9, time.monotonic() - self._start)
+        self._bar.update(
+            self._task,
+            completed=progress.done,
+            total=progress.total or None,
+            rate=f"{rate:.2f} frames/s" if rate >= 0.01 else f"{1 / rate:.0f} s/frame",
+        )
+
+    def end(self, outcome: str, notes: Iterable[str] = ()) -> None:
+        """The file is done with."""
+        assert self._task is not None, "begin comes first"
+        self._bar.remove_task(self._task)
+        for note in notes:
+            self._line(note)
+        self._line(f"{outcome} ({time.monotonic() - self._start:.1f} s)")
+
+    def _line(self, text: str) -> None:
+        self._console.print(text, markup=False)
+
+
+def _summary(job_list: jobs.JobList, failed: int, frames: int, elapsed_s: float) -> None:
+    done = len(job_list.jobs) - failed
+    text = f"{done} of {len(job_list.jobs)} files, {frames} frames, {elapsed_s:.1f} s"
+    if failed:
+        text += f"; {failed} failed"
+    if job_list.ignored:
+        suffixes = Counter(path.suffix.lower() or path.name for path in job_list.ignored)
+        kinds = ", ".join(f"{count} {suffix}" for suffix, count in sorted(suffixes.items()))
+        text += f"; {len(job_list.ignored)} ignored ({kinds})"
+    print(text, file=sys.stderr)  # noqa: T201
+
+
+def _fail(error: UpscalerError) -> NoReturn:
+    """One line, and the exit code: 2 when nothing was started because of how it was asked for."""
+    print(f"error: {error}", file=sys.stderr)  # noqa: T201
+    usage = isinstance(error, UsageError | WeightsError | DeviceError)
+    raise typer.Exit(EXIT_USAGE if usage else EXIT_FAILED) from error
+
+
+def _terminate(_number: int, _frame: FrameType | None) -> NoReturn:
+    """End as Ctrl-C does, so that nothing half-written stays behind."""
+    raise KeyboardInterrupt
+
+
+def main() -> None:
+    """Entry point of the command."""
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        app()
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)  # noqa: T201
+        sys.exit(EXIT_INTERRUPTED)

@@ -1,0 +1,213 @@
+"""YUV planes <-> RGB tensors, in fp32 on the device of the planes. No swscale: it is measurably wrong.
+
+Nothing is clamped on the way to RGB and back; only the final codes are limited to what the format can hold.
+Matrices and ranges: ITU-T H.273; siting: H.264 Annex E, figure E-1.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+Matrix = Literal["bt601", "bt709", "bt2020"]
+Siting = Literal["left", "center", "topleft"]
+
+# Kr and Kb of each matrix.
+_LUMA_SHARES: dict[str, tuple[float, float]] = {
+    "bt601": (0.299, 0.114),
+    "bt709": (0.2126, 0.0722),
+    "bt2020": (0.2627, 0.0593),
+}
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How the planes of a frame encode colour.
+
+    Attributes:
+        kind: ``yuv`` (three planes), ``gray`` (one) or ``gbr`` (three, in that order).
+        bits: Bits per sample, 8 to 16.
+        horizontal: Luma columns per chroma column, 1 or 2.
+        vertical: Luma rows per chroma row, 1 or 2.
+        matrix: Of YUV; nothing for the other kinds.
+        full_range: Whether codes use all values instead of the studio range.
+        siting: Where subsampled chroma samples lie among the luma samples.
+    """
+
+    kind: Literal["yuv", "gray", "gbr"] = "yuv"
+    bits: int = 8
+    horizontal: int = 2
+    vertical: int = 2
+    matrix: Matrix = "bt709"
+    full_range: bool = False
+    siting: Siting = "left"
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the planes: uint8, or int16 for more than 8 bits (uint16 has next to no operations in torch)."""
+        return torch.uint8 if self.bits == 8 else torch.int16
+
+    def plane_sizes(self, height: int, width: int) -> list[tuple[int, int]]:
+        """(height, width) of every plane of a frame of this size."""
+        if self.kind == "gray":
+            return [(height, width)]
+        chroma = (-(-height // self.vertical), -(-width // self.horizontal))
+        return [(height, width), chroma, chroma]
+
+
+def guessed_matrix(height: int, width: int) -> Matrix:
+    """What an untagged video most likely uses: BT.709 from 720 lines on, BT.601 below."""
+    return "bt709" if height >= 720 or width >= 1280 else "bt601"
+
+
+def to_rgb(planes: list[Tensor], layout: Layout) -> Tensor:
+    """Planes of one frame -> RGB.
+
+    Args:
+        planes: ``(h, w)`` each, ``layout.dtype``.
+        layout: What they mean.
+
+    Returns:
+        ``(3, H, W)`` RGB fp32, nominally in [0, 1], not clamped: codes outside the nominal range come back
+        as they were.
+    """
+    black, span = _luma_range(layout)
+    if layout.kind == "gbr":
+        g, b, r = ((_as_float(plane) - black) / span for plane in planes)
+        return torch.stack([r, g, b])
+    y = (_as_float(planes[0]) - black) / span
+    if layout.kind == "gray":
+        return y.expand(3, -1, -1)
+    height, width = y.shape
+    middle, chroma_span = _chroma_range(layout)
+    u, v = (
+        (_upsampled(_as_float(plane), layout)[:height, :width] - middle) / chroma_span for plane in planes[1:]
+    )
+    kr, kb = _LUMA_SHARES[layout.matrix]
+    rgb = torch.empty(3, height, width, device=y.device)
+    rgb[0] = y + 2 * (1 - kr) * v
+    rgb[2] = y + 2 * (1 - kb) * u
+    rgb[1] = (y - kr * rgb[0] - kb * rgb[2]) / (1 - kr - kb)
+    return rgb
+
+
+def from_rgb(rgb: Tensor, layout: Layout) -> list[Tensor]:
+    """RGB -> planes of one frame, rounded to codes.
+
+    Args:
+        rgb: ``(3, H, W)`` fp32, nominally in [0, 1].
+        layout: What to make.
+
+    Returns:
+        Planes as in ``to_rgb``. Codes are limited to what the bits hold, not to the studio range.
+    """
+    black, span = _luma_range(layout)
+    r, g, b = rgb.unbind(0)
+    if layout.kind == "gbr":
+        return [_as_codes(channel * span + black, layout) for channel in (g, b, r)]
+    kr, kb = _LUMA_SHARES[layout.matrix]
+    y = kr * r + (1 - kr - kb) * g + kb * b
+    luma = _as_codes(y * span + black, layout)
+    if layout.kind == "gray":
+        return [luma]
+    middle, chroma_span = _chroma_range(layout)
+    u = _downsampled((b - y) / (2 * (1 - kb)), layout)
+    v = _downsampled((r - y) / (2 * (1 - kr)), layout)
+    return [luma, *(_as_codes(chroma * chroma_span + middle, layout) for chroma in (u, v))]
+
+
+def even_sized(layout: Layout, height: int, width: int) -> tuple[int, int]:
+    """The size rounded down to what the subsampling allows encoders to take, at least one step."""
+    rows, columns = layout.vertical, layout.horizontal
+    return max(rows, height - height % rows), max(columns, width - width % columns)
+
+
+def with_bits(layout: Layout, bits: int) -> Layout:
+    """The same layout with another depth."""
+    return replace(layout, bits=bits)
+
+
+def _luma_range(layout: Layout) -> tuple[float, float]:
+    """Code of black, and codes from black to white."""
+    if layout.full_range:
+        return 0.0, float(2**layout.bits - 1)
+    step = 2 ** (layout.bits - 8)
+    return 16.0 * step, 219.0 * step
+
+
+def _chroma_range(layout: Layout) -> tuple[float, float]:
+    """Code of no colour, and codes per unit of colour difference (which runs from -0.5 to 0.5)."""
+    middle = float(2 ** (layout.bits - 1))
+    if layout.full_range:
+        return middle, float(2**layout.bits - 1)
+    return middle, 224.0 * 2 ** (layout.bits - 8)
+
+
+def _as_float(plane: Tensor) -> Tensor:
+    if plane.dtype == torch.int16:  # 16-bit codes above 32767 are stored as negative numbers
+        return (plane.to(torch.int32) & 0xFFFF).float()
+    return plane.float()
+
+
+def _as_codes(values: Tensor, layout: Layout) -> Tensor:
+    codes = values.round().clamp_(0, 2**layout.bits - 1)
+    return codes.to(torch.uint8) if layout.bits == 8 else codes.to(torch.int32).to(torch.int16)
+
+
+def _cosited(layout: Layout) -> tuple[bool, bool]:
+    """Whether chroma rows and chroma columns lie on luma rows and columns (else between two)."""
+    return layout.siting == "topleft", layout.siting != "center"
+
+
+def _upsampled(chroma: Tensor, layout: Layout) -> Tensor:
+    cosited_rows, cosited_columns = _cosited(layout)
+    if layout.horizontal == 2:
+        chroma = _doubled(chroma, cosited_columns)
+    if layout.vertical == 2:
+        chroma = _doubled(chroma.mT, cosited_rows).mT
+    return chroma
+
+
+def _downsampled(chroma: Tensor, layout: Layout) -> Tensor:
+    cosited_rows, cosited_columns = _cosited(layout)
+    if layout.horizontal == 2:
+        chroma = _halved(chroma, cosited_columns)
+    if layout.vertical == 2:
+        chroma = _halved(chroma.mT, cosited_rows).mT
+    return chroma
+
+
+def _doubled(samples: Tensor, cosited: bool) -> Tensor:
+    """Twice the columns by Catmull-Rom; edges repeat. ``(h, w)`` -> ``(h, 2*w)``.
+
+    Cosited: new columns lie on a sample and half-way to the next; else a quarter to each side of it.
+    """
+    before, after, beyond = _shifted(samples, -1), _shifted(samples, 1), _shifted(samples, 2)
+    if cosited:
+        between = (9 * (samples + after) - before - beyond) / 16
+        return torch.stack([samples, between], -1).flatten(-2)
+    earlier = _shifted(samples, -2)
+    # Catmull-Rom weights at a quarter and three quarters of the way between two samples.
+    near, far, low, lower = 111 / 128, 29 / 128, -9 / 128, -3 / 128
+    left = lower * earlier + far * before + near * samples + low * after
+    right = low * before + near * samples + far * after + lower * beyond
+    return torch.stack([left, right], -1).flatten(-2)
+
+
+def _halved(samples: Tensor, cosited: bool) -> Tensor:
+    """Half the columns, the inverse of ``_doubled`` on smooth chroma. ``(h, w)`` -> ``(h, ceil(w/2))``."""
+    if cosited:
+        return samples[..., 0::2]
+    first = samples[..., 0::2]
+    second = samples[..., 1::2]
+    if second.shape[-1] < first.shape[-1]:  # an odd size: the last column is its own neighbour
+        second = torch.cat([second, samples[..., -1:]], -1)
+    return (first + second) / 2
+
+
+def _shifted(samples: Tensor, by: int) -> Tensor:
+    """Column ``x`` of the result is column ``x + by``; edges repeat."""
+    width = samples.shape[-1]
+    columns = torch.arange(by, width + by, device=samples.device).clamp_(0, width - 1)
+    return samples.index_select(-1, columns)

@@ -1,0 +1,107 @@
+"""Default, range and unit of every option of ``upscale``, in one place. Loads neither torch nor av."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from upscaler.errors import UsageError
+
+SCALE_MIN, SCALE_MAX = 1.0, 8.0
+DEFAULT_SCALE = 4.0
+DEFAULT_MODEL = {"still": "balanced", "video": "fast"}
+DEVICES = "auto, cpu, cuda or cuda:N"
+PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+CODECS = ("h264", "hevc", "vp9", "av1")
+
+
+@dataclass(frozen=True)
+class EngineOptions:
+    """How frames are enlarged.
+
+    Attributes:
+        model: Name of shipped weights or path of a weight file; ``None``: ``DEFAULT_MODEL`` of the kind.
+        scale: Factor from 1 to 8; ``None``: a weight file's own, or 4.
+        size_px: (width, height) to fit inside, keeping the aspect; exclusive with ``scale``.
+        device: See ``DEVICES``.
+        precision: One of ``PRECISIONS``.
+        tile_px: Side of a tile in LR pixels; ``None``: chosen by the engine.
+    """
+
+    model: str | None = None
+    scale: float | None = None
+    size_px: tuple[int, int] | None = None
+    device: str = "auto"
+    precision: str = "auto"
+    tile_px: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.scale is not None and self.size_px is not None:
+            raise UsageError("--scale and --size exclude each other")
+        if self.scale is not None and not SCALE_MIN <= self.scale <= SCALE_MAX:
+            raise UsageError(f"scale {self.scale:g} is out of range", "use a number from 1 to 8")
+        if self.precision not in PRECISIONS:
+            raise UsageError(f"unknown precision '{self.precision}'", f"use {', '.join(PRECISIONS)}")
+        if self.tile_px is not None and self.tile_px < 1:
+            raise UsageError(f"a tile of {self.tile_px} pixels is impossible", "use auto or, say, 512")
+
+
+@dataclass(frozen=True)
+class VideoOptions:
+    """How video is encoded.
+
+    Attributes:
+        codec: One of ``CODECS``; ``None``: VP9 for webm, else H.264.
+        crf: Constant rate factor, lower is better; ``None``: the codec's default.
+        preset: The encoder's own speed setting; ``None``: the codec's default.
+    """
+
+    codec: str | None = None
+    crf: int | None = None
+    preset: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.codec is not None and self.codec not in CODECS:
+            raise UsageError(f"unknown codec '{self.codec}'", f"use {', '.join(CODECS)}")
+        if self.crf is not None and not 0 <= self.crf <= 63:
+            raise UsageError(f"crf {self.crf} is out of range", "use 0 to 51, or to 63 for vp9 and av1")
+
+
+@dataclass(frozen=True)
+class Options:
+    """Everything the command line says.
+
+    Attributes:
+        output: File or folder to write to; ``None``: beside the input.
+        overwrite: Replace targets that exist.
+        engine: How frames are enlarged.
+        video: How video is encoded.
+    """
+
+    output: Path | None = None
+    overwrite: bool = False
+    engine: EngineOptions = field(default_factory=EngineOptions)
+    video: VideoOptions = field(default_factory=VideoOptions)
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """``3840x2160`` -> (3840, 2160).
+
+    Raises:
+        UsageError: Not two numbers above 0 with an x between.
+    """
+    width, separator, height = text.lower().partition("x")
+    if not (separator and width.isdecimal() and height.isdecimal() and int(width) and int(height)):
+        raise UsageError(f"'{text}' is not a size", "write it as WIDTHxHEIGHT, for example 3840x2160")
+    return int(width), int(height)
+
+
+def parse_tile(text: str) -> int | None:
+    """``auto`` -> None, ``512`` -> 512.
+
+    Raises:
+        UsageError: Neither.
+    """
+    if text == "auto":
+        return None
+    if not text.isdecimal():
+        raise UsageError(f"'{text}' is not a tile size", "use auto or a number of pixels, for example 512")
+    return int(text)

@@ -1,0 +1,286 @@
+"""MAIN FLOW: a frame's way from file to file. ``upscale_still`` for pictures, ``upscale_video`` for video.
+
+Video: a thread demuxes and decodes, this one runs the network, a third encodes; the queues between them are
+short and hold planes as decoded. What the threads raise is raised here.
+"""
+
+import queue
+import shutil
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Generic, Self, TypeVar
+
+from torch import Tensor
+
+from upscaler import color, stills
+from upscaler.engine import Plan, Upscaler, resize_plane
+from upscaler.errors import MediaError
+from upscaler.jobs import Job
+from upscaler.options import VideoOptions
+from upscaler.video import mux, streams, write
+from upscaler.video.read import Frame, VideoInfo, VideoReader
+
+T = TypeVar("T")
+
+# Frames waiting between two threads: enough to even out their speeds, 12 MB each at 4K.
+_QUEUE_FRAMES = 4
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a job is.
+
+    Attributes:
+        done: Frames done.
+        total: Frames in all, an estimate for most videos; 0 when unknown.
+    """
+
+    done: int
+    total: int
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a job made.
+
+    Attributes:
+        frames: Frames written.
+        notes: Lines worth telling the user.
+    """
+
+    frames: int
+    notes: list[str]
+
+
+OnProgress = Callable[[Progress], None]
+OnNote = Callable[[str], None]
+
+
+def upscale_still(job: Job, engine: Upscaler, on_note: OnNote) -> Done:
+    """Enlarge one picture.
+
+    Args:
+        job: Source and target.
+        engine: Does the enlarging.
+        on_note: Called with lines worth telling before the work starts.
+
+    Raises:
+        MediaError: The source cannot be read or the target not written; the target is then not there.
+    """
+    still = stills.read(job.source)
+    height, width = still.pixels.shape[:2]
+    plan = engine.plan(height, width)
+    on_note(describe(plan, height, width))
+    pixels = engine.image(still.pixels)
+    alpha = None if still.alpha is None else resize_plane(still.alpha, plan.height, plan.width)
+    job.target.parent.mkdir(parents=True, exist_ok=True)
+    stills.write(job.target, replace(still, pixels=pixels, alpha=alpha))
+    return Done(1, [])
+
+
+def upscale_video(
+    job: Job, engine: Upscaler, options: VideoOptions, on_progress: OnProgress, on_note: OnNote
+) -> Done:
+    """Enlarge one video: every frame at its own time, every audio stream copied.
+
+    The video is encoded into a closed segment in a temporary folder beside the target; a final merge puts it
+    together with the copied streams.
+
+    Args:
+        job: Source and target.
+        engine: Does the enlarging.
+        options: How video is encoded.
+        on_progress: Called after every frame.
+        on_note: Called with lines worth telling.
+
+    Raises:
+        MediaError: Reading, encoding or merging failed; the target is then not there.
+    """
+    codec = write.choose_codec(job.target.suffix.lower(), options.codec, options.crf, options.preset)
+    streams.check_audio(job.source, job.target)
+    work = job.target.with_name(f".{job.target.name}.upscaling")
+    with VideoReader(job.source) as reader:
+        info = reader.info
+        layout = write.output_layout(info.layout, codec[0])
+        plan = _even(engine.plan(info.height, info.width), layout)
+        on_note(f"{describe(plan, info.height, info.width)}, {codec[0]} crf {codec[1]} preset {codec[2]}")
+        settings = write.settings_for(info, codec, layout, plan.height, plan.width)
+        _fresh_folder(work)
+        try:
+            segment = work / "segment-000000.mp4"
+            first_pts, frames = _encode(reader, engine, plan, segment, settings, on_progress)
+            merged = mux.merge(
+                [mux.Segment(segment, first_pts, info.time_base)], job.source, job.target, info.rotation
+            )
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+        if merged.frames != frames:
+            job.target.unlink()
+            raise MediaError(f"'{job.target}' would hold {merged.frames} of {frames} frames")
+        damaged = reader.damaged_packets
+    notes = [f"{damaged} damaged packets in '{job.source}' could not be decoded"] if damaged else []
+    return Done(frames, notes)
+
+
+def describe(plan: Plan, height: int, width: int) -> str:
+    """The plan in one line."""
+    networks = " then ".join(f"x{scale}" for scale in plan.scales) or "no network"
+    reached = _product(plan.scales)
+    resized = "" if (height * reached, width * reached) == (plan.height, plan.width) else ", then resized"
+    return f"{width}x{height} -> {plan.width}x{plan.height} ({networks}{resized})"
+
+
+def _product(scales: tuple[int, ...]) -> int:
+    product = 1
+    for scale in scales:
+        product *= scale
+    return product
+
+
+def _even(plan: Plan, layout: color.Layout) -> Plan:
+    """The plan with a size that the encoder takes."""
+    height, width = color.even_sized(layout, plan.height, plan.width)
+    return replace(plan, height=height, width=width)
+
+
+def _fresh_folder(folder: Path) -> None:
+    try:
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+    except OSError as error:
+        raise MediaError(f"cannot write beside '{folder.parent}': {error.strerror}") from error
+
+
+def _encode(
+    reader: VideoReader,
+    engine: Upscaler,
+    plan: Plan,
+    segment: Path,
+    settings: write.EncodeSettings,
+    on_progress: OnProgress,
+) -> tuple[int, int]:
+    """Decode, enlarge and encode all frames; return the first frame's PTS and the number of frames."""
+    total = reader.info.frames
+    with (
+        write.SegmentWriter(segment, settings) as writer,
+        _Ahead(reader.frames()) as frames,
+        _Behind(writer.write) as encoder,
+    ):
+        done = 0
+        for frame in frames:
+            encoder.put(_enlarged(frame, engine, plan, reader.info, settings.layout), frame.pts)
+            done += 1
+            on_progress(Progress(done, max(total, done)))
+        encoder.finish()
+        writer.finish()
+        return writer.first_pts, done
+
+
+def _enlarged(
+    frame: Frame, engine: Upscaler, plan: Plan, info: VideoInfo, layout: color.Layout
+) -> list[Tensor]:
+    """One frame's planes through colour conversion, network and back, on the engine's device."""
+    planes = [plane.to(engine.device, non_blocking=True) for plane in frame.planes]
+    rgb = color.to_rgb(planes, frame.layout).unsqueeze(0)
+    if rgb.shape[-2:] != (info.height, info.width):  # the size changed in mid-stream
+        plan = replace(engine.plan(*rgb.shape[-2:]), height=plan.height, width=plan.width)
+    enlarged = engine.enlarge(rgb, plan).squeeze(0)
+    return [plane.cpu() for plane in color.from_rgb(enlarged, layout)]
+
+
+class _Ahead(Generic[T]):
+    """Runs an iterator in a thread, a few items ahead; a context manager that joins the thread."""
+
+    _END = object()
+
+    def __init__(self, items: Iterator[T]) -> None:
+        self._items = items
+        self._queue: queue.Queue[object] = queue.Queue(_QUEUE_FRAMES)
+        self._stop = threading.Event()
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name="decode", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        with suppress(queue.Empty):
+            while True:
+                self._queue.get_nowait()
+        self._thread.join()  # a decoder that outlives its container crashes the interpreter
+
+    def __iter__(self) -> Iterator[T]:
+        while (item := self._queue.get()) is not self._END:
+            yield item  # type: ignore[misc]  # only the end mark is of another type
+        if self._error:
+            raise self._error
+
+    def _run(self) -> None:
+        try:
+            for item in self._items:
+                if not self._offer(item):
+                    return
+        except BaseException as error:
+            self._error = error
+        self._offer(self._END)
+
+    def _offer(self, item: object) -> bool:
+        """Wait for room in the queue; False when nobody wants items any more."""
+        while not self._stop.is_set():
+            with suppress(queue.Full):
+                self._queue.put(item, timeout=0.1)
+                return True
+        return False
+
+
+class _Behind:
+    """Calls a function in a thread, a few calls behind; a context manager that joins the thread."""
+
+    def __init__(self, call: Callable[[list[Tensor], int], None]) -> None:
+        self._call = call
+        self._queue: queue.Queue[tuple[list[Tensor], int] | None] = queue.Queue(_QUEUE_FRAMES)
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name="encode", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def put(self, planes: list[Tensor], pts: int) -> None:
+        """Hand over one frame; raises what an earlier call raised."""
+        self._raise()
+        self._queue.put((planes, pts))
+
+    def finish(self) -> None:
+        """Wait until all calls are done; raises what one of them raised."""
+        self._queue.put(None)
+        self._thread.join()
+        self._raise()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._thread.is_alive():
+            self._error = self._error or error or RuntimeError("left before finish")
+            self._queue.put(None)
+            self._thread.join()
+
+    def _run(self) -> None:
+        while (item := self._queue.get()) is not None:
+            if self._error is None:  # after an error the queue is only emptied
+                try:
+                    self._call(*item)
+                except BaseException as error:
+                    self._error = error
+
+    def _raise(self) -> None:
+        if self._error:
+            raise self._error
