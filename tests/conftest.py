@@ -13,12 +13,13 @@ MakePhotos = Callable[..., list[Path]]
 
 
 @pytest.fixture(autouse=True)
-def _seeds() -> None:
+def _same_every_time() -> None:
+    torch.set_num_threads(1)  # small tensors: waking a second thread takes longer than the work
     torch.manual_seed(0)
     np.random.seed(0)
 
 
-def photograph(height: int, width: int, seed: int) -> NDArray[np.uint8]:
+def photograph(height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:
     """Something with the makings of a photograph: shading, edges of many directions, texture, noise."""
     random = np.random.default_rng(seed)
     rows, columns = np.mgrid[0:height, 0:width].astype(np.float64)

@@ -1,4 +1,4 @@
-"""Makers of small real files: photographs, clips with their own time stamps and sound."""
+"""Makers of small real files: pictures, and clips with their own time stamps and sound."""
 
 from fractions import Fraction
 from pathlib import Path
@@ -7,23 +7,9 @@ import av
 import numpy as np
 from av.audio.frame import AudioFrame
 from av.video.frame import VideoFrame
+from conftest import photograph
 from numpy.typing import NDArray
 from PIL import Image
-
-
-def photograph(height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:
-    """Smooth texture with edges, ``(height, width, 3)`` RGB uint8."""
-    generator = np.random.default_rng(seed)
-    rows, columns = np.mgrid[0:height, 0:width] / max(height, width)
-    picture = np.zeros((height, width, 3))
-    for channel in range(3):
-        for _ in range(6):
-            down, right = generator.uniform(-25, 25, 2)
-            picture[:, :, channel] += np.sin(down * rows + right * columns + generator.uniform(0, 6))
-        if generator.uniform() < 0.8:
-            picture[:, :, channel] += 2 * (columns > rows + generator.uniform(-0.3, 0.3))
-    picture -= picture.min()
-    return np.rint(picture / picture.max() * 255).astype(np.uint8)
 
 
 def save(path: Path, height: int = 24, width: int = 32, seed: int = 0, **arguments: object) -> Path:
@@ -71,7 +57,7 @@ def clip(
         video.codec_context.color_range = 1
         sounds = [output.add_stream(name, rate=48000, layout="stereo") for name in audio or []]
         for number, sound in enumerate(sounds):
-            _write_tone(output, sound, 220.0 * (number + 1), seconds)
+            write_tone(output, sound, 220.0 * (number + 1), seconds)
         picture = photograph(height + 64, width + 64)
         for index, stamp in enumerate(pts):
             shift = index % 64
@@ -84,7 +70,8 @@ def clip(
     return path
 
 
-def _write_tone(output: av.container.OutputContainer, stream: object, hertz: float, seconds: float) -> None:
+def write_tone(output: av.container.OutputContainer, stream: object, hertz: float, seconds: float) -> None:
+    """Encode a stereo tone into a stream of 48 kHz, and flush it."""
     time = np.arange(round(48000 * seconds)) / 48000
     samples = (0.3 * np.sin(2 * np.pi * hertz * time)).astype(np.float32)
     size = 960

@@ -246,10 +246,14 @@ class _Run:
         return _channels_last(network.eval())
 
     def _require_finite(self) -> None:
-        """Stop before broken weights replace the last good state: a loss can be finite, its gradient not."""
-        for name, tensor in self.network.state_dict().items():
-            if not tensor.isfinite().all():
-                raise _diverged(f"the weights ('{name}') are no longer finite at step {self.step}")
+        """Stop before broken weights replace the last good state: a loss can be finite, its gradient not.
+
+        Finite in fp16, as the weight file has them; values beyond that have diverged by any measure.
+        """
+        for weights in (self.network.state_dict(), self.average.values):
+            for name, tensor in weights.items():
+                if not tensor.half().isfinite().all():
+                    raise _diverged(f"the weights ('{name}') are no longer finite at step {self.step}")
 
     def _history(self, psnr_db: float) -> dict[str, Any]:
         return {

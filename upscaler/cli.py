@@ -110,6 +110,7 @@ def upscale(  # noqa: PLR0913 - one parameter per option
 
 def _run(inputs: list[Path], options: Options) -> NoReturn:
     """Plan everything, then do one job after the other; ends with the exit code."""
+    from upscaler import pipeline
     from upscaler.engine import default_scale
 
     chosen = options.engine
@@ -117,7 +118,7 @@ def _run(inputs: list[Path], options: Options) -> NoReturn:
         options = replace(options, engine=replace(chosen, scale=default_scale(chosen.model)))
     job_list = jobs.plan(inputs, options)
     engines = _engines({job.kind for job in job_list.jobs}, options.engine)
-    _check_codecs(job_list.jobs, options.video)
+    pipeline.check_codecs(job_list.jobs, options.video)
     failed: list[str] = []
     start = time.monotonic()
     frames = 0
@@ -168,16 +169,6 @@ def _engines(kinds: set[jobs.Kind], options: EngineOptions) -> "dict[jobs.Kind, 
             )
         engines[kind] = by_model[model]
     return engines
-
-
-def _check_codecs(job_list: list[jobs.Job], video: VideoOptions) -> None:
-    """Refuse a codec that a target's container cannot hold before any work starts."""
-    suffixes = {job.target.suffix.lower() for job in job_list if job.kind == "video"}
-    if suffixes:
-        from upscaler.video.write import choose_codec
-
-        for suffix in sorted(suffixes):
-            choose_codec(suffix, video.codec, video.crf, video.preset)
 
 
 class _Display:

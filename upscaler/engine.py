@@ -12,11 +12,11 @@ from torch import Tensor
 
 from upscaler import device as devices
 from upscaler import tiling
+from upscaler.arrays import Pixels
 from upscaler.errors import DeviceError, UsageError
 from upscaler.models import checkpoint, shipped
 from upscaler.models.contract import Network
 from upscaler.options import DEFAULT_SCALE, SCALE_MAX, EngineOptions
-from upscaler.stills import Pixels
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 _PEAK = {torch.uint8: 255, torch.uint16: 65535}

@@ -7,7 +7,7 @@ short and hold planes as decoded. What the threads raise is raised here.
 import queue
 import shutil
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -124,6 +124,16 @@ def upscale_video(
         damaged = reader.damaged_packets
     notes = [f"{damaged} damaged packets in '{job.source}' could not be decoded"] if damaged else []
     return Done(frames, notes)
+
+
+def check_codecs(jobs: Iterable[Job], options: VideoOptions) -> None:
+    """Refuse, before any work starts, a codec that a target's container cannot hold.
+
+    Raises:
+        UsageError: Names the containers that can, or what the codec does not take.
+    """
+    for suffix in sorted({job.target.suffix.lower() for job in jobs if job.kind == "video"}):
+        write.choose_codec(suffix, options.codec, options.crf, options.preset)
 
 
 def describe(plan: Plan, height: int, width: int) -> str:

@@ -15,14 +15,15 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from upscaler.arrays import Pixels
 from upscaler.errors import MediaError, UsageError
-
-Pixels = NDArray[np.uint8] | NDArray[np.uint16]
 
 # Suffix -> Pillow's name of the format and the arguments to save with.
 FORMATS: dict[str, tuple[str, dict[str, Any]]] = {
     ".jpg": ("JPEG", {"quality": 95, "subsampling": 0}),
     ".jpeg": ("JPEG", {"quality": 95, "subsampling": 0}),
+    ".jfif": ("JPEG", {"quality": 95, "subsampling": 0}),
+    ".avif": ("AVIF", {"quality": 90, "subsampling": "4:4:4"}),
     ".png": ("PNG", {}),
     ".webp": ("WEBP", {"quality": 95, "method": 4}),
     ".tif": ("TIFF", {"compression": "tiff_lzw"}),
@@ -30,7 +31,7 @@ FORMATS: dict[str, tuple[str, dict[str, Any]]] = {
     ".bmp": ("BMP", {}),
 }
 _DEEP_SUFFIXES = {".png", ".tif", ".tiff"}
-_ALPHA_SUFFIXES = {".png", ".webp", ".tif", ".tiff"}
+_ALPHA_SUFFIXES = {".avif", ".png", ".webp", ".tif", ".tiff"}
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,8 @@ def read(path: Path) -> Still:
             with Image.open(path) as picture:
                 if _is_deep(picture):
                     return _read_deep(path)
+                if getattr(picture, "is_animated", False):
+                    raise MediaError(f"'{path}' is animated, which is not supported yet")
                 picture.load()
                 return _from_pillow(ImageOps.exif_transpose(picture))
     except UnidentifiedImageError as error:

@@ -15,6 +15,7 @@ from av.stream import Stream
 
 from upscaler.errors import MediaError
 from upscaler.video.read import open_input
+from upscaler.video.streams import MUXERS
 
 
 @dataclass(frozen=True)
@@ -71,13 +72,14 @@ def merge(segments: list[Segment], source: Path, target: Path, rotation: int) ->
 
 
 def _write(segments: list[Segment], source: Path, partial: Path, rotation: int) -> Merged:
-    options = {"movie_timescale": "90000"} if partial.suffix in (".mp4", ".m4v", ".mov") else {}
+    muxer = MUXERS[partial.suffix.lower()]  # by name: FFmpeg's own guess for .m4v refuses HEVC
+    options = {"movie_timescale": "90000"} if muxer in ("mp4", "mov") else {}
     copied: dict[int, int] = {}
     frames = 0
     with (
         open_input(source) as original,
         open_input(segments[0].path) as first,
-        av.open(str(partial), "w", options=options) as output,
+        av.open(str(partial), "w", format=muxer, options=options) as output,
     ):
         video = output.add_stream_from_template(first.streams.video[0], opaque=True)
         video.time_base = segments[0].time_base

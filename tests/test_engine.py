@@ -1,0 +1,166 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import photograph
+from torch import Tensor, nn
+
+from upscaler import Upscaler
+from upscaler.engine import resize_plane
+from upscaler.errors import DeviceError, UsageError, WeightsError
+from upscaler.models import checkpoint, registry
+from upscaler.models.compact import Compact
+from upscaler.models.contract import Contract, Network
+
+Maker = Callable[..., Path]
+
+
+class Nearest(Network):
+    """Repeats pixels: what any tiling of it must give is known to the bit."""
+
+    def __init__(self, *, scale: int, multiple_of: int = 1, reach_px: int = 3) -> None:
+        super().__init__()
+        self.arguments = {"scale": scale, "multiple_of": multiple_of, "reach_px": reach_px}
+        self.gain = nn.Parameter(torch.ones(1))
+        self.contract = Contract(scale, reach_px, multiple_of, half=True, macs_per_pixel=0)
+
+    def forward(self, low: Tensor) -> Tensor:
+        height, width = low.shape[-2:]
+        assert height % self.contract.multiple_of == width % self.contract.multiple_of == 0
+        scale = self.contract.scale
+        return low.repeat_interleave(scale, -1).repeat_interleave(scale, -2)
+
+
+@pytest.fixture
+def nearest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Maker:
+    monkeypatch.setitem(registry.NETWORKS, "nearest", Nearest)
+
+    def make(**arguments: int) -> Path:
+        path = tmp_path / f"nearest-{len(list(tmp_path.iterdir()))}.safetensors"
+        network = Nearest(**arguments)
+        checkpoint.save(path, network, network.state_dict(), {})
+        return path
+
+    return make
+
+
+def weights(path: Path, scale: int = 2, channels: int = 8, depth: int = 3) -> Path:
+    network = Compact(scale=scale, channels=channels, depth=depth)
+    nn.init.normal_(network.tail.weight, std=0.2)
+    checkpoint.save(path, network, network.state_dict(), {})
+    return path
+
+
+@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_nearest_is_bit_exact_through_every_tiling(nearest: Maker, seed: int, dtype: type) -> None:
+    generator = np.random.default_rng(seed)
+    scale, multiple = int(generator.choice([1, 2, 3, 4])), int(generator.choice([1, 4]))
+    tile = int(generator.integers(8, 40))
+    height, width = (int(side) for side in generator.integers(1, 90, 2))
+    pixels = generator.integers(0, np.iinfo(dtype).max + 1, (height, width, 3)).astype(dtype)
+    upscaler = Upscaler(nearest(scale=scale, multiple_of=multiple), tile_px=tile, precision="fp32")
+    expected = pixels.repeat(scale, 0).repeat(scale, 1)
+    assert np.array_equal(upscaler.image(pixels), expected)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_tiled_equals_whole(tmp_path: Path, seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    path = weights(tmp_path / "w.safetensors", scale=int(generator.choice([2, 3])))
+    height, width = (int(side) for side in generator.integers(20, 120, 2))
+    source = torch.rand(2, 3, height, width)
+    whole = Upscaler(path, tile_px=1000, precision="fp32")
+    tiled = Upscaler(path, tile_px=int(generator.integers(12, 40)), precision="fp32")
+    plan = whole.plan(height, width)
+    difference = whole.enlarge(source, plan) - tiled.enlarge(source, plan)
+    assert float(difference.abs().max()) < 1e-5
+
+
+def test_a_tiling_without_enough_overlap_would_be_seen(tmp_path: Path) -> None:
+    """The test above can fail: with a network whose contract claims too little reach, it does."""
+    path = weights(tmp_path / "w.safetensors")
+    source = torch.rand(1, 3, 60, 60)
+    whole = Upscaler(path, tile_px=1000, precision="fp32")
+    tiled = Upscaler(path, tile_px=20, precision="fp32")
+    network = tiled._network(2)
+    network.contract = Contract(2, 1, 1, half=True, macs_per_pixel=0)
+    plan = whole.plan(60, 60)
+    difference = whole.enlarge(source, plan) - tiled.enlarge(source, plan)
+    assert float(difference.abs().max()) > 1e-3
+
+
+def test_scales_are_reached_by_the_smallest_network_or_by_running_twice(tmp_path: Path) -> None:
+    upscaler = Upscaler(weights(tmp_path / "w.safetensors"), 1)
+    upscaler._files = {2: upscaler._files[2], 4: upscaler._files[2]}
+    cases = {1: (2,), 1.5: (2,), 2: (2,), 2.5: (4,), 4: (4,), 5: (4, 2), 8: (4, 2)}
+    for factor, scales in cases.items():
+        assert upscaler._scales(factor) == scales
+    upscaler._files = {4: upscaler._files[2]}
+    assert upscaler._scales(8) == (4, 4)
+
+
+@pytest.mark.parametrize("scale", [1, 1.7, 2, 3, 4, 8])
+def test_output_sizes(tmp_path: Path, scale: float) -> None:
+    upscaler = Upscaler(weights(tmp_path / "w.safetensors"), scale, precision="fp32")
+    out = upscaler.image(photograph(32, 32)[:11, :17])
+    assert out.shape == (round(11 * scale), round(17 * scale), 3)
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"),
+    [((64, 64), (32, 64)), ((40, 400), (20, 40)), ((1000, 100), (100, 200)), ((30, 15), (15, 30))],
+)
+def test_size_fits_inside_and_keeps_the_aspect(
+    tmp_path: Path, size: tuple[int, int], expected: tuple[int, int]
+) -> None:
+    upscaler = Upscaler(weights(tmp_path / "w.safetensors"), size_px=size, precision="fp32")
+    assert upscaler.image(photograph(16, 32)).shape == (*expected, 3)
+
+
+def test_enlarging_keeps_the_mean_and_the_place() -> None:
+    """A real model: reduced again, the result is the source; a shift by a pixel would not be."""
+    pixels = photograph(64, 96)
+    larger = Upscaler("balanced", 4, precision="fp32").image(pixels)
+    again = np.stack([resize_plane(larger[:, :, c].copy(), 64, 96) for c in range(3)], -1).astype(float)
+    error = np.abs(again - pixels).mean()
+    shifted = np.abs(again[1:, 1:] - pixels[:-1, :-1]).mean()
+    assert error < 1.0 < shifted
+
+
+def test_frames_are_images_one_by_one(tmp_path: Path) -> None:
+    upscaler = Upscaler(weights(tmp_path / "w.safetensors"), precision="fp32")
+    frames = [photograph(20, 24, seed) for seed in range(3)]
+    for made, frame in zip(upscaler.frames(frames), frames, strict=True):
+        assert np.array_equal(made, upscaler.image(frame))
+
+
+def test_a_weight_file_gives_its_own_scale_and_a_named_model_four(tmp_path: Path) -> None:
+    assert Upscaler(weights(tmp_path / "w.safetensors", scale=3)).scale == 3
+    assert Upscaler("fast").scale == 4
+
+
+def test_wrong_arguments_are_refused(tmp_path: Path) -> None:
+    path = weights(tmp_path / "w.safetensors")
+    with pytest.raises(UsageError, match="out of range"):
+        Upscaler(path, 9)
+    with pytest.raises(UsageError, match="precision"):
+        Upscaler(path, precision="fp8")
+    with pytest.raises(UsageError, match="impossible"):
+        Upscaler(path, tile_px=0)
+    with pytest.raises(WeightsError, match="no-such-model"):
+        Upscaler("no-such-model")
+    with pytest.raises(WeightsError, match="no weight file"):
+        Upscaler(tmp_path / "missing.safetensors")
+    with pytest.raises(DeviceError, match="no device"):
+        Upscaler(path, device="cuda:99")
+    with pytest.raises(DeviceError, match="unknown device"):
+        Upscaler(path, device="toaster")
+    with pytest.raises(UsageError, match="too small"):
+        Upscaler(path, tile_px=4).image(photograph(30, 30))
+    with pytest.raises(UsageError, match="more than 8 times"):
+        Upscaler(path, size_px=(900, 900)).image(photograph(20, 20)[:10, :10])
+    with pytest.raises(UsageError, match="restores"):
+        Upscaler(weights(tmp_path / "one.safetensors", scale=1), 2)

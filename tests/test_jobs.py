@@ -1,0 +1,116 @@
+from pathlib import Path
+
+import pytest
+
+from upscaler.errors import UsageError
+from upscaler.jobs import plan
+from upscaler.options import EngineOptions, Options, VideoOptions, parse_size, parse_tile
+
+
+def touch(root: Path, *names: str) -> None:
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).touch()
+
+
+def targets(root: Path, inputs: list[str], **options: object) -> list[str]:
+    jobs = plan([root / name for name in inputs], Options(**options)).jobs
+    return [str(job.target.relative_to(root)) for job in jobs]
+
+
+def test_beside_the_input(tmp_path: Path) -> None:
+    touch(tmp_path, "a.JPG", "b.mp4", "c.avi")
+    assert targets(tmp_path, ["a.JPG", "b.mp4", "c.avi"]) == ["a_x4.JPG", "b_x4.mp4", "c_x4.mkv"]
+    half = EngineOptions(scale=2.5)
+    assert targets(tmp_path, ["a.JPG"], engine=half) == ["a_x2.5.JPG"]
+    size = EngineOptions(size_px=(640, 480))
+    assert targets(tmp_path, ["a.JPG"], engine=size) == ["a_640x480.JPG"]
+
+
+def test_a_folder_is_mirrored(tmp_path: Path) -> None:
+    touch(tmp_path, "p/b.png", "p/sub/a.png", "p/sub/v.mov", "p/notes.txt", "p/.hidden.png", "p/.git/x.png")
+    found = plan([tmp_path / "p"], Options(engine=EngineOptions(scale=2)))
+    assert [job.kind for job in found.jobs] == ["still", "still", "video"]
+    names = [str(job.target.relative_to(tmp_path)) for job in found.jobs]
+    assert names == ["p_x2/b.png", "p_x2/sub/a.png", "p_x2/sub/v.mov"]
+    assert [path.name for path in found.ignored] == ["notes.txt"]
+
+
+def test_the_current_folder_has_a_name_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    touch(tmp_path, "p/b.png")
+    monkeypatch.chdir(tmp_path / "p")
+    assert plan([Path()], Options()).jobs[0].target == tmp_path / "p_x4" / "b.png"
+
+
+def test_results_inside_the_input_are_no_input(tmp_path: Path) -> None:
+    touch(tmp_path, "p/b.png", "p/out/b.png")
+    found = plan([tmp_path / "p"], Options(output=tmp_path / "p" / "out", overwrite=True))
+    assert [job.source.name for job in found.jobs] == ["b.png"]
+    assert found.jobs[0].target == tmp_path / "p" / "out" / "b.png"
+
+
+def test_output_as_file_and_as_folder(tmp_path: Path) -> None:
+    touch(tmp_path, "a.jpg", "b.png", "v.mp4", "q/c.png")
+    assert targets(tmp_path, ["a.jpg"], output=tmp_path / "o.png") == ["o.png"]
+    assert targets(tmp_path, ["a.jpg"], output=tmp_path / "o") == ["o/a.jpg"]
+    assert targets(tmp_path, ["v.mp4"], output=tmp_path / "o.mkv") == ["o.mkv"]
+    many = targets(tmp_path, ["a.jpg", "b.png", "q"], output=tmp_path / "o")
+    assert many == ["o/a.jpg", "o/b.png", "o/q/c.png"]
+    (tmp_path / "folder.png").mkdir()
+    assert targets(tmp_path, ["a.jpg"], output=tmp_path / "folder.png") == ["folder.png/a.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("inputs", "output", "message"),
+    [
+        (["missing.jpg"], None, "no file or folder"),
+        (["notes.txt"], None, "neither picture nor video"),
+        (["empty"], None, "no picture and no video"),
+        (["a.jpg"], "o.mp4", "a still cannot be written"),
+        (["v.mp4"], "o.avi", "cannot be written"),
+        (["v.mp4"], "o.jpg", "a video cannot be written"),
+        (["a.jpg"], "o.xyz", "no suffix"),
+        (["a.jpg"], "a.jpg", "is an input"),
+        (["a.jpg"], ".", "is an input"),
+        (["a.jpg", "sub/a.jpg"], "o", "would both be written"),
+        (["v.avi", "v.ts"], "o", "would both be written"),
+        (["a.jpg"], "taken.jpg", "exists"),
+        (["sub"], "o.jpg", "is a file name"),
+    ],
+)
+def test_refusals(tmp_path: Path, inputs: list[str], output: str | None, message: str) -> None:
+    touch(tmp_path, "a.jpg", "sub/a.jpg", "v.mp4", "v.avi", "v.ts", "notes.txt", "taken.jpg")
+    (tmp_path / "empty").mkdir()
+    options = Options(output=None if output is None else tmp_path / output)
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(UsageError, match=message):
+        plan([tmp_path / name for name in inputs], options)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_an_existing_target_is_replaced_only_when_asked(tmp_path: Path) -> None:
+    touch(tmp_path, "a.jpg", "a_x4.jpg")
+    assert targets(tmp_path, ["a.jpg"], overwrite=True) == ["a_x4.jpg"]
+
+
+def test_a_link_to_an_input_is_seen_through(tmp_path: Path) -> None:
+    touch(tmp_path, "a.jpg")
+    (tmp_path / "link").symlink_to(tmp_path)
+    with pytest.raises(UsageError, match="is an input"):
+        plan([tmp_path / "a.jpg"], Options(output=tmp_path / "link"))
+
+
+def test_options_say_what_is_wrong() -> None:
+    assert parse_size("3840x2160") == (3840, 2160)
+    assert parse_tile("auto") is None and parse_tile("512") == 512
+    for wrong in ("3840", "x", "0x4", "4x-1", "axb"):
+        with pytest.raises(UsageError, match="is not a size"):
+            parse_size(wrong)
+    with pytest.raises(UsageError, match="tile"):
+        parse_tile("big")
+    with pytest.raises(UsageError, match="exclude"):
+        EngineOptions(scale=2, size_px=(1, 1))
+    with pytest.raises(UsageError, match="codec"):
+        VideoOptions(codec="mpeg2")
+    with pytest.raises(UsageError, match="crf"):
+        VideoOptions(crf=64)

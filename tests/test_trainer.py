@@ -1,0 +1,541 @@
+import dataclasses
+import itertools
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import MakePhotos
+from PIL import Image
+from torch import Tensor, nn
+from typer.testing import CliRunner
+
+from upscaler.errors import TrainingError, UsageError, WeightsError
+from upscaler.models import checkpoint
+from upscaler.models.registry import PRESETS, build
+from upscaler.trainer import losses, state, validation
+from upscaler.trainer.cli import app
+from upscaler.trainer.config import TrainConfig
+from upscaler.trainer.data import Pair, load_photos
+from upscaler.trainer.loops import Report, pretrain, rate_factor
+
+Configure = Callable[..., TrainConfig]
+
+
+@pytest.fixture
+def configure(tmp_path: Path, make_photos: MakePhotos) -> Configure:
+    """Maker of settings for a short run; keyword arguments replace settings."""
+    make_photos(tmp_path / "photos", 4)
+
+    def make(name: str = "weights", **settings: Any) -> TrainConfig:  # noqa: ANN401 - settings of any type
+        known: dict[str, Any] = {
+            "photos": (str(tmp_path / "photos"),),
+            "output": str(tmp_path / f"{name}.safetensors"),
+            "network": "fast",
+            "scale": 2,
+            "batch": 4,
+            "patch_px": 12,
+            "late_batch": 3,
+            "late_patch_px": 16,
+            "warmup_steps": 4,
+            "device": "cpu",
+            "threads": 1,
+            "compiled": False,
+        }
+        if "minutes" not in settings:
+            known["steps"] = 8
+        return TrainConfig(**known | settings)
+
+    return make
+
+
+def silent(_report: Report) -> None:
+    """For runs whose reports do not matter."""
+
+
+def stop_after(steps: int) -> Callable[[], bool]:
+    """A question that is answered with yes after so many steps; it is asked before each step."""
+    asked = iter(range(steps + 1))
+    return lambda: next(asked) >= steps
+
+
+def run_folder(config: TrainConfig) -> Path:
+    return Path(config.output).with_suffix(".run")
+
+
+def saved_state(config: TrainConfig) -> dict[str, Any]:
+    return state.load(run_folder(config) / "state.pt")
+
+
+def assert_equal(one: object, other: object, where: str = "state") -> None:
+    """Bit for bit, through all levels."""
+    if isinstance(one, Tensor):
+        assert isinstance(other, Tensor), where
+        assert torch.equal(one, other), where
+    elif isinstance(one, dict):
+        assert isinstance(other, dict), where
+        assert one.keys() == other.keys(), where
+        for key in one:
+            assert_equal(one[key], other[key], f"{where}.{key}")
+    elif isinstance(one, list | tuple):
+        assert isinstance(other, list | tuple), where
+        assert len(one) == len(other), where
+        for index, (left, right) in enumerate(zip(one, other, strict=True)):
+            assert_equal(left, right, f"{where}[{index}]")
+    else:
+        assert one == other, where
+
+
+# Learning
+
+
+@pytest.mark.parametrize("optimizer", ["muon", "adamw"])
+def test_training_improves_on_the_start(configure: Configure, optimizer: str) -> None:
+    config = configure(steps=80, optimizer=optimizer, warmup_steps=10, learning_rate=None)
+    reports: list[Report] = []
+    outcome = pretrain(config, reports.append)
+    pairs = load_photos(config.photos, 2, 16).held_out
+    before = validation.validate(build("compact", PRESETS["fast"][1] | {"scale": 2}), pairs)
+    assert outcome.finished
+    assert outcome.steps == 80
+    assert outcome.psnr_db > before + 0.5
+    written = checkpoint.load(outcome.weights)
+    # What is reported is what the file does: the averaged weights, rounded to fp16.
+    assert validation.validate(written.network(), pairs) == pytest.approx(outcome.psnr_db, abs=1e-3)
+    assert written.training["steps"] == 80
+    assert written.training["settings"]["photos"] == ["photos"]  # no folders of this machine
+    assert reports[-1].psnr_db == outcome.psnr_db
+    assert reports[-1].share == 1
+    assert any("3 photographs to train on, 1 held out" in (report.message or "") for report in reports)
+
+
+def test_a_run_leaves_a_log_and_a_picture(configure: Configure) -> None:
+    config = configure(steps=3)
+    outcome = pretrain(config, silent)
+    lines = (run_folder(config) / "log.csv").read_text().splitlines()
+    assert lines[0] == "step,share,elapsed_s,held_out_psnr_db"
+    step, share, _, psnr_db = lines[1].split(",")
+    assert (step, share) == ("3", "1.0000")
+    assert float(psnr_db) == pytest.approx(outcome.psnr_db, abs=1e-3)
+    with Image.open(run_folder(config) / "samples.png") as picture:
+        assert picture.size == (3 * 192, 192)
+        assert np.asarray(picture).std() > 10
+
+
+def test_minutes_end_a_run(configure: Configure) -> None:
+    outcome = pretrain(configure(minutes=0.01), silent)
+    assert outcome.finished
+    assert outcome.steps >= 1
+
+
+def test_checkpoints_come_during_the_run(configure: Configure) -> None:
+    config = configure(steps=4, checkpoint_every_s=1e-9)
+    pretrain(config, silent)
+    steps = [line.split(",")[0] for line in (run_folder(config) / "log.csv").read_text().splitlines()[1:]]
+    assert steps == ["1", "2", "3", "4", "4"]
+
+
+def test_a_blank_photograph_does_not_hide_the_others(configure: Configure) -> None:
+    blank = Pair("b", torch.zeros(20, 20, 3, dtype=torch.uint8), torch.zeros(40, 40, 3, dtype=torch.uint8))
+    low = torch.randint(256, (20, 20, 3), dtype=torch.uint8)
+    other = Pair("o", low, torch.randint(256, (40, 40, 3), dtype=torch.uint8))
+    network = build("compact", {"scale": 2, "channels": 4, "depth": 1})
+    assert validation.validate(network, [blank]) == 100
+    assert validation.validate(network, [blank, other]) == (100 + validation.validate(network, [other])) / 2
+
+
+def test_rate_rises_then_falls_to_zero() -> None:
+    rates = [rate_factor(step, step / 1000, 100) for step in range(1001)]
+    assert rates[0] == pytest.approx(0.01)
+    assert max(rates) == pytest.approx(1, abs=0.03)
+    assert 90 < rates.index(max(rates)) < 110
+    assert rates[1000] == 0
+    assert rates[550] == pytest.approx(0.42, abs=0.01)
+    assert all(later < earlier for earlier, later in itertools.pairwise(rates[110:]))
+    assert rate_factor(0, 0, 0) == 1
+
+
+def test_averaged_weights_follow_weights_buffers_and_counters() -> None:
+    network = nn.Sequential(nn.Conv2d(1, 1, 1, bias=False), nn.BatchNorm2d(1))
+    convolution = network.get_parameter("0.weight")
+    nn.init.constant_(convolution, 0)
+    average = state.AveragedWeights(network, 0.9)
+    wanted = 0.0
+    for step in range(200):
+        nn.init.constant_(convolution, float(step % 7))
+        network(torch.full((2, 1, 2, 2), 3.0))
+        average.follow(network, step)
+        decay = min(0.9, (1 + step) / (10 + step))
+        wanted = decay * wanted + (1 - decay) * (step % 7)
+    assert float(average.values["0.weight"]) == pytest.approx(wanted, rel=1e-4)
+    assert int(average.values["1.num_batches_tracked"]) == 200
+    assert float(average.values["1.running_mean"]) > 1
+
+
+# Going on
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"optimizer": "adamw"}, {"network": "srresnet", "scale": 4, "batch": 2, "late_batch": 2}],
+    ids=["muon", "adamw", "srresnet"],
+)
+def test_a_continued_run_equals_a_straight_one_bit_for_bit(
+    configure: Configure, settings: dict[str, Any]
+) -> None:
+    """Stopped twice, once before and once after the crops become larger."""
+    straight, split = configure("straight", late_share=0.5, **settings), configure(late_share=0.5, **settings)
+    pretrain(straight, silent)
+    for stop in (stop_after(3), stop_after(2)):
+        torch.manual_seed(12345)  # another process would not have this one's generators
+        assert not pretrain(split, silent, stop).finished
+    assert saved_state(split)["step"] == 5
+    reports: list[Report] = []
+    assert pretrain(split, reports.append).finished
+    assert reports[0].message == "going on from step 5"
+    one, other = saved_state(straight), saved_state(split)
+    for saved in (one, other):
+        del saved["config"], saved["elapsed_s"]
+    assert one["step"] == 8
+    assert_equal(one, other)
+    assert_equal(checkpoint.load(Path(straight.output)).state, checkpoint.load(Path(split.output)).state)
+
+
+def test_the_run_does_move_the_weights(configure: Configure) -> None:
+    """Else equality above would be cheap."""
+    config = configure()
+    pretrain(config, silent, stop_after(3))
+    early = saved_state(config)
+    pretrain(config, silent)
+    late = saved_state(config)
+    for part in ("network", "average"):
+        assert all(not torch.equal(tensor, late[part][name]) for name, tensor in early[part].items())
+
+
+def test_a_finished_run_stays_as_it_is(configure: Configure) -> None:
+    config = configure()
+    pretrain(config, silent)
+    before = checkpoint.load(Path(config.output)).state
+    outcome = pretrain(config, silent)
+    assert (outcome.finished, outcome.steps) == (True, 8)
+    assert_equal(before, checkpoint.load(Path(config.output)).state)
+
+
+def test_other_settings_are_refused(configure: Configure) -> None:
+    config = configure()
+    pretrain(config, silent, stop_after(2))
+    before = (run_folder(config) / "state.pt").read_bytes()
+    with pytest.raises(UsageError, match=r"other settings \(batch, seed\).*--restart"):
+        pretrain(dataclasses.replace(config, batch=5, seed=3), silent)
+    assert (run_folder(config) / "state.pt").read_bytes() == before
+
+
+def test_length_and_speed_may_change(configure: Configure) -> None:
+    config = configure()
+    pretrain(config, silent, stop_after(2))
+    longer = dataclasses.replace(config, steps=10, checkpoint_every_s=99)
+    assert pretrain(longer, silent).steps == 10
+
+
+def test_restart_forgets_the_earlier_run(configure: Configure) -> None:
+    config, fresh = configure(), configure("fresh", seed=1)
+    pretrain(config, silent)
+    again = dataclasses.replace(config, seed=1)
+    pretrain(again, silent, restart=True)
+    pretrain(fresh, silent)
+    assert_equal(checkpoint.load(Path(fresh.output)).state, checkpoint.load(Path(again.output)).state)
+    assert len((run_folder(config) / "log.csv").read_text().splitlines()) == 2
+
+
+def test_restart_with_a_misspelt_folder_forgets_nothing(configure: Configure) -> None:
+    config = configure()
+    pretrain(config, silent, stop_after(2))
+    with pytest.raises(TrainingError, match="no folder"):
+        pretrain(dataclasses.replace(config, photos=("photso",)), silent, restart=True)
+    assert saved_state(config)["step"] == 2
+
+
+def test_from_weights_of_another_scale(configure: Configure) -> None:
+    source = configure("source")
+    pretrain(source, silent)
+    config = configure(scale=4, start_from=source.output)
+    outcome = pretrain(config, silent, stop_after(0))
+    trained, started = checkpoint.load(Path(source.output)).state, checkpoint.load(outcome.weights).state
+    assert not started["tail.weight"].any()
+    body = [name for name in trained if not name.startswith("tail.")]
+    assert body
+    assert all(torch.equal(trained[name], started[name]) for name in body)
+    # Going on needs the state alone.
+    Path(source.output).unlink()
+    assert pretrain(config, silent).finished
+
+
+def test_from_weights_of_another_network_is_refused(configure: Configure) -> None:
+    source = configure("source")
+    pretrain(source, silent, stop_after(0))
+    config = configure(network="balanced", start_from=source.output)
+    with pytest.raises(WeightsError, match="another width"):
+        pretrain(config, silent)
+    assert not run_folder(config).exists()
+
+
+# Trouble
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [b"", b"not a state", None],
+    ids=["empty", "text", "truncated"],
+)
+def test_damaged_state(configure: Configure, damage: bytes | None) -> None:
+    config = configure()
+    pretrain(config, silent, stop_after(1))
+    path = run_folder(config) / "state.pt"
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2] if damage is None else damage)
+    with pytest.raises(TrainingError, match=r"state '.*' is damaged.*--restart"):
+        pretrain(config, silent)
+
+
+def test_state_of_another_shape(configure: Configure) -> None:
+    config = configure()
+    pretrain(config, silent, stop_after(1))
+    saved = saved_state(config)
+    saved["network"]["head.weight"] = torch.zeros(16, 3, 3, 3)
+    state.save(run_folder(config) / "state.pt", saved)
+    with pytest.raises(TrainingError, match="not of this network and optimizer: size mismatch for head"):
+        pretrain(config, silent)
+
+
+@pytest.mark.parametrize("missing", ["config", "network", "optimizer", "average", "crops", "step"])
+def test_state_without_a_part(configure: Configure, missing: str) -> None:
+    config = configure()
+    pretrain(config, silent, stop_after(1))
+    saved = saved_state(config)
+    del saved[missing]
+    state.save(run_folder(config) / "state.pt", saved)
+    with pytest.raises(TrainingError, match=f"not of this network and optimizer: '{missing}'"):
+        pretrain(config, silent)
+
+
+def test_full_disk_keeps_the_old_state(tmp_path: Path) -> None:
+    """The limit on the size of files acts like a full disk: the write begins and then fails."""
+    path = tmp_path / "state.pt"
+    state.save(path, {"step": 1})
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, limits[1]))
+    try:
+        with pytest.raises(TrainingError, match="cannot write"):
+            state.save(path, {"step": 2, "network": torch.zeros(100_000)})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert state.load(path) == {"step": 1}
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_full_disk_ends_a_run_with_its_last_state(configure: Configure) -> None:
+    config = configure()
+    pretrain(config, silent, stop_after(2))
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, limits[1]))
+    try:
+        with pytest.raises(TrainingError, match="cannot write"):
+            pretrain(config, silent)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert saved_state(config)["step"] == 2
+    assert pretrain(config, silent).finished
+
+
+def test_divergence_names_the_step_and_writes_nothing(configure: Configure) -> None:
+    config = configure(learning_rate=1e30, warmup_steps=0)
+    with pytest.raises(TrainingError, match=r"no longer finite at step [1-8]\b.*smaller --learning-rate"):
+        pretrain(config, silent)
+    assert not Path(config.output).exists()
+    assert list(run_folder(config).iterdir()) == []
+
+
+def broken_loss(made: Tensor, wanted: Tensor) -> Tensor:
+    return (made - wanted).abs().mean() * float("nan")
+
+
+def broken_gradient(made: Tensor, wanted: Tensor) -> Tensor:
+    """Finite itself, but the derivative of a root at 0 times 0 is not a number."""
+    return (made - wanted).abs().mean() + (made * 0).sqrt().sum()
+
+
+@pytest.mark.parametrize(
+    ("broken", "message"),
+    [(broken_loss, "the loss is no longer finite at step 5"), (broken_gradient, "weights .* at step 5")],
+)
+def test_trouble_never_replaces_the_last_good_state(
+    configure: Configure,
+    monkeypatch: pytest.MonkeyPatch,
+    broken: Callable[[Tensor, Tensor], Tensor],
+    message: str,
+) -> None:
+    config = configure(steps=5)
+    pretrain(config, silent, stop_after(2))
+    files = [run_folder(config) / "state.pt", Path(config.output)]
+    before = [path.read_bytes() for path in files]
+    good, calls = losses.pixel_loss, iter(range(10))
+    monkeypatch.setattr(
+        losses, "pixel_loss", lambda made, wanted: (broken if next(calls) == 2 else good)(made, wanted)
+    )
+    with pytest.raises(TrainingError, match=message):
+        pretrain(config, silent)
+    assert [path.read_bytes() for path in files] == before
+
+
+def test_output_that_is_a_folder(configure: Configure) -> None:
+    config = configure()
+    Path(config.output).mkdir()
+    with pytest.raises(TrainingError, match="is a folder"):
+        pretrain(config, silent)
+
+
+def test_run_folder_that_is_a_file(configure: Configure) -> None:
+    config = configure()
+    run_folder(config).write_text("in the way")
+    with pytest.raises(TrainingError, match=r"cannot write '.*weights\.run': File exists"):
+        pretrain(config, silent)
+
+
+# Settings and command line
+
+
+def test_all_wrong_settings_are_named_at_once(configure: Configure) -> None:
+    with pytest.raises(UsageError) as caught:
+        configure(
+            output="weights.pth",
+            network="edsr",
+            scale=5,
+            steps=0,
+            batch=0,
+            patch_px=2,
+            optimizer="sgd",
+            late_share=2,
+            ema_decay=1.0,
+            learning_rate=-1.0,
+            fft_weight=float("nan"),
+            warmup_steps=-1,
+        )
+    message = str(caught.value)
+    for part in (
+        "suffix .safetensors",
+        "unknown network 'edsr'",
+        "scale must be",
+        "steps must be above 0",
+        "batch must be above 0",
+        "patch_px",
+        "optimizer",
+        "late_share",
+        "ema_decay",
+        "learning_rate must be above 0",
+        "fft_weight must not be negative",
+        "warmup_steps must not be negative",
+    ):
+        assert part in message
+
+
+@pytest.mark.parametrize(
+    "length",
+    [
+        {"steps": None},
+        {"steps": -1},
+        {"steps": 3, "minutes": 1.0},
+        {"minutes": 0.0},
+        {"minutes": -1.0},
+        {"minutes": float("nan")},
+        {"minutes": float("inf")},
+    ],
+)
+def test_a_run_needs_one_length(configure: Configure, length: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match=r"minutes|steps"):
+        configure(**length)
+
+
+def test_default_rates_are_the_network_s_own(configure: Configure) -> None:
+    assert configure().matrix_step() == (0.02, 0.0)
+    assert configure(network="srresnet").matrix_step() == (0.01, 0.1)
+    assert configure(optimizer="adamw").matrix_step() == (1e-3, 0.0)
+    assert configure(learning_rate=0.5, weight_decay=0.25).matrix_step() == (0.5, 0.25)
+
+
+def arguments(config: TrainConfig, *more: str) -> list[str]:
+    text = f"-o {config.output} --network fast --scale 2 --batch 4 --patch 12 --late-batch 3 --late-patch 16"
+    return [*config.photos, *text.split(), "--device=cpu", "--threads=1", "--no-compile", *more]
+
+
+@pytest.mark.parametrize(
+    ("more", "code", "message"),
+    [
+        (["--scale", "5", "--steps", "4"], 2, "scale must be one of"),
+        ([], 2, "give either minutes or steps"),
+        (["--steps", "3", "--minutes", "1"], 2, "give either minutes or steps"),
+        (["--minutes", "0"], 2, "minutes must be above 0"),
+        (["--steps", "4", "--network", "edsr"], 2, "unknown network 'edsr'"),
+        (["--steps", "4", "--optimizer", "sgd"], 2, "optimizer must be muon or adamw"),
+        (["--steps", "4", "-o", "weights.pth"], 2, "must have the suffix .safetensors"),
+        (["--steps", "4", "nowhere"], 1, "no folder 'nowhere'"),
+        (["--steps", "4", "--from", "nothing.safetensors"], 1, "no weight file 'nothing.safetensors'"),
+        (["--steps", "4", "--device", "abacus"], 1, "unknown device 'abacus'"),
+        (["--steps", "4", "--patch", "4000"], 1, "only 0 usable photographs"),
+    ],
+)
+def test_wrong_commands_give_one_line(configure: Configure, more: list[str], code: int, message: str) -> None:
+    config = configure()
+    result = CliRunner().invoke(app, arguments(config, *more))
+    assert result.exit_code == code
+    assert message in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+    assert result.stderr.startswith("error: ")
+    assert "Traceback" not in result.output
+    assert not run_folder(config).exists()
+
+
+@pytest.mark.parametrize("more", [["--steps", "many"], ["--wings", "2"]])
+def test_what_cannot_be_parsed_is_a_usage_error(configure: Configure, more: list[str]) -> None:
+    result = CliRunner().invoke(app, arguments(configure(), *more))
+    assert result.exit_code == 2
+    assert more[0] in result.stderr
+
+
+def test_command_trains_and_says_where_to(configure: Configure) -> None:
+    config = configure()
+    earlier = signal.getsignal(signal.SIGINT)
+    result = CliRunner().invoke(app, arguments(config, "--steps", "2"))
+    assert result.exit_code == 0, result.output
+    assert result.stdout.splitlines()[-1].startswith(f"wrote {config.output} (held-out PSNR ")
+    assert checkpoint.load(Path(config.output)).scale == 2
+    assert signal.getsignal(signal.SIGINT) is earlier
+
+
+def test_interrupt_saves_and_the_same_command_goes_on(configure: Configure) -> None:
+    config = configure()
+    program = "from upscaler.trainer.cli import main; main()"
+    command = [sys.executable, "-c", program, *arguments(config, "--steps", "400")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert "photographs to train on" in process.stdout.readline()
+        time.sleep(0.3)  # some steps; the test holds for none as well
+        process.send_signal(signal.SIGINT)
+        output, errors = process.communicate(timeout=120)
+    assert (process.returncode, errors) == (130, "")
+    step = saved_state(config)["step"]
+    assert step < 400
+    assert output.splitlines()[-1] == f"stopped at step {step}; the same command goes on from there"
+    assert checkpoint.load(Path(config.output)).training["steps"] == step
+    shorter = [*command[:-1], str(step + 3)]
+    done = subprocess.run(shorter, capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert saved_state(config)["step"] == step + 3
+    assert ("going on from step" in done.stdout) == (step > 0)
+    assert list(Path(config.output).parent.rglob("*.part*")) == []

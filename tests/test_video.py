@@ -1,0 +1,316 @@
+from fractions import Fraction
+from itertools import accumulate
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import torch
+from av.video.frame import VideoFrame
+from conftest import photograph
+from media import audio_packets, clip, frame_times, pictures, write_tone
+
+from upscaler import color, pipeline
+from upscaler.engine import Upscaler
+from upscaler.errors import MediaError, UsageError
+from upscaler.jobs import Job
+from upscaler.options import VideoOptions
+from upscaler.video import mux, streams, write
+from upscaler.video.read import VideoReader
+
+# Stamps with gaps of many lengths, in 1/90000 s.
+VARIABLE = list(accumulate([0, 3003, 3003, 9000, 1, 20000, 3754, 3753, 45000, 3003, 3003, 1500]))
+
+
+@pytest.fixture(scope="module")
+def engine() -> Upscaler:
+    return Upscaler("fast", 2, precision="fp32")
+
+
+def run(engine: Upscaler, source: Path, target: Path, **options: object) -> pipeline.Done:
+    return pipeline.upscale_video(
+        Job(source, target, "video"), engine, VideoOptions(**options), lambda _: None, lambda _: None
+    )
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv", ".webm"])
+def test_every_frame_at_its_own_time(engine: Upscaler, tmp_path: Path, suffix: str) -> None:
+    source = clip(tmp_path / "in.mp4", pts=VARIABLE)
+    done = run(engine, source, tmp_path / f"out{suffix}")
+    assert done.frames == len(VARIABLE)
+    times, wanted = frame_times(tmp_path / f"out{suffix}"), [Fraction(pts, 90000) for pts in VARIABLE]
+    tolerance = 0 if suffix in (".mp4", ".mov") else Fraction(1, 1000)
+    assert len(times) == len(wanted)
+    assert all(abs(made - want) <= tolerance for made, want in zip(times, wanted, strict=True))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.mp4", f"out{suffix}"]
+
+
+def test_every_audio_stream_is_copied_packet_by_packet(engine: Upscaler, tmp_path: Path) -> None:
+    source = clip(tmp_path / "in.mkv", audio=["aac", "flac", "libopus"])
+    for suffix in (".mkv", ".mp4"):
+        run(engine, source, tmp_path / f"out{suffix}")
+        assert audio_packets(tmp_path / f"out{suffix}") == audio_packets(source)
+
+
+def test_audio_that_the_container_refuses_fails_before_the_work(
+    engine: Upscaler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = clip(tmp_path / "in.mp4", audio=["aac"])
+    monkeypatch.setattr(engine, "enlarge", lambda *_: pytest.fail("work was started"))
+    with pytest.raises(MediaError, match=r"audio stream 0 .* cannot be copied into \.webm") as caught:
+        run(engine, source, tmp_path / "out.webm")
+    assert ".mkv" in caught.value.hint
+    assert not (tmp_path / "out.webm").exists()
+
+
+def test_frames_held_back_by_decoder_and_encoder_arrive(engine: Upscaler, tmp_path: Path) -> None:
+    for frames in (1, 2, 3, 60):
+        source = clip(tmp_path / f"{frames}.mp4", frames=frames)  # x264 with B-frames holds back many
+        done = run(engine, source, tmp_path / f"{frames}-out.mp4")
+        assert done.frames == len(frame_times(tmp_path / f"{frames}-out.mp4")) == frames
+
+
+@pytest.mark.parametrize("matrix", [1, 6])
+def test_matrix_is_used_and_tagged(engine: Upscaler, tmp_path: Path, matrix: int) -> None:
+    source = clip(tmp_path / "in.mp4", matrix=matrix, pixel_format="yuv444p", frames=2)
+    run(engine, source, tmp_path / "out.mp4", crf=0)
+    with av.open(str(source)) as before, av.open(str(tmp_path / "out.mp4")) as after:
+        small = next(before.decode(video=0))
+        large = next(after.decode(video=0))
+        assert (int(large.colorspace), int(large.color_range)) == (matrix, 1)
+        for wanted, made in zip(small.planes, large.planes, strict=True):
+            wanted_mean = np.asarray(torch.from_dlpack(wanted)).mean()
+            assert abs(np.asarray(torch.from_dlpack(made)).mean() - wanted_mean) < 1.0
+
+
+def test_content_is_the_source_enlarged(engine: Upscaler, tmp_path: Path) -> None:
+    source = clip(tmp_path / "in.mp4", frames=8)
+    run(engine, source, tmp_path / "out.mp4", crf=10)
+    small, large = pictures(source).astype(float), pictures(tmp_path / "out.mp4").astype(float)
+    count, height, width = small.shape
+    reduced = large.reshape(count, height, 2, width, 2).mean((2, 4))
+    errors = np.abs(reduced[:, None] - small[None]).mean((2, 3))  # frame against frame
+    assert (errors.argmin(1) == np.arange(count)).all()
+    assert errors.diagonal().max() < 4
+
+
+def test_odd_sizes_are_rounded_to_even(tmp_path: Path) -> None:
+    source = clip(tmp_path / "in.mkv", height=45, width=63, encoder="ffv1", frames=2)
+    notes: list[str] = []
+    pipeline.upscale_video(
+        Job(source, tmp_path / "out.mp4", "video"),
+        Upscaler("fast", 3, precision="fp32"),
+        VideoOptions(preset="ultrafast"),
+        lambda _: None,
+        notes.append,
+    )
+    with av.open(str(tmp_path / "out.mp4")) as made:
+        assert (made.streams.video[0].width, made.streams.video[0].height) == (188, 134)
+    assert "63x45 -> 188x134" in notes[0]
+
+
+def test_rotation_and_pixel_aspect_are_kept(engine: Upscaler, tmp_path: Path) -> None:
+    source = tmp_path / "in.mp4"
+    with av.open(str(source), "w") as output:
+        stream = output.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        stream.codec_context.sample_aspect_ratio = Fraction(12, 11)
+        stream.set_display_rotation(90)
+        for _ in range(3):
+            output.mux(stream.encode(VideoFrame.from_ndarray(photograph(48, 64), format="rgb24")))
+        output.mux(stream.encode(None))
+    run(engine, source, tmp_path / "out.mp4")
+    with av.open(str(tmp_path / "out.mp4")) as made:
+        frame = next(made.decode(video=0))
+        assert frame.rotation % 360 == 90
+        assert made.streams.video[0].sample_aspect_ratio == Fraction(12, 11)
+
+
+@pytest.mark.parametrize("codec", sorted(write.CODECS))
+def test_every_codec_in_every_container_it_names(engine: Upscaler, tmp_path: Path, codec: str) -> None:
+    source = clip(tmp_path / "in.mp4", frames=5)
+    spec = write.CODECS[codec]
+    for suffix in spec.containers:
+        target = tmp_path / f"out{suffix}"
+        done = run(
+            engine, source, target, codec=codec, preset=spec.presets[-1 if codec in ("vp9", "av1") else 0]
+        )
+        assert done.frames == len(frame_times(target)) == 5
+        with av.open(str(target)) as made:
+            assert made.streams.video[0].codec_context.name.replace("libdav1d", "av1") in (
+                codec,
+                f"lib{codec}",
+            )
+
+
+def test_crf_and_preset_reach_the_encoder(engine: Upscaler, tmp_path: Path) -> None:
+    source = clip(tmp_path / "in.mp4", frames=10)
+    sizes = []
+    for crf in (10, 40):
+        run(engine, source, tmp_path / f"{crf}.mp4", crf=crf, preset="ultrafast")
+        sizes.append((tmp_path / f"{crf}.mp4").stat().st_size)
+    assert sizes[0] > 2 * sizes[1]
+    assert b"rc=crf" in (tmp_path / "10.mp4").read_bytes()
+    assert b"crf=40.0" in (tmp_path / "40.mp4").read_bytes()
+
+
+def test_codecs_and_containers_are_checked_before() -> None:
+    assert write.choose_codec(".webm", None, None, None)[0] == "vp9"
+    assert write.choose_codec(".mp4", None, None, None) == ("h264", 18, "medium")
+    with pytest.raises(UsageError, match=r"\.webm file cannot hold h264") as caught:
+        write.choose_codec(".webm", "h264", None, None)
+    assert ".mkv" in caught.value.hint
+    with pytest.raises(UsageError, match="crf 60"):
+        write.choose_codec(".mp4", "h264", 60, None)
+    with pytest.raises(UsageError, match="preset"):
+        write.choose_codec(".mp4", "h264", None, "warp")
+
+
+def test_unreadable_videos_say_why(engine: Upscaler, tmp_path: Path) -> None:
+    (tmp_path / "empty.mp4").touch()
+    (tmp_path / "text.mp4").write_text("no video at all" * 100)
+    whole = clip(tmp_path / "whole.mp4").read_bytes()
+    (tmp_path / "half.mp4").write_bytes(whole[: len(whole) // 2])
+    with av.open(str(tmp_path / "sound.mp4"), "w") as output:
+        write_tone(output, output.add_stream("aac", rate=48000, layout="stereo"), 440, 0.5)
+    for name, reason in {
+        "empty.mp4": "empty",
+        "text.mp4": "not a video",
+        "half.mp4": "not a video",
+        "sound.mp4": "no video stream",
+        "missing.mp4": "not a video",
+    }.items():
+        with pytest.raises(MediaError, match=reason):
+            run(engine, tmp_path / name, tmp_path / "out.mp4")
+    assert not (tmp_path / "out.mp4").exists()
+
+
+def test_a_failing_network_ends_the_job_and_leaves_nothing(
+    engine: Upscaler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = clip(tmp_path / "in.mp4", frames=30)
+    whole = engine.enlarge
+    calls = iter(range(100))
+
+    def failing(*arguments: object) -> object:
+        if next(calls) == 5:
+            raise RuntimeError("planted")
+        return whole(*arguments)
+
+    monkeypatch.setattr(engine, "enlarge", failing)
+    with pytest.raises(RuntimeError, match="planted"):
+        run(engine, source, tmp_path / "out.mp4")
+    assert [path.name for path in tmp_path.iterdir()] == ["in.mp4"]
+
+
+def test_a_failing_encoder_ends_the_job_and_leaves_nothing(
+    engine: Upscaler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = clip(tmp_path / "in.mp4", frames=30)
+
+    def failing(self: object, planes: object, pts: int) -> None:
+        raise MediaError("planted")
+
+    monkeypatch.setattr(write.SegmentWriter, "write", failing)
+    with pytest.raises(MediaError, match="planted"):
+        run(engine, source, tmp_path / "out.mp4")
+    assert [path.name for path in tmp_path.iterdir()] == ["in.mp4"]
+
+
+def test_damaged_packets_are_told(engine: Upscaler, tmp_path: Path) -> None:
+    source = clip(tmp_path / "in.mkv", frames=40, encoder="libvpx-vp9")
+    whole = bytearray(source.read_bytes())
+    generator = np.random.default_rng(0)
+    for place in generator.integers(len(whole) // 2, len(whole) - 200, 60):
+        whole[place] ^= 1 << generator.integers(8)
+    source.write_bytes(whole)
+    with VideoReader(source) as reader:
+        frames = sum(1 for _ in reader.frames())
+        damaged = reader.damaged_packets
+    assert damaged > 0
+    done = run(engine, source, tmp_path / "out.mkv")
+    assert done.frames == frames == len(frame_times(tmp_path / "out.mkv"))
+    assert f"{damaged} damaged packets" in done.notes[0]
+
+
+@pytest.mark.parametrize(
+    "pixel_format",
+    [
+        "yuv420p",
+        "yuvj420p",
+        "yuv422p",
+        "yuv444p",
+        "yuv420p10le",
+        "yuv444p12le",
+        "gray",
+        "gbrp",
+        "rgb24",
+        "nv12",
+        "yuyv422",
+    ],
+)
+def test_frames_of_every_format_become_the_right_rgb(tmp_path: Path, pixel_format: str) -> None:
+    """Against FFmpeg's own conversion to RGB, which is a few codes off at most on smooth pictures."""
+    smooth = np.asarray(photograph(64, 64), float)
+    smooth = np.stack([np.linspace(20, 230, 64)[None, :] + 0 * smooth[:, :, 0]] * 3, -1)
+    smooth[:, :, 2] = smooth[:, :, 2].T
+    frame = VideoFrame.from_ndarray(smooth.astype(np.uint8), format="rgb24")
+    frame = frame.reformat(format=pixel_format, dst_colorspace=1)
+    with VideoReader(clip(tmp_path / "any.mp4", frames=1)) as reader:
+        frame.pts = 0
+        made = reader._as_frame(frame)
+    rgb = color.to_rgb(made.planes, made.layout)
+    wanted = (
+        smooth if pixel_format != "gray" else np.repeat((smooth @ [0.2126, 0.7152, 0.0722])[..., None], 3, -1)
+    )
+    off = np.abs(rgb.permute(1, 2, 0).numpy() * 255 - wanted)
+    tolerance = 25 if pixel_format == "gray" else 9
+    assert off.mean() < tolerance / 3, pixel_format
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_a_late_start_is_moved_to_zero(engine: Upscaler, tmp_path: Path, suffix: str) -> None:
+    first = 36_000 * 90_000
+    source = clip(tmp_path / "in.ts", pts=[first + 3600 * index for index in range(10)])
+    assert frame_times(source)[0] >= 36_000
+    run(engine, source, tmp_path / f"out{suffix}")
+    times = frame_times(tmp_path / f"out{suffix}")
+    assert times == [Fraction(index, 25) for index in range(10)]
+
+
+def test_segments_of_one_video_merge_into_the_whole(tmp_path: Path) -> None:
+    """Two segments give the stamps of one: the property that resuming will stand on."""
+    source = clip(tmp_path / "in.mp4", pts=VARIABLE, audio=["aac"])
+    segments = []
+    with VideoReader(source) as reader:
+        layout = write.output_layout(reader.info.layout, "h264")
+        settings = write.settings_for(reader.info, ("h264", 18, "fast"), layout, 48, 64)
+        frames = list(reader.frames())
+    for number, part in enumerate((frames[:5], frames[5:])):
+        with write.SegmentWriter(tmp_path / f"{number}.mp4", settings) as writer:
+            for frame in part:
+                writer.write(frame.planes, frame.pts)
+            writer.finish()
+        segments.append(mux.Segment(writer.path, writer.first_pts, settings.time_base))
+    merged = mux.merge(segments, source, tmp_path / "out.mp4", 0)
+    assert merged.frames == len(VARIABLE)
+    assert frame_times(tmp_path / "out.mp4") == [Fraction(pts, 90000) for pts in VARIABLE]
+    assert audio_packets(tmp_path / "out.mp4") == audio_packets(source)
+
+
+def test_an_unfinished_segment_is_removed(tmp_path: Path) -> None:
+    with VideoReader(clip(tmp_path / "in.mp4")) as reader:
+        layout = write.output_layout(reader.info.layout, "h264")
+        settings = write.settings_for(reader.info, ("h264", 18, "fast"), layout, 48, 64)
+        frame = next(reader.frames())
+    with write.SegmentWriter(tmp_path / "segment.mp4", settings) as writer:
+        writer.write(frame.planes, 0)
+    assert [path.name for path in tmp_path.iterdir()] == ["in.mp4"]
+
+
+def test_refusal_gives_the_muxers_own_words(tmp_path: Path) -> None:
+    with av.open(str(clip(tmp_path / "in.mkv", audio=["aac"]))) as container:
+        stream = container.streams.audio[0]
+        assert streams.refusal(stream, ".mkv") is None
+        assert streams.refusal(stream, ".mp4") is None
+        assert "webm" in (streams.refusal(stream, ".webm") or "")
