@@ -106,6 +106,9 @@ def upscale(  # noqa: PLR0913 - one parameter per option
         _run(inputs, options)
     except UpscalerError as error:
         _fail(error)
+    except KeyboardInterrupt as interrupt:
+        print("stopped; nothing half-written is left", file=sys.stderr)  # noqa: T201
+        raise typer.Exit(EXIT_INTERRUPTED) from interrupt
 
 
 def _run(inputs: list[Path], options: Options) -> NoReturn:
@@ -263,8 +266,4 @@ def _terminate(_number: int, _frame: FrameType | None) -> NoReturn:
 def main() -> None:
     """Entry point of the command."""
     signal.signal(signal.SIGTERM, _terminate)
-    try:
-        app()
-    except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)  # noqa: T201
-        sys.exit(EXIT_INTERRUPTED)
+    app()

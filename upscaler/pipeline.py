@@ -77,7 +77,7 @@ def upscale_still(job: Job, engine: Upscaler, on_note: OnNote) -> Done:
     on_note(describe(plan, height, width))
     pixels = engine.image(still.pixels)
     alpha = None if still.alpha is None else resize_plane(still.alpha, plan.height, plan.width)
-    job.target.parent.mkdir(parents=True, exist_ok=True)
+    _make_folder(job.target.parent)
     stills.write(job.target, replace(still, pixels=pixels, alpha=alpha))
     return Done(1, [])
 
@@ -109,7 +109,8 @@ def upscale_video(
         plan = _even(engine.plan(info.height, info.width), layout)
         on_note(f"{describe(plan, info.height, info.width)}, {codec[0]} crf {codec[1]} preset {codec[2]}")
         settings = write.settings_for(info, codec, layout, plan.height, plan.width)
-        _fresh_folder(work)
+        shutil.rmtree(work, ignore_errors=True)
+        _make_folder(work)
         try:
             segment = work / "segment-000000.mp4"
             first_pts, frames = _encode(reader, engine, plan, segment, settings, on_progress)
@@ -157,12 +158,11 @@ def _even(plan: Plan, layout: color.Layout) -> Plan:
     return replace(plan, height=height, width=width)
 
 
-def _fresh_folder(folder: Path) -> None:
+def _make_folder(folder: Path) -> None:
     try:
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
+        folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise MediaError(f"cannot write beside '{folder.parent}': {error.strerror}") from error
+        raise MediaError(f"the folder '{folder}' cannot be made: {error.strerror}") from error
 
 
 def _encode(

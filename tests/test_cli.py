@@ -1,0 +1,206 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import photograph
+from media import audio_packets, clip, frame_times, save
+from PIL import Image
+from typer.testing import CliRunner
+
+from upscaler.cli import app
+from upscaler.models.shipped import installed_models
+
+UPSCALE = [sys.executable, "-c", "from upscaler.cli import main; main()"]
+
+
+def run(*arguments: object, code: int = 0) -> str:
+    """Run the command in this process; returns what it said."""
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    assert result.exit_code == code, result.output
+    assert "Traceback" not in result.output
+    return result.output
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+def test_a_picture_is_written_beside_the_source(tmp_path: Path) -> None:
+    source = save(tmp_path / "photo.jpg", 24, 32)
+    before = source.read_bytes()
+    said = run(source)
+    assert files(tmp_path) == ["photo.jpg", "photo_x4.jpg"]
+    assert source.read_bytes() == before
+    with Image.open(tmp_path / "photo_x4.jpg") as made:
+        assert (made.format, made.size) == ("JPEG", (128, 96))
+    assert "1 of 1 files" in said
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "tif", "bmp"])
+def test_formats_in_and_out(tmp_path: Path, suffix: str) -> None:
+    run(save(tmp_path / f"a.{suffix}"), "-o", tmp_path / f"b.{suffix}", "--scale", 2)
+    with Image.open(tmp_path / f"b.{suffix}") as made:
+        assert made.size == (64, 48)
+
+
+def test_transparency_and_gray_go_through(tmp_path: Path) -> None:
+    pixels = np.dstack([photograph(24, 32), np.full((24, 32), 128, np.uint8)])
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    Image.fromarray(photograph(24, 32)[:, :, 0]).save(tmp_path / "g.png")
+    run(tmp_path / "a.png", tmp_path / "g.png", "-o", tmp_path / "out")
+    with Image.open(tmp_path / "out" / "a.png") as made:
+        assert made.mode == "RGBA" and np.all(np.asarray(made)[:, :, 3] == 128)
+    with Image.open(tmp_path / "out" / "g.png") as made:
+        assert made.mode == "L"
+
+
+def test_a_folder_goes_on_after_a_bad_file(tmp_path: Path) -> None:
+    folder = tmp_path / "photos"
+    save(folder / "a.png")
+    save(folder / "sub" / "c.png", seed=1)
+    (folder / "b.png").write_text("no picture")
+    (folder / "empty.mp4").touch()
+    (folder / "notes.txt").touch()
+    said = run(folder, "--scale", 2, code=1)
+    assert files(tmp_path / "photos_x2") == ["a.png", "sub/c.png"]
+    assert said.count("error:") == 2
+    assert "2 of 4 files" in said and "2 failed" in said and "1 ignored (1 .txt)" in said
+
+
+def test_a_video_with_sound(tmp_path: Path) -> None:
+    source = clip(tmp_path / "video.mp4", audio=["aac", "aac"])
+    said = run(source, "-o", tmp_path / "out.mp4", "--crf", 30, "--preset", "ultrafast")
+    assert frame_times(tmp_path / "out.mp4") == frame_times(source)
+    assert audio_packets(tmp_path / "out.mp4") == audio_packets(source)
+    assert "64x48 -> 256x192" in said and "h264 crf 30 preset ultrafast" in said
+    assert files(tmp_path) == ["out.mp4", "video.mp4"]
+
+
+def test_scale_and_size(tmp_path: Path) -> None:
+    source = save(tmp_path / "a.png")
+    for number, (arguments, size, plan) in enumerate(
+        [
+            (["--scale", 1.5, "--model", "fast"], (48, 36), "x2, then resized"),
+            (["--scale", 8, "--model", "fast"], (256, 192), "x4 then x2"),
+            (["--scale", 8, "--model", "balanced"], (256, 192), "x4 then x4, then resized"),
+            (["--size", "100x100"], (100, 75), "x4, then resized"),
+        ]
+    ):
+        target = tmp_path / f"{number}.png"
+        assert plan in run(source, "-o", target, *arguments)
+        with Image.open(target) as made:
+            assert made.size == size
+
+
+def test_an_existing_target_is_kept_unless_overwrite(tmp_path: Path) -> None:
+    source = save(tmp_path / "a.png")
+    target = tmp_path / "a_x4.png"
+    target.write_text("precious")
+    said = run(source, code=2)
+    assert "exists" in said and "--overwrite" in said
+    assert target.read_text() == "precious"
+    run(source, "--overwrite")
+    assert target.read_bytes()[:4] == b"\x89PNG"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["missing.png"], "no file or folder"),
+        (["empty"], "no picture and no video"),
+        (["a.png", "--model", "no-such"], "no-such"),
+        (["a.png", "--model", "missing.safetensors"], "no weight file"),
+        (["a.png", "--model", "a.png"], "not a safetensors file"),
+        (["a.png", "--scale", "9"], "out of range"),
+        (["a.png", "--size", "big"], "is not a size"),
+        (["a.png", "--size", "9x9", "--scale", "2"], "exclude"),
+        (["a.png", "--tile", "huge"], "is not a tile size"),
+        (["a.png", "--tile", "0"], "impossible"),
+        (["a.png", "--device", "cuda:77"], "no device"),
+        (["a.png", "--precision", "fp8"], "unknown precision"),
+        (["a.png", "-o", "a.png"], "is an input"),
+        (["a.png", "a.png", "-o", "out"], "would both be written"),
+        (["v.mp4", "-o", "out.webm", "--codec", "h264"], "cannot hold h264"),
+        (["v.mp4", "-o", "out.mp4", "--preset", "warp"], "no preset"),
+        (["v.mp4", "-o", "out.mp4", "--crf", "70"], "out of range"),
+    ],
+)
+def test_what_cannot_be_done_is_one_line_and_nothing_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], message: str
+) -> None:
+    save(tmp_path / "a.png")
+    clip(tmp_path / "v.mp4", frames=2)
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path)
+    before = sorted(tmp_path.rglob("*"))
+    said = run(*arguments, code=2)
+    assert message in said
+    assert len(said.strip().splitlines()) == 1, said
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_without_permission(tmp_path: Path) -> None:
+    source = save(tmp_path / "a.png")
+    (tmp_path / "locked").mkdir(mode=0o500)
+    assert "permission" in run(source, "-o", tmp_path / "locked" / "a.png", code=1).lower()
+
+
+def test_a_target_folder_that_is_a_file(tmp_path: Path) -> None:
+    source = save(tmp_path / "a.png")
+    video = clip(tmp_path / "v.mp4", frames=2)
+    (tmp_path / "taken").write_text("precious")
+    said = run(source, video, "-o", tmp_path / "taken", code=1)
+    assert said.count("error:") == 2 and "fault of this program" not in said
+    assert (tmp_path / "taken").read_text() == "precious"
+
+
+def test_a_fault_of_ours_does_not_end_the_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from upscaler import stills
+
+    real = stills.read
+
+    def failing(path: Path) -> stills.Still:
+        if path.name == "a.png":
+            raise ZeroDivisionError("planted")
+        return real(path)
+
+    monkeypatch.setattr(stills, "read", failing)
+    sources = [save(tmp_path / name) for name in ("a.png", "b.png")]
+    said = run(*sources, code=1)
+    assert "ZeroDivisionError: planted" in said and "UPSCALER_DEBUG" in said
+    assert files(tmp_path) == ["a.png", "b.png", "b_x4.png"]
+
+
+def test_help_lists_the_installed_models_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "300")
+    said = run("--help")
+    assert ", ".join(installed_models()) + ", or a .safetensors file" in said
+
+
+def test_help_loads_no_heavy_library() -> None:
+    heavy = ("torch", "av", "cv2", "PIL", "numpy")
+    code = f"import sys, upscaler.cli; sys.exit(any(name in sys.modules for name in {heavy}))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_leaves_nothing_behind(tmp_path: Path, number: signal.Signals) -> None:
+    source = clip(tmp_path / "in.mp4", frames=500, height=96, width=128)
+    process = subprocess.Popen(
+        [*UPSCALE, str(source), "-o", str(tmp_path / "out.mp4")], stderr=subprocess.PIPE, text=True
+    )
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.glob(".out.mp4.upscaling/*")) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert list(tmp_path.glob(".out.mp4.upscaling/*")), "the work never began"
+    process.send_signal(number)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "stopped" in said and "Traceback" not in said
+    assert files(tmp_path) == ["in.mp4"]
