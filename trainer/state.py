@@ -3,6 +3,7 @@
 import io
 import pickle
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,18 @@ from torch import Tensor, nn
 
 from upscaler.errors import TrainingError
 from upscaler.models.checkpoint import write_atomically
+
+# What zipfile, zlib and torch raise on bytes that are not, or no longer, a state.
+_SIGNS_OF_DAMAGE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    pickle.UnpicklingError,
+    RuntimeError,
+    OSError,
+    EOFError,
+    ValueError,
+    OverflowError,
+)
 
 
 class AveragedWeights:
@@ -67,10 +80,13 @@ def load(path: Path) -> dict[str, Any]:
         content = path.read_bytes()
     except OSError as error:
         raise TrainingError(f"cannot read '{path}': {error.strerror}") from error
-    if not zipfile.is_zipfile(io.BytesIO(content)):  # torch would take it for a file of its old format
-        raise TrainingError(f"the state '{path}' is damaged", "start anew with --restart")
     try:
+        # Checksums first: unpickling damaged bytes can fail in any way, or even succeed.
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            damaged = archive.testzip()
+        if damaged is not None:
+            raise zipfile.BadZipFile(damaged)
         state: dict[str, Any] = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, KeyError, ValueError, pickle.UnpicklingError) as error:
+    except _SIGNS_OF_DAMAGE as error:
         raise TrainingError(f"the state '{path}' is damaged", "start anew with --restart") from error
     return state
