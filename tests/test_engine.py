@@ -164,3 +164,119 @@ def test_wrong_arguments_are_refused(tmp_path: Path) -> None:
         Upscaler(path, size_px=(900, 900)).image(photograph(20, 20)[:10, :10])
     with pytest.raises(UsageError, match="restores"):
         Upscaler(weights(tmp_path / "one.safetensors", scale=1), 2)
+
+
+def test_out_of_memory_halves_until_it_fits_and_says_so_once(
+    nearest: Maker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pixels = photograph(200, 300)
+    sizes: list[int] = []
+
+    def small_memory(self: Nearest, low: Tensor) -> Tensor:
+        sizes.append(low.shape[0] * low.shape[2] * low.shape[3])
+        if sizes[-1] > 10_000:
+            raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")
+        return real(self, low)
+
+    real = Nearest.forward
+    monkeypatch.setattr(Nearest, "forward", small_memory)
+    upscaler = Upscaler(nearest(scale=2), precision="fp32")
+    for _ in range(2):
+        assert np.array_equal(upscaler.image(pixels), pixels.repeat(2, 0).repeat(2, 1))
+    assert sizes[0] == 200 * 300  # tried whole
+    assert sum(size > 10_000 for size in sizes) <= 4  # and remembered afterwards
+    assert upscaler.take_notices() == [
+        "memory ran out: going on with smaller tiles, which gives the same picture"
+    ]
+    assert upscaler.take_notices() == []
+
+
+def test_out_of_memory_for_the_smallest_tile_is_an_error(
+    nearest: Maker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_memory(self: Nearest, low: Tensor) -> Tensor:
+        raise torch.OutOfMemoryError("planted")
+
+    monkeypatch.setattr(Nearest, "forward", no_memory)
+    with pytest.raises(DeviceError, match="too little memory"):
+        Upscaler(nearest(scale=2)).image(photograph(100, 100))
+
+
+def test_other_errors_of_the_network_are_not_taken_for_lack_of_memory(
+    nearest: Maker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(self: Nearest, low: Tensor) -> Tensor:
+        raise RuntimeError("planted")
+
+    monkeypatch.setattr(Nearest, "forward", broken)
+    with pytest.raises(RuntimeError, match="planted"):
+        Upscaler(nearest(scale=2)).image(photograph(20, 20))
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+def test_values_that_are_not_finite_are_redone_in_safer_precisions(
+    nearest: Maker, monkeypatch: pytest.MonkeyPatch, bad: float
+) -> None:
+    tried: list[torch.dtype] = []
+
+    def overflowing(self: Nearest, low: Tensor) -> Tensor:
+        tried.append(self.dtype)
+        high = real(self, low).clone()
+        if self.dtype is not torch.float32:
+            high[-1, 0, 3, 4] = bad
+        return high
+
+    real = Nearest.forward
+    monkeypatch.setattr(Nearest, "forward", overflowing)
+    pixels = photograph(20, 24)
+    upscaler = Upscaler(nearest(scale=2), precision="fp16")
+    assert np.array_equal(upscaler.image(pixels), pixels.repeat(2, 0).repeat(2, 1))
+    assert tried == [torch.float16, torch.bfloat16, torch.float32]
+    assert upscaler.take_notices() == [
+        "values overflowed in fp16: redone in bf16",
+        "values overflowed in bf16: redone in fp32",
+    ]
+
+
+def test_values_that_are_never_finite_end_in_a_clear_error(
+    nearest: Maker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Nearest, "forward", lambda self, low: torch.full_like(low, float("nan")))
+    with pytest.raises(DeviceError, match="in fp32 too"):
+        Upscaler(nearest(scale=2)).image(photograph(20, 20))
+
+
+def test_a_memory_limit_makes_tiles_smaller_and_the_picture_stays(tmp_path: Path) -> None:
+    path = weights(tmp_path / "w.safetensors")
+    free, bound = Upscaler(path, precision="fp32"), Upscaler(path, precision="fp32", memory_limit_gb=0.002)
+    assert bound.pixels_at_once(2) < 10_000 < free.pixels_at_once(2)
+    pixels = photograph(150, 170)
+    difference = free.image(pixels).astype(int) - bound.image(pixels)
+    assert np.abs(difference).max() <= 1
+
+
+def test_batches_of_tiles(nearest: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
+    batches: list[int] = []
+
+    def counting(self: Nearest, low: Tensor) -> Tensor:
+        batches.append(low.shape[0])
+        return real(self, low)
+
+    real = Nearest.forward
+    monkeypatch.setattr(Nearest, "forward", counting)
+    pixels = photograph(100, 100)
+    for batch, expected in ((2, 2), (None, 25)):
+        batches.clear()
+        upscaler = Upscaler(nearest(scale=2, reach_px=5), precision="fp32", tile_px=28, batch=batch)
+        assert np.array_equal(upscaler.image(pixels), pixels.repeat(2, 0).repeat(2, 1))
+        assert batches[0] == max(batches) == expected
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+@pytest.mark.parametrize("model", ["fast", "balanced"])
+def test_half_precision_is_within_one_code(model: str, precision: str) -> None:
+    pixels = photograph(96, 128)
+    exact = Upscaler(model, 4, precision="fp32").image(pixels).astype(int)
+    half = Upscaler(model, 4, precision=precision).image(pixels).astype(int)
+    difference = np.abs(half - exact)
+    assert (difference <= 1).mean() >= 0.999

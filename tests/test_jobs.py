@@ -4,7 +4,7 @@ import pytest
 
 from upscaler.errors import UsageError
 from upscaler.jobs import plan
-from upscaler.options import EngineOptions, Options, VideoOptions, parse_size, parse_tile
+from upscaler.options import EngineOptions, Options, VideoOptions, parse_count, parse_size
 
 
 def touch(root: Path, *names: str) -> None:
@@ -102,12 +102,12 @@ def test_a_link_to_an_input_is_seen_through(tmp_path: Path) -> None:
 
 def test_options_say_what_is_wrong() -> None:
     assert parse_size("3840x2160") == (3840, 2160)
-    assert parse_tile("auto") is None and parse_tile("512") == 512
+    assert parse_count("auto", "--tile") is None and parse_count("512", "--tile") == 512
     for wrong in ("3840", "x", "0x4", "4x-1", "axb"):
         with pytest.raises(UsageError, match="is not a size"):
             parse_size(wrong)
     with pytest.raises(UsageError, match="tile"):
-        parse_tile("big")
+        parse_count("big", "--tile")
     with pytest.raises(UsageError, match="exclude"):
         EngineOptions(scale=2, size_px=(1, 1))
     with pytest.raises(UsageError, match="codec"):

@@ -24,8 +24,8 @@ from upscaler.options import (
     EngineOptions,
     Options,
     VideoOptions,
+    parse_count,
     parse_size,
-    parse_tile,
 )
 
 if TYPE_CHECKING:
@@ -69,6 +69,10 @@ def upscale(  # noqa: PLR0913 - one parameter per option
     device: Annotated[str, typer.Option(help=f"{DEVICES}.")] = "auto",
     precision: Annotated[str, typer.Option(help=f"{', '.join(PRECISIONS)}.")] = "auto",
     tile: Annotated[str, typer.Option(help="auto, or the side of a tile in input pixels.")] = "auto",
+    batch: Annotated[str, typer.Option(help="auto, or how many tiles or frames at once.")] = "auto",
+    memory_limit: Annotated[
+        float | None, typer.Option(help="GB for the network's features. [default: a share of what is free]")
+    ] = None,
     codec: Annotated[
         str | None, typer.Option(help=f"{', '.join(CODECS)}. [default: vp9 for .webm, else h264]")
     ] = None,
@@ -99,7 +103,9 @@ def upscale(  # noqa: PLR0913 - one parameter per option
                 size_px=None if size is None else parse_size(size),
                 device=device,
                 precision=precision,
-                tile_px=parse_tile(tile),
+                tile_px=parse_count(tile, "--tile"),
+                batch=parse_count(batch, "--batch"),
+                memory_limit_gb=memory_limit,
             ),
             video=VideoOptions(codec=codec, crf=crf, preset=preset),
         )
@@ -169,6 +175,8 @@ def _engines(kinds: set[jobs.Kind], options: EngineOptions) -> "dict[jobs.Kind, 
                 device=options.device,
                 precision=options.precision,
                 tile_px=options.tile_px,
+                batch=options.batch,
+                memory_limit_gb=options.memory_limit_gb,
             )
         engines[kind] = by_model[model]
     return engines

@@ -1,6 +1,7 @@
 """What the machine can do: device, fast number format, compiler, processor name."""
 
 import functools
+import os
 import platform
 import shutil
 from collections.abc import Mapping
@@ -52,6 +53,14 @@ def fast_dtype(device: torch.device) -> torch.dtype:
 def has_compiler() -> bool:
     """Whether a C++ compiler is found, which ``torch.compile`` needs on a processor."""
     return any(shutil.which(name) for name in ("g++", "c++", "clang++"))
+
+
+def free_memory_bytes(device: torch.device) -> int:
+    """Memory that can still be had: the GPU's, or the machine's (a cgroup's limit is not looked at)."""
+    if device.type == "cuda":
+        free, _total = torch.cuda.mem_get_info(device)
+        return int(free)
+    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def describe(device: torch.device) -> str:

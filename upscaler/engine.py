@@ -11,19 +11,24 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from upscaler import device as devices
-from upscaler import tiling
+from upscaler import probe, tiling
 from upscaler.arrays import Pixels
 from upscaler.errors import DeviceError, UsageError
 from upscaler.models import checkpoint, shipped
-from upscaler.models.contract import Network
+from upscaler.models.contract import Contract, Network
 from upscaler.options import DEFAULT_SCALE, SCALE_MAX, EngineOptions
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 _PEAK = {torch.uint8: 255, torch.uint16: 65535}
 
-# LR pixels that go through the network at once. Bounds memory: 64 features of 262144 pixels in fp32 are
-# 64 MiB, and a network holds a few such layers.
+# LR pixels that go through the network at once, where memory does not set a lower bound: more than this was
+# never faster.
 _PIXELS_AT_ONCE = {"cpu": 512 * 512, "cuda": 2048 * 2048}
+# Share of the device's free memory that the network may fill; the rest is for frames and fragmentation.
+_MEMORY_SHARE = 0.6
+_TILE_PX_MIN = 32  # besides the overlap
+# From fast to safe; a batch with a value that is not finite is redone in the next one.
+_SAFER = {torch.float16: torch.bfloat16, torch.bfloat16: torch.float32}
 
 
 @dataclass(frozen=True)
@@ -55,6 +60,8 @@ class Upscaler:
         precision: ``auto`` (fp16 on CUDA, bf16 where the processor multiplies it fast, else fp32), ``fp32``,
             ``bf16`` or ``fp16``.
         tile_px: Side of a tile in LR pixels; ``None``: as much at once as suits the device.
+        batch: Tiles or frames that go through the network at once; ``None``: likewise.
+        memory_limit_gb: Memory that the network's features may take; ``None``: a share of what is free.
 
     Raises:
         UsageError: The options contradict each other or are out of range.
@@ -71,17 +78,23 @@ class Upscaler:
         device: str = "auto",
         precision: str = "auto",
         tile_px: int | None = None,
+        batch: int | None = None,
+        memory_limit_gb: float | None = None,
     ) -> None:
-        EngineOptions(str(model), scale, size_px, device, precision, tile_px)  # checks ranges
+        EngineOptions(str(model), scale, size_px, device, precision, tile_px, batch, memory_limit_gb)
         self.device = devices.pick(device)
         self.dtype = devices.fast_dtype(self.device) if precision == "auto" else _DTYPES[precision]
         self.size_px = size_px
         self.tile_px = tile_px
+        self.batch = batch
+        self.memory_limit_gb = memory_limit_gb
         self._files = weight_files(model)
         self.scale = default_scale(model) if scale is None else scale
         if max(self._files) == 1 and (self.scale != 1 or size_px):
             raise UsageError(f"model '{model}' restores without enlarging", "use --scale 1")
-        self._networks: dict[int, Network] = {}
+        self._networks: dict[tuple[int, torch.dtype], Network] = {}
+        self._at_once_px: dict[int, int] = {}
+        self._notices: list[str] = []
         if size_px is None:
             for network_scale in self._scales(self.scale):
                 self._network(network_scale)  # a damaged weight file is better found now
@@ -138,7 +151,7 @@ class Upscaler:
             ``(B, 3, plan.height, plan.width)``, where the source is and in its dtype.
         """
         for scale in plan.scales:
-            source = self._through(self._network(scale), source)
+            source = self._through(scale, source)
         if source.shape[-2:] != (plan.height, plan.width):
             source = _resized(source, plan.height, plan.width)
         return source
@@ -151,23 +164,63 @@ class Upscaler:
             scales.append(min(reaching) if reaching else max(self._files))
         return tuple(scales)
 
-    def _network(self, scale: int) -> Network:
-        if scale not in self._networks:
-            network = checkpoint.load(self._files[scale]).network()
-            network = network.to(device=self.device, dtype=self.dtype)
-            self._networks[scale] = network.to(memory_format=torch.channels_last)
-        return self._networks[scale]
+    def take_notices(self) -> list[str]:
+        """What happened since the last call that a user should know of, each thing once."""
+        notices, self._notices = self._notices, []
+        return notices
 
-    def _through(self, network: Network, source: Tensor) -> Tensor:
+    def _notice(self, text: str) -> None:
+        if text not in self._notices:
+            self._notices.append(text)
+
+    def _network(self, scale: int, dtype: torch.dtype | None = None) -> Network:
+        dtype = dtype or self.dtype
+        if (scale, dtype) not in self._networks:
+            network = checkpoint.load(self._files[scale]).network().to(device=self.device, dtype=dtype)
+            self._networks[scale, dtype] = network.to(memory_format=torch.channels_last)
+        return self._networks[scale, dtype]
+
+    def pixels_at_once(self, scale: int) -> int:
+        """LR pixels that go through a network at once; probed once, lowered when memory runs out."""
+        if scale not in self._at_once_px:
+            most = _PIXELS_AT_ONCE[self.device.type]
+            if self.memory_limit_gb is not None or self.device.type == "cuda":
+                free = devices.free_memory_bytes(self.device) * _MEMORY_SHARE
+                limit = free if self.memory_limit_gb is None else self.memory_limit_gb * 1e9
+                needed = probe.bytes_per_pixel(self._network(scale), self.device)
+                most = min(most, int(limit // needed))
+            self._at_once_px[scale] = max(1, most)
+        return self._at_once_px[scale]
+
+    def _through(self, scale: int, source: Tensor) -> Tensor:
+        """Run a network over every frame; when memory runs out, again with half as much at once."""
+        while True:
+            try:
+                return self._tiled(scale, source)
+            except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+                if not _is_out_of_memory(error):
+                    raise
+                self._halve(scale, source[:, 0].numel(), error)
+
+    def _halve(self, scale: int, present_px: int, error: BaseException) -> None:
+        network = self._network(scale)
+        smallest = 2 * network.contract.reach_px + _TILE_PX_MIN
+        at_once = min(self.pixels_at_once(scale), present_px)
+        if at_once <= smallest**2:
+            raise DeviceError(
+                f"{devices.describe(self.device)} has too little memory for one tile of {smallest} pixels",
+                "close other programs, or use --device cpu",
+            ) from error
+        self._at_once_px[scale] = max(smallest**2, at_once // 2)
+        self._notice("memory ran out: going on with smaller tiles, which gives the same picture")
+
+    def _tiled(self, scale: int, source: Tensor) -> Tensor:
         """Run a network over every tile of every frame; same device and dtype out as in."""
         frames, _, height, width = source.shape
-        scale, multiple = network.contract.scale, network.contract.multiple_of
-        at_once = _PIXELS_AT_ONCE[self.device.type]
-        tile_px = self.tile_px or math.isqrt(at_once)
-        if self.tile_px is None and height * width <= at_once:
-            tile_px = max(height, width)
-        tile_px = max(multiple, tile_px - tile_px % multiple)
-        tiles = tiling.plan(height, width, tile_px, network.contract.reach_px)
+        contract = self._network(scale).contract
+        at_once = self.pixels_at_once(scale)
+        tile_px = min(self.tile_px or height * width, self._tile_side(height, width, at_once, contract))
+        tiles = tiling.plan(height, width, tile_px, contract.reach_px)
         result = torch.empty(
             (frames, 3, height * scale, width * scale),
             dtype=source.dtype,
@@ -175,34 +228,60 @@ class Upscaler:
             memory_format=torch.channels_last,
         )
         pieces = [(frame, tile) for frame in range(frames) for tile in tiles]
-        side = min(tile_px, height) * min(tile_px, width)
-        batch = max(1, at_once // side)
+        batch = max(1, at_once // (min(tile_px, height) * min(tile_px, width)))
+        batch = min(batch, self.batch or batch)
         for first in range(0, len(pieces), batch):
             part = pieces[first : first + batch]
             low = torch.stack([_cut(source[frame], tile) for frame, tile in part])
-            high = self._forward(network, low)
+            high = self._finite(scale, low)
             for (frame, tile), piece in zip(part, high, strict=True):
                 _paste(result[frame], piece, tile, scale)
         return result
+
+    @staticmethod
+    def _tile_side(height: int, width: int, at_once: int, contract: Contract) -> int:
+        """The largest side of tile that memory allows; all of a picture that fits."""
+        if height * width <= at_once:
+            return max(height, width)
+        side = max(math.isqrt(at_once), 2 * contract.reach_px + _TILE_PX_MIN)
+        return max(contract.multiple_of, side - side % contract.multiple_of)
+
+    def _finite(self, scale: int, low: Tensor) -> Tensor:
+        """Run a batch in the engine's precision, and again in safer ones while a value is not finite."""
+        dtype = self.dtype
+        while True:
+            high = self._forward(self._network(scale, dtype), low)
+            if math.isfinite(float(high.sum())):  # one value that is not finite makes the sum so
+                return high
+            if dtype not in _SAFER:
+                raise DeviceError(
+                    f"the network gives values that are not finite, in {_name(dtype)} too",
+                    "the weights are damaged: train or copy them again",
+                )
+            self._notice(f"values overflowed in {_name(dtype)}: redone in {_name(_SAFER[dtype])}")
+            dtype = _SAFER[dtype]
 
     def _forward(self, network: Network, low: Tensor) -> Tensor:
         """Tiles ``(B, 3, h, w)`` of codes or floats -> fp32 ``(B, 3, h*scale, w*scale)`` on the device."""
         peak = _PEAK.get(low.dtype, 1)
         low = low.to(self.device).float()
-        low = low.div_(peak) if peak != 1 else low
+        low = low / peak if peak != 1 else low
         height, width = low.shape[-2:]
         multiple, scale = network.contract.multiple_of, network.contract.scale
         down, right = -height % multiple, -width % multiple
         if down or right:
             low = F.pad(low, (0, right, 0, down), mode="replicate")
-        low = low.contiguous(memory_format=torch.channels_last)
-        try:
-            high: Tensor = network(low)
-        except torch.OutOfMemoryError as error:
-            raise DeviceError(
-                f"{devices.describe(self.device)} has too little memory", "use a smaller --tile"
-            ) from error
+        high: Tensor = network(low.contiguous(memory_format=torch.channels_last))
         return high[..., : height * scale, : width * scale]
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    """CUDA has a class for it; the processor's allocator raises a RuntimeError that says so."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "DefaultCPUAllocator" in str(error)
+
+
+def _name(dtype: torch.dtype) -> str:
+    return next(name for name, known in _DTYPES.items() if known is dtype)
 
 
 def weight_files(model: str | Path) -> dict[int, Path]:

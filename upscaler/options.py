@@ -1,5 +1,6 @@
 """Default, range and unit of every option of ``upscale``, in one place. Loads neither torch nor av."""
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,6 +25,8 @@ class EngineOptions:
         device: See ``DEVICES``.
         precision: One of ``PRECISIONS``.
         tile_px: Side of a tile in LR pixels; ``None``: chosen by the engine.
+        batch: Tiles or frames at once; ``None``: chosen by the engine.
+        memory_limit_gb: Memory for the network's features; ``None``: a share of what is free.
     """
 
     model: str | None = None
@@ -32,6 +35,8 @@ class EngineOptions:
     device: str = "auto"
     precision: str = "auto"
     tile_px: int | None = None
+    batch: int | None = None
+    memory_limit_gb: float | None = None
 
     def __post_init__(self) -> None:
         if self.scale is not None and self.size_px is not None:
@@ -42,6 +47,10 @@ class EngineOptions:
             raise UsageError(f"unknown precision '{self.precision}'", f"use {', '.join(PRECISIONS)}")
         if self.tile_px is not None and self.tile_px < 1:
             raise UsageError(f"a tile of {self.tile_px} pixels is impossible", "use auto or, say, 512")
+        if self.batch is not None and self.batch < 1:
+            raise UsageError(f"a batch of {self.batch} is impossible", "use auto or a number from 1 on")
+        if self.memory_limit_gb is not None and not 0 < self.memory_limit_gb < math.inf:
+            raise UsageError(f"a memory limit of {self.memory_limit_gb:g} GB is impossible", "use, say, 4")
 
 
 @dataclass(frozen=True)
@@ -94,8 +103,12 @@ def parse_size(text: str) -> tuple[int, int]:
     return int(width), int(height)
 
 
-def parse_tile(text: str) -> int | None:
+def parse_count(text: str, option: str) -> int | None:
     """``auto`` -> None, ``512`` -> 512.
+
+    Args:
+        text: What was given.
+        option: To which option, for the message.
 
     Raises:
         UsageError: Neither.
@@ -103,5 +116,5 @@ def parse_tile(text: str) -> int | None:
     if text == "auto":
         return None
     if not text.isdecimal():
-        raise UsageError(f"'{text}' is not a tile size", "use auto or a number of pixels, for example 512")
+        raise UsageError(f"{option} '{text}' is not a number", "use auto or a whole number")
     return int(text)

@@ -79,7 +79,7 @@ def upscale_still(job: Job, engine: Upscaler, on_note: OnNote) -> Done:
     alpha = None if still.alpha is None else resize_plane(still.alpha, plan.height, plan.width)
     _make_folder(job.target.parent)
     stills.write(job.target, replace(still, pixels=pixels, alpha=alpha))
-    return Done(1, [])
+    return Done(1, engine.take_notices())
 
 
 def upscale_video(
@@ -123,7 +123,8 @@ def upscale_video(
             job.target.unlink()
             raise MediaError(f"'{job.target}' would hold {merged.frames} of {frames} frames")
         damaged = reader.damaged_packets
-    notes = [f"{damaged} damaged packets in '{job.source}' could not be decoded"] if damaged else []
+    notes = engine.take_notices()
+    notes += [f"{damaged} damaged packets in '{job.source}' could not be decoded"] if damaged else []
     return Done(frames, notes)
 
 
