@@ -174,8 +174,3 @@ def transfer(source: WeightFile, network: Network) -> list[str]:
 
 def _body_shapes(state: dict[str, Tensor]) -> dict[str, torch.Size]:
     return {name: tensor.shape for name, tensor in state.items() if not name.startswith("tail.")}
-
-
-def parameter_count(network: torch.nn.Module) -> int:
-    """Number of trained values."""
-    return sum(parameter.numel() for parameter in network.parameters())

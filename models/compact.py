@@ -6,7 +6,7 @@ skip: plain 3x3 networks with one pixel shuffle give the most quality per millis
 
 from torch import Tensor, nn
 
-from upscaler.models.contract import Contract, Network, conv_macs, enlarge_input
+from upscaler.models.contract import Contract, Network, conv_macs, onto_enlarged, zero_tail
 
 
 class Compact(Network):
@@ -27,10 +27,7 @@ class Compact(Network):
         for _ in range(depth):
             self.body.append(nn.Conv2d(channels, channels, 3, padding=1))
             self.body.append(nn.PReLU(1))
-        self.tail = nn.Conv2d(channels, 3 * scale * scale, 3, padding=1)
-        self.shuffle = nn.PixelShuffle(scale)
-        nn.init.zeros_(self.tail.weight)  # training starts at the plain enlargement
-        nn.init.zeros_(self.tail.bias)  # type: ignore[arg-type]
+        self.tail = zero_tail(channels, scale)
         self.contract = Contract(
             scale=scale, reach_px=depth + 2, multiple_of=1, half=True, macs_per_pixel=conv_macs(self)
         )
@@ -39,6 +36,4 @@ class Compact(Network):
         """See ``Network``."""
         first = self.head_activation(self.head(low.to(self.dtype)))  # (B, C, H, W)
         features = self.body(first) + first  # the long skip is worth 0.04 dB
-        detail = self.shuffle(self.tail(features))  # (B, 3, H*scale, W*scale)
-        high: Tensor = detail.float() + enlarge_input(low, self.contract.scale)
-        return high
+        return onto_enlarged(self.tail(features), low, self.contract.scale)

@@ -5,7 +5,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from upscaler.models.contract import Contract, Network, conv_macs, enlarge_input
+from upscaler.models.contract import Contract, Network, conv_macs, onto_enlarged, zero_tail
 
 Norm = Literal["none", "batch"]
 Tail = Literal["single", "paper"]
@@ -38,7 +38,7 @@ class SRResNet(Network):
         self.blocks = nn.Sequential(*(ResidualBlock(channels, norm) for _ in range(blocks)))
         self.merge = _conv(channels, norm)
         self.adds_input = not paper
-        self.tail = _paper_tail(channels, scale) if paper else _single_tail(channels, scale)
+        self.tail: nn.Module = _paper_tail(channels, scale) if paper else zero_tail(channels, scale)
         self.contract = Contract(
             scale=scale,
             reach_px=head_px // 2 + 2 * blocks + 1 + _tail_reach_px(scale, paper),
@@ -51,8 +51,10 @@ class SRResNet(Network):
         """See ``Network``."""
         first = self.head_activation(self.head(low.to(self.dtype)))  # (B, C, H, W)
         features = self.merge(self.blocks(first)) + first
-        high: Tensor = self.tail(features).float()  # (B, 3, H*scale, W*scale)
-        return high + enlarge_input(low, self.contract.scale) if self.adds_input else high
+        if self.adds_input:
+            return onto_enlarged(self.tail(features), low, self.contract.scale)
+        high: Tensor = self.tail(features)  # (B, 3, H*scale, W*scale)
+        return high.float()
 
 
 class ResidualBlock(nn.Module):
@@ -73,13 +75,6 @@ def _conv(channels: int, norm: Norm) -> nn.Sequential:
     if norm == "batch":
         layers.append(nn.BatchNorm2d(channels))
     return layers
-
-
-def _single_tail(channels: int, scale: int) -> nn.Sequential:
-    conv = nn.Conv2d(channels, 3 * scale * scale, 3, padding=1)
-    nn.init.zeros_(conv.weight)  # training starts at the plain enlargement
-    nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
-    return nn.Sequential(conv, nn.PixelShuffle(scale))
 
 
 def _paper_factors(scale: int) -> list[int]:
@@ -110,9 +105,9 @@ def _tail_reach_px(scale: int, paper: bool) -> int:
     return math.ceil(reach + 4 / enlarged)
 
 
-def _tail_macs(tail: nn.Sequential) -> int:
+def _tail_macs(tail: nn.Module) -> int:
     macs, enlarged = 0, 1
-    for layer in tail:
+    for layer in tail.modules():
         if isinstance(layer, nn.PixelShuffle):
             enlarged *= layer.upscale_factor
         elif isinstance(layer, nn.Conv2d):

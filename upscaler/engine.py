@@ -16,6 +16,7 @@ from upscaler.arrays import Pixels
 from upscaler.errors import DeviceError, UsageError
 from upscaler.models import checkpoint, shipped
 from upscaler.models.contract import Contract, Network
+from upscaler.models.fold import folded
 from upscaler.options import DEFAULT_SCALE, SCALE_MAX, EngineOptions
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -176,7 +177,8 @@ class Upscaler:
     def _network(self, scale: int, dtype: torch.dtype | None = None) -> Network:
         dtype = dtype or self.dtype
         if (scale, dtype) not in self._networks:
-            network = checkpoint.load(self._files[scale]).network().to(device=self.device, dtype=dtype)
+            network = folded(checkpoint.load(self._files[scale]).network())
+            network = network.to(device=self.device, dtype=dtype)
             self._networks[scale, dtype] = network.to(memory_format=torch.channels_last)
         return self._networks[scale, dtype]
 
