@@ -12,6 +12,7 @@ from safetensors.torch import save as serialise
 from torch import Tensor
 
 from upscaler.errors import WeightsError
+from upscaler.models import shipped
 from upscaler.models.contract import Network
 from upscaler.models.registry import NETWORKS, SCALES, build
 
@@ -174,3 +175,21 @@ def transfer(source: WeightFile, network: Network) -> list[str]:
 
 def _body_shapes(state: dict[str, Tensor]) -> dict[str, torch.Size]:
     return {name: tensor.shape for name, tensor in state.items() if not name.startswith("tail.")}
+
+
+def weight_files(model: str | Path) -> dict[int, Path]:
+    """The weight files of a named model or of a file, by scale.
+
+    Raises:
+        WeightsError: The model is unknown, or its file is missing or damaged.
+    """
+    path = Path(model)
+    if path.suffix == ".safetensors" or path.is_file():
+        return {load(path).scale: path}
+    return shipped.weight_files(str(model))
+
+
+def default_scale(model: str | Path) -> float:
+    """The factor when none is asked for: a weight file's own, 4 for a named model; raises as above."""
+    files = weight_files(model)
+    return shipped.DEFAULT_SCALE if str(model) in shipped.WEIGHTS else float(min(files))

@@ -10,6 +10,9 @@ WEIGHTS: dict[str, dict[int, str]] = {
     "fast": {2: "fast-x2.safetensors", 4: "fast-x4.safetensors"},
 }
 
+# The factor of a named model when none is asked for.
+DEFAULT_SCALE = 4.0
+
 _FOLDER = Path(__file__).parent / "weights"
 
 

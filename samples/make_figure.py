@@ -3,8 +3,8 @@
     pip install scikit-image
     python samples/make_figure.py
 
-The photograph of the samples at its full size is reduced to a quarter (antialiased bicubic) and enlarged again:
-by bicubic, by this project, and beside them the original.
+The photograph of the samples at its full size is reduced to a quarter (antialiased bicubic) and enlarged
+again: by bicubic, and by this project. The original stands beside them.
 """
 
 from pathlib import Path

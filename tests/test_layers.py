@@ -21,10 +21,11 @@ FOLDERS = {"upscaler": "upscaler", "models": "upscaler.models", "trainer": "upsc
 # may import every room, and no room imports it.
 MAY_IMPORT: dict[str, set[str]] = {
     "cli": {"jobs", "pipeline", "engine", "options", "models", "errors", ""},
-    "jobs": {"options", "errors"},
+    "jobs": {"options", "models", "errors"},  # of models only the table of weights, which loads no torch
     "pipeline": {"jobs", "options", "engine", "stills", "video", "color", "errors"},
     "": {"engine"},  # upscaler/__init__.py: `Upscaler`, loaded on first use
-    "engine": {"options", "tiling", "arrays", "device", "models", "errors"},
+    "engine": {"options", "tiling", "probe", "arrays", "device", "models", "errors"},
+    "probe": {"models"},
     "stills": {"arrays", "errors"},
     "arrays": set(),
     "video": {"video", "color", "errors"},

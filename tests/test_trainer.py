@@ -547,3 +547,47 @@ def test_interrupt_saves_and_the_same_command_goes_on(configure: Configure) -> N
     assert saved_state(config)["step"] == step + 3
     assert ("going on from step" in done.stdout) == (step > 0)
     assert list(Path(config.output).parent.rglob("*.part*")) == []
+
+
+def messages(config: TrainConfig) -> list[str]:
+    said: list[str] = []
+    pretrain(config, lambda report: said.append(report.message) if report.message else None)
+    return said
+
+
+def test_without_a_compiler_training_runs_uncompiled_and_says_so_once(
+    configure: Configure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("upscaler.device.has_compiler", lambda: False)
+    said = messages(configure(steps=2, compiled=True))
+    assert sum("no C++ compiler" in line for line in said) == 1
+
+
+def test_a_compile_that_fails_falls_back_and_changes_nothing(
+    configure: Configure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(network: torch.nn.Module, **_: object) -> Callable[[torch.Tensor], torch.Tensor]:
+        def call(low: torch.Tensor) -> torch.Tensor:
+            network(low)  # as far as moving the statistics of batch norm
+            raise RuntimeError("planted: no headers\nand more lines")
+
+        return call
+
+    plain = configure("plain", steps=2, network="srresnet-paper", compiled=False)
+    fallen = configure("fallen", steps=2, network="srresnet-paper", compiled=True)
+    messages(plain)
+    monkeypatch.setattr("upscaler.device.has_compiler", lambda: True)
+    monkeypatch.setattr(torch, "compile", broken)
+    said = messages(fallen)
+    assert [line for line in said if "compiling failed" in line and "planted: no headers)" in line]
+    wanted, made = saved_state(plain)["network"], saved_state(fallen)["network"]
+    assert all(torch.equal(wanted[name], made[name]) for name in wanted)
+
+
+def test_other_photographs_are_refused_on_resume(configure: Configure, make_photos: MakePhotos) -> None:
+    config = configure(steps=4)
+    pretrain(config, lambda _: None, should_stop=lambda: True)
+    make_photos(Path(config.photos[0]), 6)
+    with pytest.raises(UsageError, match="photographs are not those"):
+        pretrain(config, lambda _: None)
+    assert pretrain(config, lambda _: None, restart=True).finished

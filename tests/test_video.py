@@ -106,7 +106,7 @@ def test_odd_sizes_are_rounded_to_even(tmp_path: Path) -> None:
     )
     with av.open(str(tmp_path / "out.mp4")) as made:
         assert (made.streams.video[0].width, made.streams.video[0].height) == (188, 134)
-    assert "63x45 -> 188x134" in notes[0]
+    assert "63x45 -> 188x134" in notes[0] and "rounded to even from 189x135" in notes[0]
 
 
 def test_rotation_and_pixel_aspect_are_kept(engine: Upscaler, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ Photographs are decoded once and kept as uint8 in memory; LR versions are made o
 drawn depends only on the generator, so that a continued run draws what an unbroken one would have drawn.
 """
 
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,6 +43,11 @@ class Photos:
     training: list[Pair]
     held_out: list[Pair]
     left_out: list[str]
+
+    def fingerprint(self) -> int:
+        """A number that changes when a photograph is added, removed, renamed or resized."""
+        known = [(pair.name, *pair.high.shape) for pair in (*self.training, *self.held_out)]
+        return zlib.crc32(repr(known).encode())
 
 
 def load_photos(

@@ -19,6 +19,7 @@ from upscaler.models.registry import PRESETS, build
 from upscaler.trainer import losses, state, validation
 from upscaler.trainer.config import TrainConfig
 from upscaler.trainer.data import Crops, Pair, Photos, load_photos
+from upscaler.trainer.forward import fast_forward
 from upscaler.trainer.optimizer import Optimizer
 
 
@@ -95,10 +96,11 @@ def pretrain(
     for line in _opening_lines(photos, run.step):
         on_report(Report(run.step, run.share(), run.elapsed_s, message=line))
 
+    run.require_same(photos)
     crops = Crops(photos.training, config.scale, config.seed)
     if run.crops_state is not None:
         crops.generator.set_state(run.crops_state)
-    forward, note = _fast_forward(run.network, place, config.compiled)
+    forward, note = fast_forward(run.network, place, config)
     if note:
         on_report(Report(run.step, run.share(), run.elapsed_s, message=note))
 
@@ -162,6 +164,7 @@ class _Run:
         self.step = 0
         self.elapsed_s = 0.0
         self.crops_state: Tensor | None = None
+        self.photos_fingerprint: int | None = None
 
     def share(self) -> float:
         """Share of the run done, 0..1."""
@@ -191,12 +194,22 @@ class _Run:
             self.optimizer.load_state_dict(saved["optimizer"])
             self.average.load(saved["average"])
             self.step, self.elapsed_s, self.crops_state = saved["step"], saved["elapsed_s"], saved["crops"]
+            self.photos_fingerprint = saved["photos"]
         except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
             reason = str(error).strip().rpartition("\n")[2].strip()
             raise TrainingError(
                 f"the state '{path}' is not of this network and optimizer: {reason}",
                 "start anew with --restart",
             ) from error
+
+    def require_same(self, photos: Photos) -> None:
+        """Refuse to go on with other photographs: what was held out might then be trained on."""
+        if self.photos_fingerprint not in (None, photos.fingerprint()):
+            raise UsageError(
+                f"the photographs are not those that the run in '{self.folder}' was started with",
+                "put them back to go on, or --restart to forget the run",
+            )
+        self.photos_fingerprint = photos.fingerprint()
 
     def make_folder(self, restart: bool) -> None:
         """Make the run's folder, and forget what an earlier run left there if that is wanted."""
@@ -221,6 +234,7 @@ class _Run:
                 "optimizer": self.optimizer.state_dict(),
                 "average": self.average.values,
                 "crops": crops.generator.get_state(),
+                "photos": self.photos_fingerprint,
                 "step": self.step,
                 "elapsed_s": self.elapsed_s,
             },
@@ -290,28 +304,6 @@ class _Run:
 def _channels_last(network: Network) -> Network:
     network.to(memory_format=torch.channels_last)  # changes it in place
     return network
-
-
-def _fast_forward(
-    network: Network, place: torch.device, compiled: bool
-) -> tuple[Callable[[Tensor], Tensor], str | None]:
-    """The network as it is trained: half precision where it is fast, compiled where that is possible."""
-    dtype = device.fast_dtype(place)
-    dtype = torch.bfloat16 if dtype is torch.float16 else dtype  # fp16 gradients underflow
-    note = None
-    module: Callable[[Tensor], Tensor] = network
-    if compiled and (place.type == "cuda" or device.has_compiler()):
-        module = torch.compile(network, dynamic=False)
-    elif compiled:
-        note = "no C++ compiler found: training runs uncompiled, about 1.2 times slower"
-
-    def forward(low: Tensor) -> Tensor:
-        if dtype is torch.float32:
-            return module(low)
-        with torch.autocast(place.type, dtype):
-            return module(low)
-
-    return forward, note
 
 
 def _finite_mean(values: list[Tensor], last_step: int) -> float:

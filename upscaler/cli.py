@@ -120,7 +120,7 @@ def upscale(  # noqa: PLR0913 - one parameter per option
 def _run(inputs: list[Path], options: Options) -> NoReturn:
     """Plan everything, then do one job after the other; ends with the exit code."""
     from upscaler import pipeline
-    from upscaler.engine import default_scale
+    from upscaler.models.checkpoint import default_scale
 
     chosen = options.engine
     if chosen.model and chosen.scale is None and chosen.size_px is None:

@@ -14,10 +14,10 @@ from upscaler import device as devices
 from upscaler import probe, tiling
 from upscaler.arrays import Pixels
 from upscaler.errors import DeviceError, UsageError
-from upscaler.models import checkpoint, shipped
+from upscaler.models import checkpoint
 from upscaler.models.contract import Contract, Network
 from upscaler.models.fold import folded
-from upscaler.options import DEFAULT_SCALE, SCALE_MAX, EngineOptions
+from upscaler.options import SCALE_MAX, EngineOptions
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 _PEAK = {torch.uint8: 255, torch.uint16: 65535}
@@ -89,8 +89,8 @@ class Upscaler:
         self.tile_px = tile_px
         self.batch = batch
         self.memory_limit_gb = memory_limit_gb
-        self._files = weight_files(model)
-        self.scale = default_scale(model) if scale is None else scale
+        self._files = checkpoint.weight_files(model)
+        self.scale = checkpoint.default_scale(model) if scale is None else scale
         if max(self._files) == 1 and (self.scale != 1 or size_px):
             raise UsageError(f"model '{model}' restores without enlarging", "use --scale 1")
         self._networks: dict[tuple[int, torch.dtype], Network] = {}
@@ -284,24 +284,6 @@ def _is_out_of_memory(error: BaseException) -> bool:
 
 def _name(dtype: torch.dtype) -> str:
     return next(name for name, known in _DTYPES.items() if known is dtype)
-
-
-def weight_files(model: str | Path) -> dict[int, Path]:
-    """The weight files of a named model or of a file, by scale.
-
-    Raises:
-        WeightsError: The model is unknown, or its file is missing or damaged.
-    """
-    path = Path(model)
-    if path.suffix == ".safetensors" or path.is_file():
-        return {checkpoint.load(path).scale: path}
-    return shipped.weight_files(str(model))
-
-
-def default_scale(model: str | Path) -> float:
-    """The factor when none is asked for: a weight file's own, 4 for a named model; raises as above."""
-    files = weight_files(model)
-    return DEFAULT_SCALE if str(model) in shipped.WEIGHTS else float(min(files))
 
 
 def _cut(frame: Tensor, tile: tiling.Tile) -> Tensor:

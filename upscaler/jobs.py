@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Literal
 
 from upscaler.errors import UsageError
-from upscaler.options import DEFAULT_SCALE, Options
+from upscaler.models.shipped import DEFAULT_SCALE
+from upscaler.options import Options
 
 Kind = Literal["still", "video"]
 

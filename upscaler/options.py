@@ -7,7 +7,6 @@ from pathlib import Path
 from upscaler.errors import UsageError
 
 SCALE_MIN, SCALE_MAX = 1.0, 8.0
-DEFAULT_SCALE = 4.0
 DEFAULT_MODEL = {"still": "balanced", "video": "fast"}
 DEVICES = "auto, cpu, cuda or cuda:N"
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")

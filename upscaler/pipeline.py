@@ -106,8 +106,11 @@ def upscale_video(
     with VideoReader(job.source) as reader:
         info = reader.info
         layout = write.output_layout(info.layout, codec[0])
-        plan = _even(engine.plan(info.height, info.width), layout)
-        on_note(f"{describe(plan, info.height, info.width)}, {codec[0]} crf {codec[1]} preset {codec[2]}")
+        asked = engine.plan(info.height, info.width)
+        plan = _even(asked, layout)
+        even = "" if plan == asked else f" (rounded to even from {asked.width}x{asked.height})"
+        how = f"{codec[0]} crf {codec[1]} preset {codec[2]}"
+        on_note(f"{describe(plan, info.height, info.width)}{even}, {how}")
         settings = write.settings_for(info, codec, layout, plan.height, plan.width)
         shutil.rmtree(work, ignore_errors=True)
         _make_folder(work)
