@@ -186,7 +186,7 @@ def _encode(
     ):
         done = 0
         for frame in frames:
-            encoder.put(_enlarged(frame, engine, plan, reader.info, settings.layout), frame.pts)
+            encoder.put(enlarged_planes(frame, engine, plan, reader.info, settings.layout), frame.pts)
             done += 1
             on_progress(Progress(done, max(total, done)))
         encoder.finish()
@@ -194,7 +194,7 @@ def _encode(
         return writer.first_pts, done
 
 
-def _enlarged(
+def enlarged_planes(
     frame: Frame, engine: Upscaler, plan: Plan, info: VideoInfo, layout: color.Layout
 ) -> list[Tensor]:
     """One frame's planes through colour conversion, network and back, on the engine's device."""

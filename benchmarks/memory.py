@@ -1,0 +1,86 @@
+"""Peak memory: a huge picture, and clips of growing length.
+
+    python benchmarks/memory.py picture [--width 12000 --height 8000]
+    python benchmarks/memory.py video [--frames 100 1000]
+
+Method: every case runs in a process of its own, the command line as users run it; the figure is the process's
+largest resident set (`ru_maxrss`), with the time it took.
+"""
+
+import argparse
+import multiprocessing
+import resource
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from timing import print_table
+
+
+def upscale(arguments: list[str], answers: "multiprocessing.Queue[tuple[float, float]]") -> None:
+    """Run the command in this process; answer with GB and seconds."""
+    from typer.testing import CliRunner
+
+    from upscaler.cli import app
+
+    start = time.perf_counter()
+    result = CliRunner().invoke(app, arguments)
+    if result.exit_code:
+        print(result.output, file=sys.stderr)
+    peak_gb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+    answers.put((peak_gb, time.perf_counter() - start))
+
+
+def measured(arguments: list[str]) -> dict[str, str]:
+    """A row of the table."""
+    context = multiprocessing.get_context("spawn")
+    answers = context.Queue()
+    process = context.Process(target=upscale, args=(arguments, answers))
+    process.start()
+    peak_gb, seconds = answers.get()
+    process.join()
+    return {"peak": f"{peak_gb:.3f} GB", "time": f"{seconds:.0f} s"}
+
+
+def picture(folder: Path, width: int, height: int) -> dict[str, dict[str, str]]:
+    """One picture through `fast` at x2."""
+    generator = np.random.default_rng(0)
+    small = generator.integers(0, 256, (height // 8, width // 8, 3), dtype=np.uint8)
+    Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC).save(folder / "in.jpg")
+    arguments = [str(folder / "in.jpg"), "-o", str(folder / "out.jpg"), "--model", "fast", "--scale", "2"]
+    return {f"{width}x{height} x2": measured(arguments)}
+
+
+def video(folder: Path, lengths: list[int]) -> dict[str, dict[str, str]]:
+    """Clips of one size and of several lengths through `fast` at x2."""
+    from pipeline import clip
+
+    rows = {}
+    for frames in lengths:
+        source = clip(folder / f"{frames}.mp4", frames, 180, 320)
+        options = ["--model", "fast", "--scale", "2", "--preset", "ultrafast"]
+        rows[f"{frames} frames"] = measured([str(source), "-o", str(folder / f"{frames}-out.mp4"), *options])
+    return rows
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("what", choices=["picture", "video"])
+    parser.add_argument("--width", type=int, default=12000)
+    parser.add_argument("--height", type=int, default=8000)
+    parser.add_argument("--frames", type=int, nargs="*", default=[100, 1000])
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        if arguments.what == "picture":
+            rows = picture(Path(folder), arguments.width, arguments.height)
+        else:
+            rows = video(Path(folder), arguments.frames)
+    print_table(arguments.what, rows)
+
+
+if __name__ == "__main__":
+    main()
