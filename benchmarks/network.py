@@ -99,9 +99,7 @@ def main() -> None:
     cpu = torch.device("cpu")
     dtype = device.fast_dtype(cpu)
     peak = matrix_peak_flops(dtype)
-    print(
-        f"{device.describe(cpu)}; torch {torch.__version__}; {dtype}; {peak / 1e12:.2f} TFLOP/s in products"
-    )
+    print(f"{device.describe(cpu)}; torch {torch.__version__}; {dtype}; peak {peak / 1e12:.2f} TFLOP/s")
     rows = {}
     with torch.no_grad(), tempfile.TemporaryDirectory() as folder:
         for name in arguments.network:

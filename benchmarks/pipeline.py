@@ -3,8 +3,8 @@
     python benchmarks/pipeline.py [--frames 40] [--rounds 3] [--width 640 --height 360]
 
 Method: a clip of moving texture is made on the spot. Decoding, network (with both colour conversions) and
-encoding each run alone over all frames with all cores; then `upscale_video` does all three. Rounds take turns;
-medians. The bar is whole <= (decode + network + encode) / 0.9.
+encoding each run alone over all frames with all cores; then `upscale_video` does all three. Rounds take
+turns; medians. The bar is whole <= (decode + network + encode) / 0.9.
 """
 
 import argparse
@@ -95,7 +95,7 @@ def main() -> None:
     finally:
         shutil.rmtree(folder)
     print(
-        f"{device.describe(engine.device)}; torch {torch.__version__}; {engine.dtype}; fast x{SCALE}, H.264 medium"
+        f"{device.describe(engine.device)}; torch {torch.__version__}; {engine.dtype}; fast x{SCALE}, medium"
     )
     each = {name: value / arguments.frames for name, value in seconds.items()}
     bar = (each["decode"] + each["network"] + each["encode"]) / 0.9

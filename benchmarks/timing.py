@@ -10,8 +10,8 @@ import torch
 def take_turns(alternatives: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
     """Median seconds of each alternative.
 
-    One call each to warm up, then ``rounds`` rounds in which every alternative runs once, so that whatever else
-    the machine does hits all of them alike. Call with all cores free.
+    One call each to warm up, then ``rounds`` rounds in which every alternative runs once, so that what
+    else the machine does hits all of them alike. Call with all cores free.
     """
     for call in alternatives.values():
         call()
