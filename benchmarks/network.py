@@ -5,7 +5,7 @@
 Method: the same weights (random: speed does not depend on them) and the same input for all runtimes of a row,
 taking turns in one process; medians. `peers` is the usual way: fp32, NCHW, eager, unfolded. `engine` is the
 network as `upscaler.Upscaler` runs it. `onnxruntime` and `openvino` take part when they are installed
-(`pip install onnx onnxruntime openvino`); OpenVINO chooses its own precision (bf16 where the processor has it).
+(`pip install onnx onnxruntime openvino`); OpenVINO chooses its own precision (bf16 where that is native).
 `limit` is the time that the counted multiply-accumulates take at the measured peak of matrix products.
 """
 
