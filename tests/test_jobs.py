@@ -63,10 +63,10 @@ def test_output_as_file_and_as_folder(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("inputs", "output", "message"),
     [
-        (["missing.jpg"], None, "no file or folder"),
+        (["missing.jpg"], None, "does not exist"),
         (["notes.txt"], None, "neither picture nor video"),
         (["empty"], None, "no picture and no video"),
-        (["a.jpg"], "o.mp4", "a still cannot be written"),
+        (["a.jpg"], "o.mp4", "a picture cannot be written"),
         (["v.mp4"], "o.avi", "cannot be written"),
         (["v.mp4"], "o.jpg", "a video cannot be written"),
         (["a.jpg"], "o.xyz", "no suffix"),

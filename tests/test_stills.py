@@ -1,4 +1,5 @@
 import os
+import zlib
 from pathlib import Path
 
 import cv2
@@ -6,7 +7,7 @@ import numpy as np
 import pytest
 from conftest import photograph
 from media import save
-from PIL import Image
+from PIL import Image, ImageOps
 
 from upscaler import stills
 from upscaler.errors import MediaError, UsageError
@@ -161,3 +162,81 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(
 def test_an_unknown_suffix_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no suffix"):
         stills.write(tmp_path / "a.xyz", Still(photograph(20, 20)))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("deep", [False, True])
+def test_every_orientation_is_made_upright(tmp_path: Path, orientation: int, deep: bool) -> None:
+    """Against Pillow's own turning, for 8 bits; 16-bit pictures must come out the same way round."""
+    pixels = photograph(20, 30)
+    plain = Image.fromarray(pixels)
+    exif = plain.getexif()
+    exif[0x0112] = orientation
+    plain.save(tmp_path / "a.png", exif=exif)
+    with Image.open(tmp_path / "a.png") as picture:
+        wanted = np.asarray(ImageOps.exif_transpose(picture))
+    if deep:
+        done, encoded = cv2.imencode(".png", pixels[:, :, ::-1].astype(np.uint16) * 257)
+        assert done
+        with Image.open(tmp_path / "a.png") as picture:
+            chunk = exif_chunk(picture.info["exif"])
+        data = encoded.tobytes()
+        (tmp_path / "a.png").write_bytes(data[:33] + chunk + data[33:])  # behind the header chunk
+        wanted = wanted.astype(np.uint16) * 257
+    assert np.array_equal(stills.read(tmp_path / "a.png").pixels, wanted)
+
+
+def exif_chunk(exif: bytes) -> bytes:
+    """A PNG chunk with EXIF data."""
+    body = b"eXIf" + exif.removeprefix(b"Exif\x00\x00")
+    return (len(body) - 4).to_bytes(4, "big") + body + zlib.crc32(body).to_bytes(4, "big")
+
+
+def test_the_first_view_of_a_jpeg_with_several_is_the_picture(tmp_path: Path) -> None:
+    views = [Image.fromarray(photograph(24, 24, seed)) for seed in range(2)]
+    views[0].save(tmp_path / "phone.jpg", format="MPO", save_all=True, append_images=views[1:], quality=95)
+    made = stills.read(tmp_path / "phone.jpg").pixels.astype(int)
+    assert np.abs(made - photograph(24, 24, 0)).mean() < 14 < np.abs(made - photograph(24, 24, 1)).mean()
+
+
+def test_what_would_be_read_as_something_else_is_refused(tmp_path: Path) -> None:
+    pages = [Image.fromarray(photograph(20, 20, seed)) for seed in range(2)]
+    pages[0].save(tmp_path / "pages.tif", save_all=True, append_images=pages[1:])
+    Image.fromarray(np.linspace(0, 1, 400, dtype=np.float32).reshape(20, 20)).save(tmp_path / "float.tif")
+    Image.fromarray(np.arange(400, dtype=np.int32).reshape(20, 20)).save(tmp_path / "int.tif")
+    for name, reason in {"pages.tif": "several pages", "float.tif": "32-bit", "int.tif": "32-bit"}.items():
+        with pytest.raises(MediaError, match=reason):
+            stills.read(tmp_path / name)
+
+
+def test_a_truncated_deep_picture_is_one_line(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    cv2.imwrite(str(tmp_path / "a.png"), np.arange(3 * 4096, dtype=np.uint16).reshape(64, 64, 3))
+    data = (tmp_path / "a.png").read_bytes()
+    (tmp_path / "a.png").write_bytes(data[: len(data) * 2 // 3])
+    with pytest.raises(MediaError, match="truncated"):
+        stills.read(tmp_path / "a.png")
+    assert capfd.readouterr().err == ""
+
+
+def test_a_size_that_the_format_cannot_hold_is_refused() -> None:
+    with pytest.raises(UsageError, match="at most 65500"):
+        stills.check_target(Path("a.jpg"), 100, 70_000)
+    stills.check_target(Path("a.png"), 100, 70_000)
+
+
+def test_names_that_look_temporary_are_left_alone(tmp_path: Path) -> None:
+    for name in (".a.png.part.png", "a.part.png", ".a.part.png"):
+        (tmp_path / name).write_text("precious")
+    stills.write(tmp_path / "a.png", Still(photograph(20, 20)))
+    assert sum(path.read_bytes() == b"precious" for path in tmp_path.iterdir()) == 3
+
+
+def test_a_written_file_has_the_usual_permissions(tmp_path: Path) -> None:
+    (tmp_path / "usual").touch()
+    stills.write(tmp_path / "a.png", Still(photograph(20, 20)))
+    assert (tmp_path / "a.png").stat().st_mode == (tmp_path / "usual").stat().st_mode
+
+
+def test_a_very_long_name(tmp_path: Path) -> None:
+    stills.write(tmp_path / f"{'ä' * 120}.png", Still(photograph(20, 20)))
+    assert len(list(tmp_path.iterdir())) == 1

@@ -17,6 +17,7 @@ from upscaler import __version__, jobs
 from upscaler.errors import DeviceError, UpscalerError, UsageError, WeightsError
 from upscaler.models.shipped import installed_models
 from upscaler.options import (
+    AUDIO_CODECS,
     CODECS,
     DEFAULT_MODEL,
     DEVICES,
@@ -80,6 +81,14 @@ def upscale(  # noqa: PLR0913 - one parameter per option
         int | None, typer.Option(help="Video quality, lower is better. [default: the codec's]")
     ] = None,
     preset: Annotated[str | None, typer.Option(help="Video encoder speed. [default: the codec's]")] = None,
+    audio: Annotated[bool, typer.Option("--audio/--no-audio", help="Keep the audio streams.")] = True,
+    audio_codec: Annotated[
+        str | None,
+        typer.Option(help=f"{', '.join(AUDIO_CODECS)}: encode all audio. [default: copy where possible]"),
+    ] = None,
+    subtitles: Annotated[
+        bool, typer.Option("--subtitles/--no-subtitles", help="Keep the subtitle streams.")
+    ] = True,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing targets.")] = False,
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
@@ -107,7 +116,14 @@ def upscale(  # noqa: PLR0913 - one parameter per option
                 batch=parse_count(batch, "--batch"),
                 memory_limit_gb=memory_limit,
             ),
-            video=VideoOptions(codec=codec, crf=crf, preset=preset),
+            video=VideoOptions(
+                codec=codec,
+                crf=crf,
+                preset=preset,
+                audio=audio,
+                audio_codec=audio_codec,
+                subtitles=subtitles,
+            ),
         )
         _run(inputs, options)
     except UpscalerError as error:
@@ -122,6 +138,7 @@ def _run(inputs: list[Path], options: Options) -> NoReturn:
     from upscaler import pipeline
     from upscaler.models.checkpoint import default_scale
 
+    _interrupts.release()
     chosen = options.engine
     if chosen.model and chosen.scale is None and chosen.size_px is None:
         options = replace(options, engine=replace(chosen, scale=default_scale(chosen.model)))
@@ -138,7 +155,7 @@ def _run(inputs: list[Path], options: Options) -> NoReturn:
                 done = _one(job, engines[job.kind], options, display)
             except UpscalerError as error:
                 failed.append(str(job.source))
-                display.end(f"error: {error}")
+                display.end(f"error: {_named(error, job.source)}")
             except Exception as error:  # a fault of ours in one file must not end the batch
                 if os.environ.get("UPSCALER_DEBUG"):
                     raise
@@ -259,6 +276,11 @@ def _summary(job_list: jobs.JobList, failed: int, frames: int, elapsed_s: float)
     print(text, file=sys.stderr)  # noqa: T201
 
 
+def _named(error: UpscalerError, source: Path) -> str:
+    """The error's line, with the file's name where it does not say it."""
+    return str(error) if str(source) in str(error) else f"'{source}': {error}"
+
+
 def _fail(error: UpscalerError) -> NoReturn:
     """One line, and the exit code: 2 when nothing was started because of how it was asked for."""
     print(f"error: {error}", file=sys.stderr)  # noqa: T201
@@ -266,12 +288,37 @@ def _fail(error: UpscalerError) -> NoReturn:
     raise typer.Exit(EXIT_USAGE if usage else EXIT_FAILED) from error
 
 
-def _terminate(_number: int, _frame: FrameType | None) -> NoReturn:
-    """End as Ctrl-C does, so that nothing half-written stays behind."""
-    raise KeyboardInterrupt
+class _Interrupts:
+    """SIGINT and SIGTERM end the work as KeyboardInterrupt, so that nothing half-written stays behind.
+
+    While libraries are loaded they are only noted: some swallow an exception raised in their midst.
+    """
+
+    def __init__(self) -> None:
+        self._noted = False
+        self._held = True
+
+    def hold(self) -> None:
+        """From now on, only note them."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._handle)
+
+    def release(self) -> None:
+        """From now on, raise; at once if one was noted."""
+        self._held = False
+        if self._noted:
+            raise KeyboardInterrupt
+
+    def _handle(self, _number: int, _frame: FrameType | None) -> None:
+        self._noted = True
+        if not self._held:
+            raise KeyboardInterrupt
+
+
+_interrupts = _Interrupts()
 
 
 def main() -> None:
     """Entry point of the command."""
-    signal.signal(signal.SIGTERM, _terminate)
+    _interrupts.hold()
     app()

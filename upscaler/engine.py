@@ -98,7 +98,9 @@ class Upscaler:
         self._notices: list[str] = []
         if size_px is None:
             for network_scale in self._scales(self.scale):
-                self._network(network_scale)  # a damaged weight file is better found now
+                network = self._network(network_scale)  # a damaged weight file is better found now
+                if tile_px is not None:
+                    tiling.spans(2**20, tile_px, network.contract.reach_px)  # so is a tile that is too small
 
     def plan(self, height: int, width: int) -> Plan:
         """How a picture of this size would be enlarged.
@@ -112,7 +114,10 @@ class Upscaler:
         else:
             factor = min(self.size_px[0] / width, self.size_px[1] / height)
             if factor > SCALE_MAX:
-                raise UsageError(f"{self.size_px} is more than {SCALE_MAX:g} times {width}x{height}")
+                size = f"{self.size_px[0]}x{self.size_px[1]}"
+                raise UsageError(
+                    f"{size} is more than {SCALE_MAX:g} times {width}x{height}", "use a smaller --size"
+                )
             target = (
                 min(self.size_px[1], max(1, round(height * factor))),
                 min(self.size_px[0], max(1, round(width * factor))),

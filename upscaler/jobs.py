@@ -17,6 +17,7 @@ VIDEO_SUFFIXES = {
     ".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ogv", ".ts",
     ".vob", ".webm", ".wmv",
 }  # fmt: skip
+_WORDS: dict[Kind, str] = {"still": "picture", "video": "video"}
 CONTAINERS = (".mp4", ".m4v", ".mov", ".mkv", ".webm")  # that can be written
 
 
@@ -62,14 +63,16 @@ def plan(inputs: Iterable[Path], options: Options) -> JobList:
             found, other = _folder_jobs(path, options, single)
             jobs += found
             ignored += other
-        elif path.exists():
+        elif path.is_file():
             jobs.append(_file_job(path, options, single))
         else:
-            raise UsageError(f"no file or folder '{path}'")
+            known = "is neither file nor folder" if path.exists() else "does not exist"
+            raise UsageError(f"'{path}' {known}", "name pictures, videos, or folders of them")
     if not jobs:
         names = ", ".join(f"'{path}'" for path in inputs)
         raise UsageError(f"no picture and no video in {names}", "pictures and videos go by their suffix")
     _refuse_collisions(jobs)
+    _refuse_folders(jobs)
     if not options.overwrite:
         _refuse_existing(jobs)
     return JobList(jobs, ignored)
@@ -90,10 +93,14 @@ def _file_job(path: Path, options: Options, single: bool) -> Job:
     output = options.output
     if output is None:
         return Job(path, path.with_name(f"{path.stem}_{_label(options)}{_target_suffix(path)}"), kind)
-    if single and kind_of(output) and not output.is_dir():
+    names_file = kind_of(output) is not None and not output.is_dir()
+    if single and names_file:
         return Job(path, _checked(output, kind), kind)
-    if single and output.suffix and not output.is_dir() and not str(output).endswith(os.sep):
-        raise UsageError(f"'{output}' has no suffix of a {kind} that can be written")
+    if names_file:
+        raise UsageError(f"'{output}' is a file name, but there are several inputs", "name a folder with -o")
+    if single and output.suffix and not output.is_dir():
+        known = ", ".join(sorted(PICTURE_SUFFIXES) if kind == "still" else CONTAINERS)
+        raise UsageError(f"'{output}' has no suffix of a {_WORDS[kind]} that can be written", f"use {known}")
     return Job(path, (output / path.name).with_suffix(_target_suffix(path)), kind)
 
 
@@ -125,7 +132,8 @@ def _files(folder: Path, target_root: Path) -> Iterator[Path]:
         names[:] = sorted(
             name for name in names if not name.startswith(".") and (Path(parent) / name).resolve() != skipped
         )
-        yield from (Path(parent) / name for name in sorted(files) if not name.startswith("."))
+        visible = (Path(parent) / name for name in sorted(files) if not name.startswith("."))
+        yield from (path for path in visible if path.is_file())  # no pipes, no links to nowhere
 
 
 def _label(options: Options) -> str:
@@ -145,7 +153,7 @@ def _target_suffix(path: Path) -> str:
 
 def _checked(target: Path, kind: Kind) -> Path:
     if kind_of(target) != kind:
-        raise UsageError(f"a {kind} cannot be written to '{target}'", "check the suffix")
+        raise UsageError(f"a {_WORDS[kind]} cannot be written to '{target}'", "check the suffix")
     if kind == "video" and target.suffix.lower() not in CONTAINERS:
         raise UsageError(f"'{target}' cannot be written", f"use {', '.join(CONTAINERS)}")
     return target
@@ -158,11 +166,19 @@ def _refuse_collisions(jobs: list[Job]) -> None:
         target = job.target.resolve()
         if target in sources:
             raise UsageError(f"'{job.target}' is an input and would be overwritten", "choose another -o")
+        if targets.get(target) == job.source:
+            raise UsageError(f"'{job.source}' is given twice")
         if target in targets:
             raise UsageError(
                 f"'{targets[target]}' and '{job.source}' would both be written to '{job.target}'"
             )
         targets[target] = job.source
+
+
+def _refuse_folders(jobs: list[Job]) -> None:
+    for job in jobs:
+        if job.target.is_dir():
+            raise UsageError(f"'{job.target}' is a folder", "choose another name with -o")
 
 
 def _refuse_existing(jobs: list[Job]) -> None:

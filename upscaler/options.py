@@ -11,6 +11,7 @@ DEFAULT_MODEL = {"still": "balanced", "video": "fast"}
 DEVICES = "auto, cpu, cuda or cuda:N"
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 CODECS = ("h264", "hevc", "vp9", "av1")
+AUDIO_CODECS = ("aac", "alac", "flac", "mp3", "opus")
 
 
 @dataclass(frozen=True)
@@ -60,15 +61,25 @@ class VideoOptions:
         codec: One of ``CODECS``; ``None``: VP9 for webm, else H.264.
         crf: Constant rate factor, lower is better; ``None``: the codec's default.
         preset: The encoder's own speed setting; ``None``: the codec's default.
+        audio: Keep the audio streams.
+        audio_codec: One of ``AUDIO_CODECS`` to encode all audio with; ``None``: copy where possible.
+        subtitles: Keep the subtitle streams.
     """
 
     codec: str | None = None
     crf: int | None = None
     preset: str | None = None
+    audio: bool = True
+    audio_codec: str | None = None
+    subtitles: bool = True
 
     def __post_init__(self) -> None:
         if self.codec is not None and self.codec not in CODECS:
             raise UsageError(f"unknown codec '{self.codec}'", f"use {', '.join(CODECS)}")
+        if self.audio_codec is not None and self.audio_codec not in AUDIO_CODECS:
+            raise UsageError(f"unknown audio codec '{self.audio_codec}'", f"use {', '.join(AUDIO_CODECS)}")
+        if self.audio_codec is not None and not self.audio:
+            raise UsageError("--audio-codec and --no-audio exclude each other")
         if self.crf is not None and not 0 <= self.crf <= 63:
             raise UsageError(f"crf {self.crf} is out of range", "use 0 to 51, or to 63 for vp9 and av1")
 

@@ -6,9 +6,10 @@ short and hold planes as decoded. What the threads raise is raised here.
 
 import queue
 import shutil
+import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
@@ -74,6 +75,7 @@ def upscale_still(job: Job, engine: Upscaler, on_note: OnNote) -> Done:
     still = stills.read(job.source)
     height, width = still.pixels.shape[:2]
     plan = engine.plan(height, width)
+    stills.check_target(job.target, plan.height, plan.width)
     on_note(describe(plan, height, width))
     pixels = engine.image(still.pixels)
     alpha = None if still.alpha is None else resize_plane(still.alpha, plan.height, plan.width)
@@ -101,8 +103,13 @@ def upscale_video(
         MediaError: Reading, encoding or merging failed; the target is then not there.
     """
     codec = write.choose_codec(job.target.suffix.lower(), options.codec, options.crf, options.preset)
-    streams.check_audio(job.source, job.target)
-    work = job.target.with_name(f".{job.target.name}.upscaling")
+    plans = streams.plan(
+        job.source,
+        job.target,
+        audio=options.audio,
+        subtitles=options.subtitles,
+        audio_codec=options.audio_codec,
+    )
     with VideoReader(job.source) as reader:
         info = reader.info
         layout = write.output_layout(info.layout, codec[0])
@@ -111,23 +118,22 @@ def upscale_video(
         even = "" if plan == asked else f" (rounded to even from {asked.width}x{asked.height})"
         how = f"{codec[0]} crf {codec[1]} preset {codec[2]}"
         on_note(f"{describe(plan, info.height, info.width)}{even}, {how}")
+        for stream in plans:
+            on_note(stream.line())
         settings = write.settings_for(info, codec, layout, plan.height, plan.width)
-        shutil.rmtree(work, ignore_errors=True)
-        _make_folder(work)
-        try:
+        _make_folder(job.target.parent)
+        with _work_folder(job.target) as work:
             segment = work / "segment-000000.mp4"
             first_pts, frames = _encode(reader, engine, plan, segment, settings, on_progress)
-            merged = mux.merge(
-                [mux.Segment(segment, first_pts, info.time_base)], job.source, job.target, info.rotation
+            mux.merge(
+                [mux.Segment(segment, frames, first_pts, info.time_base)],
+                job.source,
+                work,
+                job.target,
+                plans,
+                info.rotation,
             )
-        finally:
-            shutil.rmtree(work, ignore_errors=True)
-        if merged.frames != frames:
-            job.target.unlink()
-            raise MediaError(f"'{job.target}' would hold {merged.frames} of {frames} frames")
-        damaged = reader.damaged_packets
-    notes = engine.take_notices()
-    notes += [f"{damaged} damaged packets in '{job.source}' could not be decoded"] if damaged else []
+        notes = reader.faults() + engine.take_notices()
     return Done(frames, notes)
 
 
@@ -160,6 +166,19 @@ def _even(plan: Plan, layout: color.Layout) -> Plan:
     """The plan with a size that the encoder takes."""
     height, width = color.even_sized(layout, plan.height, plan.width)
     return replace(plan, height=height, width=width)
+
+
+@contextmanager
+def _work_folder(target: Path) -> Iterator[Path]:
+    """A hidden folder of a name of its own beside the target, gone afterwards."""
+    try:
+        work = Path(tempfile.mkdtemp(prefix=f".{target.stem[:40]}.", suffix=".upscaling", dir=target.parent))
+    except OSError as error:
+        raise MediaError(f"cannot write into '{target.parent}': {error.strerror}") from error
+    try:
+        yield work
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
 
 
 def _make_folder(folder: Path) -> None:

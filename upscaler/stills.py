@@ -5,7 +5,9 @@ Pillow for what belongs to a picture (orientation, palette, transparency, AVIF a
 """
 
 import os
+import tempfile
 import warnings
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,10 +15,13 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from upscaler.arrays import Pixels
 from upscaler.errors import MediaError, UsageError
+
+# It would print its own lines beside our errors.
+cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
 # Suffix -> Pillow's name of the format and the arguments to save with.
 FORMATS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -30,6 +35,8 @@ FORMATS: dict[str, tuple[str, dict[str, Any]]] = {
     ".tiff": ("TIFF", {"compression": "tiff_lzw"}),
     ".bmp": ("BMP", {}),
 }
+_LONGEST_SIDE_PX = {"JPEG": 65_500, "WEBP": 16_383, "AVIF": 65_536}
+_LONGEST_SIDE_PX = {"JPEG": 65_500, "WEBP": 16_383, "AVIF": 65_536}
 _DEEP_SUFFIXES = {".png", ".tif", ".tiff"}
 _ALPHA_SUFFIXES = {".avif", ".png", ".webp", ".tif", ".tiff"}
 
@@ -57,14 +64,16 @@ def read(path: Path) -> Still:
     """
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            warnings.simplefilter("ignore")  # about size, and about damage that is found below
             with Image.open(path) as picture:
-                if _is_deep(picture):
-                    return _read_deep(path)
-                if getattr(picture, "is_animated", False):
-                    raise MediaError(f"'{path}' is animated, which is not supported yet")
-                picture.load()
+                _refuse_unsupported(path, picture)
+                deep = _is_deep(picture)
+                picture.load()  # finds truncation, which OpenCV does not tell
+                if deep:
+                    return _read_deep(path, picture.getexif().get(ExifTags.Base.Orientation, 1))
                 return _from_pillow(ImageOps.exif_transpose(picture))
+    except FileNotFoundError as error:
+        raise MediaError(f"'{path}' is not there (any more)") from error
     except UnidentifiedImageError as error:
         size = path.stat().st_size
         reason = "is empty (0 bytes)" if size == 0 else "is not a picture that can be read"
@@ -85,12 +94,41 @@ def _is_deep(picture: Image.Image) -> bool:
     return any("16" in mode and "BGR" not in mode for mode in raw_modes)
 
 
-def _read_deep(path: Path) -> Still:
+def _refuse_unsupported(path: Path, picture: Image.Image) -> None:
+    """Refuse what would be read as something else than it is."""
+    several = getattr(picture, "n_frames", 1) > 1
+    if several and picture.format == "TIFF":
+        raise MediaError(f"'{path}' has several pages", "save them as files of their own")
+    if several and picture.format != "MPO":  # MPO is a JPEG with a preview or a second view behind it
+        raise MediaError(f"'{path}' is animated, which is not supported yet")
+    if picture.mode in ("I", "F"):
+        raise MediaError(f"'{path}' has 32-bit samples", "convert it to 16 bits")
+
+
+# EXIF orientation -> (quarter turns counter-clockwise, then mirrored left to right).
+_UPRIGHT = {
+    2: (0, True),
+    3: (2, False),
+    4: (2, True),
+    5: (3, True),
+    6: (3, False),
+    7: (1, True),
+    8: (1, False),
+}
+
+
+def _read_deep(path: Path, orientation: int) -> Still:
     encoded = np.fromfile(path, dtype=np.uint8)  # cv2.imread cannot open every path
-    pixels = cv2.imdecode(encoded, cv2.IMREAD_UNCHANGED)
+    flags = cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION
+    try:
+        pixels = cv2.imdecode(encoded, flags)
+    except cv2.error as error:
+        raise MediaError(f"'{path}' is damaged or truncated") from error
     if pixels is None or pixels.dtype != np.uint16:
         raise MediaError(f"'{path}' has 16-bit samples of a kind that cannot be read")
-    samples = pixels.view(np.uint16)
+    turns, mirrored = _UPRIGHT.get(orientation, (0, False))
+    pixels = np.rot90(pixels, turns)
+    samples = np.ascontiguousarray(pixels[:, ::-1] if mirrored else pixels).view(np.uint16)
     if samples.ndim == 2:
         return Still(np.repeat(samples[:, :, None], 3, axis=2), gray=True)
     rgb = np.ascontiguousarray(samples[:, :, 2::-1])
@@ -120,24 +158,51 @@ def write(path: Path, still: Still) -> None:
     check_target(path)
     if suffix not in _ALPHA_SUFFIXES and still.alpha is not None:
         still = _flattened(still)
-    partial = path.with_name(f".{path.name}.part{suffix}")
     try:
+        prefix = f".{path.stem[:40]}."  # a name of its own: nothing that is there is written over
+        handle, name = tempfile.mkstemp(prefix=prefix, suffix=f".part{suffix}", dir=path.parent)
+        os.close(handle)
+    except OSError as error:
+        raise MediaError(f"'{path}' cannot be written: {error.strerror}") from error
+    partial = Path(name)
+    try:
+        partial.chmod(0o666 & ~_umask())
         if still.pixels.dtype == np.uint16 and suffix in _DEEP_SUFFIXES:
             _write_deep(partial, still)
         else:
             _write_pillow(partial, _shallow(still), suffix)
         os.replace(partial, path)
-    except OSError as error:
-        raise MediaError(f"'{path}' cannot be written: {error.strerror or error}") from error
+    except (OSError, cv2.error) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise MediaError(f"'{path}' cannot be written: {reason}") from error
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
 
 
-def check_target(path: Path) -> None:
-    """Raise a UsageError unless the suffix is one that can be written."""
-    if path.suffix.lower() not in FORMATS:
+def check_target(path: Path, height: int = 0, width: int = 0) -> None:
+    """Make sure that a picture of this size can be written in the format of the suffix.
+
+    Raises:
+        UsageError: No known suffix, or a side is longer than the format allows.
+    """
+    suffix = path.suffix.lower()
+    if suffix not in FORMATS:
         known = ", ".join(sorted(FORMATS))
         raise UsageError(f"'{path}' has no suffix of a picture that can be written", f"use one of {known}")
+    longest = _LONGEST_SIDE_PX.get(FORMATS[suffix][0])
+    if longest and max(height, width) > longest:
+        raise UsageError(
+            f"'{path}' would be {width}x{height}, but {suffix} holds at most {longest} pixels a side",
+            "write .png or .tif",
+        )
+
+
+def _umask() -> int:
+    """The process's mask; temporary files ignore it, and there is no way to ask but to set it."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
 
 
 def _write_deep(partial: Path, still: Still) -> None:

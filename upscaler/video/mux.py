@@ -1,4 +1,4 @@
-"""The final merge: encoded video segments and the copied streams, in the order of their decoding time."""
+"""The final merge: encoded video segments and the source's streams, in the order of their decoding time."""
 
 import heapq
 import os
@@ -6,16 +6,20 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import av
 import av.container
 from av.packet import Packet
-from av.stream import Stream
+from av.stream import AttachmentStream, Stream
 
 from upscaler.errors import MediaError
-from upscaler.video.read import open_input
-from upscaler.video.streams import MUXERS
+from upscaler.video.read import MEDIA_ERRORS, main_video_stream, open_input
+from upscaler.video.streams import MUXERS, StreamPlan
+from upscaler.video.tracks import Track, move, open_track
+
+if TYPE_CHECKING:
+    from av.container.core import Chapter  # only in av's stub file
 
 
 @dataclass(frozen=True)
@@ -24,11 +28,13 @@ class Segment:
 
     Attributes:
         path: A file whose stamps start at 0.
+        frames: How many it holds.
         first_pts: Stamp of its first frame in the whole video, in units of ``time_base``.
         time_base: Of the whole video, seconds.
     """
 
     path: Path
+    frames: int
     first_pts: int
     time_base: Fraction
 
@@ -39,119 +45,170 @@ class Merged:
 
     Attributes:
         frames: Video packets, one a frame.
-        copied: Packets copied, by index of the source's stream.
+        packets: Packets of the other streams, by index of the source's stream.
     """
 
     frames: int
-    copied: dict[int, int]
+    packets: dict[int, int]
 
 
-def merge(segments: list[Segment], source: Path, target: Path, rotation: int) -> Merged:
-    """Write the target from encoded segments and the audio of the source, copied packet by packet.
+def merge(
+    segments: list[Segment],
+    source: Path,
+    work: Path,
+    target: Path,
+    plans: list[StreamPlan],
+    rotation: int = 0,
+) -> Merged:
+    """Write the target from encoded segments and the source's other streams.
 
     Args:
         segments: In order; at least one.
-        source: File whose audio streams are copied.
+        source: File whose other streams, chapters and metadata are taken.
+        work: Folder on the target's disk in which the file is put together.
         target: File to write; its suffix names the container.
+        plans: What becomes of each stream.
         rotation: Degrees counter-clockwise to be shown in.
 
     Raises:
-        MediaError: The container refuses a stream, or the disk failed; the target is then not there.
+        MediaError: The container refuses a stream, the disk failed, or frames are missing; what stood under
+            the target's name then still stands there.
     """
-    partial = target.with_name(f"{target.stem}.part{target.suffix}")
+    partial = work / f"merged{target.suffix.lower()}"
     try:
-        merged = _write(segments, source, partial, rotation)
+        merged = _write(segments, source, partial, plans, rotation)
+        wanted = sum(segment.frames for segment in segments)
+        if merged.frames != wanted:
+            raise MediaError(f"'{target}' would hold {merged.frames} of {wanted} frames")
         with partial.open("rb") as file:
             os.fsync(file.fileno())
         os.replace(partial, target)
-    except (OSError, ValueError) as error:  # every FFmpeg error is one of the two
-        raise MediaError(f"'{target.name}' cannot be put together: {error}") from error
-    finally:
-        partial.unlink(missing_ok=True)
+    except MEDIA_ERRORS as error:
+        raise MediaError(f"'{target}' cannot be put together: {error}") from error
     return merged
 
 
-def _write(segments: list[Segment], source: Path, partial: Path, rotation: int) -> Merged:
+def _write(
+    segments: list[Segment], source: Path, partial: Path, plans: list[StreamPlan], rotation: int
+) -> Merged:
     muxer = MUXERS[partial.suffix.lower()]  # by name: FFmpeg's own guess for .m4v refuses HEVC
     options = {"movie_timescale": "90000"} if muxer in ("mp4", "mov") else {}
-    copied: dict[int, int] = {}
-    frames = 0
     with (
         open_input(source) as original,
         open_input(segments[0].path) as first,
         av.open(str(partial), "w", format=muxer, options=options) as output,
     ):
+        described = main_video_stream(original, source)
         video = output.add_stream_from_template(first.streams.video[0], opaque=True)
         video.time_base = segments[0].time_base
+        tag = first.streams.video[0].codec_context.codec_tag
+        if muxer in ("mp4", "mov"):
+            video.codec_context.codec_tag = tag  # hvc1 plays where hev1 does not
+        video.metadata.update(_kept(described.metadata, muxer))
+        video.disposition = described.disposition
         if rotation:
             video.set_display_rotation(rotation)
-        audio = {stream.index: _copy_of(stream, output) for stream in original.streams.audio}
-        source_index = {target.index: index for index, target in audio.items()}
-        output.metadata.update(_kept(original.metadata))
-        tracks = [_video_packets(segments, video)]
-        if audio:
-            tracks.append(_copied_packets(original, audio))
-        for _, packet in heapq.merge(*tracks, key=lambda entry: entry[0]):
+        start_s = Fraction(original.start_time or 0, 1_000_000)
+        tracks = _tracks(original, output, plans, start_s, muxer)
+        output.set_chapters([_shifted(chapter, start_s) for chapter in original.chapters()])
+        output.metadata.update(_kept(original.metadata, muxer))
+        entries = [_video_packets(segments, video, keeps_negative=muxer in ("mp4", "mov"))]
+        if tracks:
+            entries.append(_other_packets(original, tracks))
+        index_of = {track.target.index: index for index, track in tracks.items()}
+        frames, packets = 0, dict.fromkeys(tracks, 0)
+        for _, packet in heapq.merge(*entries, key=lambda entry: entry[0]):
             if packet.stream is video:
                 frames += 1
             else:
-                index = source_index[packet.stream.index]
-                copied[index] = copied.get(index, 0) + 1
+                packets[index_of[packet.stream.index]] += 1
             output.mux(packet)
-    return Merged(frames, copied)
+    return Merged(frames, packets)
 
 
-def _copy_of(stream: Stream, output: av.container.OutputContainer) -> Stream:
-    copy = output.add_stream_from_template(stream)
-    copy.metadata.update(_kept(stream.metadata))
-    copy.disposition = stream.disposition
-    return copy
+def _tracks(
+    original: av.container.InputContainer,
+    output: av.container.OutputContainer,
+    plans: list[StreamPlan],
+    start_s: Fraction,
+    muxer: str,
+) -> dict[int, Track]:
+    """Open a track in the output for every stream that is kept, by index of the source's stream."""
+    tracks: dict[int, Track] = {}
+    for plan in plans:
+        stream = original.streams[plan.index]
+        if plan.action == "drop":
+            continue
+        if plan.kind == "attachment":
+            attached = cast(AttachmentStream, stream)
+            output.add_attachment(attached.name or "file", attached.mimetype or "", attached.data or b"")
+            continue
+        if plan.kind == "cover" and muxer == "matroska":  # as a track it would be shown as a second film
+            suffix = {"mjpeg": ("jpg", "jpeg")}.get(plan.codec, (plan.codec, plan.codec))
+            output.add_attachment(f"cover.{suffix[0]}", f"image/{suffix[1]}", _first_packet(original, stream))
+            continue
+        track = tracks[plan.index] = open_track(stream, output, plan, start_s)
+        track.target.metadata.update(_kept(stream.metadata, muxer))
+        track.target.disposition = stream.disposition
+    return tracks
 
 
-def _kept(metadata: dict[str, str]) -> dict[str, str]:
+def _first_packet(original: av.container.InputContainer, stream: Stream) -> bytes:
+    with open_input(Path(original.name)) as container:
+        found = (bytes(packet) for packet in container.demux(container.streams[stream.index]) if packet.size)
+        return next(found, b"")
+
+
+def _shifted(chapter: "Chapter", start_s: Fraction) -> "Chapter":
+    """A chapter of a file that is moved to begin at 0."""
+    if not chapter["time_base"]:
+        return chapter
+    by = round(start_s / chapter["time_base"])
+    moved = chapter.copy()
+    moved["start"], moved["end"] = max(0, chapter["start"] - by), max(0, chapter["end"] - by)
+    return moved
+
+
+def _kept(metadata: dict[str, str], muxer: str) -> dict[str, str]:
     """Metadata without what describes the old container; the new muxer writes its own."""
-    stale = {"encoder", "DURATION", "major_brand", "minor_version", "compatible_brands"}
-    return {key: value for key, value in metadata.items() if key not in stale}
+    stale = {"encoder", "DURATION", "major_brand", "minor_version", "compatible_brands", "vendor_id"}
+    if muxer not in ("mp4", "mov"):
+        stale |= {"handler_name", "name"}
+    kept = {key: value for key, value in metadata.items() if key not in stale}
+    if "name" in metadata:  # a track's title, as it is read from mp4
+        kept.setdefault("title", metadata["name"])
+    return kept
 
 
-_Entry = tuple[Fraction, "Packet[Stream]"]  # decoding time in seconds, packet
+Entry = tuple[Fraction, "Packet[Stream]"]  # decoding time in seconds, packet
 
 
-def _video_packets(segments: list[Segment], video: Stream) -> Iterator[_Entry]:
-    """Packets of all segments, moved to their place in time; ordered by decoding time."""
+def _video_packets(segments: list[Segment], video: Stream, *, keeps_negative: bool) -> Iterator[Entry]:
+    """Packets of all segments, moved to their place in time; ordered by decoding time.
+
+    Matroska stores no decoding times, but for the negative ones that reordered frames begin with its muxer
+    would delay the whole file.
+    """
     for segment in segments:
         with open_input(segment.path) as container:
             for packet in container.demux(container.streams.video[0]):
                 if packet.size:
-                    yield _moved(cast("Packet[Stream]", packet), segment.first_pts * segment.time_base, video)
+                    by_s = segment.first_pts * segment.time_base
+                    moved = move(cast("Packet[Stream]", packet), by_s, video)
+                    if not keeps_negative and moved.dts is not None:
+                        moved.dts = max(0, moved.dts)
+                    yield _timed(moved)
 
 
-def _copied_packets(original: av.container.InputContainer, targets: dict[int, Stream]) -> Iterator[_Entry]:
-    """Packets of the copied streams, moved so that the file starts at 0, ordered by decoding time.
-
-    Of the packets before an edit list's first sample exactly the last is kept: without it the decoder starts
-    unprimed and late, with all of them hidden sound becomes audible.
-    """
-    start_s = -Fraction(original.start_time or 0, 1_000_000)
-    discarded: dict[int, Packet[Stream]] = {}
-    for packet in original.demux([original.streams[index] for index in targets]):
-        if packet.size == 0 or (packet.pts is None and packet.dts is None):
-            continue
-        index = packet.stream.index
-        if packet.is_discard:
-            discarded[index] = packet
-            continue
-        if index in discarded:
-            yield _moved(discarded.pop(index), start_s, targets[index])
-        yield _moved(packet, start_s, targets[index])
+def _other_packets(original: av.container.InputContainer, tracks: dict[int, Track]) -> Iterator[Entry]:
+    """Packets of the other streams, copied or converted, roughly in the order of their decoding time."""
+    for packet in original.demux([original.streams[index] for index in tracks]):
+        track = tracks[packet.stream.index]
+        yield from map(_timed, track.packets(packet))
+    for track in tracks.values():
+        yield from map(_timed, track.rest())
 
 
-def _moved(packet: "Packet[Stream]", by_s: Fraction, target: Stream) -> _Entry:
-    """The packet shifted in time and handed to its target stream; a missing stamp is the other one."""
-    assert packet.time_base, "a demuxed packet has a time base"
-    pts = packet.dts if packet.pts is None else packet.pts
-    assert pts is not None, "packets without any stamp are dropped before"
-    by = round(by_s / packet.time_base)
-    packet.pts, packet.dts = pts + by, (pts if packet.dts is None else packet.dts) + by
-    packet.stream = target
+def _timed(packet: "Packet[Stream]") -> Entry:
+    assert packet.dts is not None, "a packet to be written has a decoding stamp"
     return packet.dts * packet.time_base, packet

@@ -4,6 +4,7 @@ Nothing here multiplies an index by a frame rate: a frame's time is the PTS that
 """
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Self
 
 import av
 import av.container
+import av.error
 import torch
 from av.container import Flags
 from av.stream import Disposition
@@ -23,10 +25,12 @@ from torch.utils.dlpack import from_dlpack
 from upscaler.color import Layout, Matrix, guessed_matrix
 from upscaler.errors import MediaError
 
+# What av raises: FFmpeg's errors are built-in ones too.
+MEDIA_ERRORS = (av.error.FFmpegError, OSError, ValueError, EOFError)
+
 # Codes of ITU-T H.273, which FFmpeg uses too.
 _MATRICES: dict[int, Matrix] = {1: "bt709", 4: "bt601", 5: "bt601", 6: "bt601", 9: "bt2020", 10: "bt2020"}
 _MATRIX_CODES: dict[Matrix, int] = {"bt709": 1, "bt601": 6, "bt2020": 9}
-_UNSPECIFIED = 2
 _FULL_RANGE = 2
 
 # Pixel formats whose planes are taken as they are: kind, horizontal and vertical subsampling, bits.
@@ -110,6 +114,8 @@ class VideoReader:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.damaged_packets = 0
+        self._packets = 0
         self._container = open_input(path)
         try:
             self._stream = main_video_stream(self._container, path)
@@ -124,7 +130,6 @@ class VideoReader:
         if self._first is None:
             self._container.close()
             raise MediaError(f"no frame of '{path}' can be decoded", "the video stream is damaged")
-        self.damaged_packets = 0
         self.info = self._describe(self._first)
 
     def __enter__(self) -> Self:
@@ -145,22 +150,34 @@ class VideoReader:
 
     def _decode(self) -> Iterator[VideoFrame]:
         """Decoded frames, the ones that the decoder held back at the end included."""
-        self.damaged_packets = 0
         packets = self._container.demux(self._stream)
         while True:
             try:
                 packet = next(packets)
             except StopIteration:
                 return
-            except IndexError:  # av 18.1, when a damaged transport stream shows a new stream: its end for us
-                yield from self._stream.codec_context.decode(None)
+            except (IndexError, *MEDIA_ERRORS):  # IndexError: av 18.1, at a new stream in a damaged file
+                self.damaged_packets += 1
+                with suppress(*MEDIA_ERRORS):
+                    yield from self._stream.codec_context.decode(None)
                 return
+            self._packets += packet.size > 0
             try:
                 yield from packet.decode()
             except EOFError:
                 return
-            except av.error.FFmpegError:
+            except MEDIA_ERRORS:
                 self.damaged_packets += 1
+
+    def faults(self) -> list[str]:
+        """After the last frame: what was wrong with the file, one line each."""
+        lines = []
+        if self.damaged_packets:
+            lines.append(f"{self.damaged_packets} damaged packets in '{self.path}' could not be decoded")
+        if self._packets < self._stream.frames:
+            whole = f"{self._packets} of {self._stream.frames} frames are there"
+            lines.append(f"'{self.path}' ends early: {whole}")
+        return lines
 
     def _step(self) -> int:
         """Ticks between frames where a stamp has to be made up."""
@@ -210,8 +227,10 @@ def open_input(path: Path) -> av.container.InputContainer:
         MediaError: It cannot be opened.
     """
     try:
-        container = av.open(str(path), "r")
-    except (OSError, ValueError) as error:  # every FFmpeg error is one of the two
+        container = av.open(str(path), "r", metadata_errors="ignore")
+    except MEDIA_ERRORS as error:
+        if isinstance(error, FileNotFoundError):
+            raise MediaError(f"'{path}' is not there (any more)") from error
         if path.is_file() and path.stat().st_size == 0:
             raise MediaError(f"'{path}' is empty (0 bytes)") from error
         if isinstance(error, PermissionError):

@@ -17,7 +17,9 @@ from torch.utils.dlpack import from_dlpack
 
 from upscaler.color import Layout
 from upscaler.errors import MediaError, UsageError
-from upscaler.video.read import ColorTags, VideoInfo
+from upscaler.video.read import MEDIA_ERRORS, ColorTags, VideoInfo
+
+os.environ.setdefault("SVT_LOG", "1")  # SVT-AV1 prints its settings to the terminal unless told not to
 
 
 @dataclass(frozen=True)
@@ -194,16 +196,16 @@ class SegmentWriter:
         self.first_pts = 0
         self._closed = False
         self._partial = path.with_name(f"{path.stem}.part{path.suffix}")
-        self._container = av.open(str(self._partial), "w", options={"movie_timescale": "90000"})
+        try:
+            self._container = av.open(str(self._partial), "w", options={"movie_timescale": "90000"})
+        except MEDIA_ERRORS as error:
+            raise MediaError(f"'{path}' cannot be written: {error}") from error
         try:
             self._stream = self._open_stream()
-        except BaseException as error:
+        except MEDIA_ERRORS as error:
             self._discard()
-            if isinstance(error, (OSError, ValueError)):
-                raise MediaError(
-                    f"the encoder {CODECS[settings.codec].encoder} cannot be opened: {error}"
-                ) from error
-            raise
+            name = CODECS[settings.codec].encoder
+            raise MediaError(f"the encoder {name} cannot be opened: {error}") from error
 
     def __enter__(self) -> Self:
         return self
@@ -243,7 +245,7 @@ class SegmentWriter:
             self._container.close()
             with self._partial.open("rb") as file:
                 os.fsync(file.fileno())
-        except OSError as error:
+        except MEDIA_ERRORS as error:
             raise MediaError(f"'{self.path}' cannot be written: {error}") from error
         self._closed = True
         os.replace(self._partial, self.path)
@@ -252,14 +254,15 @@ class SegmentWriter:
         try:
             for packet in self._stream.encode(frame):
                 self._container.mux(packet)
-        except (OSError, ValueError) as error:
+        except MEDIA_ERRORS as error:
             raise MediaError(f"encoding failed at frame {self.frames}: {error}") from error
 
     def _discard(self) -> None:
-        with suppress(OSError, ValueError):  # a file that is thrown away may be incomplete
+        with suppress(*MEDIA_ERRORS):  # a file that is thrown away may be incomplete
             self._container.close()
         self._closed = True
-        self._partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            self._partial.unlink(missing_ok=True)
 
     def _open_stream(self) -> VideoStream:
         settings = self.settings

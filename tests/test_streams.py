@@ -1,0 +1,261 @@
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from av.video.frame import VideoFrame
+from conftest import photograph
+from media import audio_packets, clip
+from PIL import Image
+
+from upscaler import pipeline
+from upscaler.engine import Upscaler
+from upscaler.errors import UsageError
+from upscaler.jobs import Job
+from upscaler.options import VideoOptions
+from upscaler.video import streams
+
+SUBTITLES = """1
+00:00:00,100 --> 00:00:00,400
+Grüße
+
+2
+00:00:00,500 --> 00:00:00,900
+second line
+"""
+
+
+@pytest.fixture(scope="module")
+def engine() -> Upscaler:
+    return Upscaler("fast", 2, precision="fp32")
+
+
+def run(engine: Upscaler, source: Path, target: Path, **options: object) -> list[str]:
+    notes: list[str] = []
+    job = Job(source, target, "video")
+    options = {"preset": "ultrafast"} | options if target.suffix != ".webm" else options
+    pipeline.upscale_video(job, engine, VideoOptions(**options), lambda _: None, notes.append)
+    return notes
+
+
+def rich_source(folder: Path) -> Path:
+    """Video, two languages of sound, subtitles, a font, chapters, titles: all that mkv holds."""
+    picture = folder / "plain.mkv"
+    clip(picture, audio=["aac", "pcm_s24le"], frames=25)
+    words = folder / "words.srt"
+    words.write_text(SUBTITLES, encoding="utf-8")
+    path = folder / "rich.mkv"
+    with av.open(str(picture)) as media, av.open(str(words)) as text, av.open(str(path), "w") as output:
+        targets = {}
+        for stream, language, title in zip(
+            media.streams, ("und", "ger", "eng"), ("Film", "Deutsch", "English"), strict=True
+        ):
+            target = output.add_stream_from_template(stream)
+            target.metadata.update({"language": language, "title": title})
+            targets[stream.index] = target
+        targets[2].disposition = av.stream.Disposition.default | av.stream.Disposition.dub
+        subtitle = output.add_stream_from_template(text.streams.subtitles[0])
+        subtitle.metadata["language"] = "fre"
+        output.add_attachment("font.ttf", "application/x-truetype-font", b"not really a font")
+        chapters = [
+            {"id": 1, "start": 0, "end": 400, "time_base": Fraction(1, 1000), "metadata": {"title": "One"}},
+            {
+                "id": 2,
+                "start": 400,
+                "end": 1000,
+                "time_base": Fraction(1, 1000),
+                "metadata": {"title": "Two"},
+            },
+        ]
+        output.set_chapters(chapters)
+        output.metadata["title"] = "The Film"
+        for packet in media.demux():
+            if packet.size:
+                packet.stream = targets[packet.stream.index]
+                output.mux(packet)
+        for packet in text.demux():
+            if packet.size:
+                packet.stream = subtitle
+                output.mux(packet)
+    return path
+
+
+def kinds(path: Path) -> list[str]:
+    with av.open(str(path)) as container:
+        return [
+            f"{stream.type}:{stream.codec_context.name if stream.codec_context else '-'}"
+            for stream in container.streams
+        ]
+
+
+def subtitles(path: Path) -> list[tuple[Fraction, Fraction, str]]:
+    """Start, duration and text of every subtitle."""
+    found = []
+    with av.open(str(path)) as container:
+        stream = container.streams.subtitles[0]
+        for packet in container.demux(stream):
+            if packet.size and (decoded := stream.codec_context.decode2(packet)) is not None:
+                text = b"".join(part.dialogue for part in decoded).decode()
+                if text:
+                    base = packet.time_base
+                    found.append((packet.pts * base, packet.duration * base, text))
+    return found
+
+
+def sound(path: Path, index: int = 0) -> np.ndarray:
+    """Samples of an audio stream mixed to one channel, from time 0 on, at 48 kHz."""
+    samples = np.zeros(96_000)
+    place: int | None = None
+    with av.open(str(path)) as container:
+        resampler = av.AudioResampler(format="fltp", layout="mono", rate=48_000)
+        for frame in container.decode(audio=index):
+            stamp = round(frame.pts * frame.time_base * 48_000)
+            place = stamp if place is None else place
+            assert abs(place - stamp) <= 48, "a gap or an overlap of more than the container's 1 ms"
+            for part in resampler.resample(frame):
+                values = part.to_ndarray()[0]
+                samples[max(place, 0) : max(place, 0) + len(values)] = values[max(-place, 0) :]
+                place += len(values)
+    return samples
+
+
+def test_mkv_keeps_everything(engine: Upscaler, tmp_path: Path) -> None:
+    source = rich_source(tmp_path)
+    notes = run(engine, source, tmp_path / "out.mkv")
+    target = tmp_path / "out.mkv"
+    assert kinds(target) == kinds(source)
+    assert audio_packets(target) == audio_packets(source)
+    assert subtitles(target) == subtitles(source)
+    with av.open(str(source)) as before, av.open(str(target)) as after:
+        for old, new in zip(before.streams, after.streams, strict=True):
+            assert new.metadata.get("language") == old.metadata.get("language")
+            assert new.metadata.get("title") == old.metadata.get("title")
+            assert new.disposition == old.disposition
+        assert after.metadata["title"] == "The Film"
+        assert [(chapter["start"], chapter["end"]) for chapter in after.chapters()] == [
+            (chapter["start"], chapter["end"]) for chapter in before.chapters()
+        ]
+        assert [chapter["metadata"]["title"] for chapter in after.chapters()] == ["One", "Two"]
+        assert after.streams.attachments[0].data == b"not really a font"
+    assert sum("copied" in note for note in notes) == 4
+    assert not any("dropped" in note for note in notes)
+
+
+def test_mp4_converts_what_it_cannot_hold_and_names_what_is_lost(engine: Upscaler, tmp_path: Path) -> None:
+    source = rich_source(tmp_path)
+    notes = run(engine, source, tmp_path / "out.mp4")
+    target = tmp_path / "out.mp4"
+    assert kinds(target)[:4] == ["video:h264", "audio:aac", "audio:alac", "subtitle:mov_text"]
+    assert audio_packets(target)[0] == audio_packets(source)[0]
+    assert np.abs(sound(target, 1) - sound(source, 1)).max() < 1e-6  # without loss, and at the same time
+    assert [(start, length, text.split(",")[-1]) for start, length, text in subtitles(target)] == [
+        (start, length, text.split(",")[-1]) for start, length, text in subtitles(source)
+    ]
+    with av.open(str(target)) as after:
+        assert [stream.metadata.get("language") for stream in after.streams.audio] == ["ger", "eng"]
+        assert [chapter["metadata"]["title"] for chapter in after.chapters()] == ["One", "Two"]
+        assert after.metadata["title"] == "The Film"
+    assert any("converted to alac" in note and "PCM" in note for note in notes)
+    assert any("converted to mov_text" in note for note in notes)
+    assert any("font.ttf" in note and "dropped" in note and ".mkv has" in note for note in notes)
+
+
+def test_webm_takes_opus_and_webvtt(engine: Upscaler, tmp_path: Path) -> None:
+    source = rich_source(tmp_path)
+    run(engine, source, tmp_path / "out.webm")
+    assert kinds(tmp_path / "out.webm")[:4] == [
+        "video:vp9",
+        "audio:opus",
+        "audio:opus",
+        "subtitle:webvtt",
+    ]
+    for index in (0, 1):
+        before, after = sound(source, index), sound(tmp_path / "out.webm", index)
+        core = slice(4_000, 40_000)
+        lags = [np.abs(after[core] - np.roll(before, lag)[core]).mean() for lag in range(-100, 101)]
+        assert abs(int(np.argmin(lags)) - 100) <= 48  # 1 ms
+        assert min(lags) < 0.02
+
+
+def test_streams_that_are_not_wanted_are_dropped(engine: Upscaler, tmp_path: Path) -> None:
+    source = rich_source(tmp_path)
+    notes = run(engine, source, tmp_path / "a.mkv", audio=False, subtitles=False)
+    assert kinds(tmp_path / "a.mkv") == ["video:h264", "attachment:-"]
+    assert sum("asked for" in note for note in notes) == 3
+
+
+def test_an_audio_codec_can_be_forced(engine: Upscaler, tmp_path: Path) -> None:
+    source = rich_source(tmp_path)
+    run(engine, source, tmp_path / "a.mkv", audio_codec="opus")
+    assert kinds(tmp_path / "a.mkv")[1:3] == ["audio:opus", "audio:opus"]
+    with pytest.raises(UsageError, match=r"\.webm file cannot hold aac"):
+        run(engine, source, tmp_path / "a.webm", audio_codec="aac")
+    with pytest.raises(UsageError, match="unknown audio codec"):
+        VideoOptions(audio_codec="wax")
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_cover_art_is_kept_and_not_taken_for_the_film(engine: Upscaler, tmp_path: Path, suffix: str) -> None:
+    plain = clip(tmp_path / "plain.mp4", audio=["aac"])
+    Image.fromarray(photograph(40, 40)).save(tmp_path / "cover.jpg")
+    source = tmp_path / "source.mp4"
+    with (
+        av.open(str(plain)) as media,
+        av.open(str(tmp_path / "cover.jpg")) as art,
+        av.open(str(source), "w") as output,
+    ):
+        targets = {stream.index: output.add_stream_from_template(stream) for stream in media.streams}
+        cover = output.add_stream_from_template(art.streams.video[0])
+        cover.disposition = av.stream.Disposition.attached_pic
+        for packet in art.demux():
+            if packet.size:
+                packet.stream = cover
+                output.mux(packet)
+        for packet in media.demux():
+            if packet.size:
+                packet.stream = targets[packet.stream.index]
+                output.mux(packet)
+    run(engine, source, tmp_path / f"out{suffix}")
+    with av.open(str(tmp_path / f"out{suffix}")) as after:
+        covers = [
+            stream
+            for stream in after.streams
+            if stream.type in ("video", "attachment")
+            and stream.disposition & av.stream.Disposition.attached_pic
+        ]
+        assert len(covers) == 1
+        assert after.streams.video[0].width == 128
+
+
+def test_data_streams_and_further_videos_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = tmp_path / "two.mkv"
+    with av.open(str(source), "w") as output:
+        both = [output.add_stream("libx264", rate=25) for _ in range(2)]
+        for stream in both:
+            stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for stream in both:
+            output.mux(stream.encode(VideoFrame.from_ndarray(photograph(48, 64), format="rgb24")))
+            output.mux(stream.encode(None))
+    plans = streams.plan(source, tmp_path / "out.mp4")
+    assert [(plan.kind, plan.action) for plan in plans] == [("video", "drop")]
+    assert "only the first video" in plans[0].line()
+
+
+def test_refusal_gives_the_muxers_own_words(tmp_path: Path) -> None:
+    with av.open(str(clip(tmp_path / "in.mkv", audio=["aac"]))) as container:
+        stream = container.streams.audio[0]
+        assert streams.refusal(stream, ".mkv") is None
+        assert streams.refusal(stream, ".mp4") is None
+        assert "webm" in (streams.refusal(stream, ".webm") or "")
+
+
+def test_sound_before_an_edit_list_keeps_exactly_its_priming(engine: Upscaler, tmp_path: Path) -> None:
+    """AAC in mp4 begins with a packet that is not to be heard; it must still be there, once."""
+    source = clip(tmp_path / "in.mp4", audio=["aac"])
+    with av.open(str(source)) as container:
+        first = next(packet for packet in container.demux(audio=0) if packet.size)
+        assert first.pts < 0
+    run(engine, source, tmp_path / "out.mp4")
+    assert audio_packets(tmp_path / "out.mp4") == audio_packets(source)
+    assert np.array_equal(sound(tmp_path / "out.mp4"), sound(source))
