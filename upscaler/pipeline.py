@@ -102,7 +102,6 @@ def upscale_video(
     Raises:
         MediaError: Reading, encoding or merging failed; the target is then not there.
     """
-    codec = write.choose_codec(job.target.suffix.lower(), options.codec, options.crf, options.preset)
     plans = streams.plan(
         job.source,
         job.target,
@@ -112,12 +111,17 @@ def upscale_video(
     )
     with VideoReader(job.source) as reader:
         info = reader.info
+        codec = write.choose_codec(
+            job.target.suffix.lower(), options.codec, options.crf, options.preset, deep=info.layout.bits > 8
+        )
         layout = write.output_layout(info.layout, codec[0])
         asked = engine.plan(info.height, info.width)
         plan = _even(asked, layout)
         even = "" if plan == asked else f" (rounded to even from {asked.width}x{asked.height})"
         how = f"{codec[0]} crf {codec[1]} preset {codec[2]}"
         on_note(f"{describe(plan, info.height, info.width)}{even}, {how}")
+        for name in info.hdr.lost if info.hdr else ():
+            on_note(f"{name} metadata is lost: no encoder here writes it")
         for stream in plans:
             on_note(stream.line())
         settings = write.settings_for(info, codec, layout, plan.height, plan.width)

@@ -14,6 +14,8 @@ from typing import Self
 import av
 import av.container
 import av.error
+import av.filter
+import av.logging
 import torch
 from av.container import Flags
 from av.stream import Disposition
@@ -22,8 +24,10 @@ from av.video.stream import VideoStream
 from torch import Tensor
 from torch.utils.dlpack import from_dlpack
 
-from upscaler.color import Layout, Matrix, guessed_matrix
+from upscaler.color import Layout, Matrix, Siting, guessed_matrix
 from upscaler.errors import MediaError
+from upscaler.video import hdr
+from upscaler.video.hdr import Hdr
 
 # What av raises: FFmpeg's errors are built-in ones too.
 MEDIA_ERRORS = (av.error.FFmpegError, OSError, ValueError, EOFError)
@@ -32,6 +36,7 @@ MEDIA_ERRORS = (av.error.FFmpegError, OSError, ValueError, EOFError)
 _MATRICES: dict[int, Matrix] = {1: "bt709", 4: "bt601", 5: "bt601", 6: "bt601", 9: "bt2020", 10: "bt2020"}
 _MATRIX_CODES: dict[Matrix, int] = {"bt709": 1, "bt601": 6, "bt2020": 9}
 _FULL_RANGE = 2
+_SITINGS: tuple[Siting, ...] = ("left", "center", "topleft")
 
 # Pixel formats whose planes are taken as they are: kind, horizontal and vertical subsampling, bits.
 _PLANAR: dict[str, tuple[str, int, int, int]] = {
@@ -92,6 +97,7 @@ class VideoInfo:
         rotation: Degrees counter-clockwise in which the picture is to be shown, a multiple of 90.
         layout: How the first frame's planes encode colour.
         colors: What is written into the output.
+        hdr: HDR metadata, where the transfer function is an HDR one.
     """
 
     width: int
@@ -103,6 +109,7 @@ class VideoInfo:
     rotation: int
     layout: Layout
     colors: ColorTags
+    hdr: Hdr | None
 
 
 class VideoReader:
@@ -130,6 +137,7 @@ class VideoReader:
         if self._first is None:
             self._container.close()
             raise MediaError(f"no frame of '{path}' can be decoded", "the video stream is damaged")
+        self._siting = _siting(self._first, self._stream)
         self.info = self._describe(self._first)
 
     def __enter__(self) -> Self:
@@ -189,14 +197,14 @@ class VideoReader:
 
     def _as_frame(self, frame: VideoFrame) -> Frame:
         pts = self._stamps.next(frame.pts, frame.dts) - self._offset
-        layout = _layout(frame)
+        layout = _layout(frame, self._siting)
         frame = _planar(frame)
         planes = [_plane(from_dlpack(plane), layout) for plane in frame.planes]
         return Frame(planes, pts, layout)
 
     def _describe(self, frame: VideoFrame) -> VideoInfo:
         stream = self._stream
-        layout = _layout(frame)
+        layout = _layout(frame, self._siting)
         rate = _rate(stream)
         count = stream.frames
         if not count and self._container.duration:
@@ -217,6 +225,7 @@ class VideoReader:
                 transfer=int(frame.color_trc),
                 full_range=layout.full_range,
             ),
+            hdr=hdr.read(frame),
         )
 
 
@@ -266,7 +275,34 @@ def _rate(stream: VideoStream) -> Fraction:
     return rate if rate and 1 <= rate <= 1000 else Fraction(25)
 
 
-def _layout(frame: VideoFrame) -> Layout:
+def _siting(frame: VideoFrame, stream: VideoStream) -> Siting:
+    """Where the frame's chroma samples lie; left where nothing is said, as H.264 and HEVC define.
+
+    av 18.1 has no attribute for it, but a filter that describes frames says it.
+    """
+    if frame.format.name.startswith("yuvj"):
+        return "center"  # of JPEG origin
+    graph = av.filter.Graph()
+    source = graph.add_buffer(template=stream, time_base=stream.time_base)
+    describer, sink = graph.add("showinfo"), graph.add("buffersink")
+    source.link_to(describer)
+    describer.link_to(sink)
+    graph.configure()
+    level = av.logging.get_level()
+    av.logging.set_level(av.logging.INFO)
+    try:
+        with av.logging.Capture() as lines:
+            graph.push(frame)
+            graph.pull()
+    except MEDIA_ERRORS:
+        return "left"
+    finally:
+        av.logging.set_level(level)
+    text = " ".join(line for _, _, line in lines)
+    return next((name for name in _SITINGS if f"cl:{name} " in text), "left")
+
+
+def _layout(frame: VideoFrame, siting: Siting) -> Layout:
     name = frame.format.name
     kind, horizontal, vertical, bits = _PLANAR[_planar_name(frame)]
     untagged = guessed_matrix(frame.height, frame.width)
@@ -278,6 +314,7 @@ def _layout(frame: VideoFrame) -> Layout:
         vertical=vertical,
         matrix=_MATRICES.get(int(frame.colorspace), untagged),
         full_range=full,
+        siting=siting,
     )
 
 

@@ -17,6 +17,8 @@ from torch.utils.dlpack import from_dlpack
 
 from upscaler.color import Layout
 from upscaler.errors import MediaError, UsageError
+from upscaler.video import hdr
+from upscaler.video.hdr import Hdr
 from upscaler.video.read import MEDIA_ERRORS, ColorTags, VideoInfo
 
 os.environ.setdefault("SVT_LOG", "1")  # SVT-AV1 prints its settings to the terminal unless told not to
@@ -34,6 +36,7 @@ class CodecSpec:
         preset: Its default.
         presets: Values that it takes.
         containers: Suffixes of the containers that can hold the codec.
+        bits: Depths that the encoder takes.
         tag: Four-character code for mp4 and mov, where the default plays in fewer programs.
         options: Further encoder options.
     """
@@ -45,6 +48,7 @@ class CodecSpec:
     preset: str
     presets: tuple[str, ...]
     containers: tuple[str, ...]
+    bits: tuple[int, ...]
     tag: str | None = None
     options: tuple[tuple[str, str], ...] = ()
 
@@ -63,7 +67,9 @@ _X26X = (
 )
 
 CODECS: dict[str, CodecSpec] = {
-    "h264": CodecSpec("libx264", 18, 51, "preset", "medium", _X26X, (".mp4", ".m4v", ".mov", ".mkv")),
+    "h264": CodecSpec(
+        "libx264", 18, 51, "preset", "medium", _X26X, (".mp4", ".m4v", ".mov", ".mkv"), (8, 10)
+    ),
     "hevc": CodecSpec(
         "libx265",
         20,
@@ -72,6 +78,7 @@ CODECS: dict[str, CodecSpec] = {
         "medium",
         _X26X,
         (".mp4", ".m4v", ".mov", ".mkv"),
+        (8, 10, 12),
         tag="hvc1",
         options=(("x265-params", "log-level=error"),),
     ),
@@ -83,6 +90,7 @@ CODECS: dict[str, CodecSpec] = {
         "3",
         tuple(str(number) for number in range(9)),
         (".webm", ".mp4", ".mkv"),
+        (8, 10, 12),
         options=(("b", "0"), ("row-mt", "1"), ("deadline", "good")),
     ),
     "av1": CodecSpec(
@@ -93,6 +101,7 @@ CODECS: dict[str, CodecSpec] = {
         "8",
         tuple(str(number) for number in range(14)),
         (".mp4", ".mkv", ".webm"),
+        (8, 10),
     ),
 }
 
@@ -112,6 +121,7 @@ class EncodeSettings:
         rate: Frames per second, for rate control only.
         sample_aspect: Width of a pixel over its height.
         colors: Tags to write.
+        hdr: HDR metadata to write.
     """
 
     codec: str
@@ -124,15 +134,21 @@ class EncodeSettings:
     rate: Fraction
     sample_aspect: Fraction
     colors: ColorTags
+    hdr: Hdr | None = None
 
 
-def choose_codec(suffix: str, codec: str | None, crf: int | None, preset: str | None) -> tuple[str, int, str]:
+def choose_codec(
+    suffix: str, codec: str | None, crf: int | None, preset: str | None, *, deep: bool = False
+) -> tuple[str, int, str]:
     """The codec, crf and preset for a container, the codec's own defaults where ``None`` is given.
+
+    Without a codec it is the one that plays in most places: VP9 in webm, else H.264, and HEVC for sources of
+    more than 8 bits (``deep``), which few can play as H.264.
 
     Raises:
         UsageError: The container does not take the codec, or the codec not the crf or the preset.
     """
-    name = codec or ("vp9" if suffix == ".webm" else "h264")
+    name = codec or ("vp9" if suffix == ".webm" else "hevc" if deep else "h264")
     spec = CODECS[name]
     if suffix not in spec.containers:
         raise UsageError(f"a {suffix} file cannot hold {name} video", f"use {', '.join(spec.containers)}")
@@ -144,15 +160,17 @@ def choose_codec(suffix: str, codec: str | None, crf: int | None, preset: str | 
 
 
 def output_layout(source: Layout, codec: str) -> Layout:
-    """The layout to encode: 8-bit 4:2:0, which plays everywhere, in the source's matrix and range."""
+    """The layout to encode: 4:2:0, which plays everywhere, with all else as in the source."""
+    depths = CODECS[codec].bits
+    subsampled = source.kind == "yuv" and (source.horizontal, source.vertical) == (2, 2)
     return Layout(
         kind="yuv",
-        bits=8,
+        bits=8 if source.bits == 8 else min(depths[-1], 10),
         horizontal=2,
         vertical=2,
         matrix=source.matrix,
         full_range=source.full_range and source.kind != "gbr",
-        siting="left",
+        siting=source.siting if subsampled else "left",
     )
 
 
@@ -172,6 +190,7 @@ def settings_for(
         rate=info.rate,
         sample_aspect=info.sample_aspect,
         colors=ColorTags(info.colors.matrix, info.colors.primaries, info.colors.transfer, layout.full_range),
+        hdr=info.hdr,
     )
 
 
@@ -268,6 +287,9 @@ class SegmentWriter:
         settings = self.settings
         spec = CODECS[settings.codec]
         options = {"crf": str(settings.crf), spec.preset_option: settings.preset, **dict(spec.options)}
+        options["chroma_sample_location"] = settings.layout.siting
+        if settings.hdr:
+            options |= hdr.encoder_options(settings.hdr, spec.encoder)
         added = self._container.add_stream(spec.encoder, rate=settings.rate, options=options)
         stream = cast(VideoStream, added)
         context = stream.codec_context
