@@ -89,6 +89,7 @@ def upscale(  # noqa: PLR0913 - one parameter per option
     subtitles: Annotated[
         bool, typer.Option("--subtitles/--no-subtitles", help="Keep the subtitle streams.")
     ] = True,
+    deinterlace: Annotated[str, typer.Option(help="auto, on or off.")] = "auto",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing targets.")] = False,
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
@@ -123,6 +124,7 @@ def upscale(  # noqa: PLR0913 - one parameter per option
                 audio=audio,
                 audio_codec=audio_codec,
                 subtitles=subtitles,
+                deinterlace=deinterlace,  # type: ignore[arg-type]  # checked by VideoOptions
             ),
         )
         _run(inputs, options)

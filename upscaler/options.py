@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from upscaler.errors import UsageError
 
@@ -64,6 +65,7 @@ class VideoOptions:
         audio: Keep the audio streams.
         audio_codec: One of ``AUDIO_CODECS`` to encode all audio with; ``None``: copy where possible.
         subtitles: Keep the subtitle streams.
+        deinterlace: ``auto``: interlaced frames are made whole; ``on``: all frames are; ``off``: none.
     """
 
     codec: str | None = None
@@ -72,10 +74,13 @@ class VideoOptions:
     audio: bool = True
     audio_codec: str | None = None
     subtitles: bool = True
+    deinterlace: Literal["auto", "on", "off"] = "auto"
 
     def __post_init__(self) -> None:
         if self.codec is not None and self.codec not in CODECS:
             raise UsageError(f"unknown codec '{self.codec}'", f"use {', '.join(CODECS)}")
+        if self.deinterlace not in ("auto", "on", "off"):
+            raise UsageError(f"--deinterlace '{self.deinterlace}' is unknown", "use auto, on or off")
         if self.audio_codec is not None and self.audio_codec not in AUDIO_CODECS:
             raise UsageError(f"unknown audio codec '{self.audio_codec}'", f"use {', '.join(AUDIO_CODECS)}")
         if self.audio_codec is not None and not self.audio:

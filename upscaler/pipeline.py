@@ -109,7 +109,7 @@ def upscale_video(
         subtitles=options.subtitles,
         audio_codec=options.audio_codec,
     )
-    with VideoReader(job.source) as reader:
+    with VideoReader(job.source, options.deinterlace) as reader:
         info = reader.info
         codec = write.choose_codec(
             job.target.suffix.lower(), options.codec, options.crf, options.preset, deep=info.layout.bits > 8
@@ -120,6 +120,8 @@ def upscale_video(
         even = "" if plan == asked else f" (rounded to even from {asked.width}x{asked.height})"
         how = f"{codec[0]} crf {codec[1]} preset {codec[2]}"
         on_note(f"{describe(plan, info.height, info.width)}{even}, {how}")
+        if reader.interlaced_frames and options.deinterlace != "off":
+            on_note("interlaced: made whole by bwdif, as many frames as before")
         for name in info.hdr.lost if info.hdr else ():
             on_note(f"{name} metadata is lost: no encoder here writes it")
         for stream in plans:

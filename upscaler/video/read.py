@@ -27,6 +27,7 @@ from torch.utils.dlpack import from_dlpack
 from upscaler.color import Layout, Matrix, Siting, guessed_matrix
 from upscaler.errors import MediaError
 from upscaler.video import hdr
+from upscaler.video.deinterlace import Mode, deinterlaced
 from upscaler.video.hdr import Hdr
 
 # What av raises: FFmpeg's errors are built-in ones too.
@@ -115,13 +116,18 @@ class VideoInfo:
 class VideoReader:
     """A video file opened for reading; a context manager.
 
+    Args:
+        path: The file.
+        deinterlace: See ``deinterlace.deinterlaced``.
+
     Raises:
         MediaError: The file cannot be opened, holds no video, or no frame can be decoded.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, deinterlace: Mode = "auto") -> None:
         self.path = path
         self.damaged_packets = 0
+        self.interlaced_frames = 0
         self._packets = 0
         self._container = open_input(path)
         try:
@@ -129,7 +135,7 @@ class VideoReader:
             self._stream.thread_type = "AUTO"
             self._offset = start_offset(self._container, self._stream.time_base)
             self._stamps = _Stamps(self._step())
-            self._decoded = self._decode()
+            self._decoded = deinterlaced(self._stamped(), self._stream, deinterlace)
             self._first = next(self._decoded, None)
         except BaseException:
             self._container.close()
@@ -155,6 +161,13 @@ class VideoReader:
         while frame is not None:
             yield self._as_frame(frame)
             frame = next(self._decoded, None)
+
+    def _stamped(self) -> Iterator[VideoFrame]:
+        """Decoded frames, every one with a stamp."""
+        for frame in self._decode():
+            frame.pts = self._stamps.next(frame.pts, frame.dts)
+            self.interlaced_frames += frame.interlaced_frame
+            yield frame
 
     def _decode(self) -> Iterator[VideoFrame]:
         """Decoded frames, the ones that the decoder held back at the end included."""
@@ -196,11 +209,10 @@ class VideoReader:
         return self._stream.time_base or Fraction(1, 90000)
 
     def _as_frame(self, frame: VideoFrame) -> Frame:
-        pts = self._stamps.next(frame.pts, frame.dts) - self._offset
+        assert frame.pts is not None, "every frame was given a stamp"
         layout = _layout(frame, self._siting)
-        frame = _planar(frame)
-        planes = [_plane(from_dlpack(plane), layout) for plane in frame.planes]
-        return Frame(planes, pts, layout)
+        planes = [_plane(from_dlpack(plane), layout) for plane in _planar(frame).planes]
+        return Frame(planes, frame.pts - self._offset, layout)
 
     def _describe(self, frame: VideoFrame) -> VideoInfo:
         stream = self._stream
