@@ -14,7 +14,7 @@ from av.packet import Packet
 from av.stream import AttachmentStream, Stream
 
 from upscaler.errors import MediaError
-from upscaler.video.read import MEDIA_ERRORS, main_video_stream, open_input
+from upscaler.video.demux import MEDIA_ERRORS, main_video_stream, open_input
 from upscaler.video.streams import MUXERS, StreamPlan
 from upscaler.video.tracks import Track, move, open_track
 

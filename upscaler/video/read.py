@@ -11,48 +11,18 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import av
-import av.container
-import av.error
-import av.filter
-import av.logging
-import torch
-from av.container import Flags
-from av.stream import Disposition
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from torch import Tensor
 from torch.utils.dlpack import from_dlpack
 
-from upscaler.color import Layout, Matrix, Siting, guessed_matrix
+from upscaler.color import Layout
 from upscaler.errors import MediaError
 from upscaler.video import hdr
 from upscaler.video.deinterlace import Mode, deinterlaced
+from upscaler.video.demux import MEDIA_ERRORS, Stamps, main_video_stream, open_input, start_offset
+from upscaler.video.formats import MATRIX_CODES, as_plane, layout_of, planar, siting_of
 from upscaler.video.hdr import Hdr
-
-# What av raises: FFmpeg's errors are built-in ones too.
-MEDIA_ERRORS = (av.error.FFmpegError, OSError, ValueError, EOFError)
-
-# Codes of ITU-T H.273, which FFmpeg uses too.
-_MATRICES: dict[int, Matrix] = {1: "bt709", 4: "bt601", 5: "bt601", 6: "bt601", 9: "bt2020", 10: "bt2020"}
-_MATRIX_CODES: dict[Matrix, int] = {"bt709": 1, "bt601": 6, "bt2020": 9}
-_FULL_RANGE = 2
-_SITINGS: tuple[Siting, ...] = ("left", "center", "topleft")
-
-# Pixel formats whose planes are taken as they are: kind, horizontal and vertical subsampling, bits.
-_PLANAR: dict[str, tuple[str, int, int, int]] = {
-    f"{prefix}{name}p{depth}": ("yuv", horizontal, vertical, bits)
-    for prefix in ("yuv", "yuvj")
-    for name, horizontal, vertical in (("420", 2, 2), ("422", 2, 1), ("444", 1, 1), ("440", 1, 2))
-    for depth, bits in (("", 8), ("10le", 10), ("12le", 12))
-} | {
-    "gray": ("gray", 1, 1, 8),
-    "gray10le": ("gray", 1, 1, 10),
-    "gray12le": ("gray", 1, 1, 12),
-    "gbrp": ("gbr", 1, 1, 8),
-    "gbrp10le": ("gbr", 1, 1, 10),
-    "gbrp12le": ("gbr", 1, 1, 12),
-}
 
 
 @dataclass(frozen=True)
@@ -134,7 +104,7 @@ class VideoReader:
             self._stream = main_video_stream(self._container, path)
             self._stream.thread_type = "AUTO"
             self._offset = start_offset(self._container, self._stream.time_base)
-            self._stamps = _Stamps(self._step())
+            self._stamps = Stamps(self._step())
             self._decoded = deinterlaced(self._stamped(), self._stream, deinterlace)
             self._first = next(self._decoded, None)
         except BaseException:
@@ -143,7 +113,7 @@ class VideoReader:
         if self._first is None:
             self._container.close()
             raise MediaError(f"no frame of '{path}' can be decoded", "the video stream is damaged")
-        self._siting = _siting(self._first, self._stream)
+        self._siting = siting_of(self._first, self._stream)
         self.info = self._describe(self._first)
 
     def __enter__(self) -> Self:
@@ -210,13 +180,13 @@ class VideoReader:
 
     def _as_frame(self, frame: VideoFrame) -> Frame:
         assert frame.pts is not None, "every frame was given a stamp"
-        layout = _layout(frame, self._siting)
-        planes = [_plane(from_dlpack(plane), layout) for plane in _planar(frame).planes]
+        layout = layout_of(frame, self._siting)
+        planes = [as_plane(from_dlpack(plane), layout) for plane in planar(frame).planes]
         return Frame(planes, frame.pts - self._offset, layout)
 
     def _describe(self, frame: VideoFrame) -> VideoInfo:
         stream = self._stream
-        layout = _layout(frame, self._siting)
+        layout = layout_of(frame, self._siting)
         rate = _rate(stream)
         count = stream.frames
         if not count and self._container.duration:
@@ -232,7 +202,7 @@ class VideoReader:
             rotation=rotation % 360,
             layout=layout,
             colors=ColorTags(
-                matrix=_MATRIX_CODES[layout.matrix],
+                matrix=MATRIX_CODES[layout.matrix],
                 primaries=int(frame.color_primaries),
                 transfer=int(frame.color_trc),
                 full_range=layout.full_range,
@@ -241,146 +211,6 @@ class VideoReader:
         )
 
 
-def open_input(path: Path) -> av.container.InputContainer:
-    """Open a media file for demuxing, with its own time stamps.
-
-    Raises:
-        MediaError: It cannot be opened.
-    """
-    try:
-        container = av.open(str(path), "r", metadata_errors="ignore")
-    except MEDIA_ERRORS as error:
-        if isinstance(error, FileNotFoundError):
-            raise MediaError(f"'{path}' is not there (any more)") from error
-        if path.is_file() and path.stat().st_size == 0:
-            raise MediaError(f"'{path}' is empty (0 bytes)") from error
-        if isinstance(error, PermissionError):
-            raise MediaError(f"'{path}' cannot be read: permission denied") from error
-        raise MediaError(f"'{path}' is not a video that can be read") from error
-    container.flags &= ~int(Flags.gen_pts.value)  # type: ignore[call-overload]  # makes up stamps that are out of order for H.264 in AVI
-    return container
-
-
-def main_video_stream(container: av.container.InputContainer, path: Path) -> VideoStream:
-    """The first video stream that is not cover art.
-
-    Raises:
-        MediaError: There is none, or nothing here decodes it.
-    """
-    for stream in container.streams.video:
-        if not Disposition.attached_pic & stream.disposition:
-            if stream.codec_context is None:
-                raise MediaError(f"'{path}' has video of a codec that cannot be decoded")
-            return stream
-    raise MediaError(f"'{path}' holds no video stream")
-
-
-def start_offset(container: av.container.InputContainer, time_base: Fraction | None) -> int:
-    """The file's start time in units of ``time_base``; subtracting it lets every stream begin near 0."""
-    if not container.start_time or not time_base:
-        return 0
-    return round(Fraction(container.start_time, 1_000_000) / time_base)
-
-
 def _rate(stream: VideoStream) -> Fraction:
     rate = stream.guessed_rate or stream.average_rate
     return rate if rate and 1 <= rate <= 1000 else Fraction(25)
-
-
-def _siting(frame: VideoFrame, stream: VideoStream) -> Siting:
-    """Where the frame's chroma samples lie; left where nothing is said, as H.264 and HEVC define.
-
-    av 18.1 has no attribute for it, but a filter that describes frames says it.
-    """
-    if frame.format.name.startswith("yuvj"):
-        return "center"  # of JPEG origin
-    graph = av.filter.Graph()
-    source = graph.add_buffer(template=stream, time_base=stream.time_base)
-    describer, sink = graph.add("showinfo"), graph.add("buffersink")
-    source.link_to(describer)
-    describer.link_to(sink)
-    graph.configure()
-    level = av.logging.get_level()
-    av.logging.set_level(av.logging.INFO)
-    try:
-        with av.logging.Capture() as lines:
-            graph.push(frame)
-            graph.pull()
-    except MEDIA_ERRORS:
-        return "left"
-    finally:
-        av.logging.set_level(level)
-    text = " ".join(line for _, _, line in lines)
-    return next((name for name in _SITINGS if f"cl:{name} " in text), "left")
-
-
-def _layout(frame: VideoFrame, siting: Siting) -> Layout:
-    name = frame.format.name
-    kind, horizontal, vertical, bits = _PLANAR[_planar_name(frame)]
-    untagged = guessed_matrix(frame.height, frame.width)
-    full = name.startswith("yuvj") or int(frame.color_range) == _FULL_RANGE or kind == "gbr"
-    return Layout(
-        kind=kind,  # type: ignore[arg-type]  # the table holds only the three kinds
-        bits=bits,
-        horizontal=horizontal,
-        vertical=vertical,
-        matrix=_MATRICES.get(int(frame.colorspace), untagged),
-        full_range=full,
-        siting=siting,
-    )
-
-
-def _planar_name(frame: VideoFrame) -> str:
-    """The planar format for what this frame holds: its own when its planes can be taken as they are."""
-    name = frame.format.name
-    if name in _PLANAR:
-        return name
-    deep = any(component.bits > 8 for component in frame.format.components)
-    if frame.format.is_rgb or frame.format.has_palette:
-        return "gbrp12le" if deep else "gbrp"
-    if name.startswith("gray") or len(frame.format.components) == 1:
-        return "gray12le" if deep else "gray"
-    chroma = frame.format.chroma_width(16), frame.format.chroma_height(16)
-    sampling = {(8, 8): "420", (8, 16): "422"}.get(chroma, "444")
-    return f"yuv{sampling}p{'12le' if deep else ''}"
-
-
-def _planar(frame: VideoFrame) -> VideoFrame:
-    """The frame in a format whose planes can be taken as they are; the samples change only their places."""
-    name = _planar_name(frame)
-    return frame if frame.format.name == name else frame.reformat(format=name)
-
-
-def _plane(plane: Tensor, layout: Layout) -> Tensor:
-    return plane if layout.bits == 8 else plane.view(torch.int16)
-
-
-class _Stamps:
-    """Best-effort time stamps by FFmpeg's rule, always increasing.
-
-    Decoding stamps stand in where presentation stamps are missing or are more often out of order.
-    """
-
-    def __init__(self, step: int) -> None:
-        self._step = step
-        self._last: int | None = None
-        self._last_pts: int | None = None
-        self._last_dts: int | None = None
-        self._faulty_pts = 0
-        self._faulty_dts = 0
-
-    def next(self, pts: int | None, dts: int | None) -> int:
-        """The stamp of the next frame, given what its packet said."""
-        if dts is not None:
-            self._faulty_dts += self._last_dts is not None and dts <= self._last_dts
-            self._last_dts = dts
-        if pts is not None:
-            self._faulty_pts += self._last_pts is not None and pts <= self._last_pts
-            self._last_pts = pts
-        stamp = pts if dts is None or (pts is not None and self._faulty_pts <= self._faulty_dts) else dts
-        if stamp is None:
-            stamp = 0 if self._last is None else self._last + self._step
-        if self._last is not None and stamp <= self._last:
-            stamp = self._last + 1
-        self._last = stamp
-        return stamp

@@ -14,7 +14,7 @@ import av.container
 from av.stream import Disposition, Stream
 
 from upscaler.errors import UsageError
-from upscaler.video.read import MEDIA_ERRORS, main_video_stream, open_input
+from upscaler.video.demux import MEDIA_ERRORS, main_video_stream, open_input
 
 # Suffix of the target -> FFmpeg's name of the container.
 MUXERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}

@@ -11,7 +11,7 @@ from av.packet import Packet
 from av.stream import Stream
 from av.subtitles.stream import SubtitleStream
 
-from upscaler.video.read import MEDIA_ERRORS
+from upscaler.video.demux import MEDIA_ERRORS
 from upscaler.video.streams import StreamPlan
 
 _BITS_PER_SECOND = {"aac": 128_000, "libopus": 96_000, "libmp3lame": 128_000}  # per channel

@@ -18,8 +18,10 @@ from torch.utils.dlpack import from_dlpack
 from upscaler.color import Layout
 from upscaler.errors import MediaError, UsageError
 from upscaler.video import hdr
+from upscaler.video.demux import MEDIA_ERRORS
+from upscaler.video.formats import pixel_format
 from upscaler.video.hdr import Hdr
-from upscaler.video.read import MEDIA_ERRORS, ColorTags, VideoInfo
+from upscaler.video.read import ColorTags, VideoInfo
 
 os.environ.setdefault("SVT_LOG", "1")  # SVT-AV1 prints its settings to the terminal unless told not to
 
@@ -306,17 +308,6 @@ class SegmentWriter:
             context.codec_tag = spec.tag
         context.open()
         return stream
-
-
-def pixel_format(layout: Layout) -> str:
-    """FFmpeg's name of a layout."""
-    depth = "" if layout.bits == 8 else f"{layout.bits}le"
-    if layout.kind == "gray":
-        return f"gray{depth}"
-    if layout.kind == "gbr":
-        return f"gbrp{depth}"
-    sampling = {(2, 2): "420", (2, 1): "422", (1, 1): "444", (1, 2): "440"}
-    return f"yuv{sampling[layout.horizontal, layout.vertical]}p{depth}"
 
 
 def _as_video_frame(planes: list[Tensor], settings: EncodeSettings) -> VideoFrame:
