@@ -7,12 +7,12 @@ import torch
 from conftest import photograph
 from torch import Tensor, nn
 
-from upscaler import Upscaler
-from upscaler.engine import resize_plane
+from upscaler import Upscaler, engine
 from upscaler.errors import DeviceError, UsageError, WeightsError
 from upscaler.models import checkpoint, registry
 from upscaler.models.compact import Compact
 from upscaler.models.contract import Contract, Network
+from upscaler.resize import resize_plane
 
 Maker = Callable[..., Path]
 
@@ -242,7 +242,7 @@ def test_values_that_are_never_finite_end_in_a_clear_error(
     nearest: Maker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Nearest, "forward", lambda self, low: torch.full_like(low, float("nan")))
-    with pytest.raises(DeviceError, match="in fp32 too"):
+    with pytest.raises(WeightsError, match="in fp32 too"):
         Upscaler(nearest(scale=2)).image(photograph(20, 20))
 
 
@@ -265,7 +265,7 @@ def test_batches_of_tiles(nearest: Maker, monkeypatch: pytest.MonkeyPatch) -> No
     real = Nearest.forward
     monkeypatch.setattr(Nearest, "forward", counting)
     pixels = photograph(100, 100)
-    for batch, expected in ((2, 2), (None, 25)):
+    for batch, expected in ((2, 2), (10_000, 25), (None, 25)):
         batches.clear()
         upscaler = Upscaler(nearest(scale=2, reach_px=5), precision="fp32", tile_px=28, batch=batch)
         assert np.array_equal(upscaler.image(pixels), pixels.repeat(2, 0).repeat(2, 1))
@@ -280,3 +280,31 @@ def test_half_precision_is_within_one_code(model: str, precision: str) -> None:
     half = Upscaler(model, 4, precision=precision).image(pixels).astype(int)
     difference = np.abs(half - exact)
     assert (difference <= 1).mean() >= 0.999
+
+
+def test_tile_and_batch_are_honoured_beyond_what_would_be_chosen(
+    nearest: Maker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(engine._PIXELS_AT_ONCE, "cpu", 400)
+    shapes: list[tuple[int, ...]] = []
+
+    def noting(self: Nearest, low: Tensor) -> Tensor:
+        shapes.append(tuple(low.shape))
+        return real(self, low)
+
+    real = Nearest.forward
+    monkeypatch.setattr(Nearest, "forward", noting)
+    Upscaler(nearest(scale=2), precision="fp32", tile_px=50, batch=3).image(photograph(100, 100))
+    assert shapes[0] == (3, 3, 50, 50)
+    shapes.clear()
+    limited = Upscaler(nearest(scale=2), precision="fp32", tile_px=50, batch=3, memory_limit_gb=0.0003)
+    limited.image(photograph(100, 100))
+    assert max(shape[2] for shape in shapes) < 50
+
+
+@pytest.mark.parametrize(
+    "array", [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 4), np.uint8), np.zeros((4, 4, 3), np.float32)]
+)
+def test_an_array_that_is_no_picture_is_refused(array: np.ndarray) -> None:
+    with pytest.raises(UsageError, match="no picture"):
+        Upscaler("fast").image(array)

@@ -22,10 +22,11 @@ FOLDERS = {"upscaler": "upscaler", "models": "upscaler.models", "trainer": "upsc
 MAY_IMPORT: dict[str, set[str]] = {
     "cli": {"jobs", "pipeline", "engine", "options", "models", "errors", ""},
     "jobs": {"options", "models", "errors"},  # of models only the table of weights, which loads no torch
-    "pipeline": {"jobs", "options", "engine", "stills", "video", "color", "errors"},
+    "pipeline": {"jobs", "options", "engine", "stills", "video", "color", "resize", "errors"},
     "": {"engine"},  # upscaler/__init__.py: `Upscaler`, loaded on first use
-    "engine": {"options", "tiling", "probe", "arrays", "device", "models", "errors"},
+    "engine": {"options", "tiling", "probe", "resize", "arrays", "device", "models", "errors"},
     "probe": {"models"},
+    "resize": {"arrays"},
     "stills": {"arrays", "errors"},
     "arrays": set(),
     "video": {"video", "color", "errors"},

@@ -13,14 +13,14 @@ from torch import Tensor
 from upscaler import device as devices
 from upscaler import probe, tiling
 from upscaler.arrays import Pixels
-from upscaler.errors import DeviceError, UsageError
+from upscaler.errors import DeviceError, UsageError, WeightsError
 from upscaler.models import checkpoint
 from upscaler.models.contract import Contract, Network
 from upscaler.models.fold import folded
 from upscaler.options import SCALE_MAX, EngineOptions
+from upscaler.resize import PEAK, as_codes, resized
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-_PEAK = {torch.uint8: 255, torch.uint16: 65535}
 
 # LR pixels that go through the network at once, where memory does not set a lower bound: more than this was
 # never faster.
@@ -62,7 +62,8 @@ class Upscaler:
             ``bf16`` or ``fp16``.
         tile_px: Side of a tile in LR pixels; ``None``: as much at once as suits the device.
         batch: Tiles or frames that go through the network at once; ``None``: likewise.
-        memory_limit_gb: Memory that the network's features may take; ``None``: a share of what is free.
+        memory_limit_gb: Memory that the network's features may take; goes before tile and batch. ``None``: a
+            share of what is free.
 
     Raises:
         UsageError: The options contradict each other or are out of range.
@@ -95,6 +96,7 @@ class Upscaler:
             raise UsageError(f"model '{model}' restores without enlarging", "use --scale 1")
         self._networks: dict[tuple[int, torch.dtype], Network] = {}
         self._at_once_px: dict[int, int] = {}
+        self._bounded: set[int] = set()  # scales at which memory ran out, or has a limit
         self._notices: list[str] = []
         if size_px is None:
             for network_scale in self._scales(self.scale):
@@ -132,7 +134,15 @@ class Upscaler:
 
         Returns:
             The enlarged picture, same channel order and dtype, rounded and clamped.
+
+        Raises:
+            UsageError: The array is of another shape or dtype.
         """
+        if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype not in (np.uint8, np.uint16):
+            raise UsageError(
+                f"an array of shape {pixels.shape} and {pixels.dtype} is no picture",
+                "pass (height, width, 3) RGB, uint8 or uint16",
+            )
         height, width = pixels.shape[:2]
         source = torch.from_numpy(pixels if pixels.flags.writeable else pixels.copy())
         plan = self.plan(height, width)
@@ -159,7 +169,7 @@ class Upscaler:
         for scale in plan.scales:
             source = self._through(scale, source)
         if source.shape[-2:] != (plan.height, plan.width):
-            source = _resized(source, plan.height, plan.width)
+            source = resized(source, plan.height, plan.width)
         return source
 
     def _scales(self, factor: float) -> tuple[int, ...]:
@@ -191,6 +201,8 @@ class Upscaler:
         """LR pixels that go through a network at once; probed once, lowered when memory runs out."""
         if scale not in self._at_once_px:
             most = _PIXELS_AT_ONCE[self.device.type]
+            if self.memory_limit_gb is not None:
+                self._bounded.add(scale)
             if self.memory_limit_gb is not None or self.device.type == "cuda":
                 free = devices.free_memory_bytes(self.device) * _MEMORY_SHARE
                 limit = free if self.memory_limit_gb is None else self.memory_limit_gb * 1e9
@@ -219,6 +231,7 @@ class Upscaler:
                 "close other programs, or use --device cpu",
             ) from error
         self._at_once_px[scale] = max(smallest**2, at_once // 2)
+        self._bounded.add(scale)
         self._notice("memory ran out: going on with smaller tiles, which gives the same picture")
 
     def _tiled(self, scale: int, source: Tensor) -> Tensor:
@@ -226,7 +239,9 @@ class Upscaler:
         frames, _, height, width = source.shape
         contract = self._network(scale).contract
         at_once = self.pixels_at_once(scale)
-        tile_px = min(self.tile_px or height * width, self._tile_side(height, width, at_once, contract))
+        tile_px = self._tile_side(height, width, at_once, contract)
+        if self.tile_px is not None:
+            tile_px = min(tile_px, self.tile_px) if scale in self._bounded else self.tile_px
         tiles = tiling.plan(height, width, tile_px, contract.reach_px)
         result = torch.empty(
             (frames, 3, height * scale, width * scale),
@@ -236,7 +251,8 @@ class Upscaler:
         )
         pieces = [(frame, tile) for frame in range(frames) for tile in tiles]
         batch = max(1, at_once // (min(tile_px, height) * min(tile_px, width)))
-        batch = min(batch, self.batch or batch)
+        if self.batch is not None:
+            batch = min(batch, self.batch) if scale in self._bounded else self.batch
         for first in range(0, len(pieces), batch):
             part = pieces[first : first + batch]
             low = torch.stack([_cut(source[frame], tile) for frame, tile in part])
@@ -261,7 +277,7 @@ class Upscaler:
             if math.isfinite(float(high.sum())):  # one value that is not finite makes the sum so
                 return high
             if dtype not in _SAFER:
-                raise DeviceError(
+                raise WeightsError(
                     f"the network gives values that are not finite, in {_name(dtype)} too",
                     "the weights are damaged: train or copy them again",
                 )
@@ -270,7 +286,7 @@ class Upscaler:
 
     def _forward(self, network: Network, low: Tensor) -> Tensor:
         """Tiles ``(B, 3, h, w)`` of codes or floats -> fp32 ``(B, 3, h*scale, w*scale)`` on the device."""
-        peak = _PEAK.get(low.dtype, 1)
+        peak = PEAK.get(low.dtype, 1)
         low = low.to(self.device).float()
         low = low / peak if peak != 1 else low
         height, width = low.shape[-2:]
@@ -308,37 +324,4 @@ def _paste(result: Tensor, piece: Tensor, tile: tiling.Tile, scale: int) -> None
         rows.keep_start * scale : rows.keep_stop * scale,
         columns.keep_start * scale : columns.keep_stop * scale,
     ]
-    target.copy_(_as_codes(kept, result.dtype))
-
-
-def _as_codes(values: Tensor, dtype: torch.dtype) -> Tensor:
-    """Floats in [0, 1] -> rounded, clamped codes; floats stay as they are."""
-    if dtype not in _PEAK:
-        return values
-    peak = _PEAK[dtype]
-    return values.mul(peak).round_().clamp_(0, peak).to(dtype)
-
-
-def _resized(source: Tensor, height: int, width: int) -> Tensor:
-    """Antialiased bicubic, one channel at a time to bound the memory; same dtype out as in."""
-    frames, channels = source.shape[:2]
-    result = torch.empty(
-        (frames, channels, height, width),
-        dtype=source.dtype,
-        device=source.device,
-        memory_format=torch.channels_last if channels == 3 else torch.contiguous_format,
-    )
-    peak = _PEAK.get(source.dtype, 1)
-    for frame in range(frames):
-        for channel in range(channels):
-            plane = source[frame, channel][None, None].float() / peak
-            plane = F.interpolate(plane, size=(height, width), mode="bicubic", antialias=True)
-            result[frame, channel].copy_(_as_codes(plane[0, 0], source.dtype))
-    return result
-
-
-def resize_plane(plane: Pixels, height: int, width: int) -> Pixels:
-    """Enlarge or reduce one channel ``(H, W)``, uint8 or uint16, by antialiased bicubic."""
-    source = torch.from_numpy(np.ascontiguousarray(plane))[None, None]
-    array: Pixels = _resized(source, height, width)[0, 0].numpy()
-    return array
+    target.copy_(as_codes(kept, result.dtype))

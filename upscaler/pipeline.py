@@ -18,10 +18,11 @@ from typing import Generic, Self, TypeVar
 from torch import Tensor
 
 from upscaler import color, stills
-from upscaler.engine import Plan, Upscaler, resize_plane
+from upscaler.engine import Plan, Upscaler
 from upscaler.errors import MediaError
 from upscaler.jobs import Job
 from upscaler.options import VideoOptions
+from upscaler.resize import resize_plane
 from upscaler.video import mux, streams, write
 from upscaler.video.read import Frame, VideoInfo, VideoReader
 
