@@ -174,7 +174,7 @@ def _one(job: jobs.Job, engine: "Upscaler", options: Options, display: "_Display
     from upscaler import pipeline
 
     if job.kind == "still":
-        return pipeline.upscale_still(job, engine, display.note)
+        return pipeline.upscale_still(job, engine, display.advance, display.note)
     return pipeline.upscale_video(job, engine, options.video, display.advance, display.note)
 
 
@@ -244,14 +244,14 @@ class _Display:
         self._line(f"{self._name}: {text}")
 
     def advance(self, progress: "Progress") -> None:
-        """A frame is done."""
+        """A frame, or some tiles, are done."""
         assert self._task is not None, "begin comes first"
         rate = progress.done / max(1e-9, time.monotonic() - self._start)
         self._bar.update(
             self._task,
             completed=progress.done,
             total=progress.total or None,
-            rate=f"{rate:.2f} frames/s" if rate >= 0.01 else f"{1 / rate:.0f} s/frame",
+            rate=f"{rate:.2f} {progress.unit}/s" if rate >= 0.01 else f"{1 / rate:.0f} s each",
         )
 
     def end(self, outcome: str, notes: Iterable[str] = ()) -> None:

@@ -1,7 +1,7 @@
 """The network at work: frames in, larger frames out, on one device in one precision."""
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +19,8 @@ from upscaler.models.contract import Contract, Network
 from upscaler.models.fold import folded
 from upscaler.options import SCALE_MAX, EngineOptions
 from upscaler.resize import PEAK, as_codes, resized
+
+OnProgress = Callable[[int, int], None]
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -126,11 +128,12 @@ class Upscaler:
             )
         return Plan(self._scales(factor), *target)
 
-    def image(self, pixels: Pixels) -> Pixels:
+    def image(self, pixels: Pixels, on_progress: OnProgress | None = None) -> Pixels:
         """Enlarge one picture.
 
         Args:
             pixels: ``(H, W, 3)`` RGB, uint8 or uint16.
+            on_progress: Called with (tiles done, tiles in all) as they are finished, for every network anew.
 
         Returns:
             The enlarged picture, same channel order and dtype, rounded and clamped.
@@ -146,7 +149,7 @@ class Upscaler:
         height, width = pixels.shape[:2]
         source = torch.from_numpy(pixels if pixels.flags.writeable else pixels.copy())
         plan = self.plan(height, width)
-        result = self.enlarge(source.permute(2, 0, 1).unsqueeze(0), plan)
+        result = self.enlarge(source.permute(2, 0, 1).unsqueeze(0), plan, on_progress)
         array: Pixels = result.squeeze(0).permute(1, 2, 0).contiguous().numpy()
         return array
 
@@ -155,19 +158,20 @@ class Upscaler:
         return map(self.image, frames)
 
     @torch.inference_mode()
-    def enlarge(self, source: Tensor, plan: Plan) -> Tensor:
+    def enlarge(self, source: Tensor, plan: Plan, on_progress: OnProgress | None = None) -> Tensor:
         """Enlarge a batch of frames as ``plan`` says.
 
         Args:
             source: RGB ``(B, 3, H, W)``, anywhere: uint8 or uint16 codes, or fp32 (nominally in [0, 1], not
                 clamped).
             plan: From ``plan`` for this size; its target size may be changed.
+            on_progress: See ``image``.
 
         Returns:
             ``(B, 3, plan.height, plan.width)``, where the source is and in its dtype.
         """
         for scale in plan.scales:
-            source = self._through(scale, source)
+            source = self._through(scale, source, on_progress)
         if source.shape[-2:] != (plan.height, plan.width):
             source = resized(source, plan.height, plan.width)
         return source
@@ -211,11 +215,11 @@ class Upscaler:
             self._at_once_px[scale] = max(1, most)
         return self._at_once_px[scale]
 
-    def _through(self, scale: int, source: Tensor) -> Tensor:
+    def _through(self, scale: int, source: Tensor, on_progress: OnProgress | None) -> Tensor:
         """Run a network over every frame; when memory runs out, again with half as much at once."""
         while True:
             try:
-                return self._tiled(scale, source)
+                return self._tiled(scale, source, on_progress)
             except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
                 if not _is_out_of_memory(error):
                     raise
@@ -234,7 +238,7 @@ class Upscaler:
         self._bounded.add(scale)
         self._notice("memory ran out: going on with smaller tiles, which gives the same picture")
 
-    def _tiled(self, scale: int, source: Tensor) -> Tensor:
+    def _tiled(self, scale: int, source: Tensor, on_progress: OnProgress | None) -> Tensor:
         """Run a network over every tile of every frame; same device and dtype out as in."""
         frames, _, height, width = source.shape
         contract = self._network(scale).contract
@@ -259,6 +263,8 @@ class Upscaler:
             high = self._finite(scale, low)
             for (frame, tile), piece in zip(part, high, strict=True):
                 _paste(result[frame], piece, tile, scale)
+            if on_progress:
+                on_progress(min(first + batch, len(pieces)), len(pieces))
         return result
 
     @staticmethod

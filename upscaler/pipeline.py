@@ -37,12 +37,14 @@ class Progress:
     """How far a job is.
 
     Attributes:
-        done: Frames done.
-        total: Frames in all, an estimate for most videos; 0 when unknown.
+        done: Frames of a video, or tiles of a picture, that are done.
+        total: How many there are in all, an estimate for most videos; 0 when unknown.
+        unit: What is counted.
     """
 
     done: int
     total: int
+    unit: str
 
 
 @dataclass(frozen=True)
@@ -62,12 +64,13 @@ OnProgress = Callable[[Progress], None]
 OnNote = Callable[[str], None]
 
 
-def upscale_still(job: Job, engine: Upscaler, on_note: OnNote) -> Done:
+def upscale_still(job: Job, engine: Upscaler, on_progress: OnProgress, on_note: OnNote) -> Done:
     """Enlarge one picture.
 
     Args:
         job: Source and target.
         engine: Does the enlarging.
+        on_progress: Called after every batch of tiles.
         on_note: Called with lines worth telling before the work starts.
 
     Raises:
@@ -78,7 +81,7 @@ def upscale_still(job: Job, engine: Upscaler, on_note: OnNote) -> Done:
     plan = engine.plan(height, width)
     stills.check_target(job.target, plan.height, plan.width)
     on_note(describe(plan, height, width))
-    pixels = engine.image(still.pixels)
+    pixels = engine.image(still.pixels, lambda done, total: on_progress(Progress(done, total, "tiles")))
     alpha = None if still.alpha is None else resize_plane(still.alpha, plan.height, plan.width)
     _make_folder(job.target.parent)
     stills.write(job.target, replace(still, pixels=pixels, alpha=alpha))
@@ -214,7 +217,7 @@ def _encode(
         for frame in frames:
             encoder.put(enlarged_planes(frame, engine, plan, reader.info, settings.layout), frame.pts)
             done += 1
-            on_progress(Progress(done, max(total, done)))
+            on_progress(Progress(done, max(total, done), "frames"))
         encoder.finish()
         writer.finish()
         return writer.first_pts, done
