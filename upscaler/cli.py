@@ -27,6 +27,7 @@ from upscaler.options import (
     VideoOptions,
     parse_count,
     parse_size,
+    parse_time,
 )
 
 if TYPE_CHECKING:
@@ -89,6 +90,9 @@ def upscale(  # noqa: PLR0913 - one parameter per option
     subtitles: Annotated[
         bool, typer.Option("--subtitles/--no-subtitles", help="Keep the subtitle streams.")
     ] = True,
+    start: Annotated[str, typer.Option(help="Leave out a video's start: 83.5, 1:23.5 or 0:01:23.5.")] = "0",
+    end: Annotated[str | None, typer.Option(help="End there instead of at the video's end.")] = None,
+    frames: Annotated[int | None, typer.Option(help="Make so many frames at most.")] = None,
     deinterlace: Annotated[str, typer.Option(help="auto, on or off.")] = "auto",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing targets.")] = False,
     version: Annotated[
@@ -124,6 +128,9 @@ def upscale(  # noqa: PLR0913 - one parameter per option
                 audio=audio,
                 audio_codec=audio_codec,
                 subtitles=subtitles,
+                start_s=parse_time(start),
+                end_s=None if end is None else parse_time(end),
+                frames=frames,
                 deinterlace=deinterlace,  # type: ignore[arg-type]  # checked by VideoOptions
             ),
         )

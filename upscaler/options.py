@@ -1,7 +1,9 @@
 """Default, range and unit of every option of ``upscale``, in one place. Loads neither torch nor av."""
 
 import math
+import re
 from dataclasses import dataclass, field
+from fractions import Fraction
 from pathlib import Path
 from typing import Literal
 
@@ -65,6 +67,9 @@ class VideoOptions:
         audio: Keep the audio streams.
         audio_codec: One of ``AUDIO_CODECS`` to encode all audio with; ``None``: copy where possible.
         subtitles: Keep the subtitle streams.
+        start_s: Seconds of the source to leave out at its start.
+        end_s: Second of the source at which to end; ``None``: at its end.
+        frames: Most frames to make; ``None``: all.
         deinterlace: ``auto``: interlaced frames are made whole; ``on``: all frames are; ``off``: none.
     """
 
@@ -75,8 +80,20 @@ class VideoOptions:
     audio_codec: str | None = None
     subtitles: bool = True
     deinterlace: Literal["auto", "on", "off"] = "auto"
+    start_s: Fraction = Fraction(0)
+    end_s: Fraction | None = None
+    frames: int | None = None
+
+    @property
+    def trims(self) -> bool:
+        """Whether only a part of the source is wanted."""
+        return bool(self.start_s) or self.end_s is not None or self.frames is not None
 
     def __post_init__(self) -> None:
+        if self.start_s < 0 or (self.end_s is not None and self.end_s <= self.start_s):
+            raise UsageError("--end must come after --start, and --start must not be negative")
+        if self.frames is not None and self.frames < 1:
+            raise UsageError(f"--frames {self.frames} leaves nothing", "use a number from 1 on")
         if self.codec is not None and self.codec not in CODECS:
             raise UsageError(f"unknown codec '{self.codec}'", f"use {', '.join(CODECS)}")
         if self.deinterlace not in ("auto", "on", "off"):
@@ -116,6 +133,21 @@ def parse_size(text: str) -> tuple[int, int]:
     if not (separator and width.isdecimal() and height.isdecimal() and int(width) and int(height)):
         raise UsageError(f"'{text}' is not a size", "write it as WIDTHxHEIGHT, for example 3840x2160")
     return int(width), int(height)
+
+
+def parse_time(text: str) -> Fraction:
+    """``83.5``, ``1:23.5`` or ``0:01:23.5`` -> seconds, exactly.
+
+    Raises:
+        UsageError: None of these.
+    """
+    parts = text.split(":")
+    if len(parts) > 3 or not all(
+        re.fullmatch(r"\d+(\.\d+)?" if last else r"\d+", part)
+        for part, last in zip(parts, [False] * (len(parts) - 1) + [True], strict=True)
+    ):
+        raise UsageError(f"'{text}' is no time", "write seconds, minutes:seconds or hours:minutes:seconds")
+    return sum((Fraction(part) * 60**place for place, part in enumerate(reversed(parts))), Fraction(0))
 
 
 def parse_count(text: str, option: str) -> int | None:

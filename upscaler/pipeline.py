@@ -60,6 +60,13 @@ class Done:
     notes: list[str]
 
 
+@dataclass(frozen=True)
+class _Encoded:
+    frames: int
+    first_pts: int
+    last_pts: int
+
+
 OnProgress = Callable[[Progress], None]
 OnNote = Callable[[str], None]
 
@@ -134,17 +141,18 @@ def upscale_video(
         _make_folder(job.target.parent)
         with _work_folder(job.target) as work:
             segment = work / "segment-000000.mp4"
-            first_pts, frames = _encode(reader, engine, plan, segment, settings, on_progress)
+            made = _encode(reader, engine, plan, segment, settings, options, on_progress)
             mux.merge(
-                [mux.Segment(segment, frames, first_pts, info.time_base)],
+                [mux.Segment(segment, made.frames, made.first_pts, info.time_base)],
                 job.source,
                 work,
                 job.target,
                 plans,
-                info.rotation,
+                rotation=info.rotation,
+                window=_window(made, info) if options.trims else None,
             )
-        notes = reader.faults() + engine.take_notices()
-    return Done(frames, notes)
+        notes = [] if options.trims else reader.faults()
+    return Done(made.frames, notes + engine.take_notices())
 
 
 def check_codecs(jobs: Iterable[Job], options: VideoOptions) -> None:
@@ -204,23 +212,59 @@ def _encode(
     plan: Plan,
     segment: Path,
     settings: write.EncodeSettings,
+    options: VideoOptions,
     on_progress: OnProgress,
-) -> tuple[int, int]:
-    """Decode, enlarge and encode all frames; return the first frame's PTS and the number of frames."""
-    total = reader.info.frames
+) -> _Encoded:
+    """Decode, enlarge and encode all frames that are wanted.
+
+    Raises:
+        MediaError: No frame lies between the start and the end that were asked for.
+    """
+    total = _expected_frames(reader.info, options)
     with (
         write.SegmentWriter(segment, settings) as writer,
-        _Ahead(reader.frames()) as frames,
+        _Ahead(_wanted(reader, options)) as frames,
         _Behind(writer.write) as encoder,
     ):
-        done = 0
+        done, first_pts, last_pts = 0, 0, 0
         for frame in frames:
             encoder.put(enlarged_planes(frame, engine, plan, reader.info, settings.layout), frame.pts)
+            first_pts = frame.pts if done == 0 else first_pts
+            last_pts = frame.pts
             done += 1
             on_progress(Progress(done, max(total, done), "frames"))
+        if done == 0:
+            raise MediaError(f"'{reader.path}' has no frame between the start and the end asked for")
         encoder.finish()
         writer.finish()
-        return writer.first_pts, done
+        return _Encoded(done, first_pts, last_pts)
+
+
+def _wanted(reader: VideoReader, options: VideoOptions) -> Iterator[Frame]:
+    """The frames between start and end, at most so many."""
+    time_base = reader.info.time_base
+    done = 0
+    for frame in reader.frames():
+        if options.end_s is not None and frame.pts * time_base >= options.end_s:
+            return
+        if frame.pts * time_base >= options.start_s:
+            yield frame
+            done += 1
+            if done == options.frames:
+                return
+
+
+def _expected_frames(info: VideoInfo, options: VideoOptions) -> int:
+    """An estimate for the display; 0 when nothing is known."""
+    total = max(0, info.frames - round(options.start_s * info.rate))
+    if options.end_s is not None:
+        total = min(total, round((options.end_s - options.start_s) * info.rate))
+    return total if options.frames is None else min(total or options.frames, options.frames)
+
+
+def _window(made: _Encoded, info: VideoInfo) -> mux.Window:
+    """From the first frame made to the end of the last, which lasts as long as the rate says."""
+    return mux.Window(made.first_pts * info.time_base, made.last_pts * info.time_base + 1 / info.rate)
 
 
 def enlarged_planes(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, cast
 import av
 import av.container
 from av.packet import Packet
-from av.stream import AttachmentStream, Stream
+from av.stream import AttachmentStream, Disposition, Stream
 
 from upscaler.errors import MediaError
 from upscaler.video.demux import MEDIA_ERRORS, main_video_stream, open_input
@@ -40,6 +40,19 @@ class Segment:
 
 
 @dataclass(frozen=True)
+class Window:
+    """The part of the source that is kept, seconds from the start of the file.
+
+    Attributes:
+        start_s: Time of the first frame; the output begins there.
+        stop_s: End of the last frame.
+    """
+
+    start_s: Fraction
+    stop_s: Fraction
+
+
+@dataclass(frozen=True)
 class Merged:
     """What stands in the finished file.
 
@@ -58,7 +71,9 @@ def merge(
     work: Path,
     target: Path,
     plans: list[StreamPlan],
+    *,
     rotation: int = 0,
+    window: Window | None = None,
 ) -> Merged:
     """Write the target from encoded segments and the source's other streams.
 
@@ -69,6 +84,7 @@ def merge(
         target: File to write; its suffix names the container.
         plans: What becomes of each stream.
         rotation: Degrees counter-clockwise to be shown in.
+        window: The part that the segments hold; ``None``: all of it.
 
     Raises:
         MediaError: The container refuses a stream, the disk failed, or frames are missing; what stood under
@@ -76,7 +92,7 @@ def merge(
     """
     partial = work / f"merged{target.suffix.lower()}"
     try:
-        merged = _write(segments, source, partial, plans, rotation)
+        merged = _write(segments, source, partial, plans, rotation, window)
         wanted = sum(segment.frames for segment in segments)
         if merged.frames != wanted:
             raise MediaError(f"'{target}' would hold {merged.frames} of {wanted} frames")
@@ -89,7 +105,12 @@ def merge(
 
 
 def _write(
-    segments: list[Segment], source: Path, partial: Path, plans: list[StreamPlan], rotation: int
+    segments: list[Segment],
+    source: Path,
+    partial: Path,
+    plans: list[StreamPlan],
+    rotation: int,
+    window: Window | None,
 ) -> Merged:
     muxer = MUXERS[partial.suffix.lower()]  # by name: FFmpeg's own guess for .m4v refuses HEVC
     options = {"movie_timescale": "90000"} if muxer in ("mp4", "mov") else {}
@@ -109,12 +130,16 @@ def _write(
         if rotation:
             video.set_display_rotation(rotation)
         start_s = Fraction(original.start_time or 0, 1_000_000)
+        stop_s = None
+        if window:
+            start_s, stop_s = start_s + window.start_s, start_s + window.stop_s
         tracks = _tracks(original, output, plans, start_s, muxer)
-        output.set_chapters([_shifted(chapter, start_s) for chapter in original.chapters()])
+        output.set_chapters(_kept_chapters(original.chapters(), start_s, stop_s))
         output.metadata.update(_kept(original.metadata, muxer))
-        entries = [_video_packets(segments, video, keeps_negative=muxer in ("mp4", "mov"))]
+        begin_s = window.start_s if window else Fraction(0)
+        entries = [_video_packets(segments, video, begin_s, keeps_negative=muxer in ("mp4", "mov"))]
         if tracks:
-            entries.append(_other_packets(original, tracks))
+            entries.append(_other_packets(original, tracks, (start_s, stop_s) if window else None))
         index_of = {track.target.index: index for index, track in tracks.items()}
         frames, packets = 0, dict.fromkeys(tracks, 0)
         for _, packet in heapq.merge(*entries, key=lambda entry: entry[0]):
@@ -159,13 +184,20 @@ def _first_packet(original: av.container.InputContainer, stream: Stream) -> byte
         return next(found, b"")
 
 
-def _shifted(chapter: "Chapter", start_s: Fraction) -> "Chapter":
-    """A chapter of a file that is moved to begin at 0."""
+def _kept_chapters(chapters: list["Chapter"], start_s: Fraction, stop_s: Fraction | None) -> list["Chapter"]:
+    """The chapters of which something is left, moved to where that begins."""
+    moved = (_shifted(chapter, start_s, stop_s) for chapter in chapters)
+    return [chapter for chapter in moved if chapter["end"] > chapter["start"]]
+
+
+def _shifted(chapter: "Chapter", start_s: Fraction, stop_s: Fraction | None) -> "Chapter":
+    """A chapter of a file of which the part from ``start_s`` on is moved to begin at 0."""
     if not chapter["time_base"]:
         return chapter
     by = round(start_s / chapter["time_base"])
     moved = chapter.copy()
-    moved["start"], moved["end"] = max(0, chapter["start"] - by), max(0, chapter["end"] - by)
+    last = chapter["end"] if stop_s is None else min(chapter["end"], round(stop_s / chapter["time_base"]))
+    moved["start"], moved["end"] = max(0, chapter["start"] - by), max(0, last - by)
     return moved
 
 
@@ -183,8 +215,10 @@ def _kept(metadata: dict[str, str], muxer: str) -> dict[str, str]:
 Entry = tuple[Fraction, "Packet[Stream]"]  # decoding time in seconds, packet
 
 
-def _video_packets(segments: list[Segment], video: Stream, *, keeps_negative: bool) -> Iterator[Entry]:
-    """Packets of all segments, moved to their place in time; ordered by decoding time.
+def _video_packets(
+    segments: list[Segment], video: Stream, begin_s: Fraction, *, keeps_negative: bool
+) -> Iterator[Entry]:
+    """Packets of all segments, moved to their place in time from ``begin_s`` on; ordered by decoding time.
 
     Matroska stores no decoding times, but for the negative ones that reordered frames begin with its muxer
     would delay the whole file.
@@ -193,20 +227,36 @@ def _video_packets(segments: list[Segment], video: Stream, *, keeps_negative: bo
         with open_input(segment.path) as container:
             for packet in container.demux(container.streams.video[0]):
                 if packet.size:
-                    by_s = segment.first_pts * segment.time_base
+                    by_s = segment.first_pts * segment.time_base - begin_s
                     moved = move(cast("Packet[Stream]", packet), by_s, video)
                     if not keeps_negative and moved.dts is not None:
                         moved.dts = max(0, moved.dts)
                     yield _timed(moved)
 
 
-def _other_packets(original: av.container.InputContainer, tracks: dict[int, Track]) -> Iterator[Entry]:
-    """Packets of the other streams, copied or converted, roughly in the order of their decoding time."""
+def _other_packets(
+    original: av.container.InputContainer,
+    tracks: dict[int, Track],
+    between_s: tuple[Fraction, Fraction | None] | None,
+) -> Iterator[Entry]:
+    """Packets of the other streams, copied or converted, roughly in the order of their decoding time.
+
+    With ``between_s`` only those that begin in that span of the source.
+    """
     for packet in original.demux([original.streams[index] for index in tracks]):
+        if between_s and packet.size and not _begins_between(packet, *between_s):
+            continue
         track = tracks[packet.stream.index]
         yield from map(_timed, track.packets(packet))
     for track in tracks.values():
         yield from map(_timed, track.rest())
+
+
+def _begins_between(packet: "Packet[Stream]", start_s: Fraction, stop_s: Fraction | None) -> bool:
+    if packet.pts is None or Disposition.attached_pic & packet.stream.disposition:
+        return True
+    time_s = packet.pts * packet.time_base
+    return time_s >= start_s and (stop_s is None or time_s < stop_s)
 
 
 def _timed(packet: "Packet[Stream]") -> Entry:
