@@ -5,11 +5,10 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated, NoReturn, Self
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
@@ -31,10 +30,9 @@ from upscaler.options import (
 )
 
 if TYPE_CHECKING:
-    from rich.progress import TaskID
-
+    from upscaler.display import Display
     from upscaler.engine import Upscaler
-    from upscaler.pipeline import Done, Progress
+    from upscaler.pipeline import Done
 
 EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
 
@@ -58,42 +56,68 @@ def _model_help() -> str:
 
 @app.command()
 def upscale(  # noqa: PLR0913 - one parameter per option
-    inputs: Annotated[list[Path], typer.Argument(help="Pictures, videos, and folders of them.")],
+    inputs: Annotated[
+        list[Path], typer.Argument(metavar="INPUT", help="Pictures, videos, and folders of them.")
+    ],
     output: Annotated[
         Path | None,
-        typer.Option("-o", "--output", help="File or folder to write to. [default: beside the input]"),
+        typer.Option(
+            "-o", "--output", metavar="PATH", help="File or folder to write to. [default: beside the input]"
+        ),
     ] = None,
-    scale: Annotated[float | None, typer.Option(help="Factor from 1 to 8. [default: 4]")] = None,
+    scale: Annotated[
+        float | None, typer.Option(metavar="FACTOR", help="Factor from 1 to 8. [default: 4]")
+    ] = None,
     size: Annotated[
-        str | None, typer.Option(help="Fit inside WIDTHxHEIGHT instead, for example 3840x2160.")
+        str | None,
+        typer.Option(metavar="SIZE", help="Fit inside WIDTHxHEIGHT instead, for example 3840x2160."),
     ] = None,
-    model: Annotated[str | None, typer.Option(help=_model_help())] = None,
-    device: Annotated[str, typer.Option(help=f"{DEVICES}.")] = "auto",
-    precision: Annotated[str, typer.Option(help=f"{', '.join(PRECISIONS)}.")] = "auto",
-    tile: Annotated[str, typer.Option(help="auto, or the side of a tile in input pixels.")] = "auto",
-    batch: Annotated[str, typer.Option(help="auto, or how many tiles or frames at once.")] = "auto",
+    model: Annotated[str | None, typer.Option(metavar="NAME|FILE", help=_model_help())] = None,
+    device: Annotated[str, typer.Option(metavar="NAME", help=f"{DEVICES}.")] = "auto",
+    precision: Annotated[str, typer.Option(metavar="NAME", help=f"{', '.join(PRECISIONS)}.")] = "auto",
+    tile: Annotated[
+        str, typer.Option(metavar="PIXELS", help="auto, or the side of a tile in input pixels.")
+    ] = "auto",
+    batch: Annotated[
+        str, typer.Option(metavar="COUNT", help="auto, or how many tiles or frames at once.")
+    ] = "auto",
     memory_limit: Annotated[
-        float | None, typer.Option(help="GB for the network's features. [default: a share of what is free]")
+        float | None,
+        typer.Option(metavar="GB", help="GB for the network's features. [default: a share of what is free]"),
     ] = None,
     codec: Annotated[
-        str | None, typer.Option(help=f"{', '.join(CODECS)}. [default: vp9 for .webm, else h264]")
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help=f"{', '.join(CODECS)}. [default: vp9 for .webm, hevc above 8 bits, else h264]",
+        ),
     ] = None,
     crf: Annotated[
-        int | None, typer.Option(help="Video quality, lower is better. [default: the codec's]")
+        int | None,
+        typer.Option(metavar="NUMBER", help="Video quality, lower is better. [default: the codec's]"),
     ] = None,
-    preset: Annotated[str | None, typer.Option(help="Video encoder speed. [default: the codec's]")] = None,
+    preset: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Video encoder speed. [default: the codec's]")
+    ] = None,
     audio: Annotated[bool, typer.Option("--audio/--no-audio", help="Keep the audio streams.")] = True,
     audio_codec: Annotated[
         str | None,
-        typer.Option(help=f"{', '.join(AUDIO_CODECS)}: encode all audio. [default: copy where possible]"),
+        typer.Option(
+            metavar="NAME",
+            help=f"{', '.join(AUDIO_CODECS)}: encode all audio. [default: copy where possible]",
+        ),
     ] = None,
     subtitles: Annotated[
         bool, typer.Option("--subtitles/--no-subtitles", help="Keep the subtitle streams.")
     ] = True,
-    start: Annotated[str, typer.Option(help="Leave out a video's start: 83.5, 1:23.5 or 0:01:23.5.")] = "0",
-    end: Annotated[str | None, typer.Option(help="End there instead of at the video's end.")] = None,
-    frames: Annotated[int | None, typer.Option(help="Make so many frames at most.")] = None,
-    deinterlace: Annotated[str, typer.Option(help="auto, on or off.")] = "auto",
+    start: Annotated[
+        str, typer.Option(metavar="TIME", help="Leave out a video's start: 83.5, 1:23.5 or 0:01:23.5.")
+    ] = "0",
+    end: Annotated[
+        str | None, typer.Option(metavar="TIME", help="End there instead of at the video's end.")
+    ] = None,
+    frames: Annotated[int | None, typer.Option(metavar="COUNT", help="Make so many frames at most.")] = None,
+    deinterlace: Annotated[str, typer.Option(metavar="MODE", help="auto, on or off.")] = "auto",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing targets.")] = False,
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
@@ -145,6 +169,7 @@ def upscale(  # noqa: PLR0913 - one parameter per option
 def _run(inputs: list[Path], options: Options) -> NoReturn:
     """Plan everything, then do one job after the other; ends with the exit code."""
     from upscaler import pipeline
+    from upscaler.display import Display
     from upscaler.models.checkpoint import default_scale
 
     _interrupts.release()
@@ -157,7 +182,7 @@ def _run(inputs: list[Path], options: Options) -> NoReturn:
     failed: list[str] = []
     start = time.monotonic()
     frames = 0
-    with _Display(len(job_list.jobs)) as display:
+    with Display(len(job_list.jobs)) as display:
         for job in job_list.jobs:
             display.begin(str(job.source))
             try:
@@ -177,7 +202,7 @@ def _run(inputs: list[Path], options: Options) -> NoReturn:
     raise typer.Exit(EXIT_FAILED if failed else 0)
 
 
-def _one(job: jobs.Job, engine: "Upscaler", options: Options, display: "_Display") -> "Done":
+def _one(job: jobs.Job, engine: "Upscaler", options: Options, display: "Display") -> "Done":
     from upscaler import pipeline
 
     if job.kind == "still":
@@ -206,71 +231,6 @@ def _engines(kinds: set[jobs.Kind], options: EngineOptions) -> "dict[jobs.Kind, 
             )
         engines[kind] = by_model[model]
     return engines
-
-
-class _Display:
-    """Lines and, on a terminal, a progress bar per file with frames/s and time left; to stderr."""
-
-    def __init__(self, files: int) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
-
-        self._console = Console(stderr=True, highlight=False, soft_wrap=True)
-        self._bar = Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            TaskProgressColumn(),
-            TextColumn("{task.fields[rate]}"),
-            TimeRemainingColumn(),
-            console=self._console,
-            transient=True,
-            disable=not self._console.is_terminal,
-        )
-        self._task: TaskID | None = None
-        self._files = files
-        self._begun = 0
-        self._start = 0.0
-
-    def __enter__(self) -> Self:
-        self._bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.stop()
-
-    def begin(self, name: str) -> None:
-        """A file is begun."""
-        self._begun += 1
-        self._name = name
-        self._start = time.monotonic()
-        count = f"[{self._begun}/{self._files}] " if self._files > 1 else ""
-        self._task = self._bar.add_task(f"{count}{name}", total=None, rate="")
-
-    def note(self, text: str) -> None:
-        """Something about the file at hand."""
-        self._line(f"{self._name}: {text}")
-
-    def advance(self, progress: "Progress") -> None:
-        """A frame, or some tiles, are done."""
-        assert self._task is not None, "begin comes first"
-        rate = progress.done / max(1e-9, time.monotonic() - self._start)
-        self._bar.update(
-            self._task,
-            completed=progress.done,
-            total=progress.total or None,
-            rate=f"{rate:.2f} {progress.unit}/s" if rate >= 0.01 else f"{1 / rate:.0f} s each",
-        )
-
-    def end(self, outcome: str, notes: Iterable[str] = ()) -> None:
-        """The file is done with."""
-        assert self._task is not None, "begin comes first"
-        self._bar.remove_task(self._task)
-        for note in notes:
-            self._line(note)
-        self._line(f"{outcome} ({time.monotonic() - self._start:.1f} s)")
-
-    def _line(self, text: str) -> None:
-        self._console.print(text, markup=False)
 
 
 def _summary(job_list: jobs.JobList, failed: int, frames: int, elapsed_s: float) -> None:
