@@ -8,7 +8,7 @@ from upscaler.trainer import losses
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 
-EVERY = pytest.mark.parametrize("loss", [losses.pixel_loss, losses.spectrum_loss])
+EVERY = pytest.mark.parametrize("loss", [losses.absolute_loss, losses.squared_loss, losses.spectrum_loss])
 
 
 @EVERY
@@ -19,10 +19,11 @@ def test_zero_for_equal_pictures_and_above_for_others(loss: Loss) -> None:
 
 
 @EVERY
-def test_grows_in_proportion_to_the_difference(loss: Loss) -> None:
+def test_grows_with_the_difference(loss: Loss) -> None:
     picture, difference = torch.rand(2, 3, 12, 14), torch.randn(2, 3, 12, 14)
     once, twice = loss(picture + difference, picture), loss(picture + 2 * difference, picture)
-    assert twice == pytest.approx(2 * float(once), rel=1e-4)
+    power = 2 if loss is losses.squared_loss else 1
+    assert twice == pytest.approx(2**power * float(once), rel=1e-4)
 
 
 @EVERY
@@ -43,10 +44,10 @@ def test_gradient_leads_to_the_wanted_picture(loss: Loss) -> None:
     assert loss(made - 1e-2 * made.grad / made.grad.norm(), wanted) < before
 
 
-def test_pixel_loss_is_the_mean_absolute_difference() -> None:
+def test_absolute_loss_is_the_mean_absolute_difference() -> None:
     made = torch.zeros(1, 3, 2, 2)
     wanted = torch.tensor([[[[0.0, 1.0], [0.5, 0.5]]] * 3]).reshape(1, 3, 2, 2)
-    assert losses.pixel_loss(made, wanted) == 0.5
+    assert losses.absolute_loss(made, wanted) == 0.5
 
 
 def test_spectrum_loss_of_a_constant_difference() -> None:
@@ -59,3 +60,8 @@ def test_spectrum_loss_has_one_weight_for_every_size_of_crop() -> None:
     small = losses.spectrum_loss(torch.randn(64, 3, 16, 16), torch.zeros(64, 3, 16, 16))
     large = losses.spectrum_loss(torch.randn(4, 3, 96, 96), torch.zeros(4, 3, 96, 96))
     assert large == pytest.approx(float(small), rel=0.05)
+
+
+def test_squared_loss_is_the_mean_squared_difference() -> None:
+    made, wanted = torch.zeros(1, 3, 2, 2), torch.full((1, 3, 2, 2), 0.5)
+    assert losses.squared_loss(made, wanted) == 0.25

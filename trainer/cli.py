@@ -34,6 +34,7 @@ def train(  # noqa: PLR0913 - one parameter per option
     learning_rate: Annotated[float | None, typer.Option(help="Peak; default: the network's own.")] = None,
     weight_decay: Annotated[float | None, typer.Option(help="Default: the network's own.")] = None,
     warmup: Annotated[int, typer.Option(help="Steps of linear rise.")] = 200,
+    pixel_loss: Annotated[str, typer.Option(help="l1 or mse.")] = "l1",
     fft_weight: Annotated[float, typer.Option(help="Weight of the spectrum loss.")] = 10.0,
     seed: Annotated[int, typer.Option(help="Of initial weights and crops.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
@@ -66,6 +67,7 @@ def train(  # noqa: PLR0913 - one parameter per option
             learning_rate=learning_rate,
             weight_decay=weight_decay,
             warmup_steps=warmup,
+            pixel_loss=pixel_loss,  # type: ignore[arg-type]  # checked by TrainConfig
             fft_weight=fft_weight,
             seed=seed,
             device=device,

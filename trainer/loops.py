@@ -104,6 +104,7 @@ def pretrain(
     if note:
         on_report(Report(run.step, run.share(), run.elapsed_s, message=note))
 
+    pixel_loss = losses.PIXEL_LOSSES[config.pixel_loss]
     losses_seen: list[Tensor] = []
     last_report = last_checkpoint = last_tick = time.monotonic()
     while not (finished := run.share() >= 1) and not should_stop():
@@ -113,7 +114,7 @@ def pretrain(
         )
         low, high = (side.to(place, non_blocking=True) for side in crops.draw(batch, patch_px))
         made = forward(low)
-        loss = losses.pixel_loss(made, high)
+        loss = pixel_loss(made, high)
         if config.fft_weight:
             loss = loss + config.fft_weight * losses.spectrum_loss(made, high)
         loss.backward()  # type: ignore[no-untyped-call]
