@@ -490,7 +490,7 @@ def arguments(config: TrainConfig, *more: str) -> list[str]:
         (["--steps", "3", "--minutes", "1"], 2, "give either minutes or steps"),
         (["--minutes", "0"], 2, "minutes must be above 0"),
         (["--steps", "4", "--network", "edsr"], 2, "unknown network 'edsr'"),
-        (["--steps", "4", "--optimizer", "sgd"], 2, "optimizer must be muon or adamw"),
+        (["--steps", "4", "--optimizer", "sgd"], 2, "optimizer must be one of muon, adamw"),
         (["--steps", "4", "-o", "weights.pth"], 2, "must have the suffix .safetensors"),
         (["--steps", "4", "nowhere"], 1, "no folder 'nowhere'"),
         (["--steps", "4", "--from", "nothing.safetensors"], 1, "no weight file 'nothing.safetensors'"),
