@@ -4,7 +4,8 @@ Nothing is clamped on the way to RGB and back; only the final codes are limited 
 Matrices and ranges: ITU-T H.273; siting: H.264 Annex E, figure E-1.
 """
 
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -82,7 +83,8 @@ def to_rgb(planes: list[Tensor], layout: Layout) -> Tensor:
     height, width = y.shape
     middle, chroma_span = _chroma_range(layout)
     u, v = (
-        (_upsampled(_as_float(plane), layout)[:height, :width] - middle) / chroma_span for plane in planes[1:]
+        (_resampled(_as_float(plane), layout, _doubled)[:height, :width] - middle) / chroma_span
+        for plane in planes[1:]
     )
     kr, kb = _LUMA_SHARES[layout.matrix]
     rgb = torch.empty(3, height, width, device=y.device)
@@ -112,8 +114,8 @@ def from_rgb(rgb: Tensor, layout: Layout) -> list[Tensor]:
     if layout.kind == "gray":
         return [luma]
     middle, chroma_span = _chroma_range(layout)
-    u = _downsampled((b - y) / (2 * (1 - kb)), layout)
-    v = _downsampled((r - y) / (2 * (1 - kr)), layout)
+    u = _resampled((b - y) / (2 * (1 - kb)), layout, _halved)
+    v = _resampled((r - y) / (2 * (1 - kr)), layout, _halved)
     return [luma, *(_as_codes(chroma * chroma_span + middle, layout) for chroma in (u, v))]
 
 
@@ -121,11 +123,6 @@ def even_sized(layout: Layout, height: int, width: int) -> tuple[int, int]:
     """The size rounded down to what the subsampling allows encoders to take, at least one step."""
     rows, columns = layout.vertical, layout.horizontal
     return max(rows, height - height % rows), max(columns, width - width % columns)
-
-
-def with_bits(layout: Layout, bits: int) -> Layout:
-    """The same layout with another depth."""
-    return replace(layout, bits=bits)
 
 
 def _luma_range(layout: Layout) -> tuple[float, float]:
@@ -155,26 +152,12 @@ def _as_codes(values: Tensor, layout: Layout) -> Tensor:
     return codes.to(torch.uint8) if layout.bits == 8 else codes.to(torch.int32).to(torch.int16)
 
 
-def _cosited(layout: Layout) -> tuple[bool, bool]:
-    """Whether chroma rows and chroma columns lie on luma rows and columns (else between two)."""
-    return layout.siting == "topleft", layout.siting != "center"
-
-
-def _upsampled(chroma: Tensor, layout: Layout) -> Tensor:
-    cosited_rows, cosited_columns = _cosited(layout)
+def _resampled(chroma: Tensor, layout: Layout, step: Callable[[Tensor, bool], Tensor]) -> Tensor:
+    """Apply ``_doubled`` or ``_halved`` along each subsampled axis, as the siting says for that axis."""
     if layout.horizontal == 2:
-        chroma = _doubled(chroma, cosited_columns)
+        chroma = step(chroma, layout.siting != "center")
     if layout.vertical == 2:
-        chroma = _doubled(chroma.mT, cosited_rows).mT
-    return chroma
-
-
-def _downsampled(chroma: Tensor, layout: Layout) -> Tensor:
-    cosited_rows, cosited_columns = _cosited(layout)
-    if layout.horizontal == 2:
-        chroma = _halved(chroma, cosited_columns)
-    if layout.vertical == 2:
-        chroma = _halved(chroma.mT, cosited_rows).mT
+        chroma = step(chroma.mT, layout.siting == "topleft").mT
     return chroma
 
 

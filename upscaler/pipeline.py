@@ -4,6 +4,7 @@ Video: a thread demuxes and decodes, this one runs the network, a third encodes;
 short and hold planes as decoded. What the threads raise is raised here.
 """
 
+import math
 import queue
 import shutil
 import tempfile
@@ -168,16 +169,9 @@ def check_codecs(jobs: Iterable[Job], options: VideoOptions) -> None:
 def describe(plan: Plan, height: int, width: int) -> str:
     """The plan in one line."""
     networks = " then ".join(f"x{scale}" for scale in plan.scales) or "no network"
-    reached = _product(plan.scales)
+    reached = math.prod(plan.scales)
     resized = "" if (height * reached, width * reached) == (plan.height, plan.width) else ", then resized"
     return f"{width}x{height} -> {plan.width}x{plan.height} ({networks}{resized})"
-
-
-def _product(scales: tuple[int, ...]) -> int:
-    product = 1
-    for scale in scales:
-        product *= scale
-    return product
 
 
 def _even(plan: Plan, layout: color.Layout) -> Plan:

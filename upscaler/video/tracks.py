@@ -112,7 +112,6 @@ class _Audio:
             target.codec_context.format = av.AudioFormat(_DEEP_FORMATS[encoder])
         self.target: Stream = target
         self._encoder = target
-        self._decoder = source
         self._start_s = start_s
 
     def packets(self, packet: "Packet[Stream]") -> Iterator["Packet[Stream]"]:
