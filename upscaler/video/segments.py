@@ -112,7 +112,8 @@ class SegmentsWriter:
             MediaError: The encoder or the disk failed.
         """
         if self._writer is None:
-            self._writer = SegmentWriter(_path(self._folder, len(self.segments)), self.settings)
+            path = _record_path(self._folder, len(self.segments)).with_suffix(".mp4")
+            self._writer = SegmentWriter(path, self.settings)
         self._writer.write(planes, pts)
         self._pts.append(pts)
         if len(self._pts) == self.length:
@@ -129,6 +130,7 @@ class SegmentsWriter:
         self._writer.finish()
         path = self._writer.path
         record = {
+            "file": path.name,
             "frames": len(self._pts),
             "bytes": path.stat().st_size,
             "time_base": str(self.settings.time_base),
@@ -147,24 +149,26 @@ class SegmentsWriter:
 def closed_segments(folder: Path) -> list[Segment]:
     """The whole segments in a folder, from the first on, up to the first that is missing or damaged."""
     segments: list[Segment] = []
-    while (segment := _closed(_path(folder, len(segments)))) is not None:
+    while (segment := _closed(_record_path(folder, len(segments)))) is not None:
         segments.append(segment)
     return segments
 
 
-def _closed(path: Path) -> Segment | None:
+def _closed(record_path: Path) -> Segment | None:
     with suppress(OSError, ValueError, KeyError, IndexError, TypeError):
-        record = _record(path)
+        record = _record(record_path)
+        path = record_path.with_name(record["file"])
         if path.stat().st_size == record["bytes"] and len(record["pts"]) == record["frames"]:
             pts = record["pts"]
             return Segment(path, record["frames"], pts[0], pts[-1], Fraction(record["time_base"]))
     return None
 
 
-def _path(folder: Path, number: int) -> Path:
-    return folder / f"segment-{number:06}.mp4"
+def _record_path(folder: Path, number: int) -> Path:
+    return folder / f"segment-{number:06}.json"
 
 
 def _record(path: Path) -> dict[str, Any]:
+    """What the JSON file beside a segment says; or that file itself."""
     record: dict[str, Any] = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
     return record
