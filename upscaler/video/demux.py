@@ -47,7 +47,8 @@ def main_video_stream(container: av.container.InputContainer, path: Path) -> Vid
             if stream.codec_context is None:
                 raise MediaError(f"'{path}' has video of a codec that cannot be decoded")
             return stream
-    raise MediaError(f"'{path}' holds no video stream")
+    besides = " but cover art" if container.streams.video else ""
+    raise MediaError(f"'{path}' holds no video stream{besides}")
 
 
 def start_offset(container: av.container.InputContainer, time_base: Fraction | None) -> int:
