@@ -30,7 +30,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "resize": {"arrays"},
     "stills": {"arrays", "errors"},
     "arrays": set(),
-    "video": {"video", "color", "errors"},
+    "video": {"video", "color", "options", "errors"},
     "color": {"errors"},
     "tiling": {"errors"},
     "device": {"errors"},

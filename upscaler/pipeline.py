@@ -16,6 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Generic, Self, TypeVar
 
+import torch
 from torch import Tensor
 
 from upscaler import color, stills
@@ -23,8 +24,8 @@ from upscaler.engine import Plan, Upscaler
 from upscaler.errors import MediaError
 from upscaler.jobs import Job
 from upscaler.options import VideoOptions
-from upscaler.resize import resize_plane
-from upscaler.video import mux, streams, write
+from upscaler.resize import resize_plane, resized
+from upscaler.video import encoders, hdr, mux, streams, write
 from upscaler.video.read import Frame, VideoInfo, VideoReader
 
 T = TypeVar("T")
@@ -66,6 +67,7 @@ class _Encoded:
     frames: int
     first_pts: int
     last_pts: int
+    pts: tuple[int, ...]  # of every frame, where the segment does not keep them exactly
 
 
 OnProgress = Callable[[Progress], None]
@@ -121,30 +123,28 @@ def upscale_video(
         subtitles=options.subtitles,
         audio_codec=options.audio_codec,
     )
-    with VideoReader(job.source, options.deinterlace) as reader:
+    with VideoReader(job.source, options.deinterlace, options.decoder) as reader:
         info = reader.info
-        codec = write.choose_codec(
-            job.target.suffix.lower(), options.codec, options.crf, options.preset, deep=info.layout.bits > 8
-        )
-        layout = write.output_layout(info.layout, codec[0])
+        choice = encoders.choose(job.target.suffix.lower(), options, info.layout)
         asked = engine.plan(info.height, info.width)
-        plan = _even(asked, layout)
+        plan = _even(asked, choice.layout)
         even = "" if plan == asked else f" (rounded to even from {asked.width}x{asked.height})"
-        how = f"{codec[0]} crf {codec[1]} preset {codec[2]}"
-        on_note(f"{describe(plan, info.height, info.width)}{even}, {how}")
+        on_note(f"{describe(plan, info.height, info.width)}{even}, {choice.line()}")
+        for note in (*reader.notes, *choice.notes):
+            on_note(note)
         if reader.interlaced_frames and options.deinterlace != "off":
             on_note("interlaced: made whole by bwdif, as many frames as before")
-        for name in info.hdr.lost if info.hdr else ():
-            on_note(f"{name} metadata is lost: no encoder here writes it")
+        for name in hdr.lost(info.hdr, choice.spec.name) if info.hdr else ():
+            on_note(f"{name} metadata is lost: {choice.spec.name} does not write it")
         for stream in plans:
             on_note(stream.line())
-        settings = write.settings_for(info, codec, layout, plan.height, plan.width)
+        settings = write.settings_for(info, choice, plan.height, plan.width)
         _make_folder(job.target.parent)
         with _work_folder(job.target) as work:
-            segment = work / "segment-000000.mp4"
+            segment = work / f"segment-000000{settings.segment_suffix}"
             made = _encode(reader, engine, plan, segment, settings, options, on_progress)
             mux.merge(
-                [mux.Segment(segment, made.frames, made.first_pts, info.time_base)],
+                [mux.Segment(segment, made.frames, made.first_pts, info.time_base, made.pts)],
                 job.source,
                 work,
                 job.target,
@@ -157,13 +157,13 @@ def upscale_video(
 
 
 def check_codecs(jobs: Iterable[Job], options: VideoOptions) -> None:
-    """Refuse, before any work starts, a codec that a target's container cannot hold.
+    """Refuse, before any work starts, what a target's container or its encoder does not take.
 
     Raises:
         UsageError: Names the containers that can, or what the codec does not take.
     """
     for suffix in sorted({job.target.suffix.lower() for job in jobs if job.kind == "video"}):
-        write.choose_codec(suffix, options.codec, options.crf, options.preset)
+        encoders.choose(suffix, options)
 
 
 def describe(plan: Plan, height: int, width: int) -> str:
@@ -205,7 +205,7 @@ def _encode(
     engine: Upscaler,
     plan: Plan,
     segment: Path,
-    settings: write.EncodeSettings,
+    settings: encoders.EncodeSettings,
     options: VideoOptions,
     on_progress: OnProgress,
 ) -> _Encoded:
@@ -231,7 +231,7 @@ def _encode(
             raise MediaError(f"'{reader.path}' has no frame between the start and the end asked for")
         encoder.finish()
         writer.finish()
-        return _Encoded(done, first_pts, last_pts)
+        return _Encoded(done, first_pts, last_pts, tuple(writer.pts) if segment.suffix == ".mkv" else ())
 
 
 def _wanted(reader: VideoReader, options: VideoOptions) -> Iterator[Frame]:
@@ -270,7 +270,11 @@ def enlarged_planes(
     if rgb.shape[-2:] != (info.height, info.width):  # the size changed in mid-stream
         plan = replace(engine.plan(*rgb.shape[-2:]), height=plan.height, width=plan.width)
     enlarged = engine.enlarge(rgb, plan).squeeze(0)
-    return [plane.cpu() for plane in color.from_rgb(enlarged, layout)]
+    made = color.from_rgb(enlarged, layout)
+    if layout.alpha:
+        alpha = color.to_alpha(planes, frame.layout) if frame.layout.alpha else torch.ones_like(rgb[0, 0])
+        made.append(color.from_alpha(resized(alpha[None, None], plan.height, plan.width)[0, 0], layout))
+    return [plane.cpu() for plane in made]
 
 
 class _Ahead(Generic[T]):
