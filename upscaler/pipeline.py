@@ -136,8 +136,8 @@ def upscale_video(
             on_note("interlaced: made whole by bwdif, as many frames as before")
         for name in hdr.lost(info.hdr, choice.spec.name) if info.hdr else ():
             on_note(f"{name} metadata is lost: {choice.spec.name} does not write it")
-        for stream in plans:
-            on_note(stream.line())
+        for line in streams.table(plans, info.chapters):
+            on_note(line)
         settings = write.settings_for(info, choice, plan.height, plan.width)
         _make_folder(job.target.parent)
         with _work_folder(job.target) as work:

@@ -77,6 +77,7 @@ class VideoInfo:
         sample_aspect: Width of a pixel over its height.
         rotation: Degrees counter-clockwise in which the picture is to be shown, a multiple of 90.
         layout: How the first frame's planes encode colour.
+        chapters: How many the file has.
         colors: What is written into the output.
         hdr: HDR metadata, where the transfer function is an HDR one.
     """
@@ -89,6 +90,7 @@ class VideoInfo:
     sample_aspect: Fraction
     rotation: int
     layout: Layout
+    chapters: int
     colors: ColorTags
     hdr: Hdr | None
 
@@ -247,6 +249,7 @@ class VideoReader:
             sample_aspect=stream.sample_aspect_ratio or Fraction(1),
             rotation=rotation % 360,
             layout=layout,
+            chapters=len(self._container.chapters()),
             colors=ColorTags(
                 matrix=matrix_code(frame),
                 primaries=int(frame.color_primaries),
