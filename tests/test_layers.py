@@ -63,7 +63,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "resize": {"arrays"},
     "stills": {"arrays", "errors"},
     "arrays": set(),
-    "video": {"video", "color", "durable", "errors"},
+    "video": {"video", "color", "durable", "options", "errors"},
     "durable": set(),
     "color": {"errors"},
     "tiling": {"errors"},

@@ -68,7 +68,7 @@ def test_one_object_a_job(tmp_path: Path) -> None:
         ("audio", "copy"),
         ("audio", "convert"),
     ]
-    assert video["warnings"] == [] and "h264" in video["settings"]["encoder"]
+    assert video["warnings"] == [] and "h264" in video["settings"]["video"]
     assert video["settings"]["precision"] and video["versions"]["av"] == av.__version__
     assert set(video["stages"]) == {"decode", "network", "encode", "merge", "verify"}
     assert all(0 < stage["seconds"] <= video["seconds"] for stage in video["stages"].values())

@@ -16,7 +16,7 @@ from upscaler.engine import Upscaler
 from upscaler.errors import MediaError, UsageError
 from upscaler.jobs import Job
 from upscaler.options import VideoOptions
-from upscaler.video import mux, segments, streams, write
+from upscaler.video import encoders, mux, segments, streams, write
 from upscaler.video.read import VideoReader
 
 # Stamps with gaps of many lengths, in 1/90000 s.
@@ -116,15 +116,13 @@ def test_rotation_and_pixel_aspect_are_kept(engine: Upscaler, tmp_path: Path) ->
         assert made.streams.video[0].sample_aspect_ratio == Fraction(12, 11)
 
 
-@pytest.mark.parametrize("codec", sorted(write.CODECS))
+@pytest.mark.parametrize("codec", sorted(encoders.CODECS))
 def test_every_codec_in_every_container_it_names(engine: Upscaler, tmp_path: Path, codec: str) -> None:
     source = clip(tmp_path / "in.mp4", frames=5)
-    spec = write.CODECS[codec]
-    for suffix in spec.containers:
+    presets = encoders.CODECS[codec].encoders["software"].presets or (None,)
+    for suffix in encoders.CODECS[codec].containers:
         target = tmp_path / f"out{suffix}"
-        done = run(
-            engine, source, target, codec=codec, preset=spec.presets[-1 if codec in ("vp9", "av1") else 0]
-        )
+        done = run(engine, source, target, codec=codec, preset=presets[-1 if codec in ("vp9", "av1") else 0])
         assert done.frames == len(frame_times(target)) == 5
         with av.open(str(target)) as made:
             assert made.streams.video[0].codec_context.name.replace("libdav1d", "av1") in (
@@ -145,15 +143,15 @@ def test_crf_and_preset_reach_the_encoder(engine: Upscaler, tmp_path: Path) -> N
 
 
 def test_codecs_and_containers_are_checked_before() -> None:
-    assert write.choose_codec(".webm", None, None, None)[0] == "vp9"
-    assert write.choose_codec(".mp4", None, None, None) == ("h264", 18, "medium")
+    assert encoders.choose(".webm", VideoOptions()).codec == "vp9"
+    assert encoders.choose(".mp4", VideoOptions()).line() == "h264 crf 18 preset medium (libx264, yuv420p)"
     with pytest.raises(UsageError, match=r"\.webm file cannot hold h264") as caught:
-        write.choose_codec(".webm", "h264", None, None)
+        encoders.choose(".webm", VideoOptions(codec="h264"))
     assert ".mkv" in caught.value.hint
     with pytest.raises(UsageError, match="crf 60"):
-        write.choose_codec(".mp4", "h264", 60, None)
+        encoders.choose(".mp4", VideoOptions(codec="h264", crf=60))
     with pytest.raises(UsageError, match="preset"):
-        write.choose_codec(".mp4", "h264", None, "warp")
+        encoders.choose(".mp4", VideoOptions(codec="h264", preset="warp"))
 
 
 def test_unreadable_videos_say_why(engine: Upscaler, tmp_path: Path) -> None:
@@ -272,8 +270,7 @@ def test_segments_of_one_video_merge_into_the_whole(tmp_path: Path) -> None:
     """Segments give the stamps of one encoding: the property that resuming stands on."""
     source = clip(tmp_path / "in.mp4", pts=VARIABLE, audio=["aac"])
     with VideoReader(source) as reader:
-        layout = write.output_layout(reader.info.layout, "h264")
-        settings = write.settings_for(reader.info, ("h264", 18, "fast"), layout, 48, 64)
+        settings = write.settings_for(reader.info, encoders.choose(".mp4", VideoOptions()), 48, 64)
         frames = list(reader.frames())
     with segments.SegmentsWriter(tmp_path, settings, 5, []) as writer:
         for frame in frames:
@@ -290,8 +287,7 @@ def test_segments_of_one_video_merge_into_the_whole(tmp_path: Path) -> None:
 
 def test_an_unfinished_segment_is_removed(tmp_path: Path) -> None:
     with VideoReader(clip(tmp_path / "in.mp4")) as reader:
-        layout = write.output_layout(reader.info.layout, "h264")
-        settings = write.settings_for(reader.info, ("h264", 18, "fast"), layout, 48, 64)
+        settings = write.settings_for(reader.info, encoders.choose(".mp4", VideoOptions()), 48, 64)
         frame = next(reader.frames())
     with write.SegmentWriter(tmp_path / "segment.mp4", settings) as writer:
         writer.write(frame.planes, 0)

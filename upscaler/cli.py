@@ -20,13 +20,16 @@ from upscaler.models.shipped import installed_models
 from upscaler.options import (
     AUDIO_CODECS,
     CODECS,
+    DECODERS,
     DEFAULT_MODEL,
     DEVICES,
+    ENCODERS,
     PRECISIONS,
     EngineOptions,
     Options,
     VideoOptions,
     parse_count,
+    parse_pair,
     parse_size,
     parse_time,
 )
@@ -101,6 +104,25 @@ def upscale(  # noqa: PLR0913 - one parameter per option
     preset: Annotated[
         str | None, typer.Option(metavar="NAME", help="Video encoder speed. [default: the codec's]")
     ] = None,
+    pixel_format: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="FFmpeg's name of one that the codec takes, for example yuv444p. [default: 4:2:0; "
+            "ffv1: the source's; prores: 4:2:2 or 4:4:4]",
+        ),
+    ] = None,
+    encoder: Annotated[
+        str,
+        typer.Option(metavar="NAME", help=f"{', '.join(ENCODERS)}. Hardware falls back to software."),
+    ] = "software",
+    encoder_option: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="An option for the encoder; may be given several times."),
+    ] = None,
+    decoder: Annotated[
+        str, typer.Option(metavar="NAME", help=f"{', '.join(DECODERS)}. Hardware falls back to software.")
+    ] = "software",
     audio: Annotated[bool, typer.Option("--audio/--no-audio", help="Keep the audio streams.")] = True,
     audio_codec: Annotated[
         str | None,
@@ -165,6 +187,10 @@ def upscale(  # noqa: PLR0913 - one parameter per option
                 codec=codec,
                 crf=crf,
                 preset=preset,
+                pixel_format=pixel_format,
+                encoder=encoder,
+                encoder_options=tuple(map(parse_pair, encoder_option or [])),
+                decoder=decoder,
                 audio=audio,
                 audio_codec=audio_codec,
                 subtitles=subtitles,

@@ -12,7 +12,7 @@ import torch
 
 from upscaler import __version__
 from upscaler.options import EngineOptions, VideoOptions
-from upscaler.video.write import EncodeSettings
+from upscaler.video.encoders import EncodeSettings
 
 _HEAD_BYTES = 1 << 20
 

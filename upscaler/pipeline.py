@@ -14,27 +14,39 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from upscaler import color, stills
 from upscaler.engine import Plan, Upscaler
 from upscaler.errors import DeviceError, MediaError
 from upscaler.fingerprint import fingerprint
-from upscaler.jobfolder import JobFolder, Manifest, Settings
+from upscaler.jobfolder import JobFolder, Manifest
 from upscaler.jobs import Job
 from upscaler.options import VideoOptions
 from upscaler.report import Done, Progress, VideoFacts
-from upscaler.resize import resize_plane
+from upscaler.resize import resize_plane, resized
 from upscaler.threads import Ahead, Behind
-from upscaler.video import mux, segments, streams, write
+from upscaler.video import encoders, hdr, mux, segments, streams, write
 from upscaler.video.read import Frame, VideoInfo, VideoReader
 from upscaler.video.verify import Found, verify
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What is decided before the first frame; the first line says sizes and encoder."""
+
+    plan: Plan
+    settings: encoders.EncodeSettings
+    segment_frames: int
+    lines: list[str]
 
 
 @dataclass(frozen=True)
 class _Encoded:
     frames_in: int
     frames_resumed: int
+    seconds_in: float
     segments: list[segments.Segment]
     stages_s: dict[str, float]
 
@@ -93,81 +105,73 @@ def upscale_video(
         subtitles=options.subtitles,
         audio_codec=options.audio_codec,
     )
-    with VideoReader(job.source, options.deinterlace) as reader:
-        info = reader.info
-        codec = write.choose_codec(
-            job.target.suffix.lower(), options.codec, options.crf, options.preset, deep=info.layout.bits > 8
-        )
-        layout = write.output_layout(info.layout, codec[0])
-        asked = engine.plan(info.height, info.width)
-        plan = _even(asked, layout)
-        even = "" if plan == asked else f" (rounded to even from {asked.width}x{asked.height})"
-        how = f"{codec[0]} crf {codec[1]} preset {codec[2]}"
-        size = describe(plan, info.height, info.width)
-        on_note(f"{size}{even}, {how}")
-        for line in _announced(reader, options, plans):
+    with VideoReader(job.source, options.deinterlace, options.decoder) as reader:
+        work = _decide(reader, job, engine, options)
+        for line in (*work.lines, *streams.table(plans, reader.info.chapters)):
             on_note(line)
-        settings = write.settings_for(info, codec, layout, plan.height, plan.width)
-        length = segments.frames_per_segment(engine.macs(plan, info.height, info.width), engine.device.type)
-        weights = engine.weights_of(plan)
-        prints = fingerprint(job.source, weights, engine.options, options, settings, length)
         with JobFolder(job.target) as folder:
-            closed = _resumed(folder, engine, plan, prints, on_note) if options.resume else []
-            if not closed:
-                folder.begin(Manifest(prints, engine.execution(plan)))
-            writer = segments.SegmentsWriter(folder.path, settings, length, closed)
-            made = _encode(reader, engine, plan, writer, options, on_progress)
-            window = _window(made, info)
-            found = _put_together(made, job, folder, plans, info.rotation, window, trims=options.trims)
-        facts = VideoFacts(
-            frames_in=made.frames_in,
-            frames_resumed=made.frames_resumed,
-            seconds_in=float(window.stop_s - window.start_s),
-            seconds_out=found.seconds,
-            streams=plans,
-            settings={**engine.execution(plan), "size": size, "encoder": how},
-            stages_s=made.stages_s,
-        )
-        return Done(found.frames, engine.take_notices(), reader.faults(whole=not options.trims), facts)
+            closed = _begun(folder, job, engine, work, options, on_note)
+            writer = segments.SegmentsWriter(folder.path, work.settings, work.segment_frames, closed)
+            made = _encode(reader, engine, work.plan, writer, options, on_progress)
+            found = _put_together(made, reader.info, job, folder, plans, trims=options.trims)
+        warnings = reader.faults(whole=not options.trims)
+    settings = {**engine.execution(work.plan), "video": work.lines[0]}
+    facts = VideoFacts(
+        made.frames_in, made.frames_resumed, made.seconds_in, found.seconds, plans, settings, made.stages_s
+    )
+    return Done(found.frames, engine.take_notices(), warnings, facts)
 
 
-def _announced(reader: VideoReader, options: VideoOptions, plans: list[streams.StreamPlan]) -> Iterator[str]:
-    """What is told of a video before its first frame."""
+def _decide(reader: VideoReader, job: Job, engine: Upscaler, options: VideoOptions) -> _Work:
+    """Sizes, encoder and segments for a video, and what to tell of it."""
+    info = reader.info
+    choice = encoders.choose(job.target.suffix.lower(), options, info.layout)
+    asked = engine.plan(info.height, info.width)
+    plan = _even(asked, choice.layout)
+    even = "" if plan == asked else f" (rounded to even from {asked.width}x{asked.height})"
+    lines = [
+        f"{describe(plan, info.height, info.width)}{even}, {choice.line()}",
+        *reader.notes,
+        *choice.notes,
+    ]
     if reader.interlaced_frames and options.deinterlace != "off":
-        yield "interlaced: made whole by bwdif, as many frames as before"
-    for name in reader.info.hdr.lost if reader.info.hdr else ():
-        yield f"{name} metadata is lost: no encoder here writes it"
-    yield from (stream.line() for stream in plans)
+        lines.append("interlaced: made whole by bwdif, as many frames as before")
+    for name in hdr.lost(info.hdr, choice.spec.name) if info.hdr else ():
+        lines.append(f"{name} metadata is lost: {choice.spec.name} does not write it")
+    settings = write.settings_for(info, choice, plan.height, plan.width)
+    frames = segments.frames_per_segment(engine.macs(plan, info.height, info.width), engine.device.type)
+    return _Work(plan, settings, frames, lines)
 
 
-def _resumed(
-    folder: JobFolder, engine: Upscaler, plan: Plan, prints: Settings, on_note: OnNote
+def _begun(
+    folder: JobFolder, job: Job, engine: Upscaler, work: _Work, options: VideoOptions, on_note: OnNote
 ) -> list[segments.Segment]:
-    """The closed segments of an earlier run, with the engine set as it was; none where nothing fits."""
-    earlier = folder.manifest()
+    """The closed segments of an earlier run, with the engine set as it was; or a fresh manifest and none."""
+    prints = fingerprint(
+        job.source, engine.weights_of(work.plan), engine.options, options, work.settings, work.segment_frames
+    )
+    earlier = folder.manifest() if options.resume else None
     closed = segments.closed_segments(folder.path)
-    if earlier is None or not closed:
-        return []
-    reason = earlier.difference(prints)
-    if not reason:
+    if earlier and closed:
+        reason = earlier.difference(prints)
         try:
-            engine.follow(earlier.execution, plan)
+            engine.follow(earlier.execution, work.plan)
         except DeviceError as error:
-            reason = str(error)
-    if reason:
+            reason = reason or str(error)
+        if not reason:
+            on_note(f"going on after {sum(segment.frames for segment in closed)} frames of an earlier run")
+            return closed
         on_note(f"begun anew, because the work of an earlier run does not fit: {reason}")
-        return []
-    on_note(f"going on after {sum(segment.frames for segment in closed)} frames of an earlier run")
-    return closed
+    folder.begin(Manifest(prints, engine.execution(work.plan)))
+    return []
 
 
 def _put_together(
     made: _Encoded,
+    info: VideoInfo,
     job: Job,
     folder: JobFolder,
     plans: list[streams.StreamPlan],
-    rotation: int,
-    window: mux.Window,
     *,
     trims: bool,
 ) -> Found:
@@ -178,7 +182,10 @@ def _put_together(
     """
     begun = time.monotonic()
     merged = folder.path / f"merged{job.target.suffix.lower()}"
-    mux.merge(made.segments, job.source, merged, plans, rotation=rotation, window=window if trims else None)
+    window = _window(made.segments, info)
+    mux.merge(
+        made.segments, job.source, merged, plans, rotation=info.rotation, window=window if trims else None
+    )
     made.stages_s["merge"] = time.monotonic() - begun
     try:
         found = verify(merged, made.segments, window.start_s if trims else Fraction(0))
@@ -193,13 +200,13 @@ def _put_together(
 
 
 def check_codecs(jobs: Iterable[Job], options: VideoOptions) -> None:
-    """Refuse, before any work starts, a codec that a target's container cannot hold.
+    """Refuse, before any work starts, what a target's container or its encoder does not take.
 
     Raises:
         UsageError: Names the containers that can, or what the codec does not take.
     """
     for suffix in sorted({job.target.suffix.lower() for job in jobs if job.kind == "video"}):
-        write.choose_codec(suffix, options.codec, options.crf, options.preset)
+        encoders.choose(suffix, options)
 
 
 def describe(plan: Plan, height: int, width: int) -> str:
@@ -259,7 +266,8 @@ def _encode(
     if (encoded := sum(segment.frames for segment in writer.segments)) != done:
         raise MediaError(f"{done} frames of '{reader.path}' came in, but {encoded} were encoded")
     stages_s = {"decode": frames.busy_s, "network": network_s, "encode": encoder.busy_s}
-    return _Encoded(done, resumed, writer.segments, stages_s)
+    window = _window(writer.segments, reader.info)
+    return _Encoded(done, resumed, float(window.stop_s - window.start_s), writer.segments, stages_s)
 
 
 def _after(closed: list[segments.Segment], frames: Iterator[Frame]) -> Iterator[Frame]:
@@ -298,9 +306,9 @@ def _expected_frames(info: VideoInfo, options: VideoOptions) -> int:
     return total if options.frames is None else min(total or options.frames, options.frames)
 
 
-def _window(made: _Encoded, info: VideoInfo) -> mux.Window:
+def _window(made: list[segments.Segment], info: VideoInfo) -> mux.Window:
     """From the first frame made to the end of the last, which lasts as long as the rate says."""
-    first_pts, last_pts = made.segments[0].first_pts, made.segments[-1].last_pts
+    first_pts, last_pts = made[0].first_pts, made[-1].last_pts
     return mux.Window(first_pts * info.time_base, last_pts * info.time_base + 1 / info.rate)
 
 
@@ -313,4 +321,8 @@ def enlarged_planes(
     if rgb.shape[-2:] != (info.height, info.width):  # the size changed in mid-stream
         plan = replace(engine.plan(*rgb.shape[-2:]), height=plan.height, width=plan.width)
     enlarged = engine.enlarge(rgb, plan).squeeze(0)
-    return [plane.cpu() for plane in color.from_rgb(enlarged, layout)]
+    made = color.from_rgb(enlarged, layout)
+    if layout.alpha:
+        alpha = color.to_alpha(planes, frame.layout) if frame.layout.alpha else torch.ones_like(rgb[0, 0])
+        made.append(color.from_alpha(resized(alpha[None, None], plan.height, plan.width)[0, 0], layout))
+    return [plane.cpu() for plane in made]

@@ -14,7 +14,7 @@ from av.packet import Packet
 from av.stream import AttachmentStream, Disposition, Stream
 
 from upscaler.errors import MediaError
-from upscaler.video.demux import MEDIA_ERRORS, main_video_stream, open_input
+from upscaler.video.demux import MEDIA_ERRORS, has_alpha_packets, main_video_stream, open_input
 from upscaler.video.segments import Segment
 from upscaler.video.streams import MUXERS, StreamPlan
 from upscaler.video.tracks import Track, move, open_track
@@ -99,6 +99,8 @@ def _write(
         if muxer in ("mp4", "mov"):
             video.codec_context.codec_tag = tag  # hvc1 plays where hev1 does not
         video.metadata.update(_kept(described.metadata, muxer))
+        if has_alpha_packets(first.streams.video[0]):  # without the tag, players look at no alpha
+            video.metadata["alpha_mode"] = "1"
         video.disposition = described.disposition
         if rotation:
             video.set_display_rotation(rotation)
@@ -180,12 +182,20 @@ def _shifted(chapter: "Chapter", start_s: Fraction, stop_s: Fraction | None) -> 
     return moved
 
 
+# Metadata that describe the old file, in lower case; the new muxer writes its own.
+_STALE = {"encoder", "duration", "major_brand", "minor_version", "compatible_brands", "vendor_id"}
+_STALE |= {"alpha_mode", "bps", "number_of_frames", "number_of_bytes"}
+_STALE_PREFIXES = ("_statistics_", "duration-", "bps-", "number_of_frames-", "number_of_bytes-")
+
+
 def _kept(metadata: dict[str, str], muxer: str) -> dict[str, str]:
     """Metadata without what describes the old container; the new muxer writes its own."""
-    stale = {"encoder", "DURATION", "major_brand", "minor_version", "compatible_brands", "vendor_id"}
-    if muxer not in ("mp4", "mov"):
-        stale |= {"handler_name", "name"}
-    kept = {key: value for key, value in metadata.items() if key not in stale}
+    stale = _STALE if muxer in ("mp4", "mov") else _STALE | {"handler_name", "name"}
+    kept = {
+        key: value
+        for key, value in metadata.items()
+        if key.lower() not in stale and not key.lower().startswith(_STALE_PREFIXES)
+    }
     if "name" in metadata:  # a track's title, as it is read from mp4
         kept.setdefault("title", metadata["name"])
     return kept
@@ -207,10 +217,16 @@ def _video_packets(
     earliest, strictly = (None, 1) if keeps_negative else (0, 0)
     for segment in segments:
         by_s = segment.first_pts * segment.time_base - begin_s
+        exact = iter(segment.pts()) if segment.path.suffix == ".mkv" else None
         with open_input(segment.path) as container:
             for packet in container.demux(container.streams.video[0]):
                 if not packet.size:
                     continue
+                if exact:  # Matroska rounds; packets come in the order of frames, for no codec there reorders
+                    length_s = (packet.duration or 0) * packet.time_base
+                    packet.duration = round(length_s / segment.time_base)
+                    packet.time_base = segment.time_base
+                    packet.pts = packet.dts = next(exact) - segment.first_pts
                 moved = move(cast("Packet[Stream]", packet), by_s, video)
                 assert moved.dts is not None, "a moved packet has both stamps"
                 if earliest is not None:

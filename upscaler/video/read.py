@@ -11,8 +11,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self, cast
 
+from av.codec.context import CodecContext
+from av.codec.hwaccel import HWAccel
 from av.packet import Packet
 from av.stream import Stream
+from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from torch import Tensor
@@ -22,8 +25,15 @@ from upscaler.color import Layout
 from upscaler.errors import MediaError
 from upscaler.video import hdr
 from upscaler.video.deinterlace import Mode, deinterlaced
-from upscaler.video.demux import MEDIA_ERRORS, Stamps, main_video_stream, open_input, start_offset
-from upscaler.video.formats import MATRIX_CODES, as_plane, layout_of, planar, siting_of
+from upscaler.video.demux import (
+    MEDIA_ERRORS,
+    Stamps,
+    has_alpha_packets,
+    main_video_stream,
+    open_input,
+    start_offset,
+)
+from upscaler.video.formats import as_plane, layout_of, matrix_code, planar, siting_of
 from upscaler.video.hdr import Hdr
 
 # Containers whose header states a duration; for others FFmpeg takes it from the end that is there.
@@ -73,6 +83,7 @@ class VideoInfo:
         sample_aspect: Width of a pixel over its height.
         rotation: Degrees counter-clockwise in which the picture is to be shown, a multiple of 90.
         layout: How the first frame's planes encode colour.
+        chapters: How many the file has.
         colors: What is written into the output.
         hdr: HDR metadata, where the transfer function is an HDR one.
     """
@@ -85,8 +96,13 @@ class VideoInfo:
     sample_aspect: Fraction
     rotation: int
     layout: Layout
+    chapters: int
     colors: ColorTags
     hdr: Hdr | None
+
+
+# FFmpeg's own decoders of these leave the alpha channel out.
+_ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 
 
 class VideoReader:
@@ -95,36 +111,68 @@ class VideoReader:
     Args:
         path: The file.
         deinterlace: See ``deinterlace.deinterlaced``.
+        decoder: ``software``; ``nvdec`` or ``auto``: NVIDIA's hardware where it can decode the first frame,
+            else software.
+
+    Attributes:
+        info: What is known of the video.
+        notes: Lines worth telling before the first frame: which hardware decodes, or why none does.
+        damaged_packets: That could not be decoded so far.
+        interlaced_frames: Found so far.
 
     Raises:
         MediaError: The file cannot be opened, holds no video, or no frame can be decoded.
     """
 
-    def __init__(self, path: Path, deinterlace: Mode = "auto") -> None:
+    def __init__(self, path: Path, deinterlace: Mode = "auto", decoder: str = "software") -> None:
         self.path = path
+        self.notes: list[str] = []
+        if decoder != "software":
+            try:
+                self._open(deinterlace, HWAccel("cuda", allow_software_fallback=False))
+                self.notes.append("decoded by NVDEC")
+                return
+            except (MediaError, *MEDIA_ERRORS) as error:
+                self.notes.append(f"NVDEC cannot decode it ({error.__cause__ or error}); using software")
+        self._open(deinterlace, None)
+
+    def _open(self, deinterlace: Mode, hardware: HWAccel | None) -> None:
+        """Open the file and decode its first frame."""
         self.damaged_packets = 0
         self.damaged_frames = 0
         self.interlaced_frames = 0
         self._packets = 0
         self._encrypted = False
         self._end_s = Fraction(0)
-        self._container = open_input(path)
+        self._container = open_input(self.path, hardware)
         try:
-            self._stream = main_video_stream(self._container, path)
-            self._stream.thread_type = "AUTO"
+            self._stream = main_video_stream(self._container, self.path)
+            self._decoder = self._own_or_alpha_decoder(hardware)
+            self._decoder.thread_type = "AUTO"
             self._offset = start_offset(self._container, self._stream.time_base)
             self._stamps = Stamps(self._step())
-            self._decoded = deinterlaced(self._stamped(), self._stream, deinterlace)
+            self._decoded = deinterlaced(self._stamped(), self._time_base(), deinterlace)
             self._first = next(self._decoded, None)
+            if self._first is None:
+                reason = "it is encrypted (DRM)" if self._encrypted else "the video stream is damaged"
+                raise MediaError(f"no frame of '{self.path}' can be decoded", reason)
+            self._siting = siting_of(self._first)
+            self.info = self._describe(self._first)
         except BaseException:
             self._container.close()
             raise
-        if self._first is None:
-            self._container.close()
-            reason = "it is encrypted (DRM)" if self._encrypted else "the video stream is damaged"
-            raise MediaError(f"no frame of '{path}' can be decoded", reason)
-        self._siting = siting_of(self._first, self._stream)
-        self.info = self._describe(self._first)
+
+    def _own_or_alpha_decoder(self, hardware: HWAccel | None) -> VideoCodecContext:
+        """The stream's decoder, or the one that gives its alpha channel too."""
+        own = self._stream.codec_context
+        if has_alpha_packets(self._stream) and own.codec.canonical_name in _ALPHA_DECODERS:
+            if hardware:
+                raise MediaError("the hardware leaves alpha out")
+            created = CodecContext.create(_ALPHA_DECODERS[own.codec.canonical_name], "r")
+            return cast(VideoCodecContext, created)
+        if hardware and not _is_hardware(own):
+            raise MediaError(f"it has no decoder for {own.name}")
+        return own
 
     def __enter__(self) -> Self:
         return self
@@ -161,13 +209,13 @@ class VideoReader:
             except (IndexError, *MEDIA_ERRORS):  # IndexError: av 18.1, at a new stream in a damaged file
                 self.damaged_packets += 1
                 with suppress(*MEDIA_ERRORS):
-                    yield from self._stream.codec_context.decode(None)
+                    yield from self._decoder.decode(None)
                 return
             self._note(packet)
             if packet.stream.index != self._stream.index:
                 continue
             try:
-                yield from cast("Packet[VideoStream]", packet).decode()
+                yield from self._decoder.decode(cast("Packet[VideoStream]", packet))
             except EOFError:
                 return
             except MEDIA_ERRORS:
@@ -244,14 +292,19 @@ class VideoReader:
             sample_aspect=stream.sample_aspect_ratio or Fraction(1),
             rotation=rotation % 360,
             layout=layout,
+            chapters=len(self._container.chapters()),
             colors=ColorTags(
-                matrix=MATRIX_CODES[layout.matrix],
+                matrix=matrix_code(frame),
                 primaries=int(frame.color_primaries),
                 transfer=int(frame.color_trc),
                 full_range=layout.full_range,
             ),
-            hdr=hdr.read(frame),
+            hdr=hdr.read(frame, may_be_untagged=self._decoder.codec.canonical_name in ("hevc", "av1")),
         )
+
+
+def _is_hardware(context: VideoCodecContext) -> bool:
+    return bool(context.is_hwaccel)
 
 
 def _rate(stream: VideoStream) -> Fraction:

@@ -19,7 +19,8 @@ from torch import Tensor
 
 from upscaler.durable import write_json
 from upscaler.errors import MediaError
-from upscaler.video.write import EncodeSettings, SegmentWriter
+from upscaler.video.encoders import EncodeSettings
+from upscaler.video.write import SegmentWriter
 
 T = TypeVar("T")
 
@@ -112,7 +113,7 @@ class SegmentsWriter:
             MediaError: The encoder or the disk failed.
         """
         if self._writer is None:
-            path = _record_path(self._folder, len(self.segments)).with_suffix(".mp4")
+            path = _record_path(self._folder, len(self.segments)).with_suffix(self.settings.segment_suffix)
             self._writer = SegmentWriter(path, self.settings)
         self._writer.write(planes, pts)
         self._pts.append(pts)
