@@ -159,7 +159,9 @@ class VideoReader:
             if hardware:
                 raise MediaError("the hardware leaves alpha out")
             created = CodecContext.create(_ALPHA_DECODERS[own.codec.canonical_name], "r")
-            return cast(VideoCodecContext, created)
+            decoder = cast(VideoCodecContext, created)
+            decoder.color_primaries, decoder.color_trc = own.color_primaries, own.color_trc  # of the container
+            return decoder
         if hardware and not _is_hardware(own):
             raise MediaError(f"it has no decoder for {own.name}")
         return own
