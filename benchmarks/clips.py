@@ -4,8 +4,8 @@
 
 Method: `upscale_video` with `fast`, the first frames of each clip. Source and result are then read with plain
 PyAV, without any of our code: the number of frames, the time of each from the first on, the streams, the
-colour tags. A clip is right when all of that fits, or when it was refused with a line that says why. The table
-is Markdown; the exit code is 1 when anything is wrong.
+colour tags. A clip is right when all of that fits, or when it was refused with a line that says why. The
+table is Markdown; the exit code is 1 when anything is wrong.
 """
 
 import argparse

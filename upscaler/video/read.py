@@ -160,7 +160,10 @@ class VideoReader:
                 raise MediaError("the hardware leaves alpha out")
             created = CodecContext.create(_ALPHA_DECODERS[own.codec.canonical_name], "r")
             decoder = cast(VideoCodecContext, created)
-            decoder.color_primaries, decoder.color_trc = own.color_primaries, own.color_trc  # of the container
+            decoder.color_primaries, decoder.color_trc = (
+                own.color_primaries,
+                own.color_trc,
+            )  # of the container
             return decoder
         if hardware and not _is_hardware(own):
             raise MediaError(f"it has no decoder for {own.name}")
