@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
 from typing import Generic, Self, TypeVar
@@ -125,8 +126,13 @@ def upscale_video(
     )
     with VideoReader(job.source, options.deinterlace, options.decoder) as reader:
         info = reader.info
-        choice = encoders.choose(job.target.suffix.lower(), options, info.layout)
+        suffix = job.target.suffix.lower()
+        choice = encoders.choose(suffix, options, info.layout)
         asked = engine.plan(info.height, info.width)
+        square = info.sample_aspect != 1 and not encoders.keeps_pixel_aspect(suffix, choice.codec)
+        if square:
+            asked = _squared(asked, info.sample_aspect)
+            on_note(f"pixels are made square: {choice.codec} in {suffix} cannot say {info.sample_aspect}")
         plan = _even(asked, choice.layout)
         even = "" if plan == asked else f" (rounded to even from {asked.width}x{asked.height})"
         on_note(f"{describe(plan, info.height, info.width)}{even}, {choice.line()}")
@@ -138,7 +144,7 @@ def upscale_video(
             on_note(f"{name} metadata is lost: {choice.spec.name} does not write it")
         for line in streams.table(plans, info.chapters):
             on_note(line)
-        settings = write.settings_for(info, choice, plan.height, plan.width)
+        settings = write.settings_for(info, choice, plan.height, plan.width, square=square)
         _make_folder(job.target.parent)
         with _work_folder(job.target) as work:
             segment = work / f"segment-000000{settings.segment_suffix}"
@@ -172,6 +178,13 @@ def describe(plan: Plan, height: int, width: int) -> str:
     reached = math.prod(plan.scales)
     resized = "" if (height * reached, width * reached) == (plan.height, plan.width) else ", then resized"
     return f"{width}x{height} -> {plan.width}x{plan.height} ({networks}{resized})"
+
+
+def _squared(plan: Plan, sample_aspect: Fraction) -> Plan:
+    """The plan with the larger side that makes pixels of this shape square."""
+    if sample_aspect > 1:
+        return replace(plan, width=round(plan.width * sample_aspect))
+    return replace(plan, height=round(plan.height / sample_aspect))
 
 
 def _even(plan: Plan, layout: color.Layout) -> Plan:

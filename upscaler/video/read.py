@@ -113,6 +113,7 @@ class VideoReader:
         notes: Lines worth telling before the first frame: which hardware decodes, or why none does.
         damaged_packets: That could not be decoded so far.
         interlaced_frames: Found so far.
+        resized_frames: So far, of another size than the first.
 
     Raises:
         MediaError: The file cannot be opened, holds no video, or no frame can be decoded.
@@ -134,6 +135,7 @@ class VideoReader:
         """Open the file and decode its first frame."""
         self.damaged_packets = 0
         self.interlaced_frames = 0
+        self.resized_frames = 0
         self._packets = 0
         self._container = open_input(self.path, hardware)
         try:
@@ -182,6 +184,7 @@ class VideoReader:
         frame = self._first
         self._first = None
         while frame is not None:
+            self.resized_frames += (frame.width, frame.height) != (self.info.width, self.info.height)
             yield self._as_frame(frame)
             frame = next(self._decoded, None)
 
@@ -218,6 +221,8 @@ class VideoReader:
         lines = []
         if self.damaged_packets:
             lines.append(f"{self.damaged_packets} damaged packets in '{self.path}' could not be decoded")
+        if self.resized_frames:
+            lines.append(f"{self.resized_frames} frames of '{self.path}' had another size than the first")
         if self._packets < self._stream.frames:
             whole = f"{self._packets} of {self._stream.frames} frames are there"
             lines.append(f"'{self.path}' ends early: {whole}")
