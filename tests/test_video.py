@@ -99,21 +99,73 @@ def test_odd_sizes_are_rounded_to_even(tmp_path: Path) -> None:
     assert "63x45 -> 188x134" in notes[0] and "rounded to even from 189x135" in notes[0]
 
 
-def test_rotation_and_pixel_aspect_are_kept(engine: Upscaler, tmp_path: Path) -> None:
+@pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv", ".webm"])
+@pytest.mark.parametrize("rotation", [90, 180, 270])
+def test_rotation_and_pixel_aspect_are_kept(
+    engine: Upscaler, tmp_path: Path, rotation: int, suffix: str
+) -> None:
     source = tmp_path / "in.mp4"
     with av.open(str(source), "w") as output:
         stream = output.add_stream("libx264", rate=25)
         stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
         stream.codec_context.sample_aspect_ratio = Fraction(12, 11)
-        stream.set_display_rotation(90)
+        stream.set_display_rotation(rotation)
         for _ in range(3):
             output.mux(stream.encode(VideoFrame.from_ndarray(photograph(48, 64), format="rgb24")))
         output.mux(stream.encode(None))
-    run(engine, source, tmp_path / "out.mp4")
-    with av.open(str(tmp_path / "out.mp4")) as made:
+    run(engine, source, tmp_path / f"out{suffix}")
+    with av.open(str(tmp_path / f"out{suffix}")) as made:
         frame = next(made.decode(video=0))
-        assert frame.rotation % 360 == 90
-        assert made.streams.video[0].sample_aspect_ratio == Fraction(12, 11)
+        assert frame.rotation % 360 == rotation
+        shown = Fraction(frame.width, frame.height) * made.streams.video[0].sample_aspect_ratio
+        assert abs(shown / (Fraction(64, 48) * Fraction(12, 11)) - 1) < (0.01 if suffix == ".webm" else 1e-9)
+
+
+@pytest.mark.parametrize("codec", sorted(encoders.CODECS))
+@pytest.mark.parametrize("aspect", [Fraction(12, 11), Fraction(8, 9)])
+def test_every_codec_is_shown_in_the_right_shape(
+    engine: Upscaler, tmp_path: Path, codec: str, aspect: Fraction
+) -> None:
+    source = tmp_path / "in.mp4"
+    with av.open(str(source), "w") as output:
+        stream = output.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 96, 96, "yuv420p"
+        stream.codec_context.sample_aspect_ratio = aspect
+        output.mux(stream.encode(VideoFrame.from_ndarray(photograph(96, 96), format="rgb24")))
+        output.mux(stream.encode(None))
+    for suffix in encoders.CODECS[codec].containers:
+        run(engine, source, tmp_path / f"out{suffix}", codec=codec)
+        with av.open(str(tmp_path / f"out{suffix}")) as made:
+            frame = next(made.decode(video=0))
+            pixels = made.streams.video[0].sample_aspect_ratio or 1
+            assert abs(Fraction(frame.width, frame.height) * pixels / aspect - 1) < 0.02, suffix
+
+
+@pytest.mark.parametrize("interlaced", [False, True])
+def test_a_size_that_changes_in_mid_stream(engine: Upscaler, tmp_path: Path, interlaced: bool) -> None:
+    source = tmp_path / "in.ts"
+    parts = b""
+    options = {"flags": "+ilme+ildct", "x264-params": "tff=1"} if interlaced else {}
+    for number, (width, height) in enumerate(((64, 48), (96, 64), (64, 48))):
+        with av.open(str(tmp_path / "part.ts"), "w") as output:
+            stream = output.add_stream("libx264", rate=25, options=options)
+            stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+            for index in range(6):
+                view = np.ascontiguousarray(
+                    photograph(48, 64, number).repeat(2, 0).repeat(2, 1)[:height, :width]
+                )
+                frame = VideoFrame.from_ndarray(view, format="rgb24")
+                frame.pts, frame.time_base = 6 * number + index, Fraction(1, 25)
+                output.mux(stream.encode(frame))
+            output.mux(stream.encode(None))
+        parts += (tmp_path / "part.ts").read_bytes()
+    source.write_bytes(parts)
+    done = run(engine, source, tmp_path / "out.mp4")
+    with av.open(str(tmp_path / "out.mp4")) as made:
+        sizes = {(frame.width, frame.height) for frame in made.decode(video=0)}
+    assert done.frames == len(frame_times(tmp_path / "out.mp4")) == 18
+    assert sizes == {(128, 96)}
+    assert any("6 frames" in note and "another size" in note for note in done.notes)
 
 
 @pytest.mark.parametrize("codec", sorted(encoders.CODECS))

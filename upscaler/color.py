@@ -14,6 +14,10 @@ from torch import Tensor
 Matrix = Literal["bt601", "bt709", "bt2020", "fcc", "smpte240m"]
 Siting = Literal["left", "center", "topleft"]
 
+# By how much `_halved` sharpens the mean of two neighbours: with 5/44, samples that alternate come back from
+# `_doubled` as they were, where the mean alone leaves 69 % of the alternation.
+_SHARPNESS = 5 / 44
+
 # Kr and Kb of each matrix.
 _LUMA_SHARES: dict[str, tuple[float, float]] = {
     "bt601": (0.299, 0.114),
@@ -197,11 +201,11 @@ def _halved(samples: Tensor, cosited: bool) -> Tensor:
     """Half the columns, the inverse of ``_doubled`` on smooth chroma. ``(h, w)`` -> ``(h, ceil(w/2))``."""
     if cosited:
         return samples[..., 0::2]
-    first = samples[..., 0::2]
-    second = samples[..., 1::2]
-    if second.shape[-1] < first.shape[-1]:  # an odd size: the last column is its own neighbour
-        second = torch.cat([second, samples[..., -1:]], -1)
-    return (first + second) / 2
+    if samples.shape[-1] % 2:  # an odd size: the last column is its own neighbour
+        samples = torch.cat([samples, samples[..., -1:]], -1)
+    near = samples[..., 0::2] + samples[..., 1::2]
+    far = _shifted(samples, -1)[..., 0::2] + _shifted(samples, 1)[..., 1::2]
+    return near / 2 + _SHARPNESS * (near - far)
 
 
 def _shifted(samples: Tensor, by: int) -> Tensor:

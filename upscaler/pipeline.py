@@ -114,19 +114,21 @@ def upscale_video(
             writer = segments.SegmentsWriter(folder.path, work.settings, work.segment_frames, closed)
             made = _encode(reader, engine, work.plan, writer, options, on_progress)
             found = _put_together(made, reader.info, job, folder, plans, trims=options.trims)
-        warnings = reader.faults(whole=not options.trims)
+        notes, warnings = reader.remarks(), reader.faults(whole=not options.trims)
     settings = {**engine.execution(work.plan), "video": work.lines[0]}
     facts = VideoFacts(
         made.frames_in, made.frames_resumed, made.seconds_in, found.seconds, plans, settings, made.stages_s
     )
-    return Done(found.frames, engine.take_notices(), warnings, facts)
+    return Done(found.frames, notes + engine.take_notices(), warnings, facts)
 
 
 def _decide(reader: VideoReader, job: Job, engine: Upscaler, options: VideoOptions) -> _Work:
     """Sizes, encoder and segments for a video, and what to tell of it."""
-    info = reader.info
-    choice = encoders.choose(job.target.suffix.lower(), options, info.layout)
+    info, suffix = reader.info, job.target.suffix.lower()
+    choice = encoders.choose(suffix, options, info.layout)
     asked = engine.plan(info.height, info.width)
+    square = info.sample_aspect != 1 and not encoders.keeps_pixel_aspect(suffix, choice.codec)
+    asked = _squared(asked, info.sample_aspect) if square else asked
     plan = _even(asked, choice.layout)
     even = "" if plan == asked else f" (rounded to even from {asked.width}x{asked.height})"
     lines = [
@@ -134,11 +136,13 @@ def _decide(reader: VideoReader, job: Job, engine: Upscaler, options: VideoOptio
         *reader.notes,
         *choice.notes,
     ]
+    if square:
+        lines.append(f"pixels are made square: {choice.codec} in {suffix} cannot say {info.sample_aspect}")
     if reader.interlaced_frames and options.deinterlace != "off":
         lines.append("interlaced: made whole by bwdif, as many frames as before")
     for name in hdr.lost(info.hdr, choice.spec.name) if info.hdr else ():
         lines.append(f"{name} metadata is lost: {choice.spec.name} does not write it")
-    settings = write.settings_for(info, choice, plan.height, plan.width)
+    settings = write.settings_for(info, choice, plan.height, plan.width, square=square)
     frames = segments.frames_per_segment(engine.macs(plan, info.height, info.width), engine.device.type)
     return _Work(plan, settings, frames, lines)
 
@@ -153,11 +157,12 @@ def _begun(
     earlier = folder.manifest() if options.resume else None
     closed = segments.closed_segments(folder.path)
     if earlier and closed:
-        reason = earlier.difference(prints)
         try:
-            engine.follow(earlier.execution, work.plan)
+            reason = earlier.difference(prints)
+            if not reason:
+                engine.follow(earlier.execution, work.plan)
         except DeviceError as error:
-            reason = reason or str(error)
+            reason = str(error)
         if not reason:
             on_note(f"going on after {sum(segment.frames for segment in closed)} frames of an earlier run")
             return closed
@@ -215,6 +220,13 @@ def describe(plan: Plan, height: int, width: int) -> str:
     reached = math.prod(plan.scales)
     resized = "" if (height * reached, width * reached) == (plan.height, plan.width) else ", then resized"
     return f"{width}x{height} -> {plan.width}x{plan.height} ({networks}{resized})"
+
+
+def _squared(plan: Plan, sample_aspect: Fraction) -> Plan:
+    """The plan with the larger side that makes pixels of this shape square."""
+    if sample_aspect > 1:
+        return replace(plan, width=round(plan.width * sample_aspect))
+    return replace(plan, height=round(plan.height / sample_aspect))
 
 
 def _even(plan: Plan, layout: color.Layout) -> Plan:

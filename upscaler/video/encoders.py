@@ -74,11 +74,13 @@ class Codec:
         containers: Suffixes of the containers that can hold it.
         encoders: By family; ``software`` is there always, the others in the order in which they are tried.
         tag: Four-character code for mp4 and mov, where the default plays in fewer programs.
+        says_aspect: Whether the coded video itself says the shape of its pixels.
     """
 
     containers: tuple[str, ...]
     encoders: dict[str, Encoder]
     tag: str | None = None
+    says_aspect: bool = False
 
 
 _X26X = (
@@ -144,6 +146,7 @@ CODECS: dict[str, Codec] = {
             "qsv": _qsv("h264", (8,), 19),
             "amf": _amf("h264", (8,), 19),
         },
+        says_aspect=True,
     ),
     "hevc": Codec(
         _MOST,
@@ -164,6 +167,7 @@ CODECS: dict[str, Codec] = {
             "amf": _amf("hevc", (8, 10), 21),
         },
         tag="hvc1",
+        says_aspect=True,
     ),
     "av1": Codec(
         (".mp4", ".mkv", ".webm"),
@@ -353,6 +357,11 @@ def _default_codec(suffix: str, source: Layout) -> str:
     if suffix == ".webm":
         return "av1" if source.bits > 8 and not source.alpha else "vp9"
     return "hevc" if source.bits > 8 else "h264"
+
+
+def keeps_pixel_aspect(suffix: str, codec: str) -> bool:
+    """Whether pixels that are not square stay so: av cannot write their shape into Matroska's own header."""
+    return suffix not in (".mkv", ".webm") or CODECS[codec].says_aspect
 
 
 def _families(codec: Codec, asked: str) -> list[str]:

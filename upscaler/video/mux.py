@@ -96,6 +96,9 @@ def _write(
         video = output.add_stream_from_template(first.streams.video[0], opaque=True)
         video.time_base = segments[0].time_base
         tag = first.streams.video[0].codec_context.codec_tag
+        aspect = first.streams.video[0].sample_aspect_ratio
+        if aspect:  # stands beside what a template copies
+            video.codec_context.sample_aspect_ratio = aspect
         if muxer in ("mp4", "mov"):
             video.codec_context.codec_tag = tag  # hvc1 plays where hev1 does not
         video.metadata.update(_kept(described.metadata, muxer))

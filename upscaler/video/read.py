@@ -119,6 +119,7 @@ class VideoReader:
         notes: Lines worth telling before the first frame: which hardware decodes, or why none does.
         damaged_packets: That could not be decoded so far.
         interlaced_frames: Found so far.
+        resized_frames: So far, of another size than the first.
 
     Raises:
         MediaError: The file cannot be opened, holds no video, or no frame can be decoded.
@@ -141,6 +142,7 @@ class VideoReader:
         self.damaged_packets = 0
         self.damaged_frames = 0
         self.interlaced_frames = 0
+        self.resized_frames = 0
         self._packets = 0
         self._encrypted = False
         self._end_s = Fraction(0)
@@ -169,7 +171,12 @@ class VideoReader:
             if hardware:
                 raise MediaError("the hardware leaves alpha out")
             created = CodecContext.create(_ALPHA_DECODERS[own.codec.canonical_name], "r")
-            return cast(VideoCodecContext, created)
+            decoder = cast(VideoCodecContext, created)
+            decoder.color_primaries, decoder.color_trc = (
+                own.color_primaries,
+                own.color_trc,
+            )  # of the container
+            return decoder
         if hardware and not _is_hardware(own):
             raise MediaError(f"it has no decoder for {own.name}")
         return own
@@ -187,6 +194,7 @@ class VideoReader:
         frame = self._first
         self._first = None
         while frame is not None:
+            self.resized_frames += (frame.width, frame.height) != (self.info.width, self.info.height)
             yield self._as_frame(frame)
             frame = next(self._decoded, None)
 
@@ -229,6 +237,12 @@ class VideoReader:
         if packet.stream.index == self._stream.index:
             self._packets += packet.size > 0
             self._encrypted |= packet.has_sidedata("encryption_info")
+
+    def remarks(self) -> list[str]:
+        """What was unusual in the part of the file that was read, one line each."""
+        if not self.resized_frames:
+            return []
+        return [f"{self.resized_frames} frames of '{self.path}' had another size than the first"]
 
     def faults(self, *, whole: bool) -> list[str]:
         """What was wrong with the part of the file that was read, one line each.

@@ -2,6 +2,7 @@
 
 import os
 from contextlib import suppress
+from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
 from typing import Self, cast
@@ -19,15 +20,17 @@ from upscaler.video.encoders import Choice, EncodeSettings, configure
 from upscaler.video.read import ColorTags, VideoInfo
 
 
-def settings_for(info: VideoInfo, choice: Choice, height: int, width: int) -> EncodeSettings:
-    """Encoder settings that keep the time base, the pixel aspect and the colours of a source."""
+def settings_for(
+    info: VideoInfo, choice: Choice, height: int, width: int, *, square: bool = False
+) -> EncodeSettings:
+    """Encoder settings that keep the time base, the colours and, unless ``square``, the pixels' shape."""
     return EncodeSettings(
         choice=choice,
         width=width,
         height=height,
         time_base=info.time_base,
         rate=info.rate,
-        sample_aspect=info.sample_aspect,
+        sample_aspect=Fraction(1) if square else info.sample_aspect,
         colors=ColorTags(
             info.colors.matrix, info.colors.primaries, info.colors.transfer, choice.layout.full_range
         ),
@@ -121,8 +124,8 @@ class SegmentWriter:
     def _mux(self, frame: VideoFrame | None) -> None:
         try:
             for packet in self._stream.encode(frame):
-                if self.frames == 2 and self.settings.choice.spec.name == "libx265":
-                    packet.dts = packet.pts  # x265 makes it from memory never set when there are just two
+                if frame is None and self.frames <= 2 and self.settings.choice.spec.name == "libx265":
+                    packet.dts = packet.pts  # of one or two frames, x265 makes it from memory never set
                 self._container.mux(packet)
         except MEDIA_ERRORS as error:
             raise MediaError(f"encoding failed at frame {self.frames}: {error}") from error
