@@ -1,11 +1,12 @@
 from fractions import Fraction
-from itertools import accumulate
+from itertools import accumulate, islice
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
 import torch
+from av.packet import Packet
 from av.video.frame import VideoFrame
 from conftest import photograph
 from media import audio_packets, clip, frame_times, pictures, write_tone
@@ -15,7 +16,7 @@ from upscaler.engine import Upscaler
 from upscaler.errors import MediaError, UsageError
 from upscaler.jobs import Job
 from upscaler.options import VideoOptions
-from upscaler.video import encoders, mux, streams, write
+from upscaler.video import encoders, mux, segments, streams, write
 from upscaler.video.read import VideoReader
 
 # Stamps with gaps of many lengths, in 1/90000 s.
@@ -164,7 +165,7 @@ def test_a_size_that_changes_in_mid_stream(engine: Upscaler, tmp_path: Path, int
         sizes = {(frame.width, frame.height) for frame in made.decode(video=0)}
     assert done.frames == len(frame_times(tmp_path / "out.mp4")) == 18
     assert sizes == {(128, 96)}
-    assert any("6 frames" in note and "another size" in note for note in done.notes)
+    assert any("6 frames" in note and "of another size" in note for note in done.notes)
 
 
 @pytest.mark.parametrize("codec", sorted(encoders.CODECS))
@@ -269,7 +270,7 @@ def test_damaged_packets_are_told(engine: Upscaler, tmp_path: Path) -> None:
     assert damaged > 0
     done = run(engine, source, tmp_path / "out.mkv")
     assert done.frames == frames == len(frame_times(tmp_path / "out.mkv"))
-    assert f"{damaged} damaged packets" in done.notes[0]
+    assert f"{damaged} damaged packets" in done.warnings[0]
 
 
 @pytest.mark.parametrize(
@@ -318,21 +319,19 @@ def test_a_late_start_is_moved_to_zero(engine: Upscaler, tmp_path: Path, suffix:
 
 
 def test_segments_of_one_video_merge_into_the_whole(tmp_path: Path) -> None:
-    """Two segments give the stamps of one: the property that resuming will stand on."""
+    """Segments give the stamps of one encoding: the property that resuming stands on."""
     source = clip(tmp_path / "in.mp4", pts=VARIABLE, audio=["aac"])
-    segments = []
     with VideoReader(source) as reader:
         settings = write.settings_for(reader.info, encoders.choose(".mp4", VideoOptions()), 48, 64)
         frames = list(reader.frames())
-    for number, part in enumerate((frames[:5], frames[5:])):
-        with write.SegmentWriter(tmp_path / f"{number}.mp4", settings) as writer:
-            for frame in part:
-                writer.write(frame.planes, frame.pts)
-            writer.finish()
-        segments.append(mux.Segment(writer.path, writer.frames, writer.first_pts, settings.time_base))
-    merged = mux.merge(
-        segments, source, tmp_path, tmp_path / "out.mp4", streams.plan(source, tmp_path / "out.mp4")
-    )
+    with segments.SegmentsWriter(tmp_path, settings, 5, []) as writer:
+        for frame in frames:
+            writer.write(frame.planes, frame.pts)
+        writer.finish()
+    target = tmp_path / "out.mp4"
+    merged = mux.merge(writer.segments, source, target, streams.plan(source, target))
+    assert [segment.frames for segment in writer.segments] == [5, 5, 2]
+    assert segments.closed_segments(tmp_path) == writer.segments
     assert merged.frames == len(VARIABLE)
     assert frame_times(tmp_path / "out.mp4") == [Fraction(pts, 90000) for pts in VARIABLE]
     assert audio_packets(tmp_path / "out.mp4") == audio_packets(source)
@@ -359,11 +358,11 @@ def test_a_file_that_ends_early_is_named(engine: Upscaler, tmp_path: Path) -> No
             if packet.size:
                 packet.stream = copy
                 output.mux(packet)
-    assert run(engine, source, tmp_path / "whole-out.mp4").notes == []
+    assert run(engine, source, tmp_path / "whole-out.mp4").warnings == []
     source.write_bytes(source.read_bytes()[: source.stat().st_size * 3 // 4])
     done = run(engine, source, tmp_path / "out.mp4")
     assert 0 < done.frames < 60
-    assert any("ends early" in note and "of 60 frames" in note for note in done.notes)
+    assert any("ends early" in line and "of 60 frames" in line for line in done.warnings)
 
 
 def test_hevc_in_mp4_has_the_tag_that_plays_everywhere(engine: Upscaler, tmp_path: Path) -> None:
@@ -373,7 +372,7 @@ def test_hevc_in_mp4_has_the_tag_that_plays_everywhere(engine: Upscaler, tmp_pat
 
 
 def test_files_that_look_temporary_are_left_alone(engine: Upscaler, tmp_path: Path) -> None:
-    precious = [tmp_path / name for name in ("out.part.mp4", ".out.part.mp4", ".out.mp4.upscaling")]
+    precious = [tmp_path / name for name in ("out.part.mp4", ".out.part.mp4", "out.incomplete.mp4")]
     for path in precious:
         path.write_text("precious")
     run(engine, clip(tmp_path / "in.mp4", frames=2), tmp_path / "out.mp4")
@@ -390,7 +389,26 @@ def test_a_failed_merge_leaves_the_old_target(
 ) -> None:
     source = clip(tmp_path / "in.mp4", frames=5)
     (tmp_path / "out.mp4").write_text("precious")
-    monkeypatch.setattr(mux, "_video_packets", lambda *_, **__: iter(()))
-    with pytest.raises(MediaError, match="would hold 0 of 5 frames"):
+    whole = mux._video_packets
+    monkeypatch.setattr(mux, "_video_packets", lambda *a, **k: islice(whole(*a, **k), 4))
+    with pytest.raises(MediaError, match=r"holds 4 of 5 frames.*kept as .*incomplete\.mp4"):
         run(engine, source, tmp_path / "out.mp4")
     assert (tmp_path / "out.mp4").read_text() == "precious"
+    assert len(frame_times(tmp_path / "out.mp4.upscaling" / "incomplete.mp4")) == 4
+
+
+def test_a_frame_at_another_time_fails_the_job(
+    engine: Upscaler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = clip(tmp_path / "in.mp4", frames=5)
+    whole = mux.move
+
+    def late(packet: Packet, by_s: Fraction, target: object) -> Packet:
+        moved = whole(packet, by_s, target)
+        moved.pts += moved.pts == 4 * 3600
+        return moved
+
+    monkeypatch.setattr(mux, "move", late)
+    with pytest.raises(MediaError, match=r"frame 4 is off by 0\.011 ms"):
+        run(engine, source, tmp_path / "out.mp4")
+    assert not (tmp_path / "out.mp4").exists()

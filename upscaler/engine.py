@@ -1,7 +1,8 @@
 """The network at work: frames in, larger frames out, on one device in one precision."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -85,7 +86,9 @@ class Upscaler:
         batch: int | None = None,
         memory_limit_gb: float | None = None,
     ) -> None:
-        EngineOptions(str(model), scale, size_px, device, precision, tile_px, batch, memory_limit_gb)
+        self.options = EngineOptions(
+            str(model), scale, size_px, device, precision, tile_px, batch, memory_limit_gb
+        )
         self.device = devices.pick(device)
         self.dtype = devices.fast_dtype(self.device) if precision == "auto" else _DTYPES[precision]
         self.size_px = size_px
@@ -175,6 +178,50 @@ class Upscaler:
         if source.shape[-2:] != (plan.height, plan.width):
             source = resized(source, plan.height, plan.width)
         return source
+
+    def weights_of(self, plan: Plan) -> list[Path]:
+        """The weight files that a plan needs."""
+        return [self._files[scale] for scale in plan.scales]
+
+    def macs(self, plan: Plan, height: int, width: int) -> int:
+        """About how many multiply-adds a frame costs: every weight once for every pixel that goes in."""
+        total, pixels = 0, height * width
+        for scale in plan.scales:
+            total += pixels * sum(weight.numel() for weight in self._network(scale).parameters())
+            pixels *= scale**2
+        return total
+
+    def execution(self, plan: Plan) -> dict[str, str | int]:
+        """How the networks of a plan run here, resolved: with equal ones, frames give equal bits."""
+        at_once = {f"pixels at once, x{scale}": self.pixels_at_once(scale) for scale in set(plan.scales)}
+        return {
+            "device": devices.name(self.device),
+            "runtime": "torch, eager",
+            "precision": _name(self.dtype),
+            "threads": torch.get_num_threads(),
+            **at_once,
+        }
+
+    def follow(self, execution: Mapping[str, str | int], plan: Plan) -> None:
+        """From now on run the networks of a plan as an earlier run did.
+
+        Args:
+            execution: From ``execution``, maybe in another process.
+            plan: The one that it was made for.
+
+        Raises:
+            DeviceError: This machine cannot; nothing is changed then.
+        """
+        here = self.execution(plan)
+        for name in ("device", "runtime", "precision"):
+            if execution.get(name) != here[name]:
+                raise DeviceError(f"{name} was {execution.get(name)} and is {here[name]}")
+        threads = int(execution.get("threads", 0))
+        if not 1 <= threads <= (os.cpu_count() or 1):
+            raise DeviceError(f"there were {threads} threads, which are too many here")
+        torch.set_num_threads(threads)
+        for scale in set(plan.scales):
+            self._at_once_px[scale] = int(execution[f"pixels at once, x{scale}"])
 
     def _scales(self, factor: float) -> tuple[int, ...]:
         """The networks that reach ``factor``: the smallest that does, else the largest and what is left."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from upscaler import jobfolder
 from upscaler.errors import UsageError
 from upscaler.models.shipped import DEFAULT_SCALE
 from upscaler.options import Options
@@ -126,11 +127,15 @@ def _folder_jobs(folder: Path, options: Options, single: bool) -> tuple[list[Job
 
 
 def _files(folder: Path, target_root: Path) -> Iterator[Path]:
-    """All files below ``folder``, sorted; hidden ones and those below the target are left out."""
+    """All files below ``folder``, sorted; hidden ones, job folders and all below the target are left out."""
     skipped = target_root.resolve()
     for parent, names, files in os.walk(folder):
         names[:] = sorted(
-            name for name in names if not name.startswith(".") and (Path(parent) / name).resolve() != skipped
+            name
+            for name in names
+            if not name.startswith(".")
+            and not name.endswith(jobfolder.SUFFIX)
+            and (Path(parent) / name).resolve() != skipped
         )
         visible = (Path(parent) / name for name in sorted(files) if not name.startswith("."))
         yield from (path for path in visible if path.is_file())  # no pipes, no links to nowhere
@@ -182,7 +187,7 @@ def _refuse_folders(jobs: list[Job]) -> None:
 
 
 def _refuse_existing(jobs: list[Job]) -> None:
-    existing = [job.target for job in jobs if job.target.exists()]
+    existing = [job.target for job in jobs if job.target.exists() and not jobfolder.was_finished(job.target)]
     if existing:
         more = f" (and {len(existing) - 1} more)" if len(existing) > 1 else ""
         raise UsageError(f"'{existing[0]}' exists{more}", "use --overwrite to replace it")

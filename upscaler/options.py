@@ -77,6 +77,7 @@ class VideoOptions:
         end_s: Second of the source at which to end; ``None``: at its end.
         frames: Most frames to make; ``None``: all.
         deinterlace: ``auto``: interlaced frames are made whole; ``on``: all frames are; ``off``: none.
+        resume: Go on with what an earlier run left.
     """
 
     codec: str | None = None
@@ -93,6 +94,7 @@ class VideoOptions:
     start_s: Fraction = Fraction(0)
     end_s: Fraction | None = None
     frames: int | None = None
+    resume: bool = True
 
     @property
     def trims(self) -> bool:
@@ -127,12 +129,14 @@ class Options:
     Attributes:
         output: File or folder to write to; ``None``: beside the input.
         overwrite: Replace targets that exist.
+        report: File for a JSON object a line for every job; ``-``: standard output; ``None``: none.
         engine: How frames are enlarged.
         video: How video is encoded.
     """
 
     output: Path | None = None
     overwrite: bool = False
+    report: Path | None = None
     engine: EngineOptions = field(default_factory=EngineOptions)
     video: VideoOptions = field(default_factory=VideoOptions)
 

@@ -52,7 +52,8 @@ def main_video_stream(container: av.container.InputContainer, path: Path) -> Vid
             if stream.codec_context is None:
                 raise MediaError(f"'{path}' has video of a codec that cannot be decoded")
             return stream
-    raise MediaError(f"'{path}' holds no video stream")
+    besides = " but cover art" if container.streams.video else ""
+    raise MediaError(f"'{path}' holds no video stream{besides}")
 
 
 def has_alpha_packets(stream: Stream) -> bool:

@@ -13,6 +13,8 @@ from typing import Self, cast
 
 from av.codec.context import CodecContext
 from av.codec.hwaccel import HWAccel
+from av.packet import Packet
+from av.stream import Stream
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
@@ -33,6 +35,10 @@ from upscaler.video.demux import (
 )
 from upscaler.video.formats import as_plane, layout_of, matrix_code, planar, siting_of
 from upscaler.video.hdr import Hdr
+
+# Containers whose header states a duration; for others FFmpeg takes it from the end that is there.
+_PROMISING = ("mov", "matroska", "avi", "flv", "asf")
+_SHORT_S = Fraction(1, 2)  # headers of whole files were up to 0.05 s off
 
 
 @dataclass(frozen=True)
@@ -134,9 +140,12 @@ class VideoReader:
     def _open(self, deinterlace: Mode, hardware: HWAccel | None) -> None:
         """Open the file and decode its first frame."""
         self.damaged_packets = 0
+        self.damaged_frames = 0
         self.interlaced_frames = 0
         self.resized_frames = 0
         self._packets = 0
+        self._encrypted = False
+        self._end_s = Fraction(0)
         self._container = open_input(self.path, hardware)
         try:
             self._stream = main_video_stream(self._container, self.path)
@@ -147,7 +156,8 @@ class VideoReader:
             self._decoded = deinterlaced(self._stamped(), self._time_base(), deinterlace)
             self._first = next(self._decoded, None)
             if self._first is None:
-                raise MediaError(f"no frame of '{self.path}' can be decoded", "the video stream is damaged")
+                reason = "it is encrypted (DRM)" if self._encrypted else "the video stream is damaged"
+                raise MediaError(f"no frame of '{self.path}' can be decoded", reason)
             self._siting = siting_of(self._first)
             self.info = self._describe(self._first)
         except BaseException:
@@ -193,11 +203,12 @@ class VideoReader:
         for frame in self._decode():
             frame.pts = self._stamps.next(frame.pts, frame.dts)
             self.interlaced_frames += frame.interlaced_frame
+            self.damaged_frames += frame.is_corrupt
             yield frame
 
     def _decode(self) -> Iterator[VideoFrame]:
         """Decoded frames, the ones that the decoder held back at the end included."""
-        packets = self._container.demux(self._stream)
+        packets = self._container.demux()  # all streams: where they end tells whether the file is whole
         while True:
             try:
                 packet = next(packets)
@@ -208,25 +219,62 @@ class VideoReader:
                 with suppress(*MEDIA_ERRORS):
                     yield from self._decoder.decode(None)
                 return
-            self._packets += packet.size > 0
+            self._note(packet)
+            if packet.stream.index != self._stream.index:
+                continue
             try:
-                yield from self._decoder.decode(packet)
+                yield from self._decoder.decode(cast("Packet[VideoStream]", packet))
             except EOFError:
                 return
             except MEDIA_ERRORS:
                 self.damaged_packets += 1
 
-    def faults(self) -> list[str]:
-        """After the last frame: what was wrong with the file, one line each."""
+    def _note(self, packet: "Packet[Stream]") -> None:
+        """Keep count of what the file holds."""
+        stamp = packet.dts if packet.pts is None else packet.pts
+        if stamp is not None and packet.size and packet.time_base:
+            self._end_s = max(self._end_s, (stamp + (packet.duration or 0)) * packet.time_base)
+        if packet.stream.index == self._stream.index:
+            self._packets += packet.size > 0
+            self._encrypted |= packet.has_sidedata("encryption_info")
+
+    def faults(self, *, whole: bool) -> list[str]:
+        """What was wrong with the part of the file that was read, one line each.
+
+        Args:
+            whole: The file was read to its end, so that an early one can be told.
+        """
         lines = []
         if self.damaged_packets:
             lines.append(f"{self.damaged_packets} damaged packets in '{self.path}' could not be decoded")
-        if self.resized_frames:
-            lines.append(f"{self.resized_frames} frames of '{self.path}' had another size than the first")
-        if self._packets < self._stream.frames:
-            whole = f"{self._packets} of {self._stream.frames} frames are there"
-            lines.append(f"'{self.path}' ends early: {whole}")
+        if self.damaged_frames:
+            lines.append(
+                f"{self.damaged_frames} frames of '{self.path}' are damaged, and shown as well as can be"
+            )
+        if whole and (missing := self._missing()):
+            lines.append(f"'{self.path}' ends early: {missing}")
         return lines
+
+    def changes(self) -> list[str]:
+        """After the last frame: what changed on the way, one line each."""
+        if not self.resized_frames:
+            return []
+        size = f"{self.info.width}x{self.info.height}"
+        return [f"{self.resized_frames} frames of another size than the first ({size}) were fitted to it"]
+
+    def _missing(self) -> str:
+        """What is there of what the file's header promises, where that is less; else empty."""
+        name = self._container.format.name
+        if name.startswith("mov") and self._packets < self._stream.frames:
+            frames = f", {self._packets} of {self._stream.frames} frames"
+        else:
+            frames = ""
+        found_s = self._end_s - Fraction(self._container.start_time or 0, 1_000_000)
+        promised_s = Fraction(self._container.duration or 0, 1_000_000)
+        short = name.startswith(_PROMISING) and found_s < promised_s - _SHORT_S
+        return (
+            f"{float(found_s):.2f} of {float(promised_s):.2f} s are there{frames}" if short or frames else ""
+        )
 
     def _step(self) -> int:
         """Ticks between frames where a stamp has to be made up."""
