@@ -11,8 +11,10 @@ import torch
 from av.video.frame import VideoFrame
 from conftest import photograph
 from media import clip, frame_times, run_video
+from typer.testing import CliRunner
 
 from upscaler import color, options
+from upscaler.cli import app
 from upscaler.engine import Upscaler
 from upscaler.errors import UsageError
 from upscaler.options import VideoOptions, parse_pair
@@ -154,10 +156,10 @@ def test_pixel_formats_and_options_are_checked_before() -> None:
 
 def test_encoder_options_reach_the_encoder(engine: Upscaler, tmp_path: Path) -> None:
     source = clip(tmp_path / "in.mp4", frames=3)
-    given = (("x264-params", "aq-mode=0"), ("bf", "1"), ("crf", "31"))
+    given = (("x264-params", "keyint=7"), ("bf", "1"), ("crf", "31"))
     run_video(engine, source, tmp_path / "out.mp4", encoder_options=given)
     made = (tmp_path / "out.mp4").read_bytes()
-    assert b"aq=0" in made and b"bframes=1" in made and b"crf=31.0" in made
+    assert b"keyint=7 " in made and b"bframes=1" in made and b"crf=31.0" in made
 
 
 def test_what_the_layout_leaves_out_is_named() -> None:
@@ -317,3 +319,18 @@ def test_a_hardware_decoder_that_fails_at_the_first_frame_falls_back(
     done, notes = run_video(engine, source, tmp_path / "out.mp4", decoder="auto")
     assert done.frames == 5 and len(opened) >= 2
     assert any("NVDEC cannot decode it" in note for note in notes)
+
+
+def test_the_command_takes_them_all(tmp_path: Path) -> None:
+    source = clip(tmp_path / "in.mp4", frames=3)
+    asked = ["--pixel-format", "yuv444p", "--encoder", "auto", "--decoder", "auto"]
+    asked += ["--encoder-option", "bf=1", "--encoder-option", "x264-params=qcomp=0.77:keyint=7"]
+    result = CliRunner().invoke(app, [str(source), "-o", str(tmp_path / "out.mp4"), "--scale", "2", *asked])
+    assert result.exit_code == 0, result.output
+    made = (tmp_path / "out.mp4").read_bytes()
+    assert all(text in made for text in (b"bframes=1", b"qcomp=0.77", b"keyint=7 "))
+    assert "using libx264" in result.output and "NVDEC cannot decode it" in result.output
+    result = CliRunner().invoke(app, [str(source), "-o", str(tmp_path / "b.mp4"), "--encoder-option", "a=b"])
+    assert result.exit_code == 2
+    assert "it has no option a" in result.output
+    assert not (tmp_path / "b.mp4").exists()
