@@ -242,6 +242,12 @@ def test_hardware_that_is_not_there_falls_back_and_says_so(engine: Upscaler, tmp
     line = next(note for note in notes if "using libx264" in note)
     assert all(name in line for name in ("h264_nvenc has no preset", "h264_qsv cannot", "h264_amf"))
     assert any("preset slow (libx264" in note for note in notes)
+    with pytest.raises(UsageError, match="crf 0 is out of range for h264_nvenc"):
+        choose(".mp4", VideoOptions(encoder="nvenc", crf=0))
+    with pytest.raises(UsageError, match="libx264 has no preset 'warp'"):
+        choose(".mp4", VideoOptions(encoder="auto", preset="warp"))
+    line = choose(".mp4", VideoOptions(encoder="auto", crf=0)).notes[0]
+    assert "crf 0 is out of range for h264_nvenc" in line and "using libx264" in line
     assert "nvenc has no encoder for vp9" in choose(".webm", VideoOptions(encoder="nvenc")).notes[0]
     for wrong in ({"encoder": "magic"}, {"decoder": "magic"}):
         with pytest.raises(UsageError, match="unknown"):
@@ -268,6 +274,7 @@ def pretended(monkeypatch: pytest.MonkeyPatch) -> None:
         table["nvenc"] = Encoder(
             name, (8, 10), ("crf",), 28, 51, "preset", "ultrafast", software.presets, software.options
         )
+        table["qsv"] = replace(table["nvenc"], semi_planar=True, semi_planar_8=True)
         monkeypatch.setitem(encoders.CODECS, codec, replace(encoders.CODECS[codec], encoders=table))
 
 
@@ -278,6 +285,17 @@ def test_hardware_that_is_there_is_used(engine: Upscaler, tmp_path: Path, asked:
     assert "crf 28 preset ultrafast" in notes[0]
     assert not any("cannot be used" in note for note in notes)
     assert b"crf=28.0" in (tmp_path / "out.mp4").read_bytes()
+
+
+@pytest.mark.usefixtures("pretended")
+def test_semi_planar_frames_are_encoded_as_the_same_picture(engine: Upscaler, tmp_path: Path) -> None:
+    source = clip(tmp_path / "in.mp4", frames=2)
+    for family, given in (("software", "yuv420p"), ("qsv", "nv12")):
+        _, notes = run_video(engine, source, tmp_path / f"{family}.mp4", encoder=family, crf=10)
+        assert f"{given})" in notes[0]
+    with VideoReader(tmp_path / "software.mp4") as one, VideoReader(tmp_path / "qsv.mp4") as other:
+        for a, b in zip(one.frames(), other.frames(), strict=True):
+            assert all(torch.equal(x, y) for x, y in zip(a.planes, b.planes, strict=True))
 
 
 def test_a_hardware_decoder_that_is_there_is_used(
