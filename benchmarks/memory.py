@@ -1,10 +1,12 @@
-"""Peak memory: a huge picture, and clips of growing length.
+"""Peak memory: a huge picture, clips of growing length, and the course of it over a long clip.
 
     python benchmarks/memory.py picture [--width 12000 --height 8000]
     python benchmarks/memory.py video [--frames 100 1000]
+    python benchmarks/memory.py long [--minutes 10]
 
 Method: every case runs in a process of its own, the command line as users run it; the figure is the process's
-largest resident set (`ru_maxrss`), with the time it took.
+largest resident set (`ru_maxrss`), with the time it took. `long` makes a clip of 64x36 at 24 frames/s with
+sound and notes the resident set as its frames are done, and the largest one after the file was put together.
 """
 
 import argparse
@@ -66,17 +68,70 @@ def video(folder: Path, lengths: list[int]) -> dict[str, dict[str, str]]:
     return rows
 
 
+def course(source: Path, target: Path, answers: "multiprocessing.Queue[dict[str, str]]") -> None:
+    """Upscale a clip in this process; answer with the resident set at every tenth of its frames."""
+    from upscaler import pipeline
+    from upscaler.engine import Upscaler
+    from upscaler.jobs import Job
+    from upscaler.options import VideoOptions
+    from upscaler.report import Progress
+
+    pages = {}
+
+    def note(progress: Progress) -> None:
+        share = 10 * progress.done // progress.total
+        if share not in pages:
+            pages[share] = int(Path("/proc/self/statm").read_text().split()[1])
+
+    start = time.perf_counter()
+    job = Job(source, target, "video")
+    done = pipeline.upscale_video(job, Upscaler("fast", 2), VideoOptions(), note, lambda _: None)
+    row = {
+        f"{10 * share} %": f"{count * resource.getpagesize() / 1e6:.0f} MB" for share, count in pages.items()
+    }
+    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
+    seconds = time.perf_counter() - start
+    answers.put(
+        row | {"largest": f"{peak_mb:.0f} MB", "frames": str(done.frames), "time": f"{seconds:.0f} s"}
+    )
+
+
+def long(folder: Path, minutes: float) -> dict[str, dict[str, str]]:
+    """A long small clip with sound through `fast` at x2."""
+    sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+    from media import clip
+
+    source = clip(
+        folder / "in.mp4",
+        pts=[3750 * index for index in range(round(minutes * 60 * 24))],
+        height=36,
+        width=64,
+        audio=["aac"],
+        seconds=minutes * 60,
+    )
+    context = multiprocessing.get_context("spawn")
+    answers = context.Queue()
+    process = context.Process(target=course, args=(source, folder / "out.mp4", answers))
+    process.start()
+    row = answers.get()
+    process.join()
+    return {f"{minutes:g} minutes": row}
+
+
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=["picture", "video"])
+    parser.add_argument("what", choices=["picture", "video", "long"])
     parser.add_argument("--width", type=int, default=12000)
     parser.add_argument("--height", type=int, default=8000)
     parser.add_argument("--frames", type=int, nargs="*", default=[100, 1000])
+    parser.add_argument("--minutes", type=float, default=10)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         if arguments.what == "picture":
             rows = picture(Path(folder), arguments.width, arguments.height)
+        elif arguments.what == "long":
+            rows = long(Path(folder), arguments.minutes)
         else:
             rows = video(Path(folder), arguments.frames)
     print_table(arguments.what, rows)

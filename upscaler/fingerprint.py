@@ -2,9 +2,8 @@
 
 import hashlib
 import os
-import sys
 from collections.abc import Iterable
-from dataclasses import asdict
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 
 import av
@@ -48,17 +47,32 @@ def fingerprint(
         "the source's time of change (ns)": status.st_mtime_ns,
         "the source's beginning (hash)": head,
         "the weights (hash)": " ".join(hashlib.sha256(path.read_bytes()).hexdigest() for path in weights),
-        **{f"option {name}": value for name, value in asdict(engine).items()},
+        **_flat("option", engine),
         "option start_s": options.start_s,
         "option end_s": options.end_s,
         "option frames": options.frames,
         "option deinterlace": options.deinterlace,
-        **{f"encoder setting {name}": value for name, value in asdict(settings).items()},
+        "option decoder": options.decoder,
+        **_flat("encoder", settings),
         "frames per segment": segment_frames,
         "processors for the encoder": _processors(),
         **versions(),
     }
     return {name: str(value) for name, value in prints.items()}
+
+
+def _flat(name: str, value: object) -> dict[str, object]:
+    """The fields of a dataclass, of those in it, and pairs of name and value, each by a name of its own."""
+    if is_dataclass(value):
+        pairs = [(field.name, getattr(value, field.name)) for field in fields(value)]
+    elif value and isinstance(value, tuple) and all(isinstance(item, tuple) for item in value):
+        pairs = list(value)
+    else:
+        return {name: value}
+    found: dict[str, object] = {}
+    for inner, item in pairs:
+        found |= _flat(f"{name} {inner}", item)
+    return found
 
 
 def versions() -> dict[str, str]:
@@ -69,7 +83,6 @@ def versions() -> dict[str, str]:
         "torch": torch.__version__,
         "av": av.__version__,
         "libavcodec": libraries,
-        "Python": sys.version.split()[0],
     }
 
 

@@ -114,23 +114,21 @@ def upscale_video(
             writer = segments.SegmentsWriter(folder.path, work.settings, work.segment_frames, closed)
             made = _encode(reader, engine, work.plan, writer, options, on_progress)
             found = _put_together(made, reader.info, job, folder, plans, trims=options.trims)
-        warnings = reader.faults(whole=not options.trims)
+        notes, warnings = reader.remarks(), reader.faults(whole=not options.trims)
     settings = {**engine.execution(work.plan), "video": work.lines[0]}
     facts = VideoFacts(
         made.frames_in, made.frames_resumed, made.seconds_in, found.seconds, plans, settings, made.stages_s
     )
-    return Done(found.frames, [*reader.changes(), *engine.take_notices()], warnings, facts)
+    return Done(found.frames, notes + engine.take_notices(), warnings, facts)
 
 
 def _decide(reader: VideoReader, job: Job, engine: Upscaler, options: VideoOptions) -> _Work:
     """Sizes, encoder and segments for a video, and what to tell of it."""
-    info = reader.info
-    suffix = job.target.suffix.lower()
+    info, suffix = reader.info, job.target.suffix.lower()
     choice = encoders.choose(suffix, options, info.layout)
     asked = engine.plan(info.height, info.width)
     square = info.sample_aspect != 1 and not encoders.keeps_pixel_aspect(suffix, choice.codec)
-    if square:
-        asked = _squared(asked, info.sample_aspect)
+    asked = _squared(asked, info.sample_aspect) if square else asked
     plan = _even(asked, choice.layout)
     even = "" if plan == asked else f" (rounded to even from {asked.width}x{asked.height})"
     lines = [
@@ -159,11 +157,12 @@ def _begun(
     earlier = folder.manifest() if options.resume else None
     closed = segments.closed_segments(folder.path)
     if earlier and closed:
-        reason = earlier.difference(prints)
         try:
-            engine.follow(earlier.execution, work.plan)
+            reason = earlier.difference(prints)
+            if not reason:
+                engine.follow(earlier.execution, work.plan)
         except DeviceError as error:
-            reason = reason or str(error)
+            reason = str(error)
         if not reason:
             on_note(f"going on after {sum(segment.frames for segment in closed)} frames of an earlier run")
             return closed

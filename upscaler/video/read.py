@@ -254,6 +254,12 @@ class VideoReader:
             self._packets += packet.size > 0
             self._encrypted |= packet.has_sidedata("encryption_info")
 
+    def remarks(self) -> list[str]:
+        """What was unusual in the part of the file that was read, one line each."""
+        if not self.resized_frames:
+            return []
+        return [f"{self.resized_frames} frames of '{self.path}' had another size than the first"]
+
     def faults(self, *, whole: bool) -> list[str]:
         """What was wrong with the part of the file that was read, one line each.
 
@@ -270,13 +276,6 @@ class VideoReader:
         if whole and (missing := self._missing()):
             lines.append(f"'{self.path}' ends early: {missing}")
         return lines
-
-    def changes(self) -> list[str]:
-        """After the last frame: what changed on the way, one line each."""
-        if not self.resized_frames:
-            return []
-        size = f"{self.info.width}x{self.info.height}"
-        return [f"{self.resized_frames} frames of another size than the first ({size}) were fitted to it"]
 
     def _missing(self) -> str:
         """What is there of what the file's header promises, where that is less; else empty."""
