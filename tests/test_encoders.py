@@ -170,6 +170,17 @@ def test_what_the_layout_leaves_out_is_named() -> None:
     assert choose(".mp4", VideoOptions(pixel_format="yuv444p12le", codec="hevc"), deep).notes == ()
     assert "alpha channel is lost" in choose(".mp4", VideoOptions(), color.Layout(alpha=True)).notes[0]
     assert choose(".mkv", VideoOptions(codec="ffv1"), deep).notes == ()
+    assert "chroma is reduced to 4:2:0" in choose(".mp4", VideoOptions(codec="av1"), deep).notes
+
+
+def test_the_profile_of_prores_decides_its_chroma(engine: Upscaler, tmp_path: Path) -> None:
+    source = alpha_clip(tmp_path / "in.mkv", "ffv1", "yuva420p")
+    for profile, made in (("proxy", "yuv422p10le"), ("4444xq", "yuva444p12le")):
+        target = tmp_path / f"{profile}.mov"
+        _, notes = run_video(engine, source, target, codec="prores", preset=profile)
+        assert any("alpha channel is lost" in note for note in notes) == (profile == "proxy")
+        with av.open(str(target)) as container:
+            assert next(container.decode(video=0)).format.name == made
 
 
 @pytest.mark.parametrize(

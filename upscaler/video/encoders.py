@@ -383,7 +383,7 @@ def _families(codec: Codec, asked: str) -> list[str]:
 
 def _chosen(name: str, family: str, suffix: str, options: VideoOptions, source: Layout) -> Choice:
     encoder = CODECS[name].encoders[family]
-    layout = _layout(source, name, encoder, suffix, options.pixel_format)
+    layout = _layout(source, name, encoder, suffix, options)
     settings = dict(encoder.options)
     if options.crf is not None and not encoder.quality_options:
         raise UsageError(f"{name} has no crf", "leave --crf out")
@@ -417,19 +417,19 @@ def _joined(first: str | None, second: str) -> str:
     return second if first is None else f"{first}:{second}"
 
 
-def _layout(source: Layout, codec: str, encoder: Encoder, suffix: str, asked: str | None) -> Layout:
+def _layout(source: Layout, codec: str, encoder: Encoder, suffix: str, options: VideoOptions) -> Layout:
     """The layout to encode.
 
-    As asked for; else the source's own for FFV1, 4:2:2 or 4:4:4 for ProRes, and 4:2:0, which plays
-    everywhere, for the rest. Alpha is kept where codec and container can hold it.
+    As asked for; else the source's own for FFV1, what the profile says or else suits for ProRes, and 4:2:0,
+    which plays everywhere, for the rest. Alpha is kept where codec and container can hold it.
 
     Raises:
         UsageError: The pixel format asked for is unknown, or its alpha has no place in the container.
     """
     holds_alpha = codec in ("ffv1", "prores") or (codec == "vp9" and suffix in _VP9_ALPHA)
     alpha = source.alpha and holds_alpha
-    if asked is not None:
-        layout = _known_format(asked)
+    if options.pixel_format is not None:
+        layout = _known_format(options.pixel_format)
         if layout.alpha and not holds_alpha:
             raise UsageError(f"a {suffix} file cannot hold {codec} video with alpha")
         if codec == "vp9" and layout.vertical > layout.horizontal:  # mp4 segments of it cannot be read
@@ -438,7 +438,9 @@ def _layout(source: Layout, codec: str, encoder: Encoder, suffix: str, asked: st
         layout = replace(source, bits=max(10, source.bits)) if source.kind == "gbr" else source
     elif codec == "prores":
         whole = alpha or source.kind == "gbr" or (source.kind, source.horizontal) == ("yuv", 1)
-        layout = Layout(bits=10, horizontal=1 if whole else 2, vertical=1, alpha=alpha)
+        if options.preset is not None:
+            whole = options.preset.startswith("4444")
+        layout = Layout(bits=10, horizontal=1 if whole else 2, vertical=1, alpha=alpha and whole)
     else:
         deep = source.bits > 8 and encoder.bits[-1] > 8 and not alpha  # VP9 has alpha with 8 bits only
         layout = Layout(bits=10 if deep else 8, alpha=alpha)
@@ -468,9 +470,12 @@ def _left_out(source: Layout, choice: Choice) -> Iterator[str]:
     if layout.bits < source.bits:
         yield f"{source.bits} bits become {layout.bits}"
     before, after = (source.horizontal, source.vertical), (layout.horizontal, layout.vertical)
-    if source.kind != "gray" and before < after and choice.codec != "prores":
-        keeping = pixel_format(replace(layout, horizontal=source.horizontal, vertical=source.vertical))
-        yield f"chroma is reduced to {_sampling(layout)}; --pixel-format {keeping} keeps {_sampling(source)}"
+    if source.kind != "gray" and before < after:
+        finer = pixel_format(replace(layout, horizontal=source.horizontal, vertical=source.vertical))
+        taken = av.Codec(choice.spec.name, "w").video_formats or []
+        keeps = f"; --pixel-format {finer} keeps {_sampling(source)}"
+        hint = keeps if finer in (each.name for each in taken) else ""
+        yield f"chroma is reduced to {_sampling(layout)}{hint}"
 
 
 def _sampling(layout: Layout) -> str:
