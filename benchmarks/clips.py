@@ -10,7 +10,6 @@ table is Markdown; the exit code is 1 when anything is wrong.
 
 import argparse
 import itertools
-import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
@@ -21,7 +20,6 @@ from pathlib import Path
 import av
 import av.container
 import torch
-from timing import print_table
 
 from upscaler import device, pipeline
 from upscaler.engine import Upscaler
@@ -128,7 +126,12 @@ def main() -> None:
     arguments = parser.parse_args()
     engine = Upscaler("fast", arguments.scale)
     options = VideoOptions(frames=arguments.frames, preset=arguments.preset)
-    rows = {}
+    print(
+        f"{device.describe(engine.device)}; torch {torch.__version__}; av {av.__version__}; {engine.dtype}\n"
+    )
+    columns = ("frames in, out", "PTS error", "streams", "colour tags in, out", "result")
+    print(f"| clip | {' | '.join(columns)} |\n|{'---|' * (len(columns) + 1)}", flush=True)
+    wrong = False
     with tempfile.TemporaryDirectory() as folder:
         for source in sorted(arguments.folder.iterdir()):
             if kind_of(source) != "video" or (arguments.only or "") not in source.name:
@@ -136,16 +139,11 @@ def main() -> None:
             for suffix in TICKS:
                 target = Path(folder) / f"out{suffix}"
                 target.unlink(missing_ok=True)
-                name = f"{source.name} -> {suffix.removeprefix('.')}"
-                rows[name] = row(source, target, engine, options)
-                print(name, rows[name]["result"], file=sys.stderr)
-    print(f"{device.describe(engine.device)}; torch {torch.__version__}; av {av.__version__}; {engine.dtype}")
-    columns = ("frames in, out", "PTS error", "streams", "colour tags in, out", "result")
-    print_table(
-        "clip",
-        {name: {column: values.get(column, "-") for column in columns} for name, values in rows.items()},
-    )
-    if any("WRONG" in values["result"] for values in rows.values()):
+                values = row(source, target, engine, options)
+                cells = [values.get(column, "-") for column in columns]
+                print(f"| {source.name} -> {suffix.removeprefix('.')} | {' | '.join(cells)} |", flush=True)
+                wrong |= "WRONG" in values["result"]
+    if wrong:
         raise SystemExit(1)
 
 

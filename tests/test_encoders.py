@@ -11,8 +11,10 @@ import torch
 from av.video.frame import VideoFrame
 from conftest import photograph
 from media import clip, frame_times, run_video
+from typer.testing import CliRunner
 
 from upscaler import color, options
+from upscaler.cli import app
 from upscaler.engine import Upscaler
 from upscaler.errors import UsageError
 from upscaler.options import VideoOptions, parse_pair
@@ -154,10 +156,10 @@ def test_pixel_formats_and_options_are_checked_before() -> None:
 
 def test_encoder_options_reach_the_encoder(engine: Upscaler, tmp_path: Path) -> None:
     source = clip(tmp_path / "in.mp4", frames=3)
-    given = (("x264-params", "aq-mode=0"), ("bf", "1"), ("crf", "31"))
+    given = (("x264-params", "keyint=7"), ("bf", "1"), ("crf", "31"))
     run_video(engine, source, tmp_path / "out.mp4", encoder_options=given)
     made = (tmp_path / "out.mp4").read_bytes()
-    assert b"aq=0" in made and b"bframes=1" in made and b"crf=31.0" in made
+    assert b"keyint=7 " in made and b"bframes=1" in made and b"crf=31.0" in made
 
 
 def test_what_the_layout_leaves_out_is_named() -> None:
@@ -168,6 +170,17 @@ def test_what_the_layout_leaves_out_is_named() -> None:
     assert choose(".mp4", VideoOptions(pixel_format="yuv444p12le", codec="hevc"), deep).notes == ()
     assert "alpha channel is lost" in choose(".mp4", VideoOptions(), color.Layout(alpha=True)).notes[0]
     assert choose(".mkv", VideoOptions(codec="ffv1"), deep).notes == ()
+    assert "chroma is reduced to 4:2:0" in choose(".mp4", VideoOptions(codec="av1"), deep).notes
+
+
+def test_the_profile_of_prores_decides_its_chroma(engine: Upscaler, tmp_path: Path) -> None:
+    source = alpha_clip(tmp_path / "in.mkv", "ffv1", "yuva420p")
+    for profile, made in (("proxy", "yuv422p10le"), ("4444xq", "yuva444p12le")):
+        target = tmp_path / f"{profile}.mov"
+        _, notes = run_video(engine, source, target, codec="prores", preset=profile)
+        assert any("alpha channel is lost" in note for note in notes) == (profile == "proxy")
+        with av.open(str(target)) as container:
+            assert next(container.decode(video=0)).format.name == made
 
 
 @pytest.mark.parametrize(
@@ -240,6 +253,12 @@ def test_hardware_that_is_not_there_falls_back_and_says_so(engine: Upscaler, tmp
     line = next(note for note in notes if "using libx264" in note)
     assert all(name in line for name in ("h264_nvenc has no preset", "h264_qsv cannot", "h264_amf"))
     assert any("preset slow (libx264" in note for note in notes)
+    with pytest.raises(UsageError, match="crf 0 is out of range for h264_nvenc"):
+        choose(".mp4", VideoOptions(encoder="nvenc", crf=0))
+    with pytest.raises(UsageError, match="libx264 has no preset 'warp'"):
+        choose(".mp4", VideoOptions(encoder="auto", preset="warp"))
+    line = choose(".mp4", VideoOptions(encoder="auto", crf=0)).notes[0]
+    assert "crf 0 is out of range for h264_nvenc" in line and "using libx264" in line
     assert "nvenc has no encoder for vp9" in choose(".webm", VideoOptions(encoder="nvenc")).notes[0]
     for wrong in ({"encoder": "magic"}, {"decoder": "magic"}):
         with pytest.raises(UsageError, match="unknown"):
@@ -266,6 +285,7 @@ def pretended(monkeypatch: pytest.MonkeyPatch) -> None:
         table["nvenc"] = Encoder(
             name, (8, 10), ("crf",), 28, 51, "preset", "ultrafast", software.presets, software.options
         )
+        table["qsv"] = replace(table["nvenc"], semi_planar=True, semi_planar_8=True)
         monkeypatch.setitem(encoders.CODECS, codec, replace(encoders.CODECS[codec], encoders=table))
 
 
@@ -276,6 +296,17 @@ def test_hardware_that_is_there_is_used(engine: Upscaler, tmp_path: Path, asked:
     assert "crf 28 preset ultrafast" in notes[0]
     assert not any("cannot be used" in note for note in notes)
     assert b"crf=28.0" in (tmp_path / "out.mp4").read_bytes()
+
+
+@pytest.mark.usefixtures("pretended")
+def test_semi_planar_frames_are_encoded_as_the_same_picture(engine: Upscaler, tmp_path: Path) -> None:
+    source = clip(tmp_path / "in.mp4", frames=2)
+    for family, given in (("software", "yuv420p"), ("qsv", "nv12")):
+        _, notes = run_video(engine, source, tmp_path / f"{family}.mp4", encoder=family, crf=10)
+        assert f"{given})" in notes[0]
+    with VideoReader(tmp_path / "software.mp4") as one, VideoReader(tmp_path / "qsv.mp4") as other:
+        for a, b in zip(one.frames(), other.frames(), strict=True):
+            assert all(torch.equal(x, y) for x, y in zip(a.planes, b.planes, strict=True))
 
 
 def test_a_hardware_decoder_that_is_there_is_used(
@@ -317,3 +348,18 @@ def test_a_hardware_decoder_that_fails_at_the_first_frame_falls_back(
     done, notes = run_video(engine, source, tmp_path / "out.mp4", decoder="auto")
     assert done.frames == 5 and len(opened) >= 2
     assert any("NVDEC cannot decode it" in note for note in notes)
+
+
+def test_the_command_takes_them_all(tmp_path: Path) -> None:
+    source = clip(tmp_path / "in.mp4", frames=3)
+    asked = ["--pixel-format", "yuv444p", "--encoder", "auto", "--decoder", "auto"]
+    asked += ["--encoder-option", "bf=1", "--encoder-option", "x264-params=qcomp=0.77:keyint=7"]
+    result = CliRunner().invoke(app, [str(source), "-o", str(tmp_path / "out.mp4"), "--scale", "2", *asked])
+    assert result.exit_code == 0, result.output
+    made = (tmp_path / "out.mp4").read_bytes()
+    assert all(text in made for text in (b"bframes=1", b"qcomp=0.77", b"keyint=7 "))
+    assert "using libx264" in result.output and "NVDEC cannot decode it" in result.output
+    result = CliRunner().invoke(app, [str(source), "-o", str(tmp_path / "b.mp4"), "--encoder-option", "a=b"])
+    assert result.exit_code == 2
+    assert "it has no option a" in result.output
+    assert not (tmp_path / "b.mp4").exists()

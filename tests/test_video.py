@@ -287,6 +287,14 @@ def test_damaged_packets_are_told(engine: Upscaler, tmp_path: Path) -> None:
         "rgb24",
         "nv12",
         "yuyv422",
+        "p010le",
+        "yuv422p16le",
+        "yuva444p10le",
+        "rgba",
+        "bgr0",
+        "gbrap12le",
+        "yuv411p",
+        "rgb48le",
     ],
 )
 def test_frames_of_every_format_become_the_right_rgb(tmp_path: Path, pixel_format: str) -> None:

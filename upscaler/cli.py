@@ -152,6 +152,13 @@ def upscale(  # noqa: PLR0913 - one parameter per option
             metavar="FILE", help="Write a JSON object a line for every input; - is standard output."
         ),
     ] = None,
+    preview: Annotated[
+        bool,
+        typer.Option(
+            "--preview",
+            help="Make a PNG of one frame (at --start, or the middle one), and one by bicubic, and no video.",
+        ),
+    ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing targets.")] = False,
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
@@ -172,6 +179,7 @@ def upscale(  # noqa: PLR0913 - one parameter per option
         options = Options(
             output=output,
             overwrite=overwrite,
+            preview=preview,
             report=json,
             engine=EngineOptions(
                 model=model,
@@ -286,9 +294,12 @@ def _report_file(path: Path | None) -> Iterator[TextIO | None]:
 
 def _one(job: jobs.Job, engine: "Upscaler", options: Options, display: "Display") -> "Done":
     from upscaler import pipeline
+    from upscaler.preview import write_preview
 
     if job.kind == "still":
         return pipeline.upscale_still(job, engine, display.advance, display.note)
+    if job.kind == "preview":
+        return write_preview(job, engine, options.video, display.advance, display.note)
     return pipeline.upscale_video(job, engine, options.video, display.advance, display.note)
 
 

@@ -10,7 +10,7 @@ from typing import Literal
 from upscaler.errors import UsageError
 
 SCALE_MIN, SCALE_MAX = 1.0, 8.0
-DEFAULT_MODEL = {"still": "balanced", "video": "fast"}
+DEFAULT_MODEL = {"still": "balanced", "video": "fast", "preview": "fast"}
 DEVICES = "auto, cpu, cuda or cuda:N"
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 CODECS = ("h264", "hevc", "av1", "vp9", "prores", "ffv1")
@@ -129,6 +129,7 @@ class Options:
     Attributes:
         output: File or folder to write to; ``None``: beside the input.
         overwrite: Replace targets that exist.
+        preview: Make a picture of one frame of each video instead.
         report: File for a JSON object a line for every job; ``-``: standard output; ``None``: none.
         engine: How frames are enlarged.
         video: How video is encoded.
@@ -136,6 +137,7 @@ class Options:
 
     output: Path | None = None
     overwrite: bool = False
+    preview: bool = False
     report: Path | None = None
     engine: EngineOptions = field(default_factory=EngineOptions)
     video: VideoOptions = field(default_factory=VideoOptions)

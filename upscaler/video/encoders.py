@@ -44,6 +44,7 @@ class Encoder:
         quality_options: Names of the options that take the constant rate factor, or nothing.
         crf: Default constant rate factor, where there is one.
         crf_max: Largest that it takes.
+        crf_min: Least that it takes as such; hardware takes 0 for "as you like".
         preset_option: Name of the option that trades speed for size, or nothing.
         preset: Its default.
         presets: Values that it takes.
@@ -64,6 +65,7 @@ class Encoder:
     options: tuple[tuple[str, str], ...] = ()
     semi_planar: bool = False
     semi_planar_8: bool = False
+    crf_min: int = 0
 
 
 @dataclass(frozen=True)
@@ -96,15 +98,22 @@ def _numbers(count: int) -> tuple[str, ...]:
 
 
 def _nvenc(codec: str, bits: tuple[int, ...], crf: int, crf_max: int = 51) -> Encoder:
-    presets = tuple(f"p{number}" for number in range(1, 8))
-    fixed = (("rc", "vbr"), ("b", "0"))
     return Encoder(
-        f"{codec}_nvenc", bits, ("cq",), crf, crf_max, "preset", "p5", presets, fixed, semi_planar=True
+        f"{codec}_nvenc",
+        bits,
+        ("cq",),
+        crf,
+        crf_max,
+        "preset",
+        "p5",
+        tuple(f"p{number}" for number in range(1, 8)),
+        (("rc", "vbr"), ("b", "0")),
+        semi_planar=True,
+        crf_min=1,
     )
 
 
 def _qsv(codec: str, bits: tuple[int, ...], crf: int) -> Encoder:
-    presets = ("veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow")
     return Encoder(
         f"{codec}_qsv",
         bits,
@@ -113,24 +122,23 @@ def _qsv(codec: str, bits: tuple[int, ...], crf: int) -> Encoder:
         51,
         "preset",
         "medium",
-        presets,
+        ("veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow"),
         semi_planar=True,
         semi_planar_8=True,
+        crf_min=1,
     )
 
 
 def _amf(codec: str, bits: tuple[int, ...], crf: int) -> Encoder:
-    presets = ("speed", "balanced", "quality")
-    quality = ("qp_i", "qp_p")
     return Encoder(
         f"{codec}_amf",
         bits,
-        quality,
+        ("qp_i", "qp_p"),
         crf,
         51,
         "quality",
         "balanced",
-        presets,
+        ("speed", "balanced", "quality"),
         (("rc", "cqp"),),
         semi_planar=True,
         semi_planar_8=True,
@@ -336,13 +344,16 @@ def choose(suffix: str, options: VideoOptions, source: Layout | None = None) -> 
         passed_over.append(f"{options.encoder} has no encoder for {name}")
     for family in _families(codec, options.encoder):
         encoder = codec.encoders[family]
-        if options.preset is not None and options.preset not in encoder.presets:
-            if family != "software" and options.encoder == "auto":
-                passed_over.append(f"{encoder.name} has no preset '{options.preset}'")
-                continue
-            if family == "software" and passed_over:
-                options = replace(options, preset=None)
-        choice = _chosen(name, family, suffix, options, known)
+        fallen_back = family == "software" and options.encoder not in ("software", "auto")
+        if fallen_back and options.preset not in encoder.presets:
+            options = replace(options, preset=None)
+        try:
+            choice = _chosen(name, family, suffix, options, known)
+        except UsageError as error:
+            if family == "software" or options.encoder != "auto":
+                raise
+            passed_over.append(error.message)
+            continue
         reason = _refusal(choice, options)
         if reason is None:
             break
@@ -372,13 +383,14 @@ def _families(codec: Codec, asked: str) -> list[str]:
 
 def _chosen(name: str, family: str, suffix: str, options: VideoOptions, source: Layout) -> Choice:
     encoder = CODECS[name].encoders[family]
-    layout = _layout(source, name, encoder, suffix, options.pixel_format)
+    layout = _layout(source, name, encoder, suffix, options)
     settings = dict(encoder.options)
     if options.crf is not None and not encoder.quality_options:
         raise UsageError(f"{name} has no crf", "leave --crf out")
-    if options.crf is not None and options.crf > encoder.crf_max:
+    if options.crf is not None and not encoder.crf_min <= options.crf <= encoder.crf_max:
         raise UsageError(
-            f"crf {options.crf} is out of range for {encoder.name}", f"use 0 to {encoder.crf_max}"
+            f"crf {options.crf} is out of range for {encoder.name}",
+            f"use {encoder.crf_min} to {encoder.crf_max}",
         )
     crf = encoder.crf if options.crf is None else options.crf
     settings |= dict.fromkeys(encoder.quality_options, str(crf))
@@ -405,19 +417,19 @@ def _joined(first: str | None, second: str) -> str:
     return second if first is None else f"{first}:{second}"
 
 
-def _layout(source: Layout, codec: str, encoder: Encoder, suffix: str, asked: str | None) -> Layout:
+def _layout(source: Layout, codec: str, encoder: Encoder, suffix: str, options: VideoOptions) -> Layout:
     """The layout to encode.
 
-    As asked for; else the source's own for FFV1, 4:2:2 or 4:4:4 for ProRes, and 4:2:0, which plays
-    everywhere, for the rest. Alpha is kept where codec and container can hold it.
+    As asked for; else the source's own for FFV1, what the profile says or else suits for ProRes, and 4:2:0,
+    which plays everywhere, for the rest. Alpha is kept where codec and container can hold it.
 
     Raises:
         UsageError: The pixel format asked for is unknown, or its alpha has no place in the container.
     """
     holds_alpha = codec in ("ffv1", "prores") or (codec == "vp9" and suffix in _VP9_ALPHA)
     alpha = source.alpha and holds_alpha
-    if asked is not None:
-        layout = _known_format(asked)
+    if options.pixel_format is not None:
+        layout = _known_format(options.pixel_format)
         if layout.alpha and not holds_alpha:
             raise UsageError(f"a {suffix} file cannot hold {codec} video with alpha")
         if codec == "vp9" and layout.vertical > layout.horizontal:  # mp4 segments of it cannot be read
@@ -426,7 +438,9 @@ def _layout(source: Layout, codec: str, encoder: Encoder, suffix: str, asked: st
         layout = replace(source, bits=max(10, source.bits)) if source.kind == "gbr" else source
     elif codec == "prores":
         whole = alpha or source.kind == "gbr" or (source.kind, source.horizontal) == ("yuv", 1)
-        layout = Layout(bits=10, horizontal=1 if whole else 2, vertical=1, alpha=alpha)
+        if options.preset is not None:
+            whole = options.preset.startswith("4444")
+        layout = Layout(bits=10, horizontal=1 if whole else 2, vertical=1, alpha=alpha and whole)
     else:
         deep = source.bits > 8 and encoder.bits[-1] > 8 and not alpha  # VP9 has alpha with 8 bits only
         layout = Layout(bits=10 if deep else 8, alpha=alpha)
@@ -456,9 +470,12 @@ def _left_out(source: Layout, choice: Choice) -> Iterator[str]:
     if layout.bits < source.bits:
         yield f"{source.bits} bits become {layout.bits}"
     before, after = (source.horizontal, source.vertical), (layout.horizontal, layout.vertical)
-    if source.kind != "gray" and before < after and choice.codec != "prores":
-        keeping = pixel_format(replace(layout, horizontal=source.horizontal, vertical=source.vertical))
-        yield f"chroma is reduced to {_sampling(layout)}; --pixel-format {keeping} keeps {_sampling(source)}"
+    if source.kind != "gray" and before < after:
+        finer = pixel_format(replace(layout, horizontal=source.horizontal, vertical=source.vertical))
+        taken = av.Codec(choice.spec.name, "w").video_formats or []
+        keeps = f"; --pixel-format {finer} keeps {_sampling(source)}"
+        hint = keeps if finer in (each.name for each in taken) else ""
+        yield f"chroma is reduced to {_sampling(layout)}{hint}"
 
 
 def _sampling(layout: Layout) -> str:

@@ -128,16 +128,17 @@ class VideoReader:
     def __init__(self, path: Path, deinterlace: Mode = "auto", decoder: str = "software") -> None:
         self.path = path
         self.notes: list[str] = []
+        self._deinterlace: Mode = deinterlace
         if decoder != "software":
             try:
-                self._open(deinterlace, HWAccel("cuda", allow_software_fallback=False))
+                self._open(HWAccel("cuda", allow_software_fallback=False))
                 self.notes.append("decoded by NVDEC")
                 return
             except (MediaError, *MEDIA_ERRORS) as error:
                 self.notes.append(f"NVDEC cannot decode it ({error.__cause__ or error}); using software")
-        self._open(deinterlace, None)
+        self._open(None)
 
-    def _open(self, deinterlace: Mode, hardware: HWAccel | None) -> None:
+    def _open(self, hardware: HWAccel | None) -> None:
         """Open the file and decode its first frame."""
         self.damaged_packets = 0
         self.damaged_frames = 0
@@ -153,7 +154,7 @@ class VideoReader:
             self._decoder.thread_type = "AUTO"
             self._offset = start_offset(self._container, self._stream.time_base)
             self._stamps = Stamps(self._step())
-            self._decoded = deinterlaced(self._stamped(), self._time_base(), deinterlace)
+            self._decoded = deinterlaced(self._stamped(), self._time_base(), self._deinterlace)
             self._first = next(self._decoded, None)
             if self._first is None:
                 reason = "it is encrypted (DRM)" if self._encrypted else "the video stream is damaged"
@@ -197,6 +198,21 @@ class VideoReader:
             self.resized_frames += (frame.width, frame.height) != (self.info.width, self.info.height)
             yield self._as_frame(frame)
             frame = next(self._decoded, None)
+
+    def seek(self, time_s: Fraction) -> None:
+        """Go on near a time, before it where the file allows; where it cannot, nothing happens.
+
+        Not exact: some files are indexed wrongly, or not at all.
+        """
+        start_us = self._container.start_time or 0
+        try:
+            self._container.seek(round(time_s * 1_000_000) + start_us)
+            self._decoder.flush_buffers()
+        except MEDIA_ERRORS:
+            return
+        self._stamps = Stamps(self._step())
+        self._decoded = deinterlaced(self._stamped(), self._time_base(), self._deinterlace)
+        self._first = next(self._decoded, None)
 
     def _stamped(self) -> Iterator[VideoFrame]:
         """Decoded frames, every one with a stamp."""
