@@ -1,5 +1,6 @@
 """What the machine can do: device, fast number format, compiler, processor name."""
 
+import ctypes
 import functools
 import os
 import platform
@@ -11,6 +12,9 @@ from typing import Any
 import torch
 
 from upscaler.errors import DeviceError
+
+# Parameters of mallopt, from malloc.h.
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
 
 
 def pick(name: str) -> torch.device:
@@ -47,6 +51,22 @@ def fast_dtype(device: torch.device) -> torch.dtype:
     capabilities: Mapping[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
     fast = capabilities.get("amx_bf16") or capabilities.get("avx512_bf16")
     return torch.bfloat16 if fast else torch.float32
+
+
+@functools.cache
+def keep_freed_memory() -> None:
+    """Have the C library keep large blocks that were freed, instead of handing them back to the system.
+
+    A network frees and takes the same tens of megabytes for every layer of every frame. By default glibc gives
+    each such block back, and the system then clears it anew page by page, which took as long as the network
+    itself (`docs/performance.md`). For the whole process; does nothing with another C library, or where the
+    user has set a ``MALLOC_`` variable.
+    """
+    if platform.libc_ver()[0] != "glibc" or any(name.startswith("MALLOC_") for name in os.environ):
+        return
+    library = ctypes.CDLL(None)
+    library.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
+    library.mallopt(_M_MMAP_MAX, 0)
 
 
 @functools.cache

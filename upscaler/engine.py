@@ -87,6 +87,8 @@ class Upscaler:
     ) -> None:
         EngineOptions(str(model), scale, size_px, device, precision, tile_px, batch, memory_limit_gb)
         self.device = devices.pick(device)
+        if self.device.type == "cpu":
+            devices.keep_freed_memory()
         self.dtype = devices.fast_dtype(self.device) if precision == "auto" else _DTYPES[precision]
         self.size_px = size_px
         self.tile_px = tile_px
