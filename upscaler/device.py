@@ -57,10 +57,10 @@ def fast_dtype(device: torch.device) -> torch.dtype:
 def keep_freed_memory() -> None:
     """Have the C library keep large blocks that were freed, instead of handing them back to the system.
 
-    A network frees and takes the same tens of megabytes for every layer of every frame. By default glibc gives
-    each such block back, and the system then clears it anew page by page, which took as long as the network
-    itself (`docs/performance.md`). For the whole process; does nothing with another C library, or where the
-    user has set a ``MALLOC_`` variable.
+    A network frees and takes the same tens of megabytes for every layer of every frame. By default glibc
+    gives each such block back, and the system then clears it anew page by page, which took as long as the
+    network itself (`docs/performance.md`). For the whole process; does nothing with another C library, or
+    where the user has set a ``MALLOC_`` variable.
     """
     if platform.libc_ver()[0] != "glibc" or any(name.startswith("MALLOC_") for name in os.environ):
         return
@@ -97,3 +97,8 @@ def _processor_name() -> str:
             if line.startswith("model name"):
                 return line.split(":", 1)[1].strip()
     return platform.processor() or platform.machine()
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """CUDA has a class for it; the processor's allocator raises a RuntimeError that says so."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "DefaultCPUAllocator" in str(error)
