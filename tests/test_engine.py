@@ -1,3 +1,4 @@
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import torch
 from conftest import photograph
 from torch import Tensor, nn
 
-from upscaler import Upscaler, engine
+from upscaler import Upscaler, device, engine
 from upscaler.errors import DeviceError, UsageError, WeightsError
 from upscaler.models import checkpoint, registry
 from upscaler.models.compact import Compact
@@ -164,6 +165,25 @@ def test_wrong_arguments_are_refused(tmp_path: Path) -> None:
         Upscaler(path, size_px=(900, 900)).image(photograph(20, 20)[:10, :10])
     with pytest.raises(UsageError, match="restores"):
         Upscaler(weights(tmp_path / "one.safetensors", scale=1), 2)
+
+
+def test_a_driver_that_is_too_old_is_named_where_a_gpu_was_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def unusable() -> bool:
+        warnings.warn(
+            "CUDA initialization: The NVIDIA driver on your system is too old. Update it.", stacklevel=1
+        )
+        return False
+
+    monkeypatch.setattr(torch.cuda, "is_available", unusable)
+    device._gpus.cache_clear()
+    try:
+        assert Upscaler("fast").device.type == "cpu"
+        with pytest.raises(DeviceError, match=r"'cuda' on this machine: .* driver .* too old \("):
+            Upscaler("fast", device="cuda")
+    finally:
+        device._gpus.cache_clear()
 
 
 def test_out_of_memory_halves_until_it_fits_and_says_so_once(

@@ -5,6 +5,7 @@ import functools
 import os
 import platform
 import shutil
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -26,17 +27,28 @@ def pick(name: str) -> torch.device:
     Raises:
         DeviceError: The name is unknown, or no such device is there.
     """
+    gpus, why_none = _gpus()
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return torch.device("cuda" if gpus else "cpu")
     try:
         device = torch.device(name)
     except RuntimeError as error:
         raise DeviceError(f"unknown device '{name}'", "use auto, cpu, cuda or cuda:0") from error
     if device.type not in ("cpu", "cuda"):
         raise DeviceError(f"device '{name}' is not supported", "use auto, cpu, cuda or cuda:0")
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise DeviceError(f"no device '{name}' on this machine", "use --device auto or --device cpu")
+    if device.type == "cuda" and (device.index or 0) >= gpus:
+        reason = f": {why_none}" if why_none else ""
+        raise DeviceError(f"no device '{name}' on this machine{reason}", "use --device auto or --device cpu")
     return device
+
+
+@functools.cache
+def _gpus() -> tuple[int, str]:
+    """How many GPUs can be used, and torch's complaint where one cannot be, such as an old driver."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    return count, str(caught[0].message).partition(". ")[0] if caught and not count else ""
 
 
 def fast_dtype(device: torch.device) -> torch.dtype:
