@@ -2,11 +2,16 @@
 
     python benchmarks/network.py [--rounds 15] [--network fast ...]
 
-Method: the same weights (random: speed does not depend on them) and the same input for all runtimes of a row,
-taking turns in one process; medians. `peers` is the usual way: fp32, NCHW, eager, unfolded. `engine` is the
-network as `upscaler.Upscaler` runs it. `onnxruntime` and `openvino` take part when they are installed
-(`pip install onnx onnxruntime openvino`); OpenVINO chooses its own precision (bf16 where that is native).
-`limit` is the time that the counted multiply-accumulates take at the measured peak of matrix products.
+Method: the same network with random weights (speed does not depend on them) and one size of input for all
+runtimes of a row. Every runtime lives in a process of its own, because their threads and allocators disturb
+each other in one; the processes take turns, one call each per round; medians.
+
+- `peers`: the usual way, fp32, NCHW, eager, unfolded, with the C library as it comes;
+- `unfolded`: as `upscaler.Upscaler` runs it, but without the rewrites of `models/fold.py`;
+- `engine`: as `upscaler.Upscaler` runs it eagerly; `compiled`: likewise, compiled;
+- `onnxruntime` (fp32) and `openvino` (bf16 where that is native, its default) take part when they are
+  installed: `pip install onnx onnxruntime openvino`;
+- `limit`: the time that the counted multiply-accumulates take at the measured peak of matrix products.
 """
 
 import argparse
@@ -16,7 +21,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from timing import matrix_peak_flops, print_table, take_turns
+from timing import Apart, matrix_peak_flops, memory_bandwidth, print_table, take_turns
 from torch import nn
 
 from upscaler import device
@@ -28,6 +33,7 @@ HEIGHT, WIDTH, SCALE = 180, 320, 4
 NETWORKS = {name: PRESETS[name] for name in ("fast", "balanced", "srresnet", "srresnet-paper")} | {
     "compact 64x16": ("compact", {"channels": 64, "depth": 16})
 }
+CPU = torch.device("cpu")
 
 
 def made(name: str) -> Network:
@@ -40,53 +46,62 @@ def made(name: str) -> Network:
     return network
 
 
-def alternatives(network: Network, low: torch.Tensor, folder: Path) -> dict[str, Callable[[], object]]:
-    """Every way to run ``network`` that this machine has."""
-    dtype = device.fast_dtype(torch.device("cpu"))
-    ours = folded(network).to(dtype)
-    ours.to(memory_format=torch.channels_last)
-    ours_low = low.contiguous(memory_format=torch.channels_last)
-    unfolded = made_like(network).to(dtype)
-    unfolded.to(memory_format=torch.channels_last)
-    ways: dict[str, Callable[[], object]] = {
-        "peers": lambda: network(low),
-        "unfolded": lambda: unfolded(ours_low),
-        "engine": lambda: ours(ours_low),
+def peers(name: str) -> Callable[[], object]:
+    """See the module."""
+    network, low = made(name), torch.rand(1, 3, HEIGHT, WIDTH)
+    return torch.inference_mode()(lambda: network(low))
+
+
+def ours(name: str, rewritten: bool, compiled: bool) -> Callable[[], object]:
+    """See the module: `unfolded`, `engine` and `compiled`."""
+    device.keep_freed_memory()
+    network = folded(made(name)) if rewritten else made(name)
+    network = network.to(device.fast_dtype(CPU)).to(memory_format=torch.channels_last)
+    low = torch.rand(1, 3, HEIGHT, WIDTH).contiguous(memory_format=torch.channels_last)
+    run = torch.compile(network, dynamic=False) if compiled else network
+    return torch.inference_mode()(lambda: run(low))
+
+
+def onnxruntime(name: str) -> Callable[[], object]:
+    """See the module."""
+    import onnxruntime as runtime
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "network.onnx"
+        low = torch.rand(1, 3, HEIGHT, WIDTH)
+        torch.onnx.export(made(name), (low,), str(path), dynamo=False, opset_version=17)
+        options = runtime.SessionOptions()
+        options.intra_op_num_threads = torch.get_num_threads()
+        session = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    inputs = {session.get_inputs()[0].name: low.numpy()}
+    return lambda: session.run(None, inputs)
+
+
+def openvino(name: str) -> Callable[[], object]:
+    """See the module."""
+    import openvino as runtime
+
+    low = torch.rand(1, 3, HEIGHT, WIDTH)
+    settings = {"INFERENCE_NUM_THREADS": torch.get_num_threads()}
+    converted = runtime.convert_model(made(name), example_input=low)
+    request = runtime.Core().compile_model(converted, "CPU", settings).create_infer_request()
+    inputs = [low.numpy()]
+    return lambda: request.infer(inputs, share_inputs=True, share_outputs=True)
+
+
+def alternatives(name: str) -> dict[str, Apart]:
+    """Every way to run a network that this machine has."""
+    ways = {
+        "peers": Apart(peers, name),
+        "unfolded": Apart(ours, name, False, False),
+        "engine": Apart(ours, name, True, False),
     }
     if device.has_compiler():
-        compiled = torch.compile(ours, dynamic=False)
-        ways["compiled"] = lambda: compiled(ours_low)
+        ways["compiled"] = Apart(ours, name, True, True)
     if importlib.util.find_spec("onnxruntime") and importlib.util.find_spec("onnx"):
-        ways |= other_runtimes(network, low, folder / "network.onnx")
-    return ways
-
-
-def made_like(network: Network) -> Network:
-    """A second copy of a network."""
-    architecture = "srresnet" if "blocks" in network.arguments else "compact"
-    copy = build(architecture, network.arguments).eval()
-    copy.load_state_dict(network.state_dict())
-    return copy
-
-
-def other_runtimes(network: Network, low: torch.Tensor, path: Path) -> dict[str, Callable[[], object]]:
-    """onnxruntime, and OpenVINO where it is installed, from one exported file."""
-    import onnxruntime
-
-    torch.onnx.export(network, (low,), str(path), dynamo=False, opset_version=17)
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    array = low.numpy()
-    name = session.get_inputs()[0].name
-    ways: dict[str, Callable[[], object]] = {"onnxruntime": lambda: session.run(None, {name: array})}
+        ways["onnxruntime"] = Apart(onnxruntime, name)
     if importlib.util.find_spec("openvino"):
-        import openvino
-
-        core = openvino.Core()
-        settings = {"INFERENCE_NUM_THREADS": torch.get_num_threads()}
-        model = core.compile_model(core.read_model(path), "CPU", settings)
-        ways["openvino"] = lambda: model([array])
+        ways["openvino"] = Apart(openvino, name)
     return ways
 
 
@@ -96,21 +111,24 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--network", nargs="*", default=list(NETWORKS), choices=list(NETWORKS))
     arguments = parser.parse_args()
-    cpu = torch.device("cpu")
-    dtype = device.fast_dtype(cpu)
+    dtype = device.fast_dtype(CPU)
     peak = matrix_peak_flops(dtype)
-    print(f"{device.describe(cpu)}; torch {torch.__version__}; {dtype}; peak {peak / 1e12:.2f} TFLOP/s")
+    print(f"{device.describe(CPU)}; torch {torch.__version__}; {dtype}")
+    print(f"peak {peak / 1e12:.2f} TFLOP/s; memory {memory_bandwidth() / 1e9:.1f} GB/s")
     rows = {}
-    with torch.no_grad(), tempfile.TemporaryDirectory() as folder:
-        for name in arguments.network:
-            torch.compiler.reset()
-            network = made(name)
-            low = torch.rand(1, 3, HEIGHT, WIDTH)
-            seconds = take_turns(alternatives(network, low, Path(folder)), arguments.rounds)
-            limit = 2 * network.contract.macs_per_pixel * HEIGHT * WIDTH / peak
-            rows[name] = {way: f"{1e3 * value:.0f} ms" for way, value in seconds.items()}
-            rows[name]["limit"] = f"{1e3 * limit:.0f} ms"
-            rows[name]["engine vs peers"] = f"{seconds['peers'] / seconds['engine']:.2f}x"
+    for name in arguments.network:
+        ways = alternatives(name)
+        try:
+            seconds = take_turns(ways, arguments.rounds)
+        finally:
+            for way in ways.values():
+                way.close()
+        limit = 2 * made(name).contract.macs_per_pixel * HEIGHT * WIDTH / peak
+        rows[name] = {way: f"{1e3 * value:.0f} ms" for way, value in seconds.items()}
+        rows[name]["limit"] = f"{1e3 * limit:.0f} ms"
+        for other in ("peers", "onnxruntime", "openvino"):
+            if other in seconds:
+                rows[name][f"{other} / engine"] = f"{seconds[other] / seconds['engine']:.2f}"
     print_table(f"x{SCALE}, {WIDTH}x{HEIGHT}", rows)
 
 

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from upscaler import device, pipeline
 from upscaler.engine import Upscaler
+from upscaler.enlarge import enlarged
 from upscaler.jobs import Job
 from upscaler.options import VideoOptions
 from upscaler.video import encoders, write
@@ -56,10 +57,10 @@ def parts(source: Path, folder: Path, engine: Upscaler) -> dict[str, Callable[[]
         info, encoders.choose(".mp4", VideoOptions(), info.layout), plan.height, plan.width
     )
 
-    def enlarged() -> list[list[Tensor]]:
-        return [pipeline.enlarged_planes(frame, engine, plan, info, settings.layout) for frame in decoded]
+    def network() -> list[list[Tensor]]:
+        return [planes for planes, _ in enlarged(decoded, engine, plan, info, settings.layout)]
 
-    finished = enlarged()
+    finished = network()
 
     def decode() -> int:
         with VideoReader(source) as reader:
@@ -75,7 +76,7 @@ def parts(source: Path, folder: Path, engine: Upscaler) -> dict[str, Callable[[]
         job = Job(source, folder / "whole.mp4", "video")
         pipeline.upscale_video(job, engine, VideoOptions(), lambda _: None, lambda _: None)
 
-    return {"decode": decode, "network": enlarged, "encode": encode, "whole": whole}
+    return {"decode": decode, "network": network, "encode": encode, "whole": whole}
 
 
 def main() -> None:

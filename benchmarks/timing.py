@@ -1,13 +1,48 @@
 """How every benchmark here measures: alternatives take turns in one process, and medians are compared."""
 
+import multiprocessing
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from multiprocessing.connection import Connection
 
 import torch
 
 
-def take_turns(alternatives: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+class Apart:
+    """A call that lives in a process of its own; calling it runs it there, to the end.
+
+    Args:
+        make: Makes the call, in that process.
+        arguments: For ``make``.
+    """
+
+    def __init__(self, make: Callable[..., Callable[[], object]], *arguments: object) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._here, there = context.Pipe()
+        self._process = context.Process(target=_serve, args=(there, make, arguments), daemon=True)
+        self._process.start()
+        there.close()
+
+    def __call__(self) -> None:
+        """Run the call."""
+        self._here.send(True)
+        self._here.recv()  # EOFError: it failed, and said why on its own standard error
+
+    def close(self) -> None:
+        """End the process, without waiting for what its libraries would still tidy up."""
+        self._process.kill()
+        self._process.join()
+
+
+def _serve(requests: Connection, make: Callable[..., Callable[[], object]], arguments: tuple[object]) -> None:
+    call = make(*arguments)
+    while requests.recv():
+        call()
+        requests.send(True)
+
+
+def take_turns(alternatives: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, float]:
     """Median seconds of each alternative.
 
     One call each to warm up, then ``rounds`` rounds in which every alternative runs once, so that what
@@ -29,6 +64,14 @@ def matrix_peak_flops(dtype: torch.dtype, side: int = 2048, rounds: int = 7) -> 
     left, right = (torch.rand(side, side).to(dtype) for _ in range(2))
     seconds = take_turns({"product": lambda: left @ right}, rounds)["product"]
     return 2 * side**3 / seconds
+
+
+def memory_bandwidth(size_bytes: int = 256 * 2**20, rounds: int = 7) -> float:
+    """Measured bytes per second of a copy, read and written ones counted: the other physical limit."""
+    source = torch.zeros(size_bytes, dtype=torch.uint8)
+    target = torch.empty_like(source)
+    seconds = take_turns({"copy": lambda: target.copy_(source)}, rounds)["copy"]
+    return 2 * size_bytes / seconds
 
 
 def print_table(title: str, rows: dict[str, dict[str, str]]) -> None:

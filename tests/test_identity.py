@@ -12,8 +12,8 @@ from av.video.frame import VideoFrame
 from media import identity, run_video
 from numpy.typing import NDArray
 
-from upscaler import pipeline
 from upscaler.engine import Upscaler
+from upscaler.enlarge import enlarged
 from upscaler.video.read import Frame, VideoReader
 
 CLIPS = Path(os.environ.get("UPSCALER_TEST_DATA", "/nowhere")) / "video"
@@ -117,7 +117,7 @@ def test_chroma_of_real_clips(engine: Upscaler) -> None:
             info = reader.info
             plan = engine.plan(info.height, info.width)
             for frame in itertools.islice(reader.frames(), 0, 11, 10):
-                made = pipeline.enlarged_planes(frame, engine, plan, info, frame.layout)
+                made = next(enlarged([frame], engine, plan, info, frame.layout))[0]
                 assert torch.equal(made[0], frame.planes[0]), path.name
                 values = [
                     psnr_db(old, new, frame.layout.bits)

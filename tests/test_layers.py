@@ -67,12 +67,17 @@ MAY_IMPORT: dict[str, set[str]] = {
         "jobfolder",
         "report",
         "threads",
+        "enlarge",
     },
+    "enlarge": {"engine", "flight", "video", "color", "resize"},
     "fingerprint": {"options", "video", ""},
     "jobfolder": {"durable", "errors"},
     "threads": set(),
     "": {"engine"},  # upscaler/__init__.py: `Upscaler`, loaded on first use
-    "engine": {"options", "tiling", "probe", "resize", "arrays", "device", "models", "errors"},
+    "engine": {"options", "tiling", "probe", "runtime", "flight", "resize", "arrays", "device"}
+    | {"models", "errors"},
+    "runtime": {"device", "models", "errors"},
+    "flight": set(),
     "probe": {"models"},
     "resize": {"arrays"},
     "stills": {"arrays", "errors"},

@@ -218,7 +218,7 @@ def test_changed_weights_and_another_machine_begin_anew(
     ("name", "value", "reason"),
     [
         ("precision", "fp16", "precision was fp16 and is fp32"),
-        ("runtime", "steam", "runtime was steam"),
+        ("runtime, x2", "steam", "runtime was steam"),
         ("threads", 5000, "5000 threads"),
     ],
 )

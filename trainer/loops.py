@@ -84,9 +84,7 @@ def pretrain(
         UsageError: The settings differ from those of the run to be continued.
         WeightsError: The weights to start from cannot be used.
     """
-    if config.threads:
-        torch.set_num_threads(config.threads)
-    place = device.pick(config.device)
+    place = _place(config)
     run = _Run(config, place)
     run.begin(restart)
 
@@ -318,6 +316,16 @@ def _finite_mean(values: list[Tensor], last_step: int) -> float:
 
 def _diverged(what: str) -> TrainingError:
     return TrainingError(what, "the last good weights are kept; use a smaller --learning-rate with --restart")
+
+
+def _place(config: TrainConfig) -> torch.device:
+    """Where the run takes place, made ready for it."""
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    place = device.pick(config.device)
+    if place.type == "cpu":
+        device.keep_freed_memory()
+    return place
 
 
 def _opening_lines(photos: Photos, step: int) -> list[str]:

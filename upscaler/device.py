@@ -1,9 +1,11 @@
 """What the machine can do: device, fast number format, compiler, processor name."""
 
+import ctypes
 import functools
 import os
 import platform
 import shutil
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,9 @@ from typing import Any
 import torch
 
 from upscaler.errors import DeviceError
+
+# Parameters of mallopt, from malloc.h.
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
 
 
 def pick(name: str) -> torch.device:
@@ -22,17 +27,28 @@ def pick(name: str) -> torch.device:
     Raises:
         DeviceError: The name is unknown, or no such device is there.
     """
+    gpus, why_none = _gpus()
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return torch.device("cuda" if gpus else "cpu")
     try:
         device = torch.device(name)
     except RuntimeError as error:
         raise DeviceError(f"unknown device '{name}'", "use auto, cpu, cuda or cuda:0") from error
     if device.type not in ("cpu", "cuda"):
         raise DeviceError(f"device '{name}' is not supported", "use auto, cpu, cuda or cuda:0")
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise DeviceError(f"no device '{name}' on this machine", "use --device auto or --device cpu")
+    if device.type == "cuda" and (device.index or 0) >= gpus:
+        reason = f": {why_none}" if why_none else ""
+        raise DeviceError(f"no device '{name}' on this machine{reason}", "use --device auto or --device cpu")
     return device
+
+
+@functools.cache
+def _gpus() -> tuple[int, str]:
+    """How many GPUs can be used, and torch's complaint where one cannot be, such as an old driver."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    return count, str(caught[0].message).partition(". ")[0] if caught and not count else ""
 
 
 def fast_dtype(device: torch.device) -> torch.dtype:
@@ -47,6 +63,22 @@ def fast_dtype(device: torch.device) -> torch.dtype:
     capabilities: Mapping[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
     fast = capabilities.get("amx_bf16") or capabilities.get("avx512_bf16")
     return torch.bfloat16 if fast else torch.float32
+
+
+@functools.cache
+def keep_freed_memory() -> None:
+    """Have the C library keep large blocks that were freed, instead of handing them back to the system.
+
+    A network frees and takes the same tens of megabytes for every layer of every frame. By default glibc
+    gives each such block back, and the system then clears it anew page by page, which took as long as the
+    network itself (`docs/performance.md`). For the whole process; does nothing with another C library, or
+    where the user has set a ``MALLOC_`` variable.
+    """
+    if platform.libc_ver()[0] != "glibc" or any(name.startswith("MALLOC_") for name in os.environ):
+        return
+    library = ctypes.CDLL(None)
+    library.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
+    library.mallopt(_M_MMAP_MAX, 0)
 
 
 @functools.cache
@@ -80,3 +112,8 @@ def _processor_name() -> str:
             if line.startswith("model name"):
                 return line.split(":", 1)[1].strip()
     return platform.processor() or platform.machine()
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """CUDA has a class for it; the processor's allocator raises a RuntimeError that says so."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "DefaultCPUAllocator" in str(error)

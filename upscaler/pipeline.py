@@ -14,18 +14,16 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
-import torch
-from torch import Tensor
-
 from upscaler import color, stills
 from upscaler.engine import Plan, Upscaler
+from upscaler.enlarge import enlarged
 from upscaler.errors import DeviceError, MediaError
 from upscaler.fingerprint import fingerprint
 from upscaler.jobfolder import JobFolder, Manifest
 from upscaler.jobs import Job
 from upscaler.options import VideoOptions
 from upscaler.report import Done, Progress, VideoFacts
-from upscaler.resize import resize_plane, resized
+from upscaler.resize import resize_plane
 from upscaler.threads import Ahead, Behind
 from upscaler.video import encoders, hdr, mux, segments, streams, write
 from upscaler.video.read import Frame, VideoInfo, VideoReader
@@ -110,7 +108,7 @@ def upscale_video(
         for line in (*work.lines, *streams.table(plans, reader.info.chapters)):
             on_note(line)
         with JobFolder(job.target) as folder:
-            closed = _begun(folder, job, engine, work, options, on_note)
+            closed = _begun(folder, job, reader.info, engine, work, options, on_note)
             writer = segments.SegmentsWriter(folder.path, work.settings, work.segment_frames, closed)
             made = _encode(reader, engine, work.plan, writer, options, on_progress)
             found = _put_together(made, reader.info, job, folder, plans, trims=options.trims)
@@ -148,7 +146,13 @@ def _decide(reader: VideoReader, job: Job, engine: Upscaler, options: VideoOptio
 
 
 def _begun(
-    folder: JobFolder, job: Job, engine: Upscaler, work: _Work, options: VideoOptions, on_note: OnNote
+    folder: JobFolder,
+    job: Job,
+    info: VideoInfo,
+    engine: Upscaler,
+    work: _Work,
+    options: VideoOptions,
+    on_note: OnNote,
 ) -> list[segments.Segment]:
     """The closed segments of an earlier run, with the engine set as it was; or a fresh manifest and none."""
     prints = fingerprint(
@@ -167,6 +171,7 @@ def _begun(
             on_note(f"going on after {sum(segment.frames for segment in closed)} frames of an earlier run")
             return closed
         on_note(f"begun anew, because the work of an earlier run does not fit: {reason}")
+    engine.prepare(info.height, info.width, info.frames)
     folder.begin(Manifest(prints, engine.execution(work.plan)))
     return []
 
@@ -264,20 +269,20 @@ def _encode(
         Behind(writer.write) as encoder,
     ):
         for part in segments.parts(iter(frames), writer.length):  # no batch may cross a segment's border
-            for frame in part:
-                begun = time.monotonic()
-                planes = enlarged_planes(frame, engine, plan, reader.info, writer.settings.layout)
+            begun = time.monotonic()
+            for planes, pts in enlarged(part, engine, plan, reader.info, writer.settings.layout):
                 network_s += time.monotonic() - begun
-                encoder.put(planes, frame.pts)
+                encoder.put(planes, pts)
                 done += 1
                 on_progress(Progress(done, max(total, done), "frames", resumed))
+                begun = time.monotonic()
         if done == 0:
             raise MediaError(f"'{reader.path}' has no frame between the start and the end asked for")
         encoder.finish()
         writer.finish()
     if (encoded := sum(segment.frames for segment in writer.segments)) != done:
         raise MediaError(f"{done} frames of '{reader.path}' came in, but {encoded} were encoded")
-    stages_s = {"decode": frames.busy_s, "network": network_s, "encode": encoder.busy_s}
+    stages_s = {"decode": frames.busy_s, "network": network_s - frames.waited_s, "encode": encoder.busy_s}
     window = _window(writer.segments, reader.info)
     return _Encoded(done, resumed, float(window.stop_s - window.start_s), writer.segments, stages_s)
 
@@ -322,19 +327,3 @@ def _window(made: list[segments.Segment], info: VideoInfo) -> mux.Window:
     """From the first frame made to the end of the last, which lasts as long as the rate says."""
     first_pts, last_pts = made[0].first_pts, made[-1].last_pts
     return mux.Window(first_pts * info.time_base, last_pts * info.time_base + 1 / info.rate)
-
-
-def enlarged_planes(
-    frame: Frame, engine: Upscaler, plan: Plan, info: VideoInfo, layout: color.Layout
-) -> list[Tensor]:
-    """One frame's planes through colour conversion, network and back, on the engine's device."""
-    planes = [plane.to(engine.device, non_blocking=True) for plane in frame.planes]
-    rgb = color.to_rgb(planes, frame.layout).unsqueeze(0)
-    if rgb.shape[-2:] != (info.height, info.width):  # the size changed in mid-stream
-        plan = replace(engine.plan(*rgb.shape[-2:]), height=plan.height, width=plan.width)
-    enlarged = engine.enlarge(rgb, plan).squeeze(0)
-    made = color.from_rgb(enlarged, layout)
-    if layout.alpha:
-        alpha = color.to_alpha(planes, frame.layout) if frame.layout.alpha else torch.ones_like(rgb[0, 0])
-        made.append(color.from_alpha(resized(alpha[None, None], plan.height, plan.width)[0, 0], layout))
-    return [plane.cpu() for plane in made]

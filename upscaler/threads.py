@@ -24,12 +24,13 @@ class Ahead(Generic[T]):
 
     Attributes:
         busy_s: Seconds that the iterator took, without waiting for whoever takes the items.
+        waited_s: Seconds that whoever takes the items had to wait.
     """
 
     _END = object()
 
     def __init__(self, items: Iterator[T]) -> None:
-        self.busy_s = 0.0
+        self.busy_s = self.waited_s = 0.0
         self._items = items
         self._queue: queue.Queue[object] = queue.Queue(_QUEUE_FRAMES)
         self._stop = threading.Event()
@@ -50,10 +51,16 @@ class Ahead(Generic[T]):
         self._thread.join()  # a decoder that outlives its container crashes the interpreter
 
     def __iter__(self) -> Iterator[T]:
-        while (item := self._queue.get()) is not self._END:
+        while (item := self._get()) is not self._END:
             yield item  # type: ignore[misc]  # only the end mark is of another type
         if self._error:
             raise self._error
+
+    def _get(self) -> object:
+        begun = time.monotonic()
+        item = self._queue.get()
+        self.waited_s += time.monotonic() - begun
+        return item
 
     def _run(self) -> None:
         try:
