@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from av.container import OutputContainer
 from media import audio_packets, clip, frame_times
+from torch import Tensor
 
 from upscaler import jobfolder, jobs, pipeline
 from upscaler.engine import Upscaler
@@ -23,6 +24,7 @@ from upscaler.errors import DeviceError, MediaError, UsageError
 from upscaler.jobs import Job
 from upscaler.options import Options, VideoOptions
 from upscaler.report import Progress
+from upscaler.runtime import Runtime
 from upscaler.video import mux, segments, write
 
 LENGTH = 7  # frames in a segment here
@@ -241,6 +243,42 @@ def test_the_execution_of_the_earlier_run_is_followed(tmp_path: Path) -> None:
     done, _, _ = run(after, source, tmp_path / "out.mp4")
     assert after.pixels_at_once(2) == 1000
     assert done.video is not None and done.video.settings["pixels at once, x2"] == 1000
+
+
+def test_a_compiled_network_is_compiled_again_or_refused(
+    engine: Upscaler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = engine.plan(48, 64)
+    eager = engine.execution(plan)
+    compiled = eager | {"runtime, x2": "compiled"}
+    with monkeypatch.context() as patched:
+        patched.setattr(Runtime, "compile", lambda _: None)  # as without a compiler
+        with pytest.raises(DeviceError, match="no compiler"):
+            engine.follow(compiled, plan)
+        patched.setattr(Runtime, "compile", lambda self: setattr(self, "compiled", True))
+        engine.follow(compiled, plan)
+        assert engine.execution(plan) == compiled
+    engine.follow(eager, plan)
+    assert engine.execution(plan) == eager
+
+
+def test_batches_end_at_a_segments_border(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = clip(tmp_path / "in.mp4", frames=FRAMES)
+    engine = Upscaler("fast", 2, precision="fp32", batch=4)
+    whole, sizes = engine.enlarge, []
+
+    def noted(rgb: Tensor, *rest: object, **named: object) -> Tensor:
+        sizes.append(len(rgb))
+        return whole(rgb, *rest, **named)
+
+    monkeypatch.setattr(engine, "enlarge", noted)
+    run(engine, source, tmp_path / "whole.mp4")
+    assert sizes == [4, 3, 4, 3, 4, 3, 3]
+    cut(engine, source, tmp_path / "out.mp4", 2 * LENGTH)
+    sizes.clear()
+    run(engine, source, tmp_path / "out.mp4")
+    assert sizes == [4, 3, 3]
+    assert (tmp_path / "out.mp4").read_bytes() == (tmp_path / "whole.mp4").read_bytes()
 
 
 @pytest.mark.parametrize("damage", ["shorter", "no record", "bad record", "gone"])

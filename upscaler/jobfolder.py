@@ -124,10 +124,13 @@ class JobFolder:
         A run that is killed between this and the end of the context has done its work: ``was_finished``.
 
         Raises:
-            OSError: The disk failed.
+            MediaError: The disk failed.
         """
-        durable.write_json(self.path / _FINISHED, _identity(merged))
-        durable.publish(merged, self.target)
+        try:
+            durable.write_json(self.path / _FINISHED, _identity(merged))
+            durable.publish(merged, self.target)
+        except OSError as error:
+            raise MediaError(f"'{self.target}' cannot be written: {error.strerror}") from error
 
     def _closed(self) -> int:
         """How many closed segments there are."""
