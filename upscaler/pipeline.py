@@ -1,10 +1,10 @@
 """MAIN FLOW: a frame's way from file to file. ``upscale_still`` for pictures, ``upscale_video`` for video.
 
 Video: a thread demuxes and decodes, this one runs the network (``enlarge.py``), a third encodes into closed
-segments; the queues between them are short and hold planes as decoded (``threads.py``). The segments stand in the job
-folder beside the target (``jobfolder.py``), where a later run finds them if this one is cut off. At the end
-they are put together with the source's other streams (``video/mux.py``), and the file is read again before it
-gets its name (``video/verify.py``).
+segments; the queues between them are short and hold planes as decoded (``threads.py``). The segments stand in
+the job folder beside the target (``jobfolder.py``), where a later run finds them if this one is cut off. At
+the end they are put together with the source's other streams (``video/mux.py``), and the file is read again
+before it gets its name (``video/verify.py``).
 """
 
 import math
