@@ -24,7 +24,7 @@ from upscaler import device, pipeline
 from upscaler.engine import Upscaler
 from upscaler.jobs import Job
 from upscaler.options import VideoOptions
-from upscaler.video import write
+from upscaler.video import encoders, write
 from upscaler.video.read import VideoReader
 
 SCALE = 4
@@ -51,14 +51,13 @@ def parts(source: Path, folder: Path, engine: Upscaler) -> dict[str, Callable[[]
     with VideoReader(source) as reader:
         info = reader.info
         decoded = list(reader.frames())
-    layout = write.output_layout(info.layout, "h264")
     plan = engine.plan(info.height, info.width)
     settings = write.settings_for(
-        info, write.choose_codec(".mp4", None, None, None), layout, plan.height, plan.width
+        info, encoders.choose(".mp4", VideoOptions(), info.layout), plan.height, plan.width
     )
 
     def enlarged() -> list[list[Tensor]]:
-        return [planes for planes, _ in pipeline.enlarged(decoded, engine, plan, info, layout)]
+        return [planes for planes, _ in pipeline.enlarged(decoded, engine, plan, info, settings.layout)]
 
     finished = enlarged()
 

@@ -200,9 +200,9 @@ def test_an_interrupt_leaves_nothing_behind(tmp_path: Path, number: signal.Signa
         [*UPSCALE, str(source), "-o", str(tmp_path / "out.mp4")], stderr=subprocess.PIPE, text=True
     )
     deadline = time.monotonic() + 60
-    while not list(tmp_path.glob(".out.*.upscaling/*")) and time.monotonic() < deadline:
+    while not list(tmp_path.glob("*.upscaling/segment*")) and time.monotonic() < deadline:
         time.sleep(0.1)
-    assert list(tmp_path.glob(".out.*.upscaling/*")), "the work never began"
+    assert list(tmp_path.glob("*.upscaling/segment*")), "the work never began"
     process.send_signal(number)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130

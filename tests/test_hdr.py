@@ -106,6 +106,85 @@ def test_dynamic_metadata_is_named_as_lost() -> None:
     assert found is not None and found.lost == ("Dolby Vision", "HDR10+")
 
 
+def bits_of(*fields: tuple[int, int]) -> bytes:
+    """Numbers of so many bits each, one after the other."""
+    text = "".join(f"{value:0{width}b}" for value, width in fields)
+    text += "0" * (-len(text) % 8)
+    return bytes(int(text[place : place + 8], 2) for place in range(0, len(text), 8))
+
+
+def test_hdr10_plus_of_a_real_stream_is_named_as_lost(engine: Upscaler, tmp_path: Path) -> None:
+    """HEVC with an SEI message as SMPTE ST 2094-40 has it, put before every coded picture."""
+    with (
+        av.open(str(hdr_clip(tmp_path / "plain.mp4"))) as container,
+        av.open(str(tmp_path / "plain.hevc"), "w", format="hevc") as output,
+    ):
+        copy = output.add_stream_from_template(container.streams.video[0])
+        for packet in container.demux(video=0):
+            if packet.size:
+                packet.stream = copy
+                output.mux(packet)
+    window = [(100, 17)] * 4 + [(0, 4), (0, 10)]
+    metadata = bits_of((1, 2), (1000, 27), (0, 1), *window, (0, 1), (0, 1), (0, 1))
+    message = bytes([0xB5, 0x00, 0x3C, 0x00, 0x01, 4, 1]) + metadata
+    sei = bytes([0x4E, 0x01, 4, len(message)]) + message + b"\x80"
+    escaped = sei.replace(b"\0\0\0", b"\0\0\3\0").replace(b"\0\0\1", b"\0\0\3\1")
+    stream = (tmp_path / "plain.hevc").read_bytes()
+    pictures = [
+        place
+        for place in range(len(stream) - 4)
+        if stream[place : place + 3] == b"\0\0\1" and (stream[place + 3] >> 1) & 0x3F < 32
+    ]
+    for place in reversed(pictures):
+        stream = stream[:place] + b"\0\0\1" + escaped + stream[place:]
+    (tmp_path / "in.hevc").write_bytes(stream)
+    notes = run(engine, tmp_path / "in.hevc", tmp_path / "out.mp4")
+    assert any(note == "HDR10+ metadata is lost: libx265 does not write it" for note in notes)
+    assert not any("HDR10 metadata" in note for note in notes)
+
+
+def test_hlg_stays_hlg(engine: Upscaler, tmp_path: Path) -> None:
+    source = tmp_path / "in.mp4"
+    with av.open(str(source), "w") as output:
+        stream = output.add_stream("libx265", rate=25, options={"x265-params": "log-level=error"})
+        stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p10le"
+        context = stream.codec_context
+        context.colorspace, context.color_primaries, context.color_trc, context.color_range = 9, 9, 18, 1
+        for _ in range(3):
+            output.mux(stream.encode(VideoFrame(64, 64, "yuv420p10le")))
+        output.mux(stream.encode(None))
+    for suffix in (".mp4", ".mkv", ".webm"):
+        run(engine, source, tmp_path / f"out{suffix}", **({"preset": "12"} if suffix == ".webm" else {}))
+        with VideoReader(tmp_path / f"out{suffix}") as reader:
+            assert reader.info.layout.bits == 10
+            colors = reader.info.colors
+        assert (colors.matrix, colors.primaries, colors.transfer) == (9, 9, hdr.HLG)
+
+
+@pytest.mark.parametrize("codec", ["vp9", "ffv1"])
+def test_hdr10_is_named_as_lost_where_the_encoder_cannot_write_it(
+    engine: Upscaler, tmp_path: Path, codec: str
+) -> None:
+    source = hdr_clip(tmp_path / "in.mp4")
+    notes = run(engine, source, tmp_path / "out.mkv", codec=codec, preset=None)
+    assert any(note.startswith("HDR10 metadata is lost") for note in notes)
+
+
+@pytest.mark.parametrize(("code", "name"), [(4, "fcc"), (5, "bt601"), (7, "smpte240m"), (10, "bt2020")])
+def test_rarer_matrices_are_used_and_tagged(engine: Upscaler, tmp_path: Path, code: int, name: str) -> None:
+    source = tmp_path / "in.mkv"
+    with av.open(str(source), "w") as output:
+        stream = output.add_stream("ffv1", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv444p"
+        stream.codec_context.colorspace = code
+        output.mux(stream.encode(VideoFrame(64, 64, "yuv444p")))
+        output.mux(stream.encode(None))
+    run(engine, source, tmp_path / "out.mp4")
+    for path in (source, tmp_path / "out.mp4"):
+        with VideoReader(path) as reader:
+            assert (reader.info.layout.matrix, reader.info.colors.matrix) == (name, code)
+
+
 def test_no_hdr_is_read_from_an_ordinary_clip(tmp_path: Path) -> None:
     with VideoReader(clip(tmp_path / "in.mp4", frames=2)) as reader:
         assert reader.info.hdr is None

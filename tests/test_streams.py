@@ -138,7 +138,11 @@ def test_mkv_keeps_everything(engine: Upscaler, tmp_path: Path) -> None:
         ]
         assert [chapter["metadata"]["title"] for chapter in after.chapters()] == ["One", "Two"]
         assert after.streams.attachments[0].data == b"not really a font"
-    assert sum("copied" in note for note in notes) == 4
+    assert sum("copied" in note for note in notes) == 5  # two sounds, subtitles, a font, chapters
+    header = next(note for note in notes if note.startswith("stream"))
+    rows = notes[notes.index(header) :]
+    assert all(row[header.index("result") :].startswith("copied") for row in rows[1:])  # aligned
+    assert rows[2].split() == ["audio", "2", "pcm_s24le", "eng", "copied"]
     assert not any("dropped" in note for note in notes)
 
 
@@ -158,7 +162,7 @@ def test_mp4_converts_what_it_cannot_hold_and_names_what_is_lost(engine: Upscale
         assert after.metadata["title"] == "The Film"
     assert any("converted to alac" in note and "PCM" in note for note in notes)
     assert any("converted to mov_text" in note for note in notes)
-    assert any("font.ttf" in note and "dropped" in note and ".mkv has" in note for note in notes)
+    assert any("font.ttf" in note and "dropped" in note and ".mkv keeps it" in note for note in notes)
 
 
 def test_webm_takes_opus_and_webvtt(engine: Upscaler, tmp_path: Path) -> None:
@@ -239,7 +243,7 @@ def test_data_streams_and_further_videos_are_named(tmp_path: Path, monkeypatch: 
             output.mux(stream.encode(None))
     plans = streams.plan(source, tmp_path / "out.mp4")
     assert [(plan.kind, plan.action) for plan in plans] == [("video", "drop")]
-    assert "only the first video" in plans[0].line()
+    assert "only the first video" in plans[0].result()
 
 
 def test_refusal_gives_the_muxers_own_words(tmp_path: Path) -> None:
@@ -259,3 +263,66 @@ def test_sound_before_an_edit_list_keeps_exactly_its_priming(engine: Upscaler, t
     run(engine, source, tmp_path / "out.mp4")
     assert audio_packets(tmp_path / "out.mp4") == audio_packets(source)
     assert np.array_equal(sound(tmp_path / "out.mp4"), sound(source))
+
+
+def sounding(path: Path, encoder: str, rate: int, layout: str) -> Path:
+    """A clip with one sound of this rate and layout, every channel at a loudness of its own."""
+    plain = clip(path.with_name("plain.mkv"), frames=10)
+    with av.open(str(plain)) as media, av.open(str(path), "w") as output:
+        video = output.add_stream_from_template(media.streams.video[0])
+        audio = output.add_stream(encoder, rate=rate, layout=layout)
+        channels = len(av.AudioLayout(layout).channels)
+        wave = np.sin(np.arange(rate // 2) * 2 * np.pi * 300 / rate)
+        samples = np.stack([wave * (channel + 1) / (channels + 1) for channel in range(channels)])
+        frame = av.AudioFrame.from_ndarray(samples.astype(np.float32), format="fltp", layout=layout)
+        frame.sample_rate, frame.pts, frame.time_base = rate, 0, Fraction(1, rate)
+        for packet in [*audio.encode(frame), *audio.encode(None)]:
+            output.mux(packet)
+        for packet in media.demux():
+            if packet.size:
+                packet.stream = video
+                output.mux(packet)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("encoder", "rate", "layout", "suffix", "forced", "made"),
+    [
+        ("ac3", 48_000, "5.1(side)", ".webm", None, ("opus", 48_000, 6)),
+        ("pcm_s16le", 96_000, "mono", ".mp4", "mp3", ("mp3float", 48_000, 1)),
+        ("pcm_s16le", 44_100, "quad", ".mp4", None, ("alac", 44_100, 4)),
+        ("pcm_s16le", 11_025, "stereo", ".webm", None, ("opus", 48_000, 2)),
+        ("flac", 96_000, "5.1(side)", ".mov", None, ("alac", 96_000, 6)),
+        ("libopus", 48_000, "stereo", ".mov", None, ("aac", 48_000, 2)),
+    ],
+)
+def test_sound_of_any_shape_is_converted(
+    engine: Upscaler,
+    tmp_path: Path,
+    encoder: str,
+    rate: int,
+    layout: str,
+    suffix: str,
+    forced: str | None,
+    made: tuple[str, int, int],
+) -> None:
+    source = sounding(tmp_path / "in.mkv", encoder, rate, layout)
+    run(engine, source, tmp_path / f"out{suffix}", audio_codec=forced)
+    with av.open(str(tmp_path / f"out{suffix}")) as container:
+        context = container.streams.audio[0].codec_context
+        assert (context.name, context.sample_rate, context.channels) == made
+        frames = [frame.to_ndarray() for frame in container.decode(audio=0)]
+        seconds = sum(frame.shape[-1] for frame in frames) / made[1]
+    assert abs(seconds - 0.5) < 0.06
+
+
+def test_a_dropped_stream_names_the_container_that_keeps_it(tmp_path: Path) -> None:
+    source = tmp_path / "in.mkv"
+    with av.open(str(source), "w") as output:
+        video = output.add_stream("libx264", rate=25)
+        video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
+        output.add_stream("dvbsub").codec_context.extradata = b""
+        output.mux(video.encode(VideoFrame(64, 48, "yuv420p")))
+        output.mux(video.encode(None))
+    plans = streams.plan(source, tmp_path / "out.webm")
+    assert plans[0].action == "drop" and ".mkv" in plans[0].reason and "would keep it" in plans[0].reason

@@ -1,11 +1,12 @@
 from fractions import Fraction
-from itertools import accumulate
+from itertools import accumulate, islice
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
 import torch
+from av.packet import Packet
 from av.video.frame import VideoFrame
 from conftest import photograph
 from media import audio_packets, clip, frame_times, pictures, write_tone
@@ -15,7 +16,7 @@ from upscaler.engine import Upscaler
 from upscaler.errors import MediaError, UsageError
 from upscaler.jobs import Job
 from upscaler.options import VideoOptions
-from upscaler.video import mux, streams, write
+from upscaler.video import encoders, mux, segments, streams, write
 from upscaler.video.read import VideoReader
 
 # Stamps with gaps of many lengths, in 1/90000 s.
@@ -98,32 +99,82 @@ def test_odd_sizes_are_rounded_to_even(tmp_path: Path) -> None:
     assert "63x45 -> 188x134" in notes[0] and "rounded to even from 189x135" in notes[0]
 
 
-def test_rotation_and_pixel_aspect_are_kept(engine: Upscaler, tmp_path: Path) -> None:
+@pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv", ".webm"])
+@pytest.mark.parametrize("rotation", [90, 180, 270])
+def test_rotation_and_pixel_aspect_are_kept(
+    engine: Upscaler, tmp_path: Path, rotation: int, suffix: str
+) -> None:
     source = tmp_path / "in.mp4"
     with av.open(str(source), "w") as output:
         stream = output.add_stream("libx264", rate=25)
         stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
         stream.codec_context.sample_aspect_ratio = Fraction(12, 11)
-        stream.set_display_rotation(90)
+        stream.set_display_rotation(rotation)
         for _ in range(3):
             output.mux(stream.encode(VideoFrame.from_ndarray(photograph(48, 64), format="rgb24")))
         output.mux(stream.encode(None))
-    run(engine, source, tmp_path / "out.mp4")
-    with av.open(str(tmp_path / "out.mp4")) as made:
+    run(engine, source, tmp_path / f"out{suffix}")
+    with av.open(str(tmp_path / f"out{suffix}")) as made:
         frame = next(made.decode(video=0))
-        assert frame.rotation % 360 == 90
-        assert made.streams.video[0].sample_aspect_ratio == Fraction(12, 11)
+        assert frame.rotation % 360 == rotation
+        shown = Fraction(frame.width, frame.height) * made.streams.video[0].sample_aspect_ratio
+        assert abs(shown / (Fraction(64, 48) * Fraction(12, 11)) - 1) < (0.01 if suffix == ".webm" else 1e-9)
 
 
-@pytest.mark.parametrize("codec", sorted(write.CODECS))
+@pytest.mark.parametrize("codec", sorted(encoders.CODECS))
+@pytest.mark.parametrize("aspect", [Fraction(12, 11), Fraction(8, 9)])
+def test_every_codec_is_shown_in_the_right_shape(
+    engine: Upscaler, tmp_path: Path, codec: str, aspect: Fraction
+) -> None:
+    source = tmp_path / "in.mp4"
+    with av.open(str(source), "w") as output:
+        stream = output.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 96, 96, "yuv420p"
+        stream.codec_context.sample_aspect_ratio = aspect
+        output.mux(stream.encode(VideoFrame.from_ndarray(photograph(96, 96), format="rgb24")))
+        output.mux(stream.encode(None))
+    for suffix in encoders.CODECS[codec].containers:
+        run(engine, source, tmp_path / f"out{suffix}", codec=codec)
+        with av.open(str(tmp_path / f"out{suffix}")) as made:
+            frame = next(made.decode(video=0))
+            pixels = made.streams.video[0].sample_aspect_ratio or 1
+            assert abs(Fraction(frame.width, frame.height) * pixels / aspect - 1) < 0.02, suffix
+
+
+@pytest.mark.parametrize("interlaced", [False, True])
+def test_a_size_that_changes_in_mid_stream(engine: Upscaler, tmp_path: Path, interlaced: bool) -> None:
+    source = tmp_path / "in.ts"
+    parts = b""
+    options = {"flags": "+ilme+ildct", "x264-params": "tff=1"} if interlaced else {}
+    for number, (width, height) in enumerate(((64, 48), (96, 64), (64, 48))):
+        with av.open(str(tmp_path / "part.ts"), "w") as output:
+            stream = output.add_stream("libx264", rate=25, options=options)
+            stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+            for index in range(6):
+                view = np.ascontiguousarray(
+                    photograph(48, 64, number).repeat(2, 0).repeat(2, 1)[:height, :width]
+                )
+                frame = VideoFrame.from_ndarray(view, format="rgb24")
+                frame.pts, frame.time_base = 6 * number + index, Fraction(1, 25)
+                output.mux(stream.encode(frame))
+            output.mux(stream.encode(None))
+        parts += (tmp_path / "part.ts").read_bytes()
+    source.write_bytes(parts)
+    done = run(engine, source, tmp_path / "out.mp4")
+    with av.open(str(tmp_path / "out.mp4")) as made:
+        sizes = {(frame.width, frame.height) for frame in made.decode(video=0)}
+    assert done.frames == len(frame_times(tmp_path / "out.mp4")) == 18
+    assert sizes == {(128, 96)}
+    assert any("6 frames" in note and "of another size" in note for note in done.notes)
+
+
+@pytest.mark.parametrize("codec", sorted(encoders.CODECS))
 def test_every_codec_in_every_container_it_names(engine: Upscaler, tmp_path: Path, codec: str) -> None:
     source = clip(tmp_path / "in.mp4", frames=5)
-    spec = write.CODECS[codec]
-    for suffix in spec.containers:
+    presets = encoders.CODECS[codec].encoders["software"].presets or (None,)
+    for suffix in encoders.CODECS[codec].containers:
         target = tmp_path / f"out{suffix}"
-        done = run(
-            engine, source, target, codec=codec, preset=spec.presets[-1 if codec in ("vp9", "av1") else 0]
-        )
+        done = run(engine, source, target, codec=codec, preset=presets[-1 if codec in ("vp9", "av1") else 0])
         assert done.frames == len(frame_times(target)) == 5
         with av.open(str(target)) as made:
             assert made.streams.video[0].codec_context.name.replace("libdav1d", "av1") in (
@@ -144,15 +195,15 @@ def test_crf_and_preset_reach_the_encoder(engine: Upscaler, tmp_path: Path) -> N
 
 
 def test_codecs_and_containers_are_checked_before() -> None:
-    assert write.choose_codec(".webm", None, None, None)[0] == "vp9"
-    assert write.choose_codec(".mp4", None, None, None) == ("h264", 18, "medium")
+    assert encoders.choose(".webm", VideoOptions()).codec == "vp9"
+    assert encoders.choose(".mp4", VideoOptions()).line() == "h264 crf 18 preset medium (libx264, yuv420p)"
     with pytest.raises(UsageError, match=r"\.webm file cannot hold h264") as caught:
-        write.choose_codec(".webm", "h264", None, None)
+        encoders.choose(".webm", VideoOptions(codec="h264"))
     assert ".mkv" in caught.value.hint
     with pytest.raises(UsageError, match="crf 60"):
-        write.choose_codec(".mp4", "h264", 60, None)
+        encoders.choose(".mp4", VideoOptions(codec="h264", crf=60))
     with pytest.raises(UsageError, match="preset"):
-        write.choose_codec(".mp4", "h264", None, "warp")
+        encoders.choose(".mp4", VideoOptions(codec="h264", preset="warp"))
 
 
 def test_unreadable_videos_say_why(engine: Upscaler, tmp_path: Path) -> None:
@@ -219,7 +270,7 @@ def test_damaged_packets_are_told(engine: Upscaler, tmp_path: Path) -> None:
     assert damaged > 0
     done = run(engine, source, tmp_path / "out.mkv")
     assert done.frames == frames == len(frame_times(tmp_path / "out.mkv"))
-    assert f"{damaged} damaged packets" in done.notes[0]
+    assert f"{damaged} damaged packets" in done.warnings[0]
 
 
 @pytest.mark.parametrize(
@@ -236,6 +287,14 @@ def test_damaged_packets_are_told(engine: Upscaler, tmp_path: Path) -> None:
         "rgb24",
         "nv12",
         "yuyv422",
+        "p010le",
+        "yuv422p16le",
+        "yuva444p10le",
+        "rgba",
+        "bgr0",
+        "gbrap12le",
+        "yuv411p",
+        "rgb48le",
     ],
 )
 def test_frames_of_every_format_become_the_right_rgb(tmp_path: Path, pixel_format: str) -> None:
@@ -268,22 +327,19 @@ def test_a_late_start_is_moved_to_zero(engine: Upscaler, tmp_path: Path, suffix:
 
 
 def test_segments_of_one_video_merge_into_the_whole(tmp_path: Path) -> None:
-    """Two segments give the stamps of one: the property that resuming will stand on."""
+    """Segments give the stamps of one encoding: the property that resuming stands on."""
     source = clip(tmp_path / "in.mp4", pts=VARIABLE, audio=["aac"])
-    segments = []
     with VideoReader(source) as reader:
-        layout = write.output_layout(reader.info.layout, "h264")
-        settings = write.settings_for(reader.info, ("h264", 18, "fast"), layout, 48, 64)
+        settings = write.settings_for(reader.info, encoders.choose(".mp4", VideoOptions()), 48, 64)
         frames = list(reader.frames())
-    for number, part in enumerate((frames[:5], frames[5:])):
-        with write.SegmentWriter(tmp_path / f"{number}.mp4", settings) as writer:
-            for frame in part:
-                writer.write(frame.planes, frame.pts)
-            writer.finish()
-        segments.append(mux.Segment(writer.path, writer.frames, writer.first_pts, settings.time_base))
-    merged = mux.merge(
-        segments, source, tmp_path, tmp_path / "out.mp4", streams.plan(source, tmp_path / "out.mp4")
-    )
+    with segments.SegmentsWriter(tmp_path, settings, 5, []) as writer:
+        for frame in frames:
+            writer.write(frame.planes, frame.pts)
+        writer.finish()
+    target = tmp_path / "out.mp4"
+    merged = mux.merge(writer.segments, source, target, streams.plan(source, target))
+    assert [segment.frames for segment in writer.segments] == [5, 5, 2]
+    assert segments.closed_segments(tmp_path) == writer.segments
     assert merged.frames == len(VARIABLE)
     assert frame_times(tmp_path / "out.mp4") == [Fraction(pts, 90000) for pts in VARIABLE]
     assert audio_packets(tmp_path / "out.mp4") == audio_packets(source)
@@ -291,8 +347,7 @@ def test_segments_of_one_video_merge_into_the_whole(tmp_path: Path) -> None:
 
 def test_an_unfinished_segment_is_removed(tmp_path: Path) -> None:
     with VideoReader(clip(tmp_path / "in.mp4")) as reader:
-        layout = write.output_layout(reader.info.layout, "h264")
-        settings = write.settings_for(reader.info, ("h264", 18, "fast"), layout, 48, 64)
+        settings = write.settings_for(reader.info, encoders.choose(".mp4", VideoOptions()), 48, 64)
         frame = next(reader.frames())
     with write.SegmentWriter(tmp_path / "segment.mp4", settings) as writer:
         writer.write(frame.planes, 0)
@@ -311,11 +366,11 @@ def test_a_file_that_ends_early_is_named(engine: Upscaler, tmp_path: Path) -> No
             if packet.size:
                 packet.stream = copy
                 output.mux(packet)
-    assert run(engine, source, tmp_path / "whole-out.mp4").notes == []
+    assert run(engine, source, tmp_path / "whole-out.mp4").warnings == []
     source.write_bytes(source.read_bytes()[: source.stat().st_size * 3 // 4])
     done = run(engine, source, tmp_path / "out.mp4")
     assert 0 < done.frames < 60
-    assert any("ends early" in note and "of 60 frames" in note for note in done.notes)
+    assert any("ends early" in line and "of 60 frames" in line for line in done.warnings)
 
 
 def test_hevc_in_mp4_has_the_tag_that_plays_everywhere(engine: Upscaler, tmp_path: Path) -> None:
@@ -325,7 +380,7 @@ def test_hevc_in_mp4_has_the_tag_that_plays_everywhere(engine: Upscaler, tmp_pat
 
 
 def test_files_that_look_temporary_are_left_alone(engine: Upscaler, tmp_path: Path) -> None:
-    precious = [tmp_path / name for name in ("out.part.mp4", ".out.part.mp4", ".out.mp4.upscaling")]
+    precious = [tmp_path / name for name in ("out.part.mp4", ".out.part.mp4", "out.incomplete.mp4")]
     for path in precious:
         path.write_text("precious")
     run(engine, clip(tmp_path / "in.mp4", frames=2), tmp_path / "out.mp4")
@@ -342,7 +397,26 @@ def test_a_failed_merge_leaves_the_old_target(
 ) -> None:
     source = clip(tmp_path / "in.mp4", frames=5)
     (tmp_path / "out.mp4").write_text("precious")
-    monkeypatch.setattr(mux, "_video_packets", lambda *_, **__: iter(()))
-    with pytest.raises(MediaError, match="would hold 0 of 5 frames"):
+    whole = mux._video_packets
+    monkeypatch.setattr(mux, "_video_packets", lambda *a, **k: islice(whole(*a, **k), 4))
+    with pytest.raises(MediaError, match=r"holds 4 of 5 frames.*kept as .*incomplete\.mp4"):
         run(engine, source, tmp_path / "out.mp4")
     assert (tmp_path / "out.mp4").read_text() == "precious"
+    assert len(frame_times(tmp_path / "out.mp4.upscaling" / "incomplete.mp4")) == 4
+
+
+def test_a_frame_at_another_time_fails_the_job(
+    engine: Upscaler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = clip(tmp_path / "in.mp4", frames=5)
+    whole = mux.move
+
+    def late(packet: Packet, by_s: Fraction, target: object) -> Packet:
+        moved = whole(packet, by_s, target)
+        moved.pts += moved.pts == 4 * 3600
+        return moved
+
+    monkeypatch.setattr(mux, "move", late)
+    with pytest.raises(MediaError, match=r"frame 4 is off by 0\.011 ms"):
+        run(engine, source, tmp_path / "out.mp4")
+    assert not (tmp_path / "out.mp4").exists()

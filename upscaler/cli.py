@@ -5,10 +5,12 @@ import signal
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn, TextIO
 
 import typer
 
@@ -18,14 +20,17 @@ from upscaler.models.shipped import installed_models
 from upscaler.options import (
     AUDIO_CODECS,
     CODECS,
+    DECODERS,
     DEFAULT_MODEL,
     DEVICES,
+    ENCODERS,
     PRECISIONS,
     RUNTIMES,
     EngineOptions,
     Options,
     VideoOptions,
     parse_count,
+    parse_pair,
     parse_size,
     parse_time,
 )
@@ -33,9 +38,9 @@ from upscaler.options import (
 if TYPE_CHECKING:
     from upscaler.display import Display
     from upscaler.engine import Upscaler
-    from upscaler.pipeline import Done
+    from upscaler.report import Done, Outcome
 
-EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
+EXIT_FAILED, EXIT_USAGE, EXIT_DAMAGED, EXIT_INTERRUPTED = 1, 2, 3, 130
 
 _REPORT = " (a fault of this program; UPSCALER_DEBUG=1 shows where, please report it)"
 
@@ -101,6 +106,25 @@ def upscale(  # noqa: PLR0913 - one parameter per option
     preset: Annotated[
         str | None, typer.Option(metavar="NAME", help="Video encoder speed. [default: the codec's]")
     ] = None,
+    pixel_format: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="FFmpeg's name of one that the codec takes, for example yuv444p. [default: 4:2:0; "
+            "ffv1: the source's; prores: 4:2:2 or 4:4:4]",
+        ),
+    ] = None,
+    encoder: Annotated[
+        str,
+        typer.Option(metavar="NAME", help=f"{', '.join(ENCODERS)}. Hardware falls back to software."),
+    ] = "software",
+    encoder_option: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="An option for the encoder; may be given several times."),
+    ] = None,
+    decoder: Annotated[
+        str, typer.Option(metavar="NAME", help=f"{', '.join(DECODERS)}. Hardware falls back to software.")
+    ] = "software",
     audio: Annotated[bool, typer.Option("--audio/--no-audio", help="Keep the audio streams.")] = True,
     audio_codec: Annotated[
         str | None,
@@ -120,6 +144,23 @@ def upscale(  # noqa: PLR0913 - one parameter per option
     ] = None,
     frames: Annotated[int | None, typer.Option(metavar="COUNT", help="Make so many frames at most.")] = None,
     deinterlace: Annotated[str, typer.Option(metavar="MODE", help="auto, on or off.")] = "auto",
+    resume: Annotated[
+        bool,
+        typer.Option("--resume/--no-resume", help="Go on with a video where an earlier run was cut off."),
+    ] = True,
+    json: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Write a JSON object a line for every input; - is standard output."
+        ),
+    ] = None,
+    preview: Annotated[
+        bool,
+        typer.Option(
+            "--preview",
+            help="Make a PNG of one frame (at --start, or the middle one), and one by bicubic, and no video.",
+        ),
+    ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing targets.")] = False,
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
@@ -132,11 +173,16 @@ def upscale(  # noqa: PLR0913 - one parameter per option
     upscale photos/ --scale 2    writes the same tree into photos_x2/
 
     upscale video.mp4 -o out.mp4
+
+    Exit codes: 0 all is well, 1 some inputs failed, 2 nothing was started, 3 done but a source was damaged,
+    130 interrupted.
     """
     try:
         options = Options(
             output=output,
             overwrite=overwrite,
+            preview=preview,
+            report=json,
             engine=EngineOptions(
                 model=model,
                 scale=scale,
@@ -152,6 +198,10 @@ def upscale(  # noqa: PLR0913 - one parameter per option
                 codec=codec,
                 crf=crf,
                 preset=preset,
+                pixel_format=pixel_format,
+                encoder=encoder,
+                encoder_options=tuple(map(parse_pair, encoder_option or [])),
+                decoder=decoder,
                 audio=audio,
                 audio_codec=audio_codec,
                 subtitles=subtitles,
@@ -159,6 +209,7 @@ def upscale(  # noqa: PLR0913 - one parameter per option
                 end_s=None if end is None else parse_time(end),
                 frames=frames,
                 deinterlace=deinterlace,  # type: ignore[arg-type]  # checked by VideoOptions
+                resume=resume,
             ),
         )
         _run(inputs, options)
@@ -171,8 +222,9 @@ def upscale(  # noqa: PLR0913 - one parameter per option
 
 def _run(inputs: list[Path], options: Options) -> NoReturn:
     """Plan everything, then do one job after the other; ends with the exit code."""
-    from upscaler import pipeline
+    from upscaler import pipeline, report
     from upscaler.display import Display
+    from upscaler.fingerprint import versions
     from upscaler.models.checkpoint import default_scale
 
     _interrupts.release()
@@ -182,34 +234,75 @@ def _run(inputs: list[Path], options: Options) -> NoReturn:
     job_list = jobs.plan(inputs, options)
     engines = _engines({job.kind for job in job_list.jobs}, options.engine)
     pipeline.check_codecs(job_list.jobs, options.video)
-    failed: list[str] = []
+    outcomes: Counter[Outcome] = Counter()
     start = time.monotonic()
     frames = 0
-    with Display(len(job_list.jobs)) as display:
+    with _report_file(options.report) as report_file, Display(len(job_list.jobs)) as display:
         for job in job_list.jobs:
+            begun = time.monotonic()
             display.begin(str(job.source))
-            try:
-                done = _one(job, engines[job.kind], options, display)
-            except UpscalerError as error:
-                failed.append(str(job.source))
-                display.end(f"error: {_named(error, job.source)}")
-            except Exception as error:  # a fault of ours in one file must not end the batch
-                if os.environ.get("UPSCALER_DEBUG"):
-                    raise
-                failed.append(str(job.source))
-                display.end(f"error: '{job.source}': {type(error).__name__}: {error}{_REPORT}")
-            else:
-                frames += done.frames
-                display.end(f"wrote {job.target}", done.notes)
-    _summary(job_list, len(failed), frames, time.monotonic() - start)
-    raise typer.Exit(EXIT_FAILED if failed else 0)
+            outcome, done, error = _attempt(job, engines[job.kind], options, display)
+            if report_file:
+                seconds = time.monotonic() - begun
+                text = report.line(job, outcome, seconds=seconds, versions=versions(), done=done, error=error)
+                print(text, file=report_file, flush=True)
+            if outcome == "interrupted":
+                raise typer.Exit(EXIT_INTERRUPTED)
+            outcomes[outcome] += 1
+            frames += done.frames if done else 0
+    _summary(job_list, outcomes["failed"], frames, time.monotonic() - start)
+    if outcomes["failed"]:
+        raise typer.Exit(EXIT_FAILED)
+    raise typer.Exit(EXIT_DAMAGED if outcomes["done with warnings"] else 0)
+
+
+def _attempt(
+    job: jobs.Job, engine: "Upscaler", options: Options, display: "Display"
+) -> "tuple[Outcome, Done | None, str]":
+    """Do one job and show how it ended: the outcome, what it made, and why it failed."""
+    try:
+        done = _one(job, engine, options, display)
+    except KeyboardInterrupt as interrupt:
+        kept = getattr(interrupt, "__notes__", ["nothing half-written is left"])
+        display.end(f"stopped; {kept[-1]}")
+        return "interrupted", None, ""
+    except Exception as error:  # a fault of ours in one file must not end the batch
+        if isinstance(error, UpscalerError):
+            text = _named(error, job.source)
+        elif os.environ.get("UPSCALER_DEBUG"):
+            raise
+        else:
+            text = f"'{job.source}': {type(error).__name__}: {error}{_REPORT}"
+        display.end(f"error: {text}", getattr(error, "__notes__", ()))
+        return "failed", None, text
+    display.end(f"wrote {job.target}", [*done.notes, *(f"warning: {line}" for line in done.warnings)])
+    return "done with warnings" if done.warnings else "done", done, ""
+
+
+@contextmanager
+def _report_file(path: Path | None) -> Iterator[TextIO | None]:
+    """The file for the report, opened before any work starts."""
+    if path is None or str(path) == "-":
+        yield None if path is None else sys.stdout
+        return
+    if jobs.kind_of(path):
+        raise UsageError(f"--json '{path}' would be a picture or a video", "name a file like report.jsonl")
+    try:
+        file = path.open("w", encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"the report '{path}' cannot be written: {error.strerror}") from error
+    with file:
+        yield file
 
 
 def _one(job: jobs.Job, engine: "Upscaler", options: Options, display: "Display") -> "Done":
     from upscaler import pipeline
+    from upscaler.preview import write_preview
 
     if job.kind == "still":
         return pipeline.upscale_still(job, engine, display.advance, display.note)
+    if job.kind == "preview":
+        return write_preview(job, engine, options.video, display.advance, display.note)
     return pipeline.upscale_video(job, engine, options.video, display.advance, display.note)
 
 

@@ -11,14 +11,20 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-Matrix = Literal["bt601", "bt709", "bt2020"]
+Matrix = Literal["bt601", "bt709", "bt2020", "fcc", "smpte240m"]
 Siting = Literal["left", "center", "topleft"]
+
+# By how much `_halved` sharpens the mean of two neighbours: with 5/44, samples that alternate come back from
+# `_doubled` as they were, where the mean alone leaves 69 % of the alternation.
+_SHARPNESS = 5 / 44
 
 # Kr and Kb of each matrix.
 _LUMA_SHARES: dict[str, tuple[float, float]] = {
     "bt601": (0.299, 0.114),
     "bt709": (0.2126, 0.0722),
     "bt2020": (0.2627, 0.0593),
+    "fcc": (0.30, 0.11),
+    "smpte240m": (0.212, 0.087),
 }
 
 
@@ -34,6 +40,7 @@ class Layout:
         matrix: Of YUV; nothing for the other kinds.
         full_range: Whether codes use all values instead of the studio range.
         siting: Where subsampled chroma samples lie among the luma samples.
+        alpha: Whether a last plane, of luma's size and always of full range, says how opaque pixels are.
     """
 
     kind: Literal["yuv", "gray", "gbr"] = "yuv"
@@ -43,6 +50,7 @@ class Layout:
     matrix: Matrix = "bt709"
     full_range: bool = False
     siting: Siting = "left"
+    alpha: bool = False
 
     @property
     def dtype(self) -> torch.dtype:
@@ -51,10 +59,10 @@ class Layout:
 
     def plane_sizes(self, height: int, width: int) -> list[tuple[int, int]]:
         """(height, width) of every plane of a frame of this size."""
-        if self.kind == "gray":
-            return [(height, width)]
+        luma = (height, width)
         chroma = (-(-height // self.vertical), -(-width // self.horizontal))
-        return [(height, width), chroma, chroma]
+        colors = [luma] if self.kind == "gray" else [luma, chroma, chroma]
+        return [*colors, luma] if self.alpha else colors
 
 
 def guessed_matrix(height: int, width: int) -> Matrix:
@@ -66,7 +74,7 @@ def to_rgb(planes: list[Tensor], layout: Layout) -> Tensor:
     """Planes of one frame -> RGB.
 
     Args:
-        planes: ``(h, w)`` each, ``layout.dtype``.
+        planes: ``(h, w)`` each, ``layout.dtype``; an alpha plane is not looked at.
         layout: What they mean.
 
     Returns:
@@ -75,7 +83,7 @@ def to_rgb(planes: list[Tensor], layout: Layout) -> Tensor:
     """
     black, span = _luma_range(layout)
     if layout.kind == "gbr":
-        g, b, r = ((_as_float(plane) - black) / span for plane in planes)
+        g, b, r = ((_as_float(plane) - black) / span for plane in planes[:3])
         return torch.stack([r, g, b])
     y = (_as_float(planes[0]) - black) / span
     if layout.kind == "gray":
@@ -84,7 +92,7 @@ def to_rgb(planes: list[Tensor], layout: Layout) -> Tensor:
     middle, chroma_span = _chroma_range(layout)
     u, v = (
         (_resampled(_as_float(plane), layout, _doubled)[:height, :width] - middle) / chroma_span
-        for plane in planes[1:]
+        for plane in planes[1:3]
     )
     kr, kb = _LUMA_SHARES[layout.matrix]
     rgb = torch.empty(3, height, width, device=y.device)
@@ -102,7 +110,8 @@ def from_rgb(rgb: Tensor, layout: Layout) -> list[Tensor]:
         layout: What to make.
 
     Returns:
-        Planes as in ``to_rgb``. Codes are limited to what the bits hold, not to the studio range.
+        Planes as in ``to_rgb``, without alpha. Codes are limited to what the bits hold, not to the studio
+        range.
     """
     black, span = _luma_range(layout)
     r, g, b = rgb.unbind(0)
@@ -117,6 +126,16 @@ def from_rgb(rgb: Tensor, layout: Layout) -> list[Tensor]:
     u = _resampled((b - y) / (2 * (1 - kb)), layout, _halved)
     v = _resampled((r - y) / (2 * (1 - kr)), layout, _halved)
     return [luma, *(_as_codes(chroma * chroma_span + middle, layout) for chroma in (u, v))]
+
+
+def to_alpha(planes: list[Tensor], layout: Layout) -> Tensor:
+    """The alpha plane of a frame that has one, ``(H, W)`` fp32: 0 is transparent, 1 opaque."""
+    return _as_float(planes[-1]) / float(2**layout.bits - 1)
+
+
+def from_alpha(alpha: Tensor, layout: Layout) -> Tensor:
+    """``(H, W)`` fp32, 0 to 1 -> the alpha plane of a frame."""
+    return _as_codes(alpha * (2**layout.bits - 1), layout)
 
 
 def even_sized(layout: Layout, height: int, width: int) -> tuple[int, int]:
@@ -182,11 +201,11 @@ def _halved(samples: Tensor, cosited: bool) -> Tensor:
     """Half the columns, the inverse of ``_doubled`` on smooth chroma. ``(h, w)`` -> ``(h, ceil(w/2))``."""
     if cosited:
         return samples[..., 0::2]
-    first = samples[..., 0::2]
-    second = samples[..., 1::2]
-    if second.shape[-1] < first.shape[-1]:  # an odd size: the last column is its own neighbour
-        second = torch.cat([second, samples[..., -1:]], -1)
-    return (first + second) / 2
+    if samples.shape[-1] % 2:  # an odd size: the last column is its own neighbour
+        samples = torch.cat([samples, samples[..., -1:]], -1)
+    near = samples[..., 0::2] + samples[..., 1::2]
+    far = _shifted(samples, -1)[..., 0::2] + _shifted(samples, 1)[..., 1::2]
+    return near / 2 + _SHARPNESS * (near - far)
 
 
 def _shifted(samples: Tensor, by: int) -> Tensor:

@@ -81,6 +81,11 @@ def keep_freed_memory() -> None:
     library.mallopt(_M_MMAP_MAX, 0)
 
 
+def can_compile(device: torch.device) -> bool:
+    """Whether ``torch.compile`` finds what it needs to make code for a device; a GPU's comes with torch."""
+    return device.type != "cpu" or has_compiler()
+
+
 @functools.cache
 def has_compiler() -> bool:
     """Whether a C++ compiler is found, which ``torch.compile`` needs on a processor."""
@@ -95,11 +100,14 @@ def free_memory_bytes(device: torch.device) -> int:
     return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
+def name(device: torch.device) -> str:
+    """The name of the GPU or of the processor."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else _processor_name()
+
+
 def describe(device: torch.device) -> str:
-    """The name of the GPU, or of the processor with its number of cores, for logs and model cards."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"{_processor_name()}, {torch.get_num_threads()} threads"
+    """The name of the GPU, or of the processor with its number of threads, for logs and model cards."""
+    return name(device) + (f", {torch.get_num_threads()} threads" if device.type == "cpu" else "")
 
 
 def _processor_name() -> str:

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
-from upscaler.pipeline import Progress
+from upscaler.report import Progress
 
 
 class Display:
@@ -53,7 +53,7 @@ class Display:
     def advance(self, progress: Progress) -> None:
         """A frame, or some tiles, are done."""
         assert self._task is not None, "begin comes first"
-        rate = progress.done / max(1e-9, time.monotonic() - self._start)
+        rate = (progress.done - progress.resumed) / max(1e-9, time.monotonic() - self._start)
         self._bar.update(
             self._task,
             completed=progress.done,

@@ -1,7 +1,8 @@
 """The network at work: frames in, larger frames out, on one device in one precision."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from upscaler.flight import alike, in_flight
 from upscaler.models import checkpoint
 from upscaler.models.contract import Network
 from upscaler.models.fold import folded
-from upscaler.options import SCALE_MAX, EngineOptions
+from upscaler.options import RUNTIMES, SCALE_MAX, EngineOptions
 from upscaler.resize import PEAK, as_codes, resized
 from upscaler.runtime import Runtime
 
@@ -32,6 +33,8 @@ _PIXELS_AT_ONCE = {"cpu": 512 * 512, "cuda": 2048 * 2048}
 # Share of the device's free memory that the network may fill; the rest is for frames and fragmentation.
 _MEMORY_SHARE = 0.6
 _TILE_PX_MIN = 32  # besides the overlap
+# Side of the picture with which the speed of uncompiled work is estimated, in LR pixels.
+_TRIAL_PX = 128
 # Seconds of uncompiled work from which on compiling, which takes up to 15 s, is tried.
 _COMPILE_FROM_S = 300.0
 # From fast to safe; a batch with a value that is not finite is redone in the next one.
@@ -92,7 +95,9 @@ class Upscaler:
         batch: int | None = None,
         memory_limit_gb: float | None = None,
     ) -> None:
-        EngineOptions(str(model), scale, size_px, device, precision, runtime, tile_px, batch, memory_limit_gb)
+        self.options = EngineOptions(
+            str(model), scale, size_px, device, precision, runtime, tile_px, batch, memory_limit_gb
+        )
         self.device = devices.pick(device)
         if self.device.type == "cpu":
             devices.keep_freed_memory()
@@ -201,12 +206,15 @@ class Upscaler:
             return
         runtime = self._runtime(scales[0])
         tile_px = self._tile_side(height, width, scales[0])
-        low = torch.rand(1, 3, min(tile_px, height), min(tile_px, width), device=self.device)
-        low = low.contiguous(memory_format=torch.channels_last)
         with torch.inference_mode():
-            seconds_ahead = runtime.seconds(low) * frames * height * width / low[0, 0].numel()
+            small = self._sample(min(_TRIAL_PX, height), min(_TRIAL_PX, width))
+            seconds_ahead = runtime.seconds(small) / small[0, 0].numel() * frames * height * width
             if seconds_ahead >= _COMPILE_FROM_S:
-                runtime.compile_if_faster(low)
+                runtime.compile_if_faster(self._sample(min(tile_px, height), min(tile_px, width)))
+
+    def _sample(self, height: int, width: int) -> Tensor:
+        low = torch.rand(self.batch_for(height, width), 3, height, width, device=self.device)
+        return low.contiguous(memory_format=torch.channels_last)
 
     @torch.inference_mode()
     def enlarge(
@@ -234,6 +242,56 @@ class Upscaler:
         if source.shape[-2:] != (plan.height, plan.width):
             source = resized(source, plan.height, plan.width)
         return source
+
+    def weights_of(self, plan: Plan) -> list[Path]:
+        """The weight files that a plan needs."""
+        return [self._files[scale] for scale in plan.scales]
+
+    def macs(self, plan: Plan, height: int, width: int) -> int:
+        """About how many multiply-adds a frame costs: every weight once for every pixel that goes in."""
+        total, pixels = 0, height * width
+        for scale in plan.scales:
+            total += pixels * sum(weight.numel() for weight in self._network(scale).parameters())
+            pixels *= scale**2
+        return total
+
+    def execution(self, plan: Plan) -> dict[str, str | int]:
+        """How the networks of a plan run here, resolved: with equal ones, frames give equal bits."""
+        at_once = {f"pixels at once, x{scale}": self.pixels_at_once(scale) for scale in set(plan.scales)}
+        return {
+            "device": devices.name(self.device),
+            "precision": _name(self.dtype),
+            "threads": torch.get_num_threads(),
+            **at_once,
+            **{f"runtime, x{scale}": self._runtime(scale).name for scale in set(plan.scales)},
+        }
+
+    def follow(self, execution: Mapping[str, str | int], plan: Plan) -> None:
+        """From now on run the networks of a plan as an earlier run did.
+
+        Args:
+            execution: From ``execution``, maybe in another process.
+            plan: The one that it was made for.
+
+        Raises:
+            DeviceError: This machine cannot; nothing is changed then.
+        """
+        here = self.execution(plan)
+        for name in ("device", "precision"):
+            if execution.get(name) != here[name]:
+                raise DeviceError(f"{name} was {execution.get(name)} and is {here[name]}")
+        threads = int(execution.get("threads", 0))
+        if not 1 <= threads <= (os.cpu_count() or 1):
+            raise DeviceError(f"there were {threads} threads, which are too many here")
+        runtimes = {scale: str(execution.get(f"runtime, x{scale}")) for scale in set(plan.scales)}
+        if strange := set(runtimes.values()) - set(RUNTIMES):
+            raise DeviceError(f"the runtime was {min(strange)}, which is not known here")
+        if "compiled" in runtimes.values() and not devices.can_compile(self.device):
+            raise DeviceError("the network was compiled, and no C++ compiler is found")
+        torch.set_num_threads(threads)
+        for scale, name in runtimes.items():
+            self._runtime(scale).use(name)
+            self._at_once_px[scale] = int(execution[f"pixels at once, x{scale}"])
 
     def _scales(self, factor: float) -> tuple[int, ...]:
         """The networks that reach ``factor``: the smallest that does, else the largest and what is left."""

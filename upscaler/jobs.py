@@ -6,24 +6,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from upscaler import jobfolder
 from upscaler.errors import UsageError
 from upscaler.models.shipped import DEFAULT_SCALE
 from upscaler.options import Options
 
-Kind = Literal["still", "video"]
+Kind = Literal["still", "video", "preview"]
 
 PICTURE_SUFFIXES = {".avif", ".bmp", ".jfif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 VIDEO_SUFFIXES = {
     ".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ogv", ".ts",
     ".vob", ".webm", ".wmv",
 }  # fmt: skip
-_WORDS: dict[Kind, str] = {"still": "picture", "video": "video"}
+_WORDS: dict[Kind, str] = {"still": "picture", "video": "video", "preview": "video"}
+_PREVIEW, _BICUBIC = ".preview.png", ".bicubic.png"
 CONTAINERS = (".mp4", ".m4v", ".mov", ".mkv", ".webm")  # that can be written
 
 
 @dataclass(frozen=True)
 class Job:
-    """One file to upscale."""
+    """One file to upscale; a ``preview`` makes a picture of one frame of a video."""
 
     source: Path
     target: Path
@@ -52,7 +54,7 @@ def plan(inputs: Iterable[Path], options: Options) -> JobList:
 
     Raises:
         UsageError: An input is missing or of no known kind, there is nothing to do, two inputs have one
-            target, a target is an input, or a target exists.
+            target, a target is an input, or a target exists; a picture is to be previewed.
     """
     inputs = list(inputs)
     jobs: list[Job] = []
@@ -71,6 +73,8 @@ def plan(inputs: Iterable[Path], options: Options) -> JobList:
     if not jobs:
         names = ", ".join(f"'{path}'" for path in inputs)
         raise UsageError(f"no picture and no video in {names}", "pictures and videos go by their suffix")
+    if options.preview:
+        jobs = [_as_preview(job) for job in jobs]
     _refuse_collisions(jobs)
     _refuse_folders(jobs)
     if not options.overwrite:
@@ -126,11 +130,15 @@ def _folder_jobs(folder: Path, options: Options, single: bool) -> tuple[list[Job
 
 
 def _files(folder: Path, target_root: Path) -> Iterator[Path]:
-    """All files below ``folder``, sorted; hidden ones and those below the target are left out."""
+    """All files below ``folder``, sorted; hidden ones, job folders and all below the target are left out."""
     skipped = target_root.resolve()
     for parent, names, files in os.walk(folder):
         names[:] = sorted(
-            name for name in names if not name.startswith(".") and (Path(parent) / name).resolve() != skipped
+            name
+            for name in names
+            if not name.startswith(".")
+            and not name.endswith(jobfolder.SUFFIX)
+            and (Path(parent) / name).resolve() != skipped
         )
         visible = (Path(parent) / name for name in sorted(files) if not name.startswith("."))
         yield from (path for path in visible if path.is_file())  # no pipes, no links to nowhere
@@ -159,6 +167,17 @@ def _checked(target: Path, kind: Kind) -> Path:
     return target
 
 
+def _as_preview(job: Job) -> Job:
+    if job.kind == "still":
+        raise UsageError(f"--preview is for videos, and '{job.source}' is a picture")
+    return Job(job.source, job.target.with_suffix(_PREVIEW), "preview")
+
+
+def bicubic_beside(preview: Path) -> Path:
+    """Where the same frame goes, enlarged without a network."""
+    return preview.with_name(preview.name.removesuffix(_PREVIEW) + _BICUBIC)
+
+
 def _refuse_collisions(jobs: list[Job]) -> None:
     sources = {job.source.resolve() for job in jobs}
     targets: dict[Path, Path] = {}
@@ -182,7 +201,9 @@ def _refuse_folders(jobs: list[Job]) -> None:
 
 
 def _refuse_existing(jobs: list[Job]) -> None:
-    existing = [job.target for job in jobs if job.target.exists()]
+    existing = [job.target for job in jobs if job.target.exists() and not jobfolder.was_finished(job.target)]
+    others = [bicubic_beside(job.target) for job in jobs if job.kind == "preview"]
+    existing += [path for path in others if path.exists()]
     if existing:
         more = f" (and {len(existing) - 1} more)" if len(existing) > 1 else ""
         raise UsageError(f"'{existing[0]}' exists{more}", "use --overwrite to replace it")

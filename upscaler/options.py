@@ -10,11 +10,13 @@ from typing import Literal
 from upscaler.errors import UsageError
 
 SCALE_MIN, SCALE_MAX = 1.0, 8.0
-DEFAULT_MODEL = {"still": "balanced", "video": "fast"}
+DEFAULT_MODEL = {"still": "balanced", "video": "fast", "preview": "fast"}
 DEVICES = "auto, cpu, cuda or cuda:N"
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 RUNTIMES = ("auto", "eager", "compiled")
-CODECS = ("h264", "hevc", "vp9", "av1")
+CODECS = ("h264", "hevc", "av1", "vp9", "prores", "ffv1")
+ENCODERS = ("software", "auto", "nvenc", "qsv", "amf")
+DECODERS = ("software", "auto", "nvdec")
 AUDIO_CODECS = ("aac", "alac", "flac", "mp3", "opus")
 
 
@@ -69,6 +71,10 @@ class VideoOptions:
         codec: One of ``CODECS``; ``None``: VP9 for webm, else H.264.
         crf: Constant rate factor, lower is better; ``None``: the codec's default.
         preset: The encoder's own speed setting; ``None``: the codec's default.
+        pixel_format: FFmpeg's name of what is encoded; ``None``: see ``video.encoders``.
+        encoder: One of ``ENCODERS``; hardware that cannot be used falls back to software.
+        encoder_options: Further (name, value) pairs for the encoder.
+        decoder: One of ``DECODERS``; likewise.
         audio: Keep the audio streams.
         audio_codec: One of ``AUDIO_CODECS`` to encode all audio with; ``None``: copy where possible.
         subtitles: Keep the subtitle streams.
@@ -76,11 +82,16 @@ class VideoOptions:
         end_s: Second of the source at which to end; ``None``: at its end.
         frames: Most frames to make; ``None``: all.
         deinterlace: ``auto``: interlaced frames are made whole; ``on``: all frames are; ``off``: none.
+        resume: Go on with what an earlier run left.
     """
 
     codec: str | None = None
     crf: int | None = None
     preset: str | None = None
+    pixel_format: str | None = None
+    encoder: str = "software"
+    encoder_options: tuple[tuple[str, str], ...] = ()
+    decoder: str = "software"
     audio: bool = True
     audio_codec: str | None = None
     subtitles: bool = True
@@ -88,6 +99,7 @@ class VideoOptions:
     start_s: Fraction = Fraction(0)
     end_s: Fraction | None = None
     frames: int | None = None
+    resume: bool = True
 
     @property
     def trims(self) -> bool:
@@ -101,6 +113,10 @@ class VideoOptions:
             raise UsageError(f"--frames {self.frames} leaves nothing", "use a number from 1 on")
         if self.codec is not None and self.codec not in CODECS:
             raise UsageError(f"unknown codec '{self.codec}'", f"use {', '.join(CODECS)}")
+        if self.encoder not in ENCODERS:
+            raise UsageError(f"unknown encoder '{self.encoder}'", f"use {', '.join(ENCODERS)}")
+        if self.decoder not in DECODERS:
+            raise UsageError(f"unknown decoder '{self.decoder}'", f"use {', '.join(DECODERS)}")
         if self.deinterlace not in ("auto", "on", "off"):
             raise UsageError(f"--deinterlace '{self.deinterlace}' is unknown", "use auto, on or off")
         if self.audio_codec is not None and self.audio_codec not in AUDIO_CODECS:
@@ -118,12 +134,16 @@ class Options:
     Attributes:
         output: File or folder to write to; ``None``: beside the input.
         overwrite: Replace targets that exist.
+        preview: Make a picture of one frame of each video instead.
+        report: File for a JSON object a line for every job; ``-``: standard output; ``None``: none.
         engine: How frames are enlarged.
         video: How video is encoded.
     """
 
     output: Path | None = None
     overwrite: bool = False
+    preview: bool = False
+    report: Path | None = None
     engine: EngineOptions = field(default_factory=EngineOptions)
     video: VideoOptions = field(default_factory=VideoOptions)
 
@@ -153,6 +173,18 @@ def parse_time(text: str) -> Fraction:
     ):
         raise UsageError(f"'{text}' is no time", "write seconds, minutes:seconds or hours:minutes:seconds")
     return sum((Fraction(part) * 60**place for place, part in enumerate(reversed(parts))), Fraction(0))
+
+
+def parse_pair(text: str) -> tuple[str, str]:
+    """``tune=film`` -> ("tune", "film").
+
+    Raises:
+        UsageError: Nothing before or after the first equals sign, or none.
+    """
+    name, _, value = text.partition("=")
+    if not (name and value):
+        raise UsageError(f"'{text}' is no encoder option", "write it as NAME=VALUE, for example tune=film")
+    return name, value
 
 
 def parse_count(text: str, option: str) -> int | None:

@@ -1,73 +1,55 @@
 """MAIN FLOW: a frame's way from file to file. ``upscale_still`` for pictures, ``upscale_video`` for video.
 
-Video: a thread demuxes and decodes, this one runs the network, a third encodes; the queues between them are
-short and hold planes as decoded. What the threads raise is raised here.
+Video: a thread demuxes and decodes, this one runs the network, a third encodes into closed segments; the
+queues between them are short and hold planes as decoded (``threads.py``). The segments stand in the job
+folder beside the target (``jobfolder.py``), where a later run finds them if this one is cut off. At the end
+they are put together with the source's other streams (``video/mux.py``), and the file is read again before it
+gets its name (``video/verify.py``).
 """
 
 import math
-import queue
-import shutil
-import tempfile
-import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from pathlib import Path
-from types import TracebackType
-from typing import Generic, Self, TypeVar
 
 import torch
 from torch import Tensor
 
 from upscaler import color, stills
 from upscaler.engine import Plan, Upscaler
-from upscaler.errors import MediaError
+from upscaler.errors import DeviceError, MediaError
+from upscaler.fingerprint import fingerprint
 from upscaler.flight import alike, in_flight
+from upscaler.jobfolder import JobFolder, Manifest
 from upscaler.jobs import Job
 from upscaler.options import VideoOptions
-from upscaler.resize import resize_plane
-from upscaler.video import mux, streams, write
+from upscaler.report import Done, Progress, VideoFacts
+from upscaler.resize import resize_plane, resized
+from upscaler.threads import Ahead, Behind
+from upscaler.video import encoders, hdr, mux, segments, streams, write
 from upscaler.video.read import Frame, VideoInfo, VideoReader
-
-T = TypeVar("T")
-
-# Frames waiting between two threads: enough to even out their speeds, 12 MB each at 4K.
-_QUEUE_FRAMES = 4
+from upscaler.video.verify import Found, verify
 
 
 @dataclass(frozen=True)
-class Progress:
-    """How far a job is.
+class _Work:
+    """What is decided before the first frame; the first line says sizes and encoder."""
 
-    Attributes:
-        done: Frames of a video, or tiles of a picture, that are done.
-        total: How many there are in all, an estimate for most videos; 0 when unknown.
-        unit: What is counted.
-    """
-
-    done: int
-    total: int
-    unit: str
-
-
-@dataclass(frozen=True)
-class Done:
-    """What a job made.
-
-    Attributes:
-        frames: Frames written.
-        notes: Lines worth telling the user.
-    """
-
-    frames: int
-    notes: list[str]
+    plan: Plan
+    settings: encoders.EncodeSettings
+    segment_frames: int
+    lines: list[str]
 
 
 @dataclass(frozen=True)
 class _Encoded:
-    frames: int
-    first_pts: int
-    last_pts: int
+    frames_in: int
+    frames_resumed: int
+    seconds_in: float
+    segments: list[segments.Segment]
+    stages_s: dict[str, float]
 
 
 OnProgress = Callable[[Progress], None]
@@ -103,8 +85,8 @@ def upscale_video(
 ) -> Done:
     """Enlarge one video: every frame at its own time, every audio stream copied.
 
-    The video is encoded into a closed segment in a temporary folder beside the target; a final merge puts it
-    together with the copied streams.
+    When it is cut off, the segments that are closed stay in the job folder beside the target, and the next
+    call with the same arguments goes on after them.
 
     Args:
         job: Source and target.
@@ -114,7 +96,8 @@ def upscale_video(
         on_note: Called with lines worth telling.
 
     Raises:
-        MediaError: Reading, encoding or merging failed; the target is then not there.
+        MediaError: Reading, encoding or merging failed, or the finished file does not hold every frame at its
+            time; the target is then as it was before.
     """
     plans = streams.plan(
         job.source,
@@ -123,49 +106,121 @@ def upscale_video(
         subtitles=options.subtitles,
         audio_codec=options.audio_codec,
     )
-    with VideoReader(job.source, options.deinterlace) as reader:
-        info = reader.info
-        codec = write.choose_codec(
-            job.target.suffix.lower(), options.codec, options.crf, options.preset, deep=info.layout.bits > 8
-        )
-        layout = write.output_layout(info.layout, codec[0])
-        asked = engine.plan(info.height, info.width)
-        plan = _even(asked, layout)
-        even = "" if plan == asked else f" (rounded to even from {asked.width}x{asked.height})"
-        how = f"{codec[0]} crf {codec[1]} preset {codec[2]}"
-        on_note(f"{describe(plan, info.height, info.width)}{even}, {how}")
-        if reader.interlaced_frames and options.deinterlace != "off":
-            on_note("interlaced: made whole by bwdif, as many frames as before")
-        for name in info.hdr.lost if info.hdr else ():
-            on_note(f"{name} metadata is lost: no encoder here writes it")
-        for stream in plans:
-            on_note(stream.line())
-        settings = write.settings_for(info, codec, layout, plan.height, plan.width)
-        _make_folder(job.target.parent)
-        with _work_folder(job.target) as work:
-            segment = work / "segment-000000.mp4"
-            made = _encode(reader, engine, plan, segment, settings, options, on_progress)
-            mux.merge(
-                [mux.Segment(segment, made.frames, made.first_pts, info.time_base)],
-                job.source,
-                work,
-                job.target,
-                plans,
-                rotation=info.rotation,
-                window=_window(made, info) if options.trims else None,
-            )
-        notes = [] if options.trims else reader.faults()
-    return Done(made.frames, notes + engine.take_notices())
+    with VideoReader(job.source, options.deinterlace, options.decoder) as reader:
+        work = _decide(reader, job, engine, options)
+        for line in (*work.lines, *streams.table(plans, reader.info.chapters)):
+            on_note(line)
+        with JobFolder(job.target) as folder:
+            closed = _begun(folder, job, engine, reader.info, work, options, on_note)
+            writer = segments.SegmentsWriter(folder.path, work.settings, work.segment_frames, closed)
+            made = _encode(reader, engine, work.plan, writer, options, on_progress)
+            found = _put_together(made, reader.info, job, folder, plans, trims=options.trims)
+        warnings = reader.faults(whole=not options.trims)
+    settings = {**engine.execution(work.plan), "video": work.lines[0]}
+    facts = VideoFacts(
+        made.frames_in, made.frames_resumed, made.seconds_in, found.seconds, plans, settings, made.stages_s
+    )
+    return Done(found.frames, [*reader.changes(), *engine.take_notices()], warnings, facts)
+
+
+def _decide(reader: VideoReader, job: Job, engine: Upscaler, options: VideoOptions) -> _Work:
+    """Sizes, encoder and segments for a video, and what to tell of it."""
+    info = reader.info
+    suffix = job.target.suffix.lower()
+    choice = encoders.choose(suffix, options, info.layout)
+    asked = engine.plan(info.height, info.width)
+    square = info.sample_aspect != 1 and not encoders.keeps_pixel_aspect(suffix, choice.codec)
+    if square:
+        asked = _squared(asked, info.sample_aspect)
+    plan = _even(asked, choice.layout)
+    even = "" if plan == asked else f" (rounded to even from {asked.width}x{asked.height})"
+    lines = [
+        f"{describe(plan, info.height, info.width)}{even}, {choice.line()}",
+        *reader.notes,
+        *choice.notes,
+    ]
+    if square:
+        lines.append(f"pixels are made square: {choice.codec} in {suffix} cannot say {info.sample_aspect}")
+    if reader.interlaced_frames and options.deinterlace != "off":
+        lines.append("interlaced: made whole by bwdif, as many frames as before")
+    for name in hdr.lost(info.hdr, choice.spec.name) if info.hdr else ():
+        lines.append(f"{name} metadata is lost: {choice.spec.name} does not write it")
+    settings = write.settings_for(info, choice, plan.height, plan.width, square=square)
+    frames = segments.frames_per_segment(engine.macs(plan, info.height, info.width), engine.device.type)
+    return _Work(plan, settings, frames, lines)
+
+
+def _begun(
+    folder: JobFolder,
+    job: Job,
+    engine: Upscaler,
+    info: VideoInfo,
+    work: _Work,
+    options: VideoOptions,
+    on_note: OnNote,
+) -> list[segments.Segment]:
+    """The closed segments of an earlier run, with the engine set as it was; or a fresh manifest and none."""
+    prints = fingerprint(
+        job.source, engine.weights_of(work.plan), engine.options, options, work.settings, work.segment_frames
+    )
+    earlier = folder.manifest() if options.resume else None
+    closed = segments.closed_segments(folder.path)
+    if earlier and closed:
+        reason = earlier.difference(prints)
+        try:
+            engine.follow(earlier.execution, work.plan)
+        except DeviceError as error:
+            reason = reason or str(error)
+        if not reason:
+            on_note(f"going on after {sum(segment.frames for segment in closed)} frames of an earlier run")
+            return closed
+        on_note(f"begun anew, because the work of an earlier run does not fit: {reason}")
+    engine.prepare(info.height, info.width, info.frames)
+    folder.begin(Manifest(prints, engine.execution(work.plan)))
+    return []
+
+
+def _put_together(
+    made: _Encoded,
+    info: VideoInfo,
+    job: Job,
+    folder: JobFolder,
+    plans: list[streams.StreamPlan],
+    *,
+    trims: bool,
+) -> Found:
+    """Merge, read again, and only then give the file its name.
+
+    Raises:
+        MediaError: A frame is missing or at another time. What was made is then kept in the job folder.
+    """
+    begun = time.monotonic()
+    merged = folder.path / f"merged{job.target.suffix.lower()}"
+    window = _window(made.segments, info)
+    mux.merge(
+        made.segments, job.source, merged, plans, rotation=info.rotation, window=window if trims else None
+    )
+    made.stages_s["merge"] = time.monotonic() - begun
+    try:
+        found = verify(merged, made.segments, window.start_s if trims else Fraction(0))
+    except MediaError as error:
+        if not merged.exists():
+            raise
+        kept = merged.replace(merged.with_stem("incomplete"))
+        raise MediaError(f"'{job.target}' is not written: {error}", f"it is kept as '{kept}'") from error
+    made.stages_s["verify"] = time.monotonic() - begun - made.stages_s["merge"]
+    folder.publish(merged)
+    return found
 
 
 def check_codecs(jobs: Iterable[Job], options: VideoOptions) -> None:
-    """Refuse, before any work starts, a codec that a target's container cannot hold.
+    """Refuse, before any work starts, what a target's container or its encoder does not take.
 
     Raises:
         UsageError: Names the containers that can, or what the codec does not take.
     """
     for suffix in sorted({job.target.suffix.lower() for job in jobs if job.kind == "video"}):
-        write.choose_codec(suffix, options.codec, options.crf, options.preset)
+        encoders.choose(suffix, options)
 
 
 def describe(plan: Plan, height: int, width: int) -> str:
@@ -176,23 +231,17 @@ def describe(plan: Plan, height: int, width: int) -> str:
     return f"{width}x{height} -> {plan.width}x{plan.height} ({networks}{resized})"
 
 
+def _squared(plan: Plan, sample_aspect: Fraction) -> Plan:
+    """The plan with the larger side that makes pixels of this shape square."""
+    if sample_aspect > 1:
+        return replace(plan, width=round(plan.width * sample_aspect))
+    return replace(plan, height=round(plan.height / sample_aspect))
+
+
 def _even(plan: Plan, layout: color.Layout) -> Plan:
     """The plan with a size that the encoder takes."""
     height, width = color.even_sized(layout, plan.height, plan.width)
     return replace(plan, height=height, width=width)
-
-
-@contextmanager
-def _work_folder(target: Path) -> Iterator[Path]:
-    """A hidden folder of a name of its own beside the target, gone afterwards."""
-    try:
-        work = Path(tempfile.mkdtemp(prefix=f".{target.stem[:40]}.", suffix=".upscaling", dir=target.parent))
-    except OSError as error:
-        raise MediaError(f"cannot write into '{target.parent}': {error.strerror}") from error
-    try:
-        yield work
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
 
 
 def _make_folder(folder: Path) -> None:
@@ -206,34 +255,52 @@ def _encode(
     reader: VideoReader,
     engine: Upscaler,
     plan: Plan,
-    segment: Path,
-    settings: write.EncodeSettings,
+    writer: segments.SegmentsWriter,
     options: VideoOptions,
     on_progress: OnProgress,
 ) -> _Encoded:
-    """Decode, enlarge and encode all frames that are wanted.
+    """Decode, enlarge and encode all frames that are wanted and not encoded yet.
 
     Raises:
-        MediaError: No frame lies between the start and the end that were asked for.
+        MediaError: No frame lies between the start and the end that were asked for, or frames got lost.
     """
+    resumed = done = sum(segment.frames for segment in writer.segments)
     total = _expected_frames(reader.info, options)
+    begun = time.monotonic()
     with (
-        write.SegmentWriter(segment, settings) as writer,
-        _Ahead(_wanted(reader, options)) as frames,
-        _Behind(writer.write) as encoder,
+        writer,
+        Ahead(_after(writer.segments, _wanted(reader, options))) as frames,
+        Behind(writer.write) as encoder,
     ):
-        done, first_pts, last_pts = 0, 0, 0
-        for planes, pts in enlarged(frames, engine, plan, reader.info, settings.layout):
-            encoder.put(planes, pts)
-            first_pts = pts if done == 0 else first_pts
-            last_pts = pts
-            done += 1
-            on_progress(Progress(done, max(total, done), "frames"))
+        for part in segments.parts(iter(frames), writer.length):  # no batch may cross a segment's border
+            for planes, pts in enlarged(part, engine, plan, reader.info, writer.settings.layout):
+                encoder.put(planes, pts)
+                done += 1
+                on_progress(Progress(done, max(total, done), "frames", resumed))
+        network_s = time.monotonic() - begun - frames.waited_s - encoder.waited_s
         if done == 0:
             raise MediaError(f"'{reader.path}' has no frame between the start and the end asked for")
         encoder.finish()
         writer.finish()
-        return _Encoded(done, first_pts, last_pts)
+    if (encoded := sum(segment.frames for segment in writer.segments)) != done:
+        raise MediaError(f"{done} frames of '{reader.path}' came in, but {encoded} were encoded")
+    stages_s = {"decode": frames.busy_s, "network": network_s, "encode": encoder.busy_s}
+    window = _window(writer.segments, reader.info)
+    return _Encoded(done, resumed, float(window.stop_s - window.start_s), writer.segments, stages_s)
+
+
+def _after(closed: list[segments.Segment], frames: Iterator[Frame]) -> Iterator[Frame]:
+    """The frames that follow those in closed segments, which are decoded all the same: seeking is not exact.
+
+    Raises:
+        MediaError: The source does not give the frames that the segments hold.
+    """
+    for segment in list(closed):
+        for pts in segment.pts():
+            frame = next(frames, None)
+            if frame is None or frame.pts != pts:
+                raise MediaError("the source's frames are not those of an earlier run", "use --no-resume")
+    yield from frames
 
 
 def _wanted(reader: VideoReader, options: VideoOptions) -> Iterator[Frame]:
@@ -258,9 +325,10 @@ def _expected_frames(info: VideoInfo, options: VideoOptions) -> int:
     return total if options.frames is None else min(total or options.frames, options.frames)
 
 
-def _window(made: _Encoded, info: VideoInfo) -> mux.Window:
+def _window(made: list[segments.Segment], info: VideoInfo) -> mux.Window:
     """From the first frame made to the end of the last, which lasts as long as the rate says."""
-    return mux.Window(made.first_pts * info.time_base, made.last_pts * info.time_base + 1 / info.rate)
+    first_pts, last_pts = made[0].first_pts, made[-1].last_pts
+    return mux.Window(first_pts * info.time_base, last_pts * info.time_base + 1 / info.rate)
 
 
 def enlarged(
@@ -281,15 +349,18 @@ def enlarged(
 
     def work(planes: list[Tensor], batch: list[Frame], sums: list[Tensor] | None) -> list[Tensor]:
         each = len(planes) // len(batch)
-        firsts = range(0, len(planes), each)
-        rgb = torch.stack([color.to_rgb(planes[i : i + each], batch[0].layout) for i in firsts])
+        pictures = [planes[first : first + each] for first in range(0, len(planes), each)]
+        rgb = torch.stack([color.to_rgb(picture, batch[0].layout) for picture in pictures])
         fitting = plan
         if rgb.shape[-2:] != (info.height, info.width):  # the size changed in mid-stream
             fitting = replace(engine.plan(*rgb.shape[-2:]), height=plan.height, width=plan.width)
-        larger = engine.enlarge(rgb, fitting, sums=sums)
-        return [plane for picture in larger for plane in color.from_rgb(picture, layout)]
+        made: list[Tensor] = []
+        for picture, larger in zip(pictures, engine.enlarge(rgb, fitting, sums=sums), strict=True):
+            made += color.from_rgb(larger, layout)
+            if layout.alpha:
+                made.append(_enlarged_alpha(picture, batch[0].layout, plan, layout))
+        return made
 
-    engine.prepare(info.height, info.width, info.frames)
     together = alike(
         frames,
         lambda frame: (frame.layout, [plane.shape for plane in frame.planes]),
@@ -302,95 +373,9 @@ def enlarged(
             yield planes[index * each : (index + 1) * each], frame.pts
 
 
-class _Ahead(Generic[T]):
-    """Runs an iterator in a thread, a few items ahead; a context manager that joins the thread."""
-
-    _END = object()
-
-    def __init__(self, items: Iterator[T]) -> None:
-        self._items = items
-        self._queue: queue.Queue[object] = queue.Queue(_QUEUE_FRAMES)
-        self._stop = threading.Event()
-        self._error: BaseException | None = None
-        self._thread = threading.Thread(target=self._run, name="decode", daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stop.set()
-        with suppress(queue.Empty):
-            while True:
-                self._queue.get_nowait()
-        self._thread.join()  # a decoder that outlives its container crashes the interpreter
-
-    def __iter__(self) -> Iterator[T]:
-        while (item := self._queue.get()) is not self._END:
-            yield item  # type: ignore[misc]  # only the end mark is of another type
-        if self._error:
-            raise self._error
-
-    def _run(self) -> None:
-        try:
-            for item in self._items:
-                if not self._offer(item):
-                    return
-        except BaseException as error:
-            self._error = error
-        self._offer(self._END)
-
-    def _offer(self, item: object) -> bool:
-        """Wait for room in the queue; False when nobody wants items any more."""
-        while not self._stop.is_set():
-            with suppress(queue.Full):
-                self._queue.put(item, timeout=0.1)
-                return True
-        return False
-
-
-class _Behind:
-    """Calls a function in a thread, a few calls behind; a context manager that joins the thread."""
-
-    def __init__(self, call: Callable[[list[Tensor], int], None]) -> None:
-        self._call = call
-        self._queue: queue.Queue[tuple[list[Tensor], int] | None] = queue.Queue(_QUEUE_FRAMES)
-        self._error: BaseException | None = None
-        self._thread = threading.Thread(target=self._run, name="encode", daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def put(self, planes: list[Tensor], pts: int) -> None:
-        """Hand over one frame; raises what an earlier call raised."""
-        self._raise()
-        self._queue.put((planes, pts))
-
-    def finish(self) -> None:
-        """Wait until all calls are done; raises what one of them raised."""
-        self._queue.put(None)
-        self._thread.join()
-        self._raise()
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._thread.is_alive():
-            self._error = self._error or error or RuntimeError("left before finish")
-            self._queue.put(None)
-            self._thread.join()
-
-    def _run(self) -> None:
-        while (item := self._queue.get()) is not None:
-            if self._error is None:  # after an error the queue is only emptied
-                try:
-                    self._call(*item)
-                except BaseException as error:
-                    self._error = error
-
-    def _raise(self) -> None:
-        if self._error:
-            raise self._error
+def _enlarged_alpha(planes: list[Tensor], layout: color.Layout, plan: Plan, target: color.Layout) -> Tensor:
+    """The alpha plane of the result; opaque where the source has none."""
+    alpha = (
+        color.to_alpha(planes, layout) if layout.alpha else torch.ones_like(planes[0], dtype=torch.float32)
+    )
+    return color.from_alpha(resized(alpha[None, None], plan.height, plan.width)[0, 0], target)

@@ -47,9 +47,21 @@ class Runtime:
         """
         return self._captured(low) if low.device.type == "cuda" and self._captures else self._run(low)
 
+    @property
+    def name(self) -> str:
+        """``eager`` or ``compiled``."""
+        return "compiled" if self.compiled else "eager"
+
+    def use(self, name: str) -> None:
+        """Run in the way of this ``name`` from now on."""
+        if name == "compiled":
+            self.compile()
+        else:
+            self.compiled = False
+
     def compile(self) -> None:
         """Use compiled code from now on; where that fails, say so and go on without."""
-        if self.network.device.type == "cpu" and not devices.has_compiler():
+        if not devices.can_compile(self.network.device):
             self._on_notice("no C++ compiler found: going on uncompiled")
             return
         cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "upscaler" / "compiled"

@@ -2,43 +2,47 @@
 
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from fractions import Fraction
 from typing import Literal
 
 import av
 import av.error
 import av.filter
 from av.video.frame import VideoFrame
-from av.video.stream import VideoStream
 
 Mode = Literal["auto", "on", "off"]
 
 
-def deinterlaced(frames: Iterable[VideoFrame], stream: VideoStream, mode: Mode) -> Iterator[VideoFrame]:
+def deinterlaced(frames: Iterable[VideoFrame], time_base: Fraction, mode: Mode) -> Iterator[VideoFrame]:
     """Pass frames on, interlaced ones made whole.
 
     Args:
-        frames: With stamps in the stream's time base.
-        stream: They come from.
+        frames: With stamps in ``time_base``; their size and format may change on the way.
+        time_base: Of the stamps.
         mode: ``auto``: frames that say they are interlaced; ``on``: all of them; ``off``: none.
     """
     graph: av.filter.Graph | None = None
+    shape = None
     for frame in frames:
+        now = (frame.width, frame.height, frame.format.name)
+        if graph is not None and now != shape:
+            yield from _rest(graph, time_base)
+            graph = None
         if graph is None and (mode == "on" or (mode == "auto" and frame.interlaced_frame)):
-            graph = _graph(frame, stream, mode)
+            graph, shape = _graph(frame, time_base, mode), now
         if graph is None:
             yield frame
         else:
             graph.push(frame)
-            yield from _ready(graph, stream)
+            yield from _ready(graph, time_base)
     if graph is not None:
-        graph.push(None)
-        yield from _ready(graph, stream)
+        yield from _rest(graph, time_base)
 
 
-def _graph(frame: VideoFrame, stream: VideoStream, mode: Mode) -> av.filter.Graph:
+def _graph(frame: VideoFrame, time_base: Fraction, mode: Mode) -> av.filter.Graph:
     graph = av.filter.Graph()
     source = graph.add_buffer(
-        width=frame.width, height=frame.height, format=frame.format, time_base=stream.time_base
+        width=frame.width, height=frame.height, format=frame.format, time_base=time_base
     )
     which = "all" if mode == "on" else "interlaced"
     filtered = graph.add("bwdif", f"mode=send_frame:deint={which}")
@@ -49,13 +53,18 @@ def _graph(frame: VideoFrame, stream: VideoStream, mode: Mode) -> av.filter.Grap
     return graph
 
 
-def _ready(graph: av.filter.Graph, stream: VideoStream) -> Iterator[VideoFrame]:
+def _rest(graph: av.filter.Graph, time_base: Fraction) -> Iterator[VideoFrame]:
+    graph.push(None)
+    yield from _ready(graph, time_base)
+
+
+def _ready(graph: av.filter.Graph, time_base: Fraction) -> Iterator[VideoFrame]:
     with suppress(av.error.BlockingIOError, av.error.EOFError):
         while True:
             frame = graph.pull()
             assert isinstance(frame, VideoFrame), "the graph holds video only"
-            if frame.pts is not None and frame.time_base and stream.time_base:
+            if frame.pts is not None and frame.time_base:
                 # The filter counts in half ticks; send_frame keeps whole ones, so this is exact.
-                frame.pts = round(frame.pts * frame.time_base / stream.time_base)
-                frame.time_base = stream.time_base
+                frame.pts = round(frame.pts * frame.time_base / time_base)
+                frame.time_base = time_base
             yield frame

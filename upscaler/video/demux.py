@@ -6,8 +6,9 @@ from pathlib import Path
 import av
 import av.container
 import av.error
+from av.codec.hwaccel import HWAccel
 from av.container import Flags
-from av.stream import Disposition
+from av.stream import Disposition, Stream
 from av.video.stream import VideoStream
 
 from upscaler.errors import MediaError
@@ -16,14 +17,18 @@ from upscaler.errors import MediaError
 MEDIA_ERRORS = (av.error.FFmpegError, OSError, ValueError, EOFError)
 
 
-def open_input(path: Path) -> av.container.InputContainer:
+def open_input(path: Path, hardware: HWAccel | None = None) -> av.container.InputContainer:
     """Open a media file for demuxing, with its own time stamps.
+
+    Args:
+        path: The file.
+        hardware: To decode video with.
 
     Raises:
         MediaError: It cannot be opened.
     """
     try:
-        container = av.open(str(path), "r", metadata_errors="ignore")
+        container = av.open(str(path), "r", metadata_errors="ignore", hwaccel=hardware)
     except MEDIA_ERRORS as error:
         if isinstance(error, FileNotFoundError):
             raise MediaError(f"'{path}' is not there (any more)") from error
@@ -47,7 +52,13 @@ def main_video_stream(container: av.container.InputContainer, path: Path) -> Vid
             if stream.codec_context is None:
                 raise MediaError(f"'{path}' has video of a codec that cannot be decoded")
             return stream
-    raise MediaError(f"'{path}' holds no video stream")
+    besides = " but cover art" if container.streams.video else ""
+    raise MediaError(f"'{path}' holds no video stream{besides}")
+
+
+def has_alpha_packets(stream: Stream) -> bool:
+    """Whether packets carry an alpha channel beside the picture, as Matroska has it for VP8 and VP9."""
+    return "1" in (stream.metadata.get("alpha_mode"), stream.metadata.get("ALPHA_MODE"))
 
 
 def start_offset(container: av.container.InputContainer, time_base: Fraction | None) -> int:

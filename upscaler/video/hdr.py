@@ -12,7 +12,11 @@ from typing import cast
 from av.sidedata.sidedata import SideData
 from av.video.frame import VideoFrame
 
+from upscaler.video.formats import UNSPECIFIED
+
 PQ, HLG = 16, 18  # transfer functions, as H.273 codes
+# Dynamic metadata that no encoder here writes.
+_DYNAMIC = {"DOVI_METADATA": "Dolby Vision", "DOVI_RPU_BUFFER": "Dolby Vision", "DYNAMIC_HDR_PLUS": "HDR10+"}
 
 
 @dataclass(frozen=True)
@@ -31,10 +35,43 @@ class Hdr:
     light_level: tuple[int, int] | None = None
     lost: tuple[str, ...] = ()
 
+    @property
+    def is_static(self) -> bool:
+        """Whether there is anything that an encoder could write."""
+        return bool(self.primaries) or self.light_level is not None
 
-def read(frame: VideoFrame) -> Hdr | None:
-    """The metadata of a frame, or None where its transfer function is not an HDR one."""
-    if int(frame.color_trc) not in (PQ, HLG):
+
+@dataclass(frozen=True)
+class _Notation:
+    """How an encoder takes the metadata: its option, the names in it, and the units of its numbers."""
+
+    option: str
+    display: str
+    light_level: str
+    per_unit: int = 1
+    per_candela: int = 1
+    always: tuple[str, ...] = ()
+
+
+_NOTATIONS = {
+    "libx265": _Notation(
+        "x265-params", "master-display", "max-cll", 50_000, 10_000, ("hdr10=1", "repeat-headers=1")
+    ),
+    "libx264": _Notation("x264-params", "mastering-display", "cll", 50_000, 10_000),
+    "libsvtav1": _Notation("svtav1-params", "mastering-display", "content-light"),
+}
+
+
+def read(frame: VideoFrame, *, may_be_untagged: bool = False) -> Hdr | None:
+    """The metadata of a frame, or None where its transfer function is not an HDR one.
+
+    Args:
+        frame: The first of a video.
+        may_be_untagged: Look at frames without a transfer function too: some of Dolby Vision have none.
+    """
+    transfer = int(frame.color_trc)
+    untagged = may_be_untagged and transfer == UNSPECIFIED
+    if transfer not in (PQ, HLG) and not untagged:
         return None
     data: dict[str, bytes] = {}
     try:
@@ -42,8 +79,9 @@ def read(frame: VideoFrame) -> Hdr | None:
             data[item.type.name] = bytes(memoryview(item))
     except ValueError:  # av 18.1, at a type that it does not know
         pass
-    lost = {"DOVI_METADATA": "Dolby Vision", "DOVI_RPU_BUFFER": "Dolby Vision", "DYNAMIC_HDR_PLUS": "HDR10+"}
-    named = tuple(sorted({lost[name] for name in data if name in lost}))
+    named = tuple(sorted({_DYNAMIC[name] for name in data if name in _DYNAMIC}))
+    if untagged:
+        return Hdr(lost=named) if named else None
     level = data.get("CONTENT_LIGHT_LEVEL")
     light_level = struct.unpack("2I", level[:8]) if level else None
     display = data.get("MASTERING_DISPLAY_METADATA")
@@ -59,28 +97,22 @@ def read(frame: VideoFrame) -> Hdr | None:
 
 def encoder_options(hdr: Hdr, encoder: str) -> dict[str, str]:
     """The options with which an encoder writes the metadata; empty for encoders that cannot."""
-    if encoder in ("libx265", "libx264"):
-        display = _display(hdr, 50_000, 10_000)
-    elif encoder == "libsvtav1":
-        display = _display(hdr, 1, 1)
-    else:
+    if encoder not in _NOTATIONS or not hdr.is_static:
         return {}
-    parts = {
-        "libx265": ["hdr10=1", "repeat-headers=1", "log-level=error"],
-        "libx264": [],
-        "libsvtav1": [],
-    }[encoder]
-    names = {
-        "libx265": ("master-display", "max-cll"),
-        "libx264": ("mastering-display", "cll"),
-        "libsvtav1": ("mastering-display", "content-light"),
-    }[encoder]
+    notation = _NOTATIONS[encoder]
+    parts = list(notation.always)
+    display = _display(hdr, notation.per_unit, notation.per_candela)
     if display:
-        parts.append(f"{names[0]}={display}")
+        parts.append(f"{notation.display}={display}")
     if hdr.light_level:
-        parts.append(f"{names[1]}={hdr.light_level[0]},{hdr.light_level[1]}")
-    option = {"libx265": "x265-params", "libx264": "x264-params", "libsvtav1": "svtav1-params"}[encoder]
-    return {option: ":".join(parts)} if parts else {}
+        parts.append(f"{notation.light_level}={hdr.light_level[0]},{hdr.light_level[1]}")
+    return {notation.option: ":".join(parts)}
+
+
+def lost(hdr: Hdr, encoder: str) -> list[str]:
+    """Names of what an encoder does not write."""
+    static = ["HDR10"] if hdr.is_static and encoder not in _NOTATIONS else []
+    return [*static, *hdr.lost]
 
 
 def _display(hdr: Hdr, per_unit: int, per_candela: int) -> str:

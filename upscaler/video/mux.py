@@ -1,7 +1,7 @@
 """The final merge: encoded video segments and the source's streams, in the order of their decoding time."""
 
 import heapq
-import os
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -14,29 +14,13 @@ from av.packet import Packet
 from av.stream import AttachmentStream, Disposition, Stream
 
 from upscaler.errors import MediaError
-from upscaler.video.demux import MEDIA_ERRORS, main_video_stream, open_input
+from upscaler.video.demux import MEDIA_ERRORS, has_alpha_packets, main_video_stream, open_input
+from upscaler.video.segments import Segment
 from upscaler.video.streams import MUXERS, StreamPlan
 from upscaler.video.tracks import Track, move, open_track
 
 if TYPE_CHECKING:
     from av.container.core import Chapter  # only in av's stub file
-
-
-@dataclass(frozen=True)
-class Segment:
-    """A closed piece of encoded video.
-
-    Attributes:
-        path: A file whose stamps start at 0.
-        frames: How many it holds.
-        first_pts: Stamp of its first frame in the whole video, in units of ``time_base``.
-        time_base: Of the whole video, seconds.
-    """
-
-    path: Path
-    frames: int
-    first_pts: int
-    time_base: Fraction
 
 
 @dataclass(frozen=True)
@@ -68,40 +52,29 @@ class Merged:
 def merge(
     segments: list[Segment],
     source: Path,
-    work: Path,
-    target: Path,
+    path: Path,
     plans: list[StreamPlan],
     *,
     rotation: int = 0,
     window: Window | None = None,
 ) -> Merged:
-    """Write the target from encoded segments and the source's other streams.
+    """Write a file from encoded segments and the source's other streams.
 
     Args:
         segments: In order; at least one.
         source: File whose other streams, chapters and metadata are taken.
-        work: Folder on the target's disk in which the file is put together.
-        target: File to write; its suffix names the container.
+        path: File to write; its suffix names the container.
         plans: What becomes of each stream.
         rotation: Degrees counter-clockwise to be shown in.
         window: The part that the segments hold; ``None``: all of it.
 
     Raises:
-        MediaError: The container refuses a stream, the disk failed, or frames are missing; what stood under
-            the target's name then still stands there.
+        MediaError: The container refuses a stream, or the disk failed; the file may be there, half-written.
     """
-    partial = work / f"merged{target.suffix.lower()}"
     try:
-        merged = _write(segments, source, partial, plans, rotation, window)
-        wanted = sum(segment.frames for segment in segments)
-        if merged.frames != wanted:
-            raise MediaError(f"'{target}' would hold {merged.frames} of {wanted} frames")
-        with partial.open("rb") as file:
-            os.fsync(file.fileno())
-        os.replace(partial, target)
+        return _write(segments, source, path, plans, rotation, window)
     except MEDIA_ERRORS as error:
-        raise MediaError(f"'{target}' cannot be put together: {error}") from error
-    return merged
+        raise MediaError(f"the streams cannot be put together: {error}") from error
 
 
 def _write(
@@ -113,7 +86,7 @@ def _write(
     window: Window | None,
 ) -> Merged:
     muxer = MUXERS[partial.suffix.lower()]  # by name: FFmpeg's own guess for .m4v refuses HEVC
-    options = {"movie_timescale": "90000"} if muxer in ("mp4", "mov") else {}
+    options = {"movie_timescale": _movie_timescale(segments[0].time_base)} if muxer in ("mp4", "mov") else {}
     with (
         open_input(source) as original,
         open_input(segments[0].path) as first,
@@ -123,9 +96,14 @@ def _write(
         video = output.add_stream_from_template(first.streams.video[0], opaque=True)
         video.time_base = segments[0].time_base
         tag = first.streams.video[0].codec_context.codec_tag
+        aspect = first.streams.video[0].sample_aspect_ratio
+        if aspect:  # stands beside what a template copies
+            video.codec_context.sample_aspect_ratio = aspect
         if muxer in ("mp4", "mov"):
             video.codec_context.codec_tag = tag  # hvc1 plays where hev1 does not
         video.metadata.update(_kept(described.metadata, muxer))
+        if has_alpha_packets(first.streams.video[0]):  # without the tag, players look at no alpha
+            video.metadata["alpha_mode"] = "1"
         video.disposition = described.disposition
         if rotation:
             video.set_display_rotation(rotation)
@@ -149,6 +127,12 @@ def _write(
                 packets[index_of[packet.stream.index]] += 1
             output.mux(packet)
     return Merged(frames, packets)
+
+
+def _movie_timescale(time_base: Fraction) -> str:
+    """Units per second for a late start: the video's own where they are fine, so that nothing is rounded."""
+    exact = math.lcm(90_000, time_base.denominator)
+    return str(exact if exact < 2**24 else 90_000)
 
 
 def _tracks(
@@ -201,12 +185,20 @@ def _shifted(chapter: "Chapter", start_s: Fraction, stop_s: Fraction | None) -> 
     return moved
 
 
+# Metadata that describe the old file, in lower case; the new muxer writes its own.
+_STALE = {"encoder", "duration", "major_brand", "minor_version", "compatible_brands", "vendor_id"}
+_STALE |= {"alpha_mode", "bps", "number_of_frames", "number_of_bytes"}
+_STALE_PREFIXES = ("_statistics_", "duration-", "bps-", "number_of_frames-", "number_of_bytes-")
+
+
 def _kept(metadata: dict[str, str], muxer: str) -> dict[str, str]:
     """Metadata without what describes the old container; the new muxer writes its own."""
-    stale = {"encoder", "DURATION", "major_brand", "minor_version", "compatible_brands", "vendor_id"}
-    if muxer not in ("mp4", "mov"):
-        stale |= {"handler_name", "name"}
-    kept = {key: value for key, value in metadata.items() if key not in stale}
+    stale = _STALE if muxer in ("mp4", "mov") else _STALE | {"handler_name", "name"}
+    kept = {
+        key: value
+        for key, value in metadata.items()
+        if key.lower() not in stale and not key.lower().startswith(_STALE_PREFIXES)
+    }
     if "name" in metadata:  # a track's title, as it is read from mp4
         kept.setdefault("title", metadata["name"])
     return kept
@@ -220,18 +212,30 @@ def _video_packets(
 ) -> Iterator[Entry]:
     """Packets of all segments, moved to their place in time from ``begin_s`` on; ordered by decoding time.
 
-    Matroska stores no decoding times, but for the negative ones that reordered frames begin with its muxer
-    would delay the whole file.
+    An encoder's first decoding times lie before its first frame, where frames of uneven length may let them
+    fall behind the last ones of the segment before; there they follow each other by one tick, which is always
+    before the frames are shown. Matroska stores no decoding times, but for negative ones its muxer would
+    delay the whole file.
     """
+    earliest, strictly = (None, 1) if keeps_negative else (0, 0)
     for segment in segments:
+        by_s = segment.first_pts * segment.time_base - begin_s
+        exact = iter(segment.pts()) if segment.path.suffix == ".mkv" else None
         with open_input(segment.path) as container:
             for packet in container.demux(container.streams.video[0]):
-                if packet.size:
-                    by_s = segment.first_pts * segment.time_base - begin_s
-                    moved = move(cast("Packet[Stream]", packet), by_s, video)
-                    if not keeps_negative and moved.dts is not None:
-                        moved.dts = max(0, moved.dts)
-                    yield _timed(moved)
+                if not packet.size:
+                    continue
+                if exact:  # Matroska rounds; packets come in the order of frames, for no codec there reorders
+                    length_s = (packet.duration or 0) * packet.time_base
+                    packet.duration = round(length_s / segment.time_base)
+                    packet.time_base = segment.time_base
+                    packet.pts = packet.dts = next(exact) - segment.first_pts
+                moved = move(cast("Packet[Stream]", packet), by_s, video)
+                assert moved.dts is not None, "a moved packet has both stamps"
+                if earliest is not None:
+                    moved.dts = max(moved.dts, earliest)
+                earliest = moved.dts + strictly
+                yield _timed(moved)
 
 
 def _other_packets(

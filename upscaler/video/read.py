@@ -9,8 +9,13 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Self, cast
 
+from av.codec.context import CodecContext
+from av.codec.hwaccel import HWAccel
+from av.packet import Packet
+from av.stream import Stream
+from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from torch import Tensor
@@ -20,9 +25,20 @@ from upscaler.color import Layout
 from upscaler.errors import MediaError
 from upscaler.video import hdr
 from upscaler.video.deinterlace import Mode, deinterlaced
-from upscaler.video.demux import MEDIA_ERRORS, Stamps, main_video_stream, open_input, start_offset
-from upscaler.video.formats import MATRIX_CODES, as_plane, layout_of, planar, siting_of
+from upscaler.video.demux import (
+    MEDIA_ERRORS,
+    Stamps,
+    has_alpha_packets,
+    main_video_stream,
+    open_input,
+    start_offset,
+)
+from upscaler.video.formats import as_plane, layout_of, matrix_code, planar, siting_of
 from upscaler.video.hdr import Hdr
+
+# Containers whose header states a duration; for others FFmpeg takes it from the end that is there.
+_PROMISING = ("mov", "matroska", "avi", "flv", "asf")
+_SHORT_S = Fraction(1, 2)  # headers of whole files were up to 0.05 s off
 
 
 @dataclass(frozen=True)
@@ -67,6 +83,7 @@ class VideoInfo:
         sample_aspect: Width of a pixel over its height.
         rotation: Degrees counter-clockwise in which the picture is to be shown, a multiple of 90.
         layout: How the first frame's planes encode colour.
+        chapters: How many the file has.
         colors: What is written into the output.
         hdr: HDR metadata, where the transfer function is an HDR one.
     """
@@ -79,8 +96,13 @@ class VideoInfo:
     sample_aspect: Fraction
     rotation: int
     layout: Layout
+    chapters: int
     colors: ColorTags
     hdr: Hdr | None
+
+
+# FFmpeg's own decoders of these leave the alpha channel out.
+_ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 
 
 class VideoReader:
@@ -89,32 +111,76 @@ class VideoReader:
     Args:
         path: The file.
         deinterlace: See ``deinterlace.deinterlaced``.
+        decoder: ``software``; ``nvdec`` or ``auto``: NVIDIA's hardware where it can decode the first frame,
+            else software.
+
+    Attributes:
+        info: What is known of the video.
+        notes: Lines worth telling before the first frame: which hardware decodes, or why none does.
+        damaged_packets: That could not be decoded so far.
+        interlaced_frames: Found so far.
+        resized_frames: So far, of another size than the first.
 
     Raises:
         MediaError: The file cannot be opened, holds no video, or no frame can be decoded.
     """
 
-    def __init__(self, path: Path, deinterlace: Mode = "auto") -> None:
+    def __init__(self, path: Path, deinterlace: Mode = "auto", decoder: str = "software") -> None:
         self.path = path
+        self.notes: list[str] = []
+        self._deinterlace: Mode = deinterlace
+        if decoder != "software":
+            try:
+                self._open(HWAccel("cuda", allow_software_fallback=False))
+                self.notes.append("decoded by NVDEC")
+                return
+            except (MediaError, *MEDIA_ERRORS) as error:
+                self.notes.append(f"NVDEC cannot decode it ({error.__cause__ or error}); using software")
+        self._open(None)
+
+    def _open(self, hardware: HWAccel | None) -> None:
+        """Open the file and decode its first frame."""
         self.damaged_packets = 0
+        self.damaged_frames = 0
         self.interlaced_frames = 0
+        self.resized_frames = 0
         self._packets = 0
-        self._container = open_input(path)
+        self._encrypted = False
+        self._end_s = Fraction(0)
+        self._container = open_input(self.path, hardware)
         try:
-            self._stream = main_video_stream(self._container, path)
-            self._stream.thread_type = "AUTO"
+            self._stream = main_video_stream(self._container, self.path)
+            self._decoder = self._own_or_alpha_decoder(hardware)
+            self._decoder.thread_type = "AUTO"
             self._offset = start_offset(self._container, self._stream.time_base)
             self._stamps = Stamps(self._step())
-            self._decoded = deinterlaced(self._stamped(), self._stream, deinterlace)
+            self._decoded = deinterlaced(self._stamped(), self._time_base(), self._deinterlace)
             self._first = next(self._decoded, None)
+            if self._first is None:
+                reason = "it is encrypted (DRM)" if self._encrypted else "the video stream is damaged"
+                raise MediaError(f"no frame of '{self.path}' can be decoded", reason)
+            self._siting = siting_of(self._first)
+            self.info = self._describe(self._first)
         except BaseException:
             self._container.close()
             raise
-        if self._first is None:
-            self._container.close()
-            raise MediaError(f"no frame of '{path}' can be decoded", "the video stream is damaged")
-        self._siting = siting_of(self._first, self._stream)
-        self.info = self._describe(self._first)
+
+    def _own_or_alpha_decoder(self, hardware: HWAccel | None) -> VideoCodecContext:
+        """The stream's decoder, or the one that gives its alpha channel too."""
+        own = self._stream.codec_context
+        if has_alpha_packets(self._stream) and own.codec.canonical_name in _ALPHA_DECODERS:
+            if hardware:
+                raise MediaError("the hardware leaves alpha out")
+            created = CodecContext.create(_ALPHA_DECODERS[own.codec.canonical_name], "r")
+            decoder = cast(VideoCodecContext, created)
+            decoder.color_primaries, decoder.color_trc = (
+                own.color_primaries,
+                own.color_trc,
+            )  # of the container
+            return decoder
+        if hardware and not _is_hardware(own):
+            raise MediaError(f"it has no decoder for {own.name}")
+        return own
 
     def __enter__(self) -> Self:
         return self
@@ -129,19 +195,36 @@ class VideoReader:
         frame = self._first
         self._first = None
         while frame is not None:
+            self.resized_frames += (frame.width, frame.height) != (self.info.width, self.info.height)
             yield self._as_frame(frame)
             frame = next(self._decoded, None)
+
+    def seek(self, time_s: Fraction) -> None:
+        """Go on near a time, before it where the file allows; where it cannot, nothing happens.
+
+        Not exact: some files are indexed wrongly, or not at all.
+        """
+        start_us = self._container.start_time or 0
+        try:
+            self._container.seek(round(time_s * 1_000_000) + start_us)
+            self._decoder.flush_buffers()
+        except MEDIA_ERRORS:
+            return
+        self._stamps = Stamps(self._step())
+        self._decoded = deinterlaced(self._stamped(), self._time_base(), self._deinterlace)
+        self._first = next(self._decoded, None)
 
     def _stamped(self) -> Iterator[VideoFrame]:
         """Decoded frames, every one with a stamp."""
         for frame in self._decode():
             frame.pts = self._stamps.next(frame.pts, frame.dts)
             self.interlaced_frames += frame.interlaced_frame
+            self.damaged_frames += frame.is_corrupt
             yield frame
 
     def _decode(self) -> Iterator[VideoFrame]:
         """Decoded frames, the ones that the decoder held back at the end included."""
-        packets = self._container.demux(self._stream)
+        packets = self._container.demux()  # all streams: where they end tells whether the file is whole
         while True:
             try:
                 packet = next(packets)
@@ -150,25 +233,64 @@ class VideoReader:
             except (IndexError, *MEDIA_ERRORS):  # IndexError: av 18.1, at a new stream in a damaged file
                 self.damaged_packets += 1
                 with suppress(*MEDIA_ERRORS):
-                    yield from self._stream.codec_context.decode(None)
+                    yield from self._decoder.decode(None)
                 return
-            self._packets += packet.size > 0
+            self._note(packet)
+            if packet.stream.index != self._stream.index:
+                continue
             try:
-                yield from packet.decode()
+                yield from self._decoder.decode(cast("Packet[VideoStream]", packet))
             except EOFError:
                 return
             except MEDIA_ERRORS:
                 self.damaged_packets += 1
 
-    def faults(self) -> list[str]:
-        """After the last frame: what was wrong with the file, one line each."""
+    def _note(self, packet: "Packet[Stream]") -> None:
+        """Keep count of what the file holds."""
+        stamp = packet.dts if packet.pts is None else packet.pts
+        if stamp is not None and packet.size and packet.time_base:
+            self._end_s = max(self._end_s, (stamp + (packet.duration or 0)) * packet.time_base)
+        if packet.stream.index == self._stream.index:
+            self._packets += packet.size > 0
+            self._encrypted |= packet.has_sidedata("encryption_info")
+
+    def faults(self, *, whole: bool) -> list[str]:
+        """What was wrong with the part of the file that was read, one line each.
+
+        Args:
+            whole: The file was read to its end, so that an early one can be told.
+        """
         lines = []
         if self.damaged_packets:
             lines.append(f"{self.damaged_packets} damaged packets in '{self.path}' could not be decoded")
-        if self._packets < self._stream.frames:
-            whole = f"{self._packets} of {self._stream.frames} frames are there"
-            lines.append(f"'{self.path}' ends early: {whole}")
+        if self.damaged_frames:
+            lines.append(
+                f"{self.damaged_frames} frames of '{self.path}' are damaged, and shown as well as can be"
+            )
+        if whole and (missing := self._missing()):
+            lines.append(f"'{self.path}' ends early: {missing}")
         return lines
+
+    def changes(self) -> list[str]:
+        """After the last frame: what changed on the way, one line each."""
+        if not self.resized_frames:
+            return []
+        size = f"{self.info.width}x{self.info.height}"
+        return [f"{self.resized_frames} frames of another size than the first ({size}) were fitted to it"]
+
+    def _missing(self) -> str:
+        """What is there of what the file's header promises, where that is less; else empty."""
+        name = self._container.format.name
+        if name.startswith("mov") and self._packets < self._stream.frames:
+            frames = f", {self._packets} of {self._stream.frames} frames"
+        else:
+            frames = ""
+        found_s = self._end_s - Fraction(self._container.start_time or 0, 1_000_000)
+        promised_s = Fraction(self._container.duration or 0, 1_000_000)
+        short = name.startswith(_PROMISING) and found_s < promised_s - _SHORT_S
+        return (
+            f"{float(found_s):.2f} of {float(promised_s):.2f} s are there{frames}" if short or frames else ""
+        )
 
     def _step(self) -> int:
         """Ticks between frames where a stamp has to be made up."""
@@ -201,14 +323,19 @@ class VideoReader:
             sample_aspect=stream.sample_aspect_ratio or Fraction(1),
             rotation=rotation % 360,
             layout=layout,
+            chapters=len(self._container.chapters()),
             colors=ColorTags(
-                matrix=MATRIX_CODES[layout.matrix],
+                matrix=matrix_code(frame),
                 primaries=int(frame.color_primaries),
                 transfer=int(frame.color_trc),
                 full_range=layout.full_range,
             ),
-            hdr=hdr.read(frame),
+            hdr=hdr.read(frame, may_be_untagged=self._decoder.codec.canonical_name in ("hevc", "av1")),
         )
+
+
+def _is_hardware(context: VideoCodecContext) -> bool:
+    return bool(context.is_hwaccel)
 
 
 def _rate(stream: VideoStream) -> Fraction:

@@ -5,12 +5,17 @@ stream in it is written to memory, and the muxer's own words are the reason when
 """
 
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from fractions import Fraction
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 import av
 import av.container
+from av.audio.codeccontext import AudioCodecContext
+from av.audio.format import AudioFormat
+from av.audio.stream import AudioStream
+from av.codec.context import CodecContext
 from av.stream import Disposition, Stream
 
 from upscaler.errors import UsageError
@@ -37,6 +42,8 @@ _TEXT_ENCODERS = {
     ".webm": "webvtt",
 }
 _TEXT_CODECS = {"ass", "mov_text", "ssa", "srt", "subrip", "text", "webvtt"}
+# The channel layout to encode with where an encoder does not take the source's own, by number of channels.
+_LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "4.0", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
 _LOSSLESS = {"alac", "flac", "mlp", "tta", "truehd", "wavpack"}
 AUDIO_CODECS = {"aac": "aac", "alac": "alac", "flac": "flac", "mp3": "libmp3lame", "opus": "libopus"}
 
@@ -53,6 +60,8 @@ class StreamPlan:
         action: What is done.
         encoder: FFmpeg's name, for ``convert``.
         reason: Why it is not copied.
+        rate: Sample rate to encode audio with, hertz.
+        layout: Channel layout to encode audio with, FFmpeg's name.
     """
 
     index: int
@@ -62,15 +71,36 @@ class StreamPlan:
     action: Action
     encoder: str = ""
     reason: str = ""
+    rate: int = 0
+    layout: str = ""
 
-    def line(self) -> str:
-        """One line for the user."""
-        name = f"{self.kind} {self.index} ({', '.join(filter(None, (self.codec, self.language)))})"
+    def result(self) -> str:
+        """What becomes of it, and why."""
         if self.action == "copy":
-            return f"{name}: copied"
+            return "copied"
         if self.action == "convert":
-            return f"{name}: converted to {self.encoder.removeprefix('lib')}, because {self.reason}"
-        return f"{name}: dropped, because {self.reason}"
+            return f"converted to {self.encoder.removeprefix('lib')}: {self.reason}"
+        return f"dropped: {self.reason}"
+
+
+def table(plans: list[StreamPlan], chapters: int) -> list[str]:
+    """What becomes of everything beside the video, one aligned line each; empty when there is nothing.
+
+    Args:
+        plans: From ``plan``.
+        chapters: How many the source has; every container takes them.
+    """
+    rows = [(f"{plan.kind} {plan.index}", plan.codec, plan.language or "-", plan.result()) for plan in plans]
+    if chapters:
+        rows.append(("chapters", str(chapters), "-", "copied"))
+    if not rows:
+        return []
+    rows.insert(0, ("stream", "codec", "language", "result"))
+    widths = [max(len(row[column]) for row in rows) for column in range(3)]
+    return [
+        "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[3]])
+        for row in rows
+    ]
 
 
 def plan(
@@ -109,26 +139,34 @@ def plan(
 def _decided(stream: Stream, suffix: str) -> StreamPlan:
     kind = _kind(stream)
     if kind == "data":  # the muxers make their own chapter and timecode tracks; others are refused at the end
-        return _planned(stream, "drop", reason="data streams cannot be copied reliably")
+        return _planned(stream, "drop", reason="no container here keeps data streams reliably")
     if kind == "video":
         return _planned(stream, "drop", reason="only the first video stream is upscaled")
     if kind == "attachment":
         kept = suffix == ".mkv"
-        return _planned(stream, "copy" if kept else "drop", reason="" if kept else _only_mkv(suffix))
-    reason = refusal(stream, suffix)
-    if reason is None:
+        reason = f"{suffix} has no attachments; .mkv keeps it"
+        return _planned(stream, "copy") if kept else _planned(stream, "drop", reason=reason)
+    reason = refusal(stream, suffix) or ""
+    if not reason:
         return _planned(stream, "copy")
-    if kind == "audio" and stream.codec_context is not None:
-        encoder = _AUDIO_ENCODERS[suffix][0 if _is_lossless(stream) else 1]
-        return _planned(stream, "convert", encoder=encoder, reason=reason)
+    if kind == "audio":
+        encoders = _AUDIO_ENCODERS[suffix] if _is_lossless(stream) else _AUDIO_ENCODERS[suffix][1:]
+        for encoder in encoders:
+            converted = _converted(stream, encoder, reason)
+            if converted:
+                return converted
     if kind == "subtitle" and _codec_name(stream) in _TEXT_CODECS:
         return _planned(stream, "convert", encoder=_TEXT_ENCODERS[suffix], reason=reason)
-    return _planned(stream, "drop", reason=f"{reason}; .mkv keeps most streams")
+    return _planned(stream, "drop", reason=f"{reason}; {_keepers(stream)}")
+
+
+def _keepers(stream: Stream) -> str:
+    """The containers that take a stream as it is, in words."""
+    keepers = [suffix for suffix in (".mkv", ".mov", ".mp4", ".webm") if refusal(stream, suffix) is None]
+    return f"{' and '.join(keepers)} would keep it" if keepers else "no container here keeps it"
 
 
 def _forced(stream: Stream, suffix: str, encoder: str) -> StreamPlan:
-    if stream.codec_context is None:
-        return _planned(stream, "drop", reason="its codec cannot be decoded here")
     try:
         with _small_file(suffix) as output:
             output.add_stream(encoder, rate=48000)
@@ -138,7 +176,38 @@ def _forced(stream: Stream, suffix: str, encoder: str) -> StreamPlan:
             f"a {suffix} file cannot hold {encoder.removeprefix('lib')} audio: {error}",
             "use another container",
         ) from error
-    return _planned(stream, "convert", encoder=encoder, reason="it was asked for")
+    converted = _converted(stream, encoder, "it was asked for")
+    if converted is None:
+        why = f"it cannot be decoded here, or not be encoded with {encoder.removeprefix('lib')}"
+        return _planned(stream, "drop", reason=why)
+    return converted
+
+
+def _converted(stream: Stream, encoder: str, reason: str) -> StreamPlan | None:
+    """The stream encoded with its own rate and channels where the encoder takes them; None if none."""
+    if not isinstance(stream, AudioStream) or stream.codec_context is None:
+        return None
+    context = stream.codec_context
+    layouts = (context.layout.name, _LAYOUTS.get(context.channels, "stereo"), "stereo")
+    for layout in dict.fromkeys(layouts):
+        for rate in dict.fromkeys((context.sample_rate, 48_000)):
+            if _opens(encoder, rate, layout):
+                planned = _planned(stream, "convert", encoder=encoder, reason=reason)
+                return replace(planned, rate=rate, layout=layout)
+    return None
+
+
+def _opens(encoder: str, rate: int, layout: str) -> bool:
+    try:
+        context = cast(AudioCodecContext, CodecContext.create(encoder, "w"))
+        context.sample_rate = rate
+        context.layout = layout
+        context.time_base = Fraction(1, rate)
+        context.format = AudioFormat(context.codec.audio_formats[0].name)  # type: ignore[index]
+        context.open()
+    except MEDIA_ERRORS:
+        return False
+    return True
 
 
 def _planned(stream: Stream, action: Action, *, encoder: str = "", reason: str = "") -> StreamPlan:
@@ -161,10 +230,6 @@ def _codec_name(stream: Stream) -> str:
 def _is_lossless(stream: Stream) -> bool:
     name = _codec_name(stream)
     return name in _LOSSLESS or name.startswith("pcm_")
-
-
-def _only_mkv(suffix: str) -> str:
-    return f"{suffix} has no attachments; .mkv has"
 
 
 def refusal(stream: Stream, suffix: str) -> str | None:

@@ -16,8 +16,6 @@ from upscaler.video.streams import StreamPlan
 
 _BITS_PER_SECOND = {"aac": 128_000, "libopus": 96_000, "libmp3lame": 128_000}  # per channel
 _DEEP_FORMATS = {"alac": "s32p", "flac": "s32"}
-# The channel layout to encode with where the source does not say one, by number of channels.
-_LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "4.0", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
 
 
 class Track(Protocol):
@@ -47,7 +45,7 @@ def open_track(
         return _Copied(stream, output.add_stream_from_template(stream), start_s)
     if plan.kind == "subtitle":
         return _Subtitles(cast(SubtitleStream, stream), output, plan.encoder, start_s)
-    return _Audio(cast(AudioStream, stream), output, plan.encoder, start_s)
+    return _Audio(cast(AudioStream, stream), output, plan, start_s)
 
 
 def move(packet: "Packet[Stream]", by_s: Fraction, target: Stream) -> "Packet[Stream]":
@@ -98,16 +96,12 @@ class _Audio:
     """Decoded and encoded again, every frame at its own time."""
 
     def __init__(
-        self, source: AudioStream, output: av.container.OutputContainer, encoder: str, start_s: Fraction
+        self, source: AudioStream, output: av.container.OutputContainer, plan: StreamPlan, start_s: Fraction
     ) -> None:
-        context = source.codec_context
-        rate = 48_000 if encoder == "libopus" else context.sample_rate
-        layout = (
-            context.layout.name if context.layout.name in _LAYOUTS.values() else _LAYOUTS[context.channels]
-        )
-        target = cast(AudioStream, output.add_stream(encoder, rate=rate, layout=layout))
+        context, encoder = source.codec_context, plan.encoder
+        target = cast(AudioStream, output.add_stream(encoder, rate=plan.rate, layout=plan.layout))
         if encoder in _BITS_PER_SECOND:
-            target.codec_context.bit_rate = _BITS_PER_SECOND[encoder] * context.channels
+            target.codec_context.bit_rate = _BITS_PER_SECOND[encoder] * target.codec_context.channels
         elif context.format is not None and context.format.bytes > 2:
             target.codec_context.format = av.AudioFormat(_DEEP_FORMATS[encoder])
         self.target: Stream = target

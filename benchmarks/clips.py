@@ -1,0 +1,153 @@
+"""Every clip of a folder upscaled to mp4 and mkv, and what came out held against what went in.
+
+    python benchmarks/clips.py FOLDER [--frames 60] [--scale 2] [--preset ultrafast] [--only NAME]
+
+Method: `upscale_video` with `fast`, the first frames of each clip. Source and result are then read with plain
+PyAV, without any of our code: the number of frames, the time of each from the first on, the streams, the
+colour tags. A clip is right when all of that fits, or when it was refused with a line that says why. The
+table is Markdown; the exit code is 1 when anything is wrong.
+"""
+
+import argparse
+import itertools
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import av.container
+import torch
+from timing import print_table
+
+from upscaler import device, pipeline
+from upscaler.engine import Upscaler
+from upscaler.errors import UpscalerError
+from upscaler.jobs import Job, kind_of
+from upscaler.options import VideoOptions
+from upscaler.video import streams
+
+# One tick of the container, seconds; what a stamp may be off by.
+TICKS = {".mp4": Fraction(0), ".mkv": Fraction(1, 1000)}
+UNSPECIFIED = 2
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What plain PyAV finds in a file.
+
+    Attributes:
+        times: Of each frame, seconds from the first one.
+        tags: Matrix, primaries, transfer (H.273 codes) and range (1 limited, 2 full, 0 unspecified).
+        others: How many streams there are beside the film.
+    """
+
+    times: list[Fraction]
+    tags: tuple[int, int, int, int]
+    others: int
+
+
+def look(path: Path, frames: int) -> Seen:
+    """Read the first frames of a file."""
+    with av.open(str(path), metadata_errors="ignore") as container:
+        stream = container.streams.video[0]
+        decoded = list(itertools.islice(_survivors(container), frames))
+        first = decoded[0]
+        tags = (first.colorspace, first.color_primaries, first.color_trc, first.color_range)
+        stamps = [frame.pts * stream.time_base for frame in decoded]
+        others = len(container.streams) - 1
+    return Seen([stamp - stamps[0] for stamp in stamps], tuple(map(int, tags)), others)
+
+
+def _survivors(container: av.container.InputContainer) -> Iterator[av.VideoFrame]:
+    """All frames that can be decoded."""
+    for packet in container.demux(container.streams.video[0]):
+        try:
+            yield from packet.decode()
+        except av.error.FFmpegError:
+            continue
+
+
+def row(source: Path, target: Path, engine: Upscaler, options: VideoOptions) -> dict[str, str]:
+    """Upscale one clip, and one line of the table about it."""
+    assert options.frames is not None, "the number of frames bounds the time"
+    try:
+        job = Job(source, target, "video")
+        pipeline.upscale_video(job, engine, options, lambda _: None, lambda _: None)
+    except UpscalerError as error:
+        return {"result": f"refused: {error.message.replace(str(source), source.name)}"}
+    before, after = look(source, options.frames), look(target, options.frames + 1)
+    plans = streams.plan(source, target)
+    kept = sum(plan.action != "drop" for plan in plans)
+    error_s = max((abs(a - b) for a, b in zip(before.times, after.times, strict=False)), default=Fraction(0))
+    wrong = []
+    if len(before.times) != len(after.times):
+        wrong.append("frames")
+    if error_s > TICKS[target.suffix]:
+        wrong.append("times")
+    if after.others != kept:
+        wrong.append("streams")
+    if not _fits(before.tags, after.tags):
+        wrong.append("tags")
+    counts = Counter(plan.result().split(":")[0] for plan in plans)
+    return {
+        "frames in, out": f"{len(before.times)}, {len(after.times)}",
+        "PTS error": f"{float(error_s * 1000):.3g} ms",
+        "streams": ", ".join(f"{number} {what}" for what, number in counts.items()) or "-",
+        "colour tags in, out": f"{_words(before.tags)}, {_words(after.tags)}",
+        "result": f"WRONG: {', '.join(wrong)}" if wrong else "right",
+    }
+
+
+def _fits(before: tuple[int, ...], after: tuple[int, ...]) -> bool:
+    """Whether everything that was tagged still is so, and the matrix is tagged in any case."""
+    untagged = (0, UNSPECIFIED, UNSPECIFIED, 0)
+    kept = (
+        old == new or old in (unknown, UNSPECIFIED if place < 3 else unknown)
+        for place, (old, new, unknown) in enumerate(zip(before, after, untagged, strict=True))
+    )
+    return all(kept) and after[0] not in (0, UNSPECIFIED)
+
+
+def _words(tags: tuple[int, ...]) -> str:
+    codes = ("-" if tag == UNSPECIFIED else str(tag) for tag in tags[:3])
+    return f"{'/'.join(codes)} {('-', 'limited', 'full')[tags[3]]}"
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--frames", type=int, default=60)
+    parser.add_argument("--scale", type=float, default=2)
+    parser.add_argument("--preset", default="ultrafast", help="of x264 and x265")
+    parser.add_argument("--only", help="part of a clip's name")
+    arguments = parser.parse_args()
+    engine = Upscaler("fast", arguments.scale)
+    options = VideoOptions(frames=arguments.frames, preset=arguments.preset)
+    rows = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for source in sorted(arguments.folder.iterdir()):
+            if kind_of(source) != "video" or (arguments.only or "") not in source.name:
+                continue
+            for suffix in TICKS:
+                target = Path(folder) / f"out{suffix}"
+                target.unlink(missing_ok=True)
+                name = f"{source.name} -> {suffix.removeprefix('.')}"
+                rows[name] = row(source, target, engine, options)
+                print(name, rows[name]["result"], file=sys.stderr)
+    print(f"{device.describe(engine.device)}; torch {torch.__version__}; av {av.__version__}; {engine.dtype}")
+    columns = ("frames in, out", "PTS error", "streams", "colour tags in, out", "result")
+    print_table(
+        "clip",
+        {name: {column: values.get(column, "-") for column in columns} for name, values in rows.items()},
+    )
+    if any("WRONG" in values["result"] for values in rows.values()):
+        raise SystemExit(1)
+
+
+if __name__ == "__main__":
+    main()

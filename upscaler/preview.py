@@ -1,0 +1,92 @@
+"""One frame of a video as a picture, upscaled and by bicubic, to judge a model and a scale by."""
+
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from upscaler import color, stills
+from upscaler.arrays import Pixels
+from upscaler.engine import Upscaler
+from upscaler.errors import MediaError
+from upscaler.jobs import Job, bicubic_beside
+from upscaler.options import VideoOptions
+from upscaler.pipeline import describe
+from upscaler.report import Done, Progress
+from upscaler.resize import as_codes, resized
+from upscaler.video.read import Frame, VideoInfo, VideoReader
+
+
+def write_preview(
+    job: Job,
+    engine: Upscaler,
+    options: VideoOptions,
+    on_progress: Callable[[Progress], None],
+    on_note: Callable[[str], None],
+) -> Done:
+    """Write a frame of a video as two PNG files, turned as it is to be shown, of 16 bits where it has over 8.
+
+    Args:
+        job: Source, and where the upscaled frame goes; ``bicubic_beside`` it goes the other.
+        engine: Does the enlarging.
+        options: Says which frame: at the start asked for, else from the middle.
+        on_progress: Called at the end.
+        on_note: Called with lines worth telling.
+
+    Raises:
+        MediaError: The source cannot be read, has no frame there, or a target cannot be written.
+    """
+    with VideoReader(job.source, options.deinterlace, options.decoder) as reader:
+        info = reader.info
+        frame = _frame(reader, options.start_s)
+        for note in reader.notes:
+            on_note(note)
+    height, width = frame.planes[0].shape
+    plan = engine.plan(height, width)
+    stills.check_target(job.target, plan.height, plan.width)
+    on_note(f"{describe(plan, height, width)}, the frame at {float(frame.pts * info.time_base):.3f} s")
+    rgb = color.to_rgb([plane.to(engine.device) for plane in frame.planes], frame.layout).unsqueeze(0)
+    pictures = {
+        job.target: engine.enlarge(rgb, plan),
+        bicubic_beside(job.target): resized(rgb, plan.height, plan.width),
+    }
+    job.target.parent.mkdir(parents=True, exist_ok=True)
+    for path, picture in pictures.items():
+        pixels = _shown(picture[0], info, frame.layout.bits)
+        stills.write(path, stills.Still(pixels, gray=frame.layout.kind == "gray"))
+    on_progress(Progress(1, 1, "frames"))
+    return Done(1, [f"wrote {bicubic_beside(job.target)}", *engine.take_notices()])
+
+
+def _frame(reader: VideoReader, start_s: Fraction) -> Frame:
+    """The frame at a time; without one, of the middle, or the nearest to it that can be found."""
+    info = reader.info
+    wanted_s = start_s or info.frames / info.rate / 2
+    nearest = next(reader.frames())
+    for frame in _frames_from(reader, wanted_s):
+        nearest = frame
+        if frame.pts * info.time_base >= wanted_s:
+            return frame
+    if start_s:
+        raise MediaError(f"'{reader.path}' has no frame at {float(start_s):g} s")
+    return nearest
+
+
+def _frames_from(reader: VideoReader, time_s: Fraction) -> Iterator[Frame]:
+    """Frames from a time or from before it on; some files are sought to the key frame after it."""
+    for earlier_s in (Fraction(0), Fraction(2), Fraction(10), time_s):
+        reader.seek(max(Fraction(0), time_s - earlier_s))
+        frames = reader.frames()
+        first = next(frames, None)
+        if first is not None and (earlier_s >= time_s or first.pts * reader.info.time_base <= time_s):
+            yield first
+            yield from frames
+            return
+
+
+def _shown(rgb: Tensor, info: VideoInfo, bits: int) -> Pixels:
+    """``(3, H, W)`` -> ``(H, W, 3)``, turned as it is to be shown."""
+    codes = as_codes(rgb, torch.uint8 if bits == 8 else torch.uint16).permute(1, 2, 0).cpu().numpy()
+    return np.ascontiguousarray(np.rot90(codes, info.rotation // 90))

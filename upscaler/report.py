@@ -1,0 +1,125 @@
+"""What a job tells: how far it is, what it made, and the same as one line of JSON."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+from upscaler.jobs import Job
+
+if TYPE_CHECKING:
+    from upscaler.video.streams import StreamPlan
+
+Outcome = Literal["done", "done with warnings", "failed", "interrupted"]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a job is.
+
+    Attributes:
+        done: Frames of a video, or tiles of a picture, that are done.
+        total: How many there are in all, an estimate for most videos; 0 when unknown.
+        unit: What is counted.
+        resumed: How many of those that are done an earlier run did.
+    """
+
+    done: int
+    total: int
+    unit: str
+    resumed: int = 0
+
+
+@dataclass(frozen=True)
+class VideoFacts:
+    """What a report says of a video.
+
+    Attributes:
+        frames_in: Frames decoded, of those that were wanted.
+        frames_resumed: How many of them an earlier run had encoded.
+        seconds_in: From the first frame wanted to the end of the last one.
+        seconds_out: Of the video in the finished file, read again.
+        streams: What became of every other stream.
+        settings: Of the engine and of the encoder, by name.
+        stages_s: Seconds that each stage worked; decode, network and encode work side by side.
+    """
+
+    frames_in: int
+    frames_resumed: int
+    seconds_in: float
+    seconds_out: float
+    streams: "list[StreamPlan]"
+    settings: dict[str, str | int]
+    stages_s: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a job made.
+
+    Attributes:
+        frames: Frames that stand in the target.
+        notes: Lines worth telling the user.
+        warnings: Lines that say what of the source is not in the target because it is damaged.
+        video: More about it, for a video.
+    """
+
+    frames: int
+    notes: list[str]
+    warnings: list[str] = field(default_factory=list)
+    video: VideoFacts | None = None
+
+
+def line(
+    job: Job,
+    outcome: Outcome,
+    *,
+    seconds: float,
+    versions: Mapping[str, str],
+    done: Done | None = None,
+    error: str = "",
+) -> str:
+    """The report of one job, a JSON object without line breaks.
+
+    Args:
+        job: What was to be done.
+        outcome: How it ended.
+        seconds: How long it took.
+        versions: Of what did the work, by name.
+        done: What it made, unless it failed.
+        error: Why it failed.
+    """
+    content: dict[str, object] = {
+        "source": str(job.source),
+        "target": str(job.target),
+        "kind": job.kind,
+        "outcome": outcome,
+        "error": error or None,
+        "seconds": round(seconds, 3),
+    }
+    if done:
+        content |= {"frames_out": done.frames, "warnings": done.warnings, "notes": done.notes}
+        content |= _video(done.video, done.frames) if done.video else {}
+    return json.dumps(content | {"versions": dict(versions)}, ensure_ascii=False)
+
+
+def _video(facts: VideoFacts, frames: int) -> dict[str, object]:
+    made = frames - facts.frames_resumed
+    return {
+        "frames_in": facts.frames_in,
+        "frames_resumed": facts.frames_resumed,
+        "seconds_in": round(facts.seconds_in, 6),
+        "seconds_out": round(facts.seconds_out, 6),
+        "streams": [asdict(stream) for stream in facts.streams],
+        "settings": facts.settings,
+        "stages": {
+            name: {"seconds": round(busy_s, 3), "frames_per_second": _rate(made, frames, name, busy_s)}
+            for name, busy_s in facts.stages_s.items()
+        },
+    }
+
+
+def _rate(made: int, frames: int, stage: str, busy_s: float) -> float | None:
+    """Frames a second; frames of an earlier run were decoded again, but neither enlarged nor encoded."""
+    count = made if stage in ("network", "encode") else frames
+    return round(count / busy_s, 3) if busy_s > 0 else None

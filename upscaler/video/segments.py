@@ -1,0 +1,175 @@
+"""Closed segments: pieces of so many frames, each a video file of its own, and what is known of each.
+
+An encoder's memory ends with its segment, so a video encoded in one go and one encoded in several runs hold
+the same bytes. Beside every segment stands a small JSON file with the exact PTS of its frames; it is written
+last, so where it stands the segment is whole.
+"""
+
+import json
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import chain, islice
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from torch import Tensor
+
+from upscaler.durable import write_json
+from upscaler.errors import MediaError
+from upscaler.video.encoders import EncodeSettings
+from upscaler.video.write import SegmentWriter
+
+T = TypeVar("T")
+
+# A segment is about a minute of work, which is what a power cut costs: as many frames as take a minute at
+# such a speed, in multiply-adds per second of the network. It must not be measured: two runs would differ.
+_MACS_PER_S = {"cpu": 0.1e12, "cuda": 30e12}
+_SECONDS = 60
+# But not so few frames that key frames cost size (streaming services set one every 2 s), nor so many that
+# much is lost where decoder or encoder set the speed.
+_FRAMES_MIN, _FRAMES_MAX = 48, 1200
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A closed piece of encoded video.
+
+    Attributes:
+        path: A file whose stamps start at 0.
+        frames: How many it holds.
+        first_pts: Stamp of its first frame in the whole video, in units of ``time_base``.
+        last_pts: Stamp of its last frame.
+        time_base: Of the whole video, seconds.
+    """
+
+    path: Path
+    frames: int
+    first_pts: int
+    last_pts: int
+    time_base: Fraction
+
+    def pts(self) -> list[int]:
+        """Stamps of all its frames, read from the JSON file beside it."""
+        stamps: list[int] = _record(self.path)["pts"]
+        return stamps
+
+
+def frames_per_segment(macs_per_frame: float, device: str) -> int:
+    """How many frames a segment holds.
+
+    Args:
+        macs_per_frame: Multiply-adds of the network for a frame.
+        device: ``cpu`` or ``cuda``.
+    """
+    frames = _SECONDS * _MACS_PER_S[device] / max(1.0, macs_per_frame)
+    return int(min(_FRAMES_MAX, max(_FRAMES_MIN, frames)))
+
+
+def parts(items: Iterator[T], length: int) -> Iterator[Iterator[T]]:
+    """Split an iterator into such of ``length`` items; each must be used up before the next is asked for."""
+    for first in items:
+        yield chain([first], islice(items, length - 1))
+
+
+class SegmentsWriter:
+    """Encodes frames into closed segments, one after the other; a context manager.
+
+    Leaving the context without ``finish`` keeps the closed segments and removes the one at hand.
+
+    Attributes:
+        segments: The closed ones so far, earlier ones included.
+
+    Args:
+        folder: Where they are written.
+        settings: See ``EncodeSettings``.
+        length: Frames in every segment but the last.
+        closed: Segments that are there already; new ones follow them.
+    """
+
+    def __init__(self, folder: Path, settings: EncodeSettings, length: int, closed: list[Segment]) -> None:
+        self.settings = settings
+        self.length = length
+        self.segments = list(closed)
+        self._folder = folder
+        self._writer: SegmentWriter | None = None
+        self._pts: list[int] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._writer is not None:
+            self._writer.__exit__(kind, error, trace)
+
+    def write(self, planes: list[Tensor], pts: int) -> None:
+        """Encode one frame; see ``SegmentWriter.write``.
+
+        Raises:
+            MediaError: The encoder or the disk failed.
+        """
+        if self._writer is None:
+            path = _record_path(self._folder, len(self.segments)).with_suffix(self.settings.segment_suffix)
+            self._writer = SegmentWriter(path, self.settings)
+        self._writer.write(planes, pts)
+        self._pts.append(pts)
+        if len(self._pts) == self.length:
+            self.finish()
+
+    def finish(self) -> None:
+        """Close the segment at hand, if there is one.
+
+        Raises:
+            MediaError: The encoder or the disk failed.
+        """
+        if self._writer is None:
+            return
+        self._writer.finish()
+        path = self._writer.path
+        record = {
+            "file": path.name,
+            "frames": len(self._pts),
+            "bytes": path.stat().st_size,
+            "time_base": str(self.settings.time_base),
+            "pts": self._pts,
+        }
+        try:
+            write_json(path.with_suffix(".json"), record)
+        except OSError as error:
+            raise MediaError(f"'{path.with_suffix('.json')}' cannot be written: {error}") from error
+        self.segments.append(
+            Segment(path, len(self._pts), self._pts[0], self._pts[-1], self.settings.time_base)
+        )
+        self._writer, self._pts = None, []
+
+
+def closed_segments(folder: Path) -> list[Segment]:
+    """The whole segments in a folder, from the first on, up to the first that is missing or damaged."""
+    segments: list[Segment] = []
+    while (segment := _closed(_record_path(folder, len(segments)))) is not None:
+        segments.append(segment)
+    return segments
+
+
+def _closed(record_path: Path) -> Segment | None:
+    with suppress(OSError, ValueError, KeyError, IndexError, TypeError):
+        record = _record(record_path)
+        path = record_path.with_name(record["file"])
+        if path.stat().st_size == record["bytes"] and len(record["pts"]) == record["frames"]:
+            pts = record["pts"]
+            return Segment(path, record["frames"], pts[0], pts[-1], Fraction(record["time_base"]))
+    return None
+
+
+def _record_path(folder: Path, number: int) -> Path:
+    return folder / f"segment-{number:06}.json"
+
+
+def _record(path: Path) -> dict[str, Any]:
+    """What the JSON file beside a segment says; or that file itself."""
+    record: dict[str, Any] = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+    return record
