@@ -14,17 +14,17 @@ from types import ModuleType, SimpleNamespace
 import av
 import numpy as np
 import pytest
+import torch
 from av.container import OutputContainer
 from media import audio_packets, clip, frame_times
 from torch import Tensor
 
-from upscaler import jobfolder, jobs, pipeline
+from upscaler import device, jobfolder, jobs, pipeline
 from upscaler.engine import Upscaler
 from upscaler.errors import DeviceError, MediaError, UsageError
 from upscaler.jobs import Job
 from upscaler.options import Options, VideoOptions
 from upscaler.report import Progress
-from upscaler.runtime import Runtime
 from upscaler.video import mux, segments, write
 
 LENGTH = 7  # frames in a segment here
@@ -245,21 +245,20 @@ def test_the_execution_of_the_earlier_run_is_followed(tmp_path: Path) -> None:
     assert done.video is not None and done.video.settings["pixels at once, x2"] == 1000
 
 
-def test_a_compiled_network_is_compiled_again_or_refused(
+def test_an_earlier_run_that_was_compiled_goes_on_compiled(
     engine: Upscaler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plan = engine.plan(48, 64)
-    eager = engine.execution(plan)
-    compiled = eager | {"runtime, x2": "compiled"}
-    with monkeypatch.context() as patched:
-        patched.setattr(Runtime, "compile", lambda _: None)  # as without a compiler
-        with pytest.raises(DeviceError, match="no compiler"):
-            engine.follow(compiled, plan)
-        patched.setattr(Runtime, "compile", lambda self: setattr(self, "compiled", True))
+    compiled = engine.execution(plan) | {"runtime, x2": "compiled"}
+    monkeypatch.setattr(device, "has_compiler", lambda: False)
+    with pytest.raises(DeviceError, match="no C\\+\\+ compiler"):
         engine.follow(compiled, plan)
-        assert engine.execution(plan) == compiled
-    engine.follow(eager, plan)
-    assert engine.execution(plan) == eager
+    monkeypatch.setattr(device, "has_compiler", lambda: True)
+    monkeypatch.setattr(torch, "compile", lambda network, dynamic: network)
+    engine.follow(compiled, plan)
+    assert engine.execution(plan)["runtime, x2"] == "compiled"
+    engine.follow(compiled | {"runtime, x2": "eager"}, plan)
+    assert engine.execution(plan)["runtime, x2"] == "eager"
 
 
 def test_batches_end_at_a_segments_border(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -81,6 +81,11 @@ def keep_freed_memory() -> None:
     library.mallopt(_M_MMAP_MAX, 0)
 
 
+def can_compile(device: torch.device) -> bool:
+    """Whether ``torch.compile`` finds what it needs to make code for a device; a GPU's comes with torch."""
+    return device.type != "cpu" or has_compiler()
+
+
 @functools.cache
 def has_compiler() -> bool:
     """Whether a C++ compiler is found, which ``torch.compile`` needs on a processor."""

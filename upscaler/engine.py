@@ -19,7 +19,7 @@ from upscaler.flight import alike, in_flight
 from upscaler.models import checkpoint
 from upscaler.models.contract import Network
 from upscaler.models.fold import folded
-from upscaler.options import SCALE_MAX, EngineOptions
+from upscaler.options import RUNTIMES, SCALE_MAX, EngineOptions
 from upscaler.resize import PEAK, as_codes, resized
 from upscaler.runtime import Runtime
 
@@ -33,6 +33,8 @@ _PIXELS_AT_ONCE = {"cpu": 512 * 512, "cuda": 2048 * 2048}
 # Share of the device's free memory that the network may fill; the rest is for frames and fragmentation.
 _MEMORY_SHARE = 0.6
 _TILE_PX_MIN = 32  # besides the overlap
+# Side of the picture with which the speed of uncompiled work is estimated, in LR pixels.
+_TRIAL_PX = 128
 # Seconds of uncompiled work from which on compiling, which takes up to 15 s, is tried.
 _COMPILE_FROM_S = 300.0
 # From fast to safe; a batch with a value that is not finite is redone in the next one.
@@ -204,12 +206,15 @@ class Upscaler:
             return
         runtime = self._runtime(scales[0])
         tile_px = self._tile_side(height, width, scales[0])
-        low = torch.rand(1, 3, min(tile_px, height), min(tile_px, width), device=self.device)
-        low = low.contiguous(memory_format=torch.channels_last)
         with torch.inference_mode():
-            seconds_ahead = runtime.seconds(low) * frames * height * width / low[0, 0].numel()
+            small = self._sample(min(_TRIAL_PX, height), min(_TRIAL_PX, width))
+            seconds_ahead = runtime.seconds(small) / small[0, 0].numel() * frames * height * width
             if seconds_ahead >= _COMPILE_FROM_S:
-                runtime.compile_if_faster(low)
+                runtime.compile_if_faster(self._sample(min(tile_px, height), min(tile_px, width)))
+
+    def _sample(self, height: int, width: int) -> Tensor:
+        low = torch.rand(self.batch_for(height, width), 3, height, width, device=self.device)
+        return low.contiguous(memory_format=torch.channels_last)
 
     @torch.inference_mode()
     def enlarge(
@@ -252,15 +257,14 @@ class Upscaler:
 
     def execution(self, plan: Plan) -> dict[str, str | int]:
         """How the networks of a plan run here, resolved: with equal ones, frames give equal bits."""
-        found: dict[str, str | int] = {
+        at_once = {f"pixels at once, x{scale}": self.pixels_at_once(scale) for scale in set(plan.scales)}
+        return {
             "device": devices.name(self.device),
             "precision": _name(self.dtype),
             "threads": torch.get_num_threads(),
+            **at_once,
+            **{f"runtime, x{scale}": self._runtime(scale).name for scale in set(plan.scales)},
         }
-        for scale in set(plan.scales):
-            found[f"runtime, x{scale}"] = "compiled" if self._runtime(scale).compiled else "eager"
-            found[f"pixels at once, x{scale}"] = self.pixels_at_once(scale)
-        return found
 
     def follow(self, execution: Mapping[str, str | int], plan: Plan) -> None:
         """From now on run the networks of a plan as an earlier run did.
@@ -270,7 +274,7 @@ class Upscaler:
             plan: The one that it was made for.
 
         Raises:
-            DeviceError: This machine cannot.
+            DeviceError: This machine cannot; nothing is changed then.
         """
         here = self.execution(plan)
         for name in ("device", "precision"):
@@ -279,10 +283,15 @@ class Upscaler:
         threads = int(execution.get("threads", 0))
         if not 1 <= threads <= (os.cpu_count() or 1):
             raise DeviceError(f"there were {threads} threads, which are too many here")
-        for scale in set(plan.scales):
-            self._runtime(scale).follow(str(execution.get(f"runtime, x{scale}")))
-            self._at_once_px[scale] = int(execution[f"pixels at once, x{scale}"])
+        runtimes = {scale: str(execution.get(f"runtime, x{scale}")) for scale in set(plan.scales)}
+        if strange := set(runtimes.values()) - set(RUNTIMES):
+            raise DeviceError(f"the runtime was {min(strange)}, which is not known here")
+        if "compiled" in runtimes.values() and not devices.can_compile(self.device):
+            raise DeviceError("the network was compiled, and no C++ compiler is found")
         torch.set_num_threads(threads)
+        for scale, name in runtimes.items():
+            self._runtime(scale).use(name)
+            self._at_once_px[scale] = int(execution[f"pixels at once, x{scale}"])
 
     def _scales(self, factor: float) -> tuple[int, ...]:
         """The networks that reach ``factor``: the smallest that does, else the largest and what is left."""

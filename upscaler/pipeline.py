@@ -108,7 +108,7 @@ def upscale_video(
         for line in (*work.lines, *streams.table(plans, reader.info.chapters)):
             on_note(line)
         with JobFolder(job.target) as folder:
-            closed = _begun(folder, job, reader.info, engine, work, options, on_note)
+            closed = _begun(folder, job, engine, reader.info, work, options, on_note)
             writer = segments.SegmentsWriter(folder.path, work.settings, work.segment_frames, closed)
             made = _encode(reader, engine, work.plan, writer, options, on_progress)
             found = _put_together(made, reader.info, job, folder, plans, trims=options.trims)
@@ -148,8 +148,8 @@ def _decide(reader: VideoReader, job: Job, engine: Upscaler, options: VideoOptio
 def _begun(
     folder: JobFolder,
     job: Job,
-    info: VideoInfo,
     engine: Upscaler,
+    info: VideoInfo,
     work: _Work,
     options: VideoOptions,
     on_note: OnNote,
@@ -262,27 +262,25 @@ def _encode(
     """
     resumed = done = sum(segment.frames for segment in writer.segments)
     total = _expected_frames(reader.info, options)
-    network_s = 0.0
+    begun = time.monotonic()
     with (
         writer,
         Ahead(_after(writer.segments, _wanted(reader, options))) as frames,
         Behind(writer.write) as encoder,
     ):
         for part in segments.parts(iter(frames), writer.length):  # no batch may cross a segment's border
-            begun = time.monotonic()
             for planes, pts in enlarged(part, engine, plan, reader.info, writer.settings.layout):
-                network_s += time.monotonic() - begun
                 encoder.put(planes, pts)
                 done += 1
                 on_progress(Progress(done, max(total, done), "frames", resumed))
-                begun = time.monotonic()
+        network_s = time.monotonic() - begun - frames.waited_s - encoder.waited_s
         if done == 0:
             raise MediaError(f"'{reader.path}' has no frame between the start and the end asked for")
         encoder.finish()
         writer.finish()
     if (encoded := sum(segment.frames for segment in writer.segments)) != done:
         raise MediaError(f"{done} frames of '{reader.path}' came in, but {encoded} were encoded")
-    stages_s = {"decode": frames.busy_s, "network": network_s - frames.waited_s, "encode": encoder.busy_s}
+    stages_s = {"decode": frames.busy_s, "network": network_s, "encode": encoder.busy_s}
     window = _window(writer.segments, reader.info)
     return _Encoded(done, resumed, float(window.stop_s - window.start_s), writer.segments, stages_s)
 

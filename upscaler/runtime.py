@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from upscaler import device as devices
-from upscaler.errors import DeviceError
 from upscaler.models.contract import Network
 
 # A shape that has come this often will come again: the GPU's work for it is captured.
@@ -48,9 +47,21 @@ class Runtime:
         """
         return self._captured(low) if low.device.type == "cuda" and self._captures else self._run(low)
 
+    @property
+    def name(self) -> str:
+        """``eager`` or ``compiled``."""
+        return "compiled" if self.compiled else "eager"
+
+    def use(self, name: str) -> None:
+        """Run in the way of this ``name`` from now on."""
+        if name == "compiled":
+            self.compile()
+        else:
+            self.compiled = False
+
     def compile(self) -> None:
         """Use compiled code from now on; where that fails, say so and go on without."""
-        if self.network.device.type == "cpu" and not devices.has_compiler():
+        if not devices.can_compile(self.network.device):
             self._on_notice("no C++ compiler found: going on uncompiled")
             return
         cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "upscaler" / "compiled"
@@ -65,22 +76,6 @@ class Runtime:
         self.compile()
         if self.compiled and self.seconds(low) * _GAIN_MIN > eager_s:
             self.compiled = False
-
-    def follow(self, name: str) -> None:
-        """Run as an earlier run did: ``eager`` or ``compiled``.
-
-        Raises:
-            DeviceError: The name is another one, or nothing here compiles.
-        """
-        if name not in ("eager", "compiled"):
-            raise DeviceError(f"runtime was {name}, which is not known here")
-        if name == "compiled" and not self.compiled:
-            self.compile()
-        if name == "compiled" and not self.compiled:
-            raise DeviceError("the network was compiled, and there is no compiler now")
-        if name == "eager" and self.compiled:
-            self.compiled = False
-            self.forget()
 
     def seconds(self, low: Tensor) -> float:
         """Median time of a batch, after one to warm up."""

@@ -24,13 +24,14 @@ class Ahead(Generic[T]):
 
     Attributes:
         busy_s: Seconds that the iterator took, without waiting for whoever takes the items.
-        waited_s: Seconds that whoever takes the items had to wait.
+        waited_s: Seconds for which whoever takes the items waited for them.
     """
 
     _END = object()
 
     def __init__(self, items: Iterator[T]) -> None:
-        self.busy_s = self.waited_s = 0.0
+        self.busy_s = 0.0
+        self.waited_s = 0.0
         self._items = items
         self._queue: queue.Queue[object] = queue.Queue(_QUEUE_FRAMES)
         self._stop = threading.Event()
@@ -51,12 +52,12 @@ class Ahead(Generic[T]):
         self._thread.join()  # a decoder that outlives its container crashes the interpreter
 
     def __iter__(self) -> Iterator[T]:
-        while (item := self._get()) is not self._END:
+        while (item := self._taken()) is not self._END:
             yield item  # type: ignore[misc]  # only the end mark is of another type
         if self._error:
             raise self._error
 
-    def _get(self) -> object:
+    def _taken(self) -> object:
         begun = time.monotonic()
         item = self._queue.get()
         self.waited_s += time.monotonic() - begun
@@ -90,10 +91,12 @@ class Behind:
 
     Attributes:
         busy_s: Seconds that the calls took.
+        waited_s: Seconds for which ``put`` waited for room.
     """
 
     def __init__(self, call: Callable[[list[Tensor], int], None]) -> None:
         self.busy_s = 0.0
+        self.waited_s = 0.0
         self._call = call
         self._queue: queue.Queue[tuple[list[Tensor], int] | None] = queue.Queue(_QUEUE_FRAMES)
         self._error: BaseException | None = None
@@ -106,7 +109,9 @@ class Behind:
     def put(self, planes: list[Tensor], pts: int) -> None:
         """Hand over one frame; raises what an earlier call raised."""
         self._raise()
+        begun = time.monotonic()
         self._queue.put((planes, pts))
+        self.waited_s += time.monotonic() - begun
 
     def finish(self) -> None:
         """Wait until all calls are done; raises what one of them raised."""
