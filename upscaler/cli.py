@@ -270,7 +270,7 @@ def _attempt(
             raise
         else:
             text = f"'{job.source}': {type(error).__name__}: {error}{_REPORT}"
-        display.end(f"error: {text}", getattr(error, "__notes__", ()))
+        display.end("; ".join([f"error: {text}", *getattr(error, "__notes__", ())]))
         return "failed", None, text
     display.end(f"wrote {job.target}", [*done.notes, *(f"warning: {line}" for line in done.warnings)])
     return "done with warnings" if done.warnings else "done", done, ""

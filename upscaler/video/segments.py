@@ -28,9 +28,9 @@ T = TypeVar("T")
 # such a speed, in multiply-adds per second of the network. It must not be measured: two runs would differ.
 _MACS_PER_S = {"cpu": 0.1e12, "cuda": 30e12}
 _SECONDS = 60
-# But not so few frames that key frames cost size (streaming services set one every 2 s), nor so many that
-# much is lost where decoder or encoder set the speed.
-_FRAMES_MIN, _FRAMES_MAX = 48, 1200
+# But not so few frames that their key frames cost size (docs/video.md), nor so many that much is lost where
+# the decoder or the encoder sets the speed.
+_FRAMES_MIN, _FRAMES_MAX = 120, 1200
 
 
 @dataclass(frozen=True)
