@@ -340,9 +340,10 @@ def choose(suffix: str, options: VideoOptions, source: Layout | None = None) -> 
     if suffix not in codec.containers:
         raise UsageError(f"a {suffix} file cannot hold {name} video", f"use {', '.join(codec.containers)}")
     passed_over = []
-    if options.encoder not in ("software", "auto", *codec.encoders):
-        passed_over.append(f"{options.encoder} has no encoder for {name}")
-    for family in _families(codec, options.encoder):
+    families = _families(codec, options.encoder)
+    if options.encoder != "software" and families == ["software"]:
+        passed_over.append(f"there is no {options.encoder.replace('auto', 'hardware')} encoder for {name}")
+    for family in families:
         encoder = codec.encoders[family]
         fallen_back = family == "software" and options.encoder not in ("software", "auto")
         if fallen_back and options.preset not in encoder.presets:
