@@ -2,15 +2,29 @@
 
 import dataclasses
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from upscaler.errors import UsageError
+from upscaler.models.discriminator import KINDS
+from upscaler.models.discriminator import Kind as Discriminator
+from upscaler.models.perceptual import LAYERS
 from upscaler.models.registry import PRESETS
 
+Schedule = Literal["cosine", "constant", "tenth"]
+
 # Settings that may differ when a run is continued: they change its length or its speed, not its course.
-_FREE_ON_RESUME = {"minutes", "steps", "threads", "compiled", "checkpoint_every_s"}
+_FREE_ON_RESUME = {
+    "minutes",
+    "steps",
+    "threads",
+    "compiled",
+    "checkpoint_every_s",
+    "micro_batch",
+    "tensorboard",
+}
 
 # Step size of Muon: plain networks take 0.02; SRResNet diverged there after some hundred steps, and 0.01
 # with decay does not.
@@ -20,17 +34,131 @@ _MUON = {"compact": (0.02, 0.0), "srresnet": (0.01, 0.1)}
 _SCALES = (2, 3, 4, 8)
 
 _POSITIVE = ("minutes", "steps", "batch", "late_batch", "learning_rate", "checkpoint_every_s")
-_NOT_NEGATIVE = ("weight_decay", "warmup_steps", "fft_weight", "seed", "threads")
+_NOT_NEGATIVE = (
+    "weight_decay",
+    "warmup_steps",
+    "pixel_weight",
+    "fft_weight",
+    "clip_norm",
+    "seed",
+    "threads",
+    "micro_batch",
+)
+_POSITIVE_GAN = (
+    *("batch", "discriminator_channels", "learning_rate", "discriminator_learning_rate", "vgg_factor"),
+)
+_NOT_NEGATIVE_GAN = (
+    *("warmup_steps", "pixel_weight", "vgg_weight", "adversarial_weight", "feature_weight", "tv_weight"),
+    *("ldl_weight", "fft_weight", "label_noise", "clip_norm"),
+)
 
 # Validation leaves out a border of one LR pixel on each side; a little has to be left.
 _SMALLEST_PATCH_PX = 4
 
-
+_PIXEL_LOSSES = ("l1", "mse", "charbonnier")
+_SCHEDULES = ("cosine", "constant", "tenth")
 _CHOICES: dict[str, tuple[object, ...]] = {
     "scale": _SCALES,
+    "stages": ("1", "2", "1,2"),
     "optimizer": ("muon", "adamw"),
-    "pixel_loss": ("l1", "mse"),
+    "schedule": _SCHEDULES,
+    "pixel_loss": _PIXEL_LOSSES,
 }
+_CHOICES_GAN: dict[str, tuple[object, ...]] = {
+    "schedule": _SCHEDULES,
+    "discriminator": KINDS,
+    "pixel_loss": _PIXEL_LOSSES,
+    "vgg_loss": ("l1", "mse"),
+    "adversarial": ("vanilla", "relativistic", "hinge"),
+}
+
+
+@dataclass(frozen=True)
+class GanConfig:
+    """Settings of stage two: the table ``[gan]`` of a settings file.
+
+    The loss of the generator is the sum of the terms, each times its weight; a weight of 0 leaves a term out.
+
+    Attributes:
+        batch: Crops per step.
+        patch_px: Side of a crop, LR pixels.
+        learning_rate: Peak of the generator's Adam.
+        discriminator_learning_rate: Peak of the discriminator's Adam.
+        betas: Of both.
+        schedule: As in ``TrainConfig``, over the share of this stage.
+        warmup_steps: As in ``TrainConfig``.
+        clip_norm: As in ``TrainConfig``, for each of the two networks.
+        discriminator: ``unet`` (a verdict per pixel, spectral norm) or ``srgan`` (the paper's).
+        discriminator_channels: Features of its first layer.
+        pixel_loss: ``l1``, ``mse`` or ``charbonnier``.
+        pixel_weight: Of the pixel loss.
+        vgg: A file with weights of VGG19 under torchvision's names, whole or the first layers; ``None`` takes
+            torchvision's, which are downloaded once.
+        vgg_layers: Convolutions whose features are compared, and the weight of each.
+        vgg_weight: Of their sum.
+        vgg_after_activation: Compare features after the ReLU, else before it.
+        vgg_loss: ``l1`` or ``mse``.
+        vgg_factor: What features are multiplied by; ``None`` divides each layer's by its mean.
+        adversarial: ``vanilla``, ``relativistic`` or ``hinge``.
+        adversarial_weight: Of the adversarial loss; 0 trains without a discriminator.
+        real_label: Target of the discriminator for originals (not for ``hinge``).
+        fake_label: The same for enlargements.
+        label_noise: Standard deviation of normal noise on both.
+        feature_weight: Of the L1 difference of the discriminator's features.
+        tv_weight: Of the total variation.
+        ldl_weight: Of L1 where artefacts are likely.
+        fft_weight: Of the L1 difference of the spectra.
+        ema_decay: Of the averaged weights.
+    """
+
+    batch: int = 8
+    patch_px: int = 32
+    learning_rate: float = 1e-4
+    discriminator_learning_rate: float = 1e-4
+    betas: tuple[float, float] = (0.9, 0.99)
+    schedule: Schedule = "cosine"
+    warmup_steps: int = 0
+    clip_norm: float = 1.0
+    discriminator: Discriminator = "unet"
+    discriminator_channels: int = 32
+    pixel_loss: Literal["l1", "mse", "charbonnier"] = "l1"
+    pixel_weight: float = 1.0
+    vgg: str | None = None
+    vgg_layers: Mapping[str, float] = field(
+        default_factory=lambda: {"conv1_2": 0.1, "conv2_2": 0.1, "conv3_4": 1.0}
+    )
+    vgg_weight: float = 1.0
+    vgg_after_activation: bool = False
+    vgg_loss: Literal["l1", "mse"] = "l1"
+    vgg_factor: float | None = None
+    adversarial: Literal["vanilla", "relativistic", "hinge"] = "vanilla"
+    adversarial_weight: float = 0.1
+    real_label: float = 1.0
+    fake_label: float = 0.0
+    label_noise: float = 0.0
+    feature_weight: float = 0.0
+    tv_weight: float = 0.0
+    ldl_weight: float = 0.0
+    fft_weight: float = 0.0
+    ema_decay: float = 0.999
+
+    def wrong(self) -> list[str]:
+        """A line for every setting that cannot be, named as in a settings file."""
+        wrong = _wrong(self, _POSITIVE_GAN, _NOT_NEGATIVE_GAN, _CHOICES_GAN)
+        if self.patch_px < _SMALLEST_PATCH_PX:
+            wrong.append(f"patch_px must be at least {_SMALLEST_PATCH_PX}")
+        unknown = [name for name in self.vgg_layers if name not in LAYERS]
+        if unknown:
+            wrong.append(f"vgg_layers has no layer {', '.join(unknown)}")
+        if any(not (math.isfinite(weight) and weight >= 0) for weight in self.vgg_layers.values()):
+            wrong.append("vgg_layers must have weights of at least 0")
+        if self.vgg_weight and not self.vgg_layers:
+            wrong.append("vgg_layers must name a layer, or vgg_weight be 0")
+        if not all(math.isfinite(label) for label in (self.real_label, self.fake_label)):
+            wrong.append("real_label and fake_label must be numbers")
+        if not (self.pixel_weight or self.vgg_weight or self.fft_weight):
+            wrong.append("pixel_weight, vgg_weight and fft_weight are all 0: nothing ties it to the input")
+        return [f"gan.{line}" for line in wrong]
 
 
 @dataclass(frozen=True)
@@ -42,9 +170,11 @@ class TrainConfig:
         output: The weight file to write; the run's folder stands beside it.
         network: A key of ``PRESETS``.
         scale: Output size over input size.
-        start_from: A weight file to start from, or ``none``.
+        start_from: A weight file or the name of shipped weights to start from, or ``none``.
+        stages: ``1`` (pixel loss), ``2`` (perceptual and adversarial too) or ``1,2``.
         minutes: Length of the run by the clock; the learning rate follows it. Exclusive with ``steps``.
-        steps: Length of the run in optimiser steps.
+        steps: Length of the run in steps of the generator, both stages together.
+        stage_one_share: Share of the length that stage one takes when there are two.
         batch: Crops per step.
         patch_px: Side of a crop, LR pixels.
         late_batch: Crops per step in the late share of the run.
@@ -53,16 +183,25 @@ class TrainConfig:
         optimizer: ``muon`` (Muon on the convolution matrices, AdamW on the rest) or ``adamw``.
         learning_rate: Peak; ``None`` for the network's own default.
         weight_decay: Decoupled, on the matrices; ``None`` for the network's own default.
+        betas: Of Adam, which is AdamW without decay.
+        schedule: Of the rate over the share of the stage that is done: ``cosine`` to zero, ``constant``, or
+            ``tenth``: a tenth in the second half.
         warmup_steps: Steps of linear rise to the peak.
-        pixel_loss: ``l1``, or ``mse`` (a little more PSNR at the end of a training).
-        fft_weight: Weight of the spectrum term beside the L1 term (weight 1).
+        clip_norm: Largest norm of the gradient; 0 leaves it as it is.
+        pixel_loss: ``l1``, ``mse`` (a little more PSNR at the end of a training) or ``charbonnier``.
+        pixel_weight: Of the pixel loss.
+        fft_weight: Of the spectrum term.
         ema_decay: Of the averaged weights, which are the ones written.
+        micro_batch: Crops that go through the networks at once; a batch is worked off in several parts and
+            its gradients are summed. 0 for the whole batch.
         seed: Of the initial weights and of the crops.
         device: As in ``device.pick``.
         threads: Processor threads; 0 leaves torch's choice. Two runs of one thread each, side by side, do
             more work than one run of two.
         compiled: Compile the network where a compiler is found.
         checkpoint_every_s: Seconds between validations and saved states.
+        tensorboard: Also write TensorBoard's event files into the run's folder.
+        gan: Settings of stage two.
     """
 
     photos: tuple[str, ...]
@@ -70,8 +209,10 @@ class TrainConfig:
     network: str = "balanced"
     scale: int = 4
     start_from: str = "none"
+    stages: Literal["1", "2", "1,2"] = "1"
     minutes: float | None = None
     steps: int | None = None
+    stage_one_share: float = 0.5
     batch: int = 16
     patch_px: int = 32
     late_batch: int = 12
@@ -80,15 +221,22 @@ class TrainConfig:
     optimizer: Literal["muon", "adamw"] = "muon"
     learning_rate: float | None = None
     weight_decay: float | None = None
+    betas: tuple[float, float] = (0.9, 0.99)
+    schedule: Schedule = "cosine"
     warmup_steps: int = 200
-    pixel_loss: Literal["l1", "mse"] = "l1"
+    clip_norm: float = 1.0
+    pixel_loss: Literal["l1", "mse", "charbonnier"] = "l1"
+    pixel_weight: float = 1.0
     fft_weight: float = 10.0
     ema_decay: float = 0.999
+    micro_batch: int = 0
     seed: int = 0
     device: str = "auto"
     threads: int = 0
     compiled: bool = True
     checkpoint_every_s: float = 120.0
+    tensorboard: bool = False
+    gan: GanConfig = field(default_factory=GanConfig)
 
     def __post_init__(self) -> None:
         """Check everything at once.
@@ -96,13 +244,7 @@ class TrainConfig:
         Raises:
             UsageError: Names every wrong setting.
         """
-        wrong = [f"{name} must be above 0" for name in _POSITIVE if not _in_range(self, name, above=True)]
-        wrong += [f"{name} must not be negative" for name in _NOT_NEGATIVE if not _in_range(self, name)]
-        wrong += [
-            f"{name} must be one of {', '.join(map(str, known))}"
-            for name, known in _CHOICES.items()
-            if getattr(self, name) not in known
-        ]
+        wrong = _wrong(self, _POSITIVE, _NOT_NEGATIVE, _CHOICES) + self.gan.wrong()
         if Path(self.output).suffix != ".safetensors":
             wrong.append(f"output '{self.output}' must have the suffix .safetensors")
         if self.network not in PRESETS:
@@ -113,8 +255,10 @@ class TrainConfig:
             wrong.append("give either minutes or steps")
         if not 0 <= self.late_share <= 1:
             wrong.append("late_share must be between 0 and 1")
-        if not 0 <= self.ema_decay < 1:
-            wrong.append("ema_decay must be at least 0 and below 1")
+        if not 0 < self.stage_one_share < 1:
+            wrong.append("stage_one_share must be between 0 and 1")
+        if not (self.pixel_weight or self.fft_weight):
+            wrong.append("pixel_weight and fft_weight are both 0: there is nothing to learn")
         if wrong:
             raise UsageError("; ".join(wrong))
 
@@ -127,19 +271,58 @@ class TrainConfig:
             decay if self.weight_decay is None else self.weight_decay,
         )
 
+    def stage_numbers(self) -> tuple[int, ...]:
+        """The stages of the run, in order."""
+        return tuple(int(number) for number in self.stages.split(","))
+
+    def stage_file(self, stage: int) -> Path:
+        """Where the weights of a stage are written: the output itself for the last one."""
+        output = Path(self.output)
+        return (
+            output if stage == self.stage_numbers()[-1] else output.with_stem(f"{output.stem}-stage{stage}")
+        )
+
     def as_dict(self) -> dict[str, Any]:
-        """All settings, JSON-serialisable."""
-        return dataclasses.asdict(self) | {"photos": list(self.photos)}
+        """All settings, JSON-serialisable, as a settings file has them."""
+        return _plain(dataclasses.asdict(self))
 
     def conflicts(self, other: dict[str, Any]) -> list[str]:
         """Names of the settings in which an earlier run differs so that it cannot be continued."""
         own = self.as_dict()
-        return sorted(
-            name for name in own if name not in _FREE_ON_RESUME and own[name] != other.get(name, own[name])
-        )
+        gan, other_gan = own.pop("gan"), other.get("gan", {})
+        differing = [name for name in own if own[name] != other.get(name, own[name])]
+        differing += [f"gan.{name}" for name in gan if gan[name] != other_gan.get(name, gan[name])]
+        return sorted(set(differing) - _FREE_ON_RESUME)
 
 
-def _in_range(config: TrainConfig, name: str, *, above: bool = False) -> bool:
+def _plain(settings: dict[str, Any]) -> dict[str, Any]:
+    """Tuples as lists, through all levels."""
+    return {
+        name: _plain(value) if isinstance(value, dict) else list(value) if isinstance(value, tuple) else value
+        for name, value in settings.items()
+    }
+
+
+def _wrong(
+    config: "TrainConfig | GanConfig",
+    positive: tuple[str, ...],
+    not_negative: tuple[str, ...],
+    choices: dict[str, tuple[object, ...]],
+) -> list[str]:
+    wrong = [f"{name} must be above 0" for name in positive if not _in_range(config, name, above=True)]
+    wrong += [f"{name} must not be negative" for name in not_negative if not _in_range(config, name)]
+    if len(config.betas) != 2 or not all(0 <= beta < 1 for beta in config.betas):
+        wrong.append("betas must be two numbers of at least 0 and below 1")
+    if not 0 <= config.ema_decay < 1:
+        wrong.append("ema_decay must be at least 0 and below 1")
+    return wrong + [
+        f"{name} must be one of {', '.join(map(str, known))}"
+        for name, known in choices.items()
+        if getattr(config, name) not in known
+    ]
+
+
+def _in_range(config: object, name: str, *, above: bool = False) -> bool:
     """Whether a setting is finite and at least 0, or above 0; ``None`` leaves it to a default."""
     value = getattr(config, name)
     return value is None or (math.isfinite(value) and (value > 0 if above else value >= 0))

@@ -221,7 +221,7 @@ class Upscaler:
             try:
                 return self._tiled(scale, source, on_progress)
             except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-                if not _is_out_of_memory(error):
+                if not devices.is_out_of_memory(error):
                     raise
                 self._halve(scale, source[:, 0].numel(), error)
 
@@ -302,11 +302,6 @@ class Upscaler:
             low = F.pad(low, (0, right, 0, down), mode="replicate")
         high: Tensor = network(low.contiguous(memory_format=torch.channels_last))
         return high[..., : height * scale, : width * scale]
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    """CUDA has a class for it; the processor's allocator raises a RuntimeError that says so."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "DefaultCPUAllocator" in str(error)
 
 
 def _name(dtype: torch.dtype) -> str:
