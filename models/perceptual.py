@@ -1,6 +1,7 @@
 """VGG19 as a judge of likeness: features of its convolutions, each brought to the same size of values."""
 
 import math
+import pickle
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -16,6 +17,11 @@ from upscaler.errors import WeightsError
 _STAGES = ((2, 64), (2, 128), (4, 256), (4, 512), (4, 512))
 _MEAN = (0.485, 0.456, 0.406)
 _DEVIATION = (0.229, 0.224, 0.225)
+
+# What safetensors and torch raise on a file that holds something else, or a pickle that would run code.
+_SIGNS_OF_DAMAGE = (
+    *(SafetensorError, pickle.UnpicklingError, OSError, RuntimeError, ValueError, EOFError, AttributeError),
+)
 
 
 def _table() -> dict[str, tuple[int, int, int]]:
@@ -113,7 +119,7 @@ def read_vgg19(path: Path) -> dict[str, Tensor]:
             else torch.load(path, map_location="cpu", weights_only=True)
         )
         floats = {name: tensor.float() for name, tensor in state.items() if name.startswith("features.")}
-    except (SafetensorError, OSError, RuntimeError, ValueError, EOFError, AttributeError) as error:
+    except _SIGNS_OF_DAMAGE as error:
         raise WeightsError(f"'{path}' cannot be read as weights: {str(error).splitlines()[0]}") from error
     if "features.0.weight" not in floats:
         raise WeightsError(f"'{path}' holds no VGG19: no 'features.0.weight'", "names are torchvision's")

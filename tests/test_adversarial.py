@@ -24,7 +24,7 @@ Prepare = Callable[..., dict[str, Any]]
 
 
 def random_vgg(path: Path, deepest: str) -> Path:
-    """A seeded random VGG19 up to a layer, under torchvision's names; variance is kept from layer to layer."""
+    """A seeded random VGG19 to a layer, under torchvision's names; variance is kept from layer to layer."""
     generator = torch.Generator().manual_seed(0)
     tensors: dict[str, Tensor] = {}
     for name, (number, before, after) in perceptual.LAYERS.items():

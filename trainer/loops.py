@@ -81,6 +81,8 @@ def train(
         photos = load_photos(config.photos, config.scale, _largest_patch_px(config))
         run.make_folder(restart)  # only now: a misspelt folder of photographs must not cost an earlier run
         run.require_same(photos)
+        if team.leads:
+            run.write_settings()
         crops = Crops(photos.training, config.scale, config.seed)
         work = Work(run, photos, crops, report, should_stop, vgg)
         for line in _opening_lines(photos, run.step):

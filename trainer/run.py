@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+import platform
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,7 +15,7 @@ from upscaler.errors import TrainingError, UsageError
 from upscaler.models import checkpoint
 from upscaler.models.contract import Network
 from upscaler.models.registry import PRESETS, build
-from upscaler.trainer import state
+from upscaler.trainer import card, settings, state
 from upscaler.trainer.config import TrainConfig
 from upscaler.trainer.data import Crops, Photos
 from upscaler.trainer.distributed import Team
@@ -75,6 +76,7 @@ class Run:
         self.rate_scale = 1.0
         self.best = math.inf
         self.photos_fingerprint: int | None = None
+        self.photo_counts = (0, 0)
         self.saved: dict[str, Any] | None = None
 
     def share(self) -> float:
@@ -194,6 +196,7 @@ class Run:
                 "put them back to go on, or --restart to forget the run",
             )
         self.photos_fingerprint = photos.fingerprint()
+        self.photo_counts = len(photos.training), len(photos.held_out)
 
     def make_folder(self, restart: bool) -> None:
         """Make the run's folder, and forget what an earlier run left there if that is wanted."""
@@ -257,9 +260,21 @@ class Run:
         )
         return _channels_last(network.eval())
 
+    def write_settings(self) -> None:
+        """Write ``config.toml``: every setting of this run, for ``--config``, and what it runs with."""
+        versions = {
+            "upscaler": __version__,
+            "torch": torch.__version__,
+            "Python": platform.python_version(),
+            "device": device.describe(self.team.place),
+        }
+        write_text(self.folder / "config.toml", settings.as_toml(self.config, versions))
+
     def write_weights(self, path: Path, network: Network, scores: Scores) -> None:
-        """Write a weight file that says how it came to be."""
-        checkpoint.save(path, network, network.state_dict(), self.history(scores))
+        """Write a weight file that says how it came to be, and its model card."""
+        history = self.history(scores)
+        checkpoint.save(path, network, network.state_dict(), history)
+        write_text(path.with_suffix(".md"), card.text(path.stem, network, history))
 
     def is_best(self, scores: Scores) -> bool:
         """Whether these are the best of the stage so far: the highest PSNR, in stage two the least unlike."""
@@ -279,17 +294,31 @@ class Run:
             "steps": self.step,
             "minutes": round(self.elapsed_s / 60, 1),
             "degradation": "clean",
+            "photographs": self.photo_counts[0],
+            "held_out": self.photo_counts[1],
         } | scores.rounded()
 
     def _public_settings(self) -> dict[str, Any]:
         """The settings, without the folders of the machine that they were on."""
-        settings = self.config.as_dict()
-        settings["photos"] = [Path(folder).name for folder in self.config.photos]
+        public = self.config.as_dict()
+        public["photos"] = [Path(folder).name for folder in self.config.photos]
         for name in ("output", "start_from"):
-            settings[name] = Path(settings[name]).name
-        if settings["gan"]["vgg"]:
-            settings["gan"]["vgg"] = Path(settings["gan"]["vgg"]).name
-        return settings
+            public[name] = Path(public[name]).name
+        if public["gan"]["vgg"]:
+            public["gan"]["vgg"] = Path(public["gan"]["vgg"]).name
+        return public
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text atomically.
+
+    Raises:
+        TrainingError: It cannot be written.
+    """
+    try:
+        checkpoint.write_atomically(path, text.encode())
+    except OSError as error:
+        raise TrainingError(f"cannot write '{path}': {error.strerror}") from error
 
 
 def _share(now: float, start: float, end: float) -> float:

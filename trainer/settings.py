@@ -109,9 +109,10 @@ def _unknown(settings: Settings) -> Iterator[str]:
 
 
 def _nearest(name: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    if not near:  # a right name in the wrong table is further away than it is wrong
-        near = [each for each in known if each.rpartition(".")[2] == name.rpartition(".")[2]]
+    last = name.rpartition(".")[2]
+    same = [each for each in known if each.rpartition(".")[2] == last]  # right, in the wrong table
+    longer = [each for each in known if each.startswith(f"{name}_")]  # without its unit
+    near = same or longer or difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     return f" (did you mean '{near[0]}'?)" if near else ""
 
 
