@@ -1,6 +1,11 @@
 """Stage two as a whole; the losses have tests of their own."""
 
+import csv
 import dataclasses
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,16 +13,19 @@ from typing import Any
 import pytest
 import torch
 from conftest import MakePhotos
+from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor
+from typer.testing import CliRunner
 
+from upscaler.cli import app as upscale
 from upscaler.errors import TrainingError, UsageError, WeightsError
 from upscaler.models import checkpoint, perceptual
-from upscaler.trainer import state
+from upscaler.trainer import losses, state
 from upscaler.trainer.config import GanConfig, TrainConfig
 from upscaler.trainer.loops import train
 from upscaler.trainer.presets import PRESETS
-from upscaler.trainer.settings import settle
+from upscaler.trainer.settings import as_toml, settle
 from upscaler.trainer.work import Report
 
 Prepare = Callable[..., dict[str, Any]]
@@ -194,3 +202,189 @@ def test_stage_two_alone_starts_from_weights(prepare: Prepare) -> None:
     second = train(settled(prepare("second", stages="2", start_from=str(first.weights[0]))), silent)
     assert second.finished
     assert [path.name for path in second.weights] == ["second.safetensors"]
+
+
+def command(settings: dict[str, Any], *more: str) -> list[str]:
+    """The settings as a command line, by way of a settings file."""
+    config = settled(settings)
+    file = Path(config.output).with_suffix(".toml")
+    file.write_text(as_toml(config, {}))
+    return ["-m", "upscaler.trainer", "--config", str(file), *more]
+
+
+def table(config: TrainConfig) -> list[dict[str, str]]:
+    with (Path(config.output).with_suffix(".run") / "metrics.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.slow
+def test_killed_at_any_moment_it_goes_on_from_the_last_state(prepare: Prepare) -> None:
+    """200 steps straight, and the same with a kill -9 in each stage: equal weights."""
+    settings = {"steps": 200, "batch": 1, "late_batch": 1}
+    straight = settled(prepare("straight", **settings))
+    train(straight, silent)
+    killed = prepare("killed", checkpoint_every_s=0.2, **settings)
+    config = settled(killed)
+    arguments = [sys.executable, *command(killed)]
+    path = Path(config.output).with_suffix(".run") / "state.pt"
+    for stage in (1, 2):
+        with subprocess.Popen(arguments, stdout=subprocess.DEVNULL) as process:
+            begun = time.monotonic()
+            while process.poll() is None and time.monotonic() - begun < 120:
+                if path.exists() and (state.load(path)["stage"], state.load(path)["step"]) > (
+                    stage,
+                    100 * stage - 95,
+                ):
+                    process.kill()
+                time.sleep(0.05)
+        assert process.returncode == -signal.SIGKILL
+    assert saved_state(config)["step"] < 200
+    assert subprocess.run(arguments, stdout=subprocess.DEVNULL, check=False).returncode == 0
+    one, other = tensors_of(saved_state(straight)), tensors_of(saved_state(config))
+    assert [place for place in one if not torch.equal(one[place], other[place])] == []
+    written = [checkpoint.load(Path(each.output)).state for each in (straight, config)]
+    assert all(torch.equal(tensor, written[1][name]) for name, tensor in written[0].items())
+    steps = [int(row["step"]) for row in table(config)]
+    assert steps == sorted(steps)
+
+
+def test_two_processes_do_what_one_does_with_twice_the_batch(prepare: Prepare) -> None:
+    """Losses of every step, in both stages; the same crops, split in two."""
+    common = {"steps": 8, "precision": "fp32", "checkpoint_every_s": 1e-9, "late_share": 0.0}
+    alone, team = prepare("alone", batch=4, **common), prepare("team", batch=2, **common)
+    alone["gan"]["batch"], team["gan"]["batch"] = 4, 2
+    train(settled(alone), silent)
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    result = subprocess.run(
+        [*torchrun, *command(team)], capture_output=True, text=True, timeout=300, check=False
+    )
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.count("photographs to train on") == 1  # only the first process talks
+    one, other = table(settled(alone)), table(settled(team))
+    assert [row["step"] for row in one] == [row["step"] for row in other]
+    assert {row["stage"] for row in one} == {"1", "2"}
+    terms = ("pixel", "fft", "vgg", "adversarial", "discriminator", "real_score", "gradient_norm")
+    compared = 0
+    for left, right in zip(one, other, strict=True):
+        for term in terms:
+            if left[term]:
+                assert float(right[term]) == pytest.approx(float(left[term]), rel=1e-5), (left["step"], term)
+                compared += 1
+    assert compared > 30
+
+
+def test_a_batch_in_parts_gives_the_same_weights(prepare: Prepare) -> None:
+    """Not bit for bit: sums are taken in another order. The U-Net iterates its norms once per part."""
+    outcomes = []
+    for name, micro_batch in (("whole", 0), ("parts", 2)):
+        settings = prepare(name, batch=5, late_share=0.0, precision="fp32", micro_batch=micro_batch)
+        settings["gan"] |= {"batch": 5}
+        train(settled(settings), silent)
+        outcomes.append(checkpoint.load(Path(settings["output"])).state)
+    for tensor, other in zip(outcomes[0].values(), outcomes[1].values(), strict=True):
+        torch.testing.assert_close(other.float(), tensor.float(), rtol=5e-3, atol=5e-4)
+
+
+def test_when_memory_runs_out_less_is_done_at_once(prepare: Prepare, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Five crops do not fit, nor do three; the gradients of what was begun must not count."""
+    sizes: list[int] = []
+    genuine = losses.absolute_loss
+
+    def tight(made: Tensor, wanted: Tensor) -> Tensor:
+        sizes.append(len(made))
+        if len(made) > 2:
+            raise torch.OutOfMemoryError("planted")
+        return genuine(made, wanted)
+
+    monkeypatch.setitem(losses.PIXEL_LOSSES, "l1", tight)
+    config = settled(prepare(stages="1", steps=2, batch=5, late_share=0.0))
+    said: list[str] = []
+    assert train(config, lambda report: said.append(report.message or "")).finished
+    assert sizes == [5, 2, 2, 1, 2, 2, 1]
+    (line,) = [line for line in said if "memory ran out" in line]
+    assert "2 crops at once" in line
+    assert "--patch" in line
+
+
+def test_when_not_even_one_crop_fits_it_says_what_to_do(
+    prepare: Prepare, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_made: Tensor, _wanted: Tensor) -> Tensor:
+        raise RuntimeError("DefaultCPUAllocator: not enough memory")
+
+    monkeypatch.setitem(losses.PIXEL_LOSSES, "l1", full)
+    with pytest.raises(TrainingError, match=r"too little memory for a single crop.*smaller --patch"):
+        train(settled(prepare(stages="1")), silent)
+
+
+def test_other_errors_are_not_taken_for_memory(prepare: Prepare, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_made: Tensor, _wanted: Tensor) -> Tensor:
+        raise RuntimeError("planted")
+
+    monkeypatch.setitem(losses.PIXEL_LOSSES, "l1", broken)
+    with pytest.raises(RuntimeError, match="planted"):
+        train(settled(prepare(stages="1")), silent)
+
+
+def test_trouble_in_stage_two_goes_back_with_the_discriminator(
+    prepare: Prepare, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    genuine, calls = losses.deception_loss, iter(range(99))
+
+    def broken(kind: str, fake: Tensor, real: Tensor) -> Tensor:
+        return genuine(kind, fake, real) * (float("nan") if next(calls) == 2 else 1)
+
+    config = settled(prepare())
+    monkeypatch.setattr(losses, "deception_loss", broken)
+    said: list[str] = []
+    assert train(config, lambda report: said.append(report.message or "")).finished
+    assert "'adversarial' is no longer finite at step 7: back to step 4, with half the learning rate" in said
+    saved = saved_state(config)
+    assert saved["rate_scale"] == 0.5
+    assert all(tensor.isfinite().all() for tensor in tensors_of(saved).values() if tensor.is_floating_point())
+
+
+def test_a_larger_length_goes_on_in_stage_two(prepare: Prepare) -> None:
+    config = settled(prepare())
+    train(config, silent)
+    outcome = train(dataclasses.replace(config, steps=12), silent)
+    assert (outcome.finished, outcome.steps) == (True, 12)
+    assert checkpoint.load(outcome.weights[0]).training["steps"] == 4  # stage one stays as it was
+
+
+def test_batch_norm_keeps_the_statistics_of_stage_one(prepare: Prepare) -> None:
+    outcome = train(settled(prepare(network="srresnet-paper")), silent)
+    first, second = (checkpoint.load(path).state for path in outcome.weights)
+    names = [name for name in first if name.endswith("running_var")]
+    assert names
+    assert all(torch.equal(first[name], second[name]) for name in names)
+
+
+def test_a_run_leaves_its_settings_and_cards(prepare: Prepare) -> None:
+    config = settled(prepare())
+    outcome = train(config, silent)
+    folder = Path(config.output).with_suffix(".run")
+    assert settle({}, folder / "config.toml")[0] == config
+    assert (folder / "config.toml").read_text().startswith("# upscaler ")
+    for path, stage in zip(outcome.weights, ("stage 1 of 1,2", "stage 2 of 1,2"), strict=True):
+        card = path.with_suffix(".md").read_text()
+        assert card.startswith(f"# {path.stem}\n")
+        assert stage in card
+        assert "3 photographs from photos" in card
+        assert str(Path(config.output).parent) not in card  # no folders of this machine
+    assert "0.1 x adversarial (vanilla)" in card
+    assert {path.name for path in folder.iterdir()} >= {
+        *("state.pt", "config.toml", "metrics.csv", "progress.png", "samples.png", "samples"),
+        *("best-stage1.safetensors", "best-stage2.safetensors"),
+    }
+
+
+def test_upscale_takes_the_weights(prepare: Prepare, tmp_path: Path) -> None:
+    outcome = train(settled(prepare(steps=2)), silent)
+    picture = next((tmp_path / "photos").iterdir())
+    result = CliRunner().invoke(
+        upscale, [str(picture), "-o", str(tmp_path / "large.png"), "--model", str(outcome.weights[-1])]
+    )
+    assert result.exit_code == 0, result.output
+    with Image.open(picture) as small, Image.open(tmp_path / "large.png") as large:
+        assert large.size == (2 * small.width, 2 * small.height)

@@ -58,6 +58,7 @@ def test_tensorboard_gets_every_number(tmp_path: Path) -> None:
 
     record = Record(tmp_path, 0, tensorboard=True)
     record.add({"step": 7, "stage": 1, "pixel": 0.5})
+    record.draw()
     events = EventAccumulator(str(tmp_path))
     events.Reload()
     (scalar,) = events.Scalars("pixel")

@@ -67,6 +67,7 @@ class AdversarialStage:
         settings: Of this stage.
         side_px: Side of the HR crops.
         team: The processes of the run.
+        precision: As in ``forward.autocast``.
         seed: Of the discriminator's initial weights and of the labels' noise.
         vgg: Of ``perceptual_network``.
     """
@@ -81,12 +82,14 @@ class AdversarialStage:
         settings: GanConfig,
         side_px: int,
         team: Team,
+        precision: str,
         seed: int,
         vgg: perceptual.VGGFeatures | None,
     ) -> None:
         self.settings = settings
         self.team = team
         self.vgg = vgg
+        self._precision = precision
         self._module, self._forward, self._averaged = module, forward, averaged
         module.eval()
         self.optimizer = _adam(network, settings.learning_rate, settings)
@@ -150,11 +153,11 @@ class AdversarialStage:
         if settings.tv_weight:
             terms["tv"] = settings.tv_weight * losses.total_variation(made)
         if settings.ldl_weight:
-            with torch.no_grad(), autocast(self.team.place):
+            with torch.no_grad(), autocast(self.team.place, self._precision):
                 averaged = self._averaged()(low)
             terms["ldl"] = settings.ldl_weight * losses.artefact_loss(made, averaged, high)
         if self.vgg is not None:
-            with autocast(self.team.place):
+            with autocast(self.team.place, self._precision):
                 with torch.no_grad():
                     wanted = self.vgg(high)
                 features = self.vgg(made)
@@ -168,7 +171,7 @@ class AdversarialStage:
         settings, terms = self.settings, Terms()
         if not (settings.adversarial_weight or settings.feature_weight):
             return terms
-        with autocast(self.team.place):
+        with autocast(self.team.place, self._precision):
             fake, fake_features = self.discriminator(made)
             with torch.no_grad():
                 real, real_features = self.discriminator(high) if self._compares else (fake, [])
@@ -187,7 +190,7 @@ class AdversarialStage:
 
     def _judgement(self, made: Tensor, high: Tensor) -> tuple[Tensor, Terms]:
         """The discriminator's loss and scores; one pass over both, as two would break under DDP."""
-        with autocast(self.team.place):
+        with autocast(self.team.place, self._precision):
             logits, _ = self._judge(torch.cat([high, made]))
         real, fake = logits.float().chunk(2)
         loss = losses.judgement_loss(

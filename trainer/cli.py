@@ -75,6 +75,9 @@ def train(  # noqa: PLR0913 - one parameter per option
     compiled: Annotated[
         bool | None, typer.Option("--compile/--no-compile", help="Compile the network (default).")
     ] = None,
+    tensorboard: Annotated[
+        bool | None, typer.Option("--tensorboard", help="Also write TensorBoard's event files.")
+    ] = None,
     restart: Annotated[bool, typer.Option("--restart", help="Forget an earlier run.")] = False,
 ) -> None:
     """Train weights that `upscale --model FILE` takes, from a folder of photographs.
@@ -109,6 +112,7 @@ def train(  # noqa: PLR0913 - one parameter per option
         "device": device,
         "threads": threads,
         "compiled": compiled,
+        "tensorboard": tensorboard,
         "gan": None if vgg is None else {"vgg": str(vgg)},
     }
     try:

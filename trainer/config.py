@@ -63,6 +63,7 @@ _CHOICES: dict[str, tuple[object, ...]] = {
     "optimizer": ("muon", "adamw"),
     "schedule": _SCHEDULES,
     "pixel_loss": _PIXEL_LOSSES,
+    "precision": ("auto", "bf16", "fp32"),
 }
 _CHOICES_GAN: dict[str, tuple[object, ...]] = {
     "schedule": _SCHEDULES,
@@ -196,6 +197,7 @@ class TrainConfig:
             its gradients are summed. 0 for the whole batch.
         seed: Of the initial weights and of the crops.
         device: As in ``device.pick``.
+        precision: ``auto`` (bf16 where it is fast), ``bf16`` or ``fp32``; losses are fp32 always.
         threads: Processor threads; 0 leaves torch's choice. Two runs of one thread each, side by side, do
             more work than one run of two.
         compiled: Compile the network where a compiler is found.
@@ -232,6 +234,7 @@ class TrainConfig:
     micro_batch: int = 0
     seed: int = 0
     device: str = "auto"
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
     threads: int = 0
     compiled: bool = True
     checkpoint_every_s: float = 120.0

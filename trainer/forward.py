@@ -11,21 +11,29 @@ from upscaler import device
 Forward = Callable[[Tensor], Tensor]
 
 
-def autocast(place: torch.device) -> contextlib.AbstractContextManager[object]:
-    """Convolutions in bf16 where the device has it, in fp32 elsewhere; not in fp16: gradients underflow."""
-    if device.fast_dtype(place) is torch.float32:
+def autocast(place: torch.device, precision: str = "auto") -> contextlib.AbstractContextManager[object]:
+    """Convolutions in bf16 or fp32; ``auto`` is bf16 where it is fast. Never fp16: gradients underflow."""
+    fast = device.fast_dtype(place) is not torch.float32
+    if precision == "fp32" or (precision == "auto" and not fast):
         return contextlib.nullcontext()
     return torch.autocast(place.type, torch.bfloat16)
 
 
 def fast_forward(
-    module: nn.Module, place: torch.device, *, compiled: bool, batch: int, patch_px: int
+    module: nn.Module,
+    place: torch.device,
+    *,
+    precision: str,
+    compiled: bool,
+    batch: int,
+    patch_px: int,
 ) -> tuple[Forward, str | None]:
     """The generator as it is trained.
 
     Args:
         module: The network on ``place``; its parameters are those that will be trained.
         place: Where it runs.
+        precision: As in ``autocast``.
         compiled: Compile it, if that can be.
         batch: Crops of the batch that compiling is tried with.
         patch_px: Side of these, LR pixels.
@@ -36,7 +44,7 @@ def fast_forward(
     function, note = _compiled(module, place, (batch, 3, patch_px, patch_px)) if compiled else (module, None)
 
     def forward(low: Tensor) -> Tensor:
-        with autocast(place):
+        with autocast(place, precision):
             return function(low)
 
     return forward, note

@@ -23,6 +23,9 @@ from upscaler.trainer.run import Run, Stage
 from upscaler.trainer.work import Report, Work
 
 _LOOK_EVERY_S = 0.5
+
+# A step that took longer did not train so long: the process was stopped, or the machine asleep.
+_LONGEST_STEP_S = 120.0
 _FINISHED = "finished at step {} already: more --steps or --minutes go on, --restart begins anew"
 
 
@@ -95,7 +98,12 @@ def _train_stages(work: Work) -> Outcome:
     module = run.team.wrapped(run.network)
     batch, patch_px = work.shape()
     forward, note = fast_forward(
-        module, run.team.place, compiled=config.compiled, batch=batch, patch_px=patch_px
+        module,
+        run.team.place,
+        precision=config.precision,
+        compiled=config.compiled,
+        batch=batch,
+        patch_px=patch_px,
     )
     if note:
         work.say(note)
@@ -129,6 +137,7 @@ def _stage(work: Work, module: torch.nn.Module, forward: Forward) -> Stage:
             settings=config.gan,
             side_px=config.gan.patch_px * config.scale,
             team=run.team,
+            precision=config.precision,
             seed=config.seed,
             vgg=work.vgg,
         )
@@ -146,7 +155,7 @@ def _train_stage(work: Work, stage: Stage) -> bool:
     while True:
         now = time.monotonic()
         run.elapsed_s, stop, look, due = team.agreed(
-            run.elapsed_s + now - last_tick,
+            run.elapsed_s + min(now - last_tick, _LONGEST_STEP_S),
             work.should_stop(),
             now - last_look > _LOOK_EVERY_S,
             now - last_checkpoint > run.config.checkpoint_every_s,

@@ -50,6 +50,8 @@ class Record:
     def draw(self) -> None:
         """Draw the curves anew."""
         plot.draw(self._picture, self._rows)
+        if self._events is not None:
+            self._events.flush()
 
     def _write(self, mode: str, rows: list[dict[str, str]]) -> None:
         try:
