@@ -2,14 +2,14 @@
 
     python benchmarks/training.py FOLDER [--rounds 5] [--network fast ...]
 
-FOLDER holds PNG photographs of at least 192x192 pixels. Method: the same network, patch, batch and loss for all
-(16 crops of 32x32 LR pixels at x4, L1), taking turns in one process; medians of several turns of 10 steps.
+FOLDER holds PNG photographs of at least 192x192 pixels. Method: the same network, patch, batch and loss
+for all (16 crops of 32x32 LR pixels at x4, L1), taking turns in one process; medians of turns of 10 steps.
 
 `usual` is fp32, NCHW, eager, Adam, and a DataLoader of 2 workers that decodes a picture for every crop and
-reduces it with Pillow; it begins each turn with what its workers have made in the pause before. `ours` is what
-`upscale-train` does: bf16 where that is native, channels_last, compiled, Muon, crops from memory. `usual step`
-and `our step` are the same without any loading. `share of peak` is the rate of multiply-accumulates of our step
-(three times those of the forward pass) over the measured rate of matrix products in the same number format.
+reduces it with Pillow; it begins each turn with what its workers have made in the pause before. `ours` is
+what `upscale-train` does: bf16 where that is native, channels_last, compiled, Muon, crops from memory.
+`usual step` and `our step` are the same without any loading. `share of peak` is the rate of our step's
+multiply-accumulates (three times those of the forward pass) over the measured rate of matrix products.
 """
 
 import argparse

@@ -13,13 +13,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import MakePhotos
+from conftest import MakePhotos, photograph
 from PIL import Image
 from torch import Tensor, nn
 from typer.testing import CliRunner
 
 from upscaler.errors import TrainingError, UsageError, WeightsError
 from upscaler.models import checkpoint
+from upscaler.models.perceptual import VGGFeatures
 from upscaler.models.registry import PRESETS, build
 from upscaler.trainer import losses, state, validation
 from upscaler.trainer.cli import app
@@ -642,3 +643,110 @@ def test_other_photographs_are_refused_on_resume(configure: Configure, make_phot
     with pytest.raises(UsageError, match="photographs are not those"):
         train(config, lambda _: None)
     assert train(config, lambda _: None, restart=True).finished
+
+
+def test_settings_file_and_single_settings(configure: Configure, tmp_path: Path) -> None:
+    config = configure()
+    file = tmp_path / "settings.toml"
+    file.write_text(
+        f'photos = {list(config.photos)}\nbatch = 2\nstages = "1"\nstart_from = "none"\nscale = 2\n'
+    )
+    options = ["-o", config.output, "--config", str(file), "--set", "late_share=0.0", "--set=patch_px=12"]
+    more = ["--network=fast", "--steps=2", "--no-compile", "--device=cpu", "--threads=1"]
+    result = CliRunner().invoke(app, [*options, *more])
+    assert result.exit_code == 0, result.output
+    settings = checkpoint.load(Path(config.output)).training["settings"]
+    assert (settings["batch"], settings["late_share"], settings["patch_px"]) == (2, 0.0, 12)
+
+
+def test_what_was_chosen_is_said_before_it_starts(configure: Configure) -> None:
+    config = configure()
+    result = CliRunner().invoke(
+        app, [*config.photos, "-o", config.output, "--device=cpu", "--stages=1", "--patch=4000"]
+    )
+    assert result.exit_code == 1
+    assert result.stdout.splitlines() == [
+        "network balanced, from the shipped weights 'balanced'",
+        "takes 60 minutes; --minutes or --steps choose otherwise",
+    ]
+
+
+def test_wrong_settings_in_a_file_give_one_line(configure: Configure, tmp_path: Path) -> None:
+    file = tmp_path / "settings.toml"
+    file.write_text("[gan]\nlabelnoise = 0.1\n")
+    result = CliRunner().invoke(app, arguments(configure(), "--steps=4", f"--config={file}", "--set", "x=1"))
+    assert result.exit_code == 2
+    assert "'gan.labelnoise' (did you mean 'gan.label_noise'?)" in result.stderr
+    assert "unknown setting 'x'" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_a_process_that_was_asleep_has_not_trained(
+    configure: Configure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One step takes ten hours by the clock; of a run of three hours that is not the end."""
+    seconds, asleep = iter(range(10**9)), iter([0.0] * 40 + [36_000.0] * 10**6)
+    monkeypatch.setattr("upscaler.trainer.loops.time.monotonic", lambda: next(seconds) + next(asleep))
+    reports: list[Report] = []
+    outcome = train(configure(minutes=180.0), reports.append, stop_after(20))
+    assert not outcome.finished
+    assert 0 < reports[-1].elapsed_s < 1000
+
+
+# What a validation tells
+
+
+def noisy(picture: Tensor, sigma: float) -> Tensor:
+    return (picture.float() + sigma * torch.randn(picture.shape)).round().clamp(0, 255).to(torch.uint8)
+
+
+class Fixed(nn.Module):
+    """A network that answers with one picture."""
+
+    def __init__(self, picture: Tensor) -> None:
+        super().__init__()
+        self.contract = build("compact", {"scale": 1, "channels": 4, "depth": 1}).contract
+        self.picture = nn.Parameter(picture.permute(2, 0, 1).unsqueeze(0).float() / 255)
+
+    def forward(self, low: Tensor) -> Tensor:
+        return self.picture
+
+
+def test_unlikeness_is_zero_for_equals_and_grows_with_the_difference() -> None:
+    state = {}
+    for number, (after, before) in zip((0, 2), ((64, 3), (64, 64)), strict=True):
+        state[f"features.{number}.weight"] = torch.randn(after, before, 3, 3) * (2 / (9 * before)) ** 0.5
+        state[f"features.{number}.bias"] = torch.zeros(after)
+    vgg = VGGFeatures(["conv1_1", "conv1_2"], state, after_activation=False, factor=None)
+    picture = torch.from_numpy(photograph(300, 280))
+    pair = Pair("p", picture, picture)
+    scores = [
+        validation.validate(Fixed(noisy(picture, sigma)), [pair], vgg)  # type: ignore[arg-type]
+        for sigma in (0.0, 5.0, 20.0)
+    ]
+    assert scores[0].unlikeness == pytest.approx(0, abs=1e-6)
+    assert scores[1].unlikeness < scores[2].unlikeness  # type: ignore[operator]
+    assert scores[0].psnr_db == 100
+    assert scores[0].columns().keys() == {"held_out_psnr_db", "held_out_unlikeness", "color_drift"}
+
+
+def test_color_drift_is_the_largest_shift_of_a_channel() -> None:
+    picture = torch.full((40, 40, 3), 100, dtype=torch.uint8)
+    shifted = picture + torch.tensor([0, 3, 1], dtype=torch.uint8)
+    scores = validation.validate(Fixed(shifted), [Pair("p", picture, picture)])  # type: ignore[arg-type]
+    assert scores.color_drift == pytest.approx(3)
+    assert scores.unlikeness is None
+
+
+def test_samples_show_lr_bicubic_network_and_original(tmp_path: Path) -> None:
+    high = torch.from_numpy(photograph(200, 208))
+    low = high[::2, ::2].contiguous()
+    network = build("compact", {"scale": 2, "channels": 4, "depth": 1})
+    paths = [tmp_path / "samples.png", tmp_path / "deep" / "step.png"]
+    validation.write_samples(paths, network, [Pair("p", low, high)] * 5)
+    assert paths[0].read_bytes() == paths[1].read_bytes()
+    with Image.open(paths[0]) as picture:
+        pixels = np.asarray(picture)
+    assert pixels.shape == (4 * 192, 4 * 192, 3)
+    assert np.array_equal(pixels[:192, 3 * 192 :], high[4:196, 8:200].numpy())
+    assert np.array_equal(pixels[:192:2, :192:2], low[2:98, 4:100].numpy())

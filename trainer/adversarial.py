@@ -3,7 +3,6 @@
 ``AdversarialStage.step`` is the way of a batch, readable from top to bottom.
 """
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +62,7 @@ class AdversarialStage:
         network: The generator; batch norm keeps the statistics of stage one.
         module: The same, as the team wrapped it.
         forward: The same, as it is trained.
-        averaged: Gives the averaged generator, for LDL; called only if that has a weight.
+        averaged: The same with the averaged weights, for LDL; called only if that has a weight.
         settings: Of this stage.
         side_px: Side of the HR crops.
         team: The processes of the run.
@@ -78,7 +77,7 @@ class AdversarialStage:
         *,
         module: nn.Module,
         forward: Forward,
-        averaged: Callable[[], nn.Module],
+        averaged: Forward,
         settings: GanConfig,
         side_px: int,
         team: Team,
@@ -154,7 +153,7 @@ class AdversarialStage:
             terms["tv"] = settings.tv_weight * losses.total_variation(made)
         if settings.ldl_weight:
             with torch.no_grad(), autocast(self.team.place, self._precision):
-                averaged = self._averaged()(low)
+                averaged = self._averaged(low)
             terms["ldl"] = settings.ldl_weight * losses.artefact_loss(made, averaged, high)
         if self.vgg is not None:
             with autocast(self.team.place, self._precision):

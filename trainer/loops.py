@@ -133,7 +133,7 @@ def _stage(work: Work, module: torch.nn.Module, forward: Forward) -> Stage:
             run.network,
             module=module,
             forward=forward,
-            averaged=run.averaged,
+            averaged=run.average_forward,
             settings=config.gan,
             side_px=config.gan.patch_px * config.scale,
             team=run.team,

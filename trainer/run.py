@@ -248,6 +248,11 @@ class Run:
                     return name
         return None
 
+    def average_forward(self, low: Tensor) -> Tensor:
+        """The network's answer with the averaged weights as they are."""
+        high: Tensor = torch.func.functional_call(self.network, self.average.values, (low,))
+        return high
+
     def averaged(self) -> Network:
         """A copy of the network with the averaged weights, rounded to the fp16 of the weight file."""
         architecture, _ = PRESETS[self.config.network]
