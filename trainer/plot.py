@@ -109,7 +109,7 @@ class _Diagram:
         for number, name in enumerate(names if len(names) > 1 else []):
             self._text(across, self._offset + 20, name, _COLORS[number])
             across += 14 + int(self._draw.textlength(name, self._font) / _SMOOTHER)
-        for value in _ticks(*self._y):
+        for value in _decades(*self._y) if panel.logarithmic else _ticks(*self._y):
             (left, top), (right, _) = self._at(self._x[0], value), self._at(self._x[1], value)
             self._draw.line((left, top, right, top), _GRID, _SMOOTHER)
             label = f"{10**value:.3g}" if panel.logarithmic else f"{value:.4g}"
@@ -131,6 +131,14 @@ class _Diagram:
 
     def _text(self, left: float, top: float, text: str, color: tuple[int, int, int]) -> None:
         self._draw.text((left * _SMOOTHER, top * _SMOOTHER), text, color, self._font)
+
+
+def _decades(low: float, high: float) -> list[float]:
+    """Logarithms of 1, 2 and 5 times powers of ten between two logarithms; of the powers alone if many."""
+    powers = range(math.floor(low), math.ceil(high) + 1)
+    factors = (1, 2, 5) if high - low < 2.5 else (1,)
+    found = [power + math.log10(factor) for power in powers for factor in factors]
+    return [value for value in found if low <= value <= high]
 
 
 def _ticks(low: float, high: float) -> list[float]:
