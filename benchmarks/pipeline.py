@@ -58,7 +58,7 @@ def parts(source: Path, folder: Path, engine: Upscaler) -> dict[str, Callable[[]
     )
 
     def enlarged() -> list[list[Tensor]]:
-        return [pipeline.enlarged_planes(frame, engine, plan, info, layout) for frame in decoded]
+        return [planes for planes, _ in pipeline.enlarged(decoded, engine, plan, info, layout)]
 
     finished = enlarged()
 

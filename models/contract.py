@@ -47,6 +47,11 @@ class Network(nn.Module):
         """The dtype of the weights."""
         return next(self.parameters()).dtype
 
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.parameters()).device
+
 
 def zero_tail(channels: int, scale: int) -> nn.Conv2d:
     """The last convolution of a single-tail network; training starts at the plain enlargement."""

@@ -23,9 +23,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     "cli": {"display", "jobs", "pipeline", "engine", "options", "models", "errors", ""},
     "display": {"pipeline"},
     "jobs": {"options", "models", "errors"},  # of models only the table of weights, which loads no torch
-    "pipeline": {"jobs", "options", "engine", "stills", "video", "color", "resize", "errors"},
+    "pipeline": {"jobs", "options", "engine", "flight", "stills", "video", "color", "resize", "errors"},
     "": {"engine"},  # upscaler/__init__.py: `Upscaler`, loaded on first use
-    "engine": {"options", "tiling", "probe", "resize", "arrays", "device", "models", "errors"},
+    "engine": {"options", "tiling", "probe", "runtime", "flight", "resize", "arrays", "device"}
+    | {"models", "errors"},
+    "runtime": {"device", "models"},
+    "flight": set(),
     "probe": {"models"},
     "resize": {"arrays"},
     "stills": {"arrays", "errors"},

@@ -181,10 +181,10 @@ def test_a_failing_network_ends_the_job_and_leaves_nothing(
     whole = engine.enlarge
     calls = iter(range(100))
 
-    def failing(*arguments: object) -> object:
+    def failing(*arguments: object, **named: object) -> object:
         if next(calls) == 5:
             raise RuntimeError("planted")
-        return whole(*arguments)
+        return whole(*arguments, **named)
 
     monkeypatch.setattr(engine, "enlarge", failing)
     with pytest.raises(RuntimeError, match="planted"):

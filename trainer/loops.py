@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 
+from upscaler import device
 from upscaler.models import checkpoint
 from upscaler.trainer import distributed
 from upscaler.trainer.adversarial import AdversarialStage, perceptual_network
@@ -72,6 +73,8 @@ def train(
     if config.threads:
         torch.set_num_threads(config.threads)
     with distributed.joined(config.device) as team:
+        if team.place.type == "cpu":
+            device.keep_freed_memory()
         run = Run(config, team)
         run.begin(restart)
         report = on_report if team.leads else _nobody

@@ -1,5 +1,6 @@
 """What the machine can do: device, fast number format, compiler, processor name."""
 
+import ctypes
 import functools
 import os
 import platform
@@ -11,6 +12,9 @@ from typing import Any
 import torch
 
 from upscaler.errors import DeviceError
+
+# Parameters of mallopt, from malloc.h.
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
 
 
 def pick(name: str) -> torch.device:
@@ -50,6 +54,22 @@ def fast_dtype(device: torch.device) -> torch.dtype:
 
 
 @functools.cache
+def keep_freed_memory() -> None:
+    """Have the C library keep large blocks that were freed, instead of handing them back to the system.
+
+    A network frees and takes the same tens of megabytes for every layer of every frame. By default glibc
+    gives each such block back, and the system then clears it anew page by page, which took as long as the
+    network itself (`docs/performance.md`). For the whole process; does nothing with another C library, or
+    where the user has set a ``MALLOC_`` variable.
+    """
+    if platform.libc_ver()[0] != "glibc" or any(name.startswith("MALLOC_") for name in os.environ):
+        return
+    library = ctypes.CDLL(None)
+    library.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
+    library.mallopt(_M_MMAP_MAX, 0)
+
+
+@functools.cache
 def has_compiler() -> bool:
     """Whether a C++ compiler is found, which ``torch.compile`` needs on a processor."""
     return any(shutil.which(name) for name in ("g++", "c++", "clang++"))
@@ -61,11 +81,6 @@ def free_memory_bytes(device: torch.device) -> int:
         free, _total = torch.cuda.mem_get_info(device)
         return int(free)
     return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory ran out; torch has no class of its own for the processor's."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "DefaultCPUAllocator" in str(error)
 
 
 def describe(device: torch.device) -> str:
@@ -82,3 +97,8 @@ def _processor_name() -> str:
             if line.startswith("model name"):
                 return line.split(":", 1)[1].strip()
     return platform.processor() or platform.machine()
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """CUDA has a class for it; the processor's allocator raises a RuntimeError that says so."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "DefaultCPUAllocator" in str(error)

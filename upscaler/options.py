@@ -13,6 +13,7 @@ SCALE_MIN, SCALE_MAX = 1.0, 8.0
 DEFAULT_MODEL = {"still": "balanced", "video": "fast"}
 DEVICES = "auto, cpu, cuda or cuda:N"
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+RUNTIMES = ("auto", "eager", "compiled")
 CODECS = ("h264", "hevc", "vp9", "av1")
 AUDIO_CODECS = ("aac", "alac", "flac", "mp3", "opus")
 
@@ -27,6 +28,7 @@ class EngineOptions:
         size_px: (width, height) to fit inside, keeping the aspect; exclusive with ``scale``.
         device: See ``DEVICES``.
         precision: One of ``PRECISIONS``.
+        runtime: One of ``RUNTIMES``.
         tile_px: Side of a tile in LR pixels; ``None``: chosen by the engine.
         batch: Tiles or frames at once; ``None``: chosen by the engine.
         memory_limit_gb: Memory for the network's features; ``None``: a share of what is free.
@@ -37,6 +39,7 @@ class EngineOptions:
     size_px: tuple[int, int] | None = None
     device: str = "auto"
     precision: str = "auto"
+    runtime: str = "auto"
     tile_px: int | None = None
     batch: int | None = None
     memory_limit_gb: float | None = None
@@ -48,6 +51,8 @@ class EngineOptions:
             raise UsageError(f"scale {self.scale:g} is out of range", "use a number from 1 to 8")
         if self.precision not in PRECISIONS:
             raise UsageError(f"unknown precision '{self.precision}'", f"use {', '.join(PRECISIONS)}")
+        if self.runtime not in RUNTIMES:
+            raise UsageError(f"unknown runtime '{self.runtime}'", f"use {', '.join(RUNTIMES)}")
         if self.tile_px is not None and self.tile_px < 1:
             raise UsageError(f"a tile of {self.tile_px} pixels is impossible", "use auto or, say, 512")
         if self.batch is not None and self.batch < 1:

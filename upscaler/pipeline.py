@@ -16,11 +16,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Generic, Self, TypeVar
 
+import torch
 from torch import Tensor
 
 from upscaler import color, stills
 from upscaler.engine import Plan, Upscaler
 from upscaler.errors import MediaError
+from upscaler.flight import alike, in_flight
 from upscaler.jobs import Job
 from upscaler.options import VideoOptions
 from upscaler.resize import resize_plane
@@ -221,10 +223,10 @@ def _encode(
         _Behind(writer.write) as encoder,
     ):
         done, first_pts, last_pts = 0, 0, 0
-        for frame in frames:
-            encoder.put(enlarged_planes(frame, engine, plan, reader.info, settings.layout), frame.pts)
-            first_pts = frame.pts if done == 0 else first_pts
-            last_pts = frame.pts
+        for planes, pts in enlarged(frames, engine, plan, reader.info, settings.layout):
+            encoder.put(planes, pts)
+            first_pts = pts if done == 0 else first_pts
+            last_pts = pts
             done += 1
             on_progress(Progress(done, max(total, done), "frames"))
         if done == 0:
@@ -261,16 +263,43 @@ def _window(made: _Encoded, info: VideoInfo) -> mux.Window:
     return mux.Window(made.first_pts * info.time_base, made.last_pts * info.time_base + 1 / info.rate)
 
 
-def enlarged_planes(
-    frame: Frame, engine: Upscaler, plan: Plan, info: VideoInfo, layout: color.Layout
-) -> list[Tensor]:
-    """One frame's planes through colour conversion, network and back, on the engine's device."""
-    planes = [plane.to(engine.device, non_blocking=True) for plane in frame.planes]
-    rgb = color.to_rgb(planes, frame.layout).unsqueeze(0)
-    if rgb.shape[-2:] != (info.height, info.width):  # the size changed in mid-stream
-        plan = replace(engine.plan(*rgb.shape[-2:]), height=plan.height, width=plan.width)
-    enlarged = engine.enlarge(rgb, plan).squeeze(0)
-    return [plane.cpu() for plane in color.from_rgb(enlarged, layout)]
+def enlarged(
+    frames: Iterable[Frame], engine: Upscaler, plan: Plan, info: VideoInfo, layout: color.Layout
+) -> Iterator[tuple[list[Tensor], int]]:
+    """Every frame's planes through colour conversion, network and back on the engine's device, and its PTS.
+
+    Args:
+        frames: As decoded.
+        engine: Does the enlarging.
+        plan: For frames of ``info``'s size; frames of another size are brought to the same target.
+        info: Of the video.
+        layout: What to make.
+
+    Returns:
+        Planes on the host and PTS, in order. On a GPU some frames are read ahead.
+    """
+
+    def work(planes: list[Tensor], batch: list[Frame], sums: list[Tensor] | None) -> list[Tensor]:
+        each = len(planes) // len(batch)
+        firsts = range(0, len(planes), each)
+        rgb = torch.stack([color.to_rgb(planes[i : i + each], batch[0].layout) for i in firsts])
+        fitting = plan
+        if rgb.shape[-2:] != (info.height, info.width):  # the size changed in mid-stream
+            fitting = replace(engine.plan(*rgb.shape[-2:]), height=plan.height, width=plan.width)
+        larger = engine.enlarge(rgb, fitting, sums=sums)
+        return [plane for picture in larger for plane in color.from_rgb(picture, layout)]
+
+    engine.prepare(info.height, info.width, info.frames)
+    together = alike(
+        frames,
+        lambda frame: (frame.layout, [plane.shape for plane in frame.planes]),
+        lambda frame: engine.batch_for(*frame.planes[0].shape),
+    )
+    batches = (([plane for frame in batch for plane in frame.planes], batch) for batch in together)
+    for planes, batch in in_flight(batches, work, engine.device):
+        each = len(planes) // len(batch)
+        for index, frame in enumerate(batch):
+            yield planes[index * each : (index + 1) * each], frame.pts
 
 
 class _Ahead(Generic[T]):

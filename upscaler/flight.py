@@ -1,0 +1,117 @@
+"""Work in flight: on a GPU, upload, computing and download of successive batches run at the same time."""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+import torch
+from torch import Tensor
+
+T = TypeVar("T")
+
+# A batch's tensors on the device, what belongs to it, and a list for sums that are finite if all values were;
+# gives results on the device. With ``None`` for the list it checks its values itself and redoes what failed.
+Work = Callable[[list[Tensor], T, list[Tensor] | None], list[Tensor]]
+
+# Batches between upload and the end of download: one in each of the three stages.
+_DEPTH = 3
+
+
+def alike(items: Iterable[T], kind: Callable[[T], object], most: Callable[[T], int]) -> Iterator[list[T]]:
+    """Neighbours of one kind, at most ``most`` of them together."""
+    batch: list[T] = []
+    for item in items:
+        if batch and kind(item) != kind(batch[0]):
+            yield batch
+            batch = []
+        batch.append(item)
+        if len(batch) >= most(item):
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def in_flight(
+    batches: Iterable[tuple[list[Tensor], T]], work: Work[T], device: torch.device
+) -> Iterator[tuple[list[Tensor], T]]:
+    """Do ``work`` on every batch, in order.
+
+    Args:
+        batches: Tensors on the host, and whatever belongs to them.
+        work: Runs on ``device``. On a GPU the steady loop never waits for it: values that are not finite are
+            noticed when a batch has come home, and that batch is done again with checks.
+        device: Where ``work`` runs.
+
+    Returns:
+        The results on the host, with what belongs to them. On a GPU some batches are read ahead.
+    """
+    if device.type == "cuda":
+        return _overlapped(batches, work, device)
+    return ((work(tensors, tag, None), tag) for tensors, tag in batches)
+
+
+@dataclass(frozen=True)
+class _Flying(Generic[T]):
+    """A batch on its way; what it was made from stays, should it have to be done again."""
+
+    sources: list[Tensor]
+    results: list[Tensor]
+    finite: Tensor
+    home: torch.cuda.Event
+    tag: T
+
+
+def _overlapped(
+    batches: Iterable[tuple[list[Tensor], T]], work: Work[T], device: torch.device
+) -> Iterator[tuple[list[Tensor], T]]:
+    upload, download = torch.cuda.Stream(device), torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+    flying: deque[_Flying[T]] = deque()
+    for tensors, tag in batches:
+        flying.append(_started(tensors, tag, work, upload, download))
+        if len(flying) == _DEPTH:
+            yield _landed(flying.popleft(), work)
+    while flying:
+        yield _landed(flying.popleft(), work)
+
+
+def _started(
+    tensors: list[Tensor], tag: T, work: Work[T], upload: torch.cuda.Stream, download: torch.cuda.Stream
+) -> _Flying[T]:
+    """Queue a batch's upload, work and download, each on its own stream, without waiting for any of them."""
+    compute = torch.cuda.current_stream(upload.device)
+    with torch.cuda.stream(upload):
+        sources = [_pinned(tensor).to(upload.device, non_blocking=True) for tensor in tensors]
+    compute.wait_stream(upload)
+    for tensor in sources:
+        tensor.record_stream(compute)  # its memory must not be given away before compute is through
+    sums: list[Tensor] = []
+    made = work(sources, tag, sums)
+    made.append(torch.isfinite(torch.stack(sums)).all() if sums else torch.ones((), dtype=torch.bool))
+    download.wait_stream(compute)
+    with torch.cuda.stream(download):
+        results = [_pinned_like(tensor).copy_(tensor, non_blocking=True) for tensor in made]
+    for tensor in made:
+        if tensor.device.type == "cuda":
+            tensor.record_stream(download)
+    home = torch.cuda.Event()  # type: ignore[no-untyped-call]
+    home.record(download)
+    return _Flying(sources, results[:-1], results[-1], home, tag)
+
+
+def _landed(flying: _Flying[T], work: Work[T]) -> tuple[list[Tensor], T]:
+    """Wait for a batch; the only place where the host waits for the GPU."""
+    flying.home.synchronize()
+    if bool(flying.finite):
+        return flying.results, flying.tag
+    return [result.cpu() for result in work(flying.sources, flying.tag, None)], flying.tag
+
+
+def _pinned(tensor: Tensor) -> Tensor:
+    """A copy in memory that the GPU can fetch by itself; torch keeps such memory for the next one."""
+    return _pinned_like(tensor).copy_(tensor)
+
+
+def _pinned_like(tensor: Tensor) -> Tensor:
+    return torch.empty_like(tensor, device="cpu", pin_memory=True)
