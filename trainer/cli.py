@@ -18,8 +18,19 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 def train(  # noqa: PLR0913 - one parameter per option
     photos: Annotated[list[Path], typer.Argument(help="Folders or files with HR photographs.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Weight file to write (.safetensors).")],
-    network: Annotated[str, typer.Option(help="fast, balanced, srresnet or srresnet-paper.")] = "balanced",
-    scale: Annotated[int, typer.Option(help="2, 3, 4 or 8.")] = 4,
+    network: Annotated[
+        str, typer.Option(help="fast, balanced, restore, srresnet or srresnet-paper.")
+    ] = "balanced",
+    scale: Annotated[int, typer.Option(help="2, 3, 4 or 8; 1 restores without enlarging.")] = 4,
+    degradation: Annotated[
+        str,
+        typer.Option(
+            help="How LR pictures are made: clean, bilinear, photo, strong, video, jpegN or jpegN-M."
+        ),
+    ] = "photo",
+    show_degraded: Annotated[
+        bool, typer.Option("--show-degraded", help="First write a page of what LR pictures look like.")
+    ] = False,
     start_from: Annotated[
         str, typer.Option("--from", help="Weight file to start from (of any scale), or none.")
     ] = "none",
@@ -55,6 +66,8 @@ def train(  # noqa: PLR0913 - one parameter per option
             output=str(output),
             network=network,
             scale=scale,
+            degradation=degradation,
+            show_degraded=show_degraded,
             start_from=start_from,
             minutes=minutes,
             steps=steps,

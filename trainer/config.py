@@ -8,16 +8,19 @@ from typing import Any, Literal
 
 from upscaler.errors import UsageError
 from upscaler.models.registry import PRESETS
+from upscaler.trainer import degrade
 
 # Settings that may differ when a run is continued: they change its length or its speed, not its course.
-_FREE_ON_RESUME = {"minutes", "steps", "threads", "compiled", "checkpoint_every_s"}
+_FREE_ON_RESUME = {"minutes", "steps", "threads", "compiled", "checkpoint_every_s", "show_degraded"}
 
 # Step size of Muon: plain networks take 0.02; SRResNet diverged there after some hundred steps, and 0.01
 # with decay does not.
 _MUON = {"compact": (0.02, 0.0), "srresnet": (0.01, 0.1)}
 
-# LR pictures are made by reduction alone, from which a network of scale 1 would learn to do nothing.
-_SCALES = (2, 3, 4, 8)
+_SCALES = (1, 2, 3, 4, 8)
+
+# What states of earlier versions mean by leaving a setting out.
+_UNSAID = {"degradation": "clean"}
 
 _POSITIVE = ("minutes", "steps", "batch", "late_batch", "learning_rate", "checkpoint_every_s")
 _NOT_NEGATIVE = ("weight_decay", "warmup_steps", "fft_weight", "seed", "threads")
@@ -41,7 +44,8 @@ class TrainConfig:
         photos: Folders (searched recursively) or files with HR photographs.
         output: The weight file to write; the run's folder stands beside it.
         network: A key of ``PRESETS``.
-        scale: Output size over input size.
+        scale: Output size over input size; 1 restores without enlarging.
+        degradation: How LR pictures are made, as in ``degrade.parse``.
         start_from: A weight file to start from, or ``none``.
         minutes: Length of the run by the clock; the learning rate follows it. Exclusive with ``steps``.
         steps: Length of the run in optimiser steps.
@@ -63,12 +67,14 @@ class TrainConfig:
             more work than one run of two.
         compiled: Compile the network where a compiler is found.
         checkpoint_every_s: Seconds between validations and saved states.
+        show_degraded: Write ``degraded.png``, a page of LR crops, into the run's folder before training.
     """
 
     photos: tuple[str, ...]
     output: str
     network: str = "balanced"
     scale: int = 4
+    degradation: str = "photo"
     start_from: str = "none"
     minutes: float | None = None
     steps: int | None = None
@@ -89,6 +95,7 @@ class TrainConfig:
     threads: int = 0
     compiled: bool = True
     checkpoint_every_s: float = 120.0
+    show_degraded: bool = False
 
     def __post_init__(self) -> None:
         """Check everything at once.
@@ -103,6 +110,7 @@ class TrainConfig:
             for name, known in _CHOICES.items()
             if getattr(self, name) not in known
         ]
+        wrong += _wrong_degradation(self.degradation, self.scale)
         if Path(self.output).suffix != ".safetensors":
             wrong.append(f"output '{self.output}' must have the suffix .safetensors")
         if self.network not in PRESETS:
@@ -135,7 +143,9 @@ class TrainConfig:
         """Names of the settings in which an earlier run differs so that it cannot be continued."""
         own = self.as_dict()
         return sorted(
-            name for name in own if name not in _FREE_ON_RESUME and own[name] != other.get(name, own[name])
+            name
+            for name in own
+            if name not in _FREE_ON_RESUME and own[name] != other.get(name, _UNSAID.get(name, own[name]))
         )
 
 
@@ -143,3 +153,13 @@ def _in_range(config: TrainConfig, name: str, *, above: bool = False) -> bool:
     """Whether a setting is finite and at least 0, or above 0; ``None`` leaves it to a default."""
     value = getattr(config, name)
     return value is None or (math.isfinite(value) and (value > 0 if above else value >= 0))
+
+
+def _wrong_degradation(name: str, scale: int) -> list[str]:
+    try:
+        degradation = degrade.parse(name)
+    except UsageError as error:
+        return [str(error)]
+    if scale == 1 and not degradation.restorable:
+        return [f"degradation {name} leaves nothing to restore at scale 1; photo, jpegN or video do"]
+    return []

@@ -91,13 +91,13 @@ def pretrain(
     run.begin(restart)
 
     patch_limit_px = max(config.patch_px, config.late_patch_px)
-    photos = load_photos(config.photos, config.scale, patch_limit_px)
+    photos = load_photos(config.photos, config.scale, patch_limit_px, degradation=config.degradation)
     run.make_folder(restart)  # only now: a misspelt folder of photographs must not cost an earlier run
-    for line in _opening_lines(photos, run.step):
+    for line in _opening_lines(photos, run.step) + run.show_degraded(photos.training):
         on_report(Report(run.step, run.share(), run.elapsed_s, message=line))
 
     run.require_same(photos)
-    crops = Crops(photos.training, config.scale, config.seed)
+    crops = Crops(photos.training, config.scale, config.seed, config.degradation, place)
     if run.crops_state is not None:
         crops.generator.set_state(run.crops_state)
     forward, note = fast_forward(run.network, place, config)
@@ -112,7 +112,7 @@ def pretrain(
         batch, patch_px = (
             (config.late_batch, config.late_patch_px) if late else (config.batch, config.patch_px)
         )
-        low, high = (side.to(place, non_blocking=True) for side in crops.draw(batch, patch_px))
+        low, high = crops.draw(batch, patch_px)
         made = forward(low)
         loss = pixel_loss(made, high)
         if config.fft_weight:
@@ -224,6 +224,14 @@ class _Run:
         except OSError as error:
             raise TrainingError(f"cannot write '{self.folder}': {error.strerror}") from error
 
+    def show_degraded(self, pairs: list[Pair]) -> list[str]:
+        """Write the page of degraded crops if that is wanted; lines worth telling."""
+        if not self.config.show_degraded:
+            return []
+        page = self.folder / "degraded.png"
+        validation.write_degraded(page, pairs, self.config.scale, self.config.degradation)
+        return [f"what LR pictures look like: {page}"]
+
     def checkpoint(self, crops: Crops, held_out: list[Pair], on_report: Callable[[Report], None]) -> float:
         """Save the state, validate the averaged weights, write them, log; return the Y-PSNR in dB."""
         self._require_finite()
@@ -277,7 +285,7 @@ class _Run:
             "device": device.describe(self.place),
             "steps": self.step,
             "minutes": round(self.elapsed_s / 60, 1),
-            "degradation": "clean",
+            "degradation": self.config.degradation,
             "held_out_psnr_db": round(psnr_db, 3),
         }
 
