@@ -42,6 +42,13 @@ class Network(nn.Module):
     contract: Contract
     arguments: dict[str, Any]
 
+    def target(self, low: Tensor, high: Tensor) -> Tensor:
+        """What training pulls the output for ``low`` towards: ``high``, as far as the network can make it.
+
+        Both and the result are RGB in [0, 1], ``high`` and the result of the output's size.
+        """
+        return high
+
     @property
     def dtype(self) -> torch.dtype:
         """The dtype of the weights."""

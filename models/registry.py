@@ -5,6 +5,7 @@ from typing import Any
 from upscaler.errors import WeightsError
 from upscaler.models.compact import Compact
 from upscaler.models.contract import Network
+from upscaler.models.srcnn import SRCNN
 from upscaler.models.srresnet import SRResNet
 
 SCALES = (1, 2, 3, 4, 8)
@@ -12,6 +13,7 @@ SCALES = (1, 2, 3, 4, 8)
 NETWORKS: dict[str, type[Network]] = {
     "compact": Compact,
     "srresnet": SRResNet,
+    "srcnn": SRCNN,
 }
 
 # What `upscale-train --network` takes: a network and the arguments besides the scale.
@@ -21,6 +23,7 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
     "restore": ("compact", {"channels": 48, "depth": 8}),  # `balanced`, at scale 1
     "srresnet": ("srresnet", {}),
     "srresnet-paper": ("srresnet", {"norm": "batch", "tail": "paper"}),
+    "srcnn": ("srcnn", {}),
 }
 
 

@@ -19,7 +19,7 @@ def train(  # noqa: PLR0913 - one parameter per option
     photos: Annotated[list[Path], typer.Argument(help="Folders or files with HR photographs.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Weight file to write (.safetensors).")],
     network: Annotated[
-        str, typer.Option(help="fast, balanced, restore, srresnet or srresnet-paper.")
+        str, typer.Option(help="fast, balanced, restore, srresnet, srresnet-paper or srcnn.")
     ] = "balanced",
     scale: Annotated[int, typer.Option(help="2, 3, 4 or 8; 1 restores without enlarging.")] = 4,
     degradation: Annotated[

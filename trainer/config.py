@@ -15,7 +15,7 @@ _FREE_ON_RESUME = {"minutes", "steps", "threads", "compiled", "checkpoint_every_
 
 # Step size of Muon: plain networks take 0.02; SRResNet diverged there after some hundred steps, and 0.01
 # with decay does not.
-_MUON = {"compact": (0.02, 0.0), "srresnet": (0.01, 0.1)}
+_MUON = {"compact": (0.02, 0.0), "srresnet": (0.01, 0.1), "srcnn": (0.01, 0.0)}
 
 _SCALES = (1, 2, 3, 4, 8)
 

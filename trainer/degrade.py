@@ -16,7 +16,7 @@ from torch import Generator, Tensor
 from upscaler.errors import UsageError
 from upscaler.trainer import jpeg
 
-KNOWN = "clean, bilinear, photo, strong, video, jpegN or jpegN-M (N and M from 1 to 100)"
+KNOWN = "clean, bilinear, photo, worn, strong, video, jpegN or jpegN-M (N and M from 1 to 100)"
 
 # Crops of one batch that share the sizes of `strong`'s resizing: sizes of their own would undo batching.
 _SHARING_SIZES = 4
@@ -30,11 +30,13 @@ class Degradation:
         name: As the user wrote it.
         damage: ``(high, scale, generator)`` -> low, both ``(B, 3, ., .)`` uint8, for every batch anew;
             ``None`` where LR pictures are made once per photograph (``clean``, and the films of ``video``).
+        jpeg_quality: Least and largest quality of ``jpegN`` and ``jpegN-M``.
         restorable: Whether there is damage besides the reduction, for a network of scale 1 to undo.
     """
 
     name: str
     damage: Callable[[Tensor, int, Generator], Tensor] | None
+    jpeg_quality: tuple[int, int] | None = None
     restorable: bool = True
 
 
@@ -48,16 +50,15 @@ def parse(name: str) -> Degradation:
         return Degradation(name, None, restorable=False)
     if name == "video":
         return Degradation(name, None)
-    if name == "bilinear":
-        return Degradation(name, _bilinear, restorable=False)
-    if name in ("photo", "strong"):
-        return Degradation(name, _photo if name == "photo" else _strong)
+    if name in _DAMAGES:
+        return Degradation(name, _DAMAGES[name], restorable=name != "bilinear")
     match = re.fullmatch(r"jpeg(\d+)(?:-(\d+))?", name)
     if match:
         lowest = int(match[1])
         highest = int(match[2] or lowest)
         if 1 <= lowest <= highest <= 100:
-            return Degradation(name, _saved_as_jpeg(lowest, highest, mixed=match[2] is not None))
+            damage = _saved_as_jpeg(lowest, highest, mixed=match[2] is not None)
+            return Degradation(name, damage, (lowest, highest))
     raise UsageError(f"unknown degradation '{name}'", f"known are {KNOWN}")
 
 
@@ -101,13 +102,18 @@ def _saved_as_jpeg(lowest: int, highest: int, *, mixed: bool) -> Callable[[Tenso
 
 
 def _photo(high: Tensor, scale: int, generator: Generator) -> Tensor:
-    """What photographs from cameras, phones and the web have: half of them clean, the others mildly damaged.
+    """What photographs from cameras, phones and the web have: half of them clean, the others mildly worn."""
+    return _worn(high, scale, generator, share=0.5)
 
-    Of the others: any of four reduction kernels; blur of up to 0.8 LR pixels and noise of up to 4 levels, a
-    chance of 0.3 each; JPEG of quality 60 to 98, a chance of 0.7.
+
+def _worn(high: Tensor, scale: int, generator: Generator, share: float = 1.0) -> Tensor:
+    """Mild damage to a share of the pictures.
+
+    Any of four reduction kernels; blur of up to 0.8 LR pixels and noise of up to 4 levels, a chance of 0.3
+    each; JPEG of quality 60 to 98, a chance of 0.7.
     """
     count = len(high)
-    damaged = _chance(0.5, count, generator)
+    damaged = _chance(share, count, generator)
     kernels = torch.randint(len(_KERNELS), (count,), generator=generator) * damaged
     blurred = damaged & _chance(0.3, count, generator)
     sigma_px = _uniform(0.1, 0.8, count, generator)
@@ -132,6 +138,9 @@ def _strong(high: Tensor, scale: int, generator: Generator) -> Tensor:
     """
     parts = torch.split(high, _SHARING_SIZES)
     return torch.cat([_twice_damaged(part, scale, generator) for part in parts])
+
+
+_DAMAGES = {"bilinear": _bilinear, "photo": _photo, "worn": _worn, "strong": _strong}
 
 
 def _twice_damaged(high: Tensor, scale: int, generator: Generator) -> Tensor:

@@ -113,6 +113,7 @@ def pretrain(
             (config.late_batch, config.late_patch_px) if late else (config.batch, config.patch_px)
         )
         low, high = crops.draw(batch, patch_px)
+        high = run.network.target(low, high)
         made = forward(low)
         loss = pixel_loss(made, high)
         if config.fft_weight:
