@@ -196,6 +196,31 @@ def test_averaged_weights_follow_weights_buffers_and_counters() -> None:
     assert float(average.values["1.running_mean"]) > 1
 
 
+def test_training_at_scale_1_restores_what_jpeg_took(configure: Configure) -> None:
+    config = configure(steps=60, scale=1, degradation="jpeg15", warmup_steps=10, patch_px=24)
+    outcome = train(config, silent)
+    pairs = load_photos(config.photos, 1, 16, degradation="jpeg15").held_out
+    before = validation.validate(build("compact", PRESETS["fast"][1] | {"scale": 1}), pairs).psnr_db
+    assert outcome.psnr_db > before + 0.3
+    written = checkpoint.load(outcome.weights)
+    assert written.scale == 1
+    assert written.training["degradation"] == "jpeg15"
+
+
+def test_a_page_shows_what_the_network_is_given(configure: Configure) -> None:
+    for scale, degradation, columns in ((1, "jpeg5", 8), (2, "clean", 2), (4, "video", 4)):
+        config = configure(degradation, steps=1, scale=scale, degradation=degradation, show_degraded=True)
+        said = messages(config)
+        page = run_folder(config) / "degraded.png"
+        assert f"what LR pictures look like: {page}" in said
+        with Image.open(page) as picture:
+            side = 112 // scale * scale
+            assert picture.size == (columns * side, 3 * side)
+            pixels = np.asarray(picture).astype(int)
+        original, first = pixels[:side, :side], pixels[:side, side : 2 * side]
+        assert 1 < np.abs(original - first).mean() < 40
+
+
 # Going on
 
 
@@ -261,6 +286,17 @@ def test_other_settings_are_refused(configure: Configure) -> None:
     with pytest.raises(UsageError, match=r"other settings \(batch, seed\).*--restart"):
         train(dataclasses.replace(config, batch=5, seed=3), silent)
     assert (run_folder(config) / "state.pt").read_bytes() == before
+
+
+def test_states_from_before_degradations_were_clean(configure: Configure) -> None:
+    config = configure(degradation="clean")
+    train(config, silent, stop_after(2))
+    saved = saved_state(config)
+    del saved["config"]["degradation"]
+    state.save(run_folder(config) / "state.pt", saved)
+    with pytest.raises(UsageError, match=r"other settings \(degradation\)"):
+        train(dataclasses.replace(config, degradation="photo"), silent)
+    assert train(config, silent).finished
 
 
 def test_length_and_speed_may_change(configure: Configure) -> None:
@@ -544,6 +580,12 @@ def arguments(config: TrainConfig, *more: str) -> list[str]:
         (["--steps", "4", "--network", "edsr"], 2, "unknown network 'edsr'"),
         (["--steps", "4", "--optimizer", "sgd"], 2, "optimizer must be one of muon, adamw"),
         (["--steps", "4", "-o", "weights.pth"], 2, "must have the suffix .safetensors"),
+        (["--steps", "4", "--degradation", "rain"], 2, "unknown degradation 'rain'"),
+        (
+            ["--steps", "4", "--scale", "1", "--degradation", "clean"],
+            2,
+            "leaves nothing to restore at scale 1",
+        ),
         (["--steps", "4", "nowhere"], 1, "no folder 'nowhere'"),
         (["--steps", "4", "--from", "nothing.safetensors"], 1, "no weight file 'nothing.safetensors'"),
         (["--steps", "4", "--device", "abacus"], 1, "unknown device 'abacus'"),

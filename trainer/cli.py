@@ -22,9 +22,20 @@ def train(  # noqa: PLR0913 - one parameter per option
         Path | None, typer.Option("-o", "--output", help="Weight file to write (.safetensors).")
     ] = None,
     network: Annotated[
-        str | None, typer.Option(help="fast, balanced (default), srresnet or srresnet-paper.")
+        str | None, typer.Option(help="fast, balanced (default), restore, srresnet, srresnet-paper or srcnn.")
     ] = None,
-    scale: Annotated[int | None, typer.Option(help="2, 3, 4 (default) or 8.")] = None,
+    scale: Annotated[
+        int | None, typer.Option(help="2, 3, 4 (default) or 8; 1 restores without enlarging.")
+    ] = None,
+    degradation: Annotated[
+        str | None,
+        typer.Option(
+            help="How LR pictures are made: clean, bilinear, photo (default), strong, video, jpegN, jpegN-M."
+        ),
+    ] = None,
+    show_degraded: Annotated[
+        bool | None, typer.Option("--show-degraded", help="First write a page of what LR pictures look like.")
+    ] = None,
     start_from: Annotated[
         str | None,
         typer.Option(
@@ -92,6 +103,8 @@ def train(  # noqa: PLR0913 - one parameter per option
         "output": None if output is None else str(output),
         "network": network,
         "scale": scale,
+        "degradation": degradation,
+        "show_degraded": show_degraded,
         "start_from": start_from,
         "stages": stages,
         "preset": preset,

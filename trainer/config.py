@@ -12,6 +12,7 @@ from upscaler.models.discriminator import KINDS
 from upscaler.models.discriminator import Kind as Discriminator
 from upscaler.models.perceptual import LAYERS
 from upscaler.models.registry import PRESETS
+from upscaler.trainer import degrade
 
 Schedule = Literal["cosine", "constant", "tenth"]
 
@@ -24,14 +25,17 @@ _FREE_ON_RESUME = {
     "checkpoint_every_s",
     "micro_batch",
     "tensorboard",
+    "show_degraded",
 }
 
 # Step size of Muon: plain networks take 0.02; SRResNet diverged there after some hundred steps, and 0.01
 # with decay does not.
-_MUON = {"compact": (0.02, 0.0), "srresnet": (0.01, 0.1)}
+_MUON = {"compact": (0.02, 0.0), "srresnet": (0.01, 0.1), "srcnn": (0.01, 0.0)}
 
-# LR pictures are made by reduction alone, from which a network of scale 1 would learn to do nothing.
-_SCALES = (2, 3, 4, 8)
+_SCALES = (1, 2, 3, 4, 8)
+
+# What states of earlier versions mean by leaving a setting out.
+_UNSAID = {"degradation": "clean"}
 
 _POSITIVE = ("minutes", "steps", "batch", "late_batch", "learning_rate", "checkpoint_every_s")
 _NOT_NEGATIVE = (
@@ -170,7 +174,8 @@ class TrainConfig:
         photos: Folders (searched recursively) or files with HR photographs.
         output: The weight file to write; the run's folder stands beside it.
         network: A key of ``PRESETS``.
-        scale: Output size over input size.
+        scale: Output size over input size; 1 restores without enlarging.
+        degradation: How LR pictures are made, as in ``degrade.parse``.
         start_from: A weight file or the name of shipped weights to start from, or ``none``.
         stages: ``1`` (pixel loss), ``2`` (perceptual and adversarial too) or ``1,2``.
         minutes: Length of the run by the clock; the learning rate follows it. Exclusive with ``steps``.
@@ -202,6 +207,7 @@ class TrainConfig:
             more work than one run of two.
         compiled: Compile the network where a compiler is found.
         checkpoint_every_s: Seconds between validations and saved states.
+        show_degraded: Write ``degraded.png``, a page of LR crops, into the run's folder before training.
         tensorboard: Also write TensorBoard's event files into the run's folder.
         gan: Settings of stage two.
     """
@@ -210,6 +216,7 @@ class TrainConfig:
     output: str
     network: str = "balanced"
     scale: int = 4
+    degradation: str = "photo"
     start_from: str = "none"
     stages: Literal["1", "2", "1,2"] = "1"
     minutes: float | None = None
@@ -238,6 +245,7 @@ class TrainConfig:
     threads: int = 0
     compiled: bool = True
     checkpoint_every_s: float = 120.0
+    show_degraded: bool = False
     tensorboard: bool = False
     gan: GanConfig = field(default_factory=GanConfig)
 
@@ -248,6 +256,7 @@ class TrainConfig:
             UsageError: Names every wrong setting.
         """
         wrong = _wrong(self, _POSITIVE, _NOT_NEGATIVE, _CHOICES) + self.gan.wrong()
+        wrong += _wrong_degradation(self.degradation, self.scale)
         if Path(self.output).suffix != ".safetensors":
             wrong.append(f"output '{self.output}' must have the suffix .safetensors")
         if self.network not in PRESETS:
@@ -293,7 +302,7 @@ class TrainConfig:
         """Names of the settings in which an earlier run differs so that it cannot be continued."""
         own = self.as_dict()
         gan, other_gan = own.pop("gan"), other.get("gan", {})
-        differing = [name for name in own if own[name] != other.get(name, own[name])]
+        differing = [name for name in own if own[name] != other.get(name, _UNSAID.get(name, own[name]))]
         differing += [f"gan.{name}" for name in gan if gan[name] != other_gan.get(name, gan[name])]
         return sorted(set(differing) - _FREE_ON_RESUME)
 
@@ -329,3 +338,13 @@ def _in_range(config: object, name: str, *, above: bool = False) -> bool:
     """Whether a setting is finite and at least 0, or above 0; ``None`` leaves it to a default."""
     value = getattr(config, name)
     return value is None or (math.isfinite(value) and (value > 0 if above else value >= 0))
+
+
+def _wrong_degradation(name: str, scale: int) -> list[str]:
+    try:
+        degradation = degrade.parse(name)
+    except UsageError as error:
+        return [str(error)]
+    if scale == 1 and not degradation.restorable:
+        return [f"degradation {name} leaves nothing to restore at scale 1; photo, jpegN or video do"]
+    return []

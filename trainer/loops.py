@@ -84,14 +84,16 @@ def train(
             return done
         # Before the photographs are read: a VGG that cannot be had must not be found out an hour later.
         vgg = perceptual_network(config.gan, team.place) if 2 in config.stage_numbers() else None
-        photos = load_photos(config.photos, config.scale, _largest_patch_px(config))
+        photos = load_photos(
+            config.photos, config.scale, _largest_patch_px(config), degradation=config.degradation
+        )
         run.make_folder(restart)  # only now: a misspelt folder of photographs must not cost an earlier run
         run.require_same(photos)
         if team.leads:
             run.write_settings()
-        crops = Crops(photos.training, config.scale, config.seed)
+        crops = Crops(photos.training, config.scale, config.seed, config.degradation, team.place)
         work = Work(run, photos, crops, report, should_stop, vgg)
-        for line in _opening_lines(photos, run.step):
+        for line in _opening_lines(photos, run.step) + run.show_degraded(photos.training):
             work.say(line)
         return _train_stages(work)
 
@@ -180,6 +182,7 @@ def _train_stage(work: Work, stage: Stage) -> bool:
         drawn = time.monotonic()
         low, high = (team.own(side) for side in work.crops.draw(batch * team.size, patch_px))
         work.data_wait_s += time.monotonic() - drawn
+        high = run.network.target(low, high)
         work.guard.add(work.step(stage, low, high))
         run.average.follow(run.network, run.step - run.stage_step)
         run.step += 1

@@ -33,6 +33,7 @@ _PAPER_GAN: dict[str, Any] = {
 _PAPER: dict[str, Any] = {
     "network": "srresnet-paper",
     "start_from": "none",
+    "degradation": "clean",
     "steps": 1_200_000,
     "stage_one_share": 5 / 6,
     "batch": 16,
@@ -63,6 +64,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "tutorial": {
         "network": "srresnet-paper",
         "start_from": "none",
+        "degradation": "clean",
         "batch": 16,
         "patch_px": 24,
         "late_share": 0.0,

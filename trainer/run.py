@@ -15,9 +15,9 @@ from upscaler.errors import TrainingError, UsageError
 from upscaler.models import checkpoint
 from upscaler.models.contract import Network
 from upscaler.models.registry import PRESETS, build
-from upscaler.trainer import card, settings, state
+from upscaler.trainer import card, settings, state, validation
 from upscaler.trainer.config import TrainConfig
-from upscaler.trainer.data import Crops, Photos
+from upscaler.trainer.data import Crops, Pair, Photos
 from upscaler.trainer.distributed import Team
 from upscaler.trainer.validation import Scores
 
@@ -217,6 +217,14 @@ class Run:
         except OSError as error:
             raise TrainingError(f"cannot write '{self.folder}': {error.strerror}") from error
 
+    def show_degraded(self, pairs: list[Pair]) -> list[str]:
+        """Write the page of degraded crops if that is wanted; lines worth telling."""
+        if not self.config.show_degraded or not self.team.leads:
+            return []
+        page = self.folder / "degraded.png"
+        validation.write_degraded(page, pairs, self.config.scale, self.config.degradation)
+        return [f"what LR pictures look like: {page}"]
+
     def save(self, stage: Stage, crops: Crops) -> None:
         """Write the state, atomically."""
         if not self.team.leads:
@@ -298,7 +306,7 @@ class Run:
             "stage": self.stage,
             "steps": self.step,
             "minutes": round(self.elapsed_s / 60, 1),
-            "degradation": "clean",
+            "degradation": self.config.degradation,
             "photographs": self.photo_counts[0],
             "held_out": self.photo_counts[1],
         } | scores.rounded()

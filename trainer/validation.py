@@ -15,8 +15,9 @@ from upscaler import stills
 from upscaler.errors import MediaError
 from upscaler.models.contract import Network
 from upscaler.models.perceptual import VGGFeatures
-from upscaler.trainer import metrics
+from upscaler.trainer import degrade, metrics
 from upscaler.trainer.data import Pair
+from upscaler.trainer.degrade import reduce
 from upscaler.trainer.forward import autocast
 
 # A single blank photograph among them would make the mean infinite for the whole run.
@@ -109,6 +110,34 @@ def _unlikeness(vgg: VGGFeatures, made: Tensor, wanted: Tensor) -> float:
         unit = F.normalize(features.float(), dim=1)
         found.append(float((unit[0] - unit[1]).square().sum(0).mean()))
     return math.fsum(found) / len(found)
+
+
+def write_degraded(path: Path, pairs: list[Pair], scale: int, degradation: str) -> None:
+    """A PNG that shows a degradation: a row per photograph, its middle, then up to seven LR versions of that.
+
+    LR pixels are shown as squares, as large as they are in the original.
+
+    Raises:
+        MediaError: It cannot be written.
+    """
+    side_px = min(160, *(side for pair in pairs[:4] for side in pair.high.shape[:2])) // scale * scale
+    rows = []
+    for pair in pairs[:4]:
+        top, left = ((side - side_px) // 2 // scale for side in pair.high.shape[:2])
+        high = pair.high[top * scale :, left * scale :][:side_px, :side_px]
+        lows = [low[top:, left:][: side_px // scale, : side_px // scale] for low in pair.damaged]
+        lows = lows or _versions(high, scale, degradation)
+        shown = [low.repeat_interleave(scale, 0).repeat_interleave(scale, 1) for low in lows]
+        rows.append(torch.cat([high, *shown], dim=1))
+    stills.write_rgb8(path, torch.cat(rows).numpy())
+
+
+def _versions(high: Tensor, scale: int, degradation: str, count: int = 7) -> list[Tensor]:
+    """So many LR versions of ``(H, W, 3)`` uint8, all of them drawn anew."""
+    batch = high.permute(2, 0, 1).expand(count, -1, -1, -1)
+    damage = degrade.parse(degradation).damage
+    made = damage(batch, scale, torch.Generator().manual_seed(0)) if damage else reduce(batch[:1], scale)
+    return list(made.permute(0, 2, 3, 1))
 
 
 def write_samples(paths: list[Path], network: Network, pairs: list[Pair], side_px: int = 192) -> None:
