@@ -22,12 +22,18 @@ def train(  # noqa: PLR0913 - one parameter per option
         str, typer.Option(help="fast, balanced, restore, srresnet, srresnet-paper or srcnn.")
     ] = "balanced",
     scale: Annotated[int, typer.Option(help="2, 3, 4 or 8; 1 restores without enlarging.")] = 4,
+    low_folders: Annotated[
+        list[Path] | None,
+        typer.Option("--lr", help="Folder with LR versions of the photographs; default: they are made."),
+    ] = None,
     degradation: Annotated[
         str,
         typer.Option(
-            help="How LR pictures are made: clean, bilinear, photo, strong, video, jpegN or jpegN-M."
+            help="How LR pictures are made: photo (default), clean, bilinear, jpegN, jpegN-M, worn, strong "
+            "or video.",
+            show_default=False,
         ),
-    ] = "photo",
+    ] = "",
     show_degraded: Annotated[
         bool, typer.Option("--show-degraded", help="First write a page of what LR pictures look like.")
     ] = False,
@@ -66,6 +72,7 @@ def train(  # noqa: PLR0913 - one parameter per option
             output=str(output),
             network=network,
             scale=scale,
+            low_folders=tuple(map(str, low_folders or [])),
             degradation=degradation,
             show_degraded=show_degraded,
             start_from=start_from,
@@ -139,7 +146,8 @@ class _Printer:
         if report.psnr_db is not None:
             self._line(f"{text}  held-out PSNR {report.psnr_db:.3f} dB")
         elif self._live:
-            print(f"\r{text}  loss {report.loss:.4f}\033[K", end="", flush=True)  # noqa: T201
+            text += f"  loss {report.loss:.4f}  data {report.data_share:.0%}"
+            print(f"\r{text}\033[K", end="", flush=True)  # noqa: T201
 
     def _line(self, text: str) -> None:
         print(f"\r{text}\033[K" if self._live else text, flush=True)  # noqa: T201

@@ -20,7 +20,7 @@ _MUON = {"compact": (0.02, 0.0), "srresnet": (0.01, 0.1), "srcnn": (0.01, 0.0)}
 _SCALES = (1, 2, 3, 4, 8)
 
 # What states of earlier versions mean by leaving a setting out.
-_UNSAID = {"degradation": "clean"}
+_UNSAID: dict[str, object] = {"degradation": "clean", "low_folders": []}
 
 _POSITIVE = ("minutes", "steps", "batch", "late_batch", "learning_rate", "checkpoint_every_s")
 _NOT_NEGATIVE = ("weight_decay", "warmup_steps", "fft_weight", "seed", "threads")
@@ -45,7 +45,9 @@ class TrainConfig:
         output: The weight file to write; the run's folder stands beside it.
         network: A key of ``PRESETS``.
         scale: Output size over input size; 1 restores without enlarging.
-        degradation: How LR pictures are made, as in ``degrade.parse``.
+        low_folders: Folders with the LR versions of the photographs; empty: they are made.
+        degradation: How LR pictures are made, as in ``degrade.parse``; nothing: ``photo``, or ``given``
+            where they come from ``low_folders``.
         start_from: A weight file to start from, or ``none``.
         minutes: Length of the run by the clock; the learning rate follows it. Exclusive with ``steps``.
         steps: Length of the run in optimiser steps.
@@ -74,7 +76,8 @@ class TrainConfig:
     output: str
     network: str = "balanced"
     scale: int = 4
-    degradation: str = "photo"
+    low_folders: tuple[str, ...] = ()
+    degradation: str = ""
     start_from: str = "none"
     minutes: float | None = None
     steps: int | None = None
@@ -103,6 +106,8 @@ class TrainConfig:
         Raises:
             UsageError: Names every wrong setting.
         """
+        if not self.degradation:
+            object.__setattr__(self, "degradation", degrade.GIVEN if self.low_folders else "photo")
         wrong = [f"{name} must be above 0" for name in _POSITIVE if not _in_range(self, name, above=True)]
         wrong += [f"{name} must not be negative" for name in _NOT_NEGATIVE if not _in_range(self, name)]
         wrong += [
@@ -110,7 +115,7 @@ class TrainConfig:
             for name, known in _CHOICES.items()
             if getattr(self, name) not in known
         ]
-        wrong += _wrong_degradation(self.degradation, self.scale)
+        wrong += _wrong_degradation(self)
         if Path(self.output).suffix != ".safetensors":
             wrong.append(f"output '{self.output}' must have the suffix .safetensors")
         if self.network not in PRESETS:
@@ -137,7 +142,10 @@ class TrainConfig:
 
     def as_dict(self) -> dict[str, Any]:
         """All settings, JSON-serialisable."""
-        return dataclasses.asdict(self) | {"photos": list(self.photos)}
+        return dataclasses.asdict(self) | {
+            "photos": list(self.photos),
+            "low_folders": list(self.low_folders),
+        }
 
     def conflicts(self, other: dict[str, Any]) -> list[str]:
         """Names of the settings in which an earlier run differs so that it cannot be continued."""
@@ -155,11 +163,14 @@ def _in_range(config: TrainConfig, name: str, *, above: bool = False) -> bool:
     return value is None or (math.isfinite(value) and (value > 0 if above else value >= 0))
 
 
-def _wrong_degradation(name: str, scale: int) -> list[str]:
+def _wrong_degradation(config: TrainConfig) -> list[str]:
+    name = config.degradation
     try:
         degradation = degrade.parse(name)
     except UsageError as error:
         return [str(error)]
-    if scale == 1 and not degradation.restorable:
+    if (name == degrade.GIVEN) != bool(config.low_folders):
+        return ["low_folders and the degradation 'given' go together, and exclude all others"]
+    if config.scale == 1 and not degradation.restorable:
         return [f"degradation {name} leaves nothing to restore at scale 1; photo, jpegN or video do"]
     return []

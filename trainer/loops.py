@@ -34,6 +34,7 @@ class Report:
         loss: Mean of the training loss since the last report.
         psnr_db: Validation Y-PSNR, when it was just measured.
         message: Something worth a line, when there is.
+        data_share: Share of the time since the last report that the training waited for crops.
     """
 
     step: int
@@ -42,6 +43,7 @@ class Report:
     loss: float = math.nan
     psnr_db: float | None = None
     message: str | None = None
+    data_share: float = math.nan
 
 
 @dataclass(frozen=True)
@@ -91,9 +93,16 @@ def pretrain(
     run.begin(restart)
 
     patch_limit_px = max(config.patch_px, config.late_patch_px)
-    photos = load_photos(config.photos, config.scale, patch_limit_px, degradation=config.degradation)
+    photos = load_photos(
+        config.photos,
+        config.scale,
+        patch_limit_px,
+        degradation=config.degradation,
+        low_folders=config.low_folders,
+        cache_folder=_existing(Path(config.output).parent),
+    )
     run.make_folder(restart)  # only now: a misspelt folder of photographs must not cost an earlier run
-    for line in _opening_lines(photos, run.step) + run.show_degraded(photos.training):
+    for line in _opening_lines(photos, run.step, patch_limit_px) + run.show_degraded(photos):
         on_report(Report(run.step, run.share(), run.elapsed_s, message=line))
 
     run.require_same(photos)
@@ -106,13 +115,14 @@ def pretrain(
 
     pixel_loss = losses.PIXEL_LOSSES[config.pixel_loss]
     losses_seen: list[Tensor] = []
+    drawn_s = 0.0
     last_report = last_checkpoint = last_tick = time.monotonic()
     while not (finished := run.share() >= 1) and not should_stop():
         late = run.share() >= 1 - config.late_share
         batch, patch_px = (
             (config.late_batch, config.late_patch_px) if late else (config.batch, config.patch_px)
         )
-        low, high = crops.draw(batch, patch_px)
+        low, high = crops.draw(batch, min(patch_px, photos.patch_px))
         high = run.network.target(low, high)
         made = forward(low)
         loss = pixel_loss(made, high)
@@ -130,7 +140,8 @@ def pretrain(
         checkpoint_due = now - last_checkpoint > config.checkpoint_every_s
         if now - last_report > 0.5 or checkpoint_due:
             mean_loss = _finite_mean(losses_seen, run.step)
-            on_report(Report(run.step, run.share(), run.elapsed_s, mean_loss))
+            data_share, drawn_s = (crops.drawing_s - drawn_s) / (now - last_report), crops.drawing_s
+            on_report(Report(run.step, run.share(), run.elapsed_s, mean_loss, data_share=data_share))
             losses_seen, last_report = [], now
         if checkpoint_due:
             run.checkpoint(crops, photos.held_out, on_report)
@@ -225,13 +236,18 @@ class _Run:
         except OSError as error:
             raise TrainingError(f"cannot write '{self.folder}': {error.strerror}") from error
 
-    def show_degraded(self, pairs: list[Pair]) -> list[str]:
-        """Write the page of degraded crops if that is wanted; lines worth telling."""
-        if not self.config.show_degraded:
-            return []
-        page = self.folder / "degraded.png"
-        validation.write_degraded(page, pairs, self.config.scale, self.config.degradation)
-        return [f"what LR pictures look like: {page}"]
+    def show_degraded(self, photos: Photos) -> list[str]:
+        """Write what is left out, and the page of degraded crops if that is wanted; lines worth telling."""
+        lines = []
+        if photos.left_out:
+            listing = self.folder / "left-out.txt"
+            state.write_text(listing, "\n".join(photos.left_out) + "\n")
+            lines.append(f"what is left out, and why: {listing}")
+        if self.config.show_degraded:
+            page = self.folder / "degraded.png"
+            validation.write_degraded(page, photos.training, self.config.scale, self.config.degradation)
+            lines.append(f"what LR pictures look like: {page}")
+        return lines
 
     def checkpoint(self, crops: Crops, held_out: list[Pair], on_report: Callable[[Report], None]) -> float:
         """Save the state, validate the averaged weights, write them, log; return the Y-PSNR in dB."""
@@ -294,6 +310,7 @@ class _Run:
         """The settings that are paths, without the folders of the machine they were on."""
         return {
             "photos": [Path(folder).name for folder in self.config.photos],
+            "low_folders": [Path(folder).name for folder in self.config.low_folders],
             "output": Path(self.config.output).name,
             "start_from": Path(self.config.start_from).name,
         }
@@ -329,10 +346,21 @@ def _diverged(what: str) -> TrainingError:
     return TrainingError(what, "the last good weights are kept; use a smaller --learning-rate with --restart")
 
 
-def _opening_lines(photos: Photos, step: int) -> list[str]:
+def _existing(folder: Path) -> Path:
+    """The folder, or the nearest one above it that exists."""
+    return next(parent for parent in (folder, *folder.absolute().parents) if parent.is_dir())
+
+
+def _opening_lines(photos: Photos, step: int, wanted_px: int) -> list[str]:
     lines = [f"going on from step {step}"] if step else []
     lines.append(f"{len(photos.training)} photographs to train on, {len(photos.held_out)} held out")
     if photos.left_out:
         shown = ", ".join(photos.left_out[:5]) + (", ..." if len(photos.left_out) > 5 else "")
         lines.append(f"{len(photos.left_out)} files left out: {shown}")
+    if photos.patch_px < wanted_px:
+        lines.append(
+            f"crops have at most {photos.patch_px} LR pixels a side: too few photographs hold {wanted_px}"
+        )
+    if photos.mapped:
+        lines.append("photographs are kept in a file beside the output: memory does not hold them")
     return lines
