@@ -221,14 +221,14 @@ def test_training_from_given_low_versions(configure: Configure, tmp_path: Path) 
     low.mkdir()
     for index in range(4):
         Image.new("RGB", (64, 56)).save(low / f"photo{index:02}x2.png")
-    config = configure(steps=30, low_folders=(str(low),), warmup_steps=200)
+    config = configure(steps=30, low_folders=(str(low),), warmup_steps=4)
     outcome = pretrain(config, silent)
     made = validation.run_network(checkpoint.load(outcome.weights).network(), torch.zeros(8, 8, 3).byte())
     assert made.mean() > 10
     written = checkpoint.load(outcome.weights).training
     assert written["degradation"] == "given"
     assert written["settings"]["low_folders"] == ["low"]
-    result = CliRunner().invoke(app, arguments(config, "--steps", "30", "--lr", str(low)))
+    result = CliRunner().invoke(app, arguments(config, "--steps", "30", "--lr", str(low), "--warmup", "4"))
     assert result.exit_code == 0, result.output  # the same run, which is finished
 
 
