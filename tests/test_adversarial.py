@@ -22,7 +22,8 @@ from upscaler.cli import app as upscale
 from upscaler.errors import TrainingError, UsageError, WeightsError
 from upscaler.models import checkpoint, perceptual
 from upscaler.trainer import losses, state
-from upscaler.trainer.config import GanConfig, TrainConfig
+from upscaler.trainer.config import TrainConfig
+from upscaler.trainer.gan import GanConfig
 from upscaler.trainer.loops import train
 from upscaler.trainer.presets import PRESETS
 from upscaler.trainer.settings import as_toml, settle

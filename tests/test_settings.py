@@ -11,7 +11,8 @@ from upscaler.errors import UsageError, WeightsError
 from upscaler.models import checkpoint, shipped
 from upscaler.models.registry import PRESETS as NETWORKS
 from upscaler.models.registry import build
-from upscaler.trainer.config import GanConfig, TrainConfig
+from upscaler.trainer.config import TrainConfig
+from upscaler.trainer.gan import GanConfig
 from upscaler.trainer.presets import PRESETS
 from upscaler.trainer.settings import as_toml, parse_assignment, settle
 

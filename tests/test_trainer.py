@@ -202,7 +202,7 @@ def test_training_at_scale_1_restores_what_jpeg_took(configure: Configure) -> No
     pairs = load_photos(config.photos, 1, 16, degradation="jpeg15").held_out
     before = validation.validate(build("compact", PRESETS["fast"][1] | {"scale": 1}), pairs).psnr_db
     assert outcome.psnr_db > before + 0.3
-    written = checkpoint.load(outcome.weights)
+    written = checkpoint.load(outcome.weights[-1])
     assert written.scale == 1
     assert written.training["degradation"] == "jpeg15"
 
@@ -219,6 +219,42 @@ def test_a_page_shows_what_the_network_is_given(configure: Configure) -> None:
             pixels = np.asarray(picture).astype(int)
         original, first = pixels[:side, :side], pixels[:side, side : 2 * side]
         assert 1 < np.abs(original - first).mean() < 40
+
+
+def test_what_is_left_out_is_listed_and_crops_fit(configure: Configure) -> None:
+    config = configure(steps=1, patch_px=40, late_patch_px=500)
+    (Path(config.photos[0]) / "broken.png").write_text("no picture")
+    said = messages(config)
+    assert "crops have at most 56 LR pixels a side: too few photographs hold 500" in said  # 112 x 128 pixels
+    listing = run_folder(config) / "left-out.txt"
+    assert f"what is left out, and why: {listing}" in said
+    (line,) = listing.read_text().splitlines()
+    assert line.startswith("broken.png: ")
+
+
+def test_training_from_given_low_versions(configure: Configure, tmp_path: Path) -> None:
+    """Of which all are black: the network learns to make them brighter, or it was given others."""
+    low = tmp_path / "low"
+    low.mkdir()
+    for index in range(4):
+        Image.new("RGB", (64, 56)).save(low / f"photo{index:02}x2.png")
+    config = configure(steps=30, low_folders=(str(low),), warmup_steps=4)
+    outcome = train(config, silent)
+    made = validation.run_network(checkpoint.load(outcome.weights[-1]).network(), torch.zeros(8, 8, 3).byte())
+    assert made.mean() > 10
+    written = checkpoint.load(outcome.weights[-1]).training
+    assert written["degradation"] == "given"
+    assert written["settings"]["low_folders"] == ["low"]
+    result = CliRunner().invoke(app, arguments(config, "--steps", "30", "--lr", str(low), "--warmup", "4"))
+    assert result.exit_code == 0, result.output  # the same run, which is finished
+
+
+def test_reports_tell_how_long_training_waits_for_crops(configure: Configure) -> None:
+    reports: list[Report] = []
+    train(configure(steps=3, checkpoint_every_s=1e-9), reports.append)
+    shares = [report.means["data_wait"] for report in reports if report.means]
+    assert len(shares) == 3
+    assert all(0 < share < 1 for share in shares)
 
 
 # Going on
@@ -589,7 +625,9 @@ def arguments(config: TrainConfig, *more: str) -> list[str]:
         (["--steps", "4", "nowhere"], 1, "no folder 'nowhere'"),
         (["--steps", "4", "--from", "nothing.safetensors"], 1, "no weight file 'nothing.safetensors'"),
         (["--steps", "4", "--device", "abacus"], 1, "unknown device 'abacus'"),
-        (["--steps", "4", "--patch", "4000"], 1, "only 0 usable photographs"),
+        (["--steps", "4", "--lr", "nowhere"], 1, "no folder 'nowhere'"),
+        (["--steps", "4", "--lr", "lr", "--degradation", "photo"], 2, "exclude all others"),
+        (["--steps", "4", "--degradation", "given"], 2, "exclude all others"),
     ],
 )
 def test_wrong_commands_give_one_line(configure: Configure, more: list[str], code: int, message: str) -> None:
@@ -703,9 +741,7 @@ def test_settings_file_and_single_settings(configure: Configure, tmp_path: Path)
 
 def test_what_was_chosen_is_said_before_it_starts(configure: Configure) -> None:
     config = configure()
-    result = CliRunner().invoke(
-        app, [*config.photos, "-o", config.output, "--device=cpu", "--stages=1", "--patch=4000"]
-    )
+    result = CliRunner().invoke(app, ["nowhere", "-o", config.output, "--device=cpu", "--stages=1"])
     assert result.exit_code == 1
     assert result.stdout.splitlines() == [
         "network balanced, from the shipped weights 'balanced'",

@@ -13,9 +13,9 @@ from upscaler.errors import TrainingError
 from upscaler.models import discriminator, perceptual
 from upscaler.models.contract import Network
 from upscaler.trainer import losses
-from upscaler.trainer.config import GanConfig
 from upscaler.trainer.distributed import Team
 from upscaler.trainer.forward import Forward, autocast
+from upscaler.trainer.gan import GanConfig
 from upscaler.trainer.optimizer import Optimizer
 
 Terms = dict[str, Tensor]

@@ -27,10 +27,15 @@ def train(  # noqa: PLR0913 - one parameter per option
     scale: Annotated[
         int | None, typer.Option(help="2, 3, 4 (default) or 8; 1 restores without enlarging.")
     ] = None,
+    low_folders: Annotated[
+        list[Path] | None,
+        typer.Option("--lr", help="Folder with LR versions of the photographs; default: they are made."),
+    ] = None,
     degradation: Annotated[
         str | None,
         typer.Option(
-            help="How LR pictures are made: clean, bilinear, photo (default), strong, video, jpegN, jpegN-M."
+            help="How LR pictures are made: photo (default), clean, bilinear, jpegN, jpegN-M, worn, strong "
+            "or video."
         ),
     ] = None,
     show_degraded: Annotated[
@@ -103,6 +108,7 @@ def train(  # noqa: PLR0913 - one parameter per option
         "output": None if output is None else str(output),
         "network": network,
         "scale": scale,
+        "low_folders": [str(path) for path in low_folders] if low_folders else None,
         "degradation": degradation,
         "show_degraded": show_degraded,
         "start_from": start_from,

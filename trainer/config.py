@@ -1,20 +1,14 @@
 """Every setting of a training run, in one frozen object."""
 
 import dataclasses
-import math
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from upscaler.errors import UsageError
-from upscaler.models.discriminator import KINDS
-from upscaler.models.discriminator import Kind as Discriminator
-from upscaler.models.perceptual import LAYERS
 from upscaler.models.registry import PRESETS
 from upscaler.trainer import degrade
-
-Schedule = Literal["cosine", "constant", "tenth"]
+from upscaler.trainer.gan import PIXEL_LOSSES, SCHEDULES, SMALLEST_PATCH_PX, GanConfig, Schedule, wrong_values
 
 # Settings that may differ when a run is continued: they change its length or its speed, not its course.
 _FREE_ON_RESUME = {
@@ -35,7 +29,7 @@ _MUON = {"compact": (0.02, 0.0), "srresnet": (0.01, 0.1), "srcnn": (0.01, 0.0)}
 _SCALES = (1, 2, 3, 4, 8)
 
 # What states of earlier versions mean by leaving a setting out.
-_UNSAID = {"degradation": "clean"}
+_UNSAID: dict[str, object] = {"degradation": "clean", "low_folders": []}
 
 _POSITIVE = ("minutes", "steps", "batch", "late_batch", "learning_rate", "checkpoint_every_s")
 _NOT_NEGATIVE = (
@@ -48,122 +42,14 @@ _NOT_NEGATIVE = (
     "threads",
     "micro_batch",
 )
-_POSITIVE_GAN = (
-    *("batch", "discriminator_channels", "learning_rate", "discriminator_learning_rate", "vgg_factor"),
-)
-_NOT_NEGATIVE_GAN = (
-    *("warmup_steps", "pixel_weight", "vgg_weight", "adversarial_weight", "feature_weight", "tv_weight"),
-    *("ldl_weight", "fft_weight", "label_noise", "clip_norm"),
-)
-
-# Validation leaves out a border of one LR pixel on each side; a little has to be left.
-_SMALLEST_PATCH_PX = 4
-
-_PIXEL_LOSSES = ("l1", "mse", "charbonnier")
-_SCHEDULES = ("cosine", "constant", "tenth")
 _CHOICES: dict[str, tuple[object, ...]] = {
     "scale": _SCALES,
     "stages": ("1", "2", "1,2"),
     "optimizer": ("muon", "adamw"),
-    "schedule": _SCHEDULES,
-    "pixel_loss": _PIXEL_LOSSES,
+    "schedule": SCHEDULES,
+    "pixel_loss": PIXEL_LOSSES,
     "precision": ("auto", "bf16", "fp32"),
 }
-_CHOICES_GAN: dict[str, tuple[object, ...]] = {
-    "schedule": _SCHEDULES,
-    "discriminator": KINDS,
-    "pixel_loss": _PIXEL_LOSSES,
-    "vgg_loss": ("l1", "mse"),
-    "adversarial": ("vanilla", "relativistic", "hinge"),
-}
-
-
-@dataclass(frozen=True)
-class GanConfig:
-    """Settings of stage two: the table ``[gan]`` of a settings file.
-
-    The loss of the generator is the sum of the terms, each times its weight; a weight of 0 leaves a term out.
-
-    Attributes:
-        batch: Crops per step.
-        patch_px: Side of a crop, LR pixels.
-        learning_rate: Peak of the generator's Adam.
-        discriminator_learning_rate: Peak of the discriminator's Adam.
-        betas: Of both.
-        schedule: As in ``TrainConfig``, over the share of this stage.
-        warmup_steps: As in ``TrainConfig``.
-        clip_norm: As in ``TrainConfig``, for each of the two networks.
-        discriminator: ``unet`` (a verdict per pixel, spectral norm) or ``srgan`` (the paper's).
-        discriminator_channels: Features of its first layer.
-        pixel_loss: ``l1``, ``mse`` or ``charbonnier``.
-        pixel_weight: Of the pixel loss.
-        vgg: A file with weights of VGG19 under torchvision's names, whole or the first layers; ``None`` takes
-            torchvision's, which are downloaded once.
-        vgg_layers: Convolutions whose features are compared, and the weight of each.
-        vgg_weight: Of their sum.
-        vgg_after_activation: Compare features after the ReLU, else before it.
-        vgg_loss: ``l1`` or ``mse``.
-        vgg_factor: What features are multiplied by; ``None`` divides each layer's by its mean.
-        adversarial: ``vanilla``, ``relativistic`` or ``hinge``.
-        adversarial_weight: Of the adversarial loss; 0 trains without a discriminator.
-        real_label: Target of the discriminator for originals (not for ``hinge``).
-        fake_label: The same for enlargements.
-        label_noise: Standard deviation of normal noise on both.
-        feature_weight: Of the L1 difference of the discriminator's features.
-        tv_weight: Of the total variation.
-        ldl_weight: Of L1 where artefacts are likely.
-        fft_weight: Of the L1 difference of the spectra.
-        ema_decay: Of the averaged weights.
-    """
-
-    batch: int = 8
-    patch_px: int = 32
-    learning_rate: float = 1e-4
-    discriminator_learning_rate: float = 1e-4
-    betas: tuple[float, float] = (0.9, 0.99)
-    schedule: Schedule = "cosine"
-    warmup_steps: int = 0
-    clip_norm: float = 1.0
-    discriminator: Discriminator = "unet"
-    discriminator_channels: int = 32
-    pixel_loss: Literal["l1", "mse", "charbonnier"] = "l1"
-    pixel_weight: float = 1.0
-    vgg: str | None = None
-    vgg_layers: Mapping[str, float] = field(
-        default_factory=lambda: {"conv1_2": 0.1, "conv2_2": 0.1, "conv3_4": 1.0}
-    )
-    vgg_weight: float = 1.0
-    vgg_after_activation: bool = False
-    vgg_loss: Literal["l1", "mse"] = "l1"
-    vgg_factor: float | None = None
-    adversarial: Literal["vanilla", "relativistic", "hinge"] = "vanilla"
-    adversarial_weight: float = 0.1
-    real_label: float = 1.0
-    fake_label: float = 0.0
-    label_noise: float = 0.0
-    feature_weight: float = 0.0
-    tv_weight: float = 0.0
-    ldl_weight: float = 0.0
-    fft_weight: float = 0.0
-    ema_decay: float = 0.999
-
-    def wrong(self) -> list[str]:
-        """A line for every setting that cannot be, named as in a settings file."""
-        wrong = _wrong(self, _POSITIVE_GAN, _NOT_NEGATIVE_GAN, _CHOICES_GAN)
-        if self.patch_px < _SMALLEST_PATCH_PX:
-            wrong.append(f"patch_px must be at least {_SMALLEST_PATCH_PX}")
-        unknown = [name for name in self.vgg_layers if name not in LAYERS]
-        if unknown:
-            wrong.append(f"vgg_layers has no layer {', '.join(unknown)}")
-        if any(not (math.isfinite(weight) and weight >= 0) for weight in self.vgg_layers.values()):
-            wrong.append("vgg_layers must have weights of at least 0")
-        if self.vgg_weight and not self.vgg_layers:
-            wrong.append("vgg_layers must name a layer, or vgg_weight be 0")
-        if not all(math.isfinite(label) for label in (self.real_label, self.fake_label)):
-            wrong.append("real_label and fake_label must be numbers")
-        if not (self.pixel_weight or self.vgg_weight or self.fft_weight):
-            wrong.append("pixel_weight, vgg_weight and fft_weight are all 0: nothing ties it to the input")
-        return [f"gan.{line}" for line in wrong]
 
 
 @dataclass(frozen=True)
@@ -175,7 +61,9 @@ class TrainConfig:
         output: The weight file to write; the run's folder stands beside it.
         network: A key of ``PRESETS``.
         scale: Output size over input size; 1 restores without enlarging.
-        degradation: How LR pictures are made, as in ``degrade.parse``.
+        low_folders: Folders with the LR versions of the photographs; empty: they are made.
+        degradation: How LR pictures are made, as in ``degrade.parse``; nothing: ``photo``, or ``given``
+            where they come from ``low_folders``.
         start_from: A weight file or the name of shipped weights to start from, or ``none``.
         stages: ``1`` (pixel loss), ``2`` (perceptual and adversarial too) or ``1,2``.
         minutes: Length of the run by the clock; the learning rate follows it. Exclusive with ``steps``.
@@ -216,7 +104,8 @@ class TrainConfig:
     output: str
     network: str = "balanced"
     scale: int = 4
-    degradation: str = "photo"
+    low_folders: tuple[str, ...] = ()
+    degradation: str = ""
     start_from: str = "none"
     stages: Literal["1", "2", "1,2"] = "1"
     minutes: float | None = None
@@ -255,14 +144,16 @@ class TrainConfig:
         Raises:
             UsageError: Names every wrong setting.
         """
-        wrong = _wrong(self, _POSITIVE, _NOT_NEGATIVE, _CHOICES) + self.gan.wrong()
-        wrong += _wrong_degradation(self.degradation, self.scale)
+        if not self.degradation:
+            object.__setattr__(self, "degradation", degrade.GIVEN if self.low_folders else "photo")
+        wrong = wrong_values(self, _POSITIVE, _NOT_NEGATIVE, _CHOICES) + self.gan.wrong()
+        wrong += _wrong_degradation(self)
         if Path(self.output).suffix != ".safetensors":
             wrong.append(f"output '{self.output}' must have the suffix .safetensors")
         if self.network not in PRESETS:
             wrong.append(f"unknown network '{self.network}' (known: {', '.join(PRESETS)})")
-        if min(self.patch_px, self.late_patch_px) < _SMALLEST_PATCH_PX:
-            wrong.append(f"patch_px and late_patch_px must be at least {_SMALLEST_PATCH_PX}")
+        if min(self.patch_px, self.late_patch_px) < SMALLEST_PATCH_PX:
+            wrong.append(f"patch_px and late_patch_px must be at least {SMALLEST_PATCH_PX}")
         if (self.minutes is None) == (self.steps is None):
             wrong.append("give either minutes or steps")
         if not 0 <= self.late_share <= 1:
@@ -315,36 +206,14 @@ def _plain(settings: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _wrong(
-    config: "TrainConfig | GanConfig",
-    positive: tuple[str, ...],
-    not_negative: tuple[str, ...],
-    choices: dict[str, tuple[object, ...]],
-) -> list[str]:
-    wrong = [f"{name} must be above 0" for name in positive if not _in_range(config, name, above=True)]
-    wrong += [f"{name} must not be negative" for name in not_negative if not _in_range(config, name)]
-    if len(config.betas) != 2 or not all(0 <= beta < 1 for beta in config.betas):
-        wrong.append("betas must be two numbers of at least 0 and below 1")
-    if not 0 <= config.ema_decay < 1:
-        wrong.append("ema_decay must be at least 0 and below 1")
-    return wrong + [
-        f"{name} must be one of {', '.join(map(str, known))}"
-        for name, known in choices.items()
-        if getattr(config, name) not in known
-    ]
-
-
-def _in_range(config: object, name: str, *, above: bool = False) -> bool:
-    """Whether a setting is finite and at least 0, or above 0; ``None`` leaves it to a default."""
-    value = getattr(config, name)
-    return value is None or (math.isfinite(value) and (value > 0 if above else value >= 0))
-
-
-def _wrong_degradation(name: str, scale: int) -> list[str]:
+def _wrong_degradation(config: TrainConfig) -> list[str]:
+    name = config.degradation
     try:
         degradation = degrade.parse(name)
     except UsageError as error:
         return [str(error)]
-    if scale == 1 and not degradation.restorable:
+    if (name == degrade.GIVEN) != bool(config.low_folders):
+        return ["low_folders and the degradation 'given' go together, and exclude all others"]
+    if config.scale == 1 and not degradation.restorable:
         return [f"degradation {name} leaves nothing to restore at scale 1; photo, jpegN or video do"]
     return []

@@ -16,10 +16,16 @@ from torch import Generator, Tensor
 from upscaler.errors import UsageError
 from upscaler.trainer import jpeg
 
-KNOWN = "clean, bilinear, photo, worn, strong, video, jpegN or jpegN-M (N and M from 1 to 100)"
+_KNOWN = "clean, bilinear, photo, worn, strong, video, jpegN or jpegN-M (N and M from 1 to 100)"
+
+# What it is called when LR pictures come from files.
+GIVEN = "given"
 
 # Crops of one batch that share the sizes of `strong`'s resizing: sizes of their own would undo batching.
 _SHARING_SIZES = 4
+
+
+Damage = Callable[[Tensor, Tensor, int, Generator], Tensor]
 
 
 @dataclass(frozen=True)
@@ -28,14 +34,15 @@ class Degradation:
 
     Attributes:
         name: As the user wrote it.
-        damage: ``(high, scale, generator)`` -> low, both ``(B, 3, ., .)`` uint8, for every batch anew;
-            ``None`` where LR pictures are made once per photograph (``clean``, and the films of ``video``).
+        damage: ``(low, high, scale, generator)`` -> LR pictures, all ``(B, 3, ., .)`` uint8, for every batch
+            anew; ``low`` is ``high`` reduced. ``None`` where LR pictures are made once per photograph
+            (``clean`` and the films of ``video``) or not at all (``given``).
         jpeg_quality: Least and largest quality of ``jpegN`` and ``jpegN-M``.
         restorable: Whether there is damage besides the reduction, for a network of scale 1 to undo.
     """
 
     name: str
-    damage: Callable[[Tensor, int, Generator], Tensor] | None
+    damage: Damage | None
     jpeg_quality: tuple[int, int] | None = None
     restorable: bool = True
 
@@ -48,7 +55,7 @@ def parse(name: str) -> Degradation:
     """
     if name == "clean":
         return Degradation(name, None, restorable=False)
-    if name == "video":
+    if name in ("video", GIVEN):
         return Degradation(name, None)
     if name in _DAMAGES:
         return Degradation(name, _DAMAGES[name], restorable=name != "bilinear")
@@ -59,7 +66,7 @@ def parse(name: str) -> Degradation:
         if 1 <= lowest <= highest <= 100:
             damage = _saved_as_jpeg(lowest, highest, mixed=match[2] is not None)
             return Degradation(name, damage, (lowest, highest))
-    raise UsageError(f"unknown degradation '{name}'", f"known are {KNOWN}")
+    raise UsageError(f"unknown degradation '{name}'", f"known are {_KNOWN}")
 
 
 def reduce(high: Tensor, scale: int) -> Tensor:
@@ -85,28 +92,28 @@ def _as_codes(levels: Tensor) -> Tensor:
     return levels.round().clamp_(0, 255).to(torch.uint8)
 
 
-def _bilinear(high: Tensor, scale: int, _generator: Generator) -> Tensor:
+def _bilinear(_low: Tensor, high: Tensor, scale: int, _generator: Generator) -> Tensor:
     """Antialiased bilinear reduction, what Pillow's BILINEAR does."""
-    return _as_codes(_reduced(high.float(), scale, torch.ones(len(high), dtype=torch.long)))
+    return _as_codes(_by_triangle(high.float(), scale))
 
 
-def _saved_as_jpeg(lowest: int, highest: int, *, mixed: bool) -> Callable[[Tensor, int, Generator], Tensor]:
-    """Reduction, then JPEG of one quality as Pillow saves it, or of many: then a quarter with full chroma."""
+def _saved_as_jpeg(lowest: int, highest: int, *, mixed: bool) -> Damage:
+    """JPEG of one quality as Pillow saves it, or of many: then a quarter with full chroma."""
 
-    def damage(high: Tensor, scale: int, generator: Generator) -> Tensor:
-        quality = torch.randint(lowest, highest + 1, (len(high),), generator=generator)
-        full_chroma = torch.rand(len(high), generator=generator) < (0.25 if mixed else 0)
-        return jpeg.round_trip(reduce(high, scale), quality, ~full_chroma).to(torch.uint8)
+    def damage(low: Tensor, _high: Tensor, _scale: int, generator: Generator) -> Tensor:
+        quality = torch.randint(lowest, highest + 1, (len(low),), generator=generator)
+        full_chroma = torch.rand(len(low), generator=generator) < (0.25 if mixed else 0)
+        return jpeg.round_trip(low, quality, ~full_chroma).to(torch.uint8)
 
     return damage
 
 
-def _photo(high: Tensor, scale: int, generator: Generator) -> Tensor:
+def _photo(low: Tensor, high: Tensor, scale: int, generator: Generator) -> Tensor:
     """What photographs from cameras, phones and the web have: half of them clean, the others mildly worn."""
-    return _worn(high, scale, generator, share=0.5)
+    return _worn(low, high, scale, generator, share=0.5)
 
 
-def _worn(high: Tensor, scale: int, generator: Generator, share: float = 1.0) -> Tensor:
+def _worn(low: Tensor, high: Tensor, scale: int, generator: Generator, share: float = 1.0) -> Tensor:
     """Mild damage to a share of the pictures.
 
     Any of four reduction kernels; blur of up to 0.8 LR pixels and noise of up to 4 levels, a chance of 0.3
@@ -114,7 +121,7 @@ def _worn(high: Tensor, scale: int, generator: Generator, share: float = 1.0) ->
     """
     count = len(high)
     damaged = _chance(share, count, generator)
-    kernels = torch.randint(len(_KERNELS), (count,), generator=generator) * damaged
+    kernel = torch.randint(1 + len(_OTHER_KERNELS), (count,), generator=generator) * damaged
     blurred = damaged & _chance(0.3, count, generator)
     sigma_px = _uniform(0.1, 0.8, count, generator)
     noisy = damaged & _chance(0.3, count, generator)
@@ -123,15 +130,20 @@ def _worn(high: Tensor, scale: int, generator: Generator, share: float = 1.0) ->
     quality = torch.randint(60, 99, (count,), generator=generator)
     subsampled = _chance(0.5, count, generator)
 
-    low = _reduced(high.float(), scale, kernels)
-    _change(low, blurred, lambda part, which: _filtered(part, _gaussians(sigma_px[which], 7)))
-    _change(low, noisy, lambda part, which: part + _noise(part, noise_levels[which], generator))
-    low.round_().clamp_(0, 255)
-    _change(low, saved, lambda part, which: jpeg.round_trip(part, quality[which], subsampled[which]))
-    return low.to(torch.uint8)
+    levels = low.float()
+    if scale > 1:
+        for number, by_kernel in enumerate(_OTHER_KERNELS, start=1):
+            which = (kernel == number).nonzero().flatten().to(high.device)
+            if len(which):
+                levels[which] = by_kernel(high[which].float(), scale)
+    _change(levels, blurred, lambda part, which: _filtered(part, _gaussians(sigma_px[which], 7)))
+    _change(levels, noisy, lambda part, which: part + _noise(part, noise_levels[which], generator))
+    levels.round_().clamp_(0, 255)
+    _change(levels, saved, lambda part, which: jpeg.round_trip(part, quality[which], subsampled[which]))
+    return levels.to(torch.uint8)
 
 
-def _strong(high: Tensor, scale: int, generator: Generator) -> Tensor:
+def _strong(_low: Tensor, high: Tensor, scale: int, generator: Generator) -> Tensor:
     """Second-order degradation with the ranges of Real-ESRGAN (Wang et al., arXiv 2107.10833).
 
     For what is badly damaged, at the price of texture that is taken for damage.
@@ -197,42 +209,30 @@ def _on_device(generator: Generator, device: torch.device) -> Generator:
 # Reduction
 
 
-def _cubic(x: Tensor) -> Tensor:
-    x = x.abs()
-    near = (1.5 * x - 2.5) * x * x + 1
-    far = ((-0.5 * x + 2.5) * x - 4) * x + 2
-    return torch.where(x < 1, near, torch.where(x < 2, far, 0.0))
+def _by_triangle(high: Tensor, scale: int) -> Tensor:
+    size = (high.shape[-2] // scale, high.shape[-1] // scale)
+    return F.interpolate(high, size=size, mode="bilinear", antialias=True)
 
 
-def _triangle(x: Tensor) -> Tensor:
-    return (1 - x.abs()).clamp(min=0)
+def _by_box(high: Tensor, scale: int) -> Tensor:
+    return F.avg_pool2d(high, scale)
 
 
-def _box(x: Tensor) -> Tensor:
-    return ((x >= -0.5) & (x < 0.5)).to(x.dtype)
+def _by_lanczos(high: Tensor, scale: int) -> Tensor:
+    """Three lobes; torch has none."""
+    down, across = (_lanczos_matrix(side, scale, high.device) for side in high.shape[-2:])
+    return down @ high.contiguous() @ across.T
 
 
-def _lanczos(x: Tensor) -> Tensor:
-    return torch.where(x.abs() < 3, torch.sinc(x) * torch.sinc(x / 3), 0.0)
-
-
-_KERNELS = (_cubic, _triangle, _box, _lanczos)  # the first is that of `reduce`
-
-
-def _reduced(high: Tensor, scale: int, kernels: Tensor) -> Tensor:
-    """Antialiased reduction, each picture by its own kernel of ``_KERNELS``; floats, not rounded."""
-    if scale == 1:
-        return high.clone()
-    down, across = (_matrices(side, scale, high.device)[kernels] for side in high.shape[-2:])
-    return down.unsqueeze(1) @ high @ across.unsqueeze(1).mT
-
-
-def _matrices(length: int, scale: int, device: torch.device) -> Tensor:
-    """Reduction of a row of pixels as matrices, ``(kernels, length/scale, length)``; rows add up to 1."""
+def _lanczos_matrix(length: int, scale: int, device: torch.device) -> Tensor:
+    """Reduction of a row of pixels, ``(length/scale, length)``; rows add up to 1."""
     target = (torch.arange(length // scale, dtype=torch.float64) + 0.5) * scale - 0.5
     distance = (torch.arange(length, dtype=torch.float64)[None] - target[:, None]) / scale
-    weights = torch.stack([kernel(distance) for kernel in _KERNELS])
-    return (weights / weights.sum(-1, keepdim=True)).float().to(device)
+    weights = torch.where(distance.abs() < 3, torch.sinc(distance) * torch.sinc(distance / 3), 0.0)
+    return (weights / weights.sum(1, keepdim=True)).float().to(device)
+
+
+_OTHER_KERNELS = (_by_triangle, _by_box, _by_lanczos)  # besides that of `reduce`
 
 
 def _mode(generator: Generator) -> str:

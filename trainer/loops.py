@@ -85,7 +85,12 @@ def train(
         # Before the photographs are read: a VGG that cannot be had must not be found out an hour later.
         vgg = perceptual_network(config.gan, team.place) if 2 in config.stage_numbers() else None
         photos = load_photos(
-            config.photos, config.scale, _largest_patch_px(config), degradation=config.degradation
+            config.photos,
+            config.scale,
+            _largest_patch_px(config),
+            degradation=config.degradation,
+            low_folders=config.low_folders,
+            cache_folder=_existing(Path(config.output).parent),
         )
         run.make_folder(restart)  # only now: a misspelt folder of photographs must not cost an earlier run
         run.require_same(photos)
@@ -93,7 +98,7 @@ def train(
             run.write_settings()
         crops = Crops(photos.training, config.scale, config.seed, config.degradation, team.place)
         work = Work(run, photos, crops, report, should_stop, vgg)
-        for line in _opening_lines(photos, run.step) + run.show_degraded(photos.training):
+        for line in _opening_lines(photos, run.step, _largest_patch_px(config)) + run.show_degraded(photos):
             work.say(line)
         return _train_stages(work)
 
@@ -140,7 +145,7 @@ def _stage(work: Work, module: torch.nn.Module, forward: Forward) -> Stage:
             forward=forward,
             averaged=run.average_forward,
             settings=config.gan,
-            side_px=config.gan.patch_px * config.scale,
+            side_px=work.shape()[1] * config.scale,
             team=run.team,
             precision=config.precision,
             seed=config.seed,
@@ -209,10 +214,21 @@ def _nobody(_report: Report) -> None:
     """Where the reports of the other processes go."""
 
 
-def _opening_lines(photos: Photos, step: int) -> list[str]:
+def _existing(folder: Path) -> Path:
+    """The folder, or the nearest one above it that exists."""
+    return next(parent for parent in (folder, *folder.absolute().parents) if parent.is_dir())
+
+
+def _opening_lines(photos: Photos, step: int, wanted_px: int) -> list[str]:
     lines = [f"going on from step {step}"] if step else []
     lines.append(f"{len(photos.training)} photographs to train on, {len(photos.held_out)} held out")
     if photos.left_out:
         shown = ", ".join(photos.left_out[:5]) + (", ..." if len(photos.left_out) > 5 else "")
         lines.append(f"{len(photos.left_out)} files left out: {shown}")
+    if photos.patch_px < wanted_px:
+        lines.append(
+            f"crops have at most {photos.patch_px} LR pixels a side: too few photographs hold {wanted_px}"
+        )
+    if photos.mapped:
+        lines.append("photographs are kept in a file beside the output: memory does not hold them")
     return lines

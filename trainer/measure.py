@@ -274,15 +274,14 @@ def _read_high(path: Path, scale: int, for_lpips: bool) -> tuple[Rgb, bool]:
 def _degraded(name: str, high: Rgb, scale: int, degradation: str) -> Rgb:
     """The LR version of a picture; the same for a file name whatever else is measured."""
     generator = torch.Generator().manual_seed(zlib.crc32(name.encode()))
-    batch = torch.tensor(high).permute(2, 0, 1).unsqueeze(0)
+    whole = torch.tensor(high).permute(2, 0, 1).unsqueeze(0)
     known = degrade.parse(degradation)
     if known.name == "video":
-        films: Rgb = h264.versions(batch[0], scale, 1, generator)[0].numpy()
+        films: Rgb = h264.versions(whole[0], scale, 1, generator)[0].numpy()
         return films
+    batch = degrade.reduce(whole, scale)
     if known.damage is not None and known.jpeg_quality is None:
-        batch = known.damage(batch, scale, generator)
-    else:
-        batch = degrade.reduce(batch, scale)
+        batch = known.damage(batch, whole, scale, generator)
     low: Rgb = batch[0].permute(1, 2, 0).contiguous().numpy()
     if known.jpeg_quality is None:
         return low

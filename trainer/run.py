@@ -17,7 +17,7 @@ from upscaler.models.contract import Network
 from upscaler.models.registry import PRESETS, build
 from upscaler.trainer import card, settings, state, validation
 from upscaler.trainer.config import TrainConfig
-from upscaler.trainer.data import Crops, Pair, Photos
+from upscaler.trainer.data import Crops, Photos
 from upscaler.trainer.distributed import Team
 from upscaler.trainer.validation import Scores
 
@@ -217,13 +217,20 @@ class Run:
         except OSError as error:
             raise TrainingError(f"cannot write '{self.folder}': {error.strerror}") from error
 
-    def show_degraded(self, pairs: list[Pair]) -> list[str]:
-        """Write the page of degraded crops if that is wanted; lines worth telling."""
-        if not self.config.show_degraded or not self.team.leads:
+    def show_degraded(self, photos: Photos) -> list[str]:
+        """Write what is left out, and the page of degraded crops if that is wanted; lines worth telling."""
+        if not self.team.leads:
             return []
-        page = self.folder / "degraded.png"
-        validation.write_degraded(page, pairs, self.config.scale, self.config.degradation)
-        return [f"what LR pictures look like: {page}"]
+        lines = []
+        if photos.left_out:
+            listing = self.folder / "left-out.txt"
+            state.write_text(listing, "\n".join(photos.left_out) + "\n")
+            lines.append(f"what is left out, and why: {listing}")
+        if self.config.show_degraded:
+            page = self.folder / "degraded.png"
+            validation.write_degraded(page, photos.training, self.config.scale, self.config.degradation)
+            lines.append(f"what LR pictures look like: {page}")
+        return lines
 
     def save(self, stage: Stage, crops: Crops) -> None:
         """Write the state, atomically."""
@@ -281,13 +288,13 @@ class Run:
             "Python": platform.python_version(),
             "device": device.describe(self.team.place),
         }
-        write_text(self.folder / "config.toml", settings.as_toml(self.config, versions))
+        state.write_text(self.folder / "config.toml", settings.as_toml(self.config, versions))
 
     def write_weights(self, path: Path, network: Network, scores: Scores) -> None:
         """Write a weight file that says how it came to be, and its model card."""
         history = self.history(scores)
         checkpoint.save(path, network, network.state_dict(), history)
-        write_text(path.with_suffix(".md"), card.text(path.stem, network, history))
+        state.write_text(path.with_suffix(".md"), card.text(path.stem, network, history))
 
     def is_best(self, scores: Scores) -> bool:
         """Whether these are the best of the stage so far: the highest PSNR, in stage two the least unlike."""
@@ -314,24 +321,13 @@ class Run:
     def _public_settings(self) -> dict[str, Any]:
         """The settings, without the folders of the machine that they were on."""
         public = self.config.as_dict()
-        public["photos"] = [Path(folder).name for folder in self.config.photos]
+        for name in ("photos", "low_folders"):
+            public[name] = [Path(folder).name for folder in public[name]]
         for name in ("output", "start_from"):
             public[name] = Path(public[name]).name
         if public["gan"]["vgg"]:
             public["gan"]["vgg"] = Path(public["gan"]["vgg"]).name
         return public
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text atomically.
-
-    Raises:
-        TrainingError: It cannot be written.
-    """
-    try:
-        checkpoint.write_atomically(path, text.encode())
-    except OSError as error:
-        raise TrainingError(f"cannot write '{path}': {error.strerror}") from error
 
 
 def _share(now: float, start: float, end: float) -> float:

@@ -18,7 +18,8 @@ from upscaler.errors import UsageError, WeightsError
 from upscaler.models import checkpoint, shipped
 from upscaler.models.registry import PRESETS as NETWORKS
 from upscaler.models.registry import build
-from upscaler.trainer.config import GanConfig, TrainConfig
+from upscaler.trainer.config import TrainConfig
+from upscaler.trainer.gan import GanConfig
 from upscaler.trainer.presets import PRESETS
 
 # How long a run takes when nothing says otherwise.

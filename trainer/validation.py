@@ -136,8 +136,10 @@ def _versions(high: Tensor, scale: int, degradation: str, count: int = 7) -> lis
     """So many LR versions of ``(H, W, 3)`` uint8, all of them drawn anew."""
     batch = high.permute(2, 0, 1).expand(count, -1, -1, -1)
     damage = degrade.parse(degradation).damage
-    made = damage(batch, scale, torch.Generator().manual_seed(0)) if damage else reduce(batch[:1], scale)
-    return list(made.permute(0, 2, 3, 1))
+    low = reduce(batch[:1], scale)
+    if damage:
+        low = damage(low.expand(count, -1, -1, -1), batch, scale, torch.Generator().manual_seed(0))
+    return list(low.permute(0, 2, 3, 1))
 
 
 def write_samples(paths: list[Path], network: Network, pairs: list[Pair], side_px: int = 192) -> None:

@@ -72,9 +72,12 @@ class Work:
         """Crops per step and process, and the side of one in LR pixels."""
         config = self.run.config
         if self.run.stage == 2:
-            return config.gan.batch, config.gan.patch_px
-        late = self.run.share() >= 1 - config.late_share
-        return (config.late_batch, config.late_patch_px) if late else (config.batch, config.patch_px)
+            batch, patch_px = config.gan.batch, config.gan.patch_px
+        elif self.run.share() >= 1 - config.late_share:
+            batch, patch_px = config.late_batch, config.late_patch_px
+        else:
+            batch, patch_px = config.batch, config.patch_px
+        return batch, min(patch_px, self.photos.patch_px)
 
     def rate_factor(self) -> float:
         """Share of the peak learning rates for the next step."""
