@@ -190,6 +190,10 @@ def weight_files(model: str | Path) -> dict[int, Path]:
 
 
 def default_scale(model: str | Path) -> float:
-    """The factor when none is asked for: a weight file's own, 4 for a named model; raises as above."""
+    """The factor when none is asked for; raises as above.
+
+    A weight file's own; 4 for a named model that enlarges, 1 for one that only restores.
+    """
     files = weight_files(model)
-    return shipped.DEFAULT_SCALE if str(model) in shipped.WEIGHTS else float(min(files))
+    enlarges = str(model) in shipped.WEIGHTS and max(files) > 1
+    return shipped.DEFAULT_SCALE if enlarges else float(min(files))

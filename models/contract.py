@@ -42,6 +42,13 @@ class Network(nn.Module):
     contract: Contract
     arguments: dict[str, Any]
 
+    def target(self, low: Tensor, high: Tensor) -> Tensor:
+        """What training pulls the output for ``low`` towards: ``high``, as far as the network can make it.
+
+        Both and the result are RGB in [0, 1], ``high`` and the result of the output's size.
+        """
+        return high
+
     @property
     def dtype(self) -> torch.dtype:
         """The dtype of the weights."""
@@ -71,11 +78,13 @@ def onto_enlarged(detail: Tensor, low: Tensor, scale: int) -> Tensor:
     Args:
         detail: ``(B, 3*scale*scale, H, W)``, any float dtype.
         low: ``(B, 3, H, W)``, any float dtype.
-        scale: Factor.
+        scale: Factor; 1 adds the input itself.
 
     Returns:
         ``(B, 3, H*scale, W*scale)``, fp32. What is added depends on at most 1 LR pixel to each side.
     """
+    if scale == 1:
+        return detail.float() + low.float()
     if low.device.type != "cpu":
         high = F.interpolate(low.float(), scale_factor=float(scale), mode="bilinear", align_corners=False)
         return F.pixel_shuffle(detail.float(), scale) + high

@@ -5,6 +5,7 @@ from typing import Any
 from upscaler.errors import WeightsError
 from upscaler.models.compact import Compact
 from upscaler.models.contract import Network
+from upscaler.models.srcnn import SRCNN
 from upscaler.models.srresnet import SRResNet
 
 SCALES = (1, 2, 3, 4, 8)
@@ -12,14 +13,17 @@ SCALES = (1, 2, 3, 4, 8)
 NETWORKS: dict[str, type[Network]] = {
     "compact": Compact,
     "srresnet": SRResNet,
+    "srcnn": SRCNN,
 }
 
 # What `upscale-train --network` takes: a network and the arguments besides the scale.
 PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
     "fast": ("compact", {"channels": 32, "depth": 5}),
     "balanced": ("compact", {"channels": 48, "depth": 8}),
+    "restore": ("compact", {"channels": 48, "depth": 8}),  # `balanced`, at scale 1
     "srresnet": ("srresnet", {}),
     "srresnet-paper": ("srresnet", {"norm": "batch", "tail": "paper"}),
+    "srcnn": ("srcnn", {}),
 }
 
 

@@ -1,14 +1,16 @@
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from conftest import MakePhotos
+from conftest import MakePhotos, photograph
 from PIL import Image
 from torch import Tensor
 
 from upscaler.errors import TrainingError
-from upscaler.trainer.data import Crops, Pair, load_photos
+from upscaler.trainer import cache
+from upscaler.trainer.data import Crop, Crops, OnDevice, OnProcessor, Pair, load_photos
 from upscaler.trainer.degrade import reduce
 
 
@@ -76,9 +78,10 @@ def test_unusable_files_are_reported_and_left_out(folder: Path) -> None:
     assert seen == [(index + 1, 9) for index in range(9)]
 
 
-def test_too_few_photographs(folder: Path) -> None:
-    with pytest.raises(TrainingError, match=r"only 0 usable photographs.*5 left out.*smaller than a crop"):
-        load_photos((str(folder),), 4, 100)
+def test_too_few_photographs(folder: Path, tmp_path: Path, make_photos: MakePhotos) -> None:
+    make_photos(tmp_path / "small", 3, height=60)
+    with pytest.raises(TrainingError, match=r"only 0 usable photographs.*3 left out.*smaller than a crop"):
+        load_photos((str(tmp_path / "small"),), 4, 100)
     with pytest.raises(TrainingError, match="only 1 usable"):
         load_photos((str(folder / "photo00.png"),), 4, 8)
 
@@ -182,7 +185,7 @@ def test_flat_crops_are_left_out() -> None:
     )
     # A tenth of the area is flat: of 16 crops drawn for 12 used seldom more than the 4 that are left out.
     crops = Crops([textured, flat], 2, 0)
-    places = [photo for _ in range(40) for photo, _, _ in crops._places(16, 8)]
+    places = [crop.photo for _ in range(40) for crop in crops._places(16, 8)]
     assert 30 < sum(places) < 100
     lows = torch.cat([crops.draw(12, 8)[0] for _ in range(40)])
     assert (lows.flatten(1).std(1) == 0).sum() <= 2
@@ -196,3 +199,138 @@ def test_large_photographs_are_drawn_more_often() -> None:
 
     low, _ = Crops([random_pair(16, 0), random_pair(48, 255)], 2, 0).draw(600, 8)
     assert float(low[:, 0].mean()) == pytest.approx(0.9, abs=0.05)
+
+
+# Crops that fit
+
+
+def sized(folder: Path, sizes: list[tuple[int, int]]) -> None:
+    folder.mkdir(exist_ok=True)
+    for index, (height, width) in enumerate(sizes):
+        Image.fromarray(photograph(height, width, index)).save(folder / f"{index:03}.png")
+
+
+@pytest.mark.parametrize(
+    ("sizes", "scale", "wanted", "fitting", "left_out"),
+    [
+        ([(218, 178)] * 8, 4, 48, 44, 0),  # aligned faces
+        ([(218, 178)] * 8, 4, 32, 32, 0),
+        ([(218, 178)] * 8, 2, 96, 89, 0),
+        ([(50, 178)] * 2 + [(218, 178)] * 8, 4, 48, 16, 2),  # never below 64 HR pixels
+        ([(50, 178)] * 2 + [(218, 178)] * 8, 4, 12, 12, 0),  # unless that is wanted
+        ([(100, 90)] + [(218, 178)] * 20, 4, 48, 44, 1),  # 95 % hold it
+        ([(100, 90)] * 2 + [(218, 178)] * 20, 4, 48, 22, 0),
+    ],
+)
+def test_crops_shrink_to_what_most_photographs_hold(
+    tmp_path: Path, sizes: list[tuple[int, int]], scale: int, wanted: int, fitting: int, left_out: int
+) -> None:
+    sized(tmp_path, sizes)
+    photos = load_photos((str(tmp_path),), scale, wanted)
+    assert (photos.patch_px, len(photos.left_out)) == (fitting, left_out)
+    low, high = Crops(photos.training, scale, 0, "photo").draw(4, fitting)
+    assert (low.shape[-1], high.shape[-1]) == (fitting, fitting * scale)
+
+
+# Given LR pictures
+
+
+@pytest.mark.parametrize("naming", ["{}.png", "{}x2.png", "{}_x2.webp"])
+def test_given_low_versions_are_used(tmp_path: Path, make_photos: MakePhotos, naming: str) -> None:
+    make_photos(tmp_path / "hr" / "deep", 4, height=65, width=67)
+    (tmp_path / "lr" / "deep").mkdir(parents=True)
+    for index in range(4):
+        pixels = np.full((32, 33, 3), 40 * index, dtype=np.uint8)
+        target = tmp_path / "lr" / "deep" / naming.format(f"photo{index:02}")
+        Image.fromarray(pixels).save(target, lossless=True)
+    photos = load_photos(
+        (str(tmp_path / "hr"),), 2, 8, degradation="given", low_folders=(str(tmp_path / "lr"),)
+    )
+    pairs = photos.training + photos.held_out
+    assert len(pairs) == 4
+    for pair in pairs:
+        assert set(pair.low.flatten().tolist()) == {40 * int(pair.name[5:7])}
+        assert pair.high.shape == (64, 66, 3)
+    low, _ = Crops(photos.training, 2, 0, "given").draw(30, 8)
+    assert {round(float(level) * 255) for level in low[:, 0, 0, 0]} == {
+        40 * int(pair.name[5:7]) for pair in photos.training
+    }
+
+
+def test_given_low_versions_that_do_not_fit_are_left_out(tmp_path: Path, make_photos: MakePhotos) -> None:
+    make_photos(tmp_path / "hr", 5, height=64, width=64)
+    make_photos(tmp_path / "lr", 4, height=32, width=32)
+    Image.new("RGB", (33, 32)).save(tmp_path / "lr" / "photo02.png")
+    (tmp_path / "lr" / "photo03.png").write_text("broken")
+    photos = load_photos(
+        (str(tmp_path / "hr"),), 2, 8, degradation="given", low_folders=(str(tmp_path / "lr"),)
+    )
+    assert len(photos.training + photos.held_out) == 2
+    assert photos.left_out[0] == "photo02.png: its LR picture is 33x32, not 32x32"
+    assert "photo03.png" in photos.left_out[1]
+    assert photos.left_out[2] == "photo04.png: no LR picture of it"
+    with pytest.raises(TrainingError, match="no folder 'nowhere'"):
+        load_photos((str(tmp_path / "hr"),), 2, 8, low_folders=("nowhere",))
+
+
+# Where photographs are kept
+
+
+def test_photographs_that_memory_does_not_hold_lie_in_a_file(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for degradation, scale in (("clean", 4), ("video", 2), ("jpeg50", 1)):
+        wanted = load_photos((str(folder),), scale, 16, degradation=degradation)
+        monkeypatch.setattr(cache, "_available_bytes", lambda: 100_000)
+        photos = load_photos((str(folder),), scale, 16, degradation=degradation, cache_folder=tmp_path)
+        monkeypatch.undo()
+        assert (wanted.mapped, photos.mapped) == (False, True)
+        for one, other in zip(wanted.training, photos.training, strict=True):
+            for first, second in zip(
+                (one.low, one.high, *one.damaged), (other.low, other.high, *other.damaged), strict=True
+            ):
+                assert torch.equal(first, second)
+        # All of them in one mapping, one after the other, and no file left in the folder.
+        starts = [pair.high.data_ptr() for pair in photos.training]
+        assert starts == sorted(starts)
+        assert starts[-1] - starts[0] < 5 * 112 * 128 * 3 * 6
+        assert [path.name for path in tmp_path.iterdir()] == ["photos"]
+        drawn = [Crops(each.training, scale, 3, degradation).draw(4, 16) for each in (wanted, photos)]
+        assert all(torch.equal(one, other) for one, other in zip(*drawn, strict=True))
+
+
+def test_no_room_for_the_file(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(cache, "_available_bytes", lambda: 100_000)
+    monkeypatch.setattr("os.posix_fallocate", full)
+    with pytest.raises(TrainingError, match=r"photographs of 0.0 GB fit neither .* No space left"):
+        load_photos((str(folder),), 4, 16)
+
+
+@pytest.mark.parametrize("scale", [1, 2, 3])
+def test_crops_cut_on_a_device_are_those_cut_in_memory(folder: Path, scale: int) -> None:
+    """The way for GPUs, tried on the processor: every turn, every version, and beyond the edges."""
+    pairs = load_photos((str(folder),), scale, 16, degradation="video").training
+    crops = [
+        Crop(photo, top, left, turn, version)
+        for photo in range(len(pairs))
+        for turn, (top, left) in enumerate(
+            [(0, 0), (3, 5), (-4, 2), (20, 21), (7, -3), (9, 9), (1, 0), (0, 1)]
+        )
+        for version in (None, 0, 2)
+    ]
+    ways = OnProcessor(pairs, scale), OnDevice(pairs, scale, torch.device("cpu"))
+    for one, other in zip(*(way.cut(crops, 24) for way in ways), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_waiting_is_counted(folder: Path) -> None:
+    crops = Crops(load_photos((str(folder),), 2, 16).training, 2, 0)
+    assert crops.drawing_s == 0
+    began = time.monotonic()
+    crops.draw(8, 16)
+    once = crops.drawing_s
+    crops.draw(8, 16)
+    assert 0 < once < crops.drawing_s <= time.monotonic() - began

@@ -1,3 +1,6 @@
+import csv
+import io
+import json
 import math
 import os
 import re
@@ -17,7 +20,8 @@ from upscaler.errors import UsageError
 from upscaler.models import checkpoint
 from upscaler.models.registry import build
 from upscaler.trainer import metrics
-from upscaler.trainer.evaluate import Enlarger, Evaluation, Score, app, bicubic, enlarger, evaluate
+from upscaler.trainer.evaluate import app
+from upscaler.trainer.measure import Enlarger, Evaluation, Finished, Given, Score, bicubic, evaluate, named
 
 Rgb = NDArray[np.uint8]
 
@@ -53,7 +57,7 @@ def test_protocol_against_a_plain_one(folder: Path, tmp_path: Path, scale: int) 
         made = low.repeat(scale, 0).repeat(scale, 1)
         pair = metrics.luma(made), metrics.luma(high)
         wanted[path.name] = metrics.psnr_db(*pair, scale), metrics.ssim(*pair, scale)
-    given = evaluate(nearest(scale), folder, low_folder=tmp_path / "lr")
+    given = evaluate(nearest(scale), folder, Given(tmp_path / "lr"))
     assert {score.name: (score.psnr_db, score.ssim) for score in given.scores} == wanted
     own = evaluate(nearest(scale), folder)
     assert own.mean.psnr_db == pytest.approx(given.mean.psnr_db, abs=0.02)
@@ -73,8 +77,9 @@ def test_single_channel_is_compared_raw(folder: Path) -> None:
 
 
 def test_mean_is_of_the_pictures() -> None:
-    result = Evaluation([Score("a", 20, 0.5), Score("b", 30, 0.7)], [])
-    assert (result.mean.psnr_db, result.mean.ssim) == (25, pytest.approx(0.6))
+    result = Evaluation([Score("a", 20, 0.5, 0.25), Score("b", 30, 0.7, 0.75)], [])
+    assert (result.mean.psnr_db, result.mean.ssim, result.mean.lpips) == (25, pytest.approx(0.6), 0.5)
+    assert Evaluation([Score("a", 20, 0.5)], []).mean.lpips is None
     assert math.isnan(Evaluation([], ["all bad"]).mean.psnr_db)
 
 
@@ -101,18 +106,89 @@ def test_weights_are_run_as_upscale_runs_them(folder: Path, tmp_path: Path) -> N
     network = build("compact", {"scale": 3, "channels": 4, "depth": 1})
     path = tmp_path / "w.safetensors"
     checkpoint.save(path, network, network.state_dict(), {})
-    subject = enlarger(str(path), None, "cpu", "fp32")
+    subject = named(str(path), None, Given(), "cpu", "fp32")
     assert subject.scale == 3
     made = evaluate(subject, folder)
     assert len(made.scores) == 2
-    base = evaluate(enlarger("bicubic", 3, "cpu", "fp32"), folder)
+    base = evaluate(named("bicubic", 3, Given()), folder)
     assert base.mean.psnr_db - 2 < made.mean.psnr_db < base.mean.psnr_db
 
 
-@pytest.mark.parametrize("scale", [1, 5, 9, 0, -2])
+@pytest.mark.parametrize("scale", [5, 9, 0, -2])
 def test_scales_that_no_table_has(scale: int) -> None:
     with pytest.raises(UsageError, match=f"scale {scale} cannot be measured"):
-        enlarger("bicubic", scale, "cpu", "fp32")
+        named("bicubic", scale, Given())
+
+
+@pytest.mark.parametrize("degradation", ["clean", "bilinear"])
+def test_at_scale_1_something_must_be_damaged(degradation: str) -> None:
+    with pytest.raises(UsageError, match="at scale 1 there is nothing to restore"):
+        named("bicubic", 1, Given(degradation=degradation))
+
+
+# Degraded pictures
+
+
+@pytest.mark.parametrize("scale", [1, 2])
+def test_jpeg_is_pillow_s_own(folder: Path, scale: int) -> None:
+    path = folder / "photo00.png"
+    seen: list[Rgb] = []
+    keeper = Enlarger(scale, lambda low: seen.append(low) or low.repeat(scale, 0).repeat(scale, 1))  # type: ignore[func-returns-value]
+    first, _ = evaluate(keeper, folder, Given(degradation="jpeg20")).scores
+    high = pixels_of(path)[: 61 // scale * scale, : 75 // scale * scale]
+    low = np.asarray(Image.fromarray(high).resize((75 // scale, 61 // scale), Image.Resampling.BICUBIC))
+    file = io.BytesIO()
+    Image.fromarray(low).save(file, "JPEG", quality=20)
+    wanted = np.asarray(Image.open(file))
+    if scale == 1:
+        assert np.array_equal(seen[0], wanted)
+        assert first.psnr_db == metrics.psnr_db(metrics.luma(wanted), metrics.luma(high))  # no border
+    else:
+        assert np.abs(seen[0].astype(int) - wanted).mean() < 0.5  # Pillow's reduction rounds otherwise
+
+
+@pytest.mark.parametrize("degradation", ["jpeg10-95", "photo", "worn", "strong", "video"])
+def test_a_picture_is_degraded_alike_whatever_stands_beside_it(folder: Path, degradation: str) -> None:
+    given = Given(degradation=degradation)
+    both = evaluate(nearest(2), folder, given).scores
+    (folder / "photo00.png").unlink()
+    assert evaluate(nearest(2), folder, given).scores == both[1:]
+    clean = evaluate(nearest(2), folder).scores
+    assert both[1:] != clean or degradation == "photo"
+
+
+# Finished pictures
+
+
+@pytest.mark.parametrize("name", ["{}.png", "{}_x4.png", "{}x4.webp"])
+@pytest.mark.parametrize("whole", [False, True])
+def test_finished_pictures_are_scored_as_they_lie_there(folder: Path, name: str, whole: bool) -> None:
+    made = folder.parent / "made"
+    made.mkdir()
+    wanted = []
+    for path in sorted(folder.iterdir()):
+        pixels = pixels_of(path)
+        blurred = np.asarray(Image.fromarray(pixels).resize((25, 20)).resize((75, 61)))
+        picture = Image.fromarray(blurred if whole else blurred[:60, :72])
+        picture.save(made / name.format(path.stem), lossless=True)
+        pair = metrics.luma(blurred[:60, :72]), metrics.luma(pixels[:60, :72])
+        wanted.append((metrics.psnr_db(*pair, 4), metrics.ssim(*pair, 4)))
+    subject = named(str(made), None, Given())
+    assert isinstance(subject, Finished)
+    result = evaluate(subject, folder)
+    assert result.failures == []
+    assert [(score.psnr_db, score.ssim) for score in result.scores] == wanted
+
+
+def test_finished_pictures_of_another_size_or_missing(folder: Path) -> None:
+    made = folder.parent / "made"
+    made.mkdir()
+    Image.new("RGB", (80, 61)).save(made / "photo00.png")
+    code, rows, errors = run(made, folder)
+    assert (code, rows) == (1, [])
+    assert "photo00.png' is 80x61, not 72x60" in errors[0]
+    assert "no finished picture of" in errors[1]
+    assert run(made, folder, "--save", made)[0] == 2
 
 
 # The command
@@ -204,6 +280,58 @@ def test_help_loads_nothing_heavy() -> None:
     subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
 
 
+# Files
+
+
+def test_files_say_what_the_rows_say(folder: Path, tmp_path: Path) -> None:
+    names = {kind: tmp_path / "deep" / f"scores.{kind}" for kind in ("csv", "json", "html")}
+    (folder / "bad<b>.png").write_text("x")
+    options = [part for kind, path in names.items() for part in (f"--{kind}", path)]
+    code, rows, errors = run("bicubic", folder, "--scale", "2", *options)
+    assert (code, len(errors)) == (1, 1)
+    printed = [(row.split()[0], float(row.split()[-3]), float(row.split()[-1])) for row in rows]
+
+    table = list(csv.DictReader(names["csv"].read_text().splitlines()))
+    assert [row["name"].split()[0] for row in table] == [name for name, _, _ in printed]
+    assert [float(row["psnr_db"]) for row in table] == pytest.approx([row[1] for row in printed], abs=1e-3)
+    assert {row["lpips"] for row in table} == {""}
+
+    content = json.loads(names["json"].read_text())
+    assert (content["subject"], content["scale"], content["degradation"]) == ("bicubic", 2, "clean")
+    assert [row["ssim"] for row in content["pictures"]] == pytest.approx(
+        [row[2] for row in printed[:2]], abs=1e-4
+    )
+    assert content["average"]["psnr_db"] == pytest.approx(printed[2][1], abs=1e-3)
+    assert len(content["failures"]) == 1
+
+    page = names["html"].read_text()
+    assert f"{printed[0][1]:.2f}" in page
+    assert "bad&lt;b&gt;" in page
+    assert "<b>" not in page
+    sources = re.findall(r'img src="([^"]+)" width=(\d+) height=(\d+)', page)
+    assert len(sources) == 6
+    shown = [pixels_of(names["html"].parent / source) for source, _, _ in sources]
+    assert [each.shape[:2] for each in shown[:3]] == [(30, 37), (60, 74), (60, 74)]
+    assert {(width, height) for _, width, height in sources} == {("74", "60")}
+    assert np.array_equal(shown[2], pixels_of(folder / "photo00.png")[:60, :74])
+    assert np.array_equal(shown[1], bicubic(shown[0], 2))
+
+
+def test_equal_pictures_are_valid_json(folder: Path, tmp_path: Path) -> None:
+    run(folder, folder, "--json", tmp_path / "scores.json")
+    content = json.loads((tmp_path / "scores.json").read_text())
+    assert [row["psnr_db"] for row in content["pictures"]] == [None, None]
+    assert content["average"]["ssim"] == pytest.approx(1)
+
+
+def test_files_that_cannot_be_written(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for kind in ("csv", "json", "html"):
+        code, _, errors = run("bicubic", folder, f"--{kind}", tmp_path / "file" / "scores")
+        assert code == 2
+        assert "cannot write" in errors[0]
+
+
 # The published table
 
 
@@ -214,7 +342,7 @@ def test_bicubic_on_set5_is_the_published_value() -> None:
             "needs the benchmark pictures: set UPSCALER_TEST_DATA to the folder that holds bench/Set5"
         )
     set5 = Path(data) / "bench" / "Set5"
-    result = evaluate(enlarger("bicubic", 4, "cpu", "fp32"), set5 / "HR", low_folder=set5 / "LRbicx4")
+    result = evaluate(named("bicubic", 4, Given()), set5 / "HR", Given(set5 / "LRbicx4"))
     assert len(result.scores) == 5
     assert result.mean.psnr_db == pytest.approx(28.42, abs=0.01)
     assert result.mean.ssim == pytest.approx(0.8104, abs=0.001)

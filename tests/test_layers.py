@@ -92,7 +92,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
 }
 COMMANDS = {"upscaler.cli", "upscaler.trainer.cli", "upscaler.trainer.evaluate"}
-TALKS = COMMANDS | {"upscaler.display"}
+TALKS = COMMANDS | {"upscaler.display", "upscaler.trainer.display"}
+STARTS = {"upscaler.trainer.__main__"}  # `python -m upscaler.trainer`
 CONSOLE = {"rich", "typer"}
 MODELS_MAY_USE = {"torch", "safetensors"}
 # `--help` and `import upscaler` answer at once because these load nothing heavy, not even by way of others.
@@ -184,7 +185,7 @@ def wrong_directions(found: list[Import]) -> Iterator[str]:
         if each.top != "upscaler":
             continue
         here, there = room(each.module), room(each.target)
-        if each.target in COMMANDS:
+        if each.target in COMMANDS and each.module not in STARTS:
             yield f"{each}: nothing imports a command"
         elif here == "trainer":
             continue

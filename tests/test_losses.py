@@ -1,7 +1,9 @@
+import math
 from collections.abc import Callable
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from upscaler.trainer import losses
@@ -65,3 +67,138 @@ def test_spectrum_loss_has_one_weight_for_every_size_of_crop() -> None:
 def test_squared_loss_is_the_mean_squared_difference() -> None:
     made, wanted = torch.zeros(1, 3, 2, 2), torch.full((1, 3, 2, 2), 0.5)
     assert losses.squared_loss(made, wanted) == 0.25
+
+
+def test_charbonnier_is_l1_far_away_and_round_near() -> None:
+    made = torch.zeros(1, 3, 2, 2)
+    assert losses.charbonnier_loss(made, torch.full_like(made, 0.5)) == pytest.approx(0.5, rel=1e-4)
+    assert losses.charbonnier_loss(made, made) == pytest.approx(1e-3)
+
+
+def test_total_variation_by_hand() -> None:
+    ramp = torch.tensor([[0.0, 0.25, 0.5], [0.5, 0.75, 1.0]]).expand(1, 3, 2, 3)
+    assert losses.total_variation(ramp) == pytest.approx(0.5 + 0.25)
+
+
+# Values worked out by hand: ln 2 for an undecided logit, ln(1 + e^-2) = 0.126928 for 2.
+
+NEAR, FAR = math.log1p(math.exp(-2)), math.log1p(math.exp(2))
+
+
+def test_vanilla_values_of_the_paper() -> None:
+    undecided = torch.zeros(2, 1)
+    assert losses.deception_loss("vanilla", undecided, undecided) == pytest.approx(math.log(2))
+    assert losses.judgement_loss("vanilla", undecided, undecided) == pytest.approx(math.log(2))
+    fake, real = torch.tensor([[-2.0]]), torch.tensor([[2.0]])
+    assert losses.deception_loss("vanilla", fake, real) == pytest.approx(FAR)  # -log D(fake), D = 0.1192
+    assert losses.judgement_loss("vanilla", fake, real) == pytest.approx(NEAR)
+
+
+def test_relativistic_values() -> None:
+    """Real 1, fake -1: each is 2 away from the mean of the other."""
+    fake, real = torch.full((3, 1), -1.0), torch.full((3, 1), 1.0)
+    assert losses.judgement_loss("relativistic", fake, real) == pytest.approx(NEAR)
+    assert losses.deception_loss("relativistic", fake, real) == pytest.approx(FAR)
+    spread = torch.tensor([[0.0], [4.0]])  # the mean counts, not the neighbour
+    wanted = (math.log1p(math.exp(2)) + math.log1p(math.exp(-2))) / 2
+    assert losses.judgement_loss("relativistic", spread * 0, spread - 0) == pytest.approx(
+        (wanted_real(spread) + wanted_fake(spread)) / 2
+    )
+    assert wanted == pytest.approx(1.126928, abs=1e-5)
+
+
+def wanted_real(real: Tensor) -> float:
+    """Originals 0 and 4 against a mean fake of 0."""
+    return (math.log(2) + math.log1p(math.exp(-4))) / 2
+
+
+def wanted_fake(real: Tensor) -> float:
+    """Fakes of 0 against a mean original of 2."""
+    return math.log1p(math.exp(-2))
+
+
+def test_hinge_values() -> None:
+    fake, real = torch.tensor([[-0.5], [-3.0]]), torch.tensor([[0.5], [2.0]])
+    assert losses.judgement_loss("hinge", fake, real) == pytest.approx((0.25 + 0.25) / 2)
+    assert losses.deception_loss("hinge", fake, real) == pytest.approx(1.75)
+
+
+def test_soft_labels_by_hand() -> None:
+    """Entropy of a label t against a logit x: softplus(x) - t x."""
+    fake, real = torch.tensor([[-2.0]]), torch.tensor([[2.0]])
+    wanted = ((FAR - 0.9 * 2) + (NEAR - 0.1 * -2)) / 2
+    made = losses.judgement_loss("vanilla", fake, real, fake_label=0.1, real_label=0.9)
+    assert made == pytest.approx(wanted)
+
+
+def test_noisy_labels_have_the_loss_of_their_mean() -> None:
+    """Cross-entropy is linear in the label, beyond 0 and 1 too."""
+    fake, real = torch.randn(200_000, 1), torch.randn(200_000, 1)
+    noisy = losses.judgement_loss(
+        "vanilla", fake, real, labels=lambda logits, value: value + 0.3 * torch.randn_like(logits)
+    )
+    assert noisy == pytest.approx(float(losses.judgement_loss("vanilla", fake, real)), abs=5e-3)
+
+
+def test_likeness_by_hand() -> None:
+    made = {"a": torch.zeros(1, 2, 2, 2), "b": torch.zeros(1, 4, 1, 1)}
+    wanted = {"a": torch.full((1, 2, 2, 2), 2.0), "b": torch.full((1, 4, 1, 1), 3.0)}
+    weights = {"a": 0.5, "b": 0.1}
+    assert losses.likeness_loss(made, wanted, weights, "l1") == pytest.approx(0.5 * 2 + 0.1 * 3)
+    assert losses.likeness_loss(made, wanted, weights, "mse") == pytest.approx(0.5 * 4 + 0.1 * 9)
+
+
+def test_paper_s_perceptual_loss_by_hand() -> None:
+    """VGG features differ by 12.75 everywhere and D says 0.1192: 1 + 1e-3 * 2.1269."""
+    factor = 1 / 12.75
+    content = losses.likeness_loss(
+        {"conv5_4": torch.zeros(1, 4, 2, 2)},
+        {"conv5_4": factor * torch.full((1, 4, 2, 2), 12.75)},
+        {"conv5_4": 1.0},
+        "mse",
+    )
+    adversarial = losses.deception_loss("vanilla", torch.tensor([[-2.0]]), torch.tensor([[2.0]]))
+    assert content + 1e-3 * adversarial == pytest.approx(1 + 1e-3 * 2.126928)
+
+
+def test_paper_s_pixel_loss_is_that_of_pictures_in_minus_one_to_one() -> None:
+    made, wanted = torch.rand(1, 3, 4, 4), torch.rand(1, 3, 4, 4)
+    theirs = losses.squared_loss(2 * made - 1, 2 * wanted - 1)
+    assert 4 * losses.squared_loss(made, wanted) == pytest.approx(float(theirs))
+
+
+def test_feature_loss_teaches_the_made_side_only() -> None:
+    made, wanted = torch.zeros(1, 2, requires_grad=True), torch.ones(1, 2, requires_grad=True)
+    loss = losses.feature_loss([made, 2 * made], [wanted, wanted])
+    assert loss.detach() == pytest.approx((1 + 1) / 2)
+    loss.backward()  # type: ignore[no-untyped-call]
+    assert made.grad is not None
+    assert wanted.grad is None
+
+
+def test_artefact_loss_weighs_only_where_the_average_is_better() -> None:
+    torch.manual_seed(0)
+    wanted = torch.rand(1, 3, 16, 16)
+    made = wanted + 0.1 * torch.randn_like(wanted)
+    assert losses.artefact_loss(made, wanted, wanted) > 0
+    worse = wanted + 10
+    assert losses.artefact_loss(made, worse, wanted) == 0
+
+
+def test_artefact_loss_equals_the_slow_way() -> None:
+    """Local variance by a loop over windows of 7x7 in the mirrored error."""
+    torch.manual_seed(1)
+    wanted, made = torch.rand(1, 3, 9, 10), torch.rand(1, 3, 9, 10)
+    error = (wanted - made).abs().sum(1)[0]
+    mirrored = F.pad(error[None, None], (3, 3, 3, 3), mode="reflect")[0, 0]
+    local = torch.tensor([[float(mirrored[y : y + 7, x : x + 7].var()) for x in range(10)] for y in range(9)])
+    weight = local * error.var() ** 0.2
+    slow = (weight * (made - wanted).abs()).mean()
+    assert losses.artefact_loss(made, wanted, wanted) == pytest.approx(float(slow), rel=1e-4)
+
+
+def test_parts_of_a_batch_add_up() -> None:
+    told: dict[str, Tensor] = {}
+    losses.add_part(told, {"pixel": torch.tensor(2.0)}, 0.75)
+    losses.add_part(told, {"pixel": torch.tensor(4.0)}, 0.25)
+    assert told["pixel"] == 2.5

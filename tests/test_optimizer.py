@@ -115,3 +115,14 @@ def test_saved_state_goes_on_bit_for_bit(kind: str) -> None:
 
     straight, continued = trained(split=False), trained(split=True)
     assert all(torch.equal(tensor, continued[name]) for name, tensor in straight.items())
+
+
+@pytest.mark.parametrize(("clip_norm", "wanted"), [(0.5, 0.5), (0.0, 4.0)])
+def test_gradients_are_clipped_unless_told_otherwise(clip_norm: float, wanted: float) -> None:
+    """Momentum of AdamW after a first step is (1 - beta1) times the gradient it got."""
+    network = nn.Conv2d(1, 1, 1, bias=False)
+    optimizer = Optimizer(network, "adamw", 0.1, 0.0, betas=(0.75, 0.99), clip_norm=clip_norm)
+    network.weight.grad = torch.full_like(network.weight, 4.0)
+    assert optimizer.step(1.0) == 4.0
+    moment = optimizer.state_dict()[0]["state"][0]["exp_avg"]
+    assert float(moment) == pytest.approx(0.25 * wanted)

@@ -1,3 +1,4 @@
+import csv
 import dataclasses
 import itertools
 import resource
@@ -12,19 +13,21 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import MakePhotos
+from conftest import MakePhotos, photograph
 from PIL import Image
 from torch import Tensor, nn
 from typer.testing import CliRunner
 
 from upscaler.errors import TrainingError, UsageError, WeightsError
 from upscaler.models import checkpoint
+from upscaler.models.perceptual import VGGFeatures
 from upscaler.models.registry import PRESETS, build
 from upscaler.trainer import losses, state, validation
 from upscaler.trainer.cli import app
 from upscaler.trainer.config import TrainConfig
 from upscaler.trainer.data import Pair, load_photos
-from upscaler.trainer.loops import Report, pretrain, rate_factor
+from upscaler.trainer.loops import train
+from upscaler.trainer.work import Report, rate_factor
 
 Configure = Callable[..., TrainConfig]
 
@@ -74,6 +77,11 @@ def saved_state(config: TrainConfig) -> dict[str, Any]:
     return state.load(run_folder(config) / "state.pt")
 
 
+def table(config: TrainConfig) -> list[dict[str, str]]:
+    with (run_folder(config) / "metrics.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
 def assert_equal(one: object, other: object, where: str = "state") -> None:
     """Bit for bit, through all levels."""
     if isinstance(one, Tensor):
@@ -100,46 +108,51 @@ def assert_equal(one: object, other: object, where: str = "state") -> None:
 def test_training_improves_on_the_start(configure: Configure, optimizer: str) -> None:
     config = configure(steps=80, optimizer=optimizer, warmup_steps=10, learning_rate=None)
     reports: list[Report] = []
-    outcome = pretrain(config, reports.append)
+    outcome = train(config, reports.append)
     pairs = load_photos(config.photos, 2, 16).held_out
-    before = validation.validate(build("compact", PRESETS["fast"][1] | {"scale": 2}), pairs)
+    before = validation.validate(build("compact", PRESETS["fast"][1] | {"scale": 2}), pairs).psnr_db
     assert outcome.finished
     assert outcome.steps == 80
     assert outcome.psnr_db > before + 0.5
-    written = checkpoint.load(outcome.weights)
+    written = checkpoint.load(outcome.weights[-1])
     # What is reported is what the file does: the averaged weights, rounded to fp16.
-    assert validation.validate(written.network(), pairs) == pytest.approx(outcome.psnr_db, abs=1e-3)
+    assert validation.validate(written.network(), pairs).psnr_db == pytest.approx(outcome.psnr_db, abs=1e-3)
     assert written.training["steps"] == 80
     assert written.training["settings"]["photos"] == ["photos"]  # no folders of this machine
-    assert reports[-1].psnr_db == outcome.psnr_db
+    assert reports[-1].scores is not None
+    assert reports[-1].scores.psnr_db == outcome.psnr_db
     assert reports[-1].share == 1
     assert any("3 photographs to train on, 1 held out" in (report.message or "") for report in reports)
 
 
-def test_a_run_leaves_a_log_and_a_picture(configure: Configure) -> None:
+def test_a_run_leaves_a_table_and_pictures(configure: Configure) -> None:
     config = configure(steps=3)
-    outcome = pretrain(config, silent)
-    lines = (run_folder(config) / "log.csv").read_text().splitlines()
-    assert lines[0] == "step,share,elapsed_s,held_out_psnr_db"
-    step, share, _, psnr_db = lines[1].split(",")
-    assert (step, share) == ("3", "1.0000")
-    assert float(psnr_db) == pytest.approx(outcome.psnr_db, abs=1e-3)
+    outcome = train(config, silent)
+    (row,) = table(config)
+    assert (row["step"], row["stage"], row["share"]) == ("3", "1", "1")
+    assert float(row["held_out_psnr_db"]) == pytest.approx(outcome.psnr_db, rel=1e-5)
+    assert 0 < float(row["pixel"]) < float(row["fft"])
+    assert 0 <= float(row["data_wait"]) <= 1
+    assert row["vgg"] == ""
+    assert len(list((run_folder(config) / "samples").iterdir())) == 1
+    assert (run_folder(config) / "samples" / "step_000003.png").stat().st_size > 10_000
+    with Image.open(run_folder(config) / "progress.png") as picture:
+        assert picture.width == 900
     with Image.open(run_folder(config) / "samples.png") as picture:
-        assert picture.size == (3 * 192, 192)
+        assert picture.size == (4 * 192, 192)
         assert np.asarray(picture).std() > 10
 
 
 def test_minutes_end_a_run(configure: Configure) -> None:
-    outcome = pretrain(configure(minutes=0.01), silent)
+    outcome = train(configure(minutes=0.01), silent)
     assert outcome.finished
     assert outcome.steps >= 1
 
 
 def test_checkpoints_come_during_the_run(configure: Configure) -> None:
     config = configure(steps=4, checkpoint_every_s=1e-9)
-    pretrain(config, silent)
-    steps = [line.split(",")[0] for line in (run_folder(config) / "log.csv").read_text().splitlines()[1:]]
-    assert steps == ["1", "2", "3", "4", "4"]
+    train(config, silent)
+    assert [row["step"] for row in table(config)] == ["0", "1", "2", "3", "4"]
 
 
 def test_a_blank_photograph_does_not_hide_the_others(configure: Configure) -> None:
@@ -147,8 +160,12 @@ def test_a_blank_photograph_does_not_hide_the_others(configure: Configure) -> No
     low = torch.randint(256, (20, 20, 3), dtype=torch.uint8)
     other = Pair("o", low, torch.randint(256, (40, 40, 3), dtype=torch.uint8))
     network = build("compact", {"scale": 2, "channels": 4, "depth": 1})
-    assert validation.validate(network, [blank]) == 100
-    assert validation.validate(network, [blank, other]) == (100 + validation.validate(network, [other])) / 2
+
+    def psnr_db(*pairs: Pair) -> float:
+        return validation.validate(network, list(pairs)).psnr_db
+
+    assert psnr_db(blank) == 100
+    assert psnr_db(blank, other) == (100 + psnr_db(other)) / 2
 
 
 def test_rate_rises_then_falls_to_zero() -> None:
@@ -179,6 +196,67 @@ def test_averaged_weights_follow_weights_buffers_and_counters() -> None:
     assert float(average.values["1.running_mean"]) > 1
 
 
+def test_training_at_scale_1_restores_what_jpeg_took(configure: Configure) -> None:
+    config = configure(steps=60, scale=1, degradation="jpeg15", warmup_steps=10, patch_px=24)
+    outcome = train(config, silent)
+    pairs = load_photos(config.photos, 1, 16, degradation="jpeg15").held_out
+    before = validation.validate(build("compact", PRESETS["fast"][1] | {"scale": 1}), pairs).psnr_db
+    assert outcome.psnr_db > before + 0.3
+    written = checkpoint.load(outcome.weights[-1])
+    assert written.scale == 1
+    assert written.training["degradation"] == "jpeg15"
+
+
+def test_a_page_shows_what_the_network_is_given(configure: Configure) -> None:
+    for scale, degradation, columns in ((1, "jpeg5", 8), (2, "clean", 2), (4, "video", 4)):
+        config = configure(degradation, steps=1, scale=scale, degradation=degradation, show_degraded=True)
+        said = messages(config)
+        page = run_folder(config) / "degraded.png"
+        assert f"what LR pictures look like: {page}" in said
+        with Image.open(page) as picture:
+            side = 112 // scale * scale
+            assert picture.size == (columns * side, 3 * side)
+            pixels = np.asarray(picture).astype(int)
+        original, first = pixels[:side, :side], pixels[:side, side : 2 * side]
+        assert 1 < np.abs(original - first).mean() < 40
+
+
+def test_what_is_left_out_is_listed_and_crops_fit(configure: Configure) -> None:
+    config = configure(steps=1, patch_px=40, late_patch_px=500)
+    (Path(config.photos[0]) / "broken.png").write_text("no picture")
+    said = messages(config)
+    assert "crops have at most 56 LR pixels a side: too few photographs hold 500" in said  # 112 x 128 pixels
+    listing = run_folder(config) / "left-out.txt"
+    assert f"what is left out, and why: {listing}" in said
+    (line,) = listing.read_text().splitlines()
+    assert line.startswith("broken.png: ")
+
+
+def test_training_from_given_low_versions(configure: Configure, tmp_path: Path) -> None:
+    """Of which all are black: the network learns to make them brighter, or it was given others."""
+    low = tmp_path / "low"
+    low.mkdir()
+    for index in range(4):
+        Image.new("RGB", (64, 56)).save(low / f"photo{index:02}x2.png")
+    config = configure(steps=30, low_folders=(str(low),), warmup_steps=4)
+    outcome = train(config, silent)
+    made = validation.run_network(checkpoint.load(outcome.weights[-1]).network(), torch.zeros(8, 8, 3).byte())
+    assert made.mean() > 10
+    written = checkpoint.load(outcome.weights[-1]).training
+    assert written["degradation"] == "given"
+    assert written["settings"]["low_folders"] == ["low"]
+    result = CliRunner().invoke(app, arguments(config, "--steps", "30", "--lr", str(low), "--warmup", "4"))
+    assert result.exit_code == 0, result.output  # the same run, which is finished
+
+
+def test_reports_tell_how_long_training_waits_for_crops(configure: Configure) -> None:
+    reports: list[Report] = []
+    train(configure(steps=3, checkpoint_every_s=1e-9), reports.append)
+    shares = [report.means["data_wait"] for report in reports if report.means]
+    assert len(shares) == 3
+    assert all(0 < share < 1 for share in shares)
+
+
 # Going on
 
 
@@ -196,13 +274,13 @@ def test_a_continued_run_equals_a_straight_one_bit_for_bit(
 ) -> None:
     """Stopped twice, once before and once after the crops become larger."""
     straight, split = configure("straight", late_share=0.5, **settings), configure(late_share=0.5, **settings)
-    pretrain(straight, silent)
+    train(straight, silent)
     for stop in (stop_after(3), stop_after(2)):
         torch.manual_seed(12345)  # another process would not have this one's generators
-        assert not pretrain(split, silent, stop).finished
+        assert not train(split, silent, stop).finished
     assert saved_state(split)["step"] == 5
     reports: list[Report] = []
-    assert pretrain(split, reports.append).finished
+    assert train(split, reports.append).finished
     assert reports[0].message == "going on from step 5"
     one, other = saved_state(straight), saved_state(split)
     for saved in (one, other):
@@ -215,9 +293,9 @@ def test_a_continued_run_equals_a_straight_one_bit_for_bit(
 def test_the_run_does_move_the_weights(configure: Configure) -> None:
     """Else equality above would be cheap."""
     config = configure()
-    pretrain(config, silent, stop_after(3))
+    train(config, silent, stop_after(3))
     early = saved_state(config)
-    pretrain(config, silent)
+    train(config, silent)
     late = saved_state(config)
     for part in ("network", "average"):
         assert all(not torch.equal(tensor, late[part][name]) for name, tensor in early[part].items())
@@ -225,68 +303,84 @@ def test_the_run_does_move_the_weights(configure: Configure) -> None:
 
 def test_a_finished_run_stays_as_it_is(configure: Configure) -> None:
     config = configure()
-    pretrain(config, silent)
-    before = checkpoint.load(Path(config.output)).state
-    outcome = pretrain(config, silent)
-    assert (outcome.finished, outcome.steps) == (True, 8)
-    assert_equal(before, checkpoint.load(Path(config.output)).state)
+    first = train(config, silent)
+    before = Path(config.output).read_bytes()
+    reports: list[Report] = []
+    assert train(config, reports.append) == dataclasses.replace(
+        first, psnr_db=pytest.approx(first.psnr_db, abs=1e-3)
+    )
+    (report,) = reports
+    assert report.message is not None
+    assert report.message.startswith("finished at step 8 already")
+    assert Path(config.output).read_bytes() == before
 
 
 def test_other_settings_are_refused(configure: Configure) -> None:
     config = configure()
-    pretrain(config, silent, stop_after(2))
+    train(config, silent, stop_after(2))
     before = (run_folder(config) / "state.pt").read_bytes()
     with pytest.raises(UsageError, match=r"other settings \(batch, seed\).*--restart"):
-        pretrain(dataclasses.replace(config, batch=5, seed=3), silent)
+        train(dataclasses.replace(config, batch=5, seed=3), silent)
     assert (run_folder(config) / "state.pt").read_bytes() == before
+
+
+def test_states_from_before_degradations_were_clean(configure: Configure) -> None:
+    config = configure(degradation="clean")
+    train(config, silent, stop_after(2))
+    saved = saved_state(config)
+    del saved["config"]["degradation"]
+    state.save(run_folder(config) / "state.pt", saved)
+    with pytest.raises(UsageError, match=r"other settings \(degradation\)"):
+        train(dataclasses.replace(config, degradation="photo"), silent)
+    assert train(config, silent).finished
 
 
 def test_length_and_speed_may_change(configure: Configure) -> None:
     config = configure()
-    pretrain(config, silent, stop_after(2))
+    train(config, silent, stop_after(2))
     longer = dataclasses.replace(config, steps=10, checkpoint_every_s=99)
-    assert pretrain(longer, silent).steps == 10
+    assert train(longer, silent).steps == 10
 
 
 def test_restart_forgets_the_earlier_run(configure: Configure) -> None:
     config, fresh = configure(), configure("fresh", seed=1)
-    pretrain(config, silent)
+    train(config, silent)
     again = dataclasses.replace(config, seed=1)
-    pretrain(again, silent, restart=True)
-    pretrain(fresh, silent)
+    train(again, silent, restart=True)
+    train(fresh, silent)
     assert_equal(checkpoint.load(Path(fresh.output)).state, checkpoint.load(Path(again.output)).state)
-    assert len((run_folder(config) / "log.csv").read_text().splitlines()) == 2
+    assert len(table(config)) == 1
 
 
 def test_restart_with_a_misspelt_folder_forgets_nothing(configure: Configure) -> None:
     config = configure()
-    pretrain(config, silent, stop_after(2))
+    train(config, silent, stop_after(2))
     with pytest.raises(TrainingError, match="no folder"):
-        pretrain(dataclasses.replace(config, photos=("photso",)), silent, restart=True)
+        train(dataclasses.replace(config, photos=("photso",)), silent, restart=True)
     assert saved_state(config)["step"] == 2
 
 
 def test_from_weights_of_another_scale(configure: Configure) -> None:
     source = configure("source")
-    pretrain(source, silent)
+    train(source, silent)
     config = configure(scale=4, start_from=source.output)
-    outcome = pretrain(config, silent, stop_after(0))
-    trained, started = checkpoint.load(Path(source.output)).state, checkpoint.load(outcome.weights).state
+    outcome = train(config, silent, stop_after(0))
+    trained, started = checkpoint.load(Path(source.output)).state, checkpoint.load(outcome.weights[-1]).state
     assert not started["tail.weight"].any()
     body = [name for name in trained if not name.startswith("tail.")]
     assert body
     assert all(torch.equal(trained[name], started[name]) for name in body)
     # Going on needs the state alone.
     Path(source.output).unlink()
-    assert pretrain(config, silent).finished
+    assert train(config, silent).finished
 
 
 def test_from_weights_of_another_network_is_refused(configure: Configure) -> None:
     source = configure("source")
-    pretrain(source, silent, stop_after(0))
+    train(source, silent, stop_after(0))
     config = configure(network="balanced", start_from=source.output)
     with pytest.raises(WeightsError, match="another width"):
-        pretrain(config, silent)
+        train(config, silent)
     assert not run_folder(config).exists()
 
 
@@ -305,32 +399,32 @@ def test_from_weights_of_another_network_is_refused(configure: Configure) -> Non
 )
 def test_damaged_state(configure: Configure, damage: Callable[[bytes], bytes]) -> None:
     config = configure()
-    pretrain(config, silent, stop_after(1))
+    train(config, silent, stop_after(1))
     path = run_folder(config) / "state.pt"
     path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(TrainingError, match=r"state '.*' is damaged.*--restart"):
-        pretrain(config, silent)
+        train(config, silent)
 
 
 def test_state_of_another_shape(configure: Configure) -> None:
     config = configure()
-    pretrain(config, silent, stop_after(1))
+    train(config, silent, stop_after(1))
     saved = saved_state(config)
     saved["network"]["head.weight"] = torch.zeros(16, 3, 3, 3)
     state.save(run_folder(config) / "state.pt", saved)
     with pytest.raises(TrainingError, match="not of this network and optimizer: size mismatch for head"):
-        pretrain(config, silent)
+        train(config, silent)
 
 
 @pytest.mark.parametrize("missing", ["config", "network", "optimizer", "average", "crops", "step"])
 def test_state_without_a_part(configure: Configure, missing: str) -> None:
     config = configure()
-    pretrain(config, silent, stop_after(1))
+    train(config, silent, stop_after(1))
     saved = saved_state(config)
     del saved[missing]
     state.save(run_folder(config) / "state.pt", saved)
     with pytest.raises(TrainingError, match=f"not of this network and optimizer: '{missing}'"):
-        pretrain(config, silent)
+        train(config, silent)
 
 
 def test_full_disk_keeps_the_old_state(tmp_path: Path) -> None:
@@ -350,24 +444,24 @@ def test_full_disk_keeps_the_old_state(tmp_path: Path) -> None:
 
 def test_full_disk_ends_a_run_with_its_last_state(configure: Configure) -> None:
     config = configure()
-    pretrain(config, silent, stop_after(2))
+    train(config, silent, stop_after(2))
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, limits[1]))
     try:
         with pytest.raises(TrainingError, match="cannot write"):
-            pretrain(config, silent)
+            train(config, silent)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert saved_state(config)["step"] == 2
-    assert pretrain(config, silent).finished
+    assert train(config, silent).finished
 
 
-def test_divergence_names_the_step_and_writes_nothing(configure: Configure) -> None:
+def test_divergence_names_the_step_and_writes_no_weights(configure: Configure) -> None:
     config = configure(learning_rate=1e30, warmup_steps=0)
     with pytest.raises(TrainingError, match=r"no longer finite at step [1-8]\b.*smaller --learning-rate"):
-        pretrain(config, silent)
+        train(config, silent)
     assert not Path(config.output).exists()
-    assert list(run_folder(config).iterdir()) == []
+    assert saved_state(config)["step"] == 0
 
 
 def broken_loss(made: Tensor, wanted: Tensor) -> Tensor:
@@ -379,10 +473,38 @@ def broken_gradient(made: Tensor, wanted: Tensor) -> Tensor:
     return (made - wanted).abs().mean() + (made * 0).sqrt().sum()
 
 
-@pytest.mark.parametrize(
+BROKEN = pytest.mark.parametrize(
     ("broken", "message"),
-    [(broken_loss, "the loss is no longer finite at step 5"), (broken_gradient, "weights .* at step 5")],
+    [
+        (broken_loss, "'pixel' is no longer finite at step 5"),
+        (broken_gradient, "'gradient_norm' is no longer finite at step 5"),
+    ],
 )
+
+
+@BROKEN
+def test_trouble_goes_back_to_the_last_good_state_once(
+    configure: Configure,
+    monkeypatch: pytest.MonkeyPatch,
+    broken: Callable[[Tensor, Tensor], Tensor],
+    message: str,
+) -> None:
+    config = configure(steps=7)
+    train(config, silent, stop_after(2))
+    good, calls = losses.absolute_loss, iter(range(99))
+    monkeypatch.setitem(
+        losses.PIXEL_LOSSES, "l1", lambda made, wanted: (broken if next(calls) == 2 else good)(made, wanted)
+    )
+    said = messages(config)
+    assert [line for line in said if "back to" in line] == [
+        f"{message}: back to step 2, with half the learning rate"
+    ]
+    state = saved_state(config)
+    assert (state["step"], state["rate_scale"]) == (7, 0.5)
+    assert all(tensor.isfinite().all() for tensor in state["network"].values())
+
+
+@BROKEN
 def test_trouble_never_replaces_the_last_good_state(
     configure: Configure,
     monkeypatch: pytest.MonkeyPatch,
@@ -390,15 +512,17 @@ def test_trouble_never_replaces_the_last_good_state(
     message: str,
 ) -> None:
     config = configure(steps=5)
-    pretrain(config, silent, stop_after(2))
+    train(config, silent, stop_after(2))
     files = [run_folder(config) / "state.pt", Path(config.output)]
     before = [path.read_bytes() for path in files]
-    good, calls = losses.absolute_loss, iter(range(10))
+    good, calls = losses.absolute_loss, iter(range(99))
     monkeypatch.setitem(
-        losses.PIXEL_LOSSES, "l1", lambda made, wanted: (broken if next(calls) == 2 else good)(made, wanted)
+        losses.PIXEL_LOSSES,
+        "l1",
+        lambda made, wanted: (broken if next(calls) % 3 == 2 else good)(made, wanted),
     )
     with pytest.raises(TrainingError, match=message):
-        pretrain(config, silent)
+        train(config, silent)
     assert [path.read_bytes() for path in files] == before
 
 
@@ -406,14 +530,14 @@ def test_output_that_is_a_folder(configure: Configure) -> None:
     config = configure()
     Path(config.output).mkdir()
     with pytest.raises(TrainingError, match="is a folder"):
-        pretrain(config, silent)
+        train(config, silent)
 
 
 def test_run_folder_that_is_a_file(configure: Configure) -> None:
     config = configure()
     run_folder(config).write_text("in the way")
     with pytest.raises(TrainingError, match=r"cannot write '.*weights\.run': File exists"):
-        pretrain(config, silent)
+        train(config, silent)
 
 
 # Settings and command line
@@ -479,6 +603,7 @@ def test_default_rates_are_the_network_s_own(configure: Configure) -> None:
 
 def arguments(config: TrainConfig, *more: str) -> list[str]:
     text = f"-o {config.output} --network fast --scale 2 --batch 4 --patch 12 --late-batch 3 --late-patch 16"
+    text += " --from none --stages 1"
     return [*config.photos, *text.split(), "--device=cpu", "--threads=1", "--no-compile", *more]
 
 
@@ -486,16 +611,23 @@ def arguments(config: TrainConfig, *more: str) -> list[str]:
     ("more", "code", "message"),
     [
         (["--scale", "5", "--steps", "4"], 2, "scale must be one of"),
-        ([], 2, "give either minutes or steps"),
         (["--steps", "3", "--minutes", "1"], 2, "give either minutes or steps"),
         (["--minutes", "0"], 2, "minutes must be above 0"),
         (["--steps", "4", "--network", "edsr"], 2, "unknown network 'edsr'"),
         (["--steps", "4", "--optimizer", "sgd"], 2, "optimizer must be one of muon, adamw"),
         (["--steps", "4", "-o", "weights.pth"], 2, "must have the suffix .safetensors"),
+        (["--steps", "4", "--degradation", "rain"], 2, "unknown degradation 'rain'"),
+        (
+            ["--steps", "4", "--scale", "1", "--degradation", "clean"],
+            2,
+            "leaves nothing to restore at scale 1",
+        ),
         (["--steps", "4", "nowhere"], 1, "no folder 'nowhere'"),
         (["--steps", "4", "--from", "nothing.safetensors"], 1, "no weight file 'nothing.safetensors'"),
         (["--steps", "4", "--device", "abacus"], 1, "unknown device 'abacus'"),
-        (["--steps", "4", "--patch", "4000"], 1, "only 0 usable photographs"),
+        (["--steps", "4", "--lr", "nowhere"], 1, "no folder 'nowhere'"),
+        (["--steps", "4", "--lr", "lr", "--degradation", "photo"], 2, "exclude all others"),
+        (["--steps", "4", "--degradation", "given"], 2, "exclude all others"),
     ],
 )
 def test_wrong_commands_give_one_line(configure: Configure, more: list[str], code: int, message: str) -> None:
@@ -551,7 +683,7 @@ def test_interrupt_saves_and_the_same_command_goes_on(configure: Configure) -> N
 
 def messages(config: TrainConfig) -> list[str]:
     said: list[str] = []
-    pretrain(config, lambda report: said.append(report.message) if report.message else None)
+    train(config, lambda report: said.append(report.message) if report.message else None)
     return said
 
 
@@ -586,8 +718,113 @@ def test_a_compile_that_fails_falls_back_and_changes_nothing(
 
 def test_other_photographs_are_refused_on_resume(configure: Configure, make_photos: MakePhotos) -> None:
     config = configure(steps=4)
-    pretrain(config, lambda _: None, should_stop=lambda: True)
+    train(config, lambda _: None, should_stop=lambda: True)
     make_photos(Path(config.photos[0]), 6)
     with pytest.raises(UsageError, match="photographs are not those"):
-        pretrain(config, lambda _: None)
-    assert pretrain(config, lambda _: None, restart=True).finished
+        train(config, lambda _: None)
+    assert train(config, lambda _: None, restart=True).finished
+
+
+def test_settings_file_and_single_settings(configure: Configure, tmp_path: Path) -> None:
+    config = configure()
+    file = tmp_path / "settings.toml"
+    file.write_text(
+        f'photos = {list(config.photos)}\nbatch = 2\nstages = "1"\nstart_from = "none"\nscale = 2\n'
+    )
+    options = ["-o", config.output, "--config", str(file), "--set", "late_share=0.0", "--set=patch_px=12"]
+    more = ["--network=fast", "--steps=2", "--no-compile", "--device=cpu", "--threads=1"]
+    result = CliRunner().invoke(app, [*options, *more])
+    assert result.exit_code == 0, result.output
+    settings = checkpoint.load(Path(config.output)).training["settings"]
+    assert (settings["batch"], settings["late_share"], settings["patch_px"]) == (2, 0.0, 12)
+
+
+def test_what_was_chosen_is_said_before_it_starts(configure: Configure) -> None:
+    config = configure()
+    result = CliRunner().invoke(app, ["nowhere", "-o", config.output, "--device=cpu", "--stages=1"])
+    assert result.exit_code == 1
+    assert result.stdout.splitlines() == [
+        "network balanced, from the shipped weights 'balanced'",
+        "takes 60 minutes; --minutes or --steps choose otherwise",
+    ]
+
+
+def test_wrong_settings_in_a_file_give_one_line(configure: Configure, tmp_path: Path) -> None:
+    file = tmp_path / "settings.toml"
+    file.write_text("[gan]\nlabelnoise = 0.1\n")
+    result = CliRunner().invoke(app, arguments(configure(), "--steps=4", f"--config={file}", "--set", "x=1"))
+    assert result.exit_code == 2
+    assert "'gan.labelnoise' (did you mean 'gan.label_noise'?)" in result.stderr
+    assert "unknown setting 'x'" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_a_process_that_was_asleep_has_not_trained(
+    configure: Configure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One step takes ten hours by the clock; of a run of three hours that is not the end."""
+    seconds, asleep = iter(range(10**9)), iter([0.0] * 40 + [36_000.0] * 10**6)
+    monkeypatch.setattr("upscaler.trainer.loops.time.monotonic", lambda: next(seconds) + next(asleep))
+    reports: list[Report] = []
+    outcome = train(configure(minutes=180.0), reports.append, stop_after(20))
+    assert not outcome.finished
+    assert 0 < reports[-1].elapsed_s < 1000
+
+
+# What a validation tells
+
+
+def noisy(picture: Tensor, sigma: float) -> Tensor:
+    return (picture.float() + sigma * torch.randn(picture.shape)).round().clamp(0, 255).to(torch.uint8)
+
+
+class Fixed(nn.Module):
+    """A network that answers with one picture."""
+
+    def __init__(self, picture: Tensor) -> None:
+        super().__init__()
+        self.contract = build("compact", {"scale": 1, "channels": 4, "depth": 1}).contract
+        self.picture = nn.Parameter(picture.permute(2, 0, 1).unsqueeze(0).float() / 255)
+
+    def forward(self, low: Tensor) -> Tensor:
+        return self.picture
+
+
+def test_unlikeness_is_zero_for_equals_and_grows_with_the_difference() -> None:
+    state = {}
+    for number, (after, before) in zip((0, 2), ((64, 3), (64, 64)), strict=True):
+        state[f"features.{number}.weight"] = torch.randn(after, before, 3, 3) * (2 / (9 * before)) ** 0.5
+        state[f"features.{number}.bias"] = torch.zeros(after)
+    vgg = VGGFeatures(["conv1_1", "conv1_2"], state, after_activation=False, factor=None)
+    picture = torch.from_numpy(photograph(300, 280))
+    pair = Pair("p", picture, picture)
+    scores = [
+        validation.validate(Fixed(noisy(picture, sigma)), [pair], vgg)  # type: ignore[arg-type]
+        for sigma in (0.0, 5.0, 20.0)
+    ]
+    assert scores[0].unlikeness == pytest.approx(0, abs=1e-6)
+    assert scores[1].unlikeness < scores[2].unlikeness  # type: ignore[operator]
+    assert scores[0].psnr_db == 100
+    assert scores[0].columns().keys() == {"held_out_psnr_db", "held_out_unlikeness", "color_drift"}
+
+
+def test_color_drift_is_the_largest_shift_of_a_channel() -> None:
+    picture = torch.full((40, 40, 3), 100, dtype=torch.uint8)
+    shifted = picture + torch.tensor([0, 3, 1], dtype=torch.uint8)
+    scores = validation.validate(Fixed(shifted), [Pair("p", picture, picture)])  # type: ignore[arg-type]
+    assert scores.color_drift == pytest.approx(3)
+    assert scores.unlikeness is None
+
+
+def test_samples_show_lr_bicubic_network_and_original(tmp_path: Path) -> None:
+    high = torch.from_numpy(photograph(200, 208))
+    low = high[::2, ::2].contiguous()
+    network = build("compact", {"scale": 2, "channels": 4, "depth": 1})
+    paths = [tmp_path / "samples.png", tmp_path / "deep" / "step.png"]
+    validation.write_samples(paths, network, [Pair("p", low, high)] * 5)
+    assert paths[0].read_bytes() == paths[1].read_bytes()
+    with Image.open(paths[0]) as picture:
+        pixels = np.asarray(picture)
+    assert pixels.shape == (4 * 192, 4 * 192, 3)
+    assert np.array_equal(pixels[:192, 3 * 192 :], high[4:196, 8:200].numpy())
+    assert np.array_equal(pixels[:192:2, :192:2], low[2:98, 4:100].numpy())

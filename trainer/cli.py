@@ -1,90 +1,177 @@
-"""``upscale-train``: parameters -> settings -> the loop. Prints; nothing else here does."""
+"""``upscale-train``: parameters -> settings -> the loop. It and its display talk; nothing else here does."""
 
+import os
 import signal
 import sys
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import typer
 
 if TYPE_CHECKING:
-    from upscaler.trainer.loops import Report
+    from upscaler.trainer.loops import Outcome
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
 @app.command()
 def train(  # noqa: PLR0913 - one parameter per option
-    photos: Annotated[list[Path], typer.Argument(help="Folders or files with HR photographs.")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="Weight file to write (.safetensors).")],
-    network: Annotated[str, typer.Option(help="fast, balanced, srresnet or srresnet-paper.")] = "balanced",
-    scale: Annotated[int, typer.Option(help="2, 3, 4 or 8.")] = 4,
+    photos: Annotated[list[Path] | None, typer.Argument(help="Folders or files with HR photographs.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Weight file to write (.safetensors).")
+    ] = None,
+    network: Annotated[
+        str | None, typer.Option(help="fast, balanced (default), restore, srresnet, srresnet-paper or srcnn.")
+    ] = None,
+    scale: Annotated[
+        int | None, typer.Option(help="2, 3, 4 (default) or 8; 1 restores without enlarging.")
+    ] = None,
+    low_folders: Annotated[
+        list[Path] | None,
+        typer.Option("--lr", help="Folder with LR versions of the photographs; default: they are made."),
+    ] = None,
+    degradation: Annotated[
+        str | None,
+        typer.Option(
+            help="How LR pictures are made: photo (default), clean, bilinear, jpegN, jpegN-M, worn, strong "
+            "or video."
+        ),
+    ] = None,
+    show_degraded: Annotated[
+        bool | None, typer.Option("--show-degraded", help="First write a page of what LR pictures look like.")
+    ] = None,
     start_from: Annotated[
-        str, typer.Option("--from", help="Weight file to start from (of any scale), or none.")
-    ] = "none",
+        str | None,
+        typer.Option(
+            "--from",
+            help="Weights to start from: shipped ones by name, a file of any scale, or none. Default: "
+            "the shipped weights of the network.",
+        ),
+    ] = None,
+    stages: Annotated[
+        str | None, typer.Option(help="1 (pixel loss), 2 (perceptual and adversarial) or 1,2 (default).")
+    ] = None,
+    preset: Annotated[
+        str | None,
+        typer.Option(help="balanced (default), sharp, paper, tutorial, mae-noise or soft-label."),
+    ] = None,
+    vgg: Annotated[
+        Path | None, typer.Option(help="VGG19 weights for stage two, whole or the first layers.")
+    ] = None,
     minutes: Annotated[float | None, typer.Option(help="Length by the clock.")] = None,
-    steps: Annotated[int | None, typer.Option(help="Length in steps.")] = None,
-    batch: Annotated[int, typer.Option(help="Crops per step.")] = 16,
-    patch: Annotated[int, typer.Option(help="Side of a crop, LR pixels.")] = 32,
-    late_batch: Annotated[int, typer.Option(help="Crops per step in the late share.")] = 12,
-    late_patch: Annotated[int, typer.Option(help="Side of a crop in the late share, LR pixels.")] = 48,
-    late_share: Annotated[float, typer.Option(help="Share of the run with the late crops.")] = 0.3,
-    optimizer: Annotated[str, typer.Option(help="muon or adamw.")] = "muon",
-    learning_rate: Annotated[float | None, typer.Option(help="Peak; default: the network's own.")] = None,
-    weight_decay: Annotated[float | None, typer.Option(help="Default: the network's own.")] = None,
-    warmup: Annotated[int, typer.Option(help="Steps of linear rise.")] = 200,
-    pixel_loss: Annotated[str, typer.Option(help="l1 or mse.")] = "l1",
-    fft_weight: Annotated[float, typer.Option(help="Weight of the spectrum loss.")] = 10.0,
-    seed: Annotated[int, typer.Option(help="Of initial weights and crops.")] = 0,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
-    threads: Annotated[int, typer.Option(help="Processor threads; 0: all.")] = 0,
-    compiled: Annotated[bool, typer.Option("--compile/--no-compile", help="Compile the network.")] = True,
+    steps: Annotated[int | None, typer.Option(help="Length in steps, both stages together.")] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="TOML file with any settings; options given here go before it.")
+    ] = None,
+    assignments: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="Any setting of a TOML file, such as gan.batch=16."),
+    ] = None,
+    batch: Annotated[int | None, typer.Option(help="Crops per step in stage one.")] = None,
+    patch: Annotated[int | None, typer.Option(help="Side of a crop in stage one, LR pixels.")] = None,
+    late_batch: Annotated[int | None, typer.Option(help="Crops per step in stage one's late share.")] = None,
+    late_patch: Annotated[
+        int | None, typer.Option(help="Side of a crop in stage one's late share, LR pixels.")
+    ] = None,
+    late_share: Annotated[float | None, typer.Option(help="Share of stage one with the late crops.")] = None,
+    optimizer: Annotated[str | None, typer.Option(help="Of stage one: muon or adamw.")] = None,
+    learning_rate: Annotated[
+        float | None, typer.Option(help="Peak in stage one; default: the network's own.")
+    ] = None,
+    weight_decay: Annotated[
+        float | None, typer.Option(help="In stage one; default: the network's own.")
+    ] = None,
+    warmup: Annotated[int | None, typer.Option(help="Steps of linear rise in stage one.")] = None,
+    pixel_loss: Annotated[str | None, typer.Option(help="Of stage one: l1, mse or charbonnier.")] = None,
+    fft_weight: Annotated[float | None, typer.Option(help="Weight of stage one's spectrum loss.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of initial weights and crops.")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N.")] = None,
+    threads: Annotated[int | None, typer.Option(help="Processor threads; 0: all.")] = None,
+    compiled: Annotated[
+        bool | None, typer.Option("--compile/--no-compile", help="Compile the network (default).")
+    ] = None,
+    tensorboard: Annotated[
+        bool | None, typer.Option("--tensorboard", help="Also write TensorBoard's event files.")
+    ] = None,
     restart: Annotated[bool, typer.Option("--restart", help="Forget an earlier run.")] = False,
 ) -> None:
     """Train weights that `upscale --model FILE` takes, from a folder of photographs.
 
-    Ctrl-C saves and stops; the same command goes on from there.
+    Stage one learns pixels, stage two textures; both files are kept. Ctrl-C saves and stops; the same command
+    goes on from there.
     """
     from upscaler.errors import UpscalerError, UsageError
-    from upscaler.trainer.config import TrainConfig
 
+    options = {
+        "photos": [str(path) for path in photos] if photos else None,
+        "output": None if output is None else str(output),
+        "network": network,
+        "scale": scale,
+        "low_folders": [str(path) for path in low_folders] if low_folders else None,
+        "degradation": degradation,
+        "show_degraded": show_degraded,
+        "start_from": start_from,
+        "stages": stages,
+        "preset": preset,
+        "minutes": minutes,
+        "steps": steps,
+        "batch": batch,
+        "patch_px": patch,
+        "late_batch": late_batch,
+        "late_patch_px": late_patch,
+        "late_share": late_share,
+        "optimizer": optimizer,
+        "learning_rate": learning_rate,
+        "weight_decay": weight_decay,
+        "warmup_steps": warmup,
+        "pixel_loss": pixel_loss,
+        "fft_weight": fft_weight,
+        "seed": seed,
+        "device": device,
+        "threads": threads,
+        "compiled": compiled,
+        "tensorboard": tensorboard,
+        "gan": None if vgg is None else {"vgg": str(vgg)},
+    }
     try:
-        config = TrainConfig(
-            photos=tuple(map(str, photos)),
-            output=str(output),
-            network=network,
-            scale=scale,
-            start_from=start_from,
-            minutes=minutes,
-            steps=steps,
-            batch=batch,
-            patch_px=patch,
-            late_batch=late_batch,
-            late_patch_px=late_patch,
-            late_share=late_share,
-            optimizer=optimizer,  # type: ignore[arg-type]  # checked by TrainConfig
-            learning_rate=learning_rate,
-            weight_decay=weight_decay,
-            warmup_steps=warmup,
-            pixel_loss=pixel_loss,  # type: ignore[arg-type]  # checked by TrainConfig
-            fft_weight=fft_weight,
-            seed=seed,
-            device=device,
-            threads=threads,
-            compiled=compiled,
+        outcome = _run(
+            {name: value for name, value in options.items() if value is not None},
+            config,
+            assignments or [],
+            restart,
         )
-        from upscaler.trainer.loops import pretrain
-
-        with _StopOnInterrupt() as stop:
-            outcome = pretrain(config, _Printer(), stop.asked, restart)
     except UpscalerError as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201
         raise typer.Exit(2 if isinstance(error, UsageError) else 1) from error
+    if not _leads():
+        return
     if not outcome.finished:
         print(f"stopped at step {outcome.steps}; the same command goes on from there")  # noqa: T201
         raise typer.Exit(130)
-    print(f"wrote {outcome.weights} (held-out PSNR {outcome.psnr_db:.2f} dB, step {outcome.steps})")  # noqa: T201
+    files = " and ".join(map(str, outcome.weights))
+    print(f"wrote {files} (held-out PSNR {outcome.psnr_db:.2f} dB, step {outcome.steps})")  # noqa: T201
+
+
+def _run(options: dict[str, Any], file: Path | None, assignments: list[str], restart: bool) -> "Outcome":
+    from upscaler.trainer.display import Display
+    from upscaler.trainer.loops import train as run
+    from upscaler.trainer.settings import parse_assignment, settle
+
+    for text in assignments:
+        for name, value in parse_assignment(text).items():
+            options[name] = options.get(name, {}) | value if isinstance(value, dict) else value
+    config, notes = settle(options, file)
+    with _StopOnInterrupt() as stop, Display() as display:
+        if _leads():
+            for note in notes:
+                display.line(note)
+        return run(config, display.report, stop.asked, restart)
+
+
+def _leads() -> bool:
+    """Whether this is the process that talks, of those that torchrun has started."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 class _StopOnInterrupt:
@@ -109,32 +196,6 @@ class _StopOnInterrupt:
     def _interrupt(self, number: int, _frame: FrameType | None) -> None:
         self._asked = True
         signal.signal(number, signal.SIG_DFL)
-
-
-class _Printer:
-    """Prints a line per event, and on a terminal keeps one line of progress up to date."""
-
-    def __init__(self) -> None:
-        self._live = sys.stdout.isatty()
-
-    def __call__(self, report: "Report") -> None:
-        if report.message:
-            self._line(report.message)
-            return
-        left_s = report.elapsed_s * (1 - report.share) / report.share if report.share else 0.0
-        text = f"step {report.step}  {report.share:6.1%}  {_clock(left_s)} left"
-        if report.psnr_db is not None:
-            self._line(f"{text}  held-out PSNR {report.psnr_db:.3f} dB")
-        elif self._live:
-            print(f"\r{text}  loss {report.loss:.4f}\033[K", end="", flush=True)  # noqa: T201
-
-    def _line(self, text: str) -> None:
-        print(f"\r{text}\033[K" if self._live else text, flush=True)  # noqa: T201
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(int(seconds), 60)
-    return f"{minutes // 60}:{minutes % 60:02}:{rest:02}"
 
 
 def main() -> None:

@@ -1,35 +1,54 @@
 """Every setting of a training run, in one frozen object."""
 
 import dataclasses
-import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from upscaler.errors import UsageError
 from upscaler.models.registry import PRESETS
+from upscaler.trainer import degrade
+from upscaler.trainer.gan import PIXEL_LOSSES, SCHEDULES, SMALLEST_PATCH_PX, GanConfig, Schedule, wrong_values
 
 # Settings that may differ when a run is continued: they change its length or its speed, not its course.
-_FREE_ON_RESUME = {"minutes", "steps", "threads", "compiled", "checkpoint_every_s"}
+_FREE_ON_RESUME = {
+    "minutes",
+    "steps",
+    "threads",
+    "compiled",
+    "checkpoint_every_s",
+    "micro_batch",
+    "tensorboard",
+    "show_degraded",
+}
 
 # Step size of Muon: plain networks take 0.02; SRResNet diverged there after some hundred steps, and 0.01
 # with decay does not.
-_MUON = {"compact": (0.02, 0.0), "srresnet": (0.01, 0.1)}
+_MUON = {"compact": (0.02, 0.0), "srresnet": (0.01, 0.1), "srcnn": (0.01, 0.0)}
 
-# LR pictures are made by reduction alone, from which a network of scale 1 would learn to do nothing.
-_SCALES = (2, 3, 4, 8)
+_SCALES = (1, 2, 3, 4, 8)
+
+# What states of earlier versions mean by leaving a setting out.
+_UNSAID: dict[str, object] = {"degradation": "clean", "low_folders": []}
 
 _POSITIVE = ("minutes", "steps", "batch", "late_batch", "learning_rate", "checkpoint_every_s")
-_NOT_NEGATIVE = ("weight_decay", "warmup_steps", "fft_weight", "seed", "threads")
-
-# Validation leaves out a border of one LR pixel on each side; a little has to be left.
-_SMALLEST_PATCH_PX = 4
-
-
+_NOT_NEGATIVE = (
+    "weight_decay",
+    "warmup_steps",
+    "pixel_weight",
+    "fft_weight",
+    "clip_norm",
+    "seed",
+    "threads",
+    "micro_batch",
+)
 _CHOICES: dict[str, tuple[object, ...]] = {
     "scale": _SCALES,
+    "stages": ("1", "2", "1,2"),
     "optimizer": ("muon", "adamw"),
-    "pixel_loss": ("l1", "mse"),
+    "schedule": SCHEDULES,
+    "pixel_loss": PIXEL_LOSSES,
+    "precision": ("auto", "bf16", "fp32"),
 }
 
 
@@ -41,10 +60,15 @@ class TrainConfig:
         photos: Folders (searched recursively) or files with HR photographs.
         output: The weight file to write; the run's folder stands beside it.
         network: A key of ``PRESETS``.
-        scale: Output size over input size.
-        start_from: A weight file to start from, or ``none``.
+        scale: Output size over input size; 1 restores without enlarging.
+        low_folders: Folders with the LR versions of the photographs; empty: they are made.
+        degradation: How LR pictures are made, as in ``degrade.parse``; nothing: ``photo``, or ``given``
+            where they come from ``low_folders``.
+        start_from: A weight file or the name of shipped weights to start from, or ``none``.
+        stages: ``1`` (pixel loss), ``2`` (perceptual and adversarial too) or ``1,2``.
         minutes: Length of the run by the clock; the learning rate follows it. Exclusive with ``steps``.
-        steps: Length of the run in optimiser steps.
+        steps: Length of the run in steps of the generator, both stages together.
+        stage_one_share: Share of the length that stage one takes when there are two.
         batch: Crops per step.
         patch_px: Side of a crop, LR pixels.
         late_batch: Crops per step in the late share of the run.
@@ -53,25 +77,40 @@ class TrainConfig:
         optimizer: ``muon`` (Muon on the convolution matrices, AdamW on the rest) or ``adamw``.
         learning_rate: Peak; ``None`` for the network's own default.
         weight_decay: Decoupled, on the matrices; ``None`` for the network's own default.
+        betas: Of Adam, which is AdamW without decay.
+        schedule: Of the rate over the share of the stage that is done: ``cosine`` to zero, ``constant``, or
+            ``tenth``: a tenth in the second half.
         warmup_steps: Steps of linear rise to the peak.
-        pixel_loss: ``l1``, or ``mse`` (a little more PSNR at the end of a training).
-        fft_weight: Weight of the spectrum term beside the L1 term (weight 1).
+        clip_norm: Largest norm of the gradient; 0 leaves it as it is.
+        pixel_loss: ``l1``, ``mse`` (a little more PSNR at the end of a training) or ``charbonnier``.
+        pixel_weight: Of the pixel loss.
+        fft_weight: Of the spectrum term.
         ema_decay: Of the averaged weights, which are the ones written.
+        micro_batch: Crops that go through the networks at once; a batch is worked off in several parts and
+            its gradients are summed. 0 for the whole batch.
         seed: Of the initial weights and of the crops.
         device: As in ``device.pick``.
+        precision: ``auto`` (bf16 where it is fast), ``bf16`` or ``fp32``; losses are fp32 always.
         threads: Processor threads; 0 leaves torch's choice. Two runs of one thread each, side by side, do
             more work than one run of two.
         compiled: Compile the network where a compiler is found.
         checkpoint_every_s: Seconds between validations and saved states.
+        show_degraded: Write ``degraded.png``, a page of LR crops, into the run's folder before training.
+        tensorboard: Also write TensorBoard's event files into the run's folder.
+        gan: Settings of stage two.
     """
 
     photos: tuple[str, ...]
     output: str
     network: str = "balanced"
     scale: int = 4
+    low_folders: tuple[str, ...] = ()
+    degradation: str = ""
     start_from: str = "none"
+    stages: Literal["1", "2", "1,2"] = "1"
     minutes: float | None = None
     steps: int | None = None
+    stage_one_share: float = 0.5
     batch: int = 16
     patch_px: int = 32
     late_batch: int = 12
@@ -80,15 +119,24 @@ class TrainConfig:
     optimizer: Literal["muon", "adamw"] = "muon"
     learning_rate: float | None = None
     weight_decay: float | None = None
+    betas: tuple[float, float] = (0.9, 0.99)
+    schedule: Schedule = "cosine"
     warmup_steps: int = 200
-    pixel_loss: Literal["l1", "mse"] = "l1"
+    clip_norm: float = 1.0
+    pixel_loss: Literal["l1", "mse", "charbonnier"] = "l1"
+    pixel_weight: float = 1.0
     fft_weight: float = 10.0
     ema_decay: float = 0.999
+    micro_batch: int = 0
     seed: int = 0
     device: str = "auto"
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
     threads: int = 0
     compiled: bool = True
     checkpoint_every_s: float = 120.0
+    show_degraded: bool = False
+    tensorboard: bool = False
+    gan: GanConfig = field(default_factory=GanConfig)
 
     def __post_init__(self) -> None:
         """Check everything at once.
@@ -96,25 +144,24 @@ class TrainConfig:
         Raises:
             UsageError: Names every wrong setting.
         """
-        wrong = [f"{name} must be above 0" for name in _POSITIVE if not _in_range(self, name, above=True)]
-        wrong += [f"{name} must not be negative" for name in _NOT_NEGATIVE if not _in_range(self, name)]
-        wrong += [
-            f"{name} must be one of {', '.join(map(str, known))}"
-            for name, known in _CHOICES.items()
-            if getattr(self, name) not in known
-        ]
+        if not self.degradation:
+            object.__setattr__(self, "degradation", degrade.GIVEN if self.low_folders else "photo")
+        wrong = wrong_values(self, _POSITIVE, _NOT_NEGATIVE, _CHOICES) + self.gan.wrong()
+        wrong += _wrong_degradation(self)
         if Path(self.output).suffix != ".safetensors":
             wrong.append(f"output '{self.output}' must have the suffix .safetensors")
         if self.network not in PRESETS:
             wrong.append(f"unknown network '{self.network}' (known: {', '.join(PRESETS)})")
-        if min(self.patch_px, self.late_patch_px) < _SMALLEST_PATCH_PX:
-            wrong.append(f"patch_px and late_patch_px must be at least {_SMALLEST_PATCH_PX}")
+        if min(self.patch_px, self.late_patch_px) < SMALLEST_PATCH_PX:
+            wrong.append(f"patch_px and late_patch_px must be at least {SMALLEST_PATCH_PX}")
         if (self.minutes is None) == (self.steps is None):
             wrong.append("give either minutes or steps")
         if not 0 <= self.late_share <= 1:
             wrong.append("late_share must be between 0 and 1")
-        if not 0 <= self.ema_decay < 1:
-            wrong.append("ema_decay must be at least 0 and below 1")
+        if not 0 < self.stage_one_share < 1:
+            wrong.append("stage_one_share must be between 0 and 1")
+        if not (self.pixel_weight or self.fft_weight):
+            wrong.append("pixel_weight and fft_weight are both 0: there is nothing to learn")
         if wrong:
             raise UsageError("; ".join(wrong))
 
@@ -127,19 +174,46 @@ class TrainConfig:
             decay if self.weight_decay is None else self.weight_decay,
         )
 
+    def stage_numbers(self) -> tuple[int, ...]:
+        """The stages of the run, in order."""
+        return tuple(int(number) for number in self.stages.split(","))
+
+    def stage_file(self, stage: int) -> Path:
+        """Where the weights of a stage are written: the output itself for the last one."""
+        output = Path(self.output)
+        return (
+            output if stage == self.stage_numbers()[-1] else output.with_stem(f"{output.stem}-stage{stage}")
+        )
+
     def as_dict(self) -> dict[str, Any]:
-        """All settings, JSON-serialisable."""
-        return dataclasses.asdict(self) | {"photos": list(self.photos)}
+        """All settings, JSON-serialisable, as a settings file has them."""
+        return _plain(dataclasses.asdict(self))
 
     def conflicts(self, other: dict[str, Any]) -> list[str]:
         """Names of the settings in which an earlier run differs so that it cannot be continued."""
         own = self.as_dict()
-        return sorted(
-            name for name in own if name not in _FREE_ON_RESUME and own[name] != other.get(name, own[name])
-        )
+        gan, other_gan = own.pop("gan"), other.get("gan", {})
+        differing = [name for name in own if own[name] != other.get(name, _UNSAID.get(name, own[name]))]
+        differing += [f"gan.{name}" for name in gan if gan[name] != other_gan.get(name, gan[name])]
+        return sorted(set(differing) - _FREE_ON_RESUME)
 
 
-def _in_range(config: TrainConfig, name: str, *, above: bool = False) -> bool:
-    """Whether a setting is finite and at least 0, or above 0; ``None`` leaves it to a default."""
-    value = getattr(config, name)
-    return value is None or (math.isfinite(value) and (value > 0 if above else value >= 0))
+def _plain(settings: dict[str, Any]) -> dict[str, Any]:
+    """Tuples as lists, through all levels."""
+    return {
+        name: _plain(value) if isinstance(value, dict) else list(value) if isinstance(value, tuple) else value
+        for name, value in settings.items()
+    }
+
+
+def _wrong_degradation(config: TrainConfig) -> list[str]:
+    name = config.degradation
+    try:
+        degradation = degrade.parse(name)
+    except UsageError as error:
+        return [str(error)]
+    if (name == degrade.GIVEN) != bool(config.low_folders):
+        return ["low_folders and the degradation 'given' go together, and exclude all others"]
+    if config.scale == 1 and not degradation.restorable:
+        return [f"degradation {name} leaves nothing to restore at scale 1; photo, jpegN or video do"]
+    return []

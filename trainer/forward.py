@@ -1,55 +1,69 @@
-"""The network as it is trained: half precision where that is fast, compiled where that is possible."""
+"""Networks as they are trained: half precision where that is fast, compiled where that is possible."""
 
+import contextlib
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from upscaler import device
-from upscaler.models.contract import Network
-from upscaler.trainer.config import TrainConfig
+
+Forward = Callable[[Tensor], Tensor]
+
+
+def autocast(place: torch.device, precision: str = "auto") -> contextlib.AbstractContextManager[object]:
+    """Convolutions in bf16 or fp32; ``auto`` is bf16 where it is fast. Never fp16: gradients underflow."""
+    fast = device.fast_dtype(place) is not torch.float32
+    if precision == "fp32" or (precision == "auto" and not fast):
+        return contextlib.nullcontext()
+    return torch.autocast(place.type, torch.bfloat16)
 
 
 def fast_forward(
-    network: Network, place: torch.device, config: TrainConfig
-) -> tuple[Callable[[Tensor], Tensor], str | None]:
-    """The network as it is trained.
+    module: nn.Module,
+    place: torch.device,
+    *,
+    precision: str,
+    compiled: bool,
+    batch: int,
+    patch_px: int,
+) -> tuple[Forward, str | None]:
+    """The generator as it is trained.
 
     Args:
-        network: On ``place``; its parameters are those that will be trained.
+        module: The network on ``place``; its parameters are those that will be trained.
         place: Where it runs.
-        config: ``compiled`` and the shape of a batch.
+        precision: As in ``autocast``.
+        compiled: Compile it, if that can be.
+        batch: Crops of the batch that compiling is tried with.
+        patch_px: Side of these, LR pixels.
 
     Returns:
         The function ``(B, 3, h, w)`` -> fp32 ``(B, 3, h*scale, w*scale)``, and a line worth telling.
     """
-    dtype = device.fast_dtype(place)
-    dtype = torch.bfloat16 if dtype is torch.float16 else dtype  # fp16 gradients underflow
-    module, note = _compiled(network, place, config) if config.compiled else (network, None)
+    function, note = _compiled(module, place, (batch, 3, patch_px, patch_px)) if compiled else (module, None)
 
     def forward(low: Tensor) -> Tensor:
-        if dtype is torch.float32:
-            return module(low)
-        with torch.autocast(place.type, dtype):
-            return module(low)
+        with autocast(place, precision):
+            return function(low)
 
     return forward, note
 
 
 def _compiled(
-    network: Network, place: torch.device, config: TrainConfig
-) -> tuple[Callable[[Tensor], Tensor], str | None]:
+    module: nn.Module, place: torch.device, shape: tuple[int, int, int, int]
+) -> tuple[Forward, str | None]:
     """The compiled network, or the network itself and the reason; tried out, because compiling is lazy."""
     if place.type == "cpu" and not device.has_compiler():
-        return network, "no C++ compiler found: training runs uncompiled, about 1.2 times slower"
-    module: Callable[[Tensor], Tensor] = torch.compile(network, dynamic=False)
-    buffers = {name: buffer.clone() for name, buffer in network.named_buffers()}
+        return module, "no C++ compiler found: training runs uncompiled, about 1.2 times slower"
+    compiled: Forward = torch.compile(module, dynamic=False)
+    buffers = {name: buffer.clone() for name, buffer in module.named_buffers()}
     try:
-        module(torch.zeros(config.batch, 3, config.patch_px, config.patch_px, device=place)).sum().backward()  # type: ignore[no-untyped-call]
+        compiled(torch.zeros(shape, device=place)).sum().backward()  # type: ignore[no-untyped-call]
     except RuntimeError as error:  # torch's compile errors are of this class
         reason = str(error).strip().partition("\n")[0]
-        return network, f"compiling failed: training runs uncompiled, about 1.2 times slower ({reason})"
+        return module, f"compiling failed: training runs uncompiled, about 1.2 times slower ({reason})"
     finally:
-        network.zero_grad(set_to_none=True)
-        network.load_state_dict(buffers, strict=False)  # the trial has moved the statistics of batch norm
-    return module, None
+        module.zero_grad(set_to_none=True)
+        module.load_state_dict(buffers, strict=False)  # the trial has moved the statistics of batch norm
+    return compiled, None

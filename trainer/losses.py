@@ -1,8 +1,9 @@
-"""What the network is pulled towards. Every loss takes RGB ``(B, 3, H, W)`` fp32 in [0, 1]."""
+"""What the network is pulled towards. Pictures are RGB ``(B, 3, H, W)`` fp32 in [0, 1]."""
 
 from collections.abc import Callable
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -16,6 +17,11 @@ def absolute_loss(made: Tensor, wanted: Tensor) -> Tensor:
     return (made - wanted).abs().mean()
 
 
+def charbonnier_loss(made: Tensor, wanted: Tensor) -> Tensor:
+    """Mean of sqrt(difference^2 + 0.001^2) (LapSRN, arXiv 1710.01992): L1 with a round bottom."""
+    return ((made - wanted).square() + 1e-6).sqrt().mean()
+
+
 def spectrum_loss(made: Tensor, wanted: Tensor) -> Tensor:
     """Mean absolute difference of the spectra, real and imaginary parts (as in SAFMN, arXiv 2302.13800).
 
@@ -26,4 +32,124 @@ def spectrum_loss(made: Tensor, wanted: Tensor) -> Tensor:
     return torch.view_as_real(spectrum).abs().mean()
 
 
-PIXEL_LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"l1": absolute_loss, "mse": squared_loss}
+def total_variation(made: Tensor) -> Tensor:
+    """Mean absolute step between neighbouring pixels, down plus right (SRGAN's regulariser)."""
+    return made.diff(dim=-2).abs().mean() + made.diff(dim=-1).abs().mean()
+
+
+def artefact_loss(made: Tensor, averaged: Tensor, wanted: Tensor) -> Tensor:
+    """L1 where artefacts are likely (LDL, Liang et al., CVPR 2022).
+
+    A pixel weighs as much as the error varies around it (7x7) and in the whole crop (power 1/5), and nothing
+    where the averaged network is further from the original: there the newest weights are an improvement.
+
+    Args:
+        made: From the network in training.
+        averaged: The same from the averaged weights, without gradient.
+        wanted: The original.
+    """
+    with torch.no_grad():
+        error = (wanted - made).abs().sum(1, keepdim=True)
+        error_of_average = (wanted - averaged).abs().sum(1, keepdim=True)
+        crop_wide = error.var((-1, -2, -3), keepdim=True).pow(0.2)
+        weight = crop_wide * _local_variance(error, 7)
+        weight[error < error_of_average] = 0
+    return (weight * (made - wanted)).abs().mean()
+
+
+def _local_variance(values: Tensor, side_px: int) -> Tensor:
+    reach = side_px // 2
+    padded = F.pad(values, (reach, reach, reach, reach), mode="reflect")
+    mean = F.avg_pool2d(padded, side_px, 1)
+    count = side_px * side_px
+    square = F.avg_pool2d(padded.square(), side_px, 1)
+    return (square - mean.square()).clamp(min=0) * (count / (count - 1))
+
+
+def likeness_loss(
+    made: dict[str, Tensor], wanted: dict[str, Tensor], weights: dict[str, float], criterion: str
+) -> Tensor:
+    """Weighted sum over layers of the difference of their features, ``l1`` or ``mse``."""
+    difference = PIXEL_LOSSES[criterion]
+    parts = [weight * difference(made[name].float(), wanted[name]) for name, weight in weights.items()]
+    return torch.stack(parts).sum()
+
+
+def feature_loss(made: list[Tensor], wanted: list[Tensor]) -> Tensor:
+    """Mean over the discriminator's levels of the L1 difference of its features (arXiv 2005.07502)."""
+    return torch.stack(
+        [absolute_loss(one.float(), other.detach().float()) for one, other in zip(made, wanted, strict=True)]
+    ).mean()
+
+
+# Adversarial losses: logits, and what they are to be taken for. `Labels` gives targets for cross-entropy.
+
+Labels = Callable[[Tensor, float], Tensor]
+
+
+def exact_labels(logits: Tensor, value: float) -> Tensor:
+    """The same target for all."""
+    return torch.full_like(logits, value)
+
+
+def deception_loss(kind: str, fake: Tensor, real: Tensor) -> Tensor:
+    """What the generator minimises: enlargements taken for originals.
+
+    Args:
+        kind: ``vanilla``: -log D(fake), SRGAN's; ``relativistic``: fakes more real than the average original
+            and originals less so than the average fake (RaGAN, arXiv 1807.00734, ESRGAN's); ``hinge``:
+            minus the logit.
+        fake: Logits of enlargements, any shape, fp32.
+        real: Logits of originals; used by ``relativistic`` only.
+    """
+    if kind == "hinge":
+        return -fake.mean()
+    if kind == "relativistic":
+        above, below = fake - real.mean(), real - fake.mean()
+        return (_entropy(above, torch.ones_like(above)) + _entropy(below, torch.zeros_like(below))) / 2
+    return _entropy(fake, torch.ones_like(fake))
+
+
+def judgement_loss(
+    kind: str,
+    fake: Tensor,
+    real: Tensor,
+    *,
+    fake_label: float = 0.0,
+    real_label: float = 1.0,
+    labels: Labels = exact_labels,
+) -> Tensor:
+    """What the discriminator minimises: the mean over originals and enlargements of being wrong.
+
+    Args:
+        kind: As in ``deception_loss``.
+        fake: Logits of enlargements, fp32.
+        real: Logits of originals, fp32.
+        fake_label: Target of cross-entropy for enlargements (not for ``hinge``).
+        real_label: The same for originals.
+        labels: Maker of the targets, which may add noise.
+    """
+    if kind == "hinge":
+        return (F.relu(1 - real).mean() + F.relu(1 + fake).mean()) / 2
+    if kind == "relativistic":
+        real, fake = real - fake.mean(), fake - real.mean()
+    return (_entropy(real, labels(real, real_label)) + _entropy(fake, labels(fake, fake_label))) / 2
+
+
+def _entropy(logits: Tensor, targets: Tensor) -> Tensor:
+    """Binary cross-entropy; targets beyond 0 and 1, as noise makes them, are legal: it is linear in them."""
+    return F.binary_cross_entropy_with_logits(logits, targets)
+
+
+PIXEL_LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "l1": absolute_loss,
+    "mse": squared_loss,
+    "charbonnier": charbonnier_loss,
+}
+
+
+def add_part(told: dict[str, Tensor], terms: dict[str, Tensor], share: float) -> None:
+    """Add the terms of a part of a batch, times its share, to those told so far; without gradients."""
+    for name, value in terms.items():
+        part = share * value.detach()
+        told[name] = told[name] + part if name in told else part

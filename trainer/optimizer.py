@@ -76,12 +76,22 @@ class Optimizer:
         kind: ``muon`` or ``adamw``.
         matrix_rate: Peak step size of the convolution matrices.
         matrix_decay: Decoupled decay of the matrices.
+        betas: Of AdamW.
+        clip_norm: Largest norm of the gradient; 0 leaves it as it is.
     """
 
-    def __init__(self, network: nn.Module, kind: str, matrix_rate: float, matrix_decay: float) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        kind: str,
+        matrix_rate: float,
+        matrix_decay: float,
+        *,
+        betas: tuple[float, float] = (0.9, 0.99),
+        clip_norm: float = 1.0,
+    ) -> None:
         matrices = [parameter for parameter in network.parameters() if parameter.ndim == 4]
         rest = [parameter for parameter in network.parameters() if parameter.ndim != 4]
-        betas = (0.9, 0.99)
         self._parts: list[torch.optim.Optimizer]
         if kind == "muon":
             self._parts = [
@@ -96,14 +106,25 @@ class Optimizer:
             self._parts = [torch.optim.AdamW(groups, lr=matrix_rate, betas=betas)]
         self._peaks = [[group["lr"] for group in part.param_groups] for part in self._parts]
         self._parameters = matrices + rest
+        self._clip_norm = clip_norm or math.inf
 
-    def step(self, rate_factor: float) -> None:
-        """Clip the gradient's norm to 1, step with ``rate_factor`` of the peak rates, clear gradients."""
-        nn.utils.clip_grad_norm_(self._parameters, 1.0)
+    def step(self, rate_factor: float) -> Tensor:
+        """Clip the gradient's norm, step with ``rate_factor`` of the peak rates, clear gradients.
+
+        Returns:
+            The norm before clipping.
+        """
+        norm = nn.utils.clip_grad_norm_(self._parameters, self._clip_norm)
         for part, peaks in zip(self._parts, self._peaks, strict=True):
             for group, peak in zip(part.param_groups, peaks, strict=True):
                 group["lr"] = peak * rate_factor
             part.step()
+        self.forget_gradients()
+        return norm
+
+    def forget_gradients(self) -> None:
+        """Clear gradients without a step."""
+        for part in self._parts:
             part.zero_grad(set_to_none=True)
 
     def state_dict(self) -> list[dict[str, Any]]:

@@ -70,6 +70,18 @@ def save(path: Path, state: dict[str, Any]) -> None:
         raise TrainingError(f"cannot write '{path}': {error.strerror}") from error
 
 
+def write_text(path: Path, text: str) -> None:
+    """Write a text file atomically.
+
+    Raises:
+        TrainingError: It cannot be written.
+    """
+    try:
+        write_atomically(path, text.encode())
+    except OSError as error:
+        raise TrainingError(f"cannot write '{path}': {error.strerror}") from error
+
+
 def load(path: Path) -> dict[str, Any]:
     """Read a state; runs no code from the file.
 

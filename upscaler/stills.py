@@ -86,6 +86,21 @@ def read(path: Path) -> Still:
         raise MediaError(f"'{path}' is damaged or truncated: {error}") from error
 
 
+def size(path: Path) -> tuple[int, int]:
+    """Height and width of a picture as stored, from its head alone.
+
+    Raises:
+        MediaError: Not a picture, or not to be read.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(path) as picture:
+                return picture.height, picture.width
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise MediaError(f"'{path}' is not a picture that can be read") from error
+
+
 def _is_deep(picture: Image.Image) -> bool:
     """Whether a sample has 16 bits, told from the decoder's raw mode, never from the values."""
     if picture.mode.startswith("I;16"):

@@ -1,0 +1,136 @@
+"""LPIPS (Zhang et al., arXiv 1801.03924), version 0.1: how different two pictures look to a network."""
+
+import contextlib
+import importlib.util
+import io
+import pickle
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from upscaler.errors import WeightsError
+
+Net = Literal["squeeze", "alex", "vgg"]
+
+# Of each kind: torchvision's name of the trunk, and after which of its `features` a comparison is made.
+_TRUNKS: dict[Net, tuple[str, tuple[int, ...]]] = {
+    "squeeze": ("squeezenet1_1", (2, 5, 8, 10, 11, 12, 13)),
+    "alex": ("alexnet", (2, 5, 8, 10, 12)),
+    "vgg": ("vgg16", (4, 9, 16, 23, 30)),
+}
+NETS = tuple(_TRUNKS)
+
+# What the trunks were trained on, for RGB in [-1, 1].
+_MEAN = (-0.030, -0.088, -0.188)
+_DEVIATION = (0.458, 0.448, 0.450)
+_EPSILON = 1e-10
+
+
+class Lpips:
+    """Measures the distance of pictures.
+
+    Args:
+        net: Which trunk; tables mostly mean ``alex``. Values of different trunks are not comparable.
+        trunk: File with torchvision's weights of the trunk (``features.*``; safetensors or a plain state);
+            ``None``: torchvision's own, which it downloads.
+        heads: File with LPIPS's linear layers (``linN.model.1.weight``, also with the net's name before);
+            ``None``: those that the package torchmetrics brings.
+        device: Where it runs.
+
+    Raises:
+        WeightsError: Weights cannot be had, or are of something else.
+    """
+
+    def __init__(self, net: Net, trunk: Path | None, heads: Path | None, device: torch.device) -> None:
+        name, ends = _TRUNKS[net]
+        self._device = device
+        self._trunk = _trunk(name, ends[-1], trunk).to(device)
+        self._ends = ends
+        self._heads = [head.to(device) for head in _heads(net, len(ends), heads)]
+        self._mean, self._deviation = (
+            torch.tensor(values, device=device).view(1, 3, 1, 1) for values in (_MEAN, _DEVIATION)
+        )
+
+    @torch.inference_mode()
+    def distance(self, made: NDArray[np.uint8], wanted: NDArray[np.uint8]) -> float:
+        """Distance of two pictures ``(H, W, 3)`` RGB of at least 32 pixels each way; 0 for equal ones."""
+        both = torch.stack([torch.tensor(made), torch.tensor(wanted)]).to(self._device)
+        features = (both.permute(0, 3, 1, 2).float() / 127.5 - 1 - self._mean) / self._deviation
+        total, start = 0.0, 0
+        for end, head in zip(self._ends, self._heads, strict=True):
+            features = self._trunk[start:end](features)  # (2, C, h, w)
+            unit = features / (features.square().sum(1, keepdim=True).sqrt() + _EPSILON)
+            difference = (unit[0] - unit[1]).square()
+            total += float((difference * head).sum(0).mean())
+            start = end
+        return total
+
+
+def _trunk(name: str, layers: int, path: Path | None) -> nn.Sequential:
+    """The first layers of a trunk's ``features``."""
+    from torchvision import models  # late: it takes long, and most uses of the trainer do without
+
+    with torch.device("meta"):  # initial weights would be thrown away
+        features: nn.Sequential = models.get_model(name).features[:layers]
+    state = _downloaded(name) if path is None else _tensors(path)
+    wanted = features.state_dict()
+    given = {key: state[f"features.{key}"].float() for key in wanted if f"features.{key}" in state}
+    if any(key not in given or given[key].shape != tensor.shape for key, tensor in wanted.items()):
+        raise WeightsError(f"'{path}' does not hold torchvision's {name}", "LPIPS needs all of its features")
+    features.load_state_dict(given, assign=True)
+    return features.eval()
+
+
+def _downloaded(name: str) -> dict[str, Tensor]:
+    from torchvision import models
+
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):  # torch says there what it downloads
+            state: dict[str, Tensor] = models.get_model(name, weights="DEFAULT", progress=False).state_dict()
+    except (OSError, RuntimeError) as error:
+        hint = "give its weights by --lpips-trunk FILE"
+        raise WeightsError(f"torchvision cannot download {name}: {error}", hint) from error
+    return state
+
+
+def _heads(net: Net, count: int, path: Path | None) -> list[Tensor]:
+    """The weights of the channels of each comparison, ``(C, 1, 1)``."""
+    path = path or _packaged_heads(net)
+    state = _tensors(path)
+    found = []
+    for index in range(count):
+        name = f"lin{index}.model.1.weight"
+        head = state.get(name, state.get(f"{net}.{name}"))
+        if head is None:
+            raise WeightsError(f"'{path}' does not hold the linear layers of LPIPS {net}", f"no '{name}'")
+        found.append(head.float()[0])
+    return found
+
+
+def _packaged_heads(net: Net) -> Path:
+    package = importlib.util.find_spec("torchmetrics")
+    if package is None or package.origin is None:
+        hint = "install upscaler[eval], or give them by --lpips-heads FILE"
+        raise WeightsError("LPIPS needs its linear layers", hint)
+    return Path(package.origin).parent / "functional" / "image" / "lpips_models" / f"{net}.pth"
+
+
+def _tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors in a file; runs no code from it."""
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        state: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise WeightsError(f"no file '{path}'") from error
+    except (OSError, SafetensorError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
+        raise WeightsError(f"'{path}' cannot be read as weights") from error
+    if not isinstance(state, dict):
+        raise WeightsError(f"'{path}' cannot be read as weights")
+    return state

@@ -1,0 +1,81 @@
+"""Stage one: the network learns to come near the original, pixel by pixel. Stage two without a discriminator.
+
+``PixelStage.step`` is the way of a batch.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from upscaler.models.contract import Network
+from upscaler.trainer import losses
+from upscaler.trainer.config import TrainConfig
+from upscaler.trainer.distributed import Team
+from upscaler.trainer.forward import Forward
+from upscaler.trainer.optimizer import Optimizer
+
+
+class PixelStage:
+    """What stage one trains and how.
+
+    Args:
+        network: The generator.
+        module: The same, as the team wrapped it.
+        forward: The same, as it is trained.
+        config: Of the run.
+        team: The processes of the run.
+    """
+
+    def __init__(
+        self, network: Network, *, module: nn.Module, forward: Forward, config: TrainConfig, team: Team
+    ) -> None:
+        self.config, self.team = config, team
+        self._module, self._forward = module, forward
+        rate, decay = config.matrix_step()
+        self.optimizer = Optimizer(
+            network, config.optimizer, rate, decay, betas=config.betas, clip_norm=config.clip_norm
+        )
+
+    def step(self, low: Tensor, high: Tensor, rate_factor: float, parts: int) -> dict[str, Tensor]:
+        """One step of the network.
+
+        Args:
+            low: LR ``(B, 3, h, w)`` in [0, 1].
+            high: The originals of it.
+            rate_factor: Share of the peak learning rate.
+            parts: In how many parts the batch is worked off.
+
+        Returns:
+            The terms of the loss times their weights, and ``gradient_norm``.
+        """
+        told: dict[str, Tensor] = {}
+        batches = list(zip(low.chunk(parts), high.chunk(parts), strict=True))
+        for number, (low_part, high_part) in enumerate(batches, 1):
+            share = len(low_part) / len(low)
+            with self.team.summing(self._module, last=number == len(batches)):
+                terms = self._likeness(self._forward(low_part), high_part)
+                (share * torch.stack(list(terms.values())).sum()).backward()  # type: ignore[no-untyped-call]
+            losses.add_part(told, terms, share)
+        told["gradient_norm"] = self.optimizer.step(rate_factor)
+        return told
+
+    def _likeness(self, made: Tensor, high: Tensor) -> dict[str, Tensor]:
+        config, terms = self.config, dict[str, Tensor]()
+        if config.pixel_weight:
+            terms["pixel"] = config.pixel_weight * losses.PIXEL_LOSSES[config.pixel_loss](made, high)
+        if config.fft_weight:
+            terms["fft"] = config.fft_weight * losses.spectrum_loss(made, high)
+        return terms
+
+    def forget_gradients(self) -> None:
+        """After a step that failed half-way."""
+        self.optimizer.forget_gradients()
+
+    def state_dict(self) -> dict[str, Any]:
+        """What is needed to go on, besides the network."""
+        return {"optimizer": self.optimizer.state_dict()}
+
+    def load_state_dict(self, saved: dict[str, Any]) -> None:
+        """Take up what ``state_dict`` gave."""
+        self.optimizer.load_state_dict(saved["optimizer"])
