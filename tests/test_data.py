@@ -185,7 +185,7 @@ def test_flat_crops_are_left_out() -> None:
     )
     # A tenth of the area is flat: of 16 crops drawn for 12 used seldom more than the 4 that are left out.
     crops = Crops([textured, flat], 2, 0)
-    places = [crop.photo for _ in range(40) for crop in crops._places(16, 8)]
+    places = [crop.photo for _ in range(40) for crop in crops._places(crops.generator, 16, 8)]
     assert 30 < sum(places) < 100
     lows = torch.cat([crops.draw(12, 8)[0] for _ in range(40)])
     assert (lows.flatten(1).std(1) == 0).sum() <= 2
@@ -324,6 +324,41 @@ def test_crops_cut_on_a_device_are_those_cut_in_memory(folder: Path, scale: int)
     ways = OnProcessor(pairs, scale), OnDevice(pairs, scale, torch.device("cpu"))
     for one, other in zip(*(way.cut(crops, 24) for way in ways), strict=True):
         assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("degradation", ["clean", "photo"])
+def test_what_is_drawn_ahead_is_what_would_have_been_drawn(folder: Path, degradation: str) -> None:
+    pairs = load_photos((str(folder),), 2, 16).training
+    crops = Crops(pairs, 2, 0, degradation)
+    shapes = [(4, 8), (4, 8), (6, 8), (6, 12), (6, 12), (4, 8), (4, 8)]
+    made = []
+    for number, shape in enumerate(shapes):
+        if number == 4:
+            early = crops.generator.get_state()
+        made.append(crops.draw(*shape))
+    for number, shape in enumerate(shapes[4:], start=4):  # each by an object that has drawn nothing ahead
+        fresh = Crops(pairs, 2, 99, degradation)
+        fresh.generator.set_state(early)
+        assert all(torch.equal(*sides) for sides in zip(fresh.draw(*shape), made[number], strict=True))
+        early = fresh.generator.get_state()
+    crops.generator.set_state(fresh.generator.get_state())  # back, as when a run returns to its last state
+    crops.generator.manual_seed(7)
+    again = Crops(pairs, 2, 7, degradation)
+    assert all(torch.equal(*sides) for sides in zip(crops.draw(4, 8), again.draw(4, 8), strict=True))
+
+
+def test_trouble_in_drawing_is_raised_where_crops_are_asked_for(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> list[Crop]:
+        raise MemoryError("planted")
+
+    crops = Crops(load_photos((str(folder),), 2, 16).training, 2, 0)
+    with monkeypatch.context() as patch:
+        patch.setattr(crops, "_chosen", broken)
+        with pytest.raises(MemoryError, match="planted"):
+            crops.draw(4, 16)
+    assert crops.draw(4, 16)[0].shape == (4, 3, 16, 16)
 
 
 def test_waiting_is_counted(folder: Path) -> None:

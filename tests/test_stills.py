@@ -240,3 +240,16 @@ def test_a_written_file_has_the_usual_permissions(tmp_path: Path) -> None:
 def test_a_very_long_name(tmp_path: Path) -> None:
     stills.write(tmp_path / f"{'ä' * 120}.png", Still(photograph(20, 20)))
     assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_size_is_told_from_the_head_alone(tmp_path: Path) -> None:
+    Image.new("RGB", (30, 20)).save(tmp_path / "whole.png")
+    head = (tmp_path / "whole.png").read_bytes()[:60]
+    (tmp_path / "cut.png").write_bytes(head)
+    assert stills.size(tmp_path / "whole.png") == stills.size(tmp_path / "cut.png") == (20, 30)
+    for name, content in (("empty.png", b""), ("text.jpg", b"no picture")):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(MediaError, match="is not a picture that can be read"):
+            stills.size(tmp_path / name)
+    with pytest.raises(MediaError):
+        stills.size(tmp_path / "nowhere.png")

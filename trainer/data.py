@@ -8,6 +8,7 @@ generator, so that a continued run draws what an unbroken one would have drawn.
 import time
 import zlib
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -258,6 +259,28 @@ class Crop:
     version: int | None = None
 
 
+@dataclass(frozen=True)
+class _Drawn:
+    """A batch as ``Crops.draw`` returns it, and the state of the generator after it."""
+
+    low: Tensor
+    high: Tensor
+    state: Tensor
+
+
+@dataclass(frozen=True)
+class _Ahead:
+    """A batch that is being drawn ahead, and what it was drawn for."""
+
+    state: Tensor
+    batch: int
+    patch_px: int
+    drawn: Future[_Drawn]
+
+    def is_for(self, state: Tensor, batch: int, patch_px: int) -> bool:
+        return (batch, patch_px) == (self.batch, self.patch_px) and torch.equal(state, self.state)
+
+
 class Crops:
     """Draws batches of augmented crops.
 
@@ -271,7 +294,7 @@ class Crops:
 
     Attributes:
         generator: Decides everything that is drawn.
-        drawing_s: Seconds spent in ``draw`` so far, for which the training waits.
+        drawing_s: Seconds spent in ``draw`` so far: those that the training waited.
     """
 
     def __init__(
@@ -290,6 +313,9 @@ class Crops:
         self._damage = degrade.parse(degradation).damage
         self._areas = torch.tensor([pair.low.shape[0] * pair.low.shape[1] for pair in pairs]).float()
         on_device = self._place.type != "cpu" and _fit(pairs, self._place)
+        # On a GPU the little work there is would only disturb the recording of graphs.
+        self._worker = ThreadPoolExecutor(1, "crops") if self._place.type == "cpu" else None
+        self._ahead: _Ahead | None = None
         self._cut: Callable[[Sequence[Crop], int], tuple[Tensor, Tensor]] = (
             OnDevice(pairs, scale, self._place).cut if on_device else OnProcessor(pairs, scale).cut
         )
@@ -297,19 +323,41 @@ class Crops:
     def draw(self, batch: int, patch_px: int) -> tuple[Tensor, Tensor]:
         """Draw crops, leave out the flattest quarter, turn and mirror the rest, degrade them.
 
+        On the processor the next batch of the same shape is drawn while the network works on this one. That
+        changes nothing: ``generator`` is always where the batches handed out have left it.
+
         Returns:
             LR ``(batch, 3, p, p)`` and HR ``(batch, 3, p*scale, p*scale)``, RGB fp32 in [0, 1],
             channels_last.
         """
         began = time.monotonic()
-        crops = self._chosen(batch, patch_px)
-        low, high = self._cut(crops, patch_px) if self._damage is None else self._damaged(crops, patch_px)
-        result = self._delivered(low), self._delivered(high)
+        state = self.generator.get_state()
+        if self._worker is None:
+            drawn = self._drawn(state, batch, patch_px)
+        elif self._ahead is not None and self._ahead.is_for(state, batch, patch_px):
+            drawn = self._ahead.drawn.result()
+        else:
+            drawn = self._worker.submit(self._drawn, state, batch, patch_px).result()
+        self.generator.set_state(drawn.state)
+        if self._worker is not None:
+            ahead = self._worker.submit(self._drawn, drawn.state, batch, patch_px)
+            self._ahead = _Ahead(drawn.state, batch, patch_px, ahead)
         self.drawing_s += time.monotonic() - began
-        return result
+        return drawn.low, drawn.high
 
-    def _chosen(self, batch: int, patch_px: int) -> list[Crop]:
-        places = self._places(round(batch * _DRAWN_PER_USED), patch_px)
+    def _drawn(self, state: Tensor, batch: int, patch_px: int) -> _Drawn:
+        """A batch from this state of the generator on, and the state after it."""
+        generator = Generator()
+        generator.set_state(state)
+        crops = self._chosen(generator, batch, patch_px)
+        if self._damage is None:
+            low, high = self._cut(crops, patch_px)
+        else:
+            low, high = self._damaged(generator, crops, patch_px)
+        return _Drawn(self._delivered(low), self._delivered(high), generator.get_state())
+
+    def _chosen(self, generator: Generator, batch: int, patch_px: int) -> list[Crop]:
+        places = self._places(generator, round(batch * _DRAWN_PER_USED), patch_px)
         lows = torch.stack(
             [
                 self.pairs[crop.photo].low[crop.top : crop.top + patch_px, crop.left : crop.left + patch_px]
@@ -317,19 +365,19 @@ class Crops:
             ]
         )  # (N, p, p, 3), on the processor, so that a GPU is not waited for
         used = _roughness(lows).argsort(descending=True)[:batch].sort().values.tolist()
-        turns = torch.randint(8, (batch,), generator=self.generator).tolist()
+        turns = torch.randint(8, (batch,), generator=generator).tolist()
         crops = [replace(places[index], turn=turn) for index, turn in zip(used, turns, strict=True)]
         if not self.pairs[0].damaged:
             return crops
-        versions = torch.rand(batch, generator=self.generator).tolist()
+        versions = torch.rand(batch, generator=generator).tolist()
         return [
             replace(crop, version=int(share * len(self.pairs[crop.photo].damaged)))
             for crop, share in zip(crops, versions, strict=True)
         ]
 
-    def _places(self, count: int, patch_px: int) -> list[Crop]:
-        photos = torch.multinomial(self._areas, count, replacement=True, generator=self.generator).tolist()
-        shares = torch.rand(count, 2, generator=self.generator, dtype=torch.float64).tolist()
+    def _places(self, generator: Generator, count: int, patch_px: int) -> list[Crop]:
+        photos = torch.multinomial(self._areas, count, replacement=True, generator=generator).tolist()
+        shares = torch.rand(count, 2, generator=generator, dtype=torch.float64).tolist()
         places = []
         for photo, (down, right) in zip(photos, shares, strict=True):
             height, width = self.pairs[photo].low.shape[:2]
@@ -338,7 +386,7 @@ class Crops:
             )
         return places
 
-    def _damaged(self, crops: list[Crop], patch_px: int) -> tuple[Tensor, Tensor]:
+    def _damaged(self, generator: Generator, crops: list[Crop], patch_px: int) -> tuple[Tensor, Tensor]:
         """Crops degraded with what is around them, then cut to size anywhere in it."""
         assert self._damage is not None, "else they are cut from what was prepared"
         wide_px = patch_px + _MARGIN_PX
@@ -348,8 +396,8 @@ class Crops:
             for height, width in [self.pairs[crop.photo].low.shape[:2]]
         ]
         low, high = (side.to(self._place, non_blocking=True) for side in self._cut(around, wide_px))
-        low = self._damage(low, high, self.scale, self.generator)
-        corners = torch.randint(_MARGIN_PX, (len(crops), 2), generator=self.generator).tolist()
+        low = self._damage(low, high, self.scale, generator)
+        corners = torch.randint(_MARGIN_PX, (len(crops), 2), generator=generator).tolist()
         return _windows(low, corners, patch_px, 1), _windows(high, corners, patch_px, self.scale)
 
     def _delivered(self, crops: Tensor) -> Tensor:

@@ -122,23 +122,23 @@ def write_degraded(path: Path, pairs: list[Pair], scale: int, degradation: str) 
     """
     side_px = min(160, *(side for pair in pairs[:4] for side in pair.high.shape[:2])) // scale * scale
     rows = []
-    for pair in pairs[:4]:
+    for row, pair in enumerate(pairs[:4]):
         top, left = ((side - side_px) // 2 // scale for side in pair.high.shape[:2])
         high = pair.high[top * scale :, left * scale :][:side_px, :side_px]
         lows = [low[top:, left:][: side_px // scale, : side_px // scale] for low in pair.damaged]
-        lows = lows or _versions(high, scale, degradation)
+        lows = lows or _versions(high, scale, degradation, seed=row)
         shown = [low.repeat_interleave(scale, 0).repeat_interleave(scale, 1) for low in lows]
         rows.append(torch.cat([high, *shown], dim=1))
     stills.write_rgb8(path, torch.cat(rows).numpy())
 
 
-def _versions(high: Tensor, scale: int, degradation: str, count: int = 7) -> list[Tensor]:
-    """So many LR versions of ``(H, W, 3)`` uint8, all of them drawn anew."""
+def _versions(high: Tensor, scale: int, degradation: str, seed: int, count: int = 7) -> list[Tensor]:
+    """So many LR versions of ``(H, W, 3)`` uint8, one if they would all be alike."""
     batch = high.permute(2, 0, 1).expand(count, -1, -1, -1)
     damage = degrade.parse(degradation).damage
     low = reduce(batch[:1], scale)
     if damage:
-        low = damage(low.expand(count, -1, -1, -1), batch, scale, torch.Generator().manual_seed(0))
+        low = damage(low.expand(count, -1, -1, -1), batch, scale, torch.Generator().manual_seed(seed))
     return list(low.permute(0, 2, 3, 1))
 
 
