@@ -8,7 +8,7 @@ import torch
 from conftest import photograph
 from torch import Tensor, nn
 
-from upscaler import Upscaler, device, engine
+from upscaler import Upscaler, device, stage
 from upscaler.errors import DeviceError, UsageError, WeightsError
 from upscaler.models import checkpoint, registry
 from upscaler.models.compact import Compact
@@ -86,7 +86,7 @@ def test_a_tiling_without_enough_overlap_would_be_seen(tmp_path: Path) -> None:
     source = torch.rand(1, 3, 60, 60)
     whole = Upscaler(path, tile_px=1000, precision="fp32")
     tiled = Upscaler(path, tile_px=20, precision="fp32")
-    network = tiled._network(2)
+    network = tiled._stage(2).network
     network.contract = Contract(2, 1, 1, half=True, macs_per_pixel=0)
     plan = whole.plan(60, 60)
     difference = whole.enlarge(source, plan) - tiled.enlarge(source, plan)
@@ -269,7 +269,7 @@ def test_values_that_are_never_finite_end_in_a_clear_error(
 def test_a_memory_limit_makes_tiles_smaller_and_the_picture_stays(tmp_path: Path) -> None:
     path = weights(tmp_path / "w.safetensors")
     free, bound = Upscaler(path, precision="fp32"), Upscaler(path, precision="fp32", memory_limit_gb=0.002)
-    assert bound.pixels_at_once(2) < 10_000 < free.pixels_at_once(2)
+    assert bound._stage(2).pixels_at_once < 10_000 < free._stage(2).pixels_at_once
     pixels = photograph(150, 170)
     difference = free.image(pixels).astype(int) - bound.image(pixels)
     assert np.abs(difference).max() <= 1
@@ -308,7 +308,7 @@ def test_half_precision_is_within_one_code_and_62_db(model: str, precision: str)
 def test_tile_and_batch_are_honoured_beyond_what_would_be_chosen(
     nearest: Maker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(engine._PIXELS_AT_ONCE, "cpu", 400)
+    monkeypatch.setitem(stage._PIXELS_AT_ONCE, "cpu", 400)
     shapes: list[tuple[int, ...]] = []
 
     def noting(self: Nearest, low: Tensor) -> Tensor:

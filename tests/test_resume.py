@@ -237,11 +237,11 @@ def test_an_execution_that_is_impossible_here_is_refused(
 def test_the_execution_of_the_earlier_run_is_followed(tmp_path: Path) -> None:
     source = clip(tmp_path / "in.mp4", frames=FRAMES)
     before = Upscaler("fast", 2, precision="fp32")
-    before._at_once_px[2] = 1000  # as if memory had run out
+    before._stage(2).pixels_at_once = 1000  # as if memory had run out
     cut(before, source, tmp_path / "out.mp4", 15)
     after = Upscaler("fast", 2, precision="fp32")
     done, _, _ = run(after, source, tmp_path / "out.mp4")
-    assert after.pixels_at_once(2) == 1000
+    assert after._stage(2).pixels_at_once == 1000
     assert done.video is not None and done.video.settings["pixels at once, x2"] == 1000
 
 

@@ -44,7 +44,7 @@ def test_compiled_equals_eager() -> None:
     upscaler = Upscaler("fast", 2, precision="fp32", runtime="compiled")
     assert np.abs(upscaler.image(pixels) - eager).max() <= 1
     assert upscaler.take_notices() == []
-    assert upscaler._runtime(2).compiled
+    assert upscaler._stage(2).runtime().compiled
 
 
 def test_without_a_compiler_it_goes_on_uncompiled_and_says_so_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,44 +1,28 @@
-"""The network at work: frames in, larger frames out, on one device in one precision."""
+"""The networks at work: frames in, larger frames out, on one device in one precision."""
 
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from upscaler import device as devices
-from upscaler import probe, tiling
 from upscaler.arrays import Pixels
-from upscaler.errors import DeviceError, UsageError, WeightsError
+from upscaler.errors import DeviceError, UsageError
 from upscaler.flight import alike, in_flight
 from upscaler.models import checkpoint
-from upscaler.models.contract import Network
-from upscaler.models.fold import folded
 from upscaler.options import RUNTIMES, SCALE_MAX, EngineOptions
-from upscaler.resize import PEAK, as_codes, resized
-from upscaler.runtime import Runtime
+from upscaler.resize import resized
+from upscaler.stage import DTYPES, OnProgress, Stage, name_of
 
-OnProgress = Callable[[int, int], None]
-
-_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-
-# LR pixels that go through the network at once, where memory does not set a lower bound: more than this was
-# never faster.
-_PIXELS_AT_ONCE = {"cpu": 512 * 512, "cuda": 2048 * 2048}
-# Share of the device's free memory that the network may fill; the rest is for frames and fragmentation.
-_MEMORY_SHARE = 0.6
-_TILE_PX_MIN = 32  # besides the overlap
 # Side of the picture with which the speed of uncompiled work is estimated, in LR pixels.
 _TRIAL_PX = 128
 # Seconds of uncompiled work from which on compiling, which takes up to 15 s, is tried.
 _COMPILE_FROM_S = 300.0
-# From fast to safe; a batch with a value that is not finite is redone in the next one.
-_SAFER = {torch.float16: torch.bfloat16, torch.bfloat16: torch.float32}
 
 
 @dataclass(frozen=True)
@@ -101,25 +85,17 @@ class Upscaler:
         self.device = devices.pick(device)
         if self.device.type == "cpu":
             devices.keep_freed_memory()
-        self.dtype = devices.fast_dtype(self.device) if precision == "auto" else _DTYPES[precision]
-        self.runtime = runtime
+        self.dtype = devices.fast_dtype(self.device) if precision == "auto" else DTYPES[precision]
         self.size_px = size_px
-        self.tile_px = tile_px
-        self.batch = batch
-        self.memory_limit_gb = memory_limit_gb
         self._files = checkpoint.weight_files(model)
         self.scale = checkpoint.default_scale(model) if scale is None else scale
         if max(self._files) == 1 and (self.scale != 1 or size_px):
             raise UsageError(f"model '{model}' restores without enlarging", "use --scale 1")
-        self._runtimes: dict[tuple[int, torch.dtype], Runtime] = {}
-        self._at_once_px: dict[int, int] = {}
-        self._bounded: set[int] = set()  # scales at which memory ran out, or has a limit
+        self._stages: dict[int, Stage] = {}
         self._notices: list[str] = []
         if size_px is None:
             for network_scale in self._scales(self.scale):
-                network = self._network(network_scale)  # a damaged weight file is better found now
-                if tile_px is not None:
-                    tiling.spans(2**20, tile_px, network.contract.reach_px)  # so is a tile that is too small
+                self._stage(network_scale).runtime()  # a damaged weight file is better found now
 
     def plan(self, height: int, width: int) -> Plan:
         """How a picture of this size would be enlarged.
@@ -189,12 +165,12 @@ class Upscaler:
 
         On a processor one, however small: it is busy with one, and its caches hold one better.
         """
-        if self.batch is not None:
-            return self.batch
+        if self.options.batch is not None:
+            return self.options.batch
         scales = self.plan(height, width).scales
         if self.device.type == "cpu" or not scales:
             return 1
-        return max(1, self.pixels_at_once(scales[0]) // (height * width))
+        return max(1, self._stage(scales[0]).pixels_at_once // (height * width))
 
     def prepare(self, height: int, width: int, frames: int) -> None:
         """Choose the fastest way to run, for ``frames`` frames of one size that lie ahead.
@@ -202,10 +178,10 @@ class Upscaler:
         Compiling takes seconds, so it is tried only for minutes of work; the compiled code stays in the
         user's cache folder and is found there the next time. Without this call ``auto`` means ``eager``.
         """
-        if self.runtime != "auto" or not (scales := self.plan(height, width).scales):
+        if self.options.runtime != "auto" or not (scales := self.plan(height, width).scales):
             return
-        runtime = self._runtime(scales[0])
-        tile_px = self._tile_side(height, width, scales[0])
+        runtime = self._stage(scales[0]).runtime()
+        tile_px = self._stage(scales[0]).tile_side(height, width)
         with torch.inference_mode():
             small = self._sample(min(_TRIAL_PX, height), min(_TRIAL_PX, width))
             seconds_ahead = runtime.seconds(small) / small[0, 0].numel() * frames * height * width
@@ -238,7 +214,7 @@ class Upscaler:
             ``(B, 3, plan.height, plan.width)``, where the source is and in its dtype.
         """
         for scale in plan.scales:
-            source = self._through(scale, source, on_progress, sums)
+            source = self._stage(scale).through(source, on_progress, sums)
         if source.shape[-2:] != (plan.height, plan.width):
             source = resized(source, plan.height, plan.width)
         return source
@@ -251,19 +227,21 @@ class Upscaler:
         """About how many multiply-adds a frame costs: every weight once for every pixel that goes in."""
         total, pixels = 0, height * width
         for scale in plan.scales:
-            total += pixels * sum(weight.numel() for weight in self._network(scale).parameters())
+            total += pixels * sum(weight.numel() for weight in self._stage(scale).network.parameters())
             pixels *= scale**2
         return total
 
     def execution(self, plan: Plan) -> dict[str, str | int]:
         """How the networks of a plan run here, resolved: with equal ones, frames give equal bits."""
-        at_once = {f"pixels at once, x{scale}": self.pixels_at_once(scale) for scale in set(plan.scales)}
+        at_once = {
+            f"pixels at once, x{scale}": self._stage(scale).pixels_at_once for scale in set(plan.scales)
+        }
         return {
             "device": devices.name(self.device),
-            "precision": _name(self.dtype),
+            "precision": name_of(self.dtype),
             "threads": torch.get_num_threads(),
             **at_once,
-            **{f"runtime, x{scale}": self._runtime(scale).name for scale in set(plan.scales)},
+            **{f"runtime, x{scale}": self._stage(scale).runtime().name for scale in set(plan.scales)},
         }
 
     def follow(self, execution: Mapping[str, str | int], plan: Plan) -> None:
@@ -290,8 +268,8 @@ class Upscaler:
             raise DeviceError("the network was compiled, and no C++ compiler is found")
         torch.set_num_threads(threads)
         for scale, name in runtimes.items():
-            self._runtime(scale).use(name)
-            self._at_once_px[scale] = int(execution[f"pixels at once, x{scale}"])
+            self._stage(scale).runtime().use(name)
+            self._stage(scale).pixels_at_once = int(execution[f"pixels at once, x{scale}"])
 
     def _scales(self, factor: float) -> tuple[int, ...]:
         """The networks that reach ``factor``: the smallest that does, else the largest and what is left."""
@@ -310,145 +288,11 @@ class Upscaler:
         if text not in self._notices:
             self._notices.append(text)
 
-    def _network(self, scale: int) -> Network:
-        return self._runtime(scale).network
-
-    def _runtime(self, scale: int, dtype: torch.dtype | None = None) -> Runtime:
-        dtype = dtype or self.dtype
-        if (scale, dtype) not in self._runtimes:
-            network = folded(checkpoint.load(self._files[scale]).network())
-            network = network.to(device=self.device, dtype=dtype).to(memory_format=torch.channels_last)
-            self._runtimes[scale, dtype] = Runtime(network, self._notice)
-            if self.runtime == "compiled":
-                self._runtimes[scale, dtype].compile()
-        return self._runtimes[scale, dtype]
-
-    def pixels_at_once(self, scale: int) -> int:
-        """LR pixels that go through a network at once; probed once, lowered when memory runs out."""
-        if scale not in self._at_once_px:
-            most = _PIXELS_AT_ONCE[self.device.type]
-            if self.memory_limit_gb is not None:
-                self._bounded.add(scale)
-            if self.memory_limit_gb is not None or self.device.type == "cuda":
-                free = devices.free_memory_bytes(self.device) * _MEMORY_SHARE
-                limit = free if self.memory_limit_gb is None else self.memory_limit_gb * 1e9
-                needed = probe.bytes_per_pixel(self._network(scale), self.device)
-                most = min(most, int(limit // needed))
-            self._at_once_px[scale] = max(1, most)
-        return self._at_once_px[scale]
-
-    def _through(
-        self, scale: int, source: Tensor, on_progress: OnProgress | None, sums: list[Tensor] | None
-    ) -> Tensor:
-        """Run a network over every frame; when memory runs out, again with half as much at once."""
-        while True:
-            try:
-                return self._tiled(scale, source, on_progress, sums)
-            except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-                if not devices.is_out_of_memory(error):
-                    raise
-                self._halve(scale, source[:, 0].numel(), error)
-
-    def _halve(self, scale: int, present_px: int, error: BaseException) -> None:
-        network = self._network(scale)
-        smallest = 2 * network.contract.reach_px + _TILE_PX_MIN
-        at_once = min(self.pixels_at_once(scale), present_px)
-        if at_once <= smallest**2:
-            raise DeviceError(
-                f"{devices.describe(self.device)} has too little memory for one tile of {smallest} pixels",
-                "close other programs, or use --device cpu",
-            ) from error
-        self._at_once_px[scale] = max(smallest**2, at_once // 2)
-        self._bounded.add(scale)
-        for runtime in self._runtimes.values():
-            runtime.forget()
-        self._notice("memory ran out: going on with smaller tiles, which gives the same picture")
-
-    def _tiled(
-        self, scale: int, source: Tensor, on_progress: OnProgress | None, sums: list[Tensor] | None
-    ) -> Tensor:
-        """Run a network over every tile of every frame; same device and dtype out as in."""
-        frames, _, height, width = source.shape
-        tile_px = self._tile_side(height, width, scale)
-        tiles = tiling.plan(height, width, tile_px, self._network(scale).contract.reach_px)
-        result = torch.empty(
-            (frames, 3, height * scale, width * scale),
-            dtype=source.dtype,
-            device=source.device,
-            memory_format=torch.channels_last,
-        )
-        pieces = [(frame, tile) for frame in range(frames) for tile in tiles]
-        batch = self._tile_batch(min(tile_px, height) * min(tile_px, width), scale)
-        parts = [pieces[first : first + batch] for first in range(0, len(pieces), batch)]
-
-        def enlarged(low: list[Tensor], _: object, sums: list[Tensor] | None) -> list[Tensor]:
-            high = self._finite(scale, low[0]) if sums is None else self._forward(scale, low[0])
-            if sums is not None:
-                sums.append(high.sum())
-            return [as_codes(high, source.dtype)]
-
-        cut = (([torch.stack([_cut(source[frame], tile) for frame, tile in part])], part) for part in parts)
-        made: Iterator[tuple[list[Tensor], list[tuple[int, tiling.Tile]]]]
-        if source.device == self.device:  # nothing to upload, and who called looks at the sums
-            made = ((enlarged(low, part, sums), part) for low, part in cut)
-        else:
-            made = in_flight(cut, enlarged, self.device)
-        done = 0
-        for (high,), part in made:
-            for (frame, tile), piece in zip(part, high, strict=True):
-                _paste(result[frame], piece, tile, scale)
-            done += len(part)
-            if on_progress:
-                on_progress(done, len(pieces))
-        return result
-
-    def _tile_side(self, height: int, width: int, scale: int) -> int:
-        """Side of a tile: what was asked for, else as much as memory allows; all of a picture that fits."""
-        contract, at_once = self._network(scale).contract, self.pixels_at_once(scale)
-        if height * width <= at_once:
-            side = max(height, width)
-        else:
-            side = max(math.isqrt(at_once), 2 * contract.reach_px + _TILE_PX_MIN)
-            side = max(contract.multiple_of, side - side % contract.multiple_of)
-        if self.tile_px is None:
-            return side
-        return min(side, self.tile_px) if scale in self._bounded else self.tile_px
-
-    def _tile_batch(self, tile_area_px: int, scale: int) -> int:
-        """Tiles at once: what was asked for, else as many as memory allows."""
-        batch = max(1, self.pixels_at_once(scale) // tile_area_px)
-        if self.batch is None:
-            return batch
-        return min(batch, self.batch) if scale in self._bounded else self.batch
-
-    def _finite(self, scale: int, low: Tensor) -> Tensor:
-        """Run a batch in the engine's precision, and again in safer ones while a value is not finite."""
-        dtype = self.dtype
-        while True:
-            high = self._forward(scale, low, dtype)
-            if math.isfinite(float(high.sum())):  # one value that is not finite makes the sum so
-                return high
-            if dtype not in _SAFER:
-                raise WeightsError(
-                    f"the network gives values that are not finite, in {_name(dtype)} too",
-                    "the weights are damaged: train or copy them again",
-                )
-            self._notice(f"values overflowed in {_name(dtype)}: redone in {_name(_SAFER[dtype])}")
-            dtype = _SAFER[dtype]
-
-    def _forward(self, scale: int, low: Tensor, dtype: torch.dtype | None = None) -> Tensor:
-        """Tiles ``(B, 3, h, w)`` of codes or floats -> fp32 ``(B, 3, h*scale, w*scale)`` on the device."""
-        runtime = self._runtime(scale, dtype)
-        peak = PEAK.get(low.dtype, 1)
-        low = low.to(self.device).float()
-        low = low / peak if peak != 1 else low
-        height, width = low.shape[-2:]
-        multiple = runtime.network.contract.multiple_of
-        down, right = -height % multiple, -width % multiple
-        if down or right:
-            low = F.pad(low, (0, right, 0, down), mode="replicate")
-        high = runtime(low.contiguous(memory_format=torch.channels_last))
-        return high[..., : height * scale, : width * scale]
+    def _stage(self, scale: int) -> Stage:
+        if scale not in self._stages:
+            file = self._files[scale]
+            self._stages[scale] = Stage(file, self.device, self.dtype, self.options, self._notice)
+        return self._stages[scale]
 
 
 def _as_tensor(pixels: Pixels) -> Tensor:
@@ -463,27 +307,3 @@ def _as_tensor(pixels: Pixels) -> Tensor:
             "pass (height, width, 3) RGB, uint8 or uint16",
         )
     return torch.from_numpy(pixels if pixels.flags.writeable else pixels.copy())
-
-
-def _name(dtype: torch.dtype) -> str:
-    return next(name for name, known in _DTYPES.items() if known is dtype)
-
-
-def _cut(frame: Tensor, tile: tiling.Tile) -> Tensor:
-    return frame[:, tile.rows.start : tile.rows.stop, tile.columns.start : tile.columns.stop]
-
-
-def _paste(result: Tensor, piece: Tensor, tile: tiling.Tile, scale: int) -> None:
-    """Put the kept part of an enlarged tile into its frame ``(3, H*scale, W*scale)``."""
-    rows, columns = tile.rows, tile.columns
-    kept = piece[
-        :,
-        (rows.keep_start - rows.start) * scale : (rows.keep_stop - rows.start) * scale,
-        (columns.keep_start - columns.start) * scale : (columns.keep_stop - columns.start) * scale,
-    ]
-    target = result[
-        :,
-        rows.keep_start * scale : rows.keep_stop * scale,
-        columns.keep_start * scale : columns.keep_stop * scale,
-    ]
-    target.copy_(kept)
