@@ -5,7 +5,7 @@
     python benchmarks/memory.py long [--minutes 10]
 
 Method: every case runs in a process of its own, the command line as users run it; the figure is the process's
-largest resident set (`ru_maxrss`), with the time it took. `long` makes a clip of 64x36 at 24 frames/s with
+largest resident set (`VmHWM`, Linux only), with the time it took. `long` makes a clip of 64x36 at 24 frames/s with
 sound and notes the resident set as its frames are done, and the largest one after the file was put together.
 """
 
@@ -32,8 +32,12 @@ def upscale(arguments: list[str], answers: "multiprocessing.Queue[tuple[float, f
     result = CliRunner().invoke(app, arguments)
     if result.exit_code:
         print(result.output, file=sys.stderr)
-    peak_gb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
-    answers.put((peak_gb, time.perf_counter() - start))
+    answers.put((largest_bytes() / 1e9, time.perf_counter() - start))
+
+
+def largest_bytes() -> int:
+    """Of this process's resident set so far; `ru_maxrss` would count the parent before the fork, too."""
+    return int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) * 1024
 
 
 def measured(arguments: list[str]) -> dict[str, str]:
@@ -89,8 +93,7 @@ def course(source: Path, target: Path, answers: "multiprocessing.Queue[dict[str,
     row = {
         f"{10 * share} %": f"{count * resource.getpagesize() / 1e6:.0f} MB" for share, count in pages.items()
     }
-    status = Path("/proc/self/status").read_text()  # ru_maxrss counts the parent before the fork, too
-    peak_mb = int(status.split("VmHWM:")[1].split()[0]) * 1024 / 1e6
+    peak_mb = largest_bytes() / 1e6
     seconds = time.perf_counter() - start
     answers.put(
         row | {"largest": f"{peak_mb:.0f} MB", "frames": str(done.frames), "time": f"{seconds:.0f} s"}

@@ -4,7 +4,7 @@
 
 Method: the same network with random weights (speed does not depend on them) and one size of input for all
 runtimes of a row. Every runtime lives in a process of its own, because their threads and allocators disturb
-each other in one; the processes take turns, one call each per round; medians.
+each other in one; the processes take turns, five calls each per round; medians.
 
 - `peers`: the usual way, fp32, NCHW, eager, unfolded, with the C library as it comes;
 - `unfolded`: as `upscaler.Upscaler` runs it, but without the rewrites of `models/fold.py`;
@@ -30,6 +30,7 @@ from upscaler.models.fold import folded
 from upscaler.models.registry import PRESETS, build
 
 HEIGHT, WIDTH, SCALE = 180, 320, 4
+CALLS = 5  # to a turn
 NETWORKS = {name: PRESETS[name] for name in ("fast", "balanced", "srresnet", "srresnet-paper")} | {
     "compact 64x16": ("compact", {"channels": 64, "depth": 16})
 }
@@ -92,16 +93,16 @@ def openvino(name: str) -> Callable[[], object]:
 def alternatives(name: str) -> dict[str, Apart]:
     """Every way to run a network that this machine has."""
     ways = {
-        "peers": Apart(peers, name),
-        "unfolded": Apart(ours, name, False, False),
-        "engine": Apart(ours, name, True, False),
+        "peers": Apart(peers, name, calls=CALLS),
+        "unfolded": Apart(ours, name, False, False, calls=CALLS),
+        "engine": Apart(ours, name, True, False, calls=CALLS),
     }
     if device.has_compiler():
-        ways["compiled"] = Apart(ours, name, True, True)
+        ways["compiled"] = Apart(ours, name, True, True, calls=CALLS)
     if importlib.util.find_spec("onnxruntime") and importlib.util.find_spec("onnx"):
-        ways["onnxruntime"] = Apart(onnxruntime, name)
+        ways["onnxruntime"] = Apart(onnxruntime, name, calls=CALLS)
     if importlib.util.find_spec("openvino"):
-        ways["openvino"] = Apart(openvino, name)
+        ways["openvino"] = Apart(openvino, name, calls=CALLS)
     return ways
 
 
@@ -124,7 +125,7 @@ def main() -> None:
             for way in ways.values():
                 way.close()
         limit = 2 * made(name).contract.macs_per_pixel * HEIGHT * WIDTH / peak
-        rows[name] = {way: f"{1e3 * value:.0f} ms" for way, value in seconds.items()}
+        rows[name] = {way: f"{1e3 * value / CALLS:.0f} ms" for way, value in seconds.items()}
         rows[name]["limit"] = f"{1e3 * limit:.0f} ms"
         for other in ("peers", "onnxruntime", "openvino"):
             if other in seconds:

@@ -10,17 +10,20 @@ import torch
 
 
 class Apart:
-    """A call that lives in a process of its own; calling it runs it there, to the end.
+    """A call that lives in a process of its own; calling it runs it there ``calls`` times.
+
+    Several calls in a row, because the first one finds the caches full of what another process did.
 
     Args:
         make: Makes the call, in that process.
         arguments: For ``make``.
+        calls: How many to a turn.
     """
 
-    def __init__(self, make: Callable[..., Callable[[], object]], *arguments: object) -> None:
+    def __init__(self, make: Callable[..., Callable[[], object]], *arguments: object, calls: int = 1) -> None:
         context = multiprocessing.get_context("spawn")
         self._here, there = context.Pipe()
-        self._process = context.Process(target=_serve, args=(there, make, arguments), daemon=True)
+        self._process = context.Process(target=_serve, args=(there, calls, make, arguments), daemon=True)
         self._process.start()
         there.close()
 
@@ -35,10 +38,13 @@ class Apart:
         self._process.join()
 
 
-def _serve(requests: Connection, make: Callable[..., Callable[[], object]], arguments: tuple[object]) -> None:
+def _serve(
+    requests: Connection, calls: int, make: Callable[..., Callable[[], object]], arguments: tuple[object]
+) -> None:
     call = make(*arguments)
     while requests.recv():
-        call()
+        for _ in range(calls):
+            call()
         requests.send(True)
 
 
