@@ -5,8 +5,8 @@
     python benchmarks/memory.py long [--minutes 10]
 
 Method: every case runs in a process of its own, the command line as users run it; the figure is the process's
-largest resident set (`VmHWM`, Linux only), with the time it took. `long` makes a clip of 64x36 at 24 frames/s with
-sound and notes the resident set as its frames are done, and the largest one after the file was put together.
+largest resident set (`VmHWM`, Linux only), with the time it took. `long` makes a clip of 64x36 at 24 frames/s
+with sound and notes the resident set as its frames are done, and the largest one when all is put together.
 """
 
 import argparse
