@@ -224,7 +224,7 @@ def _kind(stream: Stream) -> str:
 def _codec_name(stream: Stream) -> str:
     if stream.type == "attachment":
         return stream.metadata.get("filename", "file")
-    return stream.codec_context.name if stream.codec_context is not None else "unknown codec"
+    return stream.codec_context.codec.canonical_name if stream.codec_context is not None else "unknown codec"
 
 
 def _is_lossless(stream: Stream) -> bool:
