@@ -27,7 +27,8 @@ from torch.utils.data import DataLoader, Dataset
 from upscaler import device
 from upscaler.models.registry import PRESETS, build
 from upscaler.trainer.config import TrainConfig
-from upscaler.trainer.data import Crops, load_photos
+from upscaler.trainer.crops import Crops
+from upscaler.trainer.data import load_photos
 from upscaler.trainer.distributed import Team
 from upscaler.trainer.forward import fast_forward
 from upscaler.trainer.pixel import PixelStage

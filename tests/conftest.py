@@ -1,7 +1,8 @@
-"""What every test may use: fixed seeds, and makers of small pictures. Nothing is downloaded."""
+"""What every test may use: fixed seeds, makers of small pictures and of settings. Nothing is downloaded."""
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,7 +10,10 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from upscaler.trainer.config import TrainConfig
+
 MakePhotos = Callable[..., list[Path]]
+Configure = Callable[..., TrainConfig]
 
 
 @pytest.fixture(autouse=True)
@@ -45,5 +49,32 @@ def make_photos() -> MakePhotos:
         for index, path in enumerate(paths):
             Image.fromarray(photograph(height, width, index)).save(path)
         return paths
+
+    return make
+
+
+@pytest.fixture
+def configure(tmp_path: Path, make_photos: MakePhotos) -> Configure:
+    """Maker of settings for a short run; keyword arguments replace settings."""
+    make_photos(tmp_path / "photos", 4)
+
+    def make(name: str = "weights", **settings: Any) -> TrainConfig:  # noqa: ANN401 - settings of any type
+        known: dict[str, Any] = {
+            "photos": (str(tmp_path / "photos"),),
+            "output": str(tmp_path / f"{name}.safetensors"),
+            "network": "fast",
+            "scale": 2,
+            "batch": 4,
+            "patch_px": 12,
+            "late_batch": 3,
+            "late_patch_px": 16,
+            "warmup_steps": 4,
+            "device": "cpu",
+            "threads": 1,
+            "compiled": False,
+        }
+        if "minutes" not in settings:
+            known["steps"] = 8
+        return TrainConfig(**known | settings)
 
     return make

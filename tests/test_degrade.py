@@ -10,8 +10,9 @@ from PIL import Image
 from torch import Generator, Tensor
 
 from upscaler.errors import UsageError
-from upscaler.trainer import degrade, h264, jpeg
-from upscaler.trainer.data import Crops, Pair, load_photos
+from upscaler.trainer import artifacts, h264, jpeg
+from upscaler.trainer.crops import Crops
+from upscaler.trainer.data import Pair, load_photos
 from upscaler.trainer.degrade import parse, reduce
 
 DAMAGING = ["photo", "worn", "jpeg20", "jpeg10-95", "strong"]
@@ -115,9 +116,9 @@ def test_shape_seed_and_input(name: str, scale: int) -> None:
 def test_reduction_kernels_are_pillow_s(scale: int) -> None:
     pixels = photograph(96, 72)
     ways = {
-        Image.Resampling.BILINEAR: degrade._by_triangle,
-        Image.Resampling.BOX: degrade._by_box,
-        Image.Resampling.LANCZOS: degrade._by_lanczos,
+        Image.Resampling.BILINEAR: artifacts.by_triangle,
+        Image.Resampling.BOX: artifacts.by_box,
+        Image.Resampling.LANCZOS: artifacts.by_lanczos,
     }
     for resampling in ways:
         wanted = as_tensor(np.array(Image.fromarray(pixels).resize((72 // scale, 96 // scale), resampling)))
@@ -175,9 +176,9 @@ def test_jpeg_of_many_qualities_covers_them() -> None:
 
 def test_kernels_add_up_to_one_and_do_not_move_the_picture() -> None:
     for kernels in (
-        degrade._blur_kernels(64, (0.2, 3), seeded()),
-        degrade._sinc_kernels(64, seeded()),
-        degrade._gaussians(torch.linspace(0.1, 0.8, 8), 7),
+        artifacts.blur_kernels(64, (0.2, 3), seeded()),
+        artifacts.sinc_kernels(64, seeded()),
+        artifacts.gaussians(torch.linspace(0.1, 0.8, 8), 7),
     ):
         assert kernels.isfinite().all()
         assert torch.allclose(kernels.sum((1, 2)), torch.ones(len(kernels)), atol=1e-5)
@@ -187,7 +188,7 @@ def test_kernels_add_up_to_one_and_do_not_move_the_picture() -> None:
 def test_filter_against_a_plain_convolution() -> None:
     levels = batch_of(2, 24).float()
     kernels = torch.rand(2, 5, 5)
-    made = degrade._filtered(levels, kernels)
+    made = artifacts.filtered(levels, kernels)
     edged = torch.nn.functional.pad(levels, (2, 2, 2, 2), mode="replicate")
     wanted = torch.stack(
         [

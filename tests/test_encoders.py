@@ -18,8 +18,9 @@ from upscaler.cli import app
 from upscaler.engine import Upscaler
 from upscaler.errors import UsageError
 from upscaler.options import VideoOptions, parse_pair
-from upscaler.video import encoders, read, streams, write
-from upscaler.video.encoders import Encoder, choose
+from upscaler.video import codecs, formats, read, streams, write
+from upscaler.video.codecs import Encoder
+from upscaler.video.encoders import choose
 from upscaler.video.read import VideoReader
 
 
@@ -59,14 +60,12 @@ def opacities(path: Path) -> list[np.ndarray]:
 
 
 def test_the_tables_agree() -> None:
-    assert tuple(encoders.CODECS) == options.CODECS
+    assert tuple(codecs.CODECS) == options.CODECS
     assert set(streams.AUDIO_CODECS) == set(options.AUDIO_CODECS)
-    families = {family for codec in encoders.CODECS.values() for family in codec.encoders}
+    families = {family for codec in codecs.CODECS.values() for family in codec.encoders}
     assert families | {"auto"} == set(options.ENCODERS)
-    assert all("software" in codec.encoders for codec in encoders.CODECS.values())
-    assert {suffix for codec in encoders.CODECS.values() for suffix in codec.containers} == set(
-        streams.MUXERS
-    )
+    assert all("software" in codec.encoders for codec in codecs.CODECS.values())
+    assert {suffix for codec in codecs.CODECS.values() for suffix in codec.containers} == set(streams.MUXERS)
 
 
 @pytest.mark.parametrize(
@@ -121,7 +120,7 @@ def test_a_pixel_format_asked_for_is_used(engine: Upscaler, tmp_path: Path, code
     run_video(engine, source, tmp_path / "out.mkv", codec=codec, pixel_format=name)
     with VideoReader(tmp_path / "out.mkv") as reader:
         frame = next(reader.frames())
-        assert encoders.pixel_format(frame.layout) == name
+        assert formats.pixel_format(frame.layout) == name
         made = color.to_rgb(frame.planes, frame.layout).mean((1, 2))
     with VideoReader(source) as reader:
         frame = next(reader.frames())
@@ -271,7 +270,7 @@ def test_hardware_that_is_not_there_falls_back_and_says_so(engine: Upscaler, tmp
     ("codec", "family"),
     [
         (name, family)
-        for name, codec in encoders.CODECS.items()
+        for name, codec in codecs.CODECS.items()
         for family in codec.encoders
         if family != "software"
     ],
@@ -287,13 +286,13 @@ def test_the_options_of_hardware_encoders_are_understood(codec: str, family: str
 def pretended(monkeypatch: pytest.MonkeyPatch) -> None:
     """Software in the place of NVENC: it takes the same formats, and can be opened."""
     for codec, name in (("h264", "libx264"), ("hevc", "libx265")):
-        table = dict(encoders.CODECS[codec].encoders)
+        table = dict(codecs.CODECS[codec].encoders)
         software = table["software"]
         table["nvenc"] = Encoder(
             name, (8, 10), ("crf",), 28, 51, "preset", "ultrafast", software.presets, software.options
         )
         table["qsv"] = replace(table["nvenc"], semi_planar=True, semi_planar_8=True)
-        monkeypatch.setitem(encoders.CODECS, codec, replace(encoders.CODECS[codec], encoders=table))
+        monkeypatch.setitem(codecs.CODECS, codec, replace(codecs.CODECS[codec], encoders=table))
 
 
 @pytest.mark.parametrize("asked", ["nvenc", "auto"])

@@ -31,6 +31,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "options",
         "models",
         "errors",
+        "interrupts",
         "",
     },
     "preview": {
@@ -47,7 +48,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "errors",
     },
     "display": {"report"},
-    "report": {"jobs", "video"},
+    "report": {"jobs", "video", "errors"},
     "jobs": {
         "jobfolder",
         "options",
@@ -73,6 +74,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "fingerprint": {"options", "video", ""},
     "jobfolder": {"durable", "errors"},
     "threads": set(),
+    "interrupts": set(),
     "": {"engine"},  # upscaler/__init__.py: `Upscaler`, loaded on first use
     "engine": {"options", "stage", "flight", "resize", "arrays", "device", "models", "errors"},
     "stage": {"options", "tiling", "probe", "runtime", "flight", "resize", "device", "models", "errors"},

@@ -16,7 +16,7 @@ from upscaler.engine import Upscaler
 from upscaler.errors import MediaError, UsageError
 from upscaler.jobs import Job
 from upscaler.options import VideoOptions
-from upscaler.video import encoders, mux, segments, streams, write
+from upscaler.video import codecs, encoders, mux, segments, streams, write
 from upscaler.video.read import VideoReader
 
 # Stamps with gaps of many lengths, in 1/90000 s.
@@ -121,7 +121,7 @@ def test_rotation_and_pixel_aspect_are_kept(
         assert abs(shown / (Fraction(64, 48) * Fraction(12, 11)) - 1) < (0.01 if suffix == ".webm" else 1e-9)
 
 
-@pytest.mark.parametrize("codec", sorted(encoders.CODECS))
+@pytest.mark.parametrize("codec", sorted(codecs.CODECS))
 @pytest.mark.parametrize("aspect", [Fraction(12, 11), Fraction(8, 9)])
 def test_every_codec_is_shown_in_the_right_shape(
     engine: Upscaler, tmp_path: Path, codec: str, aspect: Fraction
@@ -133,7 +133,7 @@ def test_every_codec_is_shown_in_the_right_shape(
         stream.codec_context.sample_aspect_ratio = aspect
         output.mux(stream.encode(VideoFrame.from_ndarray(photograph(96, 96), format="rgb24")))
         output.mux(stream.encode(None))
-    for suffix in encoders.CODECS[codec].containers:
+    for suffix in codecs.CODECS[codec].containers:
         run(engine, source, tmp_path / f"out{suffix}", codec=codec)
         with av.open(str(tmp_path / f"out{suffix}")) as made:
             frame = next(made.decode(video=0))
@@ -168,11 +168,11 @@ def test_a_size_that_changes_in_mid_stream(engine: Upscaler, tmp_path: Path, int
     assert any("6 frames" in note and "another size" in note for note in done.notes)
 
 
-@pytest.mark.parametrize("codec", sorted(encoders.CODECS))
+@pytest.mark.parametrize("codec", sorted(codecs.CODECS))
 def test_every_codec_in_every_container_it_names(engine: Upscaler, tmp_path: Path, codec: str) -> None:
     source = clip(tmp_path / "in.mp4", frames=5)
-    presets = encoders.CODECS[codec].encoders["software"].presets or (None,)
-    for suffix in encoders.CODECS[codec].containers:
+    presets = codecs.CODECS[codec].encoders["software"].presets or (None,)
+    for suffix in codecs.CODECS[codec].containers:
         target = tmp_path / f"out{suffix}"
         done = run(engine, source, target, codec=codec, preset=presets[-1 if codec in ("vp9", "av1") else 0])
         assert done.frames == len(frame_times(target)) == 5

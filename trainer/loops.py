@@ -17,7 +17,8 @@ from upscaler.models import checkpoint
 from upscaler.trainer import distributed
 from upscaler.trainer.adversarial import AdversarialStage, perceptual_network
 from upscaler.trainer.config import TrainConfig
-from upscaler.trainer.data import Crops, Photos, load_photos
+from upscaler.trainer.crops import Crops
+from upscaler.trainer.data import Photos, load_photos
 from upscaler.trainer.forward import Forward, fast_forward
 from upscaler.trainer.pixel import PixelStage
 from upscaler.trainer.run import Run, Stage

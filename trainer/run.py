@@ -17,7 +17,8 @@ from upscaler.models.contract import Network
 from upscaler.models.registry import PRESETS, build
 from upscaler.trainer import card, settings, state, validation
 from upscaler.trainer.config import TrainConfig
-from upscaler.trainer.data import Crops, Photos
+from upscaler.trainer.crops import Crops
+from upscaler.trainer.data import Photos
 from upscaler.trainer.distributed import Team
 from upscaler.trainer.validation import Scores
 

@@ -10,7 +10,8 @@ from upscaler import device
 from upscaler.errors import TrainingError
 from upscaler.models.perceptual import VGGFeatures
 from upscaler.trainer import validation
-from upscaler.trainer.data import Crops, Photos
+from upscaler.trainer.crops import Crops
+from upscaler.trainer.data import Photos
 from upscaler.trainer.guard import Guard, Means, color_alarm, discriminator_alarm
 from upscaler.trainer.record import Record
 from upscaler.trainer.run import Run, Stage

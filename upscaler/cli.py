@@ -1,21 +1,18 @@
 """``upscale``: parameters -> options -> jobs -> pipeline. The only print, progress bar and exit code."""
 
 import os
-import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from types import FrameType
-from typing import TYPE_CHECKING, Annotated, NoReturn, TextIO
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
 from upscaler import __version__, jobs
 from upscaler.errors import DeviceError, UpscalerError, UsageError, WeightsError
+from upscaler.interrupts import Interrupts
 from upscaler.models.shipped import installed_models
 from upscaler.options import (
     AUDIO_CODECS,
@@ -237,7 +234,7 @@ def _run(inputs: list[Path], options: Options) -> NoReturn:
     outcomes: Counter[Outcome] = Counter()
     start = time.monotonic()
     frames = 0
-    with _report_file(options.report) as report_file, Display(len(job_list.jobs)) as display:
+    with report.opened(options.report) as report_file, Display(len(job_list.jobs)) as display:
         for job in job_list.jobs:
             begun = time.monotonic()
             display.begin(str(job.source))
@@ -277,22 +274,6 @@ def _attempt(
         return "failed", None, text
     display.end(f"wrote {job.target}", [*done.notes, *(f"warning: {line}" for line in done.warnings)])
     return "done with warnings" if done.warnings else "done", done, ""
-
-
-@contextmanager
-def _report_file(path: Path | None) -> Iterator[TextIO | None]:
-    """The file for the report, opened before any work starts."""
-    if path is None or str(path) == "-":
-        yield None if path is None else sys.stdout
-        return
-    if jobs.kind_of(path):
-        raise UsageError(f"--json '{path}' would be a picture or a video", "name a file like report.jsonl")
-    try:
-        file = path.open("w", encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"the report '{path}' cannot be written: {error.strerror}") from error
-    with file:
-        yield file
 
 
 def _one(job: jobs.Job, engine: "Upscaler", options: Options, display: "Display") -> "Done":
@@ -354,34 +335,7 @@ def _fail(error: UpscalerError) -> NoReturn:
     raise typer.Exit(EXIT_USAGE if usage else EXIT_FAILED) from error
 
 
-class _Interrupts:
-    """SIGINT and SIGTERM end the work as KeyboardInterrupt, so that nothing half-written stays behind.
-
-    While libraries are loaded they are only noted: some swallow an exception raised in their midst.
-    """
-
-    def __init__(self) -> None:
-        self._noted = False
-        self._held = True
-
-    def hold(self) -> None:
-        """From now on, only note them."""
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._handle)
-
-    def release(self) -> None:
-        """From now on, raise; at once if one was noted."""
-        self._held = False
-        if self._noted:
-            raise KeyboardInterrupt
-
-    def _handle(self, _number: int, _frame: FrameType | None) -> None:
-        self._noted = True
-        if not self._held:
-            raise KeyboardInterrupt
-
-
-_interrupts = _Interrupts()
+_interrupts = Interrupts()
 
 
 def main() -> None:

@@ -25,7 +25,7 @@ from upscaler.options import VideoOptions
 from upscaler.report import Done, Progress, VideoFacts
 from upscaler.resize import resize_plane
 from upscaler.threads import Ahead, Behind
-from upscaler.video import encoders, hdr, mux, segments, streams, write
+from upscaler.video import codecs, encoders, hdr, mux, segments, streams, write
 from upscaler.video.read import Frame, VideoInfo, VideoReader
 from upscaler.video.verify import Found, verify
 
@@ -125,7 +125,7 @@ def _decide(reader: VideoReader, job: Job, engine: Upscaler, options: VideoOptio
     info, suffix = reader.info, job.target.suffix.lower()
     choice = encoders.choose(suffix, options, info.layout)
     asked = engine.plan(info.height, info.width)
-    square = info.sample_aspect != 1 and not encoders.keeps_pixel_aspect(suffix, choice.codec)
+    square = info.sample_aspect != 1 and not codecs.keeps_pixel_aspect(suffix, choice.codec)
     asked = _squared(asked, info.sample_aspect) if square else asked
     plan = _even(asked, choice.layout)
     even = "" if plan == asked else f" (rounded to even from {asked.width}x{asked.height})"

@@ -1,11 +1,15 @@
-"""What a job tells: how far it is, what it made, and the same as one line of JSON."""
+"""What a job tells: how far it is, what it made, and the same as one line of JSON, and where that goes."""
 
 import json
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, TextIO
 
-from upscaler.jobs import Job
+from upscaler.errors import UsageError
+from upscaler.jobs import Job, kind_of
 
 if TYPE_CHECKING:
     from upscaler.video.streams import StreamPlan
@@ -123,3 +127,23 @@ def _rate(made: int, frames: int, stage: str, busy_s: float) -> float | None:
     """Frames a second; frames of an earlier run were decoded again, but neither enlarged nor encoded."""
     count = made if stage in ("network", "encode") else frames
     return round(count / busy_s, 3) if busy_s > 0 else None
+
+
+@contextmanager
+def opened(path: Path | None) -> Iterator[TextIO | None]:
+    """The file for the report: standard output for ``-``, none for ``None``.
+
+    Raises:
+        UsageError: Its name is that of a picture or a video, or it cannot be written.
+    """
+    if path is None or str(path) == "-":
+        yield None if path is None else sys.stdout
+        return
+    if kind_of(path):
+        raise UsageError(f"--json '{path}' would be a picture or a video", "name a file like report.jsonl")
+    try:
+        file = path.open("w", encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"the report '{path}' cannot be written: {error.strerror}") from error
+    with file:
+        yield file

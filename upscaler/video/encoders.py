@@ -6,7 +6,6 @@ opened for a small picture first.
 
 import os
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import cast
@@ -20,8 +19,9 @@ from upscaler.color import Layout
 from upscaler.errors import UsageError
 from upscaler.options import VideoOptions
 from upscaler.video import hdr
+from upscaler.video.codecs import CODECS, Codec, Encoder, holds_alpha
 from upscaler.video.demux import MEDIA_ERRORS
-from upscaler.video.formats import PLANAR, RGB_MATRIX, UNSPECIFIED, pixel_format
+from upscaler.video.formats import RGB_MATRIX, UNSPECIFIED, known_format, pixel_format, sampling_name
 from upscaler.video.hdr import Hdr
 from upscaler.video.read import ColorTags
 
@@ -35,204 +35,11 @@ _TRIAL_PX = 256  # hardware encoders refuse smaller pictures
 
 
 @dataclass(frozen=True)
-class Encoder:
-    """An encoder and what is specific to it.
-
-    Attributes:
-        name: FFmpeg's.
-        bits: Depths that it takes with subsampled chroma.
-        quality_options: Names of the options that take the constant rate factor, or nothing.
-        crf: Default constant rate factor, where there is one.
-        crf_max: Largest that it takes.
-        crf_min: Least that it takes as such; hardware takes 0 for "as you like".
-        preset_option: Name of the option that trades speed for size, or nothing.
-        preset: Its default.
-        presets: Values that it takes.
-        options: Further options.
-        semi_planar: Whether it wants both chroma planes as one (nv12, p010le); for more than 8 bits only,
-            unless ``semi_planar_8``.
-        semi_planar_8: Whether for 8 bits too.
-    """
-
-    name: str
-    bits: tuple[int, ...]
-    quality_options: tuple[str, ...] = ()
-    crf: int = 0
-    crf_max: int = 0
-    preset_option: str = ""
-    preset: str = ""
-    presets: tuple[str, ...] = ()
-    options: tuple[tuple[str, str], ...] = ()
-    semi_planar: bool = False
-    semi_planar_8: bool = False
-    crf_min: int = 0
-
-
-@dataclass(frozen=True)
-class Codec:
-    """A codec, what can hold it and what makes it.
-
-    Attributes:
-        containers: Suffixes of the containers that can hold it.
-        encoders: By family; ``software`` is there always, the others in the order in which they are tried.
-        tag: Four-character code for mp4 and mov, where the default plays in fewer programs.
-        says_aspect: Whether the coded video itself says the shape of its pixels.
-    """
-
-    containers: tuple[str, ...]
-    encoders: dict[str, Encoder]
-    tag: str | None = None
-    says_aspect: bool = False
-
-
-_X26X = (
-    "ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow", "placebo",
-)  # fmt: skip
-_PRORES = ("proxy", "lt", "standard", "hq", "4444", "4444xq")
-_MOST = (".mp4", ".m4v", ".mov", ".mkv")
-_VP9_ALPHA = (".webm", ".mkv")  # the muxers of the others drop it without a word
-
-
-def _numbers(count: int) -> tuple[str, ...]:
-    return tuple(str(number) for number in range(count))
-
-
-def _nvenc(codec: str, bits: tuple[int, ...], crf: int, crf_max: int = 51) -> Encoder:
-    return Encoder(
-        f"{codec}_nvenc",
-        bits,
-        ("cq",),
-        crf,
-        crf_max,
-        "preset",
-        "p5",
-        tuple(f"p{number}" for number in range(1, 8)),
-        (("rc", "vbr"), ("b", "0")),
-        semi_planar=True,
-        crf_min=1,
-    )
-
-
-def _qsv(codec: str, bits: tuple[int, ...], crf: int) -> Encoder:
-    return Encoder(
-        f"{codec}_qsv",
-        bits,
-        ("global_quality",),
-        crf,
-        51,
-        "preset",
-        "medium",
-        ("veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow"),
-        semi_planar=True,
-        semi_planar_8=True,
-        crf_min=1,
-    )
-
-
-def _amf(codec: str, bits: tuple[int, ...], crf: int) -> Encoder:
-    return Encoder(
-        f"{codec}_amf",
-        bits,
-        ("qp_i", "qp_p"),
-        crf,
-        51,
-        "quality",
-        "balanced",
-        ("speed", "balanced", "quality"),
-        (("rc", "cqp"),),
-        semi_planar=True,
-        semi_planar_8=True,
-    )
-
-
-CODECS: dict[str, Codec] = {
-    "h264": Codec(
-        _MOST,
-        {
-            "software": Encoder("libx264", (8, 10), ("crf",), 18, 51, "preset", "medium", _X26X),
-            "nvenc": _nvenc("h264", (8,), 19),
-            "qsv": _qsv("h264", (8,), 19),
-            "amf": _amf("h264", (8,), 19),
-        },
-        says_aspect=True,
-    ),
-    "hevc": Codec(
-        _MOST,
-        {
-            "software": Encoder(
-                "libx265",
-                (8, 10, 12),
-                ("crf",),
-                20,
-                51,
-                "preset",
-                "medium",
-                _X26X,
-                (("x265-params", "log-level=error"),),
-            ),
-            "nvenc": _nvenc("hevc", (8, 10), 21),
-            "qsv": _qsv("hevc", (8, 10), 21),
-            "amf": _amf("hevc", (8, 10), 21),
-        },
-        tag="hvc1",
-        says_aspect=True,
-    ),
-    "av1": Codec(
-        (".mp4", ".mkv", ".webm"),
-        {
-            "software": Encoder("libsvtav1", (8, 10), ("crf",), 24, 63, "preset", "8", _numbers(14)),
-            "nvenc": _nvenc("av1", (8, 10), 27, 63),
-            "qsv": _qsv("av1", (8, 10), 27),
-        },
-    ),
-    "vp9": Codec(
-        (".webm", ".mp4", ".mkv"),
-        {
-            "software": Encoder(
-                "libvpx-vp9",
-                (8,),  # as FFmpeg is built for av
-                ("crf",),
-                24,
-                63,
-                "cpu-used",
-                "3",
-                _numbers(9),
-                (("b", "0"), ("row-mt", "1"), ("deadline", "good")),
-            ),
-        },
-    ),
-    "prores": Codec(
-        (".mov", ".mkv"),
-        {
-            "software": Encoder(
-                "prores_ks",
-                (10,),
-                preset_option="profile",
-                presets=_PRORES,
-                options=(("vendor", "apl0"),),  # players of Apple look for it
-            )
-        },
-    ),
-    "ffv1": Codec(
-        (".mkv",),
-        {
-            # Version 3 with checksums, every frame on its own: what archives ask for.
-            "software": Encoder(
-                "ffv1",
-                (8, 9, 10, 12, 14, 16),
-                options=(("level", "3"), ("slicecrc", "1"), ("g", "1"), ("slices", "4")),
-            )
-        },
-    ),
-}
-
-
-@dataclass(frozen=True)
 class Choice:
     """What will encode a video.
 
     Attributes:
-        codec: A key of ``CODECS``.
+        codec: A key of ``codecs.CODECS``.
         family: A key of its ``encoders``.
         layout: Of the planes to encode.
         options: All of the encoder's options, in order of their names.
@@ -371,11 +178,6 @@ def _default_codec(suffix: str, source: Layout) -> str:
     return "hevc" if source.bits > 8 else "h264"
 
 
-def keeps_pixel_aspect(suffix: str, codec: str) -> bool:
-    """Whether pixels that are not square stay so: av cannot write their shape into Matroska's own header."""
-    return suffix not in (".mkv", ".webm") or CODECS[codec].says_aspect
-
-
 def _families(codec: Codec, asked: str) -> list[str]:
     """Families of encoders to try, in order; software at last."""
     hardware = [family for family in codec.encoders if family != "software" and asked in ("auto", family)]
@@ -427,11 +229,10 @@ def _layout(source: Layout, codec: str, encoder: Encoder, suffix: str, options: 
     Raises:
         UsageError: The pixel format asked for is unknown, or its alpha has no place in the container.
     """
-    holds_alpha = codec in ("ffv1", "prores") or (codec == "vp9" and suffix in _VP9_ALPHA)
-    alpha = source.alpha and holds_alpha
+    alpha = source.alpha and holds_alpha(suffix, codec)
     if options.pixel_format is not None:
-        layout = _known_format(options.pixel_format)
-        if layout.alpha and not holds_alpha:
+        layout = known_format(options.pixel_format)
+        if layout.alpha and not holds_alpha(suffix, codec):
             raise UsageError(f"a {suffix} file cannot hold {codec} video with alpha")
         if codec == "vp9" and layout.vertical > layout.horizontal:  # mp4 segments of it cannot be read
             raise UsageError("vp9 with 4:4:0 chroma cannot be written", "use yuv444p")
@@ -453,16 +254,6 @@ def _layout(source: Layout, codec: str, encoder: Encoder, suffix: str, options: 
     )
 
 
-def _known_format(name: str) -> Layout:
-    with suppress(ValueError):
-        av.VideoFormat(name)
-        if name in PLANAR and not name.startswith("yuvj"):  # those mean what range tags say better
-            return PLANAR[name]
-    raise UsageError(
-        f"pixel format '{name}' is unknown", "use, say, yuv420p, yuv422p10le, yuv444p or gbrp10le"
-    )
-
-
 def _left_out(source: Layout, choice: Choice) -> Iterator[str]:
     """What of the source's layout the chosen one cannot hold, one line each."""
     layout = choice.layout
@@ -474,14 +265,9 @@ def _left_out(source: Layout, choice: Choice) -> Iterator[str]:
     if source.kind != "gray" and before < after:
         finer = pixel_format(replace(layout, horizontal=source.horizontal, vertical=source.vertical))
         taken = av.Codec(choice.spec.name, "w").video_formats or []
-        keeps = f"; --pixel-format {finer} keeps {_sampling(source)}"
+        keeps = f"; --pixel-format {finer} keeps {sampling_name(source)}"
         hint = keeps if finer in (each.name for each in taken) else ""
-        yield f"chroma is reduced to {_sampling(layout)}{hint}"
-
-
-def _sampling(layout: Layout) -> str:
-    names = {(2, 2): "4:2:0", (2, 1): "4:2:2", (1, 1): "4:4:4", (1, 2): "4:4:0"}
-    return names[layout.horizontal, layout.vertical]
+        yield f"chroma is reduced to {sampling_name(layout)}{hint}"
 
 
 def _refusal(choice: Choice, options: VideoOptions) -> str | None:

@@ -1,5 +1,6 @@
 """What FFmpeg's pixel formats and colour codes mean, as layouts of planes, and back."""
 
+from contextlib import suppress
 from dataclasses import replace
 from fractions import Fraction
 
@@ -11,6 +12,7 @@ from av.video.frame import VideoFrame
 from torch import Tensor
 
 from upscaler.color import Layout, Matrix, Siting, guessed_matrix
+from upscaler.errors import UsageError
 from upscaler.video.demux import MEDIA_ERRORS
 
 # Codes of ITU-T H.273, which FFmpeg uses too. Several stand for one matrix; 10 (BT.2020 of constant
@@ -143,3 +145,24 @@ def pixel_format(layout: Layout) -> str:
         name for name, steps in _SAMPLINGS.items() if steps == (layout.horizontal, layout.vertical)
     )
     return f"yuv{'a' if layout.alpha else ''}{sampling}p{depth}"
+
+
+def known_format(name: str) -> Layout:
+    """The layout of the pixel format that a user named.
+
+    Raises:
+        UsageError: FFmpeg has none of this name, or it is not among ``PLANAR``.
+    """
+    with suppress(ValueError):
+        av.VideoFormat(name)
+        if name in PLANAR and not name.startswith("yuvj"):  # those mean what range tags say better
+            return PLANAR[name]
+    raise UsageError(
+        f"pixel format '{name}' is unknown", "use, say, yuv420p, yuv422p10le, yuv444p or gbrp10le"
+    )
+
+
+def sampling_name(layout: Layout) -> str:
+    """How the chroma is sampled, as people write it: 4:2:0."""
+    names = {(2, 2): "4:2:0", (2, 1): "4:2:2", (1, 1): "4:4:4", (1, 2): "4:4:0"}
+    return names[layout.horizontal, layout.vertical]
