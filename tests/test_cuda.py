@@ -56,3 +56,41 @@ def test_a_video_on_the_gpu_is_the_video_of_the_processor(tmp_path: Path) -> Non
     assert frame_times(tmp_path / "cuda.mp4") == frame_times(tmp_path / "cpu.mp4")
     difference = np.abs(pictures(tmp_path / "cuda.mp4").astype(int) - pictures(tmp_path / "cpu.mp4"))
     assert difference.mean() < 1.0
+
+
+def test_frames_in_flight_are_pictures_one_by_one() -> None:
+    upscaler = Upscaler("fast", 2, device="cuda", batch=2)
+    frames = [photograph(60, 80, seed) for seed in range(7)] + [photograph(40, 40)]
+    for made, frame in zip(upscaler.frames(frames), frames, strict=True):
+        assert np.abs(made.astype(int) - upscaler.image(frame)).max() <= 1
+
+
+def test_captured_work_gives_what_uncaptured_work_gives() -> None:
+    upscaler = Upscaler("fast", 2, device="cuda")
+    pictures_before = [upscaler.image(photograph(60, 80, seed)) for seed in range(2)]
+    assert not upscaler._stage(2).runtime()._graphs
+    for _ in range(4):
+        upscaler.image(photograph(60, 80, 5))
+    assert upscaler._stage(2).runtime()._graphs
+    for seed, before in enumerate(pictures_before):
+        assert np.array_equal(upscaler.image(photograph(60, 80, seed)), before)
+    assert upscaler.take_notices() == []
+
+
+def test_an_overflow_in_flight_is_redone_in_a_safer_precision() -> None:
+    upscaler = Upscaler("fast", 2, device="cuda")
+    frames = [photograph(60, 80, seed) for seed in range(6)]
+    expected = list(Upscaler("fast", 2, device="cuda", precision="bf16").frames(frames))
+    with torch.no_grad():
+        upscaler._stage(2).network.head.weight.fill_(float("inf"))  # only in the fp16 network
+    for made, wanted in zip(upscaler.frames(frames), expected, strict=True):
+        assert np.abs(made.astype(int) - wanted).max() <= 1
+    assert upscaler.take_notices() == ["values overflowed in fp16: redone in bf16"]
+
+
+def test_compiled_on_the_gpu_equals_eager() -> None:
+    pixels = photograph(60, 80)
+    eager = Upscaler("fast", 2, device="cuda", runtime="eager").image(pixels).astype(int)
+    upscaler = Upscaler("fast", 2, device="cuda", runtime="compiled")
+    assert np.abs(upscaler.image(pixels) - eager).max() <= 1
+    assert upscaler.take_notices() == []
