@@ -1,0 +1,60 @@
+"""Training pictures at three sizes, the smooth ones left out.
+
+    python samples/make_sizes.py train/ train-sizes/
+
+Photographs that are sharp to the pixel are rare. So every picture is also reduced to three quarters and to
+half its size (antialiased bicubic). What plain bicubic brings back from a quarter with a luma PSNR of 31 dB or
+more teaches little and is left out.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from upscaler.resize import resize_plane
+
+SIZES = (1.0, 0.75, 0.5)
+SCALE = 4
+SMOOTH_DB = 31.0
+SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".avif", ".tif", ".tiff", ".bmp"}
+
+
+def smoothness_db(picture: Image.Image) -> float:
+    """PSNR on luma of the picture reduced and enlarged again by bicubic."""
+    luma = np.asarray(picture.convert("L"))
+    height, width = (side - side % SCALE for side in luma.shape)
+    luma = luma[:height, :width].copy()
+    low = resize_plane(luma, height // SCALE, width // SCALE)
+    error = resize_plane(low, height, width).astype(float) - luma
+    return float(10 * np.log10(255**2 / (np.square(error).mean() + 1e-9)))
+
+
+def main() -> None:
+    """Write the pictures as PNG, named after folder, file and width."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("source", type=Path)
+    parser.add_argument("target", type=Path)
+    arguments = parser.parse_args()
+    arguments.target.mkdir(parents=True, exist_ok=True)
+    torch.set_num_threads(1)
+    kept = 0
+    for path in sorted(arguments.source.rglob("*")):
+        if path.suffix.lower() not in SUFFIXES:
+            continue
+        whole = Image.open(path).convert("RGB")
+        for size in SIZES:
+            width, height = (round(side * size) for side in whole.size)
+            picture = whole if size == 1 else whole.resize((width, height), Image.Resampling.BICUBIC)
+            if smoothness_db(picture) < SMOOTH_DB:
+                picture.save(
+                    arguments.target / f"{path.parent.name}-{path.stem}-{width}.png", compress_level=1
+                )
+                kept += 1
+    print(f"{kept} pictures in {arguments.target}")
+
+
+if __name__ == "__main__":
+    main()
