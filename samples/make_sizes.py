@@ -3,8 +3,8 @@
     python samples/make_sizes.py train/ train-sizes/
 
 Photographs that are sharp to the pixel are rare. So every picture is also reduced to three quarters and to
-half its size (antialiased bicubic). What plain bicubic brings back from a quarter with a luma PSNR of 31 dB or
-more teaches little and is left out.
+half its size (antialiased bicubic). What plain bicubic brings back from a quarter with a luma PSNR of 31 dB
+or more teaches little and is left out.
 """
 
 import argparse
