@@ -54,7 +54,7 @@ def _compiled(
     module: nn.Module, place: torch.device, shape: tuple[int, int, int, int]
 ) -> tuple[Forward, str | None]:
     """The compiled network, or the network itself and the reason; tried out, because compiling is lazy."""
-    if place.type == "cpu" and not device.has_compiler():
+    if not device.can_compile(place):
         return module, "no C++ compiler found: training runs uncompiled, about 1.2 times slower"
     compiled: Forward = torch.compile(module, dynamic=False)
     buffers = {name: buffer.clone() for name, buffer in module.named_buffers()}

@@ -150,14 +150,17 @@ class Stage:
         parts = [pieces[first : first + batch] for first in range(0, len(pieces), batch)]
 
         def enlarged(low: list[Tensor], _: object, sums: list[Tensor] | None) -> list[Tensor]:
-            high = self._finite(low[0]) if sums is None else self._forward(low[0])
-            if sums is not None:
+            if sums is None:
+                high = self._finite(low[0])
+            else:
+                high = self._forward(low[0])
                 sums.append(high.sum())
             return [as_codes(high, source.dtype)]
 
         cut = (([torch.stack([_cut(source[frame], tile) for frame, tile in part])], part) for part in parts)
         made: Iterator[tuple[list[Tensor], list[tuple[int, tiling.Tile]]]]
-        if source.device == self._device:  # nothing to upload, and who called looks at the sums
+        # By type: "cuda" and "cuda:0" are not equal, and a frame is on the host or on this device.
+        if source.device.type == self._device.type:  # nothing to upload, and who called looks at the sums
             made = ((enlarged(low, part, sums), part) for low, part in cut)
         else:
             made = in_flight(cut, enlarged, self._device)
