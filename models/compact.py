@@ -35,5 +35,5 @@ class Compact(Network):
     def forward(self, low: Tensor) -> Tensor:
         """See ``Network``."""
         first = self.head_activation(self.head(low.to(self.dtype)))  # (B, C, H, W)
-        features = self.body(first) + first  # the long skip is worth 0.04 dB
+        features = self.through(self.body, first) + first  # the long skip is worth 0.04 dB
         return onto_enlarged(self.tail(features), low, self.contract.scale)

@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from upscaler.models.recompute import recomputed
+
 
 @dataclass(frozen=True)
 class Contract:
@@ -37,10 +39,20 @@ class Network(nn.Module):
     Attributes:
         contract: The promises.
         arguments: Keyword arguments that build the same network again; JSON-serialisable.
+        recomputes: Whether training computes the features of the body again in the backward pass instead of
+            keeping them.
     """
 
     contract: Contract
     arguments: dict[str, Any]
+    recomputes: bool = False
+
+    def through(self, body: nn.Sequential, features: Tensor) -> Tensor:
+        """``body(features)``, kept or to be recomputed."""
+        if self.recomputes and torch.is_grad_enabled():
+            return recomputed(body, features)
+        made: Tensor = body(features)
+        return made
 
     def target(self, low: Tensor, high: Tensor) -> Tensor:
         """What training pulls the output for ``low`` towards: ``high``, as far as the network can make it.

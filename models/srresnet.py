@@ -50,7 +50,7 @@ class SRResNet(Network):
     def forward(self, low: Tensor) -> Tensor:
         """See ``Network``."""
         first = self.head_activation(self.head(low.to(self.dtype)))  # (B, C, H, W)
-        features = self.merge(self.blocks(first)) + first
+        features = self.merge(self.through(self.blocks, first)) + first
         if self.adds_input:
             return onto_enlarged(self.tail(features), low, self.contract.scale)
         high: Tensor = self.tail(features)  # (B, 3, H*scale, W*scale)

@@ -305,8 +305,26 @@ def test_when_memory_runs_out_less_is_done_at_once(prepare: Prepare, monkeypatch
     assert train(config, lambda report: said.append(report.message or "")).finished
     assert sizes == [5, 2, 2, 1, 2, 2, 1]
     (line,) = [line for line in said if "memory ran out" in line]
-    assert "2 crops at once" in line
-    assert "--patch" in line
+    assert line == (
+        "memory ran out: 2 crops at once from now on, same result; to save more, use a smaller --patch, "
+        "a smaller --batch or --checkpointing"
+    )
+
+
+def test_in_stage_two_less_memory_has_other_names(prepare: Prepare, monkeypatch: pytest.MonkeyPatch) -> None:
+    def tight(made: Tensor, wanted: Tensor) -> Tensor:
+        if len(made) > 1 and made.shape[-1] == 24:
+            raise torch.OutOfMemoryError("planted")
+        return genuine(made, wanted)
+
+    genuine = losses.absolute_loss
+    monkeypatch.setitem(losses.PIXEL_LOSSES, "l1", tight)
+    said: list[str] = []
+    config = settled(prepare(stages="1,2", steps=2, late_share=0.0, checkpointing=True))
+    assert train(config, lambda report: said.append(report.message or "")).finished
+    (line,) = [line for line in said if "memory ran out" in line]
+    assert line.startswith("memory ran out: 1 crops at once")
+    assert line.endswith("use a smaller gan.patch_px or a smaller gan.batch")
 
 
 def test_when_not_even_one_crop_fits_it_says_what_to_do(

@@ -91,6 +91,10 @@ def train(  # noqa: PLR0913 - one parameter per option
     compiled: Annotated[
         bool | None, typer.Option("--compile/--no-compile", help="Compile the network (default).")
     ] = None,
+    checkpointing: Annotated[
+        bool | None,
+        typer.Option("--checkpointing", help="Less memory, more time: recompute features. Same result."),
+    ] = None,
     tensorboard: Annotated[
         bool | None, typer.Option("--tensorboard", help="Also write TensorBoard's event files.")
     ] = None,
@@ -131,6 +135,7 @@ def train(  # noqa: PLR0913 - one parameter per option
         "device": device,
         "threads": threads,
         "compiled": compiled,
+        "checkpointing": checkpointing,
         "tensorboard": tensorboard,
         "gan": None if vgg is None else {"vgg": str(vgg)},
     }

@@ -18,6 +18,7 @@ _FREE_ON_RESUME = {
     "compiled",
     "checkpoint_every_s",
     "micro_batch",
+    "checkpointing",
     "tensorboard",
     "show_degraded",
 }
@@ -88,6 +89,8 @@ class TrainConfig:
         ema_decay: Of the averaged weights, which are the ones written.
         micro_batch: Crops that go through the networks at once; a batch is worked off in several parts and
             its gradients are summed. 0 for the whole batch.
+        checkpointing: Compute the features of the network's body again in the backward pass instead of
+            keeping them: less memory, same result, more time; uncompiled.
         seed: Of the initial weights and of the crops.
         device: As in ``device.pick``.
         precision: ``auto`` (bf16 where it is fast), ``bf16`` or ``fp32``; losses are fp32 always.
@@ -128,6 +131,7 @@ class TrainConfig:
     fft_weight: float = 10.0
     ema_decay: float = 0.999
     micro_batch: int = 0
+    checkpointing: bool = False
     seed: int = 0
     device: str = "auto"
     precision: Literal["auto", "bf16", "fp32"] = "auto"
@@ -150,8 +154,7 @@ class TrainConfig:
         wrong += _wrong_degradation(self)
         if Path(self.output).suffix != ".safetensors":
             wrong.append(f"output '{self.output}' must have the suffix .safetensors")
-        if self.network not in PRESETS:
-            wrong.append(f"unknown network '{self.network}' (known: {', '.join(PRESETS)})")
+        wrong += _wrong_network(self)
         if min(self.patch_px, self.late_patch_px) < SMALLEST_PATCH_PX:
             wrong.append(f"patch_px and late_patch_px must be at least {SMALLEST_PATCH_PX}")
         if (self.minutes is None) == (self.steps is None):
@@ -204,6 +207,14 @@ def _plain(settings: dict[str, Any]) -> dict[str, Any]:
         name: _plain(value) if isinstance(value, dict) else list(value) if isinstance(value, tuple) else value
         for name, value in settings.items()
     }
+
+
+def _wrong_network(config: TrainConfig) -> list[str]:
+    if config.network not in PRESETS:
+        return [f"unknown network '{config.network}' (known: {', '.join(PRESETS)})"]
+    if config.checkpointing and PRESETS[config.network][0] == "srcnn":
+        return ["checkpointing saves nothing with network srcnn, which has three layers"]
+    return []
 
 
 def _wrong_degradation(config: TrainConfig) -> list[str]:

@@ -112,10 +112,12 @@ def _train_stages(work: Work) -> Outcome:
         module,
         run.team.place,
         precision=config.precision,
-        compiled=config.compiled,
+        compiled=config.compiled and not config.checkpointing,
         batch=batch,
         patch_px=patch_px,
     )
+    if config.compiled and config.checkpointing:
+        note = "checkpointing: training runs uncompiled"
     if note:
         work.say(note)
     written: list[Path] = []

@@ -68,6 +68,7 @@ class Run:
         torch.manual_seed(config.seed)
         architecture, arguments = PRESETS[config.network]
         network = build(architecture, arguments | {"scale": config.scale})
+        network.recomputes = config.checkpointing
         self.network = _channels_last(network.to(team.place))
         self.stage = config.stage_numbers()[0]
         self.average = state.AveragedWeights(self.network, self._ema_decay())

@@ -94,20 +94,34 @@ class Work:
             try:
                 return stage.step(low, high, self.rate_factor(), parts)
             except (RuntimeError, MemoryError) as error:
-                # Processes of a team wait for each other inside a step: none of them can begin it anew.
-                if not device.is_out_of_memory(error) or self.run.team.size > 1:
+                if not device.is_out_of_memory(error):
                     raise
+                # Processes of a team wait for each other inside a step: none of them can begin it anew.
+                if self.run.team.size > 1:
+                    what = f"memory ran out at step {self.run.step} in one of {self.run.team.size} processes"
+                    raise TrainingError(what, f"use --set micro_batch=N, or {self._less_memory()}") from error
             stage.forget_gradients()
             self._take_less(len(low), parts)
 
     def _take_less(self, batch: int, parts: int) -> None:
-        advice = "a smaller --patch saves most, a smaller --batch saves too"
         largest = -(-batch // parts)
         if largest == 1:
             what = f"{device.describe(self.run.team.place)} has too little memory for a single crop"
-            raise TrainingError(what, "use a smaller --patch or --network")
+            raise TrainingError(what, f"use {self._less_memory()}, or a smaller --network")
         self.micro_batch = largest // 2
-        self.say(f"memory ran out: {self.micro_batch} crops at once from now on, same result; {advice}")
+        self.say(
+            f"memory ran out: {self.micro_batch} crops at once from now on, same result; to save more, use "
+            f"{self._less_memory()}"
+        )
+
+    def _less_memory(self) -> str:
+        """What to change, the setting that saves most first, under the names that the stage has."""
+        config = self.run.config
+        first = ["--patch", "--batch"] if self.run.stage == 1 else ["gan.patch_px", "gan.batch"]
+        ways = [f"a smaller {name}" for name in first]
+        if not config.checkpointing and config.network != "srcnn":
+            ways.append("--checkpointing")
+        return ", ".join(ways[:-1]) + f" or {ways[-1]}"
 
     def went_back(self, stage: Stage) -> bool:
         """Look at the losses; report, or go back to the last good state when they are broken."""
