@@ -1,9 +1,11 @@
 import math
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor
 
 from upscaler.trainer import losses
@@ -62,6 +64,15 @@ def test_spectrum_loss_has_one_weight_for_every_size_of_crop() -> None:
     small = losses.spectrum_loss(torch.randn(64, 3, 16, 16), torch.zeros(64, 3, 16, 16))
     large = losses.spectrum_loss(torch.randn(4, 3, 96, 96), torch.zeros(4, 3, 96, 96))
     assert large == pytest.approx(float(small), rel=0.05)
+
+
+def test_luma_and_chroma_are_pillows() -> None:
+    """Pillow's YCbCr is BT.601's full range, rounded to 8 bits; ours halves the differences."""
+    pixels = np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8)
+    expected = torch.from_numpy(np.asarray(Image.fromarray(pixels).convert("YCbCr")).copy()).permute(2, 0, 1)
+    luma, chroma = losses.luma_and_chroma(torch.from_numpy(pixels).permute(2, 0, 1)[None] / 255)
+    assert torch.allclose(luma[0, 0] * 255, expected[0].float(), atol=1)
+    assert torch.allclose(chroma[0] * 2 * 255 + 128, expected[1:].float(), atol=1.5)
 
 
 def test_squared_loss_is_the_mean_squared_difference() -> None:

@@ -79,4 +79,4 @@ def _losses(history: dict[str, Any]) -> str:
         if settings.get(weight):
             kind = f" ({settings[kinds[name]]})" if name in kinds else ""
             found.append(f"{settings[weight]:g} x {name}{kind}")
-    return ", ".join(found)
+    return ", ".join(found) + (", over luma first" if settings.get("loss_colors") == "luma" else "")

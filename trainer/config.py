@@ -30,7 +30,7 @@ _MUON = {"compact": (0.02, 0.0), "srresnet": (0.01, 0.1), "srcnn": (0.01, 0.0)}
 _SCALES = (1, 2, 3, 4, 8)
 
 # What states of earlier versions mean by leaving a setting out.
-_UNSAID: dict[str, object] = {"degradation": "clean", "low_folders": []}
+_UNSAID: dict[str, object] = {"degradation": "clean", "low_folders": [], "loss_colors": "rgb"}
 
 _POSITIVE = ("minutes", "steps", "batch", "late_batch", "learning_rate", "checkpoint_every_s")
 _NOT_NEGATIVE = (
@@ -49,6 +49,7 @@ _CHOICES: dict[str, tuple[object, ...]] = {
     "optimizer": ("muon", "adamw"),
     "schedule": SCHEDULES,
     "pixel_loss": PIXEL_LOSSES,
+    "loss_colors": ("luma", "rgb"),
     "precision": ("auto", "bf16", "fp32"),
 }
 
@@ -85,6 +86,8 @@ class TrainConfig:
         clip_norm: Largest norm of the gradient; 0 leaves it as it is.
         pixel_loss: ``l1``, ``mse`` (a little more PSNR at the end of a training) or ``charbonnier``.
         pixel_weight: Of the pixel loss.
+        loss_colors: ``luma``: the pixel loss over luma plus that over half the colour differences, the
+            spectrum of luma alone; ``rgb``: both over R, G and B alike.
         fft_weight: Of the spectrum term.
         ema_decay: Of the averaged weights, which are the ones written.
         micro_batch: Crops that go through the networks at once; a batch is worked off in several parts and
@@ -128,6 +131,7 @@ class TrainConfig:
     clip_norm: float = 1.0
     pixel_loss: Literal["l1", "mse", "charbonnier"] = "l1"
     pixel_weight: float = 1.0
+    loss_colors: Literal["luma", "rgb"] = "luma"
     fft_weight: float = 10.0
     ema_decay: float = 0.999
     micro_batch: int = 0

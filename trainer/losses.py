@@ -32,6 +32,21 @@ def spectrum_loss(made: Tensor, wanted: Tensor) -> Tensor:
     return torch.view_as_real(spectrum).abs().mean()
 
 
+def luma_and_chroma(rgb: Tensor) -> tuple[Tensor, Tensor]:
+    """BT.601 luma, and half of the two colour differences.
+
+    A loss over R, G and B spends a third of a network on each, though blue is 11 % of what the eye takes for
+    sharpness and of what PSNR on luma counts. The colour differences are smoother and need less.
+
+    Returns:
+        ``(B, 1, H, W)`` and ``(B, 2, H, W)``, fp32.
+    """
+    red, green, blue = rgb.float().unbind(1)
+    luma = 0.299 * red + 0.587 * green + 0.114 * blue
+    differences = torch.stack([(blue - luma) / 1.772, (red - luma) / 1.402], 1)
+    return luma.unsqueeze(1), differences / 2
+
+
 def total_variation(made: Tensor) -> Tensor:
     """Mean absolute step between neighbouring pixels, down plus right (SRGAN's regulariser)."""
     return made.diff(dim=-2).abs().mean() + made.diff(dim=-1).abs().mean()

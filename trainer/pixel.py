@@ -62,10 +62,17 @@ class PixelStage:
 
     def _likeness(self, made: Tensor, high: Tensor) -> dict[str, Tensor]:
         config, terms = self.config, dict[str, Tensor]()
+        pixel_loss = losses.PIXEL_LOSSES[config.pixel_loss]
+        if config.loss_colors == "rgb":
+            pixel, spectrum = pixel_loss(made, high), (made, high)
+        else:
+            made_luma, made_chroma = losses.luma_and_chroma(made)
+            luma, chroma = losses.luma_and_chroma(high)
+            pixel, spectrum = pixel_loss(made_luma, luma) + pixel_loss(made_chroma, chroma), (made_luma, luma)
         if config.pixel_weight:
-            terms["pixel"] = config.pixel_weight * losses.PIXEL_LOSSES[config.pixel_loss](made, high)
+            terms["pixel"] = config.pixel_weight * pixel
         if config.fft_weight:
-            terms["fft"] = config.fft_weight * losses.spectrum_loss(made, high)
+            terms["fft"] = config.fft_weight * losses.spectrum_loss(*spectrum)
         return terms
 
     def forget_gradients(self) -> None:

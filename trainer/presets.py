@@ -48,6 +48,7 @@ _PAPER: dict[str, Any] = {
     "clip_norm": 0.0,
     "pixel_loss": "mse",
     "pixel_weight": 4.0,
+    "loss_colors": "rgb",
     "fft_weight": 0.0,
     "ema_decay": 0.0,
 }
@@ -73,6 +74,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "schedule": "constant",
         "warmup_steps": 0,
         "pixel_loss": "mse",
+        "loss_colors": "rgb",
         "fft_weight": 0.0,
         "gan": _PAPER_GAN | {"schedule": "constant"},
     },
@@ -80,6 +82,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "mae-noise": {
         "optimizer": "adamw",
         "pixel_loss": "l1",
+        "loss_colors": "rgb",
         "fft_weight": 0.0,
         "gan": {
             "discriminator": "srgan",
@@ -94,6 +97,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     # Labels that are drawn around 0.1 for enlargements and 0.9 for originals.
     "soft-label": {
         "pixel_loss": "mse",
+        "loss_colors": "rgb",
         "fft_weight": 0.0,
         "gan": {
             "discriminator": "srgan",
