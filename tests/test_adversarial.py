@@ -20,9 +20,10 @@ from typer.testing import CliRunner
 
 from upscaler.cli import app as upscale
 from upscaler.errors import TrainingError, UsageError, WeightsError
-from upscaler.models import checkpoint, perceptual
+from upscaler.models import checkpoint, discriminator, perceptual
 from upscaler.trainer import losses, state
 from upscaler.trainer.config import TrainConfig
+from upscaler.trainer.distributed import Team
 from upscaler.trainer.gan import GanConfig
 from upscaler.trainer.loops import train
 from upscaler.trainer.presets import PRESETS
@@ -300,7 +301,7 @@ def test_when_memory_runs_out_less_is_done_at_once(prepare: Prepare, monkeypatch
         return genuine(made, wanted)
 
     monkeypatch.setitem(losses.PIXEL_LOSSES, "l1", tight)
-    config = settled(prepare(stages="1", steps=2, batch=5, late_share=0.0))
+    config = settled(prepare(stages="1", steps=2, batch=5, late_share=0.0, loss_colors="rgb"))
     said: list[str] = []
     assert train(config, lambda report: said.append(report.message or "")).finished
     assert sizes == [5, 2, 2, 1, 2, 2, 1]
@@ -336,6 +337,40 @@ def test_when_not_even_one_crop_fits_it_says_what_to_do(
     monkeypatch.setitem(losses.PIXEL_LOSSES, "l1", full)
     with pytest.raises(TrainingError, match=r"too little memory for a single crop.*smaller --patch"):
         train(settled(prepare(stages="1")), silent)
+
+
+def test_a_team_that_runs_out_of_memory_ends_with_one_line(
+    prepare: Prepare, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its processes wait for each other inside a step, so none of them can begin it anew alone."""
+
+    def full(_made: Tensor, _wanted: Tensor) -> Tensor:
+        raise torch.OutOfMemoryError("planted")
+
+    def own(team: Team, crops: Tensor) -> Tensor:
+        team.size = 2  # from here on
+        return crops
+
+    monkeypatch.setitem(losses.PIXEL_LOSSES, "l1", full)
+    monkeypatch.setattr(Team, "own", own)
+    with pytest.raises(TrainingError, match=r"step 0 in one of 2 processes.*micro_batch=N"):
+        train(settled(prepare(stages="1")), silent)
+
+
+def test_small_faces_shrink_the_patch_and_the_discriminator_s_head(
+    prepare: Prepare, tmp_path: Path, make_photos: MakePhotos
+) -> None:
+    """Pictures of 89x72 hold 72 HR pixels, so the dense layer of `srgan` sees ceil(72 / 16) a side."""
+    make_photos(tmp_path / "faces", 4, height=89, width=72)
+    settings = prepare(photos=[str(tmp_path / "faces")], stages="1,2", steps=4, discriminator="srgan")
+    settings["gan"] |= {"patch_px": 48}
+    config = settled(settings)
+    said: list[str] = []
+    assert train(config, lambda report: said.append(report.message or "")).finished
+    shrunk = "crops have at most 36 LR pixels a side: too few photographs hold 48"
+    assert said.count(shrunk) == 1
+    fresh = discriminator.build("srgan", channels=8, side_px=72)
+    fresh.load_state_dict(saved_state(config)["discriminator"])
 
 
 def test_other_errors_are_not_taken_for_memory(prepare: Prepare, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,16 +1,21 @@
 """What only a GPU can show. Everything here also has a test that runs on a processor."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from conftest import photograph
+from conftest import Configure, photograph
 from media import clip, frame_times, pictures
+from training import messages, silent, table
 
 from upscaler import Upscaler, pipeline
 from upscaler.jobs import Job
 from upscaler.options import VideoOptions
+from upscaler.trainer import crops
+from upscaler.trainer.gan import GanConfig
+from upscaler.trainer.loops import train
 
 pytestmark = [
     pytest.mark.cuda,
@@ -94,3 +99,56 @@ def test_compiled_on_the_gpu_equals_eager() -> None:
     upscaler = Upscaler("fast", 2, device="cuda", runtime="compiled")
     assert np.abs(upscaler.image(pixels) - eager).max() <= 1
     assert upscaler.take_notices() == []
+
+
+def test_training_on_the_gpu_is_compiled_and_its_photographs_lie_there(
+    configure: Configure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In fp32 and of the same crops, so that the losses are those of the processor."""
+    cut: list[torch.device] = []
+    genuine = crops.OnDevice.cut
+
+    def counted(rows: crops.OnDevice, *given: Any) -> tuple[torch.Tensor, torch.Tensor]:  # noqa: ANN401
+        low, high = genuine(rows, *given)
+        cut.append(high.device)
+        return low, high
+
+    monkeypatch.setattr(crops.OnDevice, "cut", counted)
+    common = {"precision": "fp32", "degradation": "clean", "checkpoint_every_s": 1e-9}
+    on_gpu = configure("gpu", device="cuda", compiled=True, **common)
+    said = messages(on_gpu)
+    assert not [line for line in said if "uncompiled" in line]
+    assert len(cut) == 8
+    assert {place.type for place in cut} == {"cuda"}
+    on_cpu = configure("cpu", **common)
+    messages(on_cpu)
+    for one, other in zip(table(on_gpu), table(on_cpu), strict=True):
+        if one["pixel"]:
+            assert float(one["pixel"]) == pytest.approx(float(other["pixel"]), rel=1e-2)
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_training_on_the_gpu_in_both_stages(configure: Configure, compiled: bool) -> None:
+    gan = GanConfig(vgg_weight=0.0, batch=2, patch_px=12, discriminator_channels=8)
+    assert train(configure(device="cuda", stages="1,2", gan=gan, compiled=compiled), silent).finished
+
+
+def test_checkpointing_takes_less_memory_on_the_gpu(configure: Configure) -> None:
+    peaks = []
+    for checkpointing in (False, True):
+        torch.cuda.reset_peak_memory_stats()
+        train(
+            configure(
+                f"checkpointing{checkpointing}",
+                device="cuda",
+                network="srresnet",
+                steps=2,
+                batch=16,
+                patch_px=48,
+                late_share=0.0,
+                checkpointing=checkpointing,
+            ),
+            silent,
+        )
+        peaks.append(torch.cuda.max_memory_allocated())
+    assert peaks[1] < 0.7 * peaks[0]

@@ -1,6 +1,7 @@
 """Going on with a run, from its state or from weights."""
 
 import dataclasses
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,25 @@ def test_the_run_does_move_the_weights(configure: Configure) -> None:
     late = saved_state(config)
     for part in ("network", "average"):
         assert all(not torch.equal(tensor, late[part][name]) for name, tensor in early[part].items())
+
+
+def test_by_the_clock_a_continued_run_goes_on_in_its_schedule(
+    configure: Configure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A clock of one second a look: where the run is, is the training time that the state holds."""
+    seconds = itertools.count()
+    monkeypatch.setattr("upscaler.trainer.loops.time.monotonic", lambda: float(next(seconds)))
+    config = configure(minutes=2.0)
+    train(config, silent, stop_after(12))
+    halfway = saved_state(config)["elapsed_s"]
+    assert 30 < halfway < 90
+    next(itertools.islice(seconds, 10_000, None))  # hours between the two parts
+    reports: list[Report] = []
+    assert train(config, reports.append).finished
+    first, last = (next(report for report in each if report.means) for each in (reports, reports[::-1]))
+    assert halfway < first.elapsed_s < halfway + 10
+    assert first.share == pytest.approx(first.elapsed_s / 120)
+    assert 120 <= last.elapsed_s < 130
 
 
 def test_a_finished_run_stays_as_it_is(configure: Configure) -> None:

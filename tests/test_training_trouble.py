@@ -117,7 +117,7 @@ def test_trouble_goes_back_to_the_last_good_state_once(
     broken: Callable[[Tensor, Tensor], Tensor],
     message: str,
 ) -> None:
-    config = configure(steps=7)
+    config = configure(steps=7, loss_colors="rgb")  # asks for the loss once a step
     train(config, silent, stop_after(2))
     good, calls = losses.absolute_loss, iter(range(99))
     monkeypatch.setitem(
@@ -139,7 +139,7 @@ def test_trouble_never_replaces_the_last_good_state(
     broken: Callable[[Tensor, Tensor], Tensor],
     message: str,
 ) -> None:
-    config = configure(steps=5)
+    config = configure(steps=5, loss_colors="rgb")
     train(config, silent, stop_after(2))
     files = [run_folder(config) / "state.pt", Path(config.output)]
     before = [path.read_bytes() for path in files]
