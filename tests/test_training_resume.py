@@ -119,13 +119,14 @@ def test_length_and_speed_may_change(configure: Configure) -> None:
 
 
 def test_restart_forgets_the_earlier_run(configure: Configure) -> None:
-    config, fresh = configure(), configure("fresh", seed=1)
+    config, fresh = configure(steps=9), configure("fresh", seed=1)
     train(config, silent)
-    again = dataclasses.replace(config, seed=1)
+    again = dataclasses.replace(config, seed=1, steps=8)
     train(again, silent, restart=True)
     train(fresh, silent)
     assert_equal(checkpoint.load(Path(fresh.output)).state, checkpoint.load(Path(again.output)).state)
     assert len(table(config)) == 1
+    assert [path.name for path in (run_folder(config) / "samples").iterdir()] == ["step_000008.png"]
 
 
 def test_restart_with_a_misspelt_folder_forgets_nothing(configure: Configure) -> None:

@@ -216,6 +216,8 @@ class Run:
                     "progress.png",
                 ):
                     (self.folder / name).unlink(missing_ok=True)
+                for path in (self.folder / "samples").glob("step_*.png"):
+                    path.unlink()
         except OSError as error:
             raise TrainingError(f"cannot write '{self.folder}': {error.strerror}") from error
 
