@@ -42,6 +42,8 @@ def test_a_continued_run_equals_a_straight_one_bit_for_bit(
     one, other = saved_state(straight), saved_state(split)
     for saved in (one, other):
         del saved["config"], saved["elapsed_s"]
+    # The split run has been validated where it stopped, too, and may have been better there.
+    assert other.pop("best") <= one.pop("best")
     assert one["step"] == 8
     assert_equal(one, other)
     assert_equal(checkpoint.load(Path(straight.output)).state, checkpoint.load(Path(split.output)).state)
