@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import photograph
+from conftest import Ship, photograph
 from media import audio_packets, clip, frame_times, save
 from PIL import Image
 from typer.testing import CliRunner
@@ -81,7 +81,9 @@ def test_a_video_with_sound(tmp_path: Path) -> None:
     assert files(tmp_path) == ["out.mp4", "video.mp4"]
 
 
-def test_scale_and_size(tmp_path: Path) -> None:
+def test_scale_and_size(tmp_path: Path, ship: Ship) -> None:
+    ship("fast", 2, 4)
+    ship("balanced", 4)
     source = save(tmp_path / "a.png")
     for number, (arguments, size, plan) in enumerate(
         [

@@ -13,7 +13,7 @@ import typer
 from upscaler import __version__, jobs
 from upscaler.errors import DeviceError, UpscalerError, UsageError, WeightsError
 from upscaler.interrupts import Interrupts
-from upscaler.models.shipped import installed_models
+from upscaler.models.shipped import FAITHFUL, TEXTURED, installed_models
 from upscaler.options import (
     AUDIO_CODECS,
     CODECS,
@@ -76,6 +76,19 @@ def upscale(  # noqa: PLR0913 - one parameter per option
         typer.Option(metavar="SIZE", help="Fit inside WIDTHxHEIGHT instead, for example 3840x2160."),
     ] = None,
     model: Annotated[str | None, typer.Option(metavar="NAME|FILE", help=_model_help())] = None,
+    perceptual: Annotated[
+        float | None,
+        typer.Option(
+            metavar="NUMBER",
+            help=f"From 0, faithful, to 1, textured: blends the weights of {FAITHFUL} and {TEXTURED}.",
+        ),
+    ] = None,
+    tta: Annotated[
+        bool,
+        typer.Option(
+            "--tta", help="A little better, 8 times slower: the mean over a picture's 8 symmetries."
+        ),
+    ] = False,
     device: Annotated[str, typer.Option(metavar="NAME", help=f"{DEVICES}.")] = "auto",
     precision: Annotated[str, typer.Option(metavar="NAME", help=f"{', '.join(PRECISIONS)}.")] = "auto",
     runtime: Annotated[str, typer.Option(metavar="NAME", help=f"{', '.join(RUNTIMES)}.")] = "auto",
@@ -190,6 +203,8 @@ def upscale(  # noqa: PLR0913 - one parameter per option
                 tile_px=parse_count(tile, "--tile"),
                 batch=parse_count(batch, "--batch"),
                 memory_limit_gb=memory_limit,
+                tta=tta,
+                perceptual=perceptual,
             ),
             video=VideoOptions(
                 codec=codec,
@@ -306,6 +321,8 @@ def _engines(kinds: set[jobs.Kind], options: EngineOptions) -> "dict[jobs.Kind, 
                 tile_px=options.tile_px,
                 batch=options.batch,
                 memory_limit_gb=options.memory_limit_gb,
+                tta=options.tta,
+                perceptual=options.perceptual,
             )
         engines[kind] = by_model[model]
     return engines

@@ -224,7 +224,8 @@ def describe(plan: Plan, height: int, width: int) -> str:
     networks = " then ".join(f"x{scale}" for scale in plan.scales) or "no network"
     reached = math.prod(plan.scales)
     resized = "" if (height * reached, width * reached) == (plan.height, plan.width) else ", then resized"
-    return f"{width}x{height} -> {plan.width}x{plan.height} ({networks}{resized})"
+    passes = f", {plan.passes} passes" if plan.scales and plan.passes > 1 else ""
+    return f"{width}x{height} -> {plan.width}x{plan.height} ({networks}{passes}{resized})"
 
 
 def _squared(plan: Plan, sample_aspect: Fraction) -> Plan:
