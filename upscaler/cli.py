@@ -35,6 +35,7 @@ from upscaler.options import (
 if TYPE_CHECKING:
     from upscaler.display import Display
     from upscaler.engine import Upscaler
+    from upscaler.forecast import Forecast
     from upscaler.report import Done, Outcome
 
 EXIT_FAILED, EXIT_USAGE, EXIT_DAMAGED, EXIT_INTERRUPTED = 1, 2, 3, 130
@@ -237,6 +238,7 @@ def _run(inputs: list[Path], options: Options) -> NoReturn:
     from upscaler import pipeline, report
     from upscaler.display import Display
     from upscaler.fingerprint import versions
+    from upscaler.forecast import Forecast
     from upscaler.models.checkpoint import default_scale
 
     _interrupts.release()
@@ -249,11 +251,12 @@ def _run(inputs: list[Path], options: Options) -> NoReturn:
     outcomes: Counter[Outcome] = Counter()
     start = time.monotonic()
     frames = 0
+    forecast = Forecast([job.source for job in job_list.jobs if job.kind == "still"])
     with report.opened(options.report) as report_file, Display(len(job_list.jobs)) as display:
         for job in job_list.jobs:
             begun = time.monotonic()
             display.begin(str(job.source))
-            outcome, done, error = _attempt(job, engines[job.kind], options, display)
+            outcome, done, error = _attempt(job, engines[job.kind], options, display, forecast)
             if report_file:
                 seconds = time.monotonic() - begun
                 text = report.line(job, outcome, seconds=seconds, versions=versions(), done=done, error=error)
@@ -269,11 +272,11 @@ def _run(inputs: list[Path], options: Options) -> NoReturn:
 
 
 def _attempt(
-    job: jobs.Job, engine: "Upscaler", options: Options, display: "Display"
+    job: jobs.Job, engine: "Upscaler", options: Options, display: "Display", forecast: "Forecast"
 ) -> "tuple[Outcome, Done | None, str]":
     """Do one job and show how it ended: the outcome, what it made, and why it failed."""
     try:
-        done = _one(job, engine, options, display)
+        done = _one(job, engine, options, display, forecast)
     except KeyboardInterrupt as interrupt:
         kept = getattr(interrupt, "__notes__", ["nothing half-written is left"])
         display.end(f"stopped; {kept[-1]}")
@@ -291,15 +294,17 @@ def _attempt(
     return "done with warnings" if done.warnings else "done", done, ""
 
 
-def _one(job: jobs.Job, engine: "Upscaler", options: Options, display: "Display") -> "Done":
+def _one(
+    job: jobs.Job, engine: "Upscaler", options: Options, display: "Display", forecast: "Forecast"
+) -> "Done":
     from upscaler import pipeline
     from upscaler.preview import write_preview
 
     if job.kind == "still":
-        return pipeline.upscale_still(job, engine, display.advance, display.note)
+        return pipeline.upscale_still(job, engine, display.advance, display.note, forecast)
     if job.kind == "preview":
         return write_preview(job, engine, options.video, display.advance, display.note)
-    return pipeline.upscale_video(job, engine, options.video, display.advance, display.note)
+    return pipeline.upscale_video(job, engine, options.video, display.advance, display.note, forecast)
 
 
 def _engines(kinds: set[jobs.Kind], options: EngineOptions) -> "dict[jobs.Kind, Upscaler]":

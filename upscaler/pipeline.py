@@ -19,6 +19,7 @@ from upscaler.engine import Plan, Upscaler
 from upscaler.enlarge import enlarged
 from upscaler.errors import DeviceError, MediaError
 from upscaler.fingerprint import fingerprint
+from upscaler.forecast import Forecast
 from upscaler.jobfolder import JobFolder, Manifest
 from upscaler.jobs import Job
 from upscaler.options import VideoOptions
@@ -53,14 +54,21 @@ OnProgress = Callable[[Progress], None]
 OnNote = Callable[[str], None]
 
 
-def upscale_still(job: Job, engine: Upscaler, on_progress: OnProgress, on_note: OnNote) -> Done:
+def upscale_still(
+    job: Job,
+    engine: Upscaler,
+    on_progress: OnProgress,
+    on_note: OnNote,
+    forecast: Forecast | None = None,
+) -> Done:
     """Enlarge one picture.
 
     Args:
         job: Source and target.
         engine: Does the enlarging.
         on_progress: Called after every batch of tiles.
-        on_note: Called with lines worth telling before the work starts.
+        on_note: Called with lines worth telling.
+        forecast: Of the run that the picture is a part of; tells ``on_note`` if it will take long.
 
     Raises:
         MediaError: The source cannot be read or the target not written; the target is then not there.
@@ -70,7 +78,14 @@ def upscale_still(job: Job, engine: Upscaler, on_progress: OnProgress, on_note: 
     plan = engine.plan(height, width)
     stills.check_target(job.target, plan.height, plan.width)
     on_note(describe(plan, height, width))
-    pixels = engine.image(still.pixels, lambda done, total: on_progress(Progress(done, total, "tiles")))
+    watch = forecast.picture(job.source, engine, height, width) if forecast else None
+
+    def tiles_done(done: int, total: int) -> None:
+        on_progress(Progress(done, total, "tiles"))
+        if watch and (line := watch(done, total)):
+            on_note(line)
+
+    pixels = engine.image(still.pixels, tiles_done)
     alpha = None if still.alpha is None else resize_plane(still.alpha, plan.height, plan.width)
     _make_folder(job.target.parent)
     stills.write(job.target, replace(still, pixels=pixels, alpha=alpha))
@@ -78,7 +93,12 @@ def upscale_still(job: Job, engine: Upscaler, on_progress: OnProgress, on_note: 
 
 
 def upscale_video(
-    job: Job, engine: Upscaler, options: VideoOptions, on_progress: OnProgress, on_note: OnNote
+    job: Job,
+    engine: Upscaler,
+    options: VideoOptions,
+    on_progress: OnProgress,
+    on_note: OnNote,
+    forecast: Forecast | None = None,
 ) -> Done:
     """Enlarge one video: every frame at its own time, every audio stream copied.
 
@@ -91,6 +111,7 @@ def upscale_video(
         options: How video is encoded.
         on_progress: Called after every frame.
         on_note: Called with lines worth telling.
+        forecast: Of the run; tells ``on_note`` if the video will take long.
 
     Raises:
         MediaError: Reading, encoding or merging failed, or the finished file does not hold every frame at its
@@ -110,7 +131,15 @@ def upscale_video(
         with JobFolder(job.target) as folder:
             closed = _begun(folder, job, engine, reader.info, work, options, on_note)
             writer = segments.SegmentsWriter(folder.path, work.settings, work.segment_frames, closed)
-            made = _encode(reader, engine, work.plan, writer, options, on_progress)
+            info = reader.info
+            watch = forecast.video(engine, info.height, info.width, float(info.rate)) if forecast else None
+
+            def frame_done(progress: Progress) -> None:
+                on_progress(progress)
+                if watch and (line := watch(progress.done, progress.total)):
+                    on_note(line)
+
+            made = _encode(reader, engine, work.plan, writer, options, frame_done)
             found = _put_together(made, reader.info, job, folder, plans, trims=options.trims)
         notes, warnings = reader.remarks(), reader.faults(whole=not options.trims)
     settings = {**engine.execution(work.plan), "video": work.lines[0]}
