@@ -8,10 +8,11 @@ from media import clip, save
 from test_cli import run
 
 from upscaler import Upscaler, pipeline
-from upscaler.forecast import Forecast, _span
+from upscaler.forecast import Forecast, _span, fastest
 from upscaler.jobs import Job
 from upscaler.models import checkpoint, shipped
 from upscaler.options import VideoOptions
+from upscaler.report import Progress
 
 
 class Clock:
@@ -41,13 +42,22 @@ def watched(
     engine: Upscaler, clock: Clock, seconds_each: float, frames: int, rate: float = 25.0
 ) -> list[str]:
     """What is said over the frames of a video, 64x48, each of which takes so long; the first one longer."""
-    watch = Forecast(clock=clock).video(engine, 48, 64, rate)
-    said = []
+    said = [""] * frames
+    done = 0
+
+    def on_note(line: str) -> None:
+        said[done - 1] += line
+
+    watch = Forecast(clock=clock).video(engine, (48, 64), rate, ignored, on_note)
     clock.now_s += 30 * seconds_each
     for done in range(1, frames + 1):
-        said.append(watch(done, frames))
+        watch(Progress(done, frames, "frames"))
         clock.now_s += seconds_each
     return said
+
+
+def ignored(_progress: Progress) -> None:
+    """What the display does with it is another matter."""
 
 
 def test_a_slow_video_is_told_once_from_what_was_measured(large: Upscaler, clock: Clock) -> None:
@@ -55,7 +65,7 @@ def test_a_slow_video_is_told_once_from_what_was_measured(large: Upscaler, clock
     assert [number for number, line in enumerate(said) if line] == [
         5
     ]  # after 10 s, of which the first frame is none
-    name, share = large.fastest(48, 64) or ("", 1.0)
+    name, share = fastest(large, 48, 64) or ("", 1.0)
     assert name == "fast" and share < 0.5
     assert (
         said[5]
@@ -85,10 +95,13 @@ def test_nothing_is_told_where_nothing_is_faster(ship: Ship, clock: Clock) -> No
 
 
 def test_frames_of_an_earlier_run_do_not_count(large: Upscaler, clock: Clock) -> None:
-    watch = Forecast(clock=clock).video(large, 48, 64, 25.0)
-    assert watch(5001, 6000) == ""
+    said: list[str] = []
+    watch = Forecast(clock=clock).video(large, (48, 64), 25.0, ignored, said.append)
+    watch(Progress(5001, 6000, "frames", resumed=5000))
     clock.now_s += 12
-    assert watch(5007, 6007).startswith("about 33 min to go at 0.5 frames/s")
+    assert said == []
+    watch(Progress(5007, 6007, "frames", resumed=5000))
+    assert said[0].startswith("about 33 min to go at 0.5 frames/s")
 
 
 def test_the_share_of_time_is_that_of_multiply_adds_and_output(ship: Ship) -> None:
@@ -99,31 +112,33 @@ def test_the_share_of_time_is_that_of_multiply_adds_and_output(ship: Ship) -> No
         for name in ("fast", "srresnet")
     }
     for scale in (3, 4):
-        name, share = Upscaler("srresnet", scale).fastest(48, 64) or ("", 0.0)
+        name, share = fastest(Upscaler("srresnet", scale), 48, 64) or ("", 0.0)
         assert name == "fast"
         assert share == pytest.approx(pixel["fast"] / pixel["srresnet"])
     small = checkpoint.load(shipped.weight_files("fast")[2]).network().contract.macs_per_pixel + 4 * 2000
-    _, share = Upscaler("srresnet", size_px=(128, 96)).fastest(48, 64) or ("", 0.0)
+    _, share = fastest(Upscaler("srresnet", size_px=(128, 96)), 48, 64) or ("", 0.0)
     assert share == pytest.approx(small / pixel["srresnet"])
-    _, share = Upscaler("srresnet", 8).fastest(48, 64) or ("", 0.0)
+    _, share = fastest(Upscaler("srresnet", 8), 48, 64) or ("", 0.0)
     assert share == pytest.approx((pixel["fast"] + 16 * small) / (17 * pixel["srresnet"]))
 
 
 def test_pictures_are_one_piece_of_work(large: Upscaler, clock: Clock, tmp_path: Path) -> None:
-    """The first of 100 equal pictures takes 5 s, the second too; each has four tiles."""
+    """Each of 99 equal pictures has four tiles that take 2 s; another one cannot be read."""
     sources = [save(tmp_path / f"{number}.png", 24, 32) for number in range(99)]
     (tmp_path / "bad.png").write_text("no picture")
     forecast = Forecast([*sources, tmp_path / "bad.png"], clock)
-    said = []
+    said: list[str] = []
+    tiles = []
     for source in sources[:2]:
-        watch = forecast.picture(source, large, 24, 32)
+        watch = forecast.picture(source, large, (24, 32), ignored, said.append)
         for tile in range(1, 5):
             clock.now_s += 2
-            said.append(watch(tile, 4))
-    _, share = large.fastest(24, 32) or ("", 0.0)
+            watch(Progress(tile, 4, "tiles"))
+            tiles.append(len(said))
+    _, share = fastest(large, 24, 32) or ("", 0.0)
     # After five tiles 10 s are measured: 3 tiles of this picture and 97 pictures are left, 2 s a tile.
     wanted = f"about 13 min to go; --model fast would take about {_span(share * (3 + 4 * 97) * 2)}"
-    assert said == ["", "", "", "", wanted, "", "", ""]
+    assert said == [wanted] and tiles == [0, 0, 0, 0, 1, 1, 1, 1]
 
 
 def test_two_networks_count_as_much_as_they_cost(ship: Ship, clock: Clock, tmp_path: Path) -> None:
@@ -131,12 +146,13 @@ def test_two_networks_count_as_much_as_they_cost(ship: Ship, clock: Clock, tmp_p
     ship("srresnet", 2, 4, channels=24, blocks=4)
     engine = Upscaler("srresnet", 8, precision="fp32")
     source = save(tmp_path / "a.png", 24, 32)
-    watch = Forecast([source], clock).picture(source, engine, 24, 32)
+    said: list[str] = []
+    watch = Forecast([source], clock).picture(source, engine, (24, 32), ignored, said.append)
     first, second = engine.macs_each(engine.plan(24, 32), 24, 32)
     assert 5 < second / first < 16
     clock.now_s += 60
-    said = watch(1, 1)  # the first network is done; the second takes as much longer as it costs
-    assert said.startswith(f"about {_span(60 * second / first)} to go; --model fast")
+    watch(Progress(1, 1, "tiles"))  # the first network is done; the second takes as much longer as it costs
+    assert said[0].startswith(f"about {_span(60 * second / first)} to go; --model fast")
 
 
 def test_the_pipeline_tells_it_as_a_note(large: Upscaler, clock: Clock, tmp_path: Path) -> None:

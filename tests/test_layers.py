@@ -74,7 +74,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "enlarge": {"engine", "flight", "video", "color", "resize"},
     "fingerprint": {"options", "video", ""},
-    "forecast": {"engine", "stills", "errors"},
+    "forecast": {"engine", "stills", "report", "models", "errors"},
     "jobfolder": {"durable", "errors"},
     "threads": set(),
     "interrupts": set(),

@@ -79,16 +79,10 @@ def upscale(  # noqa: PLR0913 - one parameter per option
     model: Annotated[str | None, typer.Option(metavar="NAME|FILE", help=_model_help())] = None,
     perceptual: Annotated[
         float | None,
-        typer.Option(
-            metavar="NUMBER",
-            help=f"From 0, faithful, to 1, textured: blends the weights of {FAITHFUL} and {TEXTURED}.",
-        ),
+        typer.Option(metavar="SHARE", help=f"Weights between {FAITHFUL} (0) and {TEXTURED} (1)."),
     ] = None,
     tta: Annotated[
-        bool,
-        typer.Option(
-            "--tta", help="A little better, 8 times slower: the mean over a picture's 8 symmetries."
-        ),
+        bool, typer.Option("--tta", help="Mean over the 8 symmetries of a picture; 8 times slower.")
     ] = False,
     device: Annotated[str, typer.Option(metavar="NAME", help=f"{DEVICES}.")] = "auto",
     precision: Annotated[str, typer.Option(metavar="NAME", help=f"{', '.join(PRECISIONS)}.")] = "auto",
@@ -297,13 +291,12 @@ def _attempt(
 def _one(
     job: jobs.Job, engine: "Upscaler", options: Options, display: "Display", forecast: "Forecast"
 ) -> "Done":
-    from upscaler import pipeline
-    from upscaler.preview import write_preview
+    from upscaler import pipeline, preview
 
     if job.kind == "still":
         return pipeline.upscale_still(job, engine, display.advance, display.note, forecast)
     if job.kind == "preview":
-        return write_preview(job, engine, options.video, display.advance, display.note)
+        return preview.write_preview(job, engine, options.video, display.advance, display.note)
     return pipeline.upscale_video(job, engine, options.video, display.advance, display.note, forecast)
 
 
@@ -316,19 +309,7 @@ def _engines(kinds: set[jobs.Kind], options: EngineOptions) -> "dict[jobs.Kind, 
     for kind in sorted(kinds):
         model = options.model or DEFAULT_MODEL[kind]
         if model not in by_model:
-            by_model[model] = Upscaler(
-                model,
-                options.scale,
-                size_px=options.size_px,
-                device=options.device,
-                precision=options.precision,
-                runtime=options.runtime,
-                tile_px=options.tile_px,
-                batch=options.batch,
-                memory_limit_gb=options.memory_limit_gb,
-                tta=options.tta,
-                perceptual=options.perceptual,
-            )
+            by_model[model] = Upscaler(**vars(replace(options, model=model)))
         engines[kind] = by_model[model]
     return engines
 

@@ -14,7 +14,7 @@ from upscaler import device as devices
 from upscaler.arrays import Pixels
 from upscaler.errors import DeviceError, UsageError
 from upscaler.flight import alike, in_flight
-from upscaler.models import checkpoint, shipped
+from upscaler.models import checkpoint
 from upscaler.options import RUNTIMES, SCALE_MAX, EngineOptions
 from upscaler.resize import resized
 from upscaler.stage import DTYPES, PASSES_TTA, OnProgress, Stage, name_of
@@ -23,11 +23,6 @@ from upscaler.stage import DTYPES, PASSES_TTA, OnProgress, Stage, name_of
 _TRIAL_PX = 128
 # Seconds of uncompiled work from which on compiling, which takes up to 15 s, is tried.
 _COMPILE_FROM_S = 300.0
-# To write a pixel takes about as long as so many multiply-adds: what the times of `fast`, `balanced` and
-# `srresnet` in docs/performance.md have besides their convolutions.
-_MACS_LIKE_OUTPUT = 2000
-# A model is worth naming as faster if it takes at most this share of the time.
-_FASTER_SHARE = 0.75
 
 
 @dataclass(frozen=True)
@@ -71,6 +66,9 @@ class Upscaler:
         perceptual: Blend the weights of ``srresnet`` (0, faithful) and ``srgan`` (1, textured), whichever of
             the two is named; ``None``: those of the model named.
 
+    Attributes:
+        files: Weight files by the scale of their network; two each where they are blended.
+
     Raises:
         UsageError: The options contradict each other or are out of range, or are not for this model.
         WeightsError: The model is unknown, or its file is damaged.
@@ -110,9 +108,9 @@ class Upscaler:
             devices.keep_freed_memory()
         self.dtype = devices.fast_dtype(self.device) if precision == "auto" else DTYPES[precision]
         self.size_px = size_px
-        self._files = checkpoint.blendable_files(model, perceptual)
+        self.files = checkpoint.blendable_files(model, perceptual)
         self.scale = checkpoint.default_scale(model) if scale is None else scale
-        if max(self._files) == 1 and (self.scale != 1 or size_px):
+        if max(self.files) == 1 and (self.scale != 1 or size_px):
             raise UsageError(
                 f"model '{model}' restores without enlarging",
                 "use --scale 1, and enlarge the result with another model",
@@ -120,7 +118,7 @@ class Upscaler:
         self._stages: dict[int, Stage] = {}
         self._notices: list[str] = []
         if size_px is None:
-            for network_scale in self._scales(self.scale):
+            for network_scale in scales_for(self.files, self.scale):
                 self._stage(network_scale).runtime()  # a damaged weight file is better found now
 
     def plan(self, height: int, width: int) -> Plan:
@@ -129,7 +127,7 @@ class Upscaler:
         Raises:
             UsageError: The size asked for is more than 8 times the picture's.
         """
-        factor = self._factor(height, width)
+        factor = self.factor(height, width)
         target = (max(1, round(height * factor)), max(1, round(width * factor)))
         if self.size_px is not None:
             if factor > SCALE_MAX:
@@ -138,7 +136,7 @@ class Upscaler:
                     f"{size} is more than {SCALE_MAX:g} times {width}x{height}", "use a smaller --size"
                 )
             target = min(self.size_px[1], target[0]), min(self.size_px[0], target[1])
-        return Plan(self._scales(factor), *target, passes=PASSES_TTA if self.options.tta else 1)
+        return Plan(scales_for(self.files, factor), *target, passes=PASSES_TTA if self.options.tta else 1)
 
     def image(self, pixels: Pixels, on_progress: OnProgress | None = None) -> Pixels:
         """Enlarge one picture.
@@ -243,7 +241,7 @@ class Upscaler:
 
     def weights_of(self, plan: Plan) -> list[Path]:
         """The weight files that a plan needs."""
-        return [file for scale in plan.scales for file in self._files[scale]]
+        return [file for scale in plan.scales for file in self.files[scale]]
 
     def macs(self, plan: Plan, height: int, width: int) -> int:
         """About how many multiply-adds a frame costs: every weight once for every pixel that goes in."""
@@ -251,29 +249,11 @@ class Upscaler:
 
     def macs_each(self, plan: Plan, height: int, width: int) -> list[int]:
         """The same for each network of the plan."""
-        weights = [
-            sum(weight.numel() for weight in self._stage(scale).network.parameters()) for scale in plan.scales
-        ]
-        return _macs(plan.scales, weights, height * width * plan.passes)
-
-    def fastest(self, height: int, width: int) -> tuple[str, float] | None:
-        """The installed model that enlarges pictures of this size fastest, if it is clearly faster.
-
-        Returns:
-            Its name, and about which share of the time it takes; ``None`` where this one is the fastest, or
-            where it does what others do not: restore without enlarging.
-        """
-        factor = self._factor(height, width)
-        own = _time_like(self._files, factor)
-        shares: dict[str, float] = {}
-        for name in shipped.installed_models():
-            files = checkpoint.blendable_files(name, None)
-            if max(files) > 1 and own:
-                shares[name] = _time_like(files, factor) / own
-        if max(self._files) == 1 or not shares:
-            return None
-        name = min(shares, key=lambda each: shares[each])
-        return (name, shares[name]) if shares[name] < _FASTER_SHARE else None
+        found, pixels = [], height * width * plan.passes
+        for scale in plan.scales:
+            found.append(pixels * sum(weight.numel() for weight in self._stage(scale).network.parameters()))
+            pixels *= scale**2
+        return found
 
     def execution(self, plan: Plan) -> dict[str, str | int]:
         """How the networks of a plan run here, resolved: with equal ones, frames give equal bits."""
@@ -315,14 +295,11 @@ class Upscaler:
             self._stage(scale).runtime().use(name)
             self._stage(scale).pixels_at_once = int(execution[f"pixels at once, x{scale}"])
 
-    def _factor(self, height: int, width: int) -> float:
+    def factor(self, height: int, width: int) -> float:
         """By how much a picture of this size is enlarged."""
         if self.size_px is None:
             return self.scale
         return min(self.size_px[0] / width, self.size_px[1] / height)
-
-    def _scales(self, factor: float) -> tuple[int, ...]:
-        return _scales(self._files, factor)
 
     def take_notices(self) -> list[str]:
         """What happened since the last call that a user should know of, each thing once."""
@@ -335,37 +312,18 @@ class Upscaler:
 
     def _stage(self, scale: int) -> Stage:
         if scale not in self._stages:
-            weights = checkpoint.blended(self._files[scale], self.options.perceptual or 0)
+            weights = checkpoint.blended(self.files[scale], self.options.perceptual or 0)
             self._stages[scale] = Stage(weights, self.device, self.dtype, self.options, self._notice)
         return self._stages[scale]
 
 
-def _scales(known: Collection[int], factor: float) -> tuple[int, ...]:
+def scales_for(known: Collection[int], factor: float) -> tuple[int, ...]:
     """The networks that reach ``factor``: the smallest that does, else the largest and what is left."""
     scales: list[int] = []
     while (left := factor / math.prod(scales)) > 1 or (factor == 1 and not scales):
         reaching = [scale for scale in known if scale >= left]
         scales.append(min(reaching) if reaching else max(known))
     return tuple(scales)
-
-
-def _macs(scales: Iterable[int], macs_per_pixel: Iterable[int], pixels: int) -> list[int]:
-    """What networks cost that run one after the other, each on what the one before has made of ``pixels``."""
-    found = []
-    for scale, macs in zip(scales, macs_per_pixel, strict=True):
-        found.append(pixels * macs)
-        pixels *= scale**2
-    return found
-
-
-def _time_like(files: Mapping[int, tuple[Path, ...]], factor: float) -> float:
-    """What a model's time for a pixel is proportional to, on any one machine."""
-    scales = _scales(files, factor)
-    each = [
-        checkpoint.load(files[scale][0]).network().contract.macs_per_pixel + _MACS_LIKE_OUTPUT * scale**2
-        for scale in scales
-    ]
-    return float(sum(_macs(scales, each, 1)))
 
 
 def _as_tensor(pixels: Pixels) -> Tensor:

@@ -9,7 +9,7 @@ before it gets its name (``video/verify.py``).
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -19,7 +19,7 @@ from upscaler.engine import Plan, Upscaler
 from upscaler.enlarge import enlarged
 from upscaler.errors import DeviceError, MediaError
 from upscaler.fingerprint import fingerprint
-from upscaler.forecast import Forecast
+from upscaler.forecast import Forecast, OnNote, OnProgress
 from upscaler.jobfolder import JobFolder, Manifest
 from upscaler.jobs import Job
 from upscaler.options import VideoOptions
@@ -50,10 +50,6 @@ class _Encoded:
     stages_s: dict[str, float]
 
 
-OnProgress = Callable[[Progress], None]
-OnNote = Callable[[str], None]
-
-
 def upscale_still(
     job: Job,
     engine: Upscaler,
@@ -78,14 +74,9 @@ def upscale_still(
     plan = engine.plan(height, width)
     stills.check_target(job.target, plan.height, plan.width)
     on_note(describe(plan, height, width))
-    watch = forecast.picture(job.source, engine, height, width) if forecast else None
-
-    def tiles_done(done: int, total: int) -> None:
-        on_progress(Progress(done, total, "tiles"))
-        if watch and (line := watch(done, total)):
-            on_note(line)
-
-    pixels = engine.image(still.pixels, tiles_done)
+    if forecast:
+        on_progress = forecast.picture(job.source, engine, (height, width), on_progress, on_note)
+    pixels = engine.image(still.pixels, lambda done, total: on_progress(Progress(done, total, "tiles")))
     alpha = None if still.alpha is None else resize_plane(still.alpha, plan.height, plan.width)
     _make_folder(job.target.parent)
     stills.write(job.target, replace(still, pixels=pixels, alpha=alpha))
@@ -131,15 +122,10 @@ def upscale_video(
         with JobFolder(job.target) as folder:
             closed = _begun(folder, job, engine, reader.info, work, options, on_note)
             writer = segments.SegmentsWriter(folder.path, work.settings, work.segment_frames, closed)
-            info = reader.info
-            watch = forecast.video(engine, info.height, info.width, float(info.rate)) if forecast else None
-
-            def frame_done(progress: Progress) -> None:
-                on_progress(progress)
-                if watch and (line := watch(progress.done, progress.total)):
-                    on_note(line)
-
-            made = _encode(reader, engine, work.plan, writer, options, frame_done)
+            if forecast:
+                size = (reader.info.height, reader.info.width)
+                on_progress = forecast.video(engine, size, float(reader.info.rate), on_progress, on_note)
+            made = _encode(reader, engine, work.plan, writer, options, on_progress)
             found = _put_together(made, reader.info, job, folder, plans, trims=options.trims)
         notes, warnings = reader.remarks(), reader.faults(whole=not options.trims)
     settings = {**engine.execution(work.plan), "video": work.lines[0]}
