@@ -183,9 +183,8 @@ def test_a_fault_of_ours_does_not_end_the_batch(tmp_path: Path, monkeypatch: pyt
     assert files(tmp_path) == ["a.png", "b.png", "b_x4.png"]
 
 
-def test_help_lists_the_installed_models_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COLUMNS", "300")
-    said = run("--help")
+def test_help_lists_the_installed_models_only() -> None:
+    said = " ".join(run("--help").split())  # however it is wrapped
     assert ", ".join(installed_models()) + ", or a .safetensors file" in said
 
 
