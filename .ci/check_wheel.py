@@ -10,10 +10,10 @@ FOLDERS = {"upscaler": "upscaler", "models": "upscaler/models", "trainer": "upsc
 
 
 def expected() -> set[str]:
-    """Names of the modules, weights and model cards of the checkout, as the wheel must have them."""
+    """Names of the modules, weights, model cards and recipes of the checkout, as the wheel must have them."""
     names = {"upscaler/py.typed"}
     for folder, package in FOLDERS.items():
-        for pattern in ("*.py", "video/*.py", "weights/*.safetensors", "weights/*.md"):
+        for pattern in ("*.py", "video/*.py", "weights/*.safetensors", "weights/*.md", "recipes/*.toml"):
             for path in (ROOT / folder).glob(pattern):
                 names.add(f"{package}/{path.relative_to(ROOT / folder).as_posix()}")
     return names

@@ -2,7 +2,8 @@
 
 import json
 import os
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialise
 from torch import Tensor
 
-from upscaler.errors import WeightsError
+from upscaler.errors import UsageError, WeightsError
 from upscaler.models import shipped
 from upscaler.models.contract import Network
 from upscaler.models.registry import NETWORKS, SCALES, build
@@ -175,6 +176,52 @@ def transfer(source: WeightFile, network: Network) -> list[str]:
 
 def _body_shapes(state: dict[str, Tensor]) -> dict[str, torch.Size]:
     return {name: tensor.shape for name, tensor in state.items() if not name.startswith("tail.")}
+
+
+def blended(files: tuple[Path, ...], perceptual: float) -> WeightFile:
+    """The weights of one file, or every weight between those of two files.
+
+    Weights trained one from the other lie so near that each blend is a good network, from the fidelity of the
+    first to the texture of the second (network interpolation: ESRGAN, arXiv 1809.00219, section 3.4).
+
+    Args:
+        files: One, or two of equal networks.
+        perceptual: Share of the second, 0..1.
+
+    Raises:
+        WeightsError: A file is missing or damaged, or the networks differ.
+    """
+    first, *others = map(load, files)
+    for other in others:
+        if (first.architecture, first.arguments) != (other.architecture, other.arguments):
+            raise WeightsError(f"'{files[0]}' and '{files[1]}' are of different networks: no blend of them")
+        state = {
+            name: torch.lerp(tensor.float(), other.state[name].float(), perceptual)
+            for name, tensor in first.state.items()
+        }
+        first = replace(first, state=state)
+    return first
+
+
+def blendable_files(model: str | Path, perceptual: float | None) -> Mapping[int, tuple[Path, ...]]:
+    """What ``blended`` needs for a named model or a file, by scale: two files each with ``perceptual``.
+
+    Raises:
+        UsageError: ``perceptual`` is given for a model that has no such pair.
+        WeightsError: The model is unknown, or its file is missing or damaged.
+    """
+    if perceptual is None:
+        return {scale: (file,) for scale, file in weight_files(model).items()}
+    pair = (shipped.FAITHFUL, shipped.TEXTURED)
+    if str(model) not in pair:
+        raise UsageError(
+            f"model '{model}' has no --perceptual: it blends {' and '.join(pair)}", f"use --model {pair[1]}"
+        )
+    faithful, textured = map(weight_files, pair)
+    files = {scale: (file, textured[scale]) for scale, file in faithful.items() if scale in textured}
+    if not files:
+        raise WeightsError(f"{' and '.join(pair)} are installed for different scales: no blend of them")
+    return files
 
 
 def weight_files(model: str | Path) -> dict[int, Path]:

@@ -6,8 +6,19 @@ from upscaler.errors import WeightsError
 
 # What `upscale --model` takes besides a file: the file in weights/ for each scale.
 WEIGHTS: dict[str, dict[int, str]] = {
-    "balanced": {4: "balanced-x4.safetensors"},
-    "fast": {2: "fast-x2.safetensors", 4: "fast-x4.safetensors"},
+    "balanced": {scale: f"balanced-x{scale}.safetensors" for scale in (2, 3, 4, 8)},
+    "fast": {scale: f"fast-x{scale}.safetensors" for scale in (2, 3, 4, 8)},
+    "srresnet": {scale: f"srresnet-x{scale}.safetensors" for scale in (2, 4)},
+    "srgan": {scale: f"srgan-x{scale}.safetensors" for scale in (2, 4)},
+    "restore": {1: "restore-x1.safetensors"},
+}
+
+# The two models between whose weights `upscale --perceptual` blends: the second is trained from the first.
+FAITHFUL, TEXTURED = "srresnet", "srgan"
+
+# A single file goes by its name, too: `balanced-x2`.
+_NAMED = WEIGHTS | {
+    Path(file).stem: {scale: file} for files in WEIGHTS.values() for scale, file in files.items()
 }
 
 # The factor of a named model when none is asked for.
@@ -18,7 +29,7 @@ _FOLDER = Path(__file__).parent / "weights"
 
 def installed_scales(model: str) -> list[int]:
     """The scales for which the named model has weights on this machine, ascending."""
-    files = WEIGHTS.get(model, {})
+    files = _NAMED.get(model, {})
     return sorted(scale for scale, name in files.items() if (_FOLDER / name).is_file())
 
 
@@ -28,14 +39,14 @@ def installed_models() -> list[str]:
 
 
 def weight_files(model: str) -> dict[int, Path]:
-    """The installed weight files of a named model by scale; at least one.
+    """The installed weight files by scale, at least one, of a model, or of a single file as ``balanced-x2``.
 
     Raises:
         WeightsError: There is no such model, or its weights are not installed.
     """
-    files = {scale: _FOLDER / WEIGHTS[model][scale] for scale in installed_scales(model)}
+    files = {scale: _FOLDER / _NAMED[model][scale] for scale in installed_scales(model)}
     if not files:
-        what = "has no weights on this machine" if model in WEIGHTS else "is unknown"
+        what = "has no weights on this machine" if model in _NAMED else "is unknown"
         known = ", ".join([*installed_models(), "a .safetensors file"])
         raise WeightsError(f"model '{model}' {what}", f"there is {known}")
     return files

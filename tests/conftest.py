@@ -9,11 +9,15 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from torch import nn
 
+from upscaler.models import checkpoint, shipped
+from upscaler.models.registry import PRESETS, build
 from upscaler.trainer.config import TrainConfig
 
 MakePhotos = Callable[..., list[Path]]
 Configure = Callable[..., TrainConfig]
+Ship = Callable[..., None]
 
 
 @pytest.fixture(autouse=True)
@@ -78,3 +82,23 @@ def configure(tmp_path: Path, make_photos: MakePhotos) -> Configure:
         return TrainConfig(**known | settings)
 
     return make
+
+
+@pytest.fixture
+def ship(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ship:
+    """Has only what it is called for installed: small random weights of a named model, for some scales."""
+    folder = tmp_path / "shipped"
+    folder.mkdir()
+    monkeypatch.setattr(shipped, "_FOLDER", folder)
+
+    def put(model: str, *scales: int, **arguments: int) -> None:
+        for scale in scales:
+            architecture = PRESETS["srresnet" if model == "srgan" else model][0]
+            small = {"srresnet": {"channels": 6, "blocks": 1}, "compact": {"channels": 6, "depth": 1}}
+            torch.manual_seed(scale + sum(map(ord, model)))
+            network = build(architecture, small[architecture] | {"scale": scale} | arguments)
+            nn.init.normal_(network.tail.weight, std=0.2)
+            file = folder / shipped.WEIGHTS[model][scale]
+            checkpoint.save(file, network, network.state_dict(), {})
+
+    return put

@@ -70,6 +70,20 @@ def test_frames_in_flight_are_pictures_one_by_one() -> None:
         assert np.abs(made.astype(int) - upscaler.image(frame)).max() <= 1
 
 
+def test_self_ensemble_on_the_gpu_is_that_of_the_processor() -> None:
+    """Its transposed versions are captured as graphs of their own."""
+    exact = Upscaler("fast", 2, device="cpu", precision="fp32", tta=True).image(photograph(60, 80))
+    upscaler = Upscaler("fast", 2, device="cuda", tta=True)
+    for _ in range(3):
+        made = upscaler.image(photograph(60, 80))
+    assert len(upscaler._stage(2).runtime()._graphs) == 2
+    assert np.abs(made.astype(int) - exact).max() <= 1
+    frames = [photograph(60, 80, seed) for seed in range(5)]
+    for made, frame in zip(upscaler.frames(frames), frames, strict=True):
+        assert np.abs(made.astype(int) - upscaler.image(frame)).max() <= 1
+    assert upscaler.take_notices() == []
+
+
 def test_captured_work_gives_what_uncaptured_work_gives() -> None:
     upscaler = Upscaler("fast", 2, device="cuda")
     pictures_before = [upscaler.image(photograph(60, 80, seed)) for seed in range(2)]

@@ -95,12 +95,13 @@ def test_a_tiling_without_enough_overlap_would_be_seen(tmp_path: Path) -> None:
 
 def test_scales_are_reached_by_the_smallest_network_or_by_running_twice(tmp_path: Path) -> None:
     upscaler = Upscaler(weights(tmp_path / "w.safetensors"), 1)
-    upscaler._files = {2: upscaler._files[2], 4: upscaler._files[2]}
+    file = upscaler.files[2]
     cases = {1: (2,), 1.5: (2,), 2: (2,), 2.5: (4,), 4: (4,), 5: (4, 2), 8: (4, 2)}
     for factor, scales in cases.items():
-        assert upscaler._scales(factor) == scales
-    upscaler._files = {4: upscaler._files[2]}
-    assert upscaler._scales(8) == (4, 4)
+        upscaler.files, upscaler.scale = {2: file, 4: file}, factor
+        assert upscaler.plan(9, 9).scales == scales
+    upscaler.files = {4: file}
+    assert upscaler.plan(9, 9).scales == (4, 4)
 
 
 @pytest.mark.parametrize("scale", [1, 1.7, 2, 3, 4, 8])

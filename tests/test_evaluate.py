@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import MakePhotos
+from conftest import MakePhotos, Ship
 from numpy.typing import NDArray
 from PIL import Image
 from typer.testing import CliRunner
@@ -343,3 +343,27 @@ def test_bicubic_on_set5_is_the_published_value() -> None:
     assert len(result.scores) == 5
     assert result.mean.psnr_db == pytest.approx(28.42, abs=0.01)
     assert result.mean.ssim == pytest.approx(0.8104, abs=0.001)
+
+
+def test_named_models_are_blended_and_ensembled(folder: Path, tmp_path: Path, ship: Ship) -> None:
+    ship("srresnet", 2)
+    ship("srgan", 2)
+    scores = {}
+    for options in ([], ["--perceptual", "0"], ["--perceptual", "1"], ["--tta"]):
+        report = tmp_path / "scores.json"
+        arguments = ["srgan", str(folder), "--scale", "2", "--precision", "fp32", "--json", str(report)]
+        result = CliRunner().invoke(app, [*arguments, *options])
+        assert result.exit_code == 0, result.output
+        scores[" ".join(options)] = result.output
+    settings = json.loads(report.read_text())
+    assert (settings["tta"], settings["perceptual"]) == (True, None)
+    assert scores[""] == scores["--perceptual 1"]
+    assert len(set(scores.values())) == 3
+
+
+@pytest.mark.parametrize("options", [["--tta"], ["--perceptual", "0.5"]])
+def test_what_has_no_weights_is_neither_blended_nor_ensembled(folder: Path, options: list[str]) -> None:
+    for subject in ("bicubic", str(folder)):
+        result = CliRunner().invoke(app, [subject, str(folder), *options])
+        assert result.exit_code == 2
+        assert "are for networks" in result.output

@@ -10,11 +10,11 @@ import torch
 
 import upscaler
 from upscaler.models import checkpoint
-from upscaler.models.shipped import WEIGHTS
+from upscaler.models.shipped import WEIGHTS, installed_scales
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "models" / "weights"
-SHIPPED = [(model, scale) for model, scales in WEIGHTS.items() for scale in scales]
+SHIPPED = [(model, scale) for model in WEIGHTS for scale in installed_scales(model)]
 
 
 @pytest.fixture(scope="module")
@@ -56,5 +56,5 @@ def test_all_weights_together_are_small() -> None:
 
 
 def test_no_weights_without_a_name() -> None:
-    named = {WEIGHTS[model][scale] for model, scale in SHIPPED}
+    named = {file for files in WEIGHTS.values() for file in files.values()}
     assert {path.name for path in FOLDER.glob("*.safetensors")} <= named

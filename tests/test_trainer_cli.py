@@ -69,7 +69,7 @@ def test_a_run_needs_one_length(configure: Configure, length: dict[str, Any]) ->
 
 
 def test_default_rates_are_the_network_s_own(configure: Configure) -> None:
-    assert configure().matrix_step() == (0.02, 0.0)
+    assert configure().matrix_step() == (0.02, 0.1)
     assert configure(network="srresnet").matrix_step() == (0.01, 0.1)
     assert configure(optimizer="adamw").matrix_step() == (1e-3, 0.0)
     assert configure(learning_rate=0.5, weight_decay=0.25).matrix_step() == (0.5, 0.25)

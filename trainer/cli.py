@@ -62,7 +62,8 @@ def train(  # noqa: PLR0913 - one parameter per option
     minutes: Annotated[float | None, typer.Option(help="Length by the clock.")] = None,
     steps: Annotated[int | None, typer.Option(help="Length in steps, both stages together.")] = None,
     config: Annotated[
-        Path | None, typer.Option(help="TOML file with any settings; options given here go before it.")
+        Path | None,
+        typer.Option(help="TOML file with any settings, or a recipe: srresnet-x4. Options go before it."),
     ] = None,
     assignments: Annotated[
         list[str] | None,

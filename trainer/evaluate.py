@@ -38,6 +38,13 @@ def command(  # noqa: PLR0913 - one parameter per option
     ] = "clean",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     precision: Annotated[str, typer.Option(help="auto, fp32, bf16 or fp16.")] = "auto",
+    tta: Annotated[
+        bool, typer.Option("--tta", help="The mean over the 8 symmetries of every picture.")
+    ] = False,
+    perceptual: Annotated[
+        float | None,
+        typer.Option(help="From 0, srresnet, to 1, srgan: a blend of the weights of these two."),
+    ] = None,
     save: Annotated[Path | None, typer.Option(help="Folder for the made pictures.")] = None,
     lpips: Annotated[
         str | None, typer.Option(help="Measure LPIPS too, with this trunk: squeeze, alex or vgg.")
@@ -59,7 +66,7 @@ def command(  # noqa: PLR0913 - one parameter per option
         from upscaler.trainer import measure, report
 
         given = measure.Given(lr, degradation)
-        measured = measure.named(subject, scale, given, device, precision)
+        measured = measure.named(subject, scale, given, device, precision, tta=tta, perceptual=perceptual)
         distance = _lpips(lpips, lpips_trunk, lpips_heads, device)
         page = None if html is None else report.Page(html)
         result = measure.evaluate(
@@ -77,6 +84,8 @@ def command(  # noqa: PLR0913 - one parameter per option
             "scale": measured.scale,
             "degradation": degradation if lr is None else None,
             "precision": precision,
+            "tta": tta,
+            "perceptual": perceptual,
             "lpips": lpips,
         }
         if csv is not None:

@@ -123,7 +123,14 @@ class Given:
 
 
 def named(
-    name: str, scale: int | None, given: Given, device: str = "auto", precision: str = "auto"
+    name: str,
+    scale: int | None,
+    given: Given,
+    device: str = "auto",
+    precision: str = "auto",
+    *,
+    tta: bool = False,
+    perceptual: float | None = None,
 ) -> Enlarger | Finished:
     """What is to be measured.
 
@@ -133,20 +140,25 @@ def named(
         given: Where LR pictures come from.
         device: As in ``device.pick``.
         precision: auto, fp32, bf16 or fp16.
+        tta: Self-ensemble; see ``Upscaler``.
+        perceptual: Blend of two models' weights; likewise.
 
     Raises:
-        UsageError: The scale or the precision is not one of those, or there is nothing to measure.
+        UsageError: The scale or the precision is not one of those, or there is nothing to measure; ``tta`` or
+            ``perceptual`` for what has no weights.
         WeightsError: The weights cannot be used.
     """
     if scale is not None and scale not in SCALES:
         raise UsageError(f"scale {scale} cannot be measured", f"scales are {SCALES}")
+    if (tta or perceptual is not None) and (name == BASELINE or Path(name).is_dir()):
+        raise UsageError(f"--tta and --perceptual are for networks, not for '{name}'")
     if Path(name).is_dir():
         return Finished(scale or 4, Path(name))
     if name == BASELINE:
         factor = scale or 4
         made = Enlarger(factor, lambda low: bicubic.enlarged(low, factor), is_baseline=True)
     else:
-        upscaler = Upscaler(name, scale, device=device, precision=precision)
+        upscaler = Upscaler(name, scale, device=device, precision=precision, tta=tta, perceptual=perceptual)
         if upscaler.scale not in SCALES:
             raise UsageError(f"scale {upscaler.scale:g} cannot be measured", f"scales are {SCALES}")
         made = Enlarger(int(upscaler.scale), lambda low: upscaler.image(low).astype("uint8", copy=False))

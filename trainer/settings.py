@@ -25,6 +25,9 @@ from upscaler.trainer.presets import PRESETS
 # How long a run takes when nothing says otherwise.
 _MINUTES = {"cuda": 20.0, "cpu": 60.0}
 
+# How the shipped weights are trained, by the names of their files.
+_RECIPES = Path(__file__).parent / "recipes"
+
 Settings = dict[str, Any]
 
 
@@ -33,7 +36,7 @@ def settle(given: Settings, file: Path | None = None) -> tuple[TrainConfig, list
 
     Args:
         given: Settings by name, ``gan`` a table of its own, as in a settings file. ``preset`` names a preset.
-        file: A TOML file with settings.
+        file: A TOML file with settings, or the name of a recipe (``fast-x4``).
 
     Returns:
         The settings, and lines about what was settled here, to be told before the run starts.
@@ -69,10 +72,14 @@ def settle(given: Settings, file: Path | None = None) -> tuple[TrainConfig, list
 
 
 def _read(file: Path) -> Settings:
+    recipes = {path.stem: path for path in sorted(_RECIPES.glob("*.toml"))}
+    if not file.exists():  # a file of one's own goes before the recipe of its name
+        file = recipes.get(str(file), file)
     try:
         return tomllib.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
-        raise UsageError(f"cannot read '{file}': {error.strerror}") from error
+        hint = f"a file, or one of {', '.join(recipes)}"
+        raise UsageError(f"cannot read '{file}': {error.strerror}", hint) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"'{file}' is not TOML: {error}") from error
 

@@ -13,7 +13,7 @@ import typer
 from upscaler import __version__, jobs
 from upscaler.errors import DeviceError, UpscalerError, UsageError, WeightsError
 from upscaler.interrupts import Interrupts
-from upscaler.models.shipped import installed_models
+from upscaler.models.shipped import FAITHFUL, TEXTURED, installed_models
 from upscaler.options import (
     AUDIO_CODECS,
     CODECS,
@@ -35,6 +35,7 @@ from upscaler.options import (
 if TYPE_CHECKING:
     from upscaler.display import Display
     from upscaler.engine import Upscaler
+    from upscaler.forecast import Forecast
     from upscaler.report import Done, Outcome
 
 EXIT_FAILED, EXIT_USAGE, EXIT_DAMAGED, EXIT_INTERRUPTED = 1, 2, 3, 130
@@ -76,6 +77,13 @@ def upscale(  # noqa: PLR0913 - one parameter per option
         typer.Option(metavar="SIZE", help="Fit inside WIDTHxHEIGHT instead, for example 3840x2160."),
     ] = None,
     model: Annotated[str | None, typer.Option(metavar="NAME|FILE", help=_model_help())] = None,
+    perceptual: Annotated[
+        float | None,
+        typer.Option(metavar="SHARE", help=f"Weights between {FAITHFUL} (0) and {TEXTURED} (1)."),
+    ] = None,
+    tta: Annotated[
+        bool, typer.Option("--tta", help="Mean over the 8 symmetries of a picture; 8 times slower.")
+    ] = False,
     device: Annotated[str, typer.Option(metavar="NAME", help=f"{DEVICES}.")] = "auto",
     precision: Annotated[str, typer.Option(metavar="NAME", help=f"{', '.join(PRECISIONS)}.")] = "auto",
     runtime: Annotated[str, typer.Option(metavar="NAME", help=f"{', '.join(RUNTIMES)}.")] = "auto",
@@ -190,6 +198,8 @@ def upscale(  # noqa: PLR0913 - one parameter per option
                 tile_px=parse_count(tile, "--tile"),
                 batch=parse_count(batch, "--batch"),
                 memory_limit_gb=memory_limit,
+                tta=tta,
+                perceptual=perceptual,
             ),
             video=VideoOptions(
                 codec=codec,
@@ -222,6 +232,7 @@ def _run(inputs: list[Path], options: Options) -> NoReturn:
     from upscaler import pipeline, report
     from upscaler.display import Display
     from upscaler.fingerprint import versions
+    from upscaler.forecast import Forecast
     from upscaler.models.checkpoint import default_scale
 
     _interrupts.release()
@@ -234,11 +245,12 @@ def _run(inputs: list[Path], options: Options) -> NoReturn:
     outcomes: Counter[Outcome] = Counter()
     start = time.monotonic()
     frames = 0
+    forecast = Forecast([job.source for job in job_list.jobs if job.kind == "still"])
     with report.opened(options.report) as report_file, Display(len(job_list.jobs)) as display:
         for job in job_list.jobs:
             begun = time.monotonic()
             display.begin(str(job.source))
-            outcome, done, error = _attempt(job, engines[job.kind], options, display)
+            outcome, done, error = _attempt(job, engines[job.kind], options, display, forecast)
             if report_file:
                 seconds = time.monotonic() - begun
                 text = report.line(job, outcome, seconds=seconds, versions=versions(), done=done, error=error)
@@ -254,11 +266,11 @@ def _run(inputs: list[Path], options: Options) -> NoReturn:
 
 
 def _attempt(
-    job: jobs.Job, engine: "Upscaler", options: Options, display: "Display"
+    job: jobs.Job, engine: "Upscaler", options: Options, display: "Display", forecast: "Forecast"
 ) -> "tuple[Outcome, Done | None, str]":
     """Do one job and show how it ended: the outcome, what it made, and why it failed."""
     try:
-        done = _one(job, engine, options, display)
+        done = _one(job, engine, options, display, forecast)
     except KeyboardInterrupt as interrupt:
         kept = getattr(interrupt, "__notes__", ["nothing half-written is left"])
         display.end(f"stopped; {kept[-1]}")
@@ -276,15 +288,16 @@ def _attempt(
     return "done with warnings" if done.warnings else "done", done, ""
 
 
-def _one(job: jobs.Job, engine: "Upscaler", options: Options, display: "Display") -> "Done":
-    from upscaler import pipeline
-    from upscaler.preview import write_preview
+def _one(
+    job: jobs.Job, engine: "Upscaler", options: Options, display: "Display", forecast: "Forecast"
+) -> "Done":
+    from upscaler import pipeline, preview
 
     if job.kind == "still":
-        return pipeline.upscale_still(job, engine, display.advance, display.note)
+        return pipeline.upscale_still(job, engine, display.advance, display.note, forecast)
     if job.kind == "preview":
-        return write_preview(job, engine, options.video, display.advance, display.note)
-    return pipeline.upscale_video(job, engine, options.video, display.advance, display.note)
+        return preview.write_preview(job, engine, options.video, display.advance, display.note)
+    return pipeline.upscale_video(job, engine, options.video, display.advance, display.note, forecast)
 
 
 def _engines(kinds: set[jobs.Kind], options: EngineOptions) -> "dict[jobs.Kind, Upscaler]":
@@ -296,17 +309,7 @@ def _engines(kinds: set[jobs.Kind], options: EngineOptions) -> "dict[jobs.Kind, 
     for kind in sorted(kinds):
         model = options.model or DEFAULT_MODEL[kind]
         if model not in by_model:
-            by_model[model] = Upscaler(
-                model,
-                options.scale,
-                size_px=options.size_px,
-                device=options.device,
-                precision=options.precision,
-                runtime=options.runtime,
-                tile_px=options.tile_px,
-                batch=options.batch,
-                memory_limit_gb=options.memory_limit_gb,
-            )
+            by_model[model] = Upscaler(**vars(replace(options, model=model)))
         engines[kind] = by_model[model]
     return engines
 

@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from upscaler.flight import alike, in_flight
 from upscaler.models import checkpoint
 from upscaler.options import RUNTIMES, SCALE_MAX, EngineOptions
 from upscaler.resize import resized
-from upscaler.stage import DTYPES, OnProgress, Stage, name_of
+from upscaler.stage import DTYPES, PASSES_TTA, OnProgress, Stage, name_of
 
 # Side of the picture with which the speed of uncompiled work is estimated, in LR pixels.
 _TRIAL_PX = 128
@@ -33,11 +33,13 @@ class Plan:
         scales: Of the networks, in the order in which they run; empty when no network is needed.
         height: Of the result, after the last network and an antialiased reduction where they differ.
         width: Of the result.
+        passes: How often each network runs; 8 for self-ensemble.
     """
 
     scales: tuple[int, ...]
     height: int
     width: int
+    passes: int = 1
 
 
 class Upscaler:
@@ -59,9 +61,16 @@ class Upscaler:
         batch: Tiles or frames that go through the network at once; ``None``: likewise.
         memory_limit_gb: Memory that the network's features may take; goes before tile and batch. ``None``: a
             share of what is free.
+        tta: Self-ensemble (test-time augmentation): the mean, in fp32, of what comes of the 8 symmetries of a
+            picture. A little better, and takes 8 times as long.
+        perceptual: Blend the weights of ``srresnet`` (0, faithful) and ``srgan`` (1, textured), whichever of
+            the two is named; ``None``: those of the model named.
+
+    Attributes:
+        files: Weight files by the scale of their network; two each where they are blended.
 
     Raises:
-        UsageError: The options contradict each other or are out of range.
+        UsageError: The options contradict each other or are out of range, or are not for this model.
         WeightsError: The model is unknown, or its file is damaged.
         DeviceError: The device is not there.
     """
@@ -78,23 +87,38 @@ class Upscaler:
         tile_px: int | None = None,
         batch: int | None = None,
         memory_limit_gb: float | None = None,
+        tta: bool = False,
+        perceptual: float | None = None,
     ) -> None:
         self.options = EngineOptions(
-            str(model), scale, size_px, device, precision, runtime, tile_px, batch, memory_limit_gb
+            str(model),
+            scale,
+            size_px,
+            device,
+            precision,
+            runtime,
+            tile_px,
+            batch,
+            memory_limit_gb,
+            tta,
+            perceptual,
         )
         self.device = devices.pick(device)
         if self.device.type == "cpu":
             devices.keep_freed_memory()
         self.dtype = devices.fast_dtype(self.device) if precision == "auto" else DTYPES[precision]
         self.size_px = size_px
-        self._files = checkpoint.weight_files(model)
+        self.files = checkpoint.blendable_files(model, perceptual)
         self.scale = checkpoint.default_scale(model) if scale is None else scale
-        if max(self._files) == 1 and (self.scale != 1 or size_px):
-            raise UsageError(f"model '{model}' restores without enlarging", "use --scale 1")
+        if max(self.files) == 1 and (self.scale != 1 or size_px):
+            raise UsageError(
+                f"model '{model}' restores without enlarging",
+                "use --scale 1, and enlarge the result with another model",
+            )
         self._stages: dict[int, Stage] = {}
         self._notices: list[str] = []
         if size_px is None:
-            for network_scale in self._scales(self.scale):
+            for network_scale in scales_for(self.files, self.scale):
                 self._stage(network_scale).runtime()  # a damaged weight file is better found now
 
     def plan(self, height: int, width: int) -> Plan:
@@ -103,21 +127,16 @@ class Upscaler:
         Raises:
             UsageError: The size asked for is more than 8 times the picture's.
         """
-        if self.size_px is None:
-            factor = self.scale
-            target = (max(1, round(height * factor)), max(1, round(width * factor)))
-        else:
-            factor = min(self.size_px[0] / width, self.size_px[1] / height)
+        factor = self.factor(height, width)
+        target = (max(1, round(height * factor)), max(1, round(width * factor)))
+        if self.size_px is not None:
             if factor > SCALE_MAX:
                 size = f"{self.size_px[0]}x{self.size_px[1]}"
                 raise UsageError(
                     f"{size} is more than {SCALE_MAX:g} times {width}x{height}", "use a smaller --size"
                 )
-            target = (
-                min(self.size_px[1], max(1, round(height * factor))),
-                min(self.size_px[0], max(1, round(width * factor))),
-            )
-        return Plan(self._scales(factor), *target)
+            target = min(self.size_px[1], target[0]), min(self.size_px[0], target[1])
+        return Plan(scales_for(self.files, factor), *target, passes=PASSES_TTA if self.options.tta else 1)
 
     def image(self, pixels: Pixels, on_progress: OnProgress | None = None) -> Pixels:
         """Enlarge one picture.
@@ -184,7 +203,8 @@ class Upscaler:
         tile_px = self._stage(scales[0]).tile_side(height, width)
         with torch.inference_mode():
             small = self._sample(min(_TRIAL_PX, height), min(_TRIAL_PX, width))
-            seconds_ahead = runtime.seconds(small) / small[0, 0].numel() * frames * height * width
+            pixels_ahead = frames * height * width * self.plan(height, width).passes
+            seconds_ahead = runtime.seconds(small) / small[0, 0].numel() * pixels_ahead
             if seconds_ahead >= _COMPILE_FROM_S:
                 runtime.compile_if_faster(self._sample(min(tile_px, height), min(tile_px, width)))
 
@@ -221,15 +241,19 @@ class Upscaler:
 
     def weights_of(self, plan: Plan) -> list[Path]:
         """The weight files that a plan needs."""
-        return [self._files[scale] for scale in plan.scales]
+        return [file for scale in plan.scales for file in self.files[scale]]
 
     def macs(self, plan: Plan, height: int, width: int) -> int:
         """About how many multiply-adds a frame costs: every weight once for every pixel that goes in."""
-        total, pixels = 0, height * width
+        return sum(self.macs_each(plan, height, width))
+
+    def macs_each(self, plan: Plan, height: int, width: int) -> list[int]:
+        """The same for each network of the plan."""
+        found, pixels = [], height * width * plan.passes
         for scale in plan.scales:
-            total += pixels * sum(weight.numel() for weight in self._stage(scale).network.parameters())
+            found.append(pixels * sum(weight.numel() for weight in self._stage(scale).network.parameters()))
             pixels *= scale**2
-        return total
+        return found
 
     def execution(self, plan: Plan) -> dict[str, str | int]:
         """How the networks of a plan run here, resolved: with equal ones, frames give equal bits."""
@@ -271,13 +295,11 @@ class Upscaler:
             self._stage(scale).runtime().use(name)
             self._stage(scale).pixels_at_once = int(execution[f"pixels at once, x{scale}"])
 
-    def _scales(self, factor: float) -> tuple[int, ...]:
-        """The networks that reach ``factor``: the smallest that does, else the largest and what is left."""
-        scales: list[int] = []
-        while (left := factor / math.prod(scales)) > 1 or (factor == 1 and not scales):
-            reaching = [scale for scale in self._files if scale >= left]
-            scales.append(min(reaching) if reaching else max(self._files))
-        return tuple(scales)
+    def factor(self, height: int, width: int) -> float:
+        """By how much a picture of this size is enlarged."""
+        if self.size_px is None:
+            return self.scale
+        return min(self.size_px[0] / width, self.size_px[1] / height)
 
     def take_notices(self) -> list[str]:
         """What happened since the last call that a user should know of, each thing once."""
@@ -290,9 +312,18 @@ class Upscaler:
 
     def _stage(self, scale: int) -> Stage:
         if scale not in self._stages:
-            file = self._files[scale]
-            self._stages[scale] = Stage(file, self.device, self.dtype, self.options, self._notice)
+            weights = checkpoint.blended(self.files[scale], self.options.perceptual or 0)
+            self._stages[scale] = Stage(weights, self.device, self.dtype, self.options, self._notice)
         return self._stages[scale]
+
+
+def scales_for(known: Collection[int], factor: float) -> tuple[int, ...]:
+    """The networks that reach ``factor``: the smallest that does, else the largest and what is left."""
+    scales: list[int] = []
+    while (left := factor / math.prod(scales)) > 1 or (factor == 1 and not scales):
+        reaching = [scale for scale in known if scale >= left]
+        scales.append(min(reaching) if reaching else max(known))
+    return tuple(scales)
 
 
 def _as_tensor(pixels: Pixels) -> Tensor:

@@ -34,6 +34,9 @@ class EngineOptions:
         tile_px: Side of a tile in LR pixels; ``None``: chosen by the engine.
         batch: Tiles or frames at once; ``None``: chosen by the engine.
         memory_limit_gb: Memory for the network's features; ``None``: a share of what is free.
+        tta: Self-ensemble: the mean of what comes of the 8 symmetries of a picture; takes 8 times as long.
+        perceptual: From 0, the weights of the faithful model, to 1, those of the textured one; ``None``:
+            those of the model named.
     """
 
     model: str | None = None
@@ -45,6 +48,8 @@ class EngineOptions:
     tile_px: int | None = None
     batch: int | None = None
     memory_limit_gb: float | None = None
+    tta: bool = False
+    perceptual: float | None = None
 
     def __post_init__(self) -> None:
         if self.scale is not None and self.size_px is not None:
@@ -61,6 +66,8 @@ class EngineOptions:
             raise UsageError(f"a batch of {self.batch} is impossible", "use auto or a number from 1 on")
         if self.memory_limit_gb is not None and not 0 < self.memory_limit_gb < math.inf:
             raise UsageError(f"a memory limit of {self.memory_limit_gb:g} GB is impossible", "use, say, 4")
+        if self.perceptual is not None and not 0 <= self.perceptual <= 1:
+            raise UsageError(f"--perceptual {self.perceptual:g} is out of range", "use a number from 0 to 1")
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ before it gets its name (``video/verify.py``).
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -19,6 +19,7 @@ from upscaler.engine import Plan, Upscaler
 from upscaler.enlarge import enlarged
 from upscaler.errors import DeviceError, MediaError
 from upscaler.fingerprint import fingerprint
+from upscaler.forecast import Forecast, OnNote, OnProgress
 from upscaler.jobfolder import JobFolder, Manifest
 from upscaler.jobs import Job
 from upscaler.options import VideoOptions
@@ -49,18 +50,21 @@ class _Encoded:
     stages_s: dict[str, float]
 
 
-OnProgress = Callable[[Progress], None]
-OnNote = Callable[[str], None]
-
-
-def upscale_still(job: Job, engine: Upscaler, on_progress: OnProgress, on_note: OnNote) -> Done:
+def upscale_still(
+    job: Job,
+    engine: Upscaler,
+    on_progress: OnProgress,
+    on_note: OnNote,
+    forecast: Forecast | None = None,
+) -> Done:
     """Enlarge one picture.
 
     Args:
         job: Source and target.
         engine: Does the enlarging.
         on_progress: Called after every batch of tiles.
-        on_note: Called with lines worth telling before the work starts.
+        on_note: Called with lines worth telling.
+        forecast: Of the run that the picture is a part of; tells ``on_note`` if it will take long.
 
     Raises:
         MediaError: The source cannot be read or the target not written; the target is then not there.
@@ -70,6 +74,8 @@ def upscale_still(job: Job, engine: Upscaler, on_progress: OnProgress, on_note: 
     plan = engine.plan(height, width)
     stills.check_target(job.target, plan.height, plan.width)
     on_note(describe(plan, height, width))
+    if forecast:
+        on_progress = forecast.picture(job.source, engine, (height, width), on_progress, on_note)
     pixels = engine.image(still.pixels, lambda done, total: on_progress(Progress(done, total, "tiles")))
     alpha = None if still.alpha is None else resize_plane(still.alpha, plan.height, plan.width)
     _make_folder(job.target.parent)
@@ -78,7 +84,12 @@ def upscale_still(job: Job, engine: Upscaler, on_progress: OnProgress, on_note: 
 
 
 def upscale_video(
-    job: Job, engine: Upscaler, options: VideoOptions, on_progress: OnProgress, on_note: OnNote
+    job: Job,
+    engine: Upscaler,
+    options: VideoOptions,
+    on_progress: OnProgress,
+    on_note: OnNote,
+    forecast: Forecast | None = None,
 ) -> Done:
     """Enlarge one video: every frame at its own time, every audio stream copied.
 
@@ -91,6 +102,7 @@ def upscale_video(
         options: How video is encoded.
         on_progress: Called after every frame.
         on_note: Called with lines worth telling.
+        forecast: Of the run; tells ``on_note`` if the video will take long.
 
     Raises:
         MediaError: Reading, encoding or merging failed, or the finished file does not hold every frame at its
@@ -110,6 +122,9 @@ def upscale_video(
         with JobFolder(job.target) as folder:
             closed = _begun(folder, job, engine, reader.info, work, options, on_note)
             writer = segments.SegmentsWriter(folder.path, work.settings, work.segment_frames, closed)
+            if forecast:
+                size = (reader.info.height, reader.info.width)
+                on_progress = forecast.video(engine, size, float(reader.info.rate), on_progress, on_note)
             made = _encode(reader, engine, work.plan, writer, options, on_progress)
             found = _put_together(made, reader.info, job, folder, plans, trims=options.trims)
         notes, warnings = reader.remarks(), reader.faults(whole=not options.trims)
@@ -224,7 +239,8 @@ def describe(plan: Plan, height: int, width: int) -> str:
     networks = " then ".join(f"x{scale}" for scale in plan.scales) or "no network"
     reached = math.prod(plan.scales)
     resized = "" if (height * reached, width * reached) == (plan.height, plan.width) else ", then resized"
-    return f"{width}x{height} -> {plan.width}x{plan.height} ({networks}{resized})"
+    passes = f", {plan.passes} passes" if plan.scales and plan.passes > 1 else ""
+    return f"{width}x{height} -> {plan.width}x{plan.height} ({networks}{passes}{resized})"
 
 
 def _squared(plan: Plan, sample_aspect: Fraction) -> Plan:

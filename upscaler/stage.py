@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -12,7 +11,7 @@ from upscaler import device as devices
 from upscaler import probe, tiling
 from upscaler.errors import DeviceError, WeightsError
 from upscaler.flight import in_flight
-from upscaler.models import checkpoint
+from upscaler.models.checkpoint import WeightFile
 from upscaler.models.contract import Network
 from upscaler.models.fold import folded
 from upscaler.options import EngineOptions
@@ -29,6 +28,9 @@ _PIXELS_AT_ONCE = {"cpu": 512 * 512, "cuda": 2048 * 2048}
 # Share of the device's free memory that the network may fill; the rest is for frames and fragmentation.
 _MEMORY_SHARE = 0.6
 _TILE_PX_MIN = 32  # besides the overlap
+# The symmetries of a square: with and without transposing, flipped along each of these axes.
+_FLIPS: tuple[tuple[int, ...], ...] = ((), (-1,), (-2,), (-2, -1))
+PASSES_TTA = 2 * len(_FLIPS)
 # From fast to safe; a batch with a value that is not finite is redone in the next one.
 _SAFER = {torch.float16: torch.bfloat16, torch.bfloat16: torch.float32}
 
@@ -37,26 +39,26 @@ class Stage:
     """A network on a device.
 
     Args:
-        file: Its weights.
+        weights: Of the network.
         device: Where it runs.
         dtype: In which it runs, unless values overflow.
-        options: Of these, ``runtime``, ``tile_px``, ``batch`` and ``memory_limit_gb``.
+        options: Of these, ``runtime``, ``tile_px``, ``batch``, ``memory_limit_gb`` and ``tta``.
         on_notice: Called with lines worth telling.
 
     Raises:
         UsageError: The tile asked for is too small for this network.
-        WeightsError: The file is damaged.
+        WeightsError: The weights do not fit the network.
     """
 
     def __init__(
         self,
-        file: Path,
+        weights: WeightFile,
         device: torch.device,
         dtype: torch.dtype,
         options: EngineOptions,
         on_notice: Callable[[str], None],
     ) -> None:
-        self._file, self._device, self._dtype = file, device, dtype
+        self._weights, self._device, self._dtype = weights, device, dtype
         self._options, self._notice = options, on_notice
         self._runtimes: dict[torch.dtype, Runtime] = {}
         self._pixels_at_once: int | None = None
@@ -73,7 +75,7 @@ class Stage:
         """What runs the network, made on first use; in a safer ``dtype`` when given."""
         dtype = dtype or self._dtype
         if dtype not in self._runtimes:
-            network = folded(checkpoint.load(self._file).network())
+            network = folded(self._weights.network())
             network = network.to(device=self._device, dtype=dtype).to(memory_format=torch.channels_last)
             self._runtimes[dtype] = Runtime(network, self._notice)
             if self._options.runtime == "compiled":
@@ -88,13 +90,19 @@ class Stage:
             if self._bounded or self._device.type == "cuda":
                 limit = (self._options.memory_limit_gb or 0) * 1e9
                 limit = limit or devices.free_memory_bytes(self._device) * _MEMORY_SHARE
-                most = min(most, int(limit // probe.bytes_per_pixel(self.network, self._device)))
+                each = probe.bytes_per_pixel(self.network, self._device) + self._ensemble_bytes
+                most = min(most, int(limit // each))
             self._pixels_at_once = max(1, most)
         return self._pixels_at_once
 
     @pixels_at_once.setter
     def pixels_at_once(self, pixels: int) -> None:
         self._pixels_at_once = pixels
+
+    @property
+    def _ensemble_bytes(self) -> int:
+        """For every LR pixel: the sum of the versions, and the one that is turned back, in fp32."""
+        return 2 * 3 * 4 * self.network.contract.scale**2 if self._options.tta else 0
 
     def through(self, source: Tensor, on_progress: OnProgress | None, sums: list[Tensor] | None) -> Tensor:
         """Run the network over every frame; when memory runs out, again with half as much at once.
@@ -214,13 +222,33 @@ class Stage:
         peak = PEAK.get(low.dtype, 1)
         low = low.to(self._device).float()
         low = low / peak if peak != 1 else low
-        height, width = low.shape[-2:]
-        multiple, scale = runtime.network.contract.multiple_of, runtime.network.contract.scale
-        down, right = -height % multiple, -width % multiple
-        if down or right:
-            low = F.pad(low, (0, right, 0, down), mode="replicate")
-        high = runtime(low.contiguous(memory_format=torch.channels_last))
-        return high[..., : height * scale, : width * scale]
+        return _ensemble(runtime, low) if self._options.tta else _fitted(runtime, low)
+
+
+def _ensemble(runtime: Runtime, low: Tensor) -> Tensor:
+    """The mean of what a network makes of the 8 symmetries of tiles, each turned back (arXiv 1511.02228).
+
+    One after the other, because together they would take 8 times the memory. The mean is made in fp32.
+    """
+    total: Tensor | None = None
+    for turned in (low, low.mT):
+        for axes in _FLIPS:
+            high = _fitted(runtime, turned.flip(axes)).flip(axes)  # a copy: a graph's result is overwritten
+            high = high if turned is low else high.mT
+            total = high if total is None else total.add_(high)
+    assert total is not None, "there are symmetries"
+    return total.div_(PASSES_TTA)
+
+
+def _fitted(runtime: Runtime, low: Tensor) -> Tensor:
+    """Run a network on fp32 tiles of any size: they grow to what it takes, and the rest is cut off."""
+    height, width = low.shape[-2:]
+    multiple, scale = runtime.network.contract.multiple_of, runtime.network.contract.scale
+    down, right = -height % multiple, -width % multiple
+    if down or right:
+        low = F.pad(low, (0, right, 0, down), mode="replicate")
+    high = runtime(low.contiguous(memory_format=torch.channels_last))
+    return high[..., : height * scale, : width * scale]
 
 
 def name_of(dtype: torch.dtype) -> str:

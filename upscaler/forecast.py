@@ -1,0 +1,171 @@
+"""How long slow work will take, told once, from work that was measured; and which model would be faster."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from upscaler import stills
+from upscaler.engine import Upscaler, scales_for
+from upscaler.errors import UpscalerError
+from upscaler.models import checkpoint, shipped
+from upscaler.report import Progress
+
+OnProgress = Callable[[Progress], None]
+OnNote = Callable[[str], None]
+
+# Work is slow from so many seconds on, and a video's if it also takes so many times its playing time.
+_SLOW_S = 600.0
+_SLOW_PLAYING_TIMES = 4.0
+# So much is measured first.
+_MEASURED_S = 10.0
+# A model is worth naming as faster if it takes at most this share of the time.
+_FASTER_SHARE = 0.75
+# To write a pixel takes about as long as so many multiply-adds: what the times of `fast`, `balanced` and
+# `srresnet` in docs/performance.md have besides their convolutions.
+_MACS_LIKE_OUTPUT = 2000
+
+
+class Forecast:
+    """Watches the jobs of one run; its methods take what is called after every part, and give back the same.
+
+    Args:
+        pictures: Sources of all pictures of the run, which count as one piece of work.
+        clock: Seconds that only rise.
+    """
+
+    def __init__(self, pictures: Sequence[Path] = (), clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._said = False
+        self._waiting = dict.fromkeys(pictures)
+        self._macs_waiting: dict[Path, int] | None = None  # their sizes are read when first needed
+        self._macs_done, self._busy_s = 0.0, 0.0
+
+    def video(
+        self,
+        engine: Upscaler,
+        size: tuple[int, int],
+        rate: float,
+        on_progress: OnProgress,
+        on_note: OnNote,
+    ) -> OnProgress:
+        """Watch a video.
+
+        Args:
+            engine: At work on it.
+            size: Height and width of its frames, as they go in.
+            rate: Frames that are played in a second.
+            on_progress: Called as before.
+            on_note: Called with the line, if there is one.
+        """
+        first: tuple[float, int] | None = None
+
+        def watch(progress: Progress) -> None:
+            nonlocal first
+            on_progress(progress)
+            now = self._clock()
+            first = first or (now, progress.done)  # what warms up and what an earlier run did do not count
+            seconds, made = now - first[0], progress.done - first[1]
+            if self._said or not made or seconds < _MEASURED_S:
+                return
+            left = progress.total - progress.done
+            if seconds / made > _SLOW_PLAYING_TIMES / rate:
+                self._tell(on_note, engine, size, seconds / made * left, f" at {made / seconds:.2g} frames/s")
+
+        return watch
+
+    def picture(
+        self,
+        source: Path,
+        engine: Upscaler,
+        size: tuple[int, int],
+        on_progress: OnProgress,
+        on_note: OnNote,
+    ) -> OnProgress:
+        """Watch one of the pictures, whose tiles every network counts anew.
+
+        Args:
+            source: As in ``pictures``.
+            engine: At work on it; the same for all.
+            size: Height and width.
+            on_progress: Called as before.
+            on_note: Called with the line, if there is one.
+        """
+        self._waiting.pop(source, None)
+        if self._macs_waiting:
+            self._macs_waiting.pop(source, None)
+        costs = engine.macs_each(engine.plan(*size), *size)
+        begun, before_s, before_macs = self._clock(), self._busy_s, self._macs_done
+        finished = 0  # networks
+
+        def watch(progress: Progress) -> None:
+            nonlocal finished
+            on_progress(progress)
+            macs = sum(costs[:finished]) + costs[finished] * progress.done / progress.total
+            finished = min(finished + (progress.done == progress.total), len(costs) - 1)
+            self._busy_s = before_s + self._clock() - begun
+            self._macs_done = before_macs + macs
+            if not self._said and self._busy_s >= _MEASURED_S and self._macs_done:
+                left = sum(costs) - macs + sum(self._ahead(engine).values())
+                self._tell(on_note, engine, size, self._busy_s / self._macs_done * left)
+
+        return watch
+
+    def _ahead(self, engine: Upscaler) -> dict[Path, int]:
+        """The work of every picture that has not begun; none of those that cannot be read."""
+        if self._macs_waiting is None:
+            self._macs_waiting = {}
+            for path in self._waiting:
+                try:
+                    height, width = stills.size(path)
+                    self._macs_waiting[path] = engine.macs(engine.plan(height, width), height, width)
+                except UpscalerError:
+                    continue
+        return self._macs_waiting
+
+    def _tell(
+        self, on_note: OnNote, engine: Upscaler, size: tuple[int, int], left_s: float, rate: str = ""
+    ) -> None:
+        if left_s <= _SLOW_S:
+            return
+        self._said = True
+        if faster := fastest(engine, *size):
+            name, share = faster
+            other = f"--model {name} would take about {_span(left_s * share)}"
+            on_note(f"about {_span(left_s)} to go{rate}; {other}")
+
+
+def fastest(engine: Upscaler, height: int, width: int) -> tuple[str, float] | None:
+    """The installed model that enlarges pictures of this size fastest, if it is clearly faster.
+
+    Returns:
+        Its name, and about which share of the engine's time it takes; ``None`` where nothing is faster, or
+        nothing does the same: restore without enlarging.
+    """
+    factor = engine.factor(height, width)
+    own = _time_like(engine.files, factor)
+    if max(engine.files) == 1 or not own:
+        return None
+    models = {name: checkpoint.blendable_files(name, None) for name in shipped.installed_models()}
+    shares = {name: _time_like(files, factor) / own for name, files in models.items() if max(files) > 1}
+    share, name = min(((share, name) for name, share in shares.items()), default=(1.0, ""))
+    return (name, share) if share <= _FASTER_SHARE else None
+
+
+def _time_like(files: Mapping[int, tuple[Path, ...]], factor: float) -> float:
+    """What a model's time for an LR pixel is proportional to, on any one machine."""
+    total, pixels = 0.0, 1
+    for scale in scales_for(files, factor):
+        contract = checkpoint.load(files[scale][0]).network().contract
+        total += pixels * (contract.macs_per_pixel + _MACS_LIKE_OUTPUT * scale**2)
+        pixels *= scale**2
+    return total
+
+
+def _span(seconds: float) -> str:
+    """Such as ``50 min``, ``3 h 20 min`` or ``3 days``."""
+    minutes = max(1, round(seconds / 60))
+    if minutes < 60:
+        return f"{minutes} min"
+    if minutes < 48 * 60:
+        return f"{minutes // 60} h {minutes % 60} min" if minutes % 60 else f"{minutes // 60} h"
+    return f"{round(minutes / 60 / 24)} days"
