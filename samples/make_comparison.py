@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from upscaler.trainer.lpips import Lpips
-from upscaler.trainer.measure import Given, Pictures, Score, bicubic, evaluate, named
+from upscaler.trainer import bicubic
+from upscaler.trainer.measure import Given, Pictures, Score, evaluate, named
 
 Rgb = NDArray[np.uint8]
 
@@ -50,7 +51,7 @@ def compare(high: Path, out: Path, given: Given, scale: int, crops: int, lpips: 
 
         def keep(score: Score, pictures: Pictures, share: float = share) -> None:
             if share == SHARES[0]:
-                plain = bicubic(pictures.low, scale)
+                plain = bicubic.enlarged(pictures.low, scale)
                 place = places[score.name] = blurred_most(plain, pictures.high)
                 rows[score.name] = [plain[place], pictures.made[place], pictures.high[place]]
             elif share == SHARES[-1]:
