@@ -15,8 +15,8 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from upscaler.trainer.lpips import Lpips
 from upscaler.trainer import bicubic
+from upscaler.trainer.lpips import Lpips
 from upscaler.trainer.measure import Given, Pictures, Score, evaluate, named
 
 Rgb = NDArray[np.uint8]
