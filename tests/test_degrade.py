@@ -34,7 +34,8 @@ def as_tensor(pixels: NDArray[np.uint8]) -> Tensor:
 def by(name: str, high: Tensor, scale: int, seed: int = 0) -> Tensor:
     damage = parse(name).damage
     assert damage is not None
-    return damage(reduce(high, scale), high, scale, seeded(seed))
+    low, _ = damage(reduce(high, scale), high, scale, seeded(seed))
+    return low
 
 
 def psnr(one: Tensor, other: Tensor) -> float:
@@ -172,6 +173,22 @@ def test_jpeg_of_many_qualities_covers_them() -> None:
     worst, best = (psnr(by(f"jpeg{quality}", high[:1], 1)[0], high[0]) for quality in (10, 95))
     assert values[0] == pytest.approx(worst, abs=1)
     assert values[-1] > best - 1
+
+
+def test_good_jpeg_is_to_be_left_as_it_is_where_nothing_is_enlarged() -> None:
+    """Up to quality 90 a network of scale 1 is to find the original; above, what it gets is good enough."""
+    high = batch_of(24)
+    for name, scale, kept in (
+        ("jpeg91-100", 1, True),
+        ("jpeg10-90", 1, False),
+        ("jpeg91-100", 2, False),
+        ("jpeg95", 1, False),
+    ):
+        damage = parse(name).damage
+        assert damage is not None
+        low, wanted = damage(reduce(high, scale), high, scale, seeded())
+        assert torch.equal(wanted, low if kept else high), name
+        assert scale > 1 or not torch.equal(low, high)
 
 
 def test_kernels_add_up_to_one_and_do_not_move_the_picture() -> None:

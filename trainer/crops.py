@@ -183,7 +183,7 @@ class Crops:
             for height, width in [self.pairs[crop.photo].low.shape[:2]]
         ]
         low, high = (side.to(self._place, non_blocking=True) for side in self._cut(around, wide_px))
-        low = self._damage(low, high, self.scale, generator)
+        low, high = self._damage(low, high, self.scale, generator)
         corners = torch.randint(_MARGIN_PX, (len(crops), 2), generator=generator).tolist()
         return _windows(low, corners, patch_px, 1), _windows(high, corners, patch_px, self.scale)
 

@@ -223,5 +223,5 @@ def _degraded(pair: Pair, scale: int, degradation: str) -> Pair:
         return pair
     generator = Generator().manual_seed(_HELD_OUT_SEED + zlib.crc32(pair.name.encode()))
     low, high = (side.permute(2, 0, 1).unsqueeze(0) for side in (pair.low, pair.high))
-    made = damage(low, high, scale, generator)[0]
-    return replace(pair, low=made.permute(1, 2, 0).contiguous())
+    made, _ = damage(low, high, scale, generator)
+    return replace(pair, low=made[0].permute(1, 2, 0).contiguous())

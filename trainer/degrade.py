@@ -25,7 +25,10 @@ GIVEN = "given"
 _SHARING_SIZES = 4
 
 
-Damage = Callable[[Tensor, Tensor, int, Generator], Tensor]
+Damage = Callable[[Tensor, Tensor, int, Generator], tuple[Tensor, Tensor]]
+
+# Saved at more than this, a picture is as cameras give it: a network that restores is to leave it alone.
+_BEST_DAMAGED_QUALITY = 90
 
 
 @dataclass(frozen=True)
@@ -34,9 +37,10 @@ class Degradation:
 
     Attributes:
         name: As the user wrote it.
-        damage: ``(low, high, scale, generator)`` -> LR pictures, all ``(B, 3, ., .)`` uint8, for every batch
-            anew; ``low`` is ``high`` reduced. ``None`` where LR pictures are made once per photograph
-            (``clean`` and the films of ``video``) or not at all (``given``).
+        damage: ``(low, high, scale, generator)`` -> LR pictures and what a network is to make of them, all
+            ``(B, 3, ., .)`` uint8, for every batch anew; ``low`` is ``high`` reduced. ``None`` where LR
+            pictures are made once per photograph (``clean`` and the films of ``video``) or not at all
+            (``given``).
         jpeg_quality: Least and largest quality of ``jpegN`` and ``jpegN-M``.
         restorable: Whether there is damage besides the reduction, for a network of scale 1 to undo.
     """
@@ -92,28 +96,37 @@ def _as_codes(levels: Tensor) -> Tensor:
     return levels.round().clamp_(0, 255).to(torch.uint8)
 
 
-def _bilinear(_low: Tensor, high: Tensor, scale: int, _generator: Generator) -> Tensor:
+def _bilinear(_low: Tensor, high: Tensor, scale: int, _generator: Generator) -> tuple[Tensor, Tensor]:
     """Antialiased bilinear reduction, what Pillow's BILINEAR does."""
-    return _as_codes(artifacts.by_triangle(high.float(), scale))
+    return _as_codes(artifacts.by_triangle(high.float(), scale)), high
 
 
 def _saved_as_jpeg(lowest: int, highest: int, *, mixed: bool) -> Damage:
-    """JPEG of one quality as Pillow saves it, or of many: then a quarter with full chroma."""
+    """JPEG of one quality as Pillow saves it, or of many: then a quarter with full chroma.
 
-    def damage(low: Tensor, _high: Tensor, _scale: int, generator: Generator) -> Tensor:
+    At scale 1 the best of many are to be left as they are.
+    """
+
+    def damage(low: Tensor, high: Tensor, scale: int, generator: Generator) -> tuple[Tensor, Tensor]:
         quality = torch.randint(lowest, highest + 1, (len(low),), generator=generator)
         full_chroma = torch.rand(len(low), generator=generator) < (0.25 if mixed else 0)
-        return jpeg.round_trip(low, quality, ~full_chroma).to(torch.uint8)
+        saved = jpeg.round_trip(low, quality, ~full_chroma).to(torch.uint8)
+        if not mixed or scale > 1:
+            return saved, high
+        good = (quality > _BEST_DAMAGED_QUALITY).view(-1, 1, 1, 1).to(high.device)
+        return saved, torch.where(good, saved, high)
 
     return damage
 
 
-def _photo(low: Tensor, high: Tensor, scale: int, generator: Generator) -> Tensor:
+def _photo(low: Tensor, high: Tensor, scale: int, generator: Generator) -> tuple[Tensor, Tensor]:
     """What photographs from cameras, phones and the web have: half of them clean, the others mildly worn."""
     return _worn(low, high, scale, generator, share=0.5)
 
 
-def _worn(low: Tensor, high: Tensor, scale: int, generator: Generator, share: float = 1.0) -> Tensor:
+def _worn(
+    low: Tensor, high: Tensor, scale: int, generator: Generator, share: float = 1.0
+) -> tuple[Tensor, Tensor]:
     """Mild damage to a share of the pictures.
 
     Any of four reduction kernels; blur of up to 0.8 LR pixels and noise of up to 4 levels, a chance of 0.3
@@ -142,16 +155,16 @@ def _worn(low: Tensor, high: Tensor, scale: int, generator: Generator, share: fl
     _change(levels, noisy, lambda part, which: part + artifacts.noise(part, noise_levels[which], generator))
     levels.round_().clamp_(0, 255)
     _change(levels, saved, lambda part, which: jpeg.round_trip(part, quality[which], subsampled[which]))
-    return levels.to(torch.uint8)
+    return levels.to(torch.uint8), high
 
 
-def _strong(_low: Tensor, high: Tensor, scale: int, generator: Generator) -> Tensor:
+def _strong(_low: Tensor, high: Tensor, scale: int, generator: Generator) -> tuple[Tensor, Tensor]:
     """Second-order degradation with the ranges of Real-ESRGAN (Wang et al., arXiv 2107.10833).
 
     For what is badly damaged, at the price of texture that is taken for damage.
     """
     parts = torch.split(high, _SHARING_SIZES)
-    return torch.cat([_twice_damaged(part, scale, generator) for part in parts])
+    return torch.cat([_twice_damaged(part, scale, generator) for part in parts]), high
 
 
 _DAMAGES = {"bilinear": _bilinear, "photo": _photo, "worn": _worn, "strong": _strong}

@@ -294,7 +294,8 @@ def _degraded(name: str, high: Rgb, scale: int, degradation: str) -> Rgb:
     low = bicubic.reduced(high, scale)
     if known.damage is not None and known.jpeg_quality is None:
         batch = torch.tensor(low).permute(2, 0, 1).unsqueeze(0)
-        low = known.damage(batch, whole, scale, generator)[0].permute(1, 2, 0).contiguous().numpy()
+        made, _ = known.damage(batch, whole, scale, generator)
+        low = made[0].permute(1, 2, 0).contiguous().numpy()
     if known.jpeg_quality is None:
         return low
     lowest, highest = known.jpeg_quality

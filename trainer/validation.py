@@ -138,7 +138,7 @@ def _versions(high: Tensor, scale: int, degradation: str, seed: int, count: int 
     damage = degrade.parse(degradation).damage
     low = reduce(batch[:1], scale)
     if damage:
-        low = damage(low.expand(count, -1, -1, -1), batch, scale, torch.Generator().manual_seed(seed))
+        low, _ = damage(low.expand(count, -1, -1, -1), batch, scale, torch.Generator().manual_seed(seed))
     return list(low.permute(0, 2, 3, 1))
 
 
