@@ -121,7 +121,7 @@ def test_command_trains_and_says_where_to(configure: Configure) -> None:
     earlier = signal.getsignal(signal.SIGINT)
     result = CliRunner().invoke(app, arguments(config, "--steps", "2"))
     assert result.exit_code == 0, result.output
-    assert result.stdout.splitlines()[-1].startswith(f"wrote {config.output} (held-out PSNR ")
+    assert result.stdout.splitlines()[-1].startswith(f"ready: {config.output} (held-out PSNR ")
     assert checkpoint.load(Path(config.output)).scale == 2
     assert signal.getsignal(signal.SIGINT) is earlier
 

@@ -156,7 +156,7 @@ def train(  # noqa: PLR0913 - one parameter per option
         print(f"stopped at step {outcome.steps}; the same command goes on from there")  # noqa: T201
         raise typer.Exit(130)
     files = " and ".join(map(str, outcome.weights))
-    print(f"wrote {files} (held-out PSNR {outcome.psnr_db:.2f} dB, step {outcome.steps})")  # noqa: T201
+    print(f"ready: {files} (held-out PSNR {outcome.psnr_db:.2f} dB, step {outcome.steps})")  # noqa: T201
 
 
 def _run(options: dict[str, Any], file: Path | None, assignments: list[str], restart: bool) -> "Outcome":
