@@ -8,10 +8,15 @@ from upscaler.errors import WeightsError
 WEIGHTS: dict[str, dict[int, str]] = {
     "balanced": {scale: f"balanced-x{scale}.safetensors" for scale in (2, 3, 4, 8)},
     "fast": {scale: f"fast-x{scale}.safetensors" for scale in (2, 3, 4, 8)},
+    "balanced-photo": {scale: f"balanced-photo-x{scale}.safetensors" for scale in (2, 4)},
+    "fast-photo": {scale: f"fast-photo-x{scale}.safetensors" for scale in (2, 4)},
     "srresnet": {scale: f"srresnet-x{scale}.safetensors" for scale in (2, 4)},
     "srgan": {scale: f"srgan-x{scale}.safetensors" for scale in (2, 4)},
     "restore": {1: "restore-x1.safetensors"},
 }
+
+# Ends the names of the flavour trained on what cameras, phones and the web give: JPEG, slight blur, noise.
+PHOTO = "-photo"
 
 # The two models between whose weights `upscale --perceptual` blends: the second is trained from the first.
 FAITHFUL, TEXTURED = "srresnet", "srgan"

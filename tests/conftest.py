@@ -84,6 +84,11 @@ def configure(tmp_path: Path, make_photos: MakePhotos) -> Configure:
     return make
 
 
+def network_of(model: str) -> str:
+    """The network, a key of ``PRESETS``, of a model that ships."""
+    return shipped.FAITHFUL if model == shipped.TEXTURED else model.removesuffix(shipped.PHOTO)
+
+
 @pytest.fixture
 def ship(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ship:
     """Has only what it is called for installed: small random weights of a named model, for some scales."""
@@ -93,7 +98,7 @@ def ship(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ship:
 
     def put(model: str, *scales: int, **arguments: int) -> None:
         for scale in scales:
-            architecture = PRESETS["srresnet" if model == "srgan" else model][0]
+            architecture = PRESETS[network_of(model)][0]
             small = {"srresnet": {"channels": 6, "blocks": 1}, "compact": {"channels": 6, "depth": 1}}
             torch.manual_seed(scale + sum(map(ord, model)))
             network = build(architecture, small[architecture] | {"scale": scale} | arguments)

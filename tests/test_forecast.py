@@ -122,6 +122,16 @@ def test_the_share_of_time_is_that_of_multiply_adds_and_output(ship: Ship) -> No
     assert share == pytest.approx((pixel["fast"] + 16 * small) / (17 * pixel["srresnet"]))
 
 
+def test_of_two_flavours_the_own_one_is_named(ship: Ship) -> None:
+    for model in ("balanced", "balanced-photo"):
+        ship(model, 4, channels=24, depth=4)
+    for model in ("fast", "fast-photo"):
+        ship(model, 4)
+    for flavour in ("", shipped.PHOTO):
+        name, _ = fastest(Upscaler(f"balanced{flavour}", 4), 48, 64) or ("", 0.0)
+        assert name == f"fast{flavour}"
+
+
 def test_pictures_are_one_piece_of_work(large: Upscaler, clock: Clock, tmp_path: Path) -> None:
     """Each of 99 equal pictures has four tiles that take 2 s; another one cannot be read."""
     sources = [save(tmp_path / f"{number}.png", 24, 32) for number in range(99)]

@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
+from conftest import network_of
 from torch import Tensor, nn
 
 from upscaler.errors import WeightsError
@@ -190,8 +191,7 @@ def test_shipped_weights_are_what_the_table_says() -> None:
         for scale, path in shipped.weight_files(model).items():
             file = checkpoint.load(path)
             network = file.network()
-            # The textured model has the faithful one's network.
-            architecture, arguments = PRESETS[shipped.FAITHFUL if model == shipped.TEXTURED else model]
+            architecture, arguments = PRESETS[network_of(model)]
             wanted = build(architecture, arguments | {"scale": scale}).arguments
             assert (file.architecture, file.arguments) == (architecture, wanted)
             assert network.contract.scale == scale

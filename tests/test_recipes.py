@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import MakePhotos, Ship
+from conftest import MakePhotos, Ship, network_of
 from test_adversarial import random_vgg
 from typer.testing import CliRunner
 
@@ -34,13 +34,18 @@ def test_a_recipe_makes_what_its_name_says(name: str) -> None:
     config, notes = settle(GIVEN, Path(name))
     model, scale = FILES[name]
     assert config.scale == scale
-    assert PRESETS[config.network] == PRESETS["srresnet" if model == "srgan" else model]
-    assert degrade.parse(config.degradation).restorable == (model == "restore")
+    assert PRESETS[config.network] == PRESETS[network_of(model)]
+    wanted = "photo" if model.endswith(shipped.PHOTO) else "clean"
+    assert (
+        degrade.parse(config.degradation).jpeg_quality if model == "restore" else config.degradation == wanted
+    )
     assert config.stages == ("2" if model == "srgan" else "1")
     # The length is the user's; nothing else is left to what happens to be installed.
     assert config.minutes == 60 and [line for line in notes if "takes 60 minutes" in line] == notes
     start = config.start_from
-    assert start == "none" or (start in FILES and start != name and FILES[start][0] in (model, "srresnet"))
+    assert start == "none" or (
+        start in FILES and start != name and network_of(FILES[start][0]) == network_of(model)
+    )
     comments = [line for line in (settings._RECIPES / f"{name}.toml").read_text().splitlines() if "#" in line]
     assert len(comments) >= 2, "a recipe says why"
 
@@ -61,7 +66,7 @@ def test_a_file_goes_before_the_recipe_of_its_name(tmp_path: Path, monkeypatch: 
     assert settle(GIVEN, Path("fast-x4"))[0].network == "fast"
     Path("fast-x4").write_text('network = "srresnet"\n')
     assert settle(GIVEN, Path("fast-x4"))[0].network == "srresnet"
-    with pytest.raises(UsageError, match=r"cannot read 'fast-x5'.*one of balanced-x2"):
+    with pytest.raises(UsageError, match=r"cannot read 'fast-x5'.*one of balanced-photo-x2"):
         settle(GIVEN, Path("fast-x5"))
 
 

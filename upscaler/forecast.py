@@ -137,6 +137,8 @@ class Forecast:
 def fastest(engine: Upscaler, height: int, width: int) -> tuple[str, float] | None:
     """The installed model that enlarges pictures of this size fastest, if it is clearly faster.
 
+    Of two flavours, which are equally fast, the engine's own.
+
     Returns:
         Its name, and about which share of the engine's time it takes; ``None`` where nothing is faster, or
         nothing does the same: restore without enlarging.
@@ -147,8 +149,11 @@ def fastest(engine: Upscaler, height: int, width: int) -> tuple[str, float] | No
         return None
     models = {name: checkpoint.blendable_files(name, None) for name in shipped.installed_models()}
     shares = {name: _time_like(files, factor) / own for name, files in models.items() if max(files) > 1}
-    share, name = min(((share, name) for name, share in shares.items()), default=(1.0, ""))
-    return (name, share) if share <= _FASTER_SHARE else None
+    if not shares:
+        return None
+    photo = str(engine.options.model).endswith(shipped.PHOTO)
+    name = min(shares, key=lambda name: (shares[name], name.endswith(shipped.PHOTO) != photo))
+    return (name, shares[name]) if shares[name] <= _FASTER_SHARE else None
 
 
 def _time_like(files: Mapping[int, tuple[Path, ...]], factor: float) -> float:
