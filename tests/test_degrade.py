@@ -138,12 +138,12 @@ def test_bilinear_is_pillow_s() -> None:
     assert np.abs(made - wanted).max() <= 1
 
 
-def test_half_of_photo_is_clean_and_the_rest_mildly_damaged() -> None:
+def test_a_third_of_photo_is_clean_and_the_rest_mildly_damaged() -> None:
     high = as_tensor(photograph(96, 96)).expand(400, -1, -1, -1)
     clean = reduce(high[:1], 2)[0]
     low = by("photo", high, 2)
     same = torch.tensor([torch.equal(each, clean) for each in low])
-    assert 0.4 < float(same.float().mean()) < 0.62
+    assert 0.25 < float(same.float().mean()) < 0.45
     values = torch.tensor([psnr(each, clean) for each in low[~same]])
     assert float(values.min()) > 20
     assert 25 < float(values.median()) < 45

@@ -120,8 +120,8 @@ def _saved_as_jpeg(lowest: int, highest: int, *, mixed: bool) -> Damage:
 
 
 def _photo(low: Tensor, high: Tensor, scale: int, generator: Generator) -> tuple[Tensor, Tensor]:
-    """What photographs from cameras, phones and the web have: half of them clean, the others mildly worn."""
-    return _worn(low, high, scale, generator, share=0.5)
+    """What photographs from cameras, phones and the web have: a third of them clean, the others mildly worn."""
+    return _worn(low, high, scale, generator, share=2 / 3)
 
 
 def _worn(
