@@ -120,7 +120,7 @@ def _saved_as_jpeg(lowest: int, highest: int, *, mixed: bool) -> Damage:
 
 
 def _photo(low: Tensor, high: Tensor, scale: int, generator: Generator) -> tuple[Tensor, Tensor]:
-    """What photographs from cameras, phones and the web have: a third of them clean, the others mildly worn."""
+    """What photographs from cameras, phones and the web have: a third clean, the others mildly worn."""
     return _worn(low, high, scale, generator, share=2 / 3)
 
 
