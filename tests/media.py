@@ -1,5 +1,6 @@
 """Makers of small real files: pictures, and clips with their own time stamps and sound."""
 
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 
@@ -109,10 +110,15 @@ def run_video(
 
 
 def frame_times(path: Path) -> list[Fraction]:
-    """Presentation time of every decoded frame, seconds."""
+    """Presentation time of every frame that can be decoded, seconds."""
+    times: list[Fraction] = []
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
-        return [frame.pts * stream.time_base for frame in container.decode(stream)]
+        stream.thread_type = "AUTO"  # FFmpeg's frame threads give fewer frames of a damaged end
+        for packet in container.demux(stream):
+            with suppress(av.error.InvalidDataError):  # the packet in which a file was cut
+                times += [frame.pts * stream.time_base for frame in packet.decode()]
+    return times
 
 
 def audio_packets(path: Path) -> list[list[bytes]]:

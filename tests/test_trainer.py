@@ -24,7 +24,9 @@ from upscaler.trainer.work import Report, rate_factor
 
 @pytest.mark.parametrize("optimizer", ["muon", "adamw"])
 def test_training_improves_on_the_start(configure: Configure, optimizer: str) -> None:
-    config = configure(steps=80, optimizer=optimizer, warmup_steps=10, learning_rate=None)
+    config = configure(
+        steps=80, optimizer=optimizer, warmup_steps=10, learning_rate=None, degradation="clean"
+    )
     reports: list[Report] = []
     outcome = train(config, reports.append)
     pairs = load_photos(config.photos, 2, 16).held_out
