@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from upscaler.errors import WeightsError
 from upscaler.models import checkpoint, shipped
+from upscaler.models.compact import Compact
 from upscaler.models.contract import Network
 from upscaler.models.registry import NETWORKS, PRESETS, SCALES, build
 
@@ -43,7 +44,7 @@ def test_output_is_scale_times_any_size_in_fp32(preset: str, scale: int) -> None
     assert network.contract.scale == scale
 
 
-@EVERY
+@pytest.mark.parametrize("preset", [name for name, (_, what) in PRESETS.items() if "gate_px" not in what])
 @EVERY_SCALE
 def test_reach_is_exact(preset: str, scale: int) -> None:
     """Without biases and with equal positive weights the answer to one bright pixel is its influence."""
@@ -66,7 +67,48 @@ def test_reach_is_exact(preset: str, scale: int) -> None:
         assert (middle - int(places.min()), int(places.max()) - middle) == (reach, reach)
 
 
-@pytest.mark.parametrize("preset", ["fast", "srresnet", "srresnet-paper"])
+def gated() -> Compact:
+    """A network with a gate that judges by chance."""
+    network = Compact(scale=1, channels=4, depth=2, gate_px=9).eval().double()
+    assert network.gate is not None
+    for layer in (network.tail, network.gate):
+        nn.init.normal_(layer.weight)
+    return network
+
+
+def test_a_gate_reaches_as_far_as_it_says() -> None:
+    network = gated()
+    reach = network.contract.reach_px
+    assert reach == 2 + 2 + 4
+    low = torch.rand(1, 3, 2 * reach + 5, 2 * reach + 5, dtype=torch.float64)
+    other = low.clone()
+    other[..., reach + 2, reach + 2] += 0.5
+    with torch.inference_mode():
+        changed = (network(low) != network(other)).any(1)[0]
+    for lines in (changed.any(0), changed.any(1)):
+        assert lines.nonzero().flatten().tolist() == list(range(2, 2 * reach + 3))
+
+
+def test_a_gate_scales_what_is_added() -> None:
+    network = gated()
+    low = torch.rand(2, 3, 20, 15, dtype=torch.float64)
+    verdicts: list[Tensor] = []
+    assert network.gate is not None
+    network.gate.register_forward_hook(lambda *made: verdicts.append(made[2]))
+    plain = Compact(scale=1, channels=4, depth=2).eval().double()
+    plain.load_state_dict(network.state_dict(), strict=False)
+    with torch.inference_mode():
+        added = plain(low) - low
+        made = network(low)
+        mean = F.avg_pool2d(verdicts[0], 9, 1, 4, count_include_pad=False)  # of the square at once
+        assert mean.std() > 0.05
+        assert torch.allclose(made, (low + added * torch.sigmoid(mean)).float(), atol=1e-5)
+        network.gate.weight.zero_()
+        network.gate.bias.fill_(-200)  # type: ignore[union-attr]
+        assert torch.equal(network(low), low.float())
+
+
+@pytest.mark.parametrize("preset", ["fast", "restore", "srresnet", "srresnet-paper"])
 def test_pixels_beyond_reach_do_not_matter(preset: str) -> None:
     """The same with the biases and random weights of a real network, on a picture full of detail."""
     network = make(preset, 2, channels=8).eval()
@@ -176,6 +218,7 @@ def test_fresh_single_tail_networks_only_enlarge(preset: str, scale: int) -> Non
         ("compact", {}, "no network of scale None"),
         ("compact", {"scale": 4, "wings": 2}, "cannot be built"),
         ("compact", {"scale": 4, "channels": -1}, "cannot be built"),
+        ("compact", {"scale": 1, "gate_px": 8}, "gate_px is 8, an even number"),
         ("srresnet", {"scale": 4, "norm": "layer"}, "no norm='layer'"),
     ],
 )
