@@ -150,7 +150,7 @@ def _from_metadata(path: Path, metadata: dict[str, str], state: dict[str, Tensor
 
 
 def transfer(source: WeightFile, network: Network) -> list[str]:
-    """Copy the body of ``source``, and of its tail what has the same name and shape.
+    """Copy the body of ``source``, and of its tail and gate what has the same name and shape.
 
     This starts a training from another scale: the body is copied, the tail stays new.
 
@@ -175,7 +175,7 @@ def transfer(source: WeightFile, network: Network) -> list[str]:
 
 
 def _body_shapes(state: dict[str, Tensor]) -> dict[str, torch.Size]:
-    return {name: tensor.shape for name, tensor in state.items() if not name.startswith("tail.")}
+    return {name: tensor.shape for name, tensor in state.items() if not name.startswith(("tail.", "gate."))}
 
 
 def blended(files: tuple[Path, ...], perceptual: float) -> WeightFile:

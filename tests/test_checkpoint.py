@@ -162,6 +162,13 @@ def test_transfer_to_the_same_scale_copies_everything(path: Path) -> None:
     assert torch.equal(target.state_dict()["tail.weight"], source.state["tail.weight"].float())
 
 
+def test_transfer_to_a_network_with_a_gate_leaves_the_gate_new(path: Path) -> None:
+    target = small(scale=1, gate_px=5)
+    wanted = {name: value.clone() for name, value in target.state_dict().items() if "gate." in name}
+    assert set(checkpoint.transfer(checkpoint.load(path), target)) >= {"gate.bias", "gate.weight"}
+    assert all(torch.equal(target.state_dict()[name], value) for name, value in wanted.items())
+
+
 @pytest.mark.parametrize("arguments", [{"channels": 16}, {"depth": 3}, {"depth": 1}])
 def test_transfer_from_another_body_is_refused(path: Path, arguments: dict[str, int]) -> None:
     target = small(**arguments)
