@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from upscaler.cli import app
 from upscaler.models.shipped import installed_models
+from upscaler.options import DEFAULT_MODEL
 
 UPSCALE = [sys.executable, "-c", "from upscaler.cli import main; main()"]
 
@@ -83,7 +84,8 @@ def test_a_video_with_sound(tmp_path: Path) -> None:
 
 def test_scale_and_size(tmp_path: Path, ship: Ship) -> None:
     ship("fast", 2, 4)
-    ship("balanced", 4)
+    for model in ("balanced", DEFAULT_MODEL["still"]):
+        ship(model, 4)
     source = save(tmp_path / "a.png")
     for number, (arguments, size, plan) in enumerate(
         [

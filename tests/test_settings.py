@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import Ship
 
 from upscaler.errors import UsageError, WeightsError
 from upscaler.models import checkpoint, shipped
 from upscaler.models.registry import PRESETS as NETWORKS
 from upscaler.models.registry import build
+from upscaler.options import DEFAULT_MODEL
 from upscaler.trainer.config import TrainConfig
 from upscaler.trainer.gan import GanConfig
 from upscaler.trainer.presets import PRESETS
@@ -28,8 +30,8 @@ def written(tmp_path: Path, text: str) -> Path:
 def test_nothing_but_photographs_is_enough() -> None:
     config, notes = settle(GIVEN)
     assert (config.network, config.scale, config.stages) == ("balanced", 4, "1,2")
-    assert (config.start_from, config.minutes, config.steps) == ("balanced", 60.0, None)
-    assert any("shipped weights 'balanced'" in line for line in notes)
+    assert (config.start_from, config.minutes, config.steps) == ("balanced-photo", 60.0, None)
+    assert any("shipped weights 'balanced-photo'" in line for line in notes)
     assert any("takes 60 minutes" in line for line in notes)
 
 
@@ -38,6 +40,15 @@ def test_a_gpu_takes_twenty_minutes(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr("upscaler.device.pick", lambda name: torch.device("cuda"))
     assert settle(GIVEN)[0].minutes == 20.0
+
+
+def test_a_training_starts_from_the_flavour_that_is_nearest(ship: Ship) -> None:
+    ship("fast", 4, channels=32, depth=5)
+    clean, photo = (GIVEN | {"network": "fast", "degradation": name} for name in ("clean", "photo"))
+    assert [settle(given)[0].start_from for given in (clean, photo)] == ["fast", "fast"]
+    ship("fast-photo", 4, channels=32, depth=5)
+    assert [settle(given)[0].start_from for given in (clean, photo)] == ["fast", "fast-photo"]
+    assert settle(GIVEN | {"network": "fast", "degradation": "jpeg40"})[0].start_from == "fast-photo"
 
 
 def test_a_network_without_shipped_weights_starts_from_nothing() -> None:
@@ -205,4 +216,4 @@ def test_paper_is_the_paper() -> None:
 
 
 def test_shipped_weights_are_there_for_the_default() -> None:
-    assert "balanced" in shipped.installed_models()
+    assert set(DEFAULT_MODEL.values()) <= set(shipped.installed_models())

@@ -168,7 +168,7 @@ def test_what_was_chosen_is_said_before_it_starts(configure: Configure) -> None:
     result = CliRunner().invoke(app, ["nowhere", "-o", config.output, "--device=cpu", "--stages=1"])
     assert result.exit_code == 1
     assert result.stdout.splitlines() == [
-        "network balanced, from the shipped weights 'balanced'",
+        "network balanced, from the shipped weights 'balanced-photo'",
         "takes 60 minutes; --minutes or --steps choose otherwise",
     ]
 

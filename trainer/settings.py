@@ -167,18 +167,25 @@ def _settle_open(settings: Settings) -> list[str]:
     if "network" not in settings:
         settings["network"] = "balanced" if start in ("shipped", "none") else _network_of(start, settings)
     if start == "shipped":
-        name = settings["network"]
-        settings["start_from"] = name if name in shipped.installed_models() else "none"
-        what = (
-            f"the shipped weights '{name}'" if settings["start_from"] == name else "nothing: none are shipped"
-        )
-        notes.append(f"network {name}, from {what}")
+        network = settings["network"]
+        settings["start_from"] = _shipped_start(network, settings.get("degradation", ""))
+        what = f"the shipped weights '{settings['start_from']}'"
+        if settings["start_from"] == "none":
+            what = "nothing: none are shipped"
+        notes.append(f"network {network}, from {what}")
     if settings.get("minutes") is None and settings.get("steps") is None:
         settings["minutes"] = _MINUTES[device.pick(settings.get("device", "auto")).type]
         notes.append(f"takes {settings['minutes']:.0f} minutes; --minutes or --steps choose otherwise")
     elif settings.get("steps") is not None and settings["steps"] >= 100_000:
         notes.append(f"takes {settings['steps']:,} steps; --minutes or --steps choose otherwise")
     return notes
+
+
+def _shipped_start(network: str, degradation: str) -> str:
+    """The shipped weights that a training starts from: those trained on the most similar LR pictures."""
+    plain = degradation in ("clean", "bilinear")
+    flavours = [network] if plain else [network + shipped.PHOTO, network]
+    return next((name for name in flavours if name in shipped.installed_models()), "none")
 
 
 def _network_of(start: str, settings: Settings) -> str:

@@ -46,7 +46,7 @@ class Upscaler:
     """Enlarges pictures. Loads the weights once; not thread-safe: one thread at a time may use it.
 
     >>> from upscaler import Upscaler
-    >>> larger = Upscaler("balanced", scale=2).image(array)      # (H, W, 3) uint8 -> (2H, 2W, 3) uint8
+    >>> larger = Upscaler("balanced-photo", scale=2).image(array)      # (H, W, 3) uint8 -> (2H, 2W, 3) uint8
 
     Args:
         model: Name of shipped weights, or path of a weight file.
@@ -77,7 +77,7 @@ class Upscaler:
 
     def __init__(  # noqa: PLR0913 - one parameter per option
         self,
-        model: str | Path = "balanced",
+        model: str | Path = "balanced-photo",
         scale: float | None = None,
         *,
         size_px: tuple[int, int] | None = None,

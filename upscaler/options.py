@@ -10,7 +10,7 @@ from typing import Literal
 from upscaler.errors import UsageError
 
 SCALE_MIN, SCALE_MAX = 1.0, 8.0
-DEFAULT_MODEL = {"still": "balanced", "video": "fast", "preview": "fast"}
+DEFAULT_MODEL = {"still": "balanced-photo", "video": "fast-photo", "preview": "fast-photo"}
 DEVICES = "auto, cpu, cuda or cuda:N"
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 RUNTIMES = ("auto", "eager", "compiled")
