@@ -91,6 +91,33 @@ def test_total_variation_by_hand() -> None:
     assert losses.total_variation(ramp) == pytest.approx(0.5 + 0.25)
 
 
+def test_grid_loss_sees_what_repeats_and_not_what_does_not() -> None:
+    wanted = torch.rand(2, 3, 48, 48)
+    pattern = torch.randn(1, 1, 4, 4) * 0.02
+    pattern -= pattern.mean()
+    grid = pattern.tile(1, 1, 12, 12)
+    wild = grid.flatten()[torch.randperm(grid.numel())].view_as(grid)
+    assert losses.grid_loss(wanted + grid, wanted, 4) == pytest.approx(float(pattern.abs().mean()), rel=1e-4)
+    assert losses.grid_loss(wanted + wild, wanted, 4) < losses.grid_loss(wanted + grid, wanted, 4) / 3
+    assert losses.absolute_loss(wanted + wild, wanted) == pytest.approx(
+        float(losses.absolute_loss(wanted + grid, wanted)), rel=1e-4
+    )
+    assert losses.grid_loss(wanted, wanted, 4) == 0
+
+
+def test_grid_loss_equals_the_slow_way() -> None:
+    made, wanted = torch.rand(1, 3, 18, 21), torch.rand(1, 3, 18, 21)
+    error, means = made - wanted, []
+    for place in ((down, right) for down in range(3) for right in range(3)):
+        one = error[..., place[0] :: 3, place[1] :: 3]  # (1, 3, 6, 7)
+        means += [one[..., y : y + 4, x : x + 4].mean((-2, -1)) for y in range(3) for x in range(4)]
+    assert losses.grid_loss(made, wanted, 3) == pytest.approx(float(torch.stack(means).abs().mean()))
+    small = made[..., :6, :6], wanted[..., :6, :6]
+    assert losses.grid_loss(*small, 3) == pytest.approx(
+        float(F.pixel_unshuffle(small[0] - small[1], 3).mean((-2, -1)).abs().mean())
+    )
+
+
 # Values worked out by hand: ln 2 for an undecided logit, ln(1 + e^-2) = 0.126928 for 2.
 
 NEAR, FAR = math.log1p(math.exp(-2)), math.log1p(math.exp(2))

@@ -102,6 +102,7 @@ class AdversarialStage:
             self.discriminator, settings.discriminator_learning_rate, settings
         )
         self._labels = torch.Generator().manual_seed(seed + 2)
+        self._shift_px = [0, 0]
 
     def step(self, low: Tensor, high: Tensor, rate_factor: float, parts: int) -> Terms:
         """One step of the generator, then one of the discriminator, on the same pictures.
@@ -117,6 +118,7 @@ class AdversarialStage:
             ``fake_score`` (mean probability of being an original), ``gradient_norm``.
         """
         told: Terms = {}
+        self._shift_px = _drawn_shift(high.shape[-1], self._labels)
         batches = list(zip(low.chunk(parts), high.chunk(parts), strict=True))
         fakes: list[Tensor] = []
 
@@ -151,15 +153,19 @@ class AdversarialStage:
             terms["fft"] = settings.fft_weight * losses.spectrum_loss(made, high)
         if settings.tv_weight:
             terms["tv"] = settings.tv_weight * losses.total_variation(made)
+        if settings.grid_weight:
+            scale = high.shape[-1] // low.shape[-1]
+            terms["grid"] = settings.grid_weight * losses.grid_loss(made, high, scale)
         if settings.ldl_weight:
             with torch.no_grad(), autocast(self.team.place, self._precision):
                 averaged = self._averaged(low)
             terms["ldl"] = settings.ldl_weight * losses.artefact_loss(made, averaged, high)
         if self.vgg is not None:
+            down, right = self._shift_px
             with autocast(self.team.place, self._precision):
                 with torch.no_grad():
-                    wanted = self.vgg(high)
-                features = self.vgg(made)
+                    wanted = self.vgg(high[..., down:, right:])
+                features = self.vgg(made[..., down:, right:])
             terms["vgg"] = settings.vgg_weight * losses.likeness_loss(
                 features, wanted, dict(settings.vgg_layers), settings.vgg_loss
             )
@@ -229,6 +235,15 @@ class AdversarialStage:
         self.discriminator.load_state_dict(saved["discriminator"])
         self.discriminator_optimizer.load_state_dict(saved["discriminator_optimizer"])
         self._labels.set_state(saved["labels"])
+
+
+def _drawn_shift(side_px: int, generator: torch.Generator) -> list[int]:
+    """How far down and right VGG begins in the crops of a step, HR pixels; less than a sixteenth of a crop.
+
+    Its pooling lies on a grid. One that always lay in the same way over the network's own would not see what
+    repeats in its rhythm.
+    """
+    return torch.randint(min(8, max(1, side_px // 16)), (2,), generator=generator).tolist()
 
 
 def _adam(network: nn.Module, rate: float, settings: GanConfig) -> Optimizer:

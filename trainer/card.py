@@ -11,6 +11,7 @@ _LOSSES = {
     "adversarial": "adversarial_weight",
     "discriminator's features": "feature_weight",
     "total variation": "tv_weight",
+    "grid": "grid_weight",
     "artefacts (LDL)": "ldl_weight",
 }
 

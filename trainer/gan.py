@@ -21,7 +21,7 @@ _POSITIVE_GAN = (
 )
 _NOT_NEGATIVE_GAN = (
     *("warmup_steps", "pixel_weight", "vgg_weight", "adversarial_weight", "feature_weight", "tv_weight"),
-    *("ldl_weight", "fft_weight", "label_noise", "clip_norm"),
+    *("grid_weight", "ldl_weight", "fft_weight", "label_noise", "clip_norm"),
 )
 
 _CHOICES_GAN: dict[str, tuple[object, ...]] = {
@@ -66,6 +66,7 @@ class GanConfig:
         label_noise: Standard deviation of normal noise on both.
         feature_weight: Of the L1 difference of the discriminator's features.
         tv_weight: Of the total variation.
+        grid_weight: Of the L1 of patterns that repeat with every LR pixel.
         ldl_weight: Of L1 where artefacts are likely.
         fft_weight: Of the L1 difference of the spectra.
         ema_decay: Of the averaged weights.
@@ -98,6 +99,7 @@ class GanConfig:
     label_noise: float = 0.0
     feature_weight: float = 0.0
     tv_weight: float = 0.0
+    grid_weight: float = 15.0
     ldl_weight: float = 0.0
     fft_weight: float = 0.0
     ema_decay: float = 0.999

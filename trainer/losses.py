@@ -52,6 +52,24 @@ def total_variation(made: Tensor) -> Tensor:
     return made.diff(dim=-2).abs().mean() + made.diff(dim=-1).abs().mean()
 
 
+def grid_loss(made: Tensor, wanted: Tensor, scale: int, cells: int = 4) -> Tensor:
+    """L1 of the error that repeats from LR pixel to LR pixel: the grid with which features are fooled.
+
+    A pixel shuffle makes each of the ``scale * scale`` places inside an LR pixel by weights of its own. A
+    pattern with that period costs little elsewhere: it looks like texture to VGG, and pixel losses hardly see
+    it among the texture that is missed anyhow. Texture has no such period, so its error disappears in a mean.
+
+    Args:
+        made: From the network.
+        wanted: The original.
+        scale: The period.
+        cells: Side of the square of LR pixels over which each place is averaged, clipped to the picture.
+    """
+    places = F.pixel_unshuffle(made - wanted, scale)  # (B, 3 * scale * scale, H / scale, W / scale)
+    sides = [min(cells, side) for side in places.shape[-2:]]
+    return F.avg_pool2d(places, sides, 1).abs().mean()
+
+
 def artefact_loss(made: Tensor, averaged: Tensor, wanted: Tensor) -> Tensor:
     """L1 where artefacts are likely (LDL, Liang et al., CVPR 2022).
 

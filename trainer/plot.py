@@ -22,7 +22,7 @@ class Panel:
 PANELS = (
     Panel(
         "loss terms, times their weights",
-        ("pixel", "fft", "vgg", "adversarial", "features", "tv", "ldl", "discriminator"),
+        ("pixel", "fft", "vgg", "adversarial", "features", "tv", "grid", "ldl", "discriminator"),
         logarithmic=True,
     ),
     Panel("discriminator's scores", ("real_score", "fake_score")),

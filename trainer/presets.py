@@ -28,6 +28,7 @@ _PAPER_GAN: dict[str, Any] = {
     "vgg_factor": 1 / 12.75,
     "adversarial": "vanilla",
     "adversarial_weight": 1e-3,
+    "grid_weight": 0.0,
     "ema_decay": 0.0,
 }
 _PAPER: dict[str, Any] = {
