@@ -27,7 +27,7 @@ class Compact(Network):
         if gate_px and gate_px % 2 == 0:
             raise ValueError(f"gate_px is {gate_px}, an even number")
         self.arguments = {"scale": scale, "channels": channels, "depth": depth}
-        if gate_px:
+        if gate_px:  # files of networks without a gate do not name it
             self.arguments["gate_px"] = gate_px
         self.head = nn.Conv2d(3, channels, 3, padding=1)
         self.head_activation = nn.PReLU(1)

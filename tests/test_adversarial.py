@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 from upscaler.cli import app as upscale
 from upscaler.errors import TrainingError, UsageError, WeightsError
 from upscaler.models import checkpoint, discriminator, perceptual
-from upscaler.trainer import losses, state
+from upscaler.trainer import adversarial, losses, state
 from upscaler.trainer.config import TrainConfig
 from upscaler.trainer.distributed import Team
 from upscaler.trainer.gan import GanConfig
@@ -123,6 +123,14 @@ def tensors_of(saved: object, where: str = "") -> dict[str, Tensor]:
     return {
         place: tensor for key, value in pairs for place, tensor in tensors_of(value, f"{where}.{key}").items()
     }
+
+
+def test_vgg_begins_all_over_the_period_of_the_grid_and_small_crops_stay_whole() -> None:
+    generator = torch.Generator().manual_seed(0)
+    corners = {adversarial._drawn_corner(96, generator) for _ in range(400)}
+    assert corners == {(down, right) for down in range(6) for right in range(6)}
+    # VGG's four poolings leave nothing of less than 16 pixels.
+    assert {adversarial._drawn_corner(16, generator) for _ in range(50)} == {(0, 0)}
 
 
 @pytest.mark.parametrize("preset", PRESETS)

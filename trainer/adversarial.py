@@ -102,7 +102,6 @@ class AdversarialStage:
             self.discriminator, settings.discriminator_learning_rate, settings
         )
         self._labels = torch.Generator().manual_seed(seed + 2)
-        self._shift_px = [0, 0]
 
     def step(self, low: Tensor, high: Tensor, rate_factor: float, parts: int) -> Terms:
         """One step of the generator, then one of the discriminator, on the same pictures.
@@ -118,7 +117,7 @@ class AdversarialStage:
             ``fake_score`` (mean probability of being an original), ``gradient_norm``.
         """
         told: Terms = {}
-        self._shift_px = _drawn_shift(high.shape[-1], self._labels)
+        corner = _drawn_corner(high.shape[-1], self._labels)
         batches = list(zip(low.chunk(parts), high.chunk(parts), strict=True))
         fakes: list[Tensor] = []
 
@@ -127,7 +126,7 @@ class AdversarialStage:
             share = len(low_part) / len(low)
             with self.team.summing(self._module, last=number == len(batches)):
                 made = self._forward(low_part)
-                terms = self._likeness(made, low_part, high_part) | self._deception(made, high_part)
+                terms = self._likeness(made, low_part, high_part, corner) | self._deception(made, high_part)
                 (share * torch.stack(list(terms.values())).sum()).backward()  # type: ignore[no-untyped-call]
             fakes.append(made.detach())
             losses.add_part(told, terms, share)
@@ -144,8 +143,8 @@ class AdversarialStage:
             self.discriminator_optimizer.step(rate_factor)
         return told
 
-    def _likeness(self, made: Tensor, low: Tensor, high: Tensor) -> Terms:
-        """The terms that hold the generator to the original."""
+    def _likeness(self, made: Tensor, low: Tensor, high: Tensor, corner: tuple[int, int]) -> Terms:
+        """The terms that hold the generator to the original; of ``corner`` see ``_drawn_corner``."""
         settings, terms = self.settings, Terms()
         if settings.pixel_weight:
             terms["pixel"] = settings.pixel_weight * losses.PIXEL_LOSSES[settings.pixel_loss](made, high)
@@ -161,7 +160,7 @@ class AdversarialStage:
                 averaged = self._averaged(low)
             terms["ldl"] = settings.ldl_weight * losses.artefact_loss(made, averaged, high)
         if self.vgg is not None:
-            down, right = self._shift_px
+            down, right = corner
             with autocast(self.team.place, self._precision):
                 with torch.no_grad():
                     wanted = self.vgg(high[..., down:, right:])
@@ -237,13 +236,14 @@ class AdversarialStage:
         self._labels.set_state(saved["labels"])
 
 
-def _drawn_shift(side_px: int, generator: torch.Generator) -> list[int]:
-    """How far down and right VGG begins in the crops of a step, HR pixels; less than a sixteenth of a crop.
+def _drawn_corner(side_px: int, generator: torch.Generator) -> tuple[int, int]:
+    """How far (down, right) VGG begins in the crops of a step, HR pixels; less than a sixteenth of a crop.
 
     Its pooling lies on a grid. One that always lay in the same way over the network's own would not see what
     repeats in its rhythm.
     """
-    return torch.randint(min(8, max(1, side_px // 16)), (2,), generator=generator).tolist()
+    down, right = torch.randint(min(8, max(1, side_px // 16)), (2,), generator=generator).tolist()
+    return down, right
 
 
 def _adam(network: nn.Module, rate: float, settings: GanConfig) -> Optimizer:

@@ -168,10 +168,8 @@ def _settle_open(settings: Settings) -> list[str]:
         settings["network"] = "balanced" if start in ("shipped", "none") else _network_of(start, settings)
     if start == "shipped":
         network = settings["network"]
-        settings["start_from"] = _shipped_start(network, settings.get("degradation", ""))
-        what = f"the shipped weights '{settings['start_from']}'"
-        if settings["start_from"] == "none":
-            what = "nothing: none are shipped"
+        name = settings["start_from"] = _shipped_start(network, settings.get("degradation", ""))
+        what = "nothing: none are shipped" if name == "none" else f"the shipped weights '{name}'"
         notes.append(f"network {network}, from {what}")
     if settings.get("minutes") is None and settings.get("steps") is None:
         settings["minutes"] = _MINUTES[device.pick(settings.get("device", "auto")).type]

@@ -15,7 +15,7 @@ from upscaler.arrays import Pixels
 from upscaler.errors import DeviceError, UsageError
 from upscaler.flight import alike, in_flight
 from upscaler.models import checkpoint
-from upscaler.options import RUNTIMES, SCALE_MAX, EngineOptions
+from upscaler.options import DEFAULT_MODEL, RUNTIMES, SCALE_MAX, EngineOptions
 from upscaler.resize import resized
 from upscaler.stage import DTYPES, PASSES_TTA, OnProgress, Stage, name_of
 
@@ -77,7 +77,7 @@ class Upscaler:
 
     def __init__(  # noqa: PLR0913 - one parameter per option
         self,
-        model: str | Path = "balanced-photo",
+        model: str | Path = DEFAULT_MODEL["still"],
         scale: float | None = None,
         *,
         size_px: tuple[int, int] | None = None,
