@@ -118,6 +118,43 @@ def test_grid_loss_equals_the_slow_way() -> None:
     )
 
 
+def test_power_loss_counts_waves_and_not_places() -> None:
+    torch.manual_seed(0)
+    flat = torch.full((2, 3, 96, 96), 0.5)
+    wanted, likewise = (flat + 0.05 * torch.randn(2, 1, 96, 96) for _ in range(2))
+    blurred = F.avg_pool2d(wanted, 3, 1, 1)
+    regular = flat + 0.05 * torch.randn(2, 1, 4, 4).tile(1, 1, 24, 24)  # the same strength, period 4
+    assert losses.power_loss(wanted, wanted) == 0
+    assert losses.power_loss(likewise, wanted) < 0.5
+    assert losses.power_loss(blurred, wanted) > 2 * losses.power_loss(likewise, wanted)
+    assert losses.power_loss(regular, wanted) > 4 * losses.power_loss(likewise, wanted)
+    assert losses.squared_loss(blurred, wanted) < losses.squared_loss(likewise, wanted)  # which blurs
+
+
+def test_power_loss_equals_the_slow_way() -> None:
+    made, wanted = torch.rand(2, 3, 24, 20), torch.rand(2, 3, 24, 20)
+    bell = np.outer(*[0.5 - 0.5 * np.cos(2 * np.pi * np.arange(8) / 8)] * 2)
+    logarithms = []
+    for pictures in (made, wanted):
+        luma = pictures.numpy().transpose(0, 2, 3, 1).astype(np.float64) @ [0.299, 0.587, 0.114]
+        power = np.zeros((2, 8, 5))
+        for down, right in ((down, right) for down in range(0, 17, 4) for right in range(0, 13, 4)):
+            window = luma[:, down : down + 8, right : right + 8]
+            window = (window - window.mean((1, 2), keepdims=True)) * bell
+            power += np.abs(np.fft.rfft2(window) / 8) ** 2 / 20
+        logarithms.append(np.log(power + (0.375 * 0.5 / 255) ** 2))
+    slow = np.abs(logarithms[0] - logarithms[1]).mean()
+    assert losses.power_loss(made, wanted, side_px=8) == pytest.approx(slow, rel=1e-4)
+
+
+def test_power_loss_of_a_flat_crop_has_a_gradient_that_can_be_used() -> None:
+    made = torch.zeros(1, 3, 40, 40, requires_grad=True)
+    losses.power_loss(made, torch.rand(1, 3, 40, 40)).backward()  # type: ignore[no-untyped-call]
+    assert made.grad is not None
+    assert made.grad.isfinite().all()
+    assert losses.power_loss(made[..., :5, :7], made[..., :5, :7]) == 0  # smaller than a window
+
+
 # Values worked out by hand: ln 2 for an undecided logit, ln(1 + e^-2) = 0.126928 for 2.
 
 NEAR, FAR = math.log1p(math.exp(-2)), math.log1p(math.exp(2))

@@ -155,6 +155,8 @@ class AdversarialStage:
         if settings.grid_weight:
             scale = high.shape[-1] // low.shape[-1]
             terms["grid"] = settings.grid_weight * losses.grid_loss(made, high, scale)
+        if settings.power_weight:
+            terms["power"] = settings.power_weight * losses.power_loss(made, high)
         if settings.ldl_weight:
             with torch.no_grad(), autocast(self.team.place, self._precision):
                 averaged = self._averaged(low)

@@ -12,6 +12,7 @@ _LOSSES = {
     "discriminator's features": "feature_weight",
     "total variation": "tv_weight",
     "grid": "grid_weight",
+    "power": "power_weight",
     "artefacts (LDL)": "ldl_weight",
 }
 

@@ -21,7 +21,7 @@ _POSITIVE_GAN = (
 )
 _NOT_NEGATIVE_GAN = (
     *("warmup_steps", "pixel_weight", "vgg_weight", "adversarial_weight", "feature_weight", "tv_weight"),
-    *("grid_weight", "ldl_weight", "fft_weight", "label_noise", "clip_norm"),
+    *("grid_weight", "power_weight", "ldl_weight", "fft_weight", "label_noise", "clip_norm"),
 )
 
 _CHOICES_GAN: dict[str, tuple[object, ...]] = {
@@ -67,6 +67,7 @@ class GanConfig:
         feature_weight: Of the L1 difference of the discriminator's features.
         tv_weight: Of the total variation.
         grid_weight: Of the L1 of patterns that repeat with every LR pixel.
+        power_weight: Of the L1 of logarithmic power spectra.
         ldl_weight: Of L1 where artefacts are likely.
         fft_weight: Of the L1 difference of the spectra.
         ema_decay: Of the averaged weights.
@@ -88,7 +89,7 @@ class GanConfig:
     vgg_layers: Mapping[str, float] = field(
         default_factory=lambda: {"conv1_2": 0.1, "conv2_2": 0.1, "conv3_4": 1.0}
     )
-    vgg_weight: float = 1.0
+    vgg_weight: float = 0.4
     vgg_after_activation: bool = False
     vgg_loss: Literal["l1", "mse"] = "l1"
     vgg_factor: float | None = None
@@ -100,6 +101,7 @@ class GanConfig:
     feature_weight: float = 0.0
     tv_weight: float = 0.0
     grid_weight: float = 15.0
+    power_weight: float = 0.3
     ldl_weight: float = 0.0
     fft_weight: float = 0.0
     ema_decay: float = 0.999

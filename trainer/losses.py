@@ -70,6 +70,38 @@ def grid_loss(made: Tensor, wanted: Tensor, scale: int, cells: int = 4) -> Tenso
     return F.avg_pool2d(places, sides, 1).abs().mean()
 
 
+# Half a level of white noise, as `_power` gives it: below that, an 8-bit picture says nothing of a wave.
+_LEAST_POWER = (0.375 * 0.5 / 255) ** 2
+
+
+def power_loss(made: Tensor, wanted: Tensor, side_px: int = 32) -> Tensor:
+    """L1 of the logarithms of the power spectra of luma: how much there is of every wave, not where it lies.
+
+    Texture cannot be guessed pixel by pixel, but how strong it is at each frequency can. Too little is blur,
+    too much a regular pattern: a network that prints one over every LR pixel puts all its texture into a few
+    frequencies, and that costs most here. As a regulariser of spectra this goes back to Durall et al.
+    (arXiv 2003.01826); theirs is over rings of the whole spectrum.
+
+    Args:
+        made: From the network.
+        wanted: The original.
+        side_px: Side of the windows (Hann, overlapping by half) whose spectra are averaged in each crop,
+            clipped to the crop.
+    """
+    side_px = min(side_px, *made.shape[-2:])
+    powers = [_power(luma_and_chroma(pictures)[0].squeeze(1), side_px) for pictures in (made, wanted)]
+    return (powers[0] / powers[1]).log().abs().mean()
+
+
+def _power(luma: Tensor, side_px: int) -> Tensor:
+    """Mean power of each wave in the windows of ``(B, H, W)``, ``(B, side, side // 2 + 1)``."""
+    bell = torch.hann_window(side_px, device=luma.device)
+    windows = luma.unfold(1, side_px, max(1, side_px // 2)).unfold(2, side_px, max(1, side_px // 2))
+    windows = (windows - windows.mean((-1, -2), keepdim=True)) * bell * bell.unsqueeze(1)
+    waves = torch.view_as_real(torch.fft.rfft2(windows, norm="ortho"))
+    return waves.square().sum(-1).mean((1, 2)) + _LEAST_POWER
+
+
 def artefact_loss(made: Tensor, averaged: Tensor, wanted: Tensor) -> Tensor:
     """L1 where artefacts are likely (LDL, Liang et al., CVPR 2022).
 

@@ -22,7 +22,7 @@ class Panel:
 PANELS = (
     Panel(
         "loss terms, times their weights",
-        ("pixel", "fft", "vgg", "adversarial", "features", "tv", "grid", "ldl", "discriminator"),
+        ("pixel", "fft", "vgg", "adversarial", "features", "tv", "grid", "power", "ldl", "discriminator"),
         logarithmic=True,
     ),
     Panel("discriminator's scores", ("real_score", "fake_score")),
@@ -36,6 +36,7 @@ _INK, _GRID, _PAPER = (40, 40, 40), (225, 225, 225), (255, 255, 255)
 _COLORS = (
     *((31, 119, 180), (255, 127, 14), (44, 160, 44), (214, 39, 40)),
     *((148, 103, 189), (140, 86, 75), (227, 119, 194), (90, 90, 90)),
+    *((188, 189, 34), (23, 190, 207)),
 )
 
 

@@ -29,6 +29,7 @@ _PAPER_GAN: dict[str, Any] = {
     "adversarial": "vanilla",
     "adversarial_weight": 1e-3,
     "grid_weight": 0.0,
+    "power_weight": 0.0,
     "ema_decay": 0.0,
 }
 _PAPER: dict[str, Any] = {
@@ -56,11 +57,18 @@ _PAPER: dict[str, Any] = {
 
 PRESETS: dict[str, dict[str, Any]] = {
     "paper": _PAPER | {"gan": _PAPER_GAN},
-    # The mix of Real-ESRGAN (arXiv 2107.10833): L1 and VGG before the activation alike, a tenth of both from
-    # a U-Net with spectral norm. Layers to conv3_4 make edges and fine texture; they are a fifth of the work.
+    # After Real-ESRGAN (arXiv 2107.10833): L1, VGG before the activation, a tenth of a U-Net with spectral
+    # norm; and power spectra. Layers to conv3_4 make edges and fine texture; they are a fifth of the work.
     "balanced": {},
     # The mix of ESRGAN (arXiv 1809.00219): almost no pixel loss, a relativistic discriminator.
-    "sharp": {"gan": {"pixel_weight": 0.01, "adversarial": "relativistic", "adversarial_weight": 0.1}},
+    "sharp": {
+        "gan": {
+            "pixel_weight": 0.01,
+            "vgg_weight": 1.0,
+            "adversarial": "relativistic",
+            "adversarial_weight": 0.1,
+        }
+    },
     # SRGAN as tutorials have it: pixel MSE first; then MSE of VGG features as deep as the paper's, with the
     # factor 0.006 = (1/12.75)^2, and 1e-3 of binary cross-entropy; one constant rate.
     "tutorial": {
@@ -92,6 +100,7 @@ PRESETS: dict[str, dict[str, Any]] = {
             "vgg_loss": "mse",
             "vgg_weight": 0.1,
             "adversarial_weight": 1e-3,
+            "power_weight": 0.0,
             "label_noise": 0.1,
         },
     },
@@ -106,6 +115,7 @@ PRESETS: dict[str, dict[str, Any]] = {
             "vgg_loss": "mse",
             "vgg_weight": 0.1,
             "adversarial_weight": 1e-3,
+            "power_weight": 0.0,
             "fake_label": 0.1,
             "real_label": 0.9,
             "label_noise": 0.05,

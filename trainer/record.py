@@ -9,7 +9,7 @@ from upscaler.trainer import plot
 
 COLUMNS = (
     *("step", "stage", "share", "elapsed_s", "rate_factor", "data_wait"),
-    *("pixel", "fft", "vgg", "adversarial", "features", "tv", "grid", "ldl"),
+    *("pixel", "fft", "vgg", "adversarial", "features", "tv", "grid", "power", "ldl"),
     *("discriminator", "real_score", "fake_score", "gradient_norm"),
     *("held_out_psnr_db", "held_out_unlikeness", "color_drift"),
 )
