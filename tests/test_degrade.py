@@ -15,7 +15,7 @@ from upscaler.trainer.crops import Crops
 from upscaler.trainer.data import Pair, load_photos
 from upscaler.trainer.degrade import parse, reduce
 
-DAMAGING = ["photo", "worn", "jpeg20", "jpeg10-95", "strong"]
+DAMAGING = ["photo", "worn", "worn-out", "jpeg20", "jpeg10-95", "strong"]
 
 
 def seeded(seed: int = 0) -> Generator:
@@ -85,7 +85,7 @@ def test_jpeg_of_a_batch_is_that_of_each() -> None:
 @pytest.mark.parametrize("name", ["", "Photo", "jpeg", "jpeg0", "jpeg101", "jpeg30-20", "jpeg-5", "jpeg20-"])
 def test_unknown_names(name: str) -> None:
     with pytest.raises(
-        UsageError, match=r"unknown degradation.*clean, bilinear, photo, worn, strong, video, jpegN"
+        UsageError, match=r"unknown degradation.*clean, bilinear, photo, worn, worn-out, strong, video, jpegN"
     ):
         parse(name)
 
@@ -147,6 +147,17 @@ def test_a_third_of_photo_is_clean_and_the_rest_mildly_damaged() -> None:
     values = torch.tensor([psnr(each, clean) for each in low[~same]])
     assert float(values.min()) > 20
     assert 25 < float(values.median()) < 45
+
+
+def test_worn_out_damages_every_picture_in_every_way() -> None:
+    high = as_tensor(photograph(96, 96)).expand(60, -1, -1, -1)
+    clean, out, worn = reduce(high[:1], 2)[0], by("worn-out", high, 2), by("worn", high, 2)
+    quality = torch.tensor([[psnr(each, clean) for each in low] for low in (out, worn)])
+    assert 20 < float(quality[0].min()) < float(quality[0].max()) < 45
+    assert float(quality[0].median()) < float(quality[1].median())
+    flat = torch.full((60, 3, 32, 32), 128, dtype=torch.uint8)  # of blur and JPEG it shows nothing
+    grain = by("worn-out", flat, 1).float().std((1, 2, 3))
+    assert 0.3 < float((grain > 0.5).float().mean()) < 0.9  # JPEG takes weak noise away
 
 
 def test_strong_damages_more_than_photo() -> None:

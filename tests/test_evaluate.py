@@ -144,7 +144,7 @@ def test_jpeg_is_pillow_s_own(folder: Path, scale: int) -> None:
         assert first.psnr_db == metrics.psnr_db(metrics.luma(wanted), metrics.luma(high))  # no border
 
 
-@pytest.mark.parametrize("degradation", ["jpeg10-95", "photo", "worn", "strong", "video"])
+@pytest.mark.parametrize("degradation", ["jpeg10-95", "photo", "worn", "worn-out", "strong", "video"])
 def test_a_picture_is_degraded_alike_whatever_stands_beside_it(folder: Path, degradation: str) -> None:
     given = Given(degradation=degradation)
     both = evaluate(nearest(2), folder, given).scores

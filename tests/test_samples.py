@@ -5,7 +5,11 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+
+from upscaler.models import checkpoint
+from upscaler.models.compact import Compact
 
 SAMPLES = Path(__file__).parents[1] / "samples"
 PHOTOGRAPH = SAMPLES / "astronaut.png"
@@ -59,3 +63,21 @@ def test_clip_has_a_tone_in_stereo() -> None:
     for channel in samples:
         loudest = int(np.argmax(np.abs(np.fft.rfft(channel))))
         assert loudest * 48_000 / samples.shape[1] == pytest.approx(440, abs=1)
+
+
+def test_a_closed_gate_adds_less(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(SAMPLES))
+    import close_gate
+
+    network = Compact(scale=1, channels=8, depth=1, gate_px=5)
+    with torch.no_grad():
+        network.tail.weight.normal_(std=0.1)
+    checkpoint.save(tmp_path / "open.safetensors", network, network.state_dict(), {"minutes": 3})
+    close_gate.close_gate(tmp_path / "open.safetensors", tmp_path / "closed.safetensors", 2.0)
+    before, after = (checkpoint.load(tmp_path / f"{name}.safetensors") for name in ("open", "closed"))
+    picture = torch.rand(1, 3, 20, 20)
+    changes = [file.network()(picture) - picture for file in (before, after)]
+    share = float(torch.tensor(1.0).sigmoid() / torch.tensor(3.0).sigmoid())  # verdicts of 1 instead of 3
+    assert changes[0].abs().max() > 0.01
+    assert torch.allclose(changes[1], changes[0] * share, atol=1e-3)
+    assert after.training == {"minutes": 3, "gate_closed_by": 2.0}

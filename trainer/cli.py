@@ -34,8 +34,8 @@ def train(  # noqa: PLR0913 - one parameter per option
     degradation: Annotated[
         str | None,
         typer.Option(
-            help="How LR pictures are made: photo (default), clean, bilinear, jpegN, jpegN-M, worn, strong "
-            "or video."
+            help="How LR pictures are made: photo (default), clean, bilinear, jpegN, jpegN-M, worn, "
+            "worn-out, strong or video."
         ),
     ] = None,
     show_degraded: Annotated[

@@ -16,7 +16,7 @@ from torch import Generator, Tensor
 from upscaler.errors import UsageError
 from upscaler.trainer import artifacts, jpeg
 
-_KNOWN = "clean, bilinear, photo, worn, strong, video, jpegN or jpegN-M (N and M from 1 to 100)"
+_KNOWN = "clean, bilinear, photo, worn, worn-out, strong, video, jpegN or jpegN-M (N and M from 1 to 100)"
 
 # What it is called when LR pictures come from files.
 GIVEN = "given"
@@ -158,6 +158,17 @@ def _worn(
     return levels.to(torch.uint8), high
 
 
+def _worn_out(low: Tensor, high: Tensor, _scale: int, generator: Generator) -> tuple[Tensor, Tensor]:
+    """The mild damages of ``worn`` all at once: blur, then noise, then JPEG of quality 60 to 95 (4:2:0)."""
+    count = len(low)
+    sigma_px = artifacts.uniform(0.1, 0.8, count, generator)
+    levels = artifacts.filtered(low.float(), artifacts.gaussians(sigma_px, 7))
+    levels += artifacts.noise(levels, artifacts.uniform(0, 4, count, generator), generator)
+    quality = torch.randint(60, 96, (count,), generator=generator)
+    saved = jpeg.round_trip(levels.round_().clamp_(0, 255), quality, torch.ones(count, dtype=torch.bool))
+    return saved.to(torch.uint8), high
+
+
 def _strong(_low: Tensor, high: Tensor, scale: int, generator: Generator) -> tuple[Tensor, Tensor]:
     """Second-order degradation with the ranges of Real-ESRGAN (Wang et al., arXiv 2107.10833).
 
@@ -167,7 +178,13 @@ def _strong(_low: Tensor, high: Tensor, scale: int, generator: Generator) -> tup
     return torch.cat([_twice_damaged(part, scale, generator) for part in parts]), high
 
 
-_DAMAGES = {"bilinear": _bilinear, "photo": _photo, "worn": _worn, "strong": _strong}
+_DAMAGES = {
+    "bilinear": _bilinear,
+    "photo": _photo,
+    "worn": _worn,
+    "worn-out": _worn_out,
+    "strong": _strong,
+}
 
 
 def _twice_damaged(high: Tensor, scale: int, generator: Generator) -> Tensor:

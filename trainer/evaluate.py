@@ -32,8 +32,8 @@ def command(  # noqa: PLR0913 - one parameter per option
     degradation: Annotated[
         str,
         typer.Option(
-            help="How LR pictures are made: clean (bicubic reduction), jpegN, jpegN-M, photo, worn, strong, "
-            "video or bilinear."
+            help="How LR pictures are made: clean (bicubic reduction), jpegN, jpegN-M, photo, worn, "
+            "worn-out, strong, video or bilinear."
         ),
     ] = "clean",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
