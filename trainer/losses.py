@@ -85,8 +85,8 @@ def power_loss(made: Tensor, wanted: Tensor, side_px: int = 32) -> Tensor:
     Args:
         made: From the network.
         wanted: The original.
-        side_px: Side of the windows (Hann, overlapping by half) whose spectra are averaged in each crop,
-            clipped to the crop.
+        side_px: Side of the windows (Hann, overlapping by half), clipped to the crop. Spectra are averaged
+            over squares of 2x2 windows: a pattern in a corner is not to make up for what is missing elsewhere.
     """
     side_px = min(side_px, *made.shape[-2:])
     powers = [_power(luma_and_chroma(pictures)[0].squeeze(1), side_px) for pictures in (made, wanted)]
@@ -94,12 +94,19 @@ def power_loss(made: Tensor, wanted: Tensor, side_px: int = 32) -> Tensor:
 
 
 def _power(luma: Tensor, side_px: int) -> Tensor:
-    """Mean power of each wave in the windows of ``(B, H, W)``, ``(B, side, side // 2 + 1)``."""
+    """Power of each wave in the windows of ``(B, H, W)``, last ``(..., side, side // 2 + 1)``."""
     bell = torch.hann_window(side_px, device=luma.device)
     windows = luma.unfold(1, side_px, max(1, side_px // 2)).unfold(2, side_px, max(1, side_px // 2))
     windows = (windows - windows.mean((-1, -2), keepdim=True)) * bell * bell.unsqueeze(1)
     waves = torch.view_as_real(torch.fft.rfft2(windows, norm="ortho"))
-    return waves.square().sum(-1).mean((1, 2)) + _LEAST_POWER
+    return _mean_of_neighbours(_mean_of_neighbours(waves.square().sum(-1), 1), 2) + _LEAST_POWER
+
+
+def _mean_of_neighbours(values: Tensor, dimension: int) -> Tensor:
+    count = values.shape[dimension] - 1
+    if not count:
+        return values
+    return (values.narrow(dimension, 0, count) + values.narrow(dimension, 1, count)) / 2
 
 
 def artefact_loss(made: Tensor, averaged: Tensor, wanted: Tensor) -> Tensor:
