@@ -86,7 +86,7 @@ def power_loss(made: Tensor, wanted: Tensor, side_px: int = 32) -> Tensor:
         made: From the network.
         wanted: The original.
         side_px: Side of the windows (Hann, overlapping by half), clipped to the crop. Spectra are averaged
-            over squares of 2x2 windows: a pattern in a corner is not to make up for what is missing elsewhere.
+            over squares of 2x2 windows: a pattern in one corner is not to make up for a lack in another.
     """
     side_px = min(side_px, *made.shape[-2:])
     powers = [_power(luma_and_chroma(pictures)[0].squeeze(1), side_px) for pictures in (made, wanted)]
