@@ -31,7 +31,12 @@ _MUON = {"compact": (0.02, 0.1), "srresnet": (0.01, 0.1), "srcnn": (0.01, 0.0)}
 _SCALES = (1, 2, 3, 4, 8)
 
 # What states of earlier versions mean by leaving a setting out.
-_UNSAID: dict[str, object] = {"degradation": "clean", "low_folders": [], "loss_colors": "rgb"}
+_UNSAID: dict[str, object] = {
+    "degradation": "clean",
+    "low_folders": [],
+    "loss_colors": "rgb",
+    "left_out_share": 0.25,
+}
 
 _POSITIVE = ("minutes", "steps", "batch", "late_batch", "learning_rate", "checkpoint_every_s")
 _NOT_NEGATIVE = (
@@ -77,6 +82,7 @@ class TrainConfig:
         late_batch: Crops per step in the late share of the run.
         late_patch_px: Side of a crop in the late share, LR pixels: larger ones waste less on the border.
         late_share: Share of the run, at its end, with the late crops; 0 for none.
+        left_out_share: Of the crops drawn; the flattest are left out, which teach least.
         optimizer: ``muon`` (Muon on the convolution matrices, AdamW on the rest) or ``adamw``.
         learning_rate: Peak; ``None`` for the network's own default.
         weight_decay: Decoupled, on the matrices; ``None`` for the network's own default.
@@ -123,6 +129,7 @@ class TrainConfig:
     late_batch: int = 12
     late_patch_px: int = 48
     late_share: float = 0.3
+    left_out_share: float = 0.25
     optimizer: Literal["muon", "adamw"] = "muon"
     learning_rate: float | None = None
     weight_decay: float | None = None
@@ -166,6 +173,8 @@ class TrainConfig:
             wrong.append("give either minutes or steps")
         if not 0 <= self.late_share <= 1:
             wrong.append("late_share must be between 0 and 1")
+        if not 0 <= self.left_out_share < 1:
+            wrong.append("left_out_share must be at least 0 and below 1")
         if not 0 < self.stage_one_share < 1:
             wrong.append("stage_one_share must be between 0 and 1")
         if not (self.pixel_weight or self.fft_weight):

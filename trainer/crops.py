@@ -16,9 +16,6 @@ from upscaler import device
 from upscaler.trainer import degrade
 from upscaler.trainer.data import Pair
 
-# Of every four crops drawn the flattest one is not used: it teaches nothing.
-_DRAWN_PER_USED = 4 / 3
-
 # LR pixels around a crop that is degraded as it is drawn: so that the grid of JPEG's 8-pixel blocks can lie
 # anywhere over it.
 _MARGIN_PX = 8
@@ -78,6 +75,7 @@ class Crops:
         degradation: As in ``degrade.parse``.
         place: Where crops are degraded and delivered; ``None``: on the processor. On a GPU the photographs
             are kept there too if they fit.
+        left_out_share: Share of the crops drawn that is left out, the flattest; at least 0, below 1.
 
     Attributes:
         generator: Decides everything that is drawn.
@@ -91,12 +89,14 @@ class Crops:
         seed: int,
         degradation: str = "clean",
         place: torch.device | None = None,
+        left_out_share: float = 0.25,
     ) -> None:
         self.pairs = pairs
         self.scale = scale
         self.generator = Generator().manual_seed(seed)
         self.drawing_s = 0.0
         self._place = place or torch.device("cpu")
+        self._drawn_per_used = 1 / (1 - left_out_share)
         self._damage = degrade.parse(degradation).damage
         self._areas = torch.tensor([pair.low.shape[0] * pair.low.shape[1] for pair in pairs]).float()
         on_device = self._place.type != "cpu" and _fit(pairs, self._place)
@@ -108,7 +108,7 @@ class Crops:
         )
 
     def draw(self, batch: int, patch_px: int) -> tuple[Tensor, Tensor]:
-        """Draw crops, leave out the flattest quarter, turn and mirror the rest, degrade them.
+        """Draw crops, leave out the flattest, turn and mirror the rest, degrade them.
 
         On the processor the next batch of the same shape is drawn while the network works on this one. That
         changes nothing: ``generator`` is always where the batches handed out have left it.
@@ -144,7 +144,7 @@ class Crops:
         return _Drawn(self._delivered(low), self._delivered(high), generator.get_state())
 
     def _chosen(self, generator: Generator, batch: int, patch_px: int) -> list[Crop]:
-        places = self._places(generator, round(batch * _DRAWN_PER_USED), patch_px)
+        places = self._places(generator, round(batch * self._drawn_per_used), patch_px)
         lows = torch.stack(
             [
                 self.pairs[crop.photo].low[crop.top : crop.top + patch_px, crop.left : crop.left + patch_px]

@@ -97,7 +97,14 @@ def train(
         run.require_same(photos)
         if team.leads:
             run.write_settings()
-        crops = Crops(photos.training, config.scale, config.seed, config.degradation, team.place)
+        crops = Crops(
+            photos.training,
+            config.scale,
+            config.seed,
+            config.degradation,
+            team.place,
+            left_out_share=config.left_out_share,
+        )
         work = Work(run, photos, crops, report, should_stop, vgg)
         for line in _opening_lines(photos, run.step, _largest_patch_px(config)) + run.show_degraded(photos):
             work.say(line)
