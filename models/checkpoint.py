@@ -212,11 +212,11 @@ def blendable_files(model: str | Path, perceptual: float | None) -> Mapping[int,
     """
     if perceptual is None:
         return {scale: (file,) for scale, file in weight_files(model).items()}
-    pair = (shipped.FAITHFUL, shipped.TEXTURED)
-    if str(model) not in pair:
-        raise UsageError(
-            f"model '{model}' has no --perceptual: it blends {' and '.join(pair)}", f"use --model {pair[1]}"
-        )
+    pair = next((pair for pair in shipped.BLENDABLE if str(model) in pair), None)
+    if pair is None:
+        known = ", or ".join(" and ".join(pair) for pair in shipped.BLENDABLE)
+        one_of = " or ".join(pair[1] for pair in shipped.BLENDABLE)
+        raise UsageError(f"model '{model}' has no --perceptual: it blends {known}", f"use --model {one_of}")
     faithful, textured = map(weight_files, pair)
     files = {scale: (file, textured[scale]) for scale, file in faithful.items() if scale in textured}
     if not files:

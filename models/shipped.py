@@ -12,14 +12,17 @@ WEIGHTS: dict[str, dict[int, str]] = {
     "fast-photo": {scale: f"fast-photo-x{scale}.safetensors" for scale in (2, 4)},
     "srresnet": {scale: f"srresnet-x{scale}.safetensors" for scale in (2, 4)},
     "srgan": {scale: f"srgan-x{scale}.safetensors" for scale in (2, 4)},
+    "srresnet-photo": {4: "srresnet-photo-x4.safetensors"},
+    "srgan-photo": {4: "srgan-photo-x4.safetensors"},
     "restore": {1: "restore-x1.safetensors"},
 }
 
 # Ends the names of the flavour trained on what cameras, phones and the web give: JPEG, slight blur, noise.
 PHOTO = "-photo"
 
-# The two models between whose weights `upscale --perceptual` blends: the second is trained from the first.
-FAITHFUL, TEXTURED = "srresnet", "srgan"
+# The models between whose weights `upscale --perceptual` blends: the second of a pair, which makes texture,
+# is trained from the first, which is faithful.
+BLENDABLE = (("srresnet", "srgan"), ("srresnet-photo", "srgan-photo"))
 
 # A single file goes by its name, too: `balanced-x2`.
 _NAMED = WEIGHTS | {

@@ -2,6 +2,7 @@
 
     pip install 'upscaler[eval]'
     python samples/make_comparison.py HR_FOLDER OUT_FOLDER --lr LR_FOLDER
+    python samples/make_comparison.py HR_FOLDER OUT_FOLDER --photo --degradation worn-out
 
 Writes ``crops.png`` (bicubic, srresnet, srgan, original; of each picture the place that bicubic blurs most),
 ``curve.png``, and the curve's numbers as ``curve.md``: means over the folder as ``upscale-eval`` has them.
@@ -15,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from upscaler.models.shipped import BLENDABLE
 from upscaler.trainer import bicubic
 from upscaler.trainer.lpips import Lpips
 from upscaler.trainer.measure import Given, Pictures, Score, evaluate, named
@@ -33,17 +35,24 @@ def main() -> None:
     parser.add_argument("high", type=Path, help="folder with HR pictures")
     parser.add_argument("out", type=Path, help="folder to write to")
     parser.add_argument("--lr", type=Path, help="folder with LR pictures; default: they are made")
+    parser.add_argument(
+        "--degradation", default="clean", help="how LR pictures are made, as for upscale-eval"
+    )
+    parser.add_argument("--photo", action="store_true", help="srresnet-photo and srgan-photo instead")
     parser.add_argument("--scale", type=int, default=4)
     parser.add_argument("--crops", type=int, default=24, help="at most so many, of pictures evenly spread")
     parser.add_argument("--lpips-trunk", type=Path, help="as for upscale-eval; LPIPS is by squeeze")
     parser.add_argument("--lpips-heads", type=Path)
     arguments = parser.parse_args()
     lpips = Lpips("squeeze", arguments.lpips_trunk, arguments.lpips_heads, torch.device("cpu"))
-    compare(arguments.high, arguments.out, Given(arguments.lr), arguments.scale, arguments.crops, lpips)
+    given, pair = Given(arguments.lr, arguments.degradation), BLENDABLE[arguments.photo]
+    compare(arguments.high, arguments.out, given, pair, arguments.scale, arguments.crops, lpips)
 
 
-def compare(high: Path, out: Path, given: Given, scale: int, crops: int, lpips: Lpips) -> None:
-    """Measure every blend, keep crops of both ends, and write the three files."""
+def compare(
+    high: Path, out: Path, given: Given, pair: tuple[str, str], scale: int, crops: int, lpips: Lpips
+) -> None:
+    """Measure every blend of a pair, keep crops of both ends, and write the three files."""
     places: dict[str, tuple[slice, slice]] = {}
     rows: dict[str, list[Rgb]] = {}
     means: dict[float, Score] = {}
@@ -57,7 +66,7 @@ def compare(high: Path, out: Path, given: Given, scale: int, crops: int, lpips: 
             elif share == SHARES[-1]:
                 rows[score.name].insert(2, pictures.made[places[score.name]])
 
-        subject = named("srgan", scale, given, perceptual=share)
+        subject = named(pair[1], scale, given, perceptual=share)
         result = evaluate(subject, high, given, lpips=lpips, on_score=keep)
         if result.failures:
             raise SystemExit("\n".join(result.failures))
@@ -66,7 +75,7 @@ def compare(high: Path, out: Path, given: Given, scale: int, crops: int, lpips: 
     out.mkdir(parents=True, exist_ok=True)
     chosen = np.linspace(0, len(rows) - 1, min(crops, len(rows))).round().astype(int)
     names = sorted(rows)
-    sheet({names[index]: rows[names[index]] for index in chosen}).save(out / "crops.png", optimize=True)
+    sheet({names[index]: rows[names[index]] for index in chosen}, pair).save(out / "crops.png", optimize=True)
     curve(means).save(out / "curve.png", optimize=True)
     (out / "curve.md").write_text(table(means), encoding="utf-8")
 
@@ -91,14 +100,14 @@ def blurred_most(plain: Rgb, high: Rgb) -> tuple[slice, slice]:
     return slice(top, top + sides[0]), slice(left, left + sides[1])
 
 
-def sheet(rows: dict[str, list[Rgb]]) -> Image.Image:
+def sheet(rows: dict[str, list[Rgb]], pair: tuple[str, str]) -> Image.Image:
     """Two pictures to a line, four crops each, with captions."""
     wide, tall = 4 * (CROP_PX + 1) + GAP_PX, CROP_PX + CAPTION_PX
     made = Image.new("RGB", (2 * wide - GAP_PX, (len(rows) + 1) // 2 * tall), "white")
     draw = ImageDraw.Draw(made)
     for number, (name, crops) in enumerate(rows.items()):
         left, top = number % 2 * wide, number // 2 * tall
-        captions = ("bicubic", "srresnet", "srgan", f"original ({Path(name).stem[:12]})")
+        captions = ("bicubic", *pair, f"original ({Path(name).stem[:12]})")
         for place, (caption, crop) in enumerate(zip(captions, crops, strict=True)):
             across = left + place * (CROP_PX + 1)
             draw.text((across + 2, top + 2), caption, "black", FONT)

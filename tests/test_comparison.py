@@ -27,9 +27,11 @@ def test_sheet_curve_and_numbers(
     from upscaler.trainer.measure import Given
 
     make_photos(tmp_path / "hr", 3, 180, 200)
-    ship("srresnet", 2)
-    ship("srgan", 2)
-    make_comparison.compare(tmp_path / "hr", tmp_path / "out", Given(), 2, 2, Difference())
+    pair = ("srresnet-photo", "srgan-photo")
+    for model in pair:
+        ship(model, 4)
+    given = Given(degradation="jpeg60-95")
+    make_comparison.compare(tmp_path / "hr", tmp_path / "out", given, pair, 4, 2, Difference())
     lines = (tmp_path / "out" / "curve.md").read_text().splitlines()
     assert [line.split(" ")[1] for line in lines[2:]] == ["0", "0.25", "0.5", "0.75", "1"]
     assert len({line.split("|")[2] for line in lines[2:]}) > 2

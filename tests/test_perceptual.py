@@ -30,10 +30,16 @@ def enlarged(upscaler: Upscaler) -> Tensor:
     return upscaler.enlarge(low, upscaler.plan(10, 13))
 
 
-@pytest.mark.parametrize("perceptual", [0.0, 0.25, 1.0])
-def test_the_weights_are_blended_and_either_name_means_the_pair(pair: None, perceptual: float) -> None:
-    states = [checkpoint.load(shipped.weight_files(name)[4]).state for name in ("srresnet", "srgan")]
-    wanted = checkpoint.load(shipped.weight_files("srresnet")[4]).network()
+@pytest.mark.parametrize(("perceptual", "flavour"), [(0.0, ""), (0.25, ""), (0.25, "-photo"), (1.0, "")])
+def test_the_weights_are_blended_and_either_name_means_the_pair(
+    pair: None, ship: Ship, perceptual: float, flavour: str
+) -> None:
+    names = "srresnet" + flavour, "srgan" + flavour
+    if flavour:
+        for name in names:
+            ship(name, 4)
+    states = [checkpoint.load(shipped.weight_files(name)[4]).state for name in names]
+    wanted = checkpoint.load(shipped.weight_files(names[0])[4]).network()
     wanted.load_state_dict(
         {name: (1 - perceptual) * states[0][name].float() + perceptual * states[1][name].float()
          for name in states[0]}
@@ -41,9 +47,7 @@ def test_the_weights_are_blended_and_either_name_means_the_pair(pair: None, perc
     low = torch.rand(1, 3, 10, 13, generator=torch.Generator().manual_seed(1))
     with torch.inference_mode():
         high = wanted(low)
-    made = [
-        enlarged(Upscaler(name, 4, precision="fp32", perceptual=perceptual)) for name in ("srresnet", "srgan")
-    ]
+    made = [enlarged(Upscaler(name, 4, precision="fp32", perceptual=perceptual)) for name in names]
     assert torch.equal(*made)
     assert float((made[0] - high).abs().max()) < 1e-5
 

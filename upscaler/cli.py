@@ -13,7 +13,7 @@ import typer
 from upscaler import __version__, jobs
 from upscaler.errors import DeviceError, UpscalerError, UsageError, WeightsError
 from upscaler.interrupts import Interrupts
-from upscaler.models.shipped import FAITHFUL, TEXTURED, installed_models
+from upscaler.models.shipped import installed_models
 from upscaler.options import (
     AUDIO_CODECS,
     CODECS,
@@ -79,7 +79,7 @@ def upscale(  # noqa: PLR0913 - one parameter per option
     model: Annotated[str | None, typer.Option(metavar="NAME|FILE", help=_model_help())] = None,
     perceptual: Annotated[
         float | None,
-        typer.Option(metavar="SHARE", help=f"Weights between {FAITHFUL} (0) and {TEXTURED} (1)."),
+        typer.Option(metavar="SHARE", help="Weights between srresnet (0) and srgan (1), or their -photo."),
     ] = None,
     tta: Annotated[
         bool, typer.Option("--tta", help="Mean over the 8 symmetries of a picture; 8 times slower.")

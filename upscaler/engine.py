@@ -64,7 +64,7 @@ class Upscaler:
         tta: Self-ensemble (test-time augmentation): the mean, in fp32, of what comes of the 8 symmetries of a
             picture. A little better, and takes 8 times as long.
         perceptual: Blend the weights of ``srresnet`` (0, faithful) and ``srgan`` (1, textured), whichever of
-            the two is named; ``None``: those of the model named.
+            the two is named, or of their ``-photo``; ``None``: those of the model named.
 
     Attributes:
         files: Weight files by the scale of their network; two each where they are blended.
