@@ -17,8 +17,11 @@ PAGES = (10001, 10003, 10004, 10008)
 # decay, reached 219 and 235.
 MOST_LEVELS = 190
 MOST_LEVELS_GUESSED = 205
+LARGE_BYTES = 1_000_000  # networks that take seconds are for `.ci/run`
 ENLARGING = [
-    pytest.param(path, scale, id=path.stem)
+    pytest.param(
+        path, scale, id=path.stem, marks=[pytest.mark.slow] if path.stat().st_size > LARGE_BYTES else []
+    )
     for model in shipped.installed_models()
     for scale, path in shipped.weight_files(model).items()
     if scale > 1
