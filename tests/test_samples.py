@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from test_cli import run
 
 from upscaler.models import checkpoint
 from upscaler.models.compact import Compact
+from upscaler.trainer.data import load_photos
 
 SAMPLES = Path(__file__).parents[1] / "samples"
 PHOTOGRAPH = SAMPLES / "astronaut.png"
@@ -63,6 +65,24 @@ def test_clip_has_a_tone_in_stereo() -> None:
     for channel in samples:
         loudest = int(np.argmax(np.abs(np.fft.rfft(channel))))
         assert loudest * 48_000 / samples.shape[1] == pytest.approx(440, abs=1)
+
+
+def test_reduced_pictures_and_their_enlargements_are_pairs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(SAMPLES))
+    import make_reduced
+
+    with Image.open(PHOTOGRAPH) as picture:
+        (tmp_path / "odd").mkdir()
+        for left in (0, 50):
+            picture.crop((left, 0, left + 203, 130)).save(tmp_path / "odd" / f"{left}.png")
+    monkeypatch.setattr("sys.argv", ["make_reduced", str(tmp_path / "odd"), str(tmp_path / "lr")])
+    make_reduced.main()
+    run(tmp_path / "lr", "-o", tmp_path / "taught", "--model", "fast", "--scale", 4)
+    taught = load_photos((str(tmp_path / "taught"),), 4, 16, low_folders=(str(tmp_path / "lr"),))
+    for pair in taught.training + taught.held_out:
+        assert (tuple(pair.low.shape), tuple(pair.high.shape)) == ((32, 50, 3), (128, 200, 3))
 
 
 def test_a_closed_gate_adds_less(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

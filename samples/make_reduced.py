@@ -1,0 +1,39 @@
+"""Small versions of pictures, for another network to enlarge: pairs to learn from it.
+
+    python samples/make_reduced.py train/ lr/ --scale 4
+    upscale lr/ -o taught/ --model srresnet
+    upscale-train taught/ --lr lr/ -o learnt.safetensors --network balanced --from balanced-x4
+
+The small pictures are reduced by the bicubic of the published tables, from whole multiples of the scale.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from upscaler.trainer import bicubic
+
+SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".avif", ".tif", ".tiff", ".bmp"}
+
+
+def main() -> None:
+    """Write the reduced pictures as PNG, named after folder and file."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("source", type=Path)
+    parser.add_argument("target", type=Path)
+    parser.add_argument("--scale", type=int, default=4)
+    arguments = parser.parse_args()
+    arguments.target.mkdir(parents=True, exist_ok=True)
+    paths = sorted(path for path in arguments.source.rglob("*") if path.suffix.lower() in SUFFIXES)
+    for path in paths:
+        pixels = np.asarray(Image.open(path).convert("RGB"))
+        height, width = (side - side % arguments.scale for side in pixels.shape[:2])
+        low = bicubic.reduced(pixels[:height, :width], arguments.scale)
+        Image.fromarray(low).save(arguments.target / f"{path.parent.name}-{path.stem}.png", compress_level=1)
+    print(f"{len(paths)} pictures in {arguments.target}")
+
+
+if __name__ == "__main__":
+    main()
