@@ -129,7 +129,8 @@ def test_enlarging_keeps_the_mean_and_the_place() -> None:
     again = np.stack([resize_plane(larger[:, :, c].copy(), 64, 96) for c in range(3)], -1).astype(float)
     error = np.abs(again - pixels).mean()
     shifted = np.abs(again[1:, 1:] - pixels[:-1, :-1]).mean()
-    assert error < 1.0 < shifted
+    assert abs((again - pixels).mean()) < 0.5  # levels; half of this is usual
+    assert error < 1.25 < shifted  # most of it is the noise of the source, which is not enlarged
 
 
 def test_frames_are_images_one_by_one(tmp_path: Path) -> None:
