@@ -17,10 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from upscaler.jobs import PICTURE_SUFFIXES
+
 SIDE_PX = 320
 FINER = 3  # drawn so many times as large, then reduced: smooth edges
 CANVAS_PX = SIDE_PX * FINER
-SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".avif", ".tif", ".tiff", ".bmp"}
 
 Picture = NDArray[Any]  # (H, W, 3) RGB
 Random = np.random.Generator
@@ -162,7 +163,7 @@ def main() -> None:
     arguments = parser.parse_args()
     cv2.setNumThreads(1)
     arguments.target.mkdir(parents=True, exist_ok=True)
-    sources = sorted(path for path in arguments.source.rglob("*") if path.suffix.lower() in SUFFIXES)
+    sources = sorted(path for path in arguments.source.rglob("*") if path.suffix.lower() in PICTURE_SUFFIXES)
     for number in range(arguments.count):
         Image.fromarray(picture(number, sources)).save(
             arguments.target / f"leaves{number:04}.png", compress_level=1

@@ -14,12 +14,12 @@ import numpy as np
 import torch
 from PIL import Image
 
+from upscaler.jobs import PICTURE_SUFFIXES
 from upscaler.resize import resize_plane
 
 SIZES = (1.0, 0.75, 0.5)
 SCALE = 4
 SMOOTH_DB = 31.0
-SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".avif", ".tif", ".tiff", ".bmp"}
 
 
 def smoothness_db(picture: Image.Image) -> float:
@@ -42,7 +42,7 @@ def main() -> None:
     torch.set_num_threads(1)
     kept = 0
     for path in sorted(arguments.source.rglob("*")):
-        if path.suffix.lower() not in SUFFIXES:
+        if path.suffix.lower() not in PICTURE_SUFFIXES:
             continue
         whole = Image.open(path).convert("RGB")
         for size in SIZES:
