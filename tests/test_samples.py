@@ -11,6 +11,7 @@ from test_cli import run
 
 from upscaler.models import checkpoint
 from upscaler.models.compact import Compact
+from upscaler.models.srresnet import SRResNet
 from upscaler.trainer.data import load_photos
 
 SAMPLES = Path(__file__).parents[1] / "samples"
@@ -101,3 +102,25 @@ def test_a_closed_gate_adds_less(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert changes[0].abs().max() > 0.01
     assert torch.allclose(changes[1], changes[0] * share, atol=1e-3)
     assert after.training == {"minutes": 3, "gate_closed_by": 2.0}
+
+
+def test_a_level_set_is_that_of_the_photographs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(SAMPLES))
+    import set_level
+
+    network = Compact(scale=2, channels=8, depth=1)
+    darker = torch.tensor([0.01, 0.0, -0.01])  # of R, G and B
+    with torch.no_grad():
+        network.tail.bias.copy_(-darker.repeat_interleave(4))
+    checkpoint.save(tmp_path / "dark.safetensors", network, network.state_dict(), {"minutes": 3})
+    added = set_level.set_level(tmp_path / "dark.safetensors", tmp_path / "level.safetensors", [PHOTOGRAPH])
+    assert torch.allclose(added.float(), darker, atol=2e-3)  # what is clamped makes the difference
+    after = checkpoint.load(tmp_path / "level.safetensors")
+    with Image.open(PHOTOGRAPH) as picture:
+        missing = set_level.missing(after.network(), np.array(picture.convert("RGB")))
+    assert missing.abs().max() < 2e-3
+    assert after.training["level_raised_by"] == [round(float(value), 5) for value in added]
+    paper = SRResNet(scale=2, channels=8, blocks=1, tail="paper")
+    checkpoint.save(tmp_path / "paper.safetensors", paper, paper.state_dict(), {})
+    with pytest.raises(SystemExit, match="no single tail"):
+        set_level.set_level(tmp_path / "paper.safetensors", tmp_path / "never.safetensors", [PHOTOGRAPH])
