@@ -258,6 +258,7 @@ def test_killed_at_any_moment_it_goes_on_from_the_last_state(prepare: Prepare) -
     assert steps == sorted(steps)
 
 
+@pytest.mark.slow
 def test_two_processes_do_what_one_does_with_twice_the_batch(prepare: Prepare) -> None:
     """Losses of every step, in both stages; the same crops, split in two."""
     common = {"steps": 8, "precision": "fp32", "checkpoint_every_s": 1e-9, "late_share": 0.0}

@@ -85,7 +85,9 @@ def data(name: str) -> Path:
 
 
 @pytest.mark.parametrize("scale", [2, 3, 4])
-@pytest.mark.parametrize(("name", "count"), [("Set5", 5), ("Set14", 14), ("B100", 100)])
+@pytest.mark.parametrize(
+    ("name", "count"), [("Set5", 5), ("Set14", 14), pytest.param("B100", 100, marks=pytest.mark.slow)]
+)
 def test_low_versions_are_those_of_the_published_sets(name: str, count: int, scale: int) -> None:
     folder = data(name)
     lows: list[NDArray[np.uint8]] = []
@@ -114,7 +116,10 @@ PUBLISHED_DB = {
 }
 
 
-@pytest.mark.parametrize(("name", "scale"), PUBLISHED_DB)
+@pytest.mark.parametrize(
+    ("name", "scale"),
+    [pytest.param(*row, marks=[pytest.mark.slow] if row[0] == "B100" else []) for row in PUBLISHED_DB],
+)
 def test_bicubic_gives_the_published_rows(name: str, scale: int) -> None:
     result = evaluate(named("bicubic", scale, Given()), data(name) / "HR")
     assert result.mean.psnr_db == pytest.approx(PUBLISHED_DB[name, scale], abs=0.01)
