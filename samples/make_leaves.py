@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from upscaler.jobs import PICTURE_SUFFIXES
+from upscaler.trainer.data import pictures_below
 
 SIDE_PX = 320
 FINER = 3  # drawn so many times as large, then reduced: smooth edges
@@ -163,7 +163,7 @@ def main() -> None:
     arguments = parser.parse_args()
     cv2.setNumThreads(1)
     arguments.target.mkdir(parents=True, exist_ok=True)
-    sources = sorted(path for path in arguments.source.rglob("*") if path.suffix.lower() in PICTURE_SUFFIXES)
+    sources = pictures_below(arguments.source)
     for number in range(arguments.count):
         Image.fromarray(picture(number, sources)).save(
             arguments.target / f"leaves{number:04}.png", compress_level=1

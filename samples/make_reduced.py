@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from upscaler.jobs import PICTURE_SUFFIXES
 from upscaler.trainer import bicubic
+from upscaler.trainer.data import pictures_below
 
 
 def main() -> None:
@@ -25,7 +25,7 @@ def main() -> None:
     parser.add_argument("--scale", type=int, default=4)
     arguments = parser.parse_args()
     arguments.target.mkdir(parents=True, exist_ok=True)
-    paths = sorted(path for path in arguments.source.rglob("*") if path.suffix.lower() in PICTURE_SUFFIXES)
+    paths = pictures_below(arguments.source)
     for path in paths:
         pixels = np.asarray(Image.open(path).convert("RGB"))
         height, width = (side - side % arguments.scale for side in pixels.shape[:2])

@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from upscaler.jobs import PICTURE_SUFFIXES
 from upscaler.resize import resize_plane
+from upscaler.trainer.data import pictures_below
 
 SIZES = (1.0, 0.75, 0.5)
 SCALE = 4
@@ -41,9 +41,7 @@ def main() -> None:
     arguments.target.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
     kept = 0
-    for path in sorted(arguments.source.rglob("*")):
-        if path.suffix.lower() not in PICTURE_SUFFIXES:
-            continue
+    for path in pictures_below(arguments.source):
         whole = Image.open(path).convert("RGB")
         for size in SIZES:
             width, height = (round(side * size) for side in whole.size)

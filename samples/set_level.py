@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from upscaler.jobs import PICTURE_SUFFIXES
 from upscaler.models import checkpoint
 from upscaler.models.contract import Network
 from upscaler.trainer import bicubic
+from upscaler.trainer.data import pictures_below
 
 
 def missing(network: Network, high: NDArray[np.uint8]) -> Tensor:
@@ -76,9 +76,7 @@ def main() -> None:
         "--count", type=int, default=200, help="about so many of the photographs, evenly spread"
     )
     arguments = parser.parse_args()
-    paths = sorted(
-        path for path in arguments.photographs.rglob("*") if path.suffix.lower() in PICTURE_SUFFIXES
-    )
+    paths = pictures_below(arguments.photographs)
     if not paths:
         raise SystemExit(f"no pictures in '{arguments.photographs}'")
     pictures = paths[:: max(1, len(paths) // arguments.count)]

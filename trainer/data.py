@@ -133,6 +133,12 @@ def load_photos(
     )
 
 
+def pictures_below(folder: Path) -> list[Path]:
+    """The files in a folder and the folders below it that are pictures by their suffix, sorted."""
+    found = (path for path in folder.rglob("*") if path.suffix.lower() in PICTURE_SUFFIXES)
+    return sorted(path for path in found if path.is_file())
+
+
 def _find(folders: tuple[str, ...]) -> list[tuple[Path, Path]]:
     """Every picture, and its path below the folder it was found in."""
     paths: list[tuple[Path, Path]] = []
@@ -140,8 +146,7 @@ def _find(folders: tuple[str, ...]) -> list[tuple[Path, Path]]:
         if folder.is_file():
             paths.append((folder, Path(folder.name)))
         elif folder.is_dir():
-            found = (path for path in folder.rglob("*") if path.suffix.lower() in PICTURE_SUFFIXES)
-            paths += [(path, path.relative_to(folder)) for path in sorted(found) if path.is_file()]
+            paths += [(path, path.relative_to(folder)) for path in pictures_below(folder)]
         else:
             raise TrainingError(f"no folder '{folder}'", "name a folder with photographs")
     # A photograph named twice, or by way of two folders, must not be both trained on and held out.
