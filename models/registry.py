@@ -20,6 +20,7 @@ NETWORKS: dict[str, type[Network]] = {
 PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
     "fast": ("compact", {"channels": 32, "depth": 5}),
     "balanced": ("compact", {"channels": 48, "depth": 8}),
+    "deep": ("compact", {"channels": 48, "depth": 16}),  # `balanced` at x8, where LR pixels are few
     "restore": ("compact", {"channels": 48, "depth": 8, "gate_px": 33}),  # `balanced`, at scale 1
     "srresnet": ("srresnet", {}),
     "srresnet-paper": ("srresnet", {"norm": "batch", "tail": "paper"}),

@@ -234,7 +234,7 @@ def test_shipped_weights_are_what_the_table_says() -> None:
         for scale, path in shipped.weight_files(model).items():
             file = checkpoint.load(path)
             network = file.network()
-            architecture, arguments = PRESETS[network_of(model)]
+            architecture, arguments = PRESETS[network_of(model, scale)]
             wanted = build(architecture, arguments | {"scale": scale}).arguments
             assert (file.architecture, file.arguments) == (architecture, wanted)
             assert network.contract.scale == scale

@@ -34,7 +34,7 @@ def test_a_recipe_makes_what_its_name_says(name: str) -> None:
     config, notes = settle(GIVEN, Path(name))
     model, scale = FILES[name]
     assert config.scale == scale
-    assert PRESETS[config.network] == PRESETS[network_of(model)]
+    assert PRESETS[config.network] == PRESETS[network_of(model, scale)]
     wanted = "photo" if model.endswith(shipped.PHOTO) else "clean"
     assert (
         degrade.parse(config.degradation).jpeg_quality if model == "restore" else config.degradation == wanted
@@ -44,7 +44,7 @@ def test_a_recipe_makes_what_its_name_says(name: str) -> None:
     assert config.minutes == 60 and [line for line in notes if "takes 60 minutes" in line] == notes
     start = config.start_from
     assert start == "none" or (
-        start in FILES and start != name and network_of(FILES[start][0]) == network_of(model)
+        start in FILES and start != name and network_of(*FILES[start]) == network_of(model, scale)
     )
     comments = [line for line in (settings._RECIPES / f"{name}.toml").read_text().splitlines() if "#" in line]
     assert len(comments) >= 2, "a recipe says why"

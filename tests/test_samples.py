@@ -124,3 +124,41 @@ def test_a_level_set_is_that_of_the_photographs(tmp_path: Path, monkeypatch: pyt
     checkpoint.save(tmp_path / "paper.safetensors", paper, paper.state_dict(), {})
     with pytest.raises(SystemExit, match="no single tail"):
         set_level.set_level(tmp_path / "paper.safetensors", tmp_path / "never.safetensors", [PHOTOGRAPH])
+
+
+@pytest.mark.parametrize(("frequency", "expected"), [(0.1, 1.0), (0.3, 1.0), (0.375, 0.7), (0.46, 0.4)])
+@pytest.mark.parametrize("axis", [0, 1])
+def test_softer_pictures_keep_what_is_coarse(
+    frequency: float, expected: float, axis: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(SAMPLES))
+    import make_softer
+
+    wave = np.cos(2 * np.pi * frequency * np.arange(200))
+    levels = np.broadcast_to(np.expand_dims(wave, 1 - axis), (200, 200))
+    picture = np.repeat(np.round(128 + 100 * levels)[..., None], 3, 2).astype(np.uint8)
+    soft = make_softer.softened(picture, 0.4)
+    assert soft.shape == picture.shape and soft.dtype == np.uint8
+    inner = np.s_[50:150, 50:150]
+    kept = ((soft[inner] - 128.0) * levels[inner][..., None]).sum() / (100 * (levels[inner] ** 2).sum() * 3)
+    assert kept == pytest.approx(expected, abs=0.01)
+
+
+def test_deeper_weights_make_the_same_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(SAMPLES))
+    import make_deeper
+
+    network = Compact(scale=2, channels=8, depth=3)
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    checkpoint.save(tmp_path / "plain.safetensors", network, network.state_dict(), {"minutes": 3})
+    make_deeper.make_deeper(tmp_path / "plain.safetensors", tmp_path / "deeper.safetensors")
+    before, after = (checkpoint.load(tmp_path / f"{name}.safetensors") for name in ("plain", "deeper"))
+    assert after.arguments == before.arguments | {"depth": 6}
+    assert after.training == {"minutes": 3, "deepened": True}
+    picture = torch.rand(1, 3, 20, 20)
+    assert torch.allclose(after.network()(picture), before.network()(picture), atol=1e-5)
+    other = SRResNet(scale=2, channels=8, blocks=1)
+    checkpoint.save(tmp_path / "other.safetensors", other, other.state_dict(), {})
+    with pytest.raises(SystemExit, match="no plain network"):
+        make_deeper.make_deeper(tmp_path / "other.safetensors", tmp_path / "never.safetensors")

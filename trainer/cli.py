@@ -22,7 +22,8 @@ def train(  # noqa: PLR0913 - one parameter per option
         Path | None, typer.Option("-o", "--output", help="Weight file to write (.safetensors).")
     ] = None,
     network: Annotated[
-        str | None, typer.Option(help="fast, balanced (default), restore, srresnet, srresnet-paper or srcnn.")
+        str | None,
+        typer.Option(help="fast, balanced (default), deep, restore, srresnet, srresnet-paper or srcnn."),
     ] = None,
     scale: Annotated[
         int | None, typer.Option(help="2, 3, 4 (default) or 8; 1 restores without enlarging.")
