@@ -13,8 +13,8 @@ from upscaler.models import shipped
 DRAWN = runpy.run_path(str(Path(__file__).parents[1] / "samples" / "make_interface.py"))["picture"]
 PAGES = (10001, 10003, 10004, 10008)
 # Levels beyond the darkest and the lightest pixel within two LR pixels. Rings beside black on white, and grey
-# lines on black as thin as an LR pixel, which become thinner and lighter, reach 178 in most weights and 194 in
-# those that guess texture and in the deeper ones of x8; bursts of earlier weights, which had grown without
+# lines on black as thin as an LR pixel, which become thinner and lighter, reach 178 in most weights, 194 in
+# those that guess texture and in the deeper ones of x8. Bursts of earlier weights, which had grown without
 # decay, reached 219 and 235.
 MOST_LEVELS = 205
 LARGE_BYTES = 1_000_000  # networks that take seconds are for `.ci/run`
