@@ -162,9 +162,9 @@ def transfer(source: WeightFile, network: Network) -> list[str]:
     """
     if type(network) is not NETWORKS[source.architecture]:
         raise WeightsError(f"weights of network '{source.architecture}' cannot start this one")
-    own = network.state_dict()
-    if _body_shapes(source.state) != _body_shapes(own):
+    if not fits(source, network):
         raise WeightsError("the weights to start from have another width, depth or kind of layers")
+    own = network.state_dict()
     fitting = {
         name: tensor.float()
         for name, tensor in source.state.items()
@@ -172,6 +172,13 @@ def transfer(source: WeightFile, network: Network) -> list[str]:
     }
     network.load_state_dict(own | fitting)
     return sorted(set(own) - set(fitting))
+
+
+def fits(source: WeightFile, network: Network) -> bool:
+    """Whether ``source`` has the body of the network: its kind, width and depth."""
+    if type(network) is not NETWORKS[source.architecture]:
+        return False
+    return _body_shapes(source.state) == _body_shapes(network.state_dict())
 
 
 def _body_shapes(state: dict[str, Tensor]) -> dict[str, torch.Size]:

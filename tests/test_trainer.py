@@ -7,13 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import Configure
+from conftest import Configure, Ship
 from PIL import Image
 from torch import nn
 from training import arguments, messages, run_folder, saved_state, silent, stop_after, table
 from typer.testing import CliRunner
 
-from upscaler.models import checkpoint
+from upscaler.errors import WeightsError
+from upscaler.models import checkpoint, shipped
 from upscaler.models.registry import PRESETS, build
 from upscaler.trainer import state, validation
 from upscaler.trainer.cli import app
@@ -43,6 +44,16 @@ def test_training_improves_on_the_start(configure: Configure, optimizer: str) ->
     assert reports[-1].scores.psnr_db == outcome.psnr_db
     assert reports[-1].share == 1
     assert any("3 photographs to train on, 1 held out" in (report.message or "") for report in reports)
+
+
+def test_named_weights_of_another_depth_are_passed_over(configure: Configure, ship: Ship) -> None:
+    ship("fast", 3, channels=32, depth=10)  # the nearest scale
+    ship("fast", 4, channels=32, depth=5)
+    outcome = train(configure(start_from="fast", steps=1, learning_rate=1e-9), silent)
+    begun, made = (checkpoint.load(path) for path in (shipped.weight_files("fast")[4], outcome.weights[0]))
+    assert torch.equal(made.state["body.0.weight"], begun.state["body.0.weight"])
+    with pytest.raises(WeightsError, match="another width, depth"):
+        train(configure("deeper", start_from="fast-x3", steps=1), silent)
 
 
 def test_a_run_leaves_a_table_and_pictures(configure: Configure) -> None:

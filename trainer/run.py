@@ -104,7 +104,7 @@ class Run:
             self._require_same_settings(saved)
             self.restore(saved)
         elif self.config.start_from != "none":
-            checkpoint.transfer(checkpoint.load(self._start_file()), self.network)
+            checkpoint.transfer(self._start_weights(), self.network)
             self.average = state.AveragedWeights(self.network, self._ema_decay())
         elif self.stage == 2:
             raise UsageError(
@@ -116,10 +116,12 @@ class Run:
         """The file of the state."""
         return self.folder / "state.pt"
 
-    def _start_file(self) -> Path:
+    def _start_weights(self) -> checkpoint.WeightFile:
+        """Of the named weights those of the nearest scale, of those that fit the network if any do."""
         files = checkpoint.weight_files(self.config.start_from)
-        nearest = min(files, key=lambda scale: abs(scale - self.config.scale))
-        return files[nearest]
+        weights = [checkpoint.load(path) for path in files.values()]
+        fitting = [file for file in weights if checkpoint.fits(file, self.network)]
+        return min(fitting or weights, key=lambda file: abs(file.scale - self.config.scale))
 
     def _ema_decay(self) -> float:
         return self.config.ema_decay if self.stage == 1 else self.config.gan.ema_decay
