@@ -16,7 +16,9 @@ PAGES = (10001, 10003, 10004, 10008)
 # lines on black as thin as an LR pixel, which become thinner and lighter, reach 178 in most weights, 194 in
 # those that guess texture and in the deeper ones of x8. Bursts of earlier weights, which had grown without
 # decay, reached 219 and 235.
-MOST_LEVELS = 205
+MOST_LEVELS = 190
+MOST_LEVELS_MORE = 205  # in those of which the name begins so:
+MORE = ("srgan", "balanced-x8")
 LARGE_BYTES = 1_000_000  # networks that take seconds are for `.ci/run`
 ENLARGING = [
     pytest.param(
@@ -32,10 +34,11 @@ ENLARGING = [
 def test_drawings_come_out_without_bursts(weights: Path, scale: int) -> None:
     engine = Upscaler(weights, scale=scale, precision="fp32")
     around = np.ones((5, 5), np.uint8)
+    most_levels = MOST_LEVELS_MORE if weights.stem.startswith(MORE) else MOST_LEVELS
     for number in PAGES:
         page = np.asarray(DRAWN(number))
         made = engine.image(page).astype(np.int16)
         lightest = cv2.dilate(page, around).repeat(scale, 0).repeat(scale, 1)
         darkest = cv2.erode(page, around).repeat(scale, 0).repeat(scale, 1)
         beyond = np.maximum(made - lightest, darkest - made)
-        assert beyond.max() < MOST_LEVELS, f"page {number}"
+        assert beyond.max() < most_levels, f"page {number}"
