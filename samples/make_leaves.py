@@ -9,6 +9,8 @@ always gives the same picture.
 """
 
 import argparse
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -154,20 +156,23 @@ def picture(number: int, sources: list[Path]) -> Picture:
     return canvas.finished()
 
 
+def write(number: int, sources: list[Path], target: Path) -> None:
+    """Write the picture of a number as PNG."""
+    cv2.setNumThreads(1)
+    Image.fromarray(picture(number, sources)).save(target / f"leaves{number:04}.png", compress_level=1)
+
+
 def main() -> None:
-    """Write the pictures as PNG."""
+    """Write the pictures, on all processors."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("source", type=Path)
     parser.add_argument("target", type=Path)
     parser.add_argument("--count", type=int, default=1000)
     arguments = parser.parse_args()
-    cv2.setNumThreads(1)
     arguments.target.mkdir(parents=True, exist_ok=True)
     sources = pictures_below(arguments.source)
-    for number in range(arguments.count):
-        Image.fromarray(picture(number, sources)).save(
-            arguments.target / f"leaves{number:04}.png", compress_level=1
-        )
+    with ProcessPoolExecutor() as pool:
+        list(pool.map(partial(write, sources=sources, target=arguments.target), range(arguments.count)))
     print(f"{arguments.count} pictures in {arguments.target}")
 
 

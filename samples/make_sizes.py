@@ -8,6 +8,8 @@ or more teaches little and is left out.
 """
 
 import argparse
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -32,25 +34,30 @@ def smoothness_db(picture: Image.Image) -> float:
     return float(10 * np.log10(255**2 / (np.square(error).mean() + 1e-9)))
 
 
+def write(path: Path, target: Path) -> int:
+    """Write the picture at its sizes as PNG, named after folder, file and width; how many were kept."""
+    torch.set_num_threads(1)
+    kept = 0
+    with Image.open(path) as opened:
+        whole = opened.convert("RGB")
+    for size in SIZES:
+        width, height = (round(side * size) for side in whole.size)
+        picture = whole if size == 1 else whole.resize((width, height), Image.Resampling.BICUBIC)
+        if smoothness_db(picture) < SMOOTH_DB:
+            picture.save(target / f"{path.parent.name}-{path.stem}-{width}.png", compress_level=1)
+            kept += 1
+    return kept
+
+
 def main() -> None:
-    """Write the pictures as PNG, named after folder, file and width."""
+    """Write the pictures, on all processors."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("source", type=Path)
     parser.add_argument("target", type=Path)
     arguments = parser.parse_args()
     arguments.target.mkdir(parents=True, exist_ok=True)
-    torch.set_num_threads(1)
-    kept = 0
-    for path in pictures_below(arguments.source):
-        whole = Image.open(path).convert("RGB")
-        for size in SIZES:
-            width, height = (round(side * size) for side in whole.size)
-            picture = whole if size == 1 else whole.resize((width, height), Image.Resampling.BICUBIC)
-            if smoothness_db(picture) < SMOOTH_DB:
-                picture.save(
-                    arguments.target / f"{path.parent.name}-{path.stem}-{width}.png", compress_level=1
-                )
-                kept += 1
+    with ProcessPoolExecutor() as pool:
+        kept = sum(pool.map(partial(write, target=arguments.target), pictures_below(arguments.source)))
     print(f"{kept} pictures in {arguments.target}")
 
 

@@ -8,6 +8,8 @@ fall, along rows and along columns, to a share at 0.45 that is drawn anew for ev
 """
 
 import argparse
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -45,19 +47,24 @@ def _response(frequency: NDArray[np.float64], share: float) -> NDArray[np.float6
     return np.interp(np.abs(frequency), [KEPT_BELOW, FALLEN_AT], [1.0, share])
 
 
+def write(number: int, path: Path, target: Path) -> None:
+    """Write the softened picture as PNG, named after folder and file."""
+    share = np.random.default_rng(number).uniform(SMALLEST_SHARE, 1)
+    with Image.open(path) as picture:
+        soft = softened(np.array(picture.convert("RGB")), share)
+    Image.fromarray(soft).save(target / f"{path.parent.name}-{path.stem}.png", compress_level=1)
+
+
 def main() -> None:
-    """Write the softened pictures as PNG, named after folder and file."""
+    """Write the softened pictures, on all processors."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("source", type=Path)
     parser.add_argument("target", type=Path)
     arguments = parser.parse_args()
     arguments.target.mkdir(parents=True, exist_ok=True)
     paths = pictures_below(arguments.source)
-    for number, path in enumerate(paths):
-        share = np.random.default_rng(number).uniform(SMALLEST_SHARE, 1)
-        with Image.open(path) as picture:
-            soft = softened(np.array(picture.convert("RGB")), share)
-        Image.fromarray(soft).save(arguments.target / f"{path.parent.name}-{path.stem}.png", compress_level=1)
+    with ProcessPoolExecutor() as pool:
+        list(pool.map(partial(write, target=arguments.target), range(len(paths)), paths))
     print(f"{len(paths)} pictures in {arguments.target}")
 
 

@@ -219,3 +219,38 @@ def test_no_room_for_the_file(folder: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr("os.posix_fallocate", full)
     with pytest.raises(TrainingError, match=r"photographs of 0.0 GB fit neither .* No space left"):
         load_photos((str(folder),), 4, 16)
+
+
+def test_photographs_at_several_sizes(folder: Path) -> None:
+    """A held-out photograph is held out at every size, and is judged whole."""
+    photos = load_photos((str(folder),), 2, 24, sizes=(1.0, 0.75, 0.5))
+    assert [pair.name for pair in photos.held_out] == ["photo04.png"]
+    names = [f"photo0{number}.png{size}" for number in range(4) for size in ("", " at 0.75", " at 0.5")]
+    assert [pair.name for pair in photos.training] == names
+    assert photos.photographs == 4
+    whole, smaller, half = photos.training[:3]
+    assert smaller.high.shape == (84, 96, 3)
+    assert torch.equal(as_batch(half.high), reduce(as_batch(whole.high), 2))
+    for pair in photos.training:
+        assert torch.equal(as_batch(pair.low), reduce(as_batch(pair.high), 2))
+
+
+def test_sizes_that_do_not_hold_a_crop_are_passed_over(folder: Path) -> None:
+    photos = load_photos((str(folder),), 2, 48, sizes=(1.0, 0.9, 0.5))
+    assert {pair.high.shape[0] for pair in photos.training} == {112, 100}
+    assert photos.left_out == []
+
+
+def test_several_threads_load_what_one_loads(folder: Path) -> None:
+    (folder / "broken.png").write_bytes(b"no picture")
+    alone = load_photos((str(folder),), 2, 8, sizes=(1.0, 0.5))
+    torch.set_num_threads(3)
+    together = load_photos((str(folder),), 2, 8, sizes=(1.0, 0.5))
+    assert torch.get_num_threads() == 3
+    assert together.left_out == alone.left_out
+    for one, other in zip(
+        together.training + together.held_out, alone.training + alone.held_out, strict=True
+    ):
+        assert one.name == other.name
+        assert torch.equal(one.high, other.high)
+        assert torch.equal(one.low, other.low)

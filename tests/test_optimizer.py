@@ -60,6 +60,14 @@ def test_muon_takes_channels_last_weights_as_it_takes_others() -> None:
     torch.testing.assert_close(results[0], results[1])
 
 
+def test_muon_leaves_weights_without_a_gradient_alone() -> None:
+    weights = [nn.Parameter(torch.randn(4, 2, 3, 3)) for _ in range(3)]
+    before = [weight.detach().clone() for weight in weights]
+    weights[0].grad, weights[2].grad = torch.randn(4, 2, 3, 3), torch.randn(4, 2, 3, 3)
+    Muon(weights, lr=0.1, weight_decay=0.5).step()
+    assert [torch.equal(*pair) for pair in zip(weights, before, strict=True)] == [False, True, False]
+
+
 def test_muon_decays_in_proportion_to_the_step() -> None:
     weight = nn.Parameter(torch.ones(2, 2, 1, 1))
     weight.grad = torch.zeros(2, 2, 1, 1)

@@ -133,6 +133,9 @@ def test_wrong_values_are_named_at_once_with_their_table() -> None:
         ({"gan": {"pixel_weight": 0.0, "vgg_weight": 0.0}}, "nothing ties it to the input"),
         ({"pixel_weight": 0.0, "fft_weight": 0.0}, "nothing to learn"),
         ({"gan": {"vgg_layers": {}}}, "vgg_layers must name a layer"),
+        ({"sizes": [1, 1.5]}, "sizes must be shares"),
+        ({"sizes": []}, "sizes must be shares"),
+        ({"sizes": [1, 0.5], "low_folders": ["lr"]}, "sizes cannot be set"),
     ],
 )
 def test_other_impossible_settings(settings: dict[str, Any], message: str) -> None:

@@ -50,6 +50,10 @@ def train(  # noqa: PLR0913 - one parameter per option
             "the shipped weights of the network.",
         ),
     ] = None,
+    teacher: Annotated[
+        str | None,
+        typer.Option(help="Learn in stage one what these weights make, a name or a file, not the originals."),
+    ] = None,
     stages: Annotated[
         str | None, typer.Option(help="1 (pixel loss), 2 (perceptual and adversarial) or 1,2 (default).")
     ] = None,
@@ -118,6 +122,7 @@ def train(  # noqa: PLR0913 - one parameter per option
         "degradation": degradation,
         "show_degraded": show_degraded,
         "start_from": start_from,
+        "teacher": teacher,
         "stages": stages,
         "preset": preset,
         "minutes": minutes,

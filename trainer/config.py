@@ -36,6 +36,8 @@ _UNSAID: dict[str, object] = {
     "low_folders": [],
     "loss_colors": "rgb",
     "left_out_share": 0.25,
+    "sizes": [1.0],
+    "teacher": "none",
 }
 
 _POSITIVE = ("minutes", "steps", "batch", "late_batch", "learning_rate", "checkpoint_every_s")
@@ -72,7 +74,11 @@ class TrainConfig:
         low_folders: Folders with the LR versions of the photographs; empty: they are made.
         degradation: How LR pictures are made, as in ``degrade.parse``; nothing: ``photo``, or ``given``
             where they come from ``low_folders``.
+        sizes: Shares of its own size that each photograph is reduced to: at each of them it is trained on, at
+            the first it is held out. More of them make more of few photographs.
         start_from: A weight file or the name of shipped weights to start from, or ``none``.
+        teacher: A weight file or the name of shipped weights: stage one learns what these make of the LR
+            pictures, instead of the originals. Or ``none``.
         stages: ``1`` (pixel loss), ``2`` (perceptual and adversarial too) or ``1,2``.
         minutes: Length of the run by the clock; the learning rate follows it. Exclusive with ``steps``.
         steps: Length of the run in steps of the generator, both stages together.
@@ -119,7 +125,9 @@ class TrainConfig:
     scale: int = 4
     low_folders: tuple[str, ...] = ()
     degradation: str = ""
+    sizes: tuple[float, ...] = (1.0,)
     start_from: str = "none"
+    teacher: str = "none"
     stages: Literal["1", "2", "1,2"] = "1"
     minutes: float | None = None
     steps: int | None = None
@@ -163,7 +171,7 @@ class TrainConfig:
         if not self.degradation:
             object.__setattr__(self, "degradation", degrade.GIVEN if self.low_folders else "photo")
         wrong = wrong_values(self, _POSITIVE, _NOT_NEGATIVE, _CHOICES) + self.gan.wrong()
-        wrong += _wrong_degradation(self)
+        wrong += _wrong_degradation(self) + _wrong_sizes(self)
         if Path(self.output).suffix != ".safetensors":
             wrong.append(f"output '{self.output}' must have the suffix .safetensors")
         wrong += _wrong_network(self)
@@ -228,6 +236,14 @@ def _wrong_network(config: TrainConfig) -> list[str]:
         return [f"unknown network '{config.network}' (known: {', '.join(PRESETS)})"]
     if config.checkpointing and PRESETS[config.network][0] == "srcnn":
         return ["checkpointing saves nothing with network srcnn, which has three layers"]
+    return []
+
+
+def _wrong_sizes(config: TrainConfig) -> list[str]:
+    if not config.sizes or not all(0 < share <= 1 for share in config.sizes):
+        return ["sizes must be shares above 0 and at most 1"]
+    if config.low_folders and config.sizes != (1.0,):
+        return ["sizes cannot be set where low_folders holds the LR pictures"]
     return []
 
 

@@ -5,7 +5,6 @@ drawn.
 """
 
 import time
-from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
@@ -25,22 +24,34 @@ _DEVICE_SHARE = 0.4
 
 
 @dataclass(frozen=True)
-class Crop:
-    """Where a crop is taken from.
+class Places:
+    """Where the crops of a batch are taken from; every field ``(N,)`` int64, all on one device.
 
     Attributes:
         photo: Number of the pair.
         top: First row, LR pixels; what lies outside the photograph repeats its edge.
         left: First column, likewise.
         turn: Which of the eight symmetries of the square is applied.
-        version: Which of the prepared LR versions; ``None``: ``low``.
+        version: Which LR version: 0 is ``low``, from 1 on those that were prepared.
     """
 
-    photo: int
-    top: int
-    left: int
-    turn: int = 0
-    version: int | None = None
+    photo: Tensor
+    top: Tensor
+    left: Tensor
+    turn: Tensor
+    version: Tensor
+
+    @property
+    def columns(self) -> tuple[Tensor, ...]:
+        """The fields in their order."""
+        return self.photo, self.top, self.left, self.turn, self.version
+
+    def __getitem__(self, chosen: Tensor) -> "Places":
+        return Places(*(column[chosen] for column in self.columns))
+
+    def to(self, place: torch.device) -> "Places":
+        """The same on a device, in one transfer."""
+        return Places(*torch.stack(self.columns).to(place, non_blocking=True).unbind())
 
 
 @dataclass(frozen=True)
@@ -98,20 +109,22 @@ class Crops:
         self._place = place or torch.device("cpu")
         self._drawn_per_used = 1 / (1 - left_out_share)
         self._damage = degrade.parse(degradation).damage
-        self._areas = torch.tensor([pair.low.shape[0] * pair.low.shape[1] for pair in pairs]).float()
-        on_device = self._place.type != "cpu" and _fit(pairs, self._place)
-        # On a GPU the little work there is would only disturb the recording of graphs.
-        self._worker = ThreadPoolExecutor(1, "crops") if self._place.type == "cpu" else None
         self._ahead: _Ahead | None = None
-        self._cut: Callable[[Sequence[Crop], int], tuple[Tensor, Tensor]] = (
-            OnDevice(pairs, scale, self._place).cut if on_device else OnProcessor(pairs, scale).cut
-        )
+        on_device = self._place.type != "cpu" and _fit(pairs, self._place)
+        self._source = OnDevice(pairs, scale, self._place) if on_device else OnProcessor(pairs, scale)
+        # On a GPU there is little to do, and a second thread would hold up the first.
+        self._worker = None if on_device else ThreadPoolExecutor(1, "crops")
+        sizes = torch.tensor([pair.low.shape[:2] for pair in pairs])
+        self._areas = sizes.prod(1).float()
+        self._heights, self._widths = sizes.unbind(1)
+        self._versions = 1 + len(pairs[0].damaged)
 
     def draw(self, batch: int, patch_px: int) -> tuple[Tensor, Tensor]:
         """Draw crops, leave out the flattest, turn and mirror the rest, degrade them.
 
-        On the processor the next batch of the same shape is drawn while the network works on this one. That
-        changes nothing: ``generator`` is always where the batches handed out have left it.
+        Where photographs are cut on the processor, the next batch of the same shape is drawn while the
+        network works on this one. That changes nothing: ``generator`` is always where the batches handed out
+        have left it.
 
         Returns:
             LR ``(batch, 3, p, p)`` and HR ``(batch, 3, p*scale, p*scale)``, RGB fp32 in [0, 1],
@@ -136,55 +149,47 @@ class Crops:
         """A batch from this state of the generator on, and the state after it."""
         generator = Generator()
         generator.set_state(state)
-        crops = self._chosen(generator, batch, patch_px)
+        places = self._chosen(generator, batch, patch_px)
         if self._damage is None:
-            low, high = self._cut(crops, patch_px)
+            low, high = self._source.cut(places, patch_px)
         else:
-            low, high = self._damaged(generator, crops, patch_px)
+            low, high = self._damaged(generator, places, patch_px)
         return _Drawn(self._delivered(low), self._delivered(high), generator.get_state())
 
-    def _chosen(self, generator: Generator, batch: int, patch_px: int) -> list[Crop]:
+    def _chosen(self, generator: Generator, batch: int, patch_px: int) -> Places:
+        """The roughest of what is drawn, where the photographs are; a GPU is not waited for."""
         places = self._places(generator, round(batch * self._drawn_per_used), patch_px)
-        lows = torch.stack(
-            [
-                self.pairs[crop.photo].low[crop.top : crop.top + patch_px, crop.left : crop.left + patch_px]
-                for crop in places
-            ]
-        )  # (N, p, p, 3), on the processor, so that a GPU is not waited for
-        used = _roughness(lows).argsort(descending=True)[:batch].sort().values.tolist()
-        turns = torch.randint(8, (batch,), generator=generator).tolist()
-        crops = [replace(places[index], turn=turn) for index, turn in zip(used, turns, strict=True)]
-        if not self.pairs[0].damaged:
-            return crops
-        versions = torch.rand(batch, generator=generator).tolist()
-        return [
-            replace(crop, version=int(share * len(self.pairs[crop.photo].damaged)))
-            for crop, share in zip(crops, versions, strict=True)
-        ]
+        turn = torch.randint(8, (batch,), generator=generator)
+        version = torch.zeros_like(turn)
+        if self._versions > 1:
+            shares = torch.rand(batch, generator=generator)
+            version = 1 + (shares * (self._versions - 1)).long()
+        places, used = places.to(self._source.place), Places(turn, turn, turn, turn, version)
+        rough = _roughness(self._source.lows(places, patch_px))
+        chosen = places[rough.argsort(descending=True, stable=True)[:batch].sort().values]
+        used = used.to(self._source.place)
+        return replace(chosen, turn=used.turn, version=used.version)
 
-    def _places(self, generator: Generator, count: int, patch_px: int) -> list[Crop]:
-        photos = torch.multinomial(self._areas, count, replacement=True, generator=generator).tolist()
-        shares = torch.rand(count, 2, generator=generator, dtype=torch.float64).tolist()
-        places = []
-        for photo, (down, right) in zip(photos, shares, strict=True):
-            height, width = self.pairs[photo].low.shape[:2]
-            places.append(
-                Crop(photo, int(down * (height - patch_px + 1)), int(right * (width - patch_px + 1)))
-            )
-        return places
+    def _places(self, generator: Generator, count: int, patch_px: int) -> Places:
+        photo = torch.multinomial(self._areas, count, replacement=True, generator=generator)
+        down, right = torch.rand(count, 2, generator=generator, dtype=torch.float64).unbind(1)
+        top = (down * (self._heights[photo] - patch_px + 1)).long()
+        left = (right * (self._widths[photo] - patch_px + 1)).long()
+        upright = torch.zeros_like(photo)
+        return Places(photo, top, left, turn=upright, version=upright)
 
-    def _damaged(self, generator: Generator, crops: list[Crop], patch_px: int) -> tuple[Tensor, Tensor]:
+    def _damaged(self, generator: Generator, places: Places, patch_px: int) -> tuple[Tensor, Tensor]:
         """Crops degraded with what is around them, then cut to size anywhere in it."""
         assert self._damage is not None, "else they are cut from what was prepared"
         wide_px = patch_px + _MARGIN_PX
-        around = [
-            replace(crop, top=_inside(crop.top, wide_px, height), left=_inside(crop.left, wide_px, width))
-            for crop in crops
-            for height, width in [self.pairs[crop.photo].low.shape[:2]]
-        ]
-        low, high = (side.to(self._place, non_blocking=True) for side in self._cut(around, wide_px))
+        heights, widths = (
+            sides.to(places.photo.device)[places.photo] for sides in (self._heights, self._widths)
+        )
+        top, left = _inside(places.top, wide_px, heights), _inside(places.left, wide_px, widths)
+        around = self._source.cut(replace(places, top=top, left=left), wide_px)
+        low, high = (side.to(self._place, non_blocking=True) for side in around)
         low, high = self._damage(low, high, self.scale, generator)
-        corners = torch.randint(_MARGIN_PX, (len(crops), 2), generator=generator).tolist()
+        corners = torch.randint(_MARGIN_PX, (len(low), 2), generator=generator).tolist()
         return _windows(low, corners, patch_px, 1), _windows(high, corners, patch_px, self.scale)
 
     def _delivered(self, crops: Tensor) -> Tensor:
@@ -193,9 +198,10 @@ class Crops:
         return crops.float().div_(255)
 
 
-def _inside(start: int, side_px: int, length: int) -> int:
-    """Where a longer span with this start in it begins: in the photograph, or centred on a smaller one."""
-    return min(start, length - side_px) if length >= side_px else (length - side_px) // 2
+def _inside(start: Tensor, side_px: int, length: Tensor) -> Tensor:
+    """Where longer spans with these starts in them begin: in the photograph, or centred on a smaller one."""
+    room = length - side_px
+    return torch.where(room >= 0, start.minimum(room), room.div(2, rounding_mode="floor"))
 
 
 def _windows(batch: Tensor, corners: list[list[int]], patch_px: int, scale: int) -> Tensor:
@@ -209,9 +215,13 @@ def _windows(batch: Tensor, corners: list[list[int]], patch_px: int, scale: int)
 
 
 def _roughness(crops: Tensor) -> Tensor:
-    """Mean absolute step between neighbouring pixels, ``(N, p, p, 3)`` uint8 -> ``(N,)``."""
-    values = crops.float().mean(-1)
-    return values.diff(dim=1).abs().mean((1, 2)) + values.diff(dim=2).abs().mean((1, 2))
+    """Sum of the steps between neighbouring pixels, ``(N, 3, p, p)`` uint8 -> ``(N,)``, in whole numbers.
+
+    So it is the same on every device, and so are the crops chosen by it.
+    """
+    red, green, blue = crops.to(torch.int16).unbind(1)
+    grey = red + green + blue
+    return grey.diff(dim=1).abs().sum((1, 2)) + grey.diff(dim=2).abs().sum((1, 2))
 
 
 def _turned(crop: Tensor, turn: int) -> Tensor:
@@ -220,29 +230,41 @@ def _turned(crop: Tensor, turn: int) -> Tensor:
     return crop.flip(1) if turn >= 4 else crop
 
 
-def _low_of(pair: Pair, crop: Crop) -> Tensor:
-    return pair.low if crop.version is None else pair.damaged[crop.version]
-
-
 class OnProcessor:
     """Cuts crops out of photographs in memory, one after the other."""
 
+    place = torch.device("cpu")
+
     def __init__(self, pairs: list[Pair], scale: int) -> None:
-        self._pairs = pairs
+        self._high = [pair.high for pair in pairs]
+        self._low = [(pair.low, *pair.damaged) for pair in pairs]
         self._scale = scale
 
-    def cut(self, crops: Sequence[Crop], side_px: int) -> tuple[Tensor, Tensor]:
+    def cut(self, places: Places, side_px: int) -> tuple[Tensor, Tensor]:
         """LR ``(B, 3, side_px, side_px)`` and HR ``(B, 3, side_px*scale, side_px*scale)``, uint8."""
-        low, high = [], []
-        for crop in crops:
-            pair = self._pairs[crop.photo]
-            low.append(_turned(_square(_low_of(pair, crop), crop, side_px, 1), crop.turn))
-            high.append(_turned(_square(pair.high, crop, side_px, self._scale), crop.turn))
-        return torch.stack(low).permute(0, 3, 1, 2), torch.stack(high).permute(0, 3, 1, 2)
+        high = [
+            _turned(_square(self._high[photo], top, left, side_px, self._scale), turn)
+            for photo, top, left, turn, _ in _rows(places)
+        ]
+        return self.lows(places, side_px), torch.stack(high).permute(0, 3, 1, 2)
+
+    def lows(self, places: Places, side_px: int) -> Tensor:
+        """The LR side of ``cut``."""
+        low = [
+            _turned(_square(self._low[photo][version], top, left, side_px, 1), turn)
+            for photo, top, left, turn, version in _rows(places)
+        ]
+        return torch.stack(low).permute(0, 3, 1, 2)
 
 
-def _square(picture: Tensor, crop: Crop, side_px: int, scale: int) -> Tensor:
-    for axis, start in enumerate((crop.top * scale, crop.left * scale)):
+def _rows(places: Places) -> list[list[int]]:
+    """Photo, top, left, turn and version of each crop."""
+    rows: list[list[int]] = torch.stack(places.columns, 1).tolist()
+    return rows
+
+
+def _square(picture: Tensor, top: int, left: int, side_px: int, scale: int) -> Tensor:
+    for axis, start in enumerate((top * scale, left * scale)):
         length, side = picture.shape[axis], side_px * scale
         if 0 <= start <= length - side:
             picture = picture.narrow(axis, start, side)
@@ -261,27 +283,23 @@ class OnDevice:
     """Cuts crops out of photographs that lie on the device as rows of pixels, all of a batch in one step."""
 
     def __init__(self, pairs: list[Pair], scale: int, place: torch.device) -> None:
+        self.place = place
         self._scale = scale
-        self._place = place
-        self._high = _Rows([pair.high for pair in pairs], place)
-        self._low = _Rows([side for pair in pairs for side in (pair.low, *pair.damaged)], place)
-        self._first_low = torch.tensor([1 + len(pair.damaged) for pair in pairs]).cumsum(0).tolist()
-        self._first_low = [0, *self._first_low[:-1]]
+        self._high = _Pixels([pair.high for pair in pairs], place)
+        self._low = _Pixels([side for pair in pairs for side in (pair.low, *pair.damaged)], place)
+        versions = torch.tensor([1 + len(pair.damaged) for pair in pairs])
+        self._first_low = (versions.cumsum(0) - versions).to(place)
 
-    def cut(self, crops: Sequence[Crop], side_px: int) -> tuple[Tensor, Tensor]:
-        """As ``OnProcessor.cut``, on the device."""
-        versions = [0 if crop.version is None else 1 + crop.version for crop in crops]
-        lows = [self._first_low[crop.photo] + version for crop, version in zip(crops, versions, strict=True)]
-        places = torch.tensor([[crop.top, crop.left, crop.turn] for crop in crops]).to(self._place)
-        return (
-            self._low.squares(torch.tensor(lows).to(self._place), places, side_px, 1),
-            self._high.squares(
-                torch.tensor([crop.photo for crop in crops]).to(self._place), places, side_px, self._scale
-            ),
-        )
+    def cut(self, places: Places, side_px: int) -> tuple[Tensor, Tensor]:
+        """As ``OnProcessor.cut``, on the device, from places there."""
+        return self.lows(places, side_px), self._high.squares(places.photo, places, side_px, self._scale)
+
+    def lows(self, places: Places, side_px: int) -> Tensor:
+        """The LR side of ``cut``."""
+        return self._low.squares(self._first_low[places.photo] + places.version, places, side_px, 1)
 
 
-class _Rows:
+class _Pixels:
     """Pictures as one long row of pixels."""
 
     def __init__(self, pictures: list[Tensor], place: torch.device) -> None:
@@ -293,16 +311,16 @@ class _Rows:
         for picture, start in zip(pictures, (areas.cumsum(0) - areas).tolist(), strict=True):
             self._pixels[start : start + picture.shape[0] * picture.shape[1]].copy_(picture.reshape(-1, 3))
 
-    def squares(self, numbers: Tensor, places: Tensor, side_px: int, scale: int) -> Tensor:
-        """Squares of so many LR pixels of the numbered pictures at ``(top, left, turn)`` each."""
+    def squares(self, numbers: Tensor, places: Places, side_px: int, scale: int) -> Tensor:
+        """Squares of so many LR pixels of the numbered pictures at their places, turned."""
         side = side_px * scale
         plain = torch.arange(side * side, device=self._pixels.device).view(side, side)
-        turned = torch.stack([_turned(plain, turn) for turn in range(8)])[places[:, 2]]  # (B, side, side)
+        turned = torch.stack([_turned(plain, turn) for turn in range(8)])[places.turn]  # (B, side, side)
         last_row, last_column = (
             (lengths[numbers] - 1).view(-1, 1, 1) for lengths in (self._heights, self._widths)
         )
-        rows = (places[:, 0] * scale).view(-1, 1, 1) + turned // side
-        columns = (places[:, 1] * scale).view(-1, 1, 1) + turned % side
+        rows = (places.top * scale).view(-1, 1, 1) + turned // side
+        columns = (places.left * scale).view(-1, 1, 1) + turned % side
         rows, columns = rows.clamp(min=0).minimum(last_row), columns.clamp(min=0).minimum(last_column)
         where = self._starts[numbers].view(-1, 1, 1) + rows * (last_column + 1) + columns
         return self._pixels[where].permute(0, 3, 1, 2)

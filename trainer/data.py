@@ -5,9 +5,12 @@ prepared. Other degradations are made of the crops as they are drawn.
 """
 
 import zlib
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from torch import Generator, Tensor
@@ -15,6 +18,7 @@ from torch import Generator, Tensor
 from upscaler import stills
 from upscaler.errors import MediaError, TrainingError, UpscalerError
 from upscaler.jobs import PICTURE_SUFFIXES
+from upscaler.resize import resized
 from upscaler.trainer import degrade, h264
 from upscaler.trainer.cache import Cache
 from upscaler.trainer.degrade import reduce
@@ -28,6 +32,9 @@ _HELD_OUT_SEED = 20_160_915
 # Crops become smaller where fewer photographs than this share hold them, but not smaller than this.
 _HOLDING_SHARE = 0.95
 _SMALLEST_HIGH_PX = 64
+
+Item = TypeVar("Item")
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True)
@@ -48,7 +55,8 @@ class Photos:
     """What was found in the folders.
 
     Attributes:
-        training: Pairs to draw crops from.
+        training: Pairs to draw crops from; of a photograph that is used at several sizes one for each.
+        photographs: How many photographs these are.
         held_out: Pairs never drawn from, for validation; degraded as the training is.
         left_out: ``name: reason`` for every file that cannot be used.
         patch_px: Largest side of a crop, LR pixels, that all pairs hold.
@@ -56,6 +64,7 @@ class Photos:
     """
 
     training: list[Pair]
+    photographs: int
     held_out: list[Pair]
     left_out: list[str]
     patch_px: int = 1
@@ -74,9 +83,10 @@ def load_photos(
     on_photo: Callable[[int, int], None] | None = None,
     degradation: str = "clean",
     low_folders: tuple[str, ...] = (),
+    sizes: tuple[float, ...] = (1.0,),
     cache_folder: Path | None = None,
 ) -> Photos:
-    """Decode every photograph and make, or read, its LR version.
+    """Decode every photograph and make, or read, its LR version; with as many threads as torch may use.
 
     Args:
         folders: Folders, searched recursively, or single files.
@@ -87,6 +97,9 @@ def load_photos(
         degradation: As in ``degrade.parse``.
         low_folders: Folders with LR versions, at the same place below and under the same name, with any
             suffix and with or without ``x4`` or ``_x4`` behind; empty: they are made.
+        sizes: Shares of its own size, at most 1, that each photograph is reduced to before anything else is
+            done; at each of them it is trained on, at the first it is held out. Those too small for a crop
+            are passed over.
         cache_folder: Where photographs go that memory does not hold; ``None``: where temporary files go.
 
     Raises:
@@ -94,43 +107,69 @@ def load_photos(
     """
     found = _find(folders)
     lows = _LowVersions(low_folders, scale) if low_folders else None
-    sizes = [_size(path) for path, _ in found]
-    patch_px = _fitting_patch_px([min(size) for size in sizes if size], scale, patch_px)
-    versions = _FILMS if degradation == "video" else 0
-    needed = sum(
-        height * width * 3 * (1 + (1 + versions) / scale**2) for height, width in filter(None, sizes)
-    )
+    whole_sizes = [_size(path) for path, _ in found]
+    patch_px = _fitting_patch_px([min(size) for size in whole_sizes if size], scale, patch_px)
+    films = _FILMS if degradation == "video" else 0
+    bytes_per_pixel = 3 * (1 + (1 + films) / scale**2) * sum(size**2 for size in sizes)
+    needed = sum(height * width * bytes_per_pixel for height, width in filter(None, whole_sizes))
     cache = Cache(int(needed), cache_folder)
-    pairs: list[Pair] = []
-    left_out: list[str] = []
-    for index, (path, below) in enumerate(found):
+
+    def made(file: tuple[Path, Path]) -> list[Pair] | str:
+        path, below = file
         try:
-            pair = _pair(path, scale, patch_px, lows.of(below) if lows else None)
-            pair = _filmed(pair, scale) if degradation == "video" else pair
-            pairs.append(_kept(pair, cache))
+            pairs = _pairs(path, scale, patch_px, lows.of(below) if lows else None, sizes)
+            return [_filmed(pair, scale) for pair in pairs] if films else pairs
         except UpscalerError as error:
-            left_out.append(f"{path.name}: {error.message}")
+            return f"{path.name}: {error.message}"
+
+    photos: list[list[Pair]] = []  # one photograph at its sizes each
+    left_out: list[str] = []
+    for index, versions in enumerate(_side_by_side(made, found)):
+        if isinstance(versions, str):
+            left_out.append(versions)
+        else:
+            photos.append([_kept(pair, cache) for pair in versions])
         if on_photo:
             on_photo(index + 1, len(found))
-    if len(pairs) < 2:
+    if len(photos) < 2:
         reasons = f"; {len(left_out)} left out, the first is {left_out[0]}" if left_out else ""
         raise TrainingError(
-            f"only {len(pairs)} usable photographs in {', '.join(folders)}{reasons}",
+            f"only {len(photos)} usable photographs in {', '.join(folders)}{reasons}",
             f"training needs at least two, each at least {patch_px * scale} pixels high and wide",
         )
     # About 2 % held out, evenly spread, so that every part of a sorted folder is represented.
-    every = max(2, len(pairs) // min(16, max(1, len(pairs) // 50)))
+    every = max(2, len(photos) // min(16, max(1, len(photos) // 50)))
+    trained_on = [versions for index, versions in enumerate(photos) if index % every != every - 1]
     return Photos(
-        training=[pair for index, pair in enumerate(pairs) if index % every != every - 1],
-        held_out=[
-            _degraded(pair, scale, degradation)
-            for index, pair in enumerate(pairs)
-            if index % every == every - 1
-        ],
+        training=[pair for versions in trained_on for pair in versions],
+        photographs=len(trained_on),
+        held_out=[_degraded(versions[0], scale, degradation) for versions in photos[every - 1 :: every]],
         left_out=left_out,
         patch_px=patch_px,
         mapped=cache.mapped,
     )
+
+
+def _side_by_side(make: Callable[[Item], Made], items: list[Item]) -> Iterator[Made]:
+    """What becomes of each item, in their order, made by as many threads as torch may use.
+
+    Few are made ahead: they lie in memory, which need not hold them all.
+    """
+    threads = torch.get_num_threads()
+    if threads == 1:
+        yield from map(make, items)
+        return
+    ahead: deque[Future[Made]] = deque()
+    try:
+        with ThreadPoolExecutor(threads, "photos", torch.set_num_threads, (1,)) as pool:
+            for item in items:
+                ahead.append(pool.submit(make, item))
+                if len(ahead) > 2 * threads:
+                    yield ahead.popleft().result()
+            while ahead:
+                yield ahead.popleft().result()
+    finally:
+        torch.set_num_threads(threads)  # it counts for more than the thread that calls it
 
 
 def pictures_below(folder: Path) -> list[Path]:
@@ -185,21 +224,49 @@ def _fitting_patch_px(shorter_sides_px: list[int], scale: int, wanted_px: int) -
     return min(wanted_px, max(held_px, -(-_SMALLEST_HIGH_PX // scale)))
 
 
-def _pair(path: Path, scale: int, patch_px: int, low_path: Path | None) -> Pair:
-    pixels = stills.read_rgb8(path)
-    height, width = (side - side % scale for side in pixels.shape[:2])
-    if min(height, width) < patch_px * scale:
-        raise TrainingError(f"{pixels.shape[1]}x{pixels.shape[0]} is smaller than a crop")
-    high = torch.from_numpy(pixels[:height, :width].copy())
-    if low_path is None:
-        low = high if scale == 1 else _reduced(high, scale)
-    else:
-        given = stills.read_rgb8(low_path)
-        if given.shape[:2] != (height // scale, width // scale):
-            size = f"{given.shape[1]}x{given.shape[0]}"
-            raise TrainingError(f"its LR picture is {size}, not {width // scale}x{height // scale}")
-        low = torch.from_numpy(given.copy())
+def _pairs(
+    path: Path, scale: int, patch_px: int, low_path: Path | None, sizes: tuple[float, ...]
+) -> list[Pair]:
+    """The photograph at each of the sizes that hold a crop; raises a TrainingError if none does."""
+    pixels = torch.from_numpy(stills.read_rgb8(path).copy())  # a decoder's own cannot be written
+    if low_path is not None:
+        return [_given_pair(path, pixels, scale, patch_px, low_path)]
+    pairs = []
+    for share in sizes:
+        high = _multiple(pixels if share == 1 else _smaller(pixels, share), scale)
+        if min(high.shape[:2]) >= patch_px * scale:
+            low = high if scale == 1 else _reduced(high, scale)
+            pairs.append(Pair(path.name if share == 1 else f"{path.name} at {share:g}", low, high))
+    if not pairs:
+        raise _too_small(pixels)
+    return pairs
+
+
+def _given_pair(path: Path, pixels: Tensor, scale: int, patch_px: int, low_path: Path) -> Pair:
+    high = _multiple(pixels, scale)
+    if min(high.shape[:2]) < patch_px * scale:
+        raise _too_small(pixels)
+    low = torch.from_numpy(stills.read_rgb8(low_path).copy())
+    height, width = (side // scale for side in high.shape[:2])
+    if low.shape[:2] != (height, width):
+        raise TrainingError(f"its LR picture is {low.shape[1]}x{low.shape[0]}, not {width}x{height}")
     return Pair(path.name, low, high)
+
+
+def _too_small(pixels: Tensor) -> TrainingError:
+    return TrainingError(f"{pixels.shape[1]}x{pixels.shape[0]} is smaller than a crop")
+
+
+def _multiple(pixels: Tensor, scale: int) -> Tensor:
+    """Without the last rows and columns, so that height and width are multiples of ``scale``."""
+    height, width = (side - side % scale for side in pixels.shape[:2])
+    return pixels[:height, :width].contiguous()
+
+
+def _smaller(pixels: Tensor, share: float) -> Tensor:
+    """Reduced by antialiased bicubic, ``(H, W, 3)`` -> ``(share * H, share * W, 3)``."""
+    height, width = (max(1, round(side * share)) for side in pixels.shape[:2])
+    return resized(pixels.permute(2, 0, 1).unsqueeze(0), height, width)[0].permute(1, 2, 0)
 
 
 def _reduced(high: Tensor, scale: int) -> Tensor:

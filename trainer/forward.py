@@ -31,7 +31,7 @@ def fast_forward(
     """The generator as it is trained.
 
     Args:
-        module: The network on ``place``; its parameters are those that will be trained.
+        module: The network on ``place``; it will be trained where its parameters require gradients.
         place: Where it runs.
         precision: As in ``autocast``.
         compiled: Compile it, if that can be.
@@ -41,7 +41,8 @@ def fast_forward(
     Returns:
         The function ``(B, 3, h, w)`` -> fp32 ``(B, 3, h*scale, w*scale)``, and a line worth telling.
     """
-    function, note = _compiled(module, place, (batch, 3, patch_px, patch_px)) if compiled else (module, None)
+    shape = (batch, 3, patch_px, patch_px)
+    function, note = _compiled(module, place, precision, shape) if compiled else (module, None)
 
     def forward(low: Tensor) -> Tensor:
         with autocast(place, precision):
@@ -51,15 +52,23 @@ def fast_forward(
 
 
 def _compiled(
-    module: nn.Module, place: torch.device, shape: tuple[int, int, int, int]
+    module: nn.Module, place: torch.device, precision: str, shape: tuple[int, int, int, int]
 ) -> tuple[Forward, str | None]:
-    """The compiled network, or the network itself and the reason; tried out, because compiling is lazy."""
+    """The compiled network, or the network itself and the reason; tried out, because compiling is lazy.
+
+    The trial is like what will follow in all that counts for the compiler, which else would begin again.
+    """
     if not device.can_compile(place):
         return module, "no C++ compiler found: training runs uncompiled, about 1.2 times slower"
     compiled: Forward = torch.compile(module, dynamic=False)
     buffers = {name: buffer.clone() for name, buffer in module.named_buffers()}
+    low = torch.zeros(shape, device=place).contiguous(memory_format=torch.channels_last)
+    trained = any(parameter.requires_grad for parameter in module.parameters())
     try:
-        compiled(torch.zeros(shape, device=place)).sum().backward()  # type: ignore[no-untyped-call]
+        with torch.set_grad_enabled(trained), autocast(place, precision):
+            made = compiled(low)
+        if trained:
+            made.sum().backward()  # type: ignore[no-untyped-call]
     except RuntimeError as error:  # torch's compile errors are of this class
         reason = str(error).strip().partition("\n")[0]
         return module, f"compiling failed: training runs uncompiled, about 1.2 times slower ({reason})"

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from upscaler import device
 from upscaler.models import checkpoint
@@ -22,6 +23,7 @@ from upscaler.trainer.data import Photos, load_photos
 from upscaler.trainer.forward import Forward, fast_forward
 from upscaler.trainer.pixel import PixelStage
 from upscaler.trainer.run import Run, Stage
+from upscaler.trainer.teacher import Teacher, teaching_network
 from upscaler.trainer.work import Report, Work
 
 _LOOK_EVERY_S = 0.5
@@ -83,14 +85,16 @@ def train(
         if done:
             report(Report(run.step, 1.0, run.elapsed_s, run.stage, message=_FINISHED.format(run.step)))
             return done
-        # Before the photographs are read: a VGG that cannot be had must not be found out an hour later.
+        # Before the photographs are read: what cannot be had must not be found out an hour later.
         vgg = perceptual_network(config.gan, team.place) if 2 in config.stage_numbers() else None
+        teacher = teaching_network(config.teacher, config.scale, team.place)
         photos = load_photos(
             config.photos,
             config.scale,
             _largest_patch_px(config),
             degradation=config.degradation,
             low_folders=config.low_folders,
+            sizes=config.sizes,
             cache_folder=_existing(Path(config.output).parent),
         )
         run.make_folder(restart)  # only now: a misspelt folder of photographs must not cost an earlier run
@@ -105,7 +109,7 @@ def train(
             team.place,
             left_out_share=config.left_out_share,
         )
-        work = Work(run, photos, crops, report, should_stop, vgg)
+        work = Work(run, photos, crops, report, should_stop, vgg, teacher)
         for line in _opening_lines(photos, run.step, _largest_patch_px(config)) + run.show_degraded(photos):
             work.say(line)
         return _train_stages(work)
@@ -171,6 +175,7 @@ def _stage(work: Work, module: torch.nn.Module, forward: Forward) -> Stage:
 def _train_stage(work: Work, stage: Stage) -> bool:
     """Train until the stage's share of the run is over, or somebody wants to stop; True when it is over."""
     run, team = work.run, work.run.team
+    wanted = _wanted(work)
     last_tick = last_look = last_checkpoint = time.monotonic()
     while True:
         now = time.monotonic()
@@ -197,10 +202,21 @@ def _train_stage(work: Work, stage: Stage) -> bool:
         drawn = time.monotonic()
         low, high = (team.own(side) for side in work.crops.draw(batch * team.size, patch_px))
         work.data_wait_s += time.monotonic() - drawn
-        high = run.network.target(low, high)
-        work.guard.add(work.step(stage, low, high))
+        work.guard.add(work.step(stage, low, wanted(low, high)))
         run.average.follow(run.network, run.step - run.stage_step)
         run.step += 1
+
+
+def _wanted(work: Work) -> Callable[[Tensor, Tensor], Tensor]:
+    """What the network is to make of LR crops, from these and the originals."""
+    run, config = work.run, work.run.config
+    if work.teacher is None or run.stage == 2:
+        return run.network.target
+    batch, patch_px = work.shape()
+    teacher = Teacher(
+        work.teacher, precision=config.precision, compiled=config.compiled, batch=batch, patch_px=patch_px
+    )
+    return lambda low, _high: run.network.target(low, teacher(low))
 
 
 def _largest_patch_px(config: TrainConfig) -> int:
@@ -231,7 +247,7 @@ def _existing(folder: Path) -> Path:
 
 def _opening_lines(photos: Photos, step: int, wanted_px: int) -> list[str]:
     lines = [f"going on from step {step}"] if step else []
-    lines.append(f"{len(photos.training)} photographs to train on, {len(photos.held_out)} held out")
+    lines.append(f"{photos.photographs} photographs to train on, {len(photos.held_out)} held out")
     if photos.left_out:
         shown = ", ".join(photos.left_out[:5]) + (", ..." if len(photos.left_out) > 5 else "")
         lines.append(f"{len(photos.left_out)} files left out: {shown}")

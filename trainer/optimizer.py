@@ -30,22 +30,24 @@ class Muon(torch.optim.Optimizer):
     def step(self, closure: None = None) -> None:  # type: ignore[override]
         """Take one step. Matrices of one shape are orthogonalised together."""
         for group in self.param_groups:
-            alike: dict[tuple[int, int], list[tuple[nn.Parameter, Tensor]]] = defaultdict(list)
-            for parameter in group["params"]:
-                if parameter.grad is None:
-                    continue
-                state = self.state[parameter]
-                if not state:
-                    state["momentum"] = torch.zeros_like(parameter)
-                average = state["momentum"].lerp_(parameter.grad, 1 - group["momentum"])
-                direction = parameter.grad.lerp(average, group["momentum"]).flatten(1)
-                alike[direction.shape[0], direction.shape[1]].append((parameter, direction))
-            for (rows, columns), members in alike.items():
+            parameters = [parameter for parameter in group["params"] if parameter.grad is not None]
+            gradients = [parameter.grad for parameter in parameters]
+            for parameter in parameters:
+                if not self.state[parameter]:
+                    self.state[parameter]["momentum"] = torch.zeros_like(parameter)
+            averages = [self.state[parameter]["momentum"] for parameter in parameters]
+            torch._foreach_lerp_(averages, gradients, 1 - group["momentum"])
+            directions = torch._foreach_lerp(gradients, averages, group["momentum"])
+            alike: dict[tuple[int, int], list[int]] = defaultdict(list)
+            for number, direction in enumerate(directions):
+                alike[direction.shape[0], direction[0].numel()].append(number)
+            torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
+            for (rows, columns), numbers in alike.items():
                 size = group["lr"] * math.sqrt(max(1.0, rows / columns))
-                steps = orthogonalise(torch.stack([direction for _, direction in members]))
-                for (parameter, _), step in zip(members, steps, strict=True):
-                    parameter.mul_(1 - group["lr"] * group["weight_decay"])
-                    parameter.add_(step.view_as(parameter), alpha=-size)
+                steps = orthogonalise(torch.stack([directions[number].flatten(1) for number in numbers]))
+                moved = [parameters[number] for number in numbers]
+                shaped = [step.view_as(parameter) for parameter, step in zip(moved, steps, strict=True)]
+                torch._foreach_add_(moved, shaped, alpha=-size)
 
 
 def orthogonalise(matrices: Tensor) -> Tensor:

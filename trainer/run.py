@@ -200,7 +200,7 @@ class Run:
                 "put them back to go on, or --restart to forget the run",
             )
         self.photos_fingerprint = photos.fingerprint()
-        self.photo_counts = len(photos.training), len(photos.held_out)
+        self.photo_counts = photos.photographs, len(photos.held_out)
 
     def make_folder(self, restart: bool) -> None:
         """Make the run's folder, and forget what an earlier run left there if that is wanted."""
@@ -329,7 +329,7 @@ class Run:
         public = self.config.as_dict()
         for name in ("photos", "low_folders"):
             public[name] = [Path(folder).name for folder in public[name]]
-        for name in ("output", "start_from"):
+        for name in ("output", "start_from", "teacher"):
             public[name] = Path(public[name]).name
         if public["gan"]["vgg"]:
             public["gan"]["vgg"] = Path(public["gan"]["vgg"]).name

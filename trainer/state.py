@@ -42,7 +42,7 @@ class AveragedWeights:
     def follow(self, network: nn.Module, step: int) -> None:
         """Move towards the network's weights after step number ``step`` (from 0)."""
         decay = min(self.decay, (1 + step) / (10 + step))
-        state = network.state_dict()
+        state = dict(network.named_parameters()) | dict(network.named_buffers())  # faster than state_dict
         floating = [name for name, tensor in state.items() if tensor.is_floating_point()]
         torch._foreach_lerp_(
             [self.values[name] for name in floating], [state[name] for name in floating], 1 - decay

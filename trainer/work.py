@@ -1,13 +1,16 @@
 """What both stages share while they run: the rate, the watch over the losses, checkpoints, reports."""
 
+import contextlib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor
 
 from upscaler import device
 from upscaler.errors import TrainingError
+from upscaler.models.contract import Network
 from upscaler.models.perceptual import VGGFeatures
 from upscaler.trainer import validation
 from upscaler.trainer.crops import Crops
@@ -55,9 +58,11 @@ class Work:
         report: Callable[[Report], None],
         should_stop: Callable[[], bool],
         vgg: VGGFeatures | None,
+        teacher: Network | None = None,
     ) -> None:
         self.run, self.photos, self.crops = run, photos, crops
         self.report, self.should_stop, self.vgg = report, should_stop, vgg
+        self.teacher = teacher
         self.guard = Guard(run.team)
         self.micro_batch = run.config.micro_batch
         self.returns = 0
@@ -92,7 +97,8 @@ class Work:
         while True:
             parts = -(-len(low) // self.micro_batch) if self.micro_batch else 1
             try:
-                return stage.step(low, high, self.rate_factor(), parts)
+                with _fastest_convolutions():
+                    return stage.step(low, high, self.rate_factor(), parts)
             except (RuntimeError, MemoryError) as error:
                 if not device.is_out_of_memory(error):
                     raise
@@ -210,6 +216,13 @@ class Work:
         self.report(
             Report(run.step, run.share_of_run(), run.elapsed_s, run.stage, means or {}, scores, message)
         )
+
+
+def _fastest_convolutions() -> contextlib.AbstractContextManager[None]:
+    """On a GPU: every algorithm is tried at the first step, which pays where all steps have one shape."""
+    return torch.backends.cudnn.flags(
+        enabled=torch.backends.cudnn.enabled, benchmark=True, allow_tf32=torch.backends.cudnn.allow_tf32
+    )
 
 
 def rate_factor(step: int, share: float, warmup_steps: int, schedule: str = "cosine") -> float:

@@ -1,0 +1,88 @@
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import Configure, Ship
+from torch import Tensor, nn
+from training import arguments, silent
+from typer.testing import CliRunner
+
+from upscaler.errors import WeightsError
+from upscaler.models import checkpoint
+from upscaler.models.registry import PRESETS, build
+from upscaler.trainer import validation
+from upscaler.trainer.cli import app
+from upscaler.trainer.gan import GanConfig
+from upscaler.trainer.loops import train
+
+
+def brighter_by(path: Path, levels: float, scale: int = 2) -> Path:
+    """A teacher that enlarges bilinearly and makes everything brighter."""
+    architecture, arguments = PRESETS["fast"]
+    network = build(architecture, arguments | {"scale": scale})
+    nn.init.constant_(network.tail.bias, levels / 255)
+    checkpoint.save(path, network, network.state_dict(), {})
+    return path
+
+
+def test_a_network_learns_what_its_teacher_makes(configure: Configure, tmp_path: Path) -> None:
+    teacher = brighter_by(tmp_path / "teacher.safetensors", 40)
+    config = configure(teacher=str(teacher), degradation="clean", steps=60)
+    outcome = train(config, silent)
+    file = checkpoint.load(outcome.weights[-1])
+    grey = torch.full((16, 16, 3), 100, dtype=torch.uint8)
+    assert validation.run_network(file.network(), grey).mean() == pytest.approx(140, abs=8)
+    assert file.training["settings"]["teacher"] == "teacher.safetensors"
+
+
+def test_stage_two_learns_from_the_originals(configure: Configure, tmp_path: Path) -> None:
+    gan = GanConfig(vgg_weight=0.0, adversarial_weight=0.0, batch=2, patch_px=12, learning_rate=1e-2)
+    teacher = brighter_by(tmp_path / "teacher.safetensors", 60)
+    config = configure(teacher=str(teacher), degradation="clean", stages="1,2", steps=160, gan=gan)
+    after_one, after_two = (checkpoint.load(path).network() for path in train(config, silent).weights)
+    grey = torch.full((16, 16, 3), 100, dtype=torch.uint8)
+    assert validation.run_network(after_one, grey).mean() > 140
+    assert validation.run_network(after_two, grey).mean() < 120
+
+
+def test_a_teacher_of_another_scale_is_refused_before_anything_is_read(
+    configure: Configure, tmp_path: Path
+) -> None:
+    teacher = brighter_by(tmp_path / "teacher.safetensors", 0, scale=4)
+    with pytest.raises(WeightsError, match=r"teacher\.safetensors' is for x4, not for x2"):
+        train(configure(teacher=str(teacher), photos=("nowhere",)), silent)
+    with pytest.raises(WeightsError, match="nobody"):
+        train(configure(teacher="nobody", photos=("nowhere",)), silent)
+
+
+def test_shipped_weights_teach_by_their_name(configure: Configure, ship: Ship) -> None:
+    ship("srresnet", 2)
+    more = ("--steps", "2", "--degradation", "clean", "--teacher", "srresnet")
+    result = CliRunner().invoke(app, arguments(configure(), *more))
+    assert result.exit_code == 0, result.output
+
+
+@pytest.mark.parametrize("trained", [True, False])
+def test_the_trial_of_a_compiled_network_is_like_what_follows(
+    configure: Configure, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, trained: bool
+) -> None:
+    """Anything else would have it compiled twice, which takes longer than loading the photographs."""
+    seen: dict[int, set[tuple[object, ...]]] = {}
+
+    def recording(network: nn.Module, **_: object) -> Callable[[Tensor], Any]:
+        def call(low: Tensor) -> Any:  # noqa: ANN401
+            how = (low.shape, low.stride(), torch.is_grad_enabled(), torch.is_autocast_enabled("cpu"))
+            seen.setdefault(id(network), set()).add(how)
+            return network(low)
+
+        return call
+
+    monkeypatch.setattr("upscaler.device.has_compiler", lambda: True)
+    monkeypatch.setattr(torch, "compile", recording)
+    teacher = "none" if trained else str(brighter_by(tmp_path / "teacher.safetensors", 0))
+    config = configure(teacher=teacher, compiled=True, precision="bf16", late_share=0.0, degradation="clean")
+    assert math.isfinite(train(config, silent).psnr_db)
+    assert [len(ways) for ways in seen.values()] == [1] if trained else [1, 1]
