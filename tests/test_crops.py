@@ -135,6 +135,16 @@ def test_crops_cut_on_a_device_are_those_cut_in_memory(folder: Path, scale: int)
         assert torch.equal(one, other)
 
 
+@pytest.mark.parametrize("degradation", ["clean", "photo", "video"])
+def test_crops_drawn_on_a_device_are_those_drawn_in_memory(folder: Path, degradation: str) -> None:
+    pairs = load_photos((str(folder),), 2, 16, degradation=degradation).training
+    in_memory, on_device = Crops(pairs, 2, 0, degradation), Crops(pairs, 2, 0, degradation)
+    on_device._source, on_device._worker = OnDevice(pairs, 2, torch.device("cpu")), None
+    for _ in range(3):
+        ways = in_memory.draw(6, 12), on_device.draw(6, 12)
+        assert all(torch.equal(*sides) for sides in zip(*ways, strict=True))
+
+
 @pytest.mark.parametrize("degradation", ["clean", "photo"])
 def test_what_is_drawn_ahead_is_what_would_have_been_drawn(folder: Path, degradation: str) -> None:
     pairs = load_photos((str(folder),), 2, 16).training

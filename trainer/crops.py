@@ -164,11 +164,11 @@ class Crops:
         if self._versions > 1:
             shares = torch.rand(batch, generator=generator)
             version = 1 + (shares * (self._versions - 1)).long()
-        places, used = places.to(self._source.place), Places(turn, turn, turn, turn, version)
+        turn, version = torch.stack([turn, version]).to(self._source.place, non_blocking=True)
+        places = places.to(self._source.place)
         rough = _roughness(self._source.lows(places, patch_px))
-        chosen = places[rough.argsort(descending=True, stable=True)[:batch].sort().values]
-        used = used.to(self._source.place)
-        return replace(chosen, turn=used.turn, version=used.version)
+        used = rough.argsort(descending=True, stable=True)[:batch].sort().values
+        return replace(places[used], turn=turn, version=version)
 
     def _places(self, generator: Generator, count: int, patch_px: int) -> Places:
         photo = torch.multinomial(self._areas, count, replacement=True, generator=generator)
