@@ -1,3 +1,4 @@
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -245,8 +246,10 @@ def test_several_threads_load_what_one_loads(folder: Path) -> None:
     (folder / "broken.png").write_bytes(b"no picture")
     alone = load_photos((str(folder),), 2, 8, sizes=(1.0, 0.5))
     torch.set_num_threads(3)
+    filters = list(warnings.filters)
     together = load_photos((str(folder),), 2, 8, sizes=(1.0, 0.5))
     assert torch.get_num_threads() == 3
+    assert warnings.filters == filters
     assert together.left_out == alone.left_out
     for one, other in zip(
         together.training + together.held_out, alone.training + alone.held_out, strict=True

@@ -14,8 +14,8 @@ DRAWN = runpy.run_path(str(Path(__file__).parents[1] / "samples" / "make_interfa
 PAGES = (10001, 10003, 10004, 10008)
 # Levels beyond the darkest and the lightest pixel within two LR pixels. Rings beside black on white, and grey
 # lines on black as thin as an LR pixel, which become thinner and lighter the better the network, reach 178 to
-# 191 in most weights, 194 in those that guess texture and in the deeper ones of x8. Bursts of earlier weights,
-# which had grown without decay, reached 219 and 235.
+# 191 in most weights, 194 in those that guess texture and in the deeper ones of x8. Bursts of earlier
+# weights, which had grown without decay, reached 219 and 235.
 MOST_LEVELS = 195
 MOST_LEVELS_MORE = 205  # in those of which the name begins so:
 MORE = ("srgan", "balanced-x8")

@@ -4,6 +4,7 @@ Photographs are decoded once and kept as uint8, with their LR versions: reduced,
 prepared. Other degradations are made of the crops as they are drawn.
 """
 
+import warnings
 import zlib
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -161,7 +162,11 @@ def _side_by_side(make: Callable[[Item], Made], items: list[Item]) -> Iterator[M
         return
     ahead: deque[Future[Made]] = deque()
     try:
-        with ThreadPoolExecutor(threads, "photos", torch.set_num_threads, (1,)) as pool:
+        # Decoding silences warnings for a while, each thread for all; what they leave behind ends here.
+        with (
+            warnings.catch_warnings(),
+            ThreadPoolExecutor(threads, "photos", torch.set_num_threads, (1,)) as pool,
+        ):
             for item in items:
                 ahead.append(pool.submit(make, item))
                 if len(ahead) > 2 * threads:
