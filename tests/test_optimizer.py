@@ -66,6 +66,7 @@ def test_muon_leaves_weights_without_a_gradient_alone() -> None:
     weights[0].grad, weights[2].grad = torch.randn(4, 2, 3, 3), torch.randn(4, 2, 3, 3)
     Muon(weights, lr=0.1, weight_decay=0.5).step()
     assert [torch.equal(*pair) for pair in zip(weights, before, strict=True)] == [False, True, False]
+    Muon([nn.Parameter(torch.ones(1, 1, 3, 3))], lr=0.1).step()  # none has one: nothing happens
 
 
 def test_muon_decays_in_proportion_to_the_step() -> None:

@@ -31,6 +31,8 @@ class Muon(torch.optim.Optimizer):
         """Take one step. Matrices of one shape are orthogonalised together."""
         for group in self.param_groups:
             parameters = [parameter for parameter in group["params"] if parameter.grad is not None]
+            if not parameters:
+                continue
             gradients = [parameter.grad for parameter in parameters]
             for parameter in parameters:
                 if not self.state[parameter]:
