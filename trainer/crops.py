@@ -117,6 +117,7 @@ class Crops:
         sizes = torch.tensor([pair.low.shape[:2] for pair in pairs])
         self._areas = sizes.prod(1).float()
         self._heights, self._widths = sizes.unbind(1)
+        self._sizes_there = sizes.to(self._source.place)
         self._versions = 1 + len(pairs[0].damaged)
 
     def draw(self, batch: int, patch_px: int) -> tuple[Tensor, Tensor]:
@@ -182,9 +183,7 @@ class Crops:
         """Crops degraded with what is around them, then cut to size anywhere in it."""
         assert self._damage is not None, "else they are cut from what was prepared"
         wide_px = patch_px + _MARGIN_PX
-        heights, widths = (
-            sides.to(places.photo.device)[places.photo] for sides in (self._heights, self._widths)
-        )
+        heights, widths = self._sizes_there[places.photo].unbind(1)
         top, left = _inside(places.top, wide_px, heights), _inside(places.left, wide_px, widths)
         around = self._source.cut(replace(places, top=top, left=left), wide_px)
         low, high = (side.to(self._place, non_blocking=True) for side in around)
