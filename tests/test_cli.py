@@ -16,7 +16,7 @@ from upscaler.cli import app
 from upscaler.models.shipped import installed_models
 from upscaler.options import DEFAULT_MODEL
 
-UPSCALE = [sys.executable, "-c", "from upscaler.cli import main; main()"]
+UPSCALE = [sys.executable, "-m", "upscaler"]
 
 
 def run(*arguments: object, code: int = 0) -> str:
@@ -211,3 +211,38 @@ def test_an_interrupt_leaves_nothing_behind(tmp_path: Path, number: signal.Signa
     assert process.returncode == 130
     assert "stopped" in said and "Traceback" not in said
     assert files(tmp_path) == ["in.mp4"]
+
+
+def test_an_interrupt_on_the_way_out_shows_no_traceback(tmp_path: Path) -> None:
+    save(tmp_path / "a.png")
+    # Registered before the command runs, so the last thing that Python does before it shuts down.
+    program = (
+        "import atexit, os; atexit.register(lambda: os.kill(os.getpid(), 2)); "
+        "from upscaler.__main__ import main; main()"
+    )
+    command = [sys.executable, "-c", program, str(tmp_path / "a.png"), "--scale", "2"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == -signal.SIGINT
+    assert "Traceback" not in done.stderr and "1 of 1 files" in done.stderr
+    assert files(tmp_path) == ["a.png", "a_x2.png"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_while_typer_is_loaded_is_not_lost(tmp_path: Path, number: signal.Signals) -> None:
+    save(tmp_path / "a.png")
+    # A stand-in for typer's place on the disk, which an interrupt meets while it is read.
+    program = f"""
+import os, sys
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == "typer":
+            sys.meta_path.remove(self)
+            os.kill(os.getpid(), {int(number)})
+sys.meta_path.insert(0, Finder())
+from upscaler.__main__ import main
+main()
+"""
+    command = [sys.executable, "-c", program, str(tmp_path / "a.png"), "--scale", "2"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (130, "stopped; nothing half-written is left\n")
+    assert files(tmp_path) == ["a.png"]

@@ -78,6 +78,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "jobfolder": {"durable", "errors"},
     "threads": set(),
     "interrupts": set(),
+    "__main__": {"cli", "interrupts"},
     "": {"engine"},  # upscaler/__init__.py: `Upscaler`, loaded on first use
     "engine": {"options", "stage", "flight", "resize", "arrays", "device", "models", "errors"},
     "stage": {"options", "tiling", "probe", "runtime", "flight", "resize", "device", "models", "errors"},
@@ -98,12 +99,13 @@ MAY_IMPORT: dict[str, set[str]] = {
 }
 COMMANDS = {"upscaler.cli", "upscaler.trainer.cli", "upscaler.trainer.evaluate"}
 TALKS = COMMANDS | {"upscaler.display", "upscaler.trainer.display"}
-STARTS = {"upscaler.trainer.__main__"}  # `python -m upscaler.trainer`
+STARTS = {"upscaler.__main__", "upscaler.trainer.__main__"}  # `python -m upscaler` and `... .trainer`
 CONSOLE = {"rich", "typer"}
 MODELS_MAY_USE = {"torch", "safetensors"}
 # `--help` and `import upscaler` answer at once because these load nothing heavy, not even by way of others.
 LIGHT = {
     "upscaler",
+    "upscaler.__main__",
     "upscaler.cli",
     "upscaler.options",
     "upscaler.jobs",
@@ -274,7 +276,7 @@ def test_modules_have_no_circle() -> None:
         ("upscaler.tiling", "from upscaler import engine", "'tiling' may import"),
         ("upscaler.engine", "def late():\n    import upscaler.pipeline", "'engine' may import"),
         ("upscaler.video.read", "from upscaler.stills import read", "'video' may import"),
-        ("upscaler.stills", "from upscaler.cli import main", "nothing imports a command"),
+        ("upscaler.stills", "from upscaler.cli import app", "nothing imports a command"),
         ("upscaler.trainer.loops", "import upscaler.cli", "nothing imports a command"),
         ("upscaler.pipeline", "from upscaler.trainer import loops", "'pipeline' may import"),
         ("upscaler.models.compact", "from upscaler.device import pick", "'models' may import"),

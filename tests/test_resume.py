@@ -31,7 +31,7 @@ LENGTH = 7  # frames in a segment here
 FRAMES = 24
 # The command with short segments.
 UPSCALE = (
-    "from upscaler.cli import _interrupts, main; _interrupts.hold(); "
+    "from upscaler.__main__ import INTERRUPTS, main; INTERRUPTS.hold(); "
     "from upscaler.video import segments; "
     f"segments._FRAMES_MIN = segments._FRAMES_MAX = {LENGTH}; "
     "main()"

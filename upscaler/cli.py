@@ -12,7 +12,7 @@ import typer
 
 from upscaler import __version__, jobs
 from upscaler.errors import DeviceError, UpscalerError, UsageError, WeightsError
-from upscaler.interrupts import Interrupts
+from upscaler.interrupts import INTERRUPTS
 from upscaler.models.shipped import installed_models
 from upscaler.options import (
     AUDIO_CODECS,
@@ -225,6 +225,8 @@ def upscale(  # noqa: PLR0913 - one parameter per option
     except KeyboardInterrupt as interrupt:
         print("stopped; nothing half-written is left", file=sys.stderr)  # noqa: T201
         raise typer.Exit(EXIT_INTERRUPTED) from interrupt
+    finally:
+        INTERRUPTS.leave()
 
 
 def _run(inputs: list[Path], options: Options) -> NoReturn:
@@ -235,7 +237,7 @@ def _run(inputs: list[Path], options: Options) -> NoReturn:
     from upscaler.forecast import Forecast
     from upscaler.models.checkpoint import default_scale
 
-    _interrupts.release()
+    INTERRUPTS.release()
     chosen = options.engine
     if chosen.model and chosen.scale is None and chosen.size_px is None:
         options = replace(options, engine=replace(chosen, scale=default_scale(chosen.model)))
@@ -336,12 +338,3 @@ def _fail(error: UpscalerError) -> NoReturn:
     print(f"error: {error}", file=sys.stderr)  # noqa: T201
     usage = isinstance(error, UsageError | WeightsError | DeviceError)
     raise typer.Exit(EXIT_USAGE if usage else EXIT_FAILED) from error
-
-
-_interrupts = Interrupts()
-
-
-def main() -> None:
-    """Entry point of the command."""
-    _interrupts.hold()
-    app()

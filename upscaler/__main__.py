@@ -1,0 +1,15 @@
+"""``upscale`` and ``python -m upscaler``: interrupts are held back before anything else is loaded."""
+
+from upscaler.interrupts import INTERRUPTS
+
+
+def main() -> None:
+    """Entry point of the command."""
+    INTERRUPTS.hold()
+    from upscaler.cli import app
+
+    app()
+
+
+if __name__ == "__main__":
+    main()
