@@ -6,17 +6,19 @@ from typing import Any
 import pytest
 import torch
 from conftest import Configure, Ship
+from test_ensemble import mean_of_eight
 from torch import Tensor, nn
-from training import arguments, silent
+from training import arguments, messages, silent
 from typer.testing import CliRunner
 
-from upscaler.errors import WeightsError
+from upscaler.errors import UsageError, WeightsError
 from upscaler.models import checkpoint
 from upscaler.models.registry import PRESETS, build
 from upscaler.trainer import validation
 from upscaler.trainer.cli import app
 from upscaler.trainer.gan import GanConfig
 from upscaler.trainer.loops import train
+from upscaler.trainer.teacher import Teacher
 
 
 def brighter_by(path: Path, levels: float, scale: int = 2) -> Path:
@@ -59,6 +61,54 @@ def test_shipped_weights_teach_by_their_name(configure: Configure, ship: Ship) -
     assert result.exit_code == 0, result.output
 
 
+def test_a_self_ensemble_answers_with_the_mean_of_the_eight() -> None:
+    network = build("compact", {"scale": 2, "channels": 8, "depth": 2}).eval()
+    nn.init.normal_(network.tail.weight, std=0.1)
+    low = torch.rand(2, 3, 12, 12)
+    once, mean = (
+        Teacher(network, precision="fp32", compiled=False, batch=2, patch_px=12, tta=tta)(low)
+        for tta in (False, True)
+    )
+    with torch.no_grad():
+        wanted = mean_of_eight(network, low).clamp(0, 1)
+    assert float((mean - wanted).abs().max()) < 1e-5
+    assert float((once - wanted).abs().max()) > 1e-2  # the eight differ
+
+
+def test_a_teacher_short_of_memory_works_in_parts(
+    configure: Configure, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    sizes: list[int] = []
+    genuine = Teacher.__call__
+
+    def tight(teacher: Teacher, low: Tensor) -> Tensor:
+        sizes.append(len(low))
+        if len(low) > 2:
+            raise torch.OutOfMemoryError("planted")
+        return genuine(teacher, low)
+
+    monkeypatch.setattr(Teacher, "__call__", tight)
+    teacher = brighter_by(tmp_path / "teacher.safetensors", 0)
+    config = configure(teacher=str(teacher), degradation="clean", steps=2, batch=4, late_share=0.0)
+    said = messages(config)
+    assert sizes == [4, 2, 2, 2, 2]
+    assert len([line for line in said if line.startswith("memory ran out: 2 crops at once")]) == 1
+
+
+def test_a_teacher_that_cannot_be_compiled_says_so(
+    configure: Configure, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("upscaler.device.has_compiler", lambda: False)
+    teacher = brighter_by(tmp_path / "teacher.safetensors", 0)
+    config = configure(teacher=str(teacher), degradation="clean", steps=1, compiled=True)
+    assert any(line.startswith("teacher: no C++ compiler found") for line in messages(config))
+
+
+def test_a_self_ensemble_without_a_teacher_is_refused(configure: Configure) -> None:
+    with pytest.raises(UsageError, match="teacher_tta needs a teacher"):
+        configure(teacher_tta=True)
+
+
 @pytest.mark.parametrize("trained", [True, False])
 def test_the_trial_of_a_compiled_network_is_like_what_follows(
     configure: Configure, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, trained: bool
@@ -77,6 +127,7 @@ def test_the_trial_of_a_compiled_network_is_like_what_follows(
     monkeypatch.setattr("upscaler.device.has_compiler", lambda: True)
     monkeypatch.setattr(torch, "compile", recording)
     teacher = "none" if trained else str(brighter_by(tmp_path / "teacher.safetensors", 0))
-    config = configure(teacher=teacher, compiled=True, precision="bf16", late_share=0.0, degradation="clean")
+    how = {"compiled": True, "precision": "bf16", "late_share": 0.0, "degradation": "clean"}
+    config = configure(teacher=teacher, teacher_tta=not trained, **how)
     assert math.isfinite(train(config, silent).psnr_db)
     assert [len(ways) for ways in seen.values()] == [1] if trained else [1, 1]

@@ -38,6 +38,7 @@ _UNSAID: dict[str, object] = {
     "left_out_share": 0.25,
     "sizes": [1.0],
     "teacher": "none",
+    "teacher_tta": False,
 }
 
 _POSITIVE = ("minutes", "steps", "batch", "late_batch", "learning_rate", "checkpoint_every_s")
@@ -79,6 +80,8 @@ class TrainConfig:
         start_from: A weight file or the name of shipped weights to start from, or ``none``.
         teacher: A weight file or the name of shipped weights: stage one learns what these make of the LR
             pictures, instead of the originals. Or ``none``.
+        teacher_tta: The teacher answers with the mean of what it makes of the 8 symmetries of a crop: nearer
+            to the original, and 8 times its work.
         stages: ``1`` (pixel loss), ``2`` (perceptual and adversarial too) or ``1,2``.
         minutes: Length of the run by the clock; the learning rate follows it. Exclusive with ``steps``.
         steps: Length of the run in steps of the generator, both stages together.
@@ -128,6 +131,7 @@ class TrainConfig:
     sizes: tuple[float, ...] = (1.0,)
     start_from: str = "none"
     teacher: str = "none"
+    teacher_tta: bool = False
     stages: Literal["1", "2", "1,2"] = "1"
     minutes: float | None = None
     steps: int | None = None
@@ -171,7 +175,7 @@ class TrainConfig:
         if not self.degradation:
             object.__setattr__(self, "degradation", degrade.GIVEN if self.low_folders else "photo")
         wrong = wrong_values(self, _POSITIVE, _NOT_NEGATIVE, _CHOICES) + self.gan.wrong()
-        wrong += _wrong_degradation(self) + _wrong_sizes(self)
+        wrong += _wrong_degradation(self) + _wrong_sizes(self) + _wrong_teacher(self)
         if Path(self.output).suffix != ".safetensors":
             wrong.append(f"output '{self.output}' must have the suffix .safetensors")
         wrong += _wrong_network(self)
@@ -245,6 +249,11 @@ def _wrong_sizes(config: TrainConfig) -> list[str]:
     if config.low_folders and config.sizes != (1.0,):
         return ["sizes cannot be set where low_folders holds the LR pictures"]
     return []
+
+
+def _wrong_teacher(config: TrainConfig) -> list[str]:
+    alone = config.teacher_tta and config.teacher == "none"
+    return ["teacher_tta needs a teacher"] if alone else []
 
 
 def _wrong_degradation(config: TrainConfig) -> list[str]:

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from upscaler import device
 from upscaler.models import checkpoint
@@ -24,7 +23,7 @@ from upscaler.trainer.forward import Forward, fast_forward
 from upscaler.trainer.pixel import PixelStage
 from upscaler.trainer.run import Run, Stage
 from upscaler.trainer.teacher import Teacher, teaching_network
-from upscaler.trainer.work import Report, Work
+from upscaler.trainer.work import Report, Wanted, Work
 
 _LOOK_EVERY_S = 0.5
 
@@ -202,20 +201,27 @@ def _train_stage(work: Work, stage: Stage) -> bool:
         drawn = time.monotonic()
         low, high = (team.own(side) for side in work.crops.draw(batch * team.size, patch_px))
         work.data_wait_s += time.monotonic() - drawn
-        work.guard.add(work.step(stage, low, wanted(low, high)))
+        work.guard.add(work.step(stage, low, high, wanted))
         run.average.follow(run.network, run.step - run.stage_step)
         run.step += 1
 
 
-def _wanted(work: Work) -> Callable[[Tensor, Tensor], Tensor]:
+def _wanted(work: Work) -> Wanted:
     """What the network is to make of LR crops, from these and the originals."""
     run, config = work.run, work.run.config
     if work.teacher is None or run.stage == 2:
         return run.network.target
     batch, patch_px = work.shape()
     teacher = Teacher(
-        work.teacher, precision=config.precision, compiled=config.compiled, batch=batch, patch_px=patch_px
+        work.teacher,
+        precision=config.precision,
+        compiled=config.compiled,
+        batch=batch,
+        patch_px=patch_px,
+        tta=config.teacher_tta,
     )
+    if teacher.note:
+        work.say(teacher.note)
     return lambda low, _high: run.network.target(low, teacher(low))
 
 

@@ -7,6 +7,7 @@ leaves that out (distillation: Hinton et al., arXiv 1503.02531).
 import torch
 from torch import Tensor
 
+from upscaler.ensemble import ensemble
 from upscaler.errors import WeightsError
 from upscaler.models import checkpoint
 from upscaler.models.contract import Network
@@ -22,20 +23,31 @@ class Teacher:
         compiled: Compile it, if that can be.
         batch: Crops at once.
         patch_px: Side of these, LR pixels.
+        tta: Answer with the mean of the 8 symmetries.
+
+    Attributes:
+        note: A line worth telling, when there is.
     """
 
     def __init__(
-        self, network: Network, *, precision: str, compiled: bool, batch: int, patch_px: int
+        self, network: Network, *, precision: str, compiled: bool, batch: int, patch_px: int, tta: bool
     ) -> None:
         place = network.device
-        self._forward, _ = fast_forward(
+        self._forward, note = fast_forward(
             network, place, precision=precision, compiled=compiled, batch=batch, patch_px=patch_px
         )
+        self.note = f"teacher: {note}" if note else None
+        self._tta = tta
 
     @torch.no_grad()
     def __call__(self, low: Tensor) -> Tensor:
         """LR ``(B, 3, h, w)`` in [0, 1] -> fp32 ``(B, 3, h*scale, w*scale)`` in [0, 1]."""
-        return self._forward(low).clamp(0, 1)
+        made = ensemble(self._enlarged, low) if self._tta else self._enlarged(low)
+        return made.clamp(0, 1)
+
+    def _enlarged(self, low: Tensor) -> Tensor:
+        # Of one layout, whatever symmetry it is: for another one the compiler would begin again.
+        return self._forward(low.contiguous(memory_format=torch.channels_last)).float()
 
 
 def teaching_network(name: str, scale: int, place: torch.device) -> Network | None:

@@ -20,6 +20,9 @@ from upscaler.trainer.record import Record
 from upscaler.trainer.run import Run, Stage
 from upscaler.trainer.validation import Scores
 
+# What the network is to make of LR crops, from these and their originals.
+Wanted = Callable[[Tensor, Tensor], Tensor]
+
 _RETURNS_AT_MOST = 3
 _ROW_EVERY_S = 10.0
 
@@ -92,13 +95,22 @@ class Work:
         step = run.step - run.stage_step
         return run.rate_scale * rate_factor(step, run.share(), settings.warmup_steps, settings.schedule)
 
-    def step(self, stage: Stage, low: Tensor, high: Tensor) -> dict[str, Tensor]:
-        """One step; when memory runs out, again in smaller parts."""
+    def step(self, stage: Stage, low: Tensor, high: Tensor, wanted: Wanted) -> dict[str, Tensor]:
+        """One step; when memory runs out, in training or in teaching, again in smaller parts.
+
+        Args:
+            stage: What is trained.
+            low: LR ``(B, 3, h, w)`` in [0, 1].
+            high: The originals of it.
+            wanted: Makes of parts of both what the network is to learn.
+        """
         while True:
             parts = -(-len(low) // self.micro_batch) if self.micro_batch else 1
             try:
                 with _fastest_convolutions():
-                    return stage.step(low, high, self.rate_factor(), parts)
+                    sides = zip(low.chunk(parts), high.chunk(parts), strict=True)
+                    targets = torch.cat([wanted(*part) for part in sides])
+                    return stage.step(low, targets, self.rate_factor(), parts)
             except (RuntimeError, MemoryError) as error:
                 if not device.is_out_of_memory(error):
                     raise

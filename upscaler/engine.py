@@ -12,12 +12,13 @@ from torch import Tensor
 
 from upscaler import device as devices
 from upscaler.arrays import Pixels
+from upscaler.ensemble import PASSES_TTA
 from upscaler.errors import DeviceError, UsageError
 from upscaler.flight import alike, in_flight
 from upscaler.models import checkpoint
 from upscaler.options import DEFAULT_MODEL, RUNTIMES, SCALE_MAX, EngineOptions
 from upscaler.resize import resized
-from upscaler.stage import DTYPES, PASSES_TTA, OnProgress, Stage, name_of
+from upscaler.stage import DTYPES, OnProgress, Stage, name_of
 
 # Side of the picture with which the speed of uncompiled work is estimated, in LR pixels.
 _TRIAL_PX = 128

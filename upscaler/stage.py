@@ -1,5 +1,6 @@
 """One network at work: frames go through it in tiles and batches, in as much memory as there is."""
 
+import functools
 import math
 from collections.abc import Callable, Iterator
 
@@ -9,6 +10,7 @@ from torch import Tensor
 
 from upscaler import device as devices
 from upscaler import probe, tiling
+from upscaler.ensemble import ensemble
 from upscaler.errors import DeviceError, WeightsError
 from upscaler.flight import in_flight
 from upscaler.models.checkpoint import WeightFile
@@ -28,9 +30,6 @@ _PIXELS_AT_ONCE = {"cpu": 512 * 512, "cuda": 2048 * 2048}
 # Share of the device's free memory that the network may fill; the rest is for frames and fragmentation.
 _MEMORY_SHARE = 0.6
 _TILE_PX_MIN = 32  # besides the overlap
-# The symmetries of a square: with and without transposing, flipped along each of these axes.
-_FLIPS: tuple[tuple[int, ...], ...] = ((), (-1,), (-2,), (-2, -1))
-PASSES_TTA = 2 * len(_FLIPS)
 # From fast to safe; a batch with a value that is not finite is redone in the next one.
 _SAFER = {torch.float16: torch.bfloat16, torch.bfloat16: torch.float32}
 
@@ -222,22 +221,8 @@ class Stage:
         peak = PEAK.get(low.dtype, 1)
         low = low.to(self._device).float()
         low = low / peak if peak != 1 else low
-        return _ensemble(runtime, low) if self._options.tta else _fitted(runtime, low)
-
-
-def _ensemble(runtime: Runtime, low: Tensor) -> Tensor:
-    """The mean of what a network makes of the 8 symmetries of tiles, each turned back (arXiv 1511.02228).
-
-    One after the other, because together they would take 8 times the memory. The mean is made in fp32.
-    """
-    total: Tensor | None = None
-    for turned in (low, low.mT):
-        for axes in _FLIPS:
-            high = _fitted(runtime, turned.flip(axes)).flip(axes)  # a copy: a graph's result is overwritten
-            high = high if turned is low else high.mT
-            total = high if total is None else total.add_(high)
-    assert total is not None, "there are symmetries"
-    return total.div_(PASSES_TTA)
+        enlarge = functools.partial(_fitted, runtime)
+        return ensemble(enlarge, low) if self._options.tta else enlarge(low)
 
 
 def _fitted(runtime: Runtime, low: Tensor) -> Tensor:
