@@ -490,4 +490,4 @@ def test_killed_again_and_again(tmp_path: Path, number: signal.Signals) -> None:
     for loop in range(3):
         folder = tmp_path / str(loop)
         folder.mkdir()
-        kill_and_go_on(folder, frames=400, kills=8 + loop, number=number)
+        kill_and_go_on(folder, frames=150, kills=8 + loop, number=number)
