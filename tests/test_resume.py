@@ -454,40 +454,47 @@ def command(source: Path, target: Path) -> list[str]:
     return [sys.executable, "-c", UPSCALE, str(source), "-o", str(target), "--scale", "2"]
 
 
-def kill_and_go_on(tmp_path: Path, *, frames: int, kills: int, number: signal.Signals) -> int:
-    """Kill a run at random moments, let the last one end; returns how many kills met one at work."""
-    source = clip(tmp_path / "in.mp4", frames=frames, audio=["aac"])
-    begun = time.monotonic()
+def kill_and_go_on(tmp_path: Path, *, frames: int, stride: int, number: signal.Signals) -> int:
+    """Kill a run every few segments, let the last one end; returns how many kills met one at work.
+
+    Each kill comes a random moment after 1 to ``stride`` further segments are done, the last ones while these
+    are joined.
+    """
+    source, target = clip(tmp_path / "in.mp4", frames=frames, audio=["aac"]), tmp_path / "out.mp4"
     subprocess.run(command(source, tmp_path / "whole.mp4"), check=True, capture_output=True)
-    whole_s = time.monotonic() - begun
-    random = np.random.default_rng(kills)
-    killed = 0
-    for _ in range(kills):
-        process = subprocess.Popen(command(source, tmp_path / "out.mp4"), stderr=subprocess.PIPE, text=True)
-        try:
-            process.wait(timeout=random.uniform(0.3, 1) * whole_s)
-        except subprocess.TimeoutExpired:
+    folder, last = jobfolder.folder_of(target), -(-frames // LENGTH) - 1
+    random = np.random.default_rng(frames)
+    killed = done = 0
+    while done < last:
+        wanted = min(done + int(random.integers(1, stride, endpoint=True)), last)
+        process = subprocess.Popen(command(source, target), stderr=subprocess.PIPE, text=True)
+        while process.poll() is None and done < wanted:
+            time.sleep(0.01)
+            done = len(list(folder.glob("segment-*.json")))
+        time.sleep(random.uniform(0, 0.3))
+        if process.poll() is None:
             process.send_signal(number)
             killed += 1
         _, said = process.communicate(timeout=60)
         assert "Traceback" not in said
-        if (tmp_path / "out.mp4").exists() and not jobfolder.folder_of(tmp_path / "out.mp4").exists():
+        if target.exists() and not folder.exists():
             break  # it was done, even if it was killed on its way out
+        done = len(list(folder.glob("segment-*.json")))
     else:
-        subprocess.run(command(source, tmp_path / "out.mp4"), check=True, capture_output=True)
-    assert (tmp_path / "out.mp4").read_bytes() == (tmp_path / "whole.mp4").read_bytes()
+        subprocess.run(command(source, target), check=True, capture_output=True)
+    assert target.read_bytes() == (tmp_path / "whole.mp4").read_bytes()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.mp4", "out.mp4", "whole.mp4"]
     return killed
 
 
-def test_killed_twice_and_gone_on(tmp_path: Path) -> None:
-    assert kill_and_go_on(tmp_path, frames=60, kills=2, number=signal.SIGKILL) > 0
+def test_killed_every_few_segments_and_gone_on(tmp_path: Path) -> None:
+    assert kill_and_go_on(tmp_path, frames=60, stride=4, number=signal.SIGKILL) > 1
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
 def test_killed_again_and_again(tmp_path: Path, number: signal.Signals) -> None:
-    for loop in range(3):
-        folder = tmp_path / str(loop)
+    for frames in (100, 150):
+        folder = tmp_path / str(frames)
         folder.mkdir()
-        kill_and_go_on(folder, frames=150, kills=8 + loop, number=number)
+        assert kill_and_go_on(folder, frames=frames, stride=6, number=number) > 2
