@@ -47,7 +47,7 @@ class Teacher:
 
     def _enlarged(self, low: Tensor) -> Tensor:
         # Of one layout, whatever symmetry it is: for another one the compiler would begin again.
-        return self._forward(low.contiguous(memory_format=torch.channels_last)).float()
+        return self._forward(low.contiguous(memory_format=torch.channels_last))
 
 
 def teaching_network(name: str, scale: int, place: torch.device) -> Network | None:
