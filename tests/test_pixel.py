@@ -20,7 +20,7 @@ def _terms(made: Tensor, wanted: Tensor, **settings: object) -> dict[str, float]
 
     team = Team(torch.device("cpu"))
     stage = PixelStage(network, module=nn.Identity(), forward=forward, config=config, team=team)
-    told = stage.step(torch.zeros(1, 3, 2, 2), wanted, rate_factor=0.0, parts=1)
+    told = stage.step([(torch.zeros(1, 3, 2, 2), wanted)], rate_factor=0.0)
     return {name: float(value) for name, value in told.items()}
 
 

@@ -17,6 +17,7 @@ from upscaler.trainer.distributed import Team
 from upscaler.trainer.forward import Forward, autocast
 from upscaler.trainer.gan import GanConfig
 from upscaler.trainer.optimizer import Optimizer
+from upscaler.trainer.run import Pair
 
 Terms = dict[str, Tensor]
 
@@ -103,30 +104,29 @@ class AdversarialStage:
         )
         self._labels = torch.Generator().manual_seed(seed + 2)
 
-    def step(self, low: Tensor, high: Tensor, rate_factor: float, parts: int) -> Terms:
+    def step(self, parts: list[Pair], rate_factor: float) -> Terms:
         """One step of the generator, then one of the discriminator, on the same pictures.
 
         Args:
-            low: LR ``(B, 3, h, w)`` in [0, 1].
-            high: The originals of it.
+            parts: Of a batch: LR and the originals of it. One goes through the networks at once, and the
+                gradients are those of the whole batch.
             rate_factor: Share of the peak learning rates.
-            parts: In how many parts the batch is worked off.
 
         Returns:
             The terms of the loss times their weights, and ``discriminator`` (its loss), ``real_score`` and
             ``fake_score`` (mean probability of being an original), ``gradient_norm``.
         """
         told: Terms = {}
-        corner = _drawn_corner(high.shape[-1], self._labels)
-        batches = list(zip(low.chunk(parts), high.chunk(parts), strict=True))
+        corner = _drawn_corner(parts[0][1].shape[-1], self._labels)
+        crops = sum(len(low) for low, _ in parts)
         fakes: list[Tensor] = []
 
         self.discriminator.requires_grad_(False)
-        for number, (low_part, high_part) in enumerate(batches, 1):
-            share = len(low_part) / len(low)
-            with self.team.summing(self._module, last=number == len(batches)):
-                made = self._forward(low_part)
-                terms = self._likeness(made, low_part, high_part, corner) | self._deception(made, high_part)
+        for number, (low, high) in enumerate(parts, 1):
+            share = len(low) / crops
+            with self.team.summing(self._module, last=number == len(parts)):
+                made = self._forward(low)
+                terms = self._likeness(made, low, high, corner) | self._deception(made, high)
                 (share * torch.stack(list(terms.values())).sum()).backward()  # type: ignore[no-untyped-call]
             fakes.append(made.detach())
             losses.add_part(told, terms, share)
@@ -134,10 +134,10 @@ class AdversarialStage:
 
         if self.settings.adversarial_weight or self.settings.feature_weight:
             self.discriminator.requires_grad_(True)
-            for number, ((_, high_part), made) in enumerate(zip(batches, fakes, strict=True), 1):
-                share = len(made) / len(low)
-                with self.team.summing(self._judge, last=number == len(batches)):
-                    loss, scores = self._judgement(made, high_part)
+            for number, ((_, high), made) in enumerate(zip(parts, fakes, strict=True), 1):
+                share = len(made) / crops
+                with self.team.summing(self._judge, last=number == len(parts)):
+                    loss, scores = self._judgement(made, high)
                     (share * loss).backward()  # type: ignore[no-untyped-call]
                 losses.add_part(told, {"discriminator": loss} | scores, share)
             self.discriminator_optimizer.step(rate_factor)

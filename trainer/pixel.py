@@ -14,6 +14,7 @@ from upscaler.trainer.config import TrainConfig
 from upscaler.trainer.distributed import Team
 from upscaler.trainer.forward import Forward
 from upscaler.trainer.optimizer import Optimizer
+from upscaler.trainer.run import Pair
 
 
 class PixelStage:
@@ -37,24 +38,23 @@ class PixelStage:
             network, config.optimizer, rate, decay, betas=config.betas, clip_norm=config.clip_norm
         )
 
-    def step(self, low: Tensor, high: Tensor, rate_factor: float, parts: int) -> dict[str, Tensor]:
+    def step(self, parts: list[Pair], rate_factor: float) -> dict[str, Tensor]:
         """One step of the network.
 
         Args:
-            low: LR ``(B, 3, h, w)`` in [0, 1].
-            high: The originals of it.
+            parts: Of a batch: LR and the originals of it. One goes through the network at once, and the
+                gradients are those of the whole batch.
             rate_factor: Share of the peak learning rate.
-            parts: In how many parts the batch is worked off.
 
         Returns:
             The terms of the loss times their weights, and ``gradient_norm``.
         """
         told: dict[str, Tensor] = {}
-        batches = list(zip(low.chunk(parts), high.chunk(parts), strict=True))
-        for number, (low_part, high_part) in enumerate(batches, 1):
-            share = len(low_part) / len(low)
-            with self.team.summing(self._module, last=number == len(batches)):
-                terms = self._likeness(self._forward(low_part), high_part)
+        crops = sum(len(low) for low, _ in parts)
+        for number, (low, high) in enumerate(parts, 1):
+            share = len(low) / crops
+            with self.team.summing(self._module, last=number == len(parts)):
+                terms = self._likeness(self._forward(low), high)
                 (share * torch.stack(list(terms.values())).sum()).backward()  # type: ignore[no-untyped-call]
             losses.add_part(told, terms, share)
         told["gradient_norm"] = self.optimizer.step(rate_factor)

@@ -32,11 +32,15 @@ _STAGE_ONE: dict[str, Any] = {
 }
 
 
+# LR crops ``(B, 3, h, w)`` in [0, 1], and what the network is to make of them.
+Pair = tuple[Tensor, Tensor]
+
+
 class Stage(Protocol):
     """What one stage trains and how: the pixel stage, or the adversarial one."""
 
-    def step(self, low: Tensor, high: Tensor, rate_factor: float, parts: int) -> dict[str, Tensor]:
-        """One step on a batch, worked off in ``parts``; returns the terms of the loss and other numbers."""
+    def step(self, parts: list[Pair], rate_factor: float) -> dict[str, Tensor]:
+        """One step on the parts of a batch; returns the terms of the loss and other numbers."""
 
     def forget_gradients(self) -> None:
         """After a step that failed half-way."""

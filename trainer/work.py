@@ -106,11 +106,11 @@ class Work:
         """
         while True:
             parts = -(-len(low) // self.micro_batch) if self.micro_batch else 1
+            sides = zip(low.chunk(parts), high.chunk(parts), strict=True)
             try:
                 with _fastest_convolutions():
-                    sides = zip(low.chunk(parts), high.chunk(parts), strict=True)
-                    targets = torch.cat([wanted(*part) for part in sides])
-                    return stage.step(low, targets, self.rate_factor(), parts)
+                    pairs = [(low_part, wanted(low_part, high_part)) for low_part, high_part in sides]
+                    return stage.step(pairs, self.rate_factor())
             except (RuntimeError, MemoryError) as error:
                 if not device.is_out_of_memory(error):
                     raise
