@@ -245,3 +245,11 @@ main()
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (130, "stopped; nothing half-written is left\n")
     assert files(tmp_path) == ["a.png"]
+
+
+def test_names_with_a_colon_are_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    clip(tmp_path / "in.mp4", frames=2).rename("Movie:Return.mp4")
+    run("Movie:Return.mp4", "-o", "out:c.mp4", "--scale", 1)
+    assert len(frame_times(tmp_path / "out:c.mp4")) == 2
+    assert files(tmp_path) == ["Movie:Return.mp4", "out:c.mp4"]

@@ -1,5 +1,6 @@
 """Open media files, find the film in them, and put its time stamps in order."""
 
+import os
 from fractions import Fraction
 from pathlib import Path
 
@@ -17,6 +18,11 @@ from upscaler.errors import MediaError
 MEDIA_ERRORS = (av.error.FFmpegError, OSError, ValueError, EOFError)
 
 
+def address(path: Path) -> str:
+    """What av is to open for a file: absolute, for FFmpeg takes what stands before a colon for a protocol."""
+    return os.path.abspath(path)
+
+
 def open_input(path: Path, hardware: HWAccel | None = None) -> av.container.InputContainer:
     """Open a media file for demuxing, with its own time stamps.
 
@@ -28,7 +34,7 @@ def open_input(path: Path, hardware: HWAccel | None = None) -> av.container.Inpu
         MediaError: It cannot be opened.
     """
     try:
-        container = av.open(str(path), "r", metadata_errors="ignore", hwaccel=hardware)
+        container = av.open(address(path), "r", metadata_errors="ignore", hwaccel=hardware)
     except MEDIA_ERRORS as error:
         if isinstance(error, FileNotFoundError):
             raise MediaError(f"'{path}' is not there (any more)") from error

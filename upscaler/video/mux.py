@@ -14,7 +14,7 @@ from av.packet import Packet
 from av.stream import AttachmentStream, Disposition, Stream
 
 from upscaler.errors import MediaError
-from upscaler.video.demux import MEDIA_ERRORS, has_alpha_packets, main_video_stream, open_input
+from upscaler.video.demux import MEDIA_ERRORS, address, has_alpha_packets, main_video_stream, open_input
 from upscaler.video.segments import Segment
 from upscaler.video.streams import MUXERS, StreamPlan
 from upscaler.video.tracks import Track, move, open_track
@@ -90,7 +90,7 @@ def _write(
     with (
         open_input(source) as original,
         open_input(segments[0].path) as first,
-        av.open(str(partial), "w", format=muxer, options=options) as output,
+        av.open(address(partial), "w", format=muxer, options=options) as output,
     ):
         described = main_video_stream(original, source)
         video = output.add_stream_from_template(first.streams.video[0], opaque=True)

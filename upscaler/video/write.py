@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils.dlpack import from_dlpack
 
 from upscaler.errors import MediaError
-from upscaler.video.demux import MEDIA_ERRORS
+from upscaler.video.demux import MEDIA_ERRORS, address
 from upscaler.video.encoders import Choice, EncodeSettings, configure
 from upscaler.video.read import ColorTags, VideoInfo
 
@@ -67,7 +67,7 @@ class SegmentWriter:
         self._partial = path.with_name(f"{path.stem}.part{path.suffix}")
         try:
             muxed = {} if path.suffix == ".mkv" else {"movie_timescale": "90000"}
-            self._container = av.open(str(self._partial), "w", options=muxed)
+            self._container = av.open(address(self._partial), "w", options=muxed)
         except MEDIA_ERRORS as error:
             raise MediaError(f"'{path}' cannot be written: {error}") from error
         try:
