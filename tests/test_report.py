@@ -1,6 +1,7 @@
 """The report, the exit codes, and damaged or unusable sources, by the command as users run it."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -210,3 +211,34 @@ def test_an_interrupt_says_that_the_same_command_goes_on(tmp_path: Path) -> None
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert "going on after" in done.stderr and f"{LENGTH} frames" not in done.stderr
     assert not folder.exists()
+
+
+def test_a_name_that_is_no_utf_8_is_reported(tmp_path: Path) -> None:
+    name = os.fsdecode(b"\xff\xfe.png")
+    sources = [save(tmp_path / "plain.png").rename(tmp_path / name), save(tmp_path / "ä.png")]
+    run(*sources, "--scale", 1, "--json", tmp_path / "report")
+    assert [Path(report["source"]) for report in reports(tmp_path / "report")] == sources
+    assert "ä.png" in (tmp_path / "report").read_text(encoding="utf-8")  # what can be read stays readable
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a full disk is played by /dev/full")
+def test_a_report_that_a_full_disk_ends_is_one_line(tmp_path: Path) -> None:
+    sources = [save(tmp_path / name) for name in ("a.png", "b.png")]
+    said = run(*sources, "--scale", 1, "--json", "/dev/full", code=1)
+    assert said.count("error:") == 1 and "the report '/dev/full' cannot be written: No space left" in said
+    assert "2 of 2 files" in said and (tmp_path / "b_x1.png").exists()
+
+
+@pytest.mark.parametrize("closed", ["at once", "before"])
+def test_standard_output_that_nobody_reads_is_one_line(tmp_path: Path, closed: str) -> None:
+    sources = [str(save(tmp_path / name)) for name in ("a.png", "b.png")]
+    command = [sys.executable, "-m", "upscaler", *sources, "--scale", "1", "--json", "-"]
+    reading, writing = os.pipe()
+    os.close(reading)
+    before = {"preexec_fn": lambda: os.close(1)} if closed == "before" else {"stdout": writing}
+    done = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False, **before)
+    os.close(writing)
+    assert "Traceback" not in done.stderr and "Exception" not in done.stderr
+    assert done.stderr.count("error:") == 1 and "standard output" in done.stderr
+    assert done.returncode == (2 if closed == "before" else 1)
+    assert (tmp_path / "b_x1.png").exists() == (closed == "at once")

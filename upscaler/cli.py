@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from upscaler.display import Display
     from upscaler.engine import Upscaler
     from upscaler.forecast import Forecast
-    from upscaler.report import Done, Outcome
+    from upscaler.report import Done, Outcome, Report
 
 EXIT_FAILED, EXIT_USAGE, EXIT_DAMAGED, EXIT_INTERRUPTED = 1, 2, 3, 130
 
@@ -248,23 +248,31 @@ def _run(inputs: list[Path], options: Options) -> NoReturn:
     start = time.monotonic()
     frames = 0
     forecast = Forecast([job.source for job in job_list.jobs if job.kind == "still"])
-    with report.opened(options.report) as report_file, Display(len(job_list.jobs)) as display:
+    with report.opened(options.report) as lines, Display(len(job_list.jobs)) as display:
         for job in job_list.jobs:
             begun = time.monotonic()
             display.begin(str(job.source))
             outcome, done, error = _attempt(job, engines[job.kind], options, display, forecast)
-            if report_file:
+            if lines:
                 seconds = time.monotonic() - begun
                 text = report.line(job, outcome, seconds=seconds, versions=versions(), done=done, error=error)
-                print(text, file=report_file, flush=True)
+                _add(lines, text)
             if outcome == "interrupted":
                 raise typer.Exit(EXIT_INTERRUPTED)
             outcomes[outcome] += 1
             frames += done.frames if done else 0
     _summary(job_list, outcomes["failed"], frames, time.monotonic() - start)
-    if outcomes["failed"]:
+    if outcomes["failed"] or (lines and lines.failed):
         raise typer.Exit(EXIT_FAILED)
     raise typer.Exit(EXIT_DAMAGED if outcomes["done with warnings"] else 0)
+
+
+def _add(lines: "Report", text: str) -> None:
+    """Add a line to the report; where that fails, say so and go on: the pictures are what was asked for."""
+    try:
+        lines.add(text)
+    except UpscalerError as error:
+        print(f"error: {error}", file=sys.stderr)  # noqa: T201
 
 
 def _attempt(

@@ -6,12 +6,14 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TextIO
+from typing import TYPE_CHECKING, Literal
 
-from upscaler.errors import UsageError
+from upscaler.errors import MediaError, UsageError
 from upscaler.jobs import Job, kind_of
 
 if TYPE_CHECKING:
+    from io import RawIOBase
+
     from upscaler.video.streams import StreamPlan
 
 Outcome = Literal["done", "done with warnings", "failed", "interrupted"]
@@ -104,7 +106,9 @@ def line(
     if done:
         content |= {"frames_out": done.frames, "warnings": done.warnings, "notes": done.notes}
         content |= _video(done.video, done.frames) if done.video else {}
-    return json.dumps(content | {"versions": dict(versions)}, ensure_ascii=False)
+    text = json.dumps(content | {"versions": dict(versions)}, ensure_ascii=False)
+    # Names of files that are no UTF-8 have lone surrogates, whose backslash form is JSON's own.
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _video(facts: VideoFacts, frames: int) -> dict[str, object]:
@@ -129,21 +133,61 @@ def _rate(made: int, frames: int, stage: str, busy_s: float) -> float | None:
     return round(count / busy_s, 3) if busy_s > 0 else None
 
 
+class Report:
+    """Where the lines go. After the first that cannot be written, no other is tried.
+
+    Args:
+        name: For messages.
+        stream: Unbuffered, so that nothing is left to fail when it is closed.
+
+    Attributes:
+        failed: Whether a line could not be written.
+    """
+
+    def __init__(self, name: str, stream: "RawIOBase") -> None:
+        self.failed = False
+        self._name = name
+        self._stream = stream
+
+    def add(self, text: str) -> None:
+        """Write one line.
+
+        Raises:
+            MediaError: The disk is full, or nobody reads standard output any more.
+        """
+        if self.failed:
+            return
+        rest = f"{text}\n".encode()
+        try:
+            while rest:
+                rest = rest[self._stream.write(rest) or 0 :]
+        except OSError as error:
+            self.failed = True
+            raise MediaError(f"{self._name} cannot be written: {error.strerror}", "it ends here") from error
+
+
 @contextmanager
-def opened(path: Path | None) -> Iterator[TextIO | None]:
-    """The file for the report: standard output for ``-``, none for ``None``.
+def opened(path: Path | None) -> Iterator[Report | None]:
+    """The report: to standard output for ``-``, none for ``None``.
 
     Raises:
         UsageError: Its name is that of a picture or a video, or it cannot be written.
     """
-    if path is None or str(path) == "-":
-        yield None if path is None else sys.stdout
+    if path is None:
+        yield None
+        return
+    if str(path) == "-":
+        if sys.stdout is None:  # closed before the start
+            raise UsageError("--json - needs a standard output, and there is none", "name a file")
+        sys.stdout.flush()
+        output = sys.stdout.buffer
+        yield Report("the report on standard output", getattr(output, "raw", output))
         return
     if kind_of(path):
         raise UsageError(f"--json '{path}' would be a picture or a video", "name a file like report.jsonl")
     try:
-        file = path.open("w", encoding="utf-8")
+        file = path.open("wb", buffering=0)
     except OSError as error:
         raise UsageError(f"the report '{path}' cannot be written: {error.strerror}") from error
     with file:
-        yield file
+        yield Report(f"the report '{path}'", file)
