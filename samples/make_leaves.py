@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from upscaler.trainer.data import pictures_below
+from upscaler.trainer.sources import pictures_below
 
 SIDE_PX = 320
 FINER = 3  # drawn so many times as large, then reduced: smooth edges

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from upscaler.trainer import bicubic
-from upscaler.trainer.data import pictures_below
+from upscaler.trainer.sources import pictures_below
 
 
 def main() -> None:

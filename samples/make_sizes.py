@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 
 from upscaler.resize import resize_plane
-from upscaler.trainer.data import pictures_below
+from upscaler.trainer.sources import pictures_below
 
 SIZES = (1.0, 0.75, 0.5)
 SCALE = 4

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from upscaler.trainer.data import pictures_below
+from upscaler.trainer.sources import pictures_below
 
 KEPT_BELOW, FALLEN_AT = 0.3, 0.45  # cycles per pixel
 SMALLEST_SHARE = 0.4

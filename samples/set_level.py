@@ -20,7 +20,7 @@ from torch import Tensor
 from upscaler.models import checkpoint
 from upscaler.models.contract import Network
 from upscaler.trainer import bicubic
-from upscaler.trainer.data import pictures_below
+from upscaler.trainer.sources import pictures_below
 
 
 def missing(network: Network, high: NDArray[np.uint8]) -> Tensor:

@@ -13,6 +13,7 @@ from upscaler.trainer import cache
 from upscaler.trainer.crops import Crops
 from upscaler.trainer.data import load_photos
 from upscaler.trainer.degrade import reduce
+from upscaler.trainer.sources import pictures_below
 
 
 @pytest.fixture
@@ -114,6 +115,20 @@ def test_a_photograph_found_twice_counts_once(folder: Path) -> None:
     assert [pair.name for pair in twice.held_out] == [pair.name for pair in once.held_out]
 
 
+def test_what_a_run_left_is_no_photograph(folder: Path) -> None:
+    once = load_photos((str(folder),), 4, 8)
+    run, album = folder / "deep" / "weights.run", folder / "trail.run"
+    for path in (run / "samples", album):
+        path.mkdir(parents=True)
+        Image.fromarray(photograph(112, 128, 9)).save(path / "picture.png")
+    (run / "config.toml").touch()
+    names = [path.name for path in pictures_below(folder)]
+    assert names == [f"photo0{number}.png" for number in range(5)] + ["picture.png"]  # the album's
+    assert pictures_below(run) == [run / "samples" / "picture.png"]  # if that is what is asked for
+    (album / "picture.png").unlink()
+    assert load_photos((str(folder),), 4, 8).fingerprint() == once.fingerprint()
+
+
 # Crops that fit
 
 
@@ -184,6 +199,39 @@ def test_given_low_versions_that_do_not_fit_are_left_out(tmp_path: Path, make_ph
     assert photos.left_out[2] == "photo04.png: no LR picture of it"
     with pytest.raises(TrainingError, match="no folder 'nowhere'"):
         load_photos((str(tmp_path / "hr"),), 2, 8, low_folders=("nowhere",))
+
+
+def flat(folder: Path, level: int, count: int = 2, side_px: int = 32, suffix: str = ".png") -> str:
+    """Pictures ``0``, ``1``, ... of one level of grey."""
+    folder.mkdir(exist_ok=True)
+    for index in range(count):
+        Image.new("RGB", (side_px, side_px), (level, level, level)).save(folder / f"{index}{suffix}")
+    return str(folder)
+
+
+def test_each_folder_of_photographs_has_its_own_low_versions(tmp_path: Path) -> None:
+    highs = tuple(flat(tmp_path / f"hr{level}", level, side_px=64) for level in (50, 200))
+    lows = tuple(flat(tmp_path / f"lr{level}", level) for level in (50, 200))
+    photos = load_photos(highs, 2, 8, degradation="given", low_folders=lows)
+    pairs = photos.training + photos.held_out
+    assert len(pairs) == 4
+    assert all(int(pair.low[0, 0, 0]) == int(pair.high[0, 0, 0]) for pair in pairs)
+
+
+def test_low_versions_that_could_be_anybody_s_are_refused(tmp_path: Path) -> None:
+    highs = tuple(flat(tmp_path / f"hr{level}", level, side_px=64) for level in (50, 200))
+    lows = tuple(flat(tmp_path / f"lr{level}", level) for level in (50, 200))
+    with pytest.raises(TrainingError, match=r"photographs '.*hr50/0.png' and '.*hr200/0.png' have the same"):
+        load_photos(highs, 2, 8, degradation="given", low_folders=lows[:1])
+    with pytest.raises(TrainingError, match=r"LR pictures '.*lr50/0.png' and '.*lr200/0.png' have the same"):
+        load_photos(highs[:1], 2, 8, degradation="given", low_folders=lows)
+    (tmp_path / "lr200" / "0.png").unlink()
+    (tmp_path / "lr50" / "1.png").unlink()
+    flat(tmp_path / "lr200", 0, count=9, suffix=".webp")  # more of them, which nobody asks for, are in order
+    for path in (tmp_path / "lr200").glob("[01].webp"):
+        path.unlink()
+    photos = load_photos(highs[:1], 2, 8, degradation="given", low_folders=lows)
+    assert [int(pair.low[0, 0, 0]) for pair in photos.training + photos.held_out] == [50, 200]
 
 
 # Where photographs are kept

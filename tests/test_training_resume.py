@@ -13,7 +13,9 @@ from training import assert_equal, run_folder, saved_state, silent, stop_after, 
 from upscaler.errors import TrainingError, UsageError, WeightsError
 from upscaler.models import checkpoint
 from upscaler.trainer import state
+from upscaler.trainer.distributed import Team
 from upscaler.trainer.loops import train
+from upscaler.trainer.run import Run
 from upscaler.trainer.work import Report
 
 
@@ -129,6 +131,53 @@ def test_restart_forgets_the_earlier_run(configure: Configure) -> None:
     assert_equal(checkpoint.load(Path(fresh.output)).state, checkpoint.load(Path(again.output)).state)
     assert len(table(config)) == 1
     assert [path.name for path in (run_folder(config) / "samples").iterdir()] == ["step_000008.png"]
+
+
+def test_restart_leaves_nothing_of_the_earlier_run(configure: Configure) -> None:
+    config = configure(steps=2)
+    train(config, silent)
+    folder = run_folder(config)
+    old = (
+        "best-stage1.md",
+        "best-stage2.md",
+        "left-out.txt",
+        "degraded.png",
+        "events.out.tfevents.1.host.2.0",
+    )
+    for name in old:
+        (folder / name).write_text("of the earlier run")
+    train(config, silent, restart=True)
+    left = [path.name for path in folder.glob("*.*") if path.read_bytes() == b"of the earlier run"]
+    assert left == []
+    assert (folder / "best-stage1.md").is_file()  # the new one's
+
+
+def test_only_the_first_process_deletes_and_the_others_wait_for_it(
+    configure: Configure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = configure()
+    train(config, silent, stop_after(2))
+    told: list[object] = []
+
+    def same(_team: Team, value: object) -> object:
+        told.append(value)
+        return ("planted by the first", "a hint")
+
+    monkeypatch.setattr(Team, "same", same)
+    second = Run(config, Team(torch.device("cpu"), rank=1, size=2))
+    with pytest.raises(TrainingError, match="planted by the first"):  # they end together, too
+        second.make_folder(restart=True)
+    assert told == [None]
+    assert saved_state(config)["step"] == 2
+
+
+def test_a_run_among_its_photographs_does_not_learn_from_itself(configure: Configure, tmp_path: Path) -> None:
+    config = configure(output=str(tmp_path / "photos" / "weights.safetensors"), show_degraded=True)
+    train(config, silent, stop_after(2))
+    assert train(config, silent).finished
+    outcome = train(config, silent, restart=True)
+    history = checkpoint.load(outcome.weights[-1]).training
+    assert (history["photographs"], history["held_out"]) == (3, 1)
 
 
 def test_restart_with_a_misspelt_folder_forgets_nothing(configure: Configure) -> None:

@@ -17,12 +17,12 @@ import torch
 from torch import Generator, Tensor
 
 from upscaler import stills
-from upscaler.errors import MediaError, TrainingError, UpscalerError
-from upscaler.jobs import PICTURE_SUFFIXES
+from upscaler.errors import TrainingError, UpscalerError
 from upscaler.resize import resized
-from upscaler.trainer import degrade, h264
+from upscaler.trainer import degrade, h264, sources
 from upscaler.trainer.cache import Cache
 from upscaler.trainer.degrade import reduce
+from upscaler.trainer.sources import LowVersions, Source
 
 # Films coded per photograph for `video`; each has its own quality and motion.
 _FILMS = 3
@@ -90,38 +90,38 @@ def load_photos(
     """Decode every photograph and make, or read, its LR version; with as many threads as torch may use.
 
     Args:
-        folders: Folders, searched recursively, or single files.
+        folders: Folders, searched recursively but for what runs left there, or single files.
         scale: HR size over LR size.
         patch_px: LR side of a crop that is wanted; smaller where less than 95 % of the photographs hold it,
             but at least 64 HR pixels.
         on_photo: Called with (done, total) after each file.
         degradation: As in ``degrade.parse``.
         low_folders: Folders with LR versions, at the same place below and under the same name, with any
-            suffix and with or without ``x4`` or ``_x4`` behind; empty: they are made.
+            suffix and with or without ``x4`` or ``_x4`` behind, as in ``LowVersions``; empty: they are made.
         sizes: Shares of its own size, at most 1, that each photograph is reduced to before anything else is
             done; at each of them it is trained on, at the first it is held out. Those too small for a crop
             are passed over.
         cache_folder: Where photographs go that memory does not hold; ``None``: where temporary files go.
 
     Raises:
-        TrainingError: A folder is missing, or fewer than two photographs are left.
+        TrainingError: A folder is missing, it cannot be told which LR picture is whose, or fewer than two
+            photographs are left.
     """
-    found = _find(folders)
-    lows = _LowVersions(low_folders, scale) if low_folders else None
-    whole_sizes = [_size(path) for path, _ in found]
+    found = sources.find(folders)
+    lows = LowVersions(low_folders, scale, found, len(folders)) if low_folders else None
+    whole_sizes = [_size(source.path) for source in found]
     patch_px = _fitting_patch_px([min(size) for size in whole_sizes if size], scale, patch_px)
     films = _FILMS if degradation == "video" else 0
     bytes_per_pixel = 3 * (1 + (1 + films) / scale**2) * sum(size**2 for size in sizes)
     needed = sum(height * width * bytes_per_pixel for height, width in filter(None, whole_sizes))
     cache = Cache(int(needed), cache_folder)
 
-    def made(file: tuple[Path, Path]) -> list[Pair] | str:
-        path, below = file
+    def made(source: Source) -> list[Pair] | str:
         try:
-            pairs = _pairs(path, scale, patch_px, lows.of(below) if lows else None, sizes)
+            pairs = _pairs(source.path, scale, patch_px, lows.of(source) if lows else None, sizes)
             return [_filmed(pair, scale) for pair in pairs] if films else pairs
         except UpscalerError as error:
-            return f"{path.name}: {error.message}"
+            return f"{source.path.name}: {error.message}"
 
     photos: list[list[Pair]] = []  # one photograph at its sizes each
     left_out: list[str] = []
@@ -175,42 +175,6 @@ def _side_by_side(make: Callable[[Item], Made], items: list[Item]) -> Iterator[M
                 yield ahead.popleft().result()
     finally:
         torch.set_num_threads(threads)  # it counts for more than the thread that calls it
-
-
-def pictures_below(folder: Path) -> list[Path]:
-    """The files in a folder and the folders below it that are pictures by their suffix, sorted."""
-    found = (path for path in folder.rglob("*") if path.suffix.lower() in PICTURE_SUFFIXES)
-    return sorted(path for path in found if path.is_file())
-
-
-def _find(folders: tuple[str, ...]) -> list[tuple[Path, Path]]:
-    """Every picture, and its path below the folder it was found in."""
-    paths: list[tuple[Path, Path]] = []
-    for folder in map(Path, folders):
-        if folder.is_file():
-            paths.append((folder, Path(folder.name)))
-        elif folder.is_dir():
-            paths += [(path, path.relative_to(folder)) for path in pictures_below(folder)]
-        else:
-            raise TrainingError(f"no folder '{folder}'", "name a folder with photographs")
-    # A photograph named twice, or by way of two folders, must not be both trained on and held out.
-    return list({path.resolve(): (path.resolve(), below) for path, below in paths}.values())
-
-
-class _LowVersions:
-    """The files in the LR folders, to be found by the name of the photograph."""
-
-    def __init__(self, folders: tuple[str, ...], scale: int) -> None:
-        self._endings = ("", f"x{scale}", f"_x{scale}")
-        self._paths = {below.with_suffix(""): path for path, below in _find(folders)}
-
-    def of(self, below: Path) -> Path:
-        """The LR version of the photograph at this place below its folder; raises a MediaError if none is."""
-        for ending in self._endings:
-            path = self._paths.get(below.with_name(below.stem + ending))
-            if path is not None:
-                return path
-        raise MediaError("no LR picture of it")
 
 
 def _size(path: Path) -> tuple[int, int] | None:

@@ -15,7 +15,7 @@ from upscaler.errors import TrainingError, UsageError
 from upscaler.models import checkpoint
 from upscaler.models.contract import Network
 from upscaler.models.registry import PRESETS, build
-from upscaler.trainer import card, settings, state, validation
+from upscaler.trainer import card, runfolder, settings, state, validation
 from upscaler.trainer.config import TrainConfig
 from upscaler.trainer.crops import Crops
 from upscaler.trainer.data import Photos
@@ -68,7 +68,7 @@ class Run:
     def __init__(self, config: TrainConfig, team: Team) -> None:
         self.config = config
         self.team = team
-        self.folder = Path(config.output).with_suffix(".run")
+        self.folder = runfolder.beside(config.output)
         torch.manual_seed(config.seed)
         architecture, arguments = PRESETS[config.network]
         network = build(architecture, arguments | {"scale": config.scale})
@@ -207,25 +207,25 @@ class Run:
         self.photo_counts = photos.photographs, len(photos.held_out)
 
     def make_folder(self, restart: bool) -> None:
-        """Make the run's folder, and forget what an earlier run left there if that is wanted."""
+        """Make the run's folder, and forget what an earlier run left there if that is wanted.
+
+        The first process does it; the others wait for it.
+        """
+        wrong = self.team.same(self._make_folder(restart) if self.team.leads else None)
+        if wrong:
+            raise TrainingError(*wrong)
+
+    def _make_folder(self, restart: bool) -> tuple[str, str] | None:
+        """What is wrong, and what to do about it, if something is."""
         if Path(self.config.output).is_dir():
-            raise TrainingError(f"'{self.config.output}' is a folder", "name a file that does not exist yet")
+            return f"'{self.config.output}' is a folder", "name a file that does not exist yet"
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             if restart:
-                for name in (
-                    "state.pt",
-                    "best-stage1.safetensors",
-                    "best-stage2.safetensors",
-                    "metrics.csv",
-                    "samples.png",
-                    "progress.png",
-                ):
-                    (self.folder / name).unlink(missing_ok=True)
-                for path in (self.folder / "samples").glob("step_*.png"):
-                    path.unlink()
+                runfolder.forget(self.folder)
         except OSError as error:
-            raise TrainingError(f"cannot write '{self.folder}': {error.strerror}") from error
+            return f"cannot write '{self.folder}': {error.strerror}", ""
+        return None
 
     def show_degraded(self, photos: Photos) -> list[str]:
         """Write what is left out, and the page of degraded crops if that is wanted; lines worth telling."""
