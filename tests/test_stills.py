@@ -1,4 +1,5 @@
 import os
+import struct
 import zlib
 from pathlib import Path
 
@@ -253,3 +254,19 @@ def test_size_is_told_from_the_head_alone(tmp_path: Path) -> None:
             stills.size(tmp_path / name)
     with pytest.raises(MediaError):
         stills.size(tmp_path / "nowhere.png")
+
+
+@pytest.mark.parametrize("error", [RuntimeError, TypeError, struct.error, KeyError])
+def test_whatever_a_decoder_raises_is_damage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
+) -> None:
+    path = save(tmp_path / "a.avif", 64, 64)
+
+    def fails(*_: object, **__: object) -> None:
+        raise error("something inside")
+
+    monkeypatch.setattr(Image, "open", fails)
+    with pytest.raises(MediaError, match="damaged"):
+        stills.read(path)
+    with pytest.raises(MediaError, match="is not a picture"):
+        stills.size(path)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
-from upscaler import color, stills
+from upscaler import color, stills, transparency
 from upscaler.engine import Plan, Upscaler
 from upscaler.enlarge import enlarged
 from upscaler.errors import DeviceError, MediaError
@@ -76,7 +76,8 @@ def upscale_still(
     on_note(describe(plan, height, width))
     if forecast:
         on_progress = forecast.picture(job.source, engine, (height, width), on_progress, on_note)
-    pixels = engine.image(still.pixels, lambda done, total: on_progress(Progress(done, total, "tiles")))
+    seen = still.pixels if still.alpha is None else transparency.revealed(still.pixels, still.alpha)
+    pixels = engine.image(seen, lambda done, total: on_progress(Progress(done, total, "tiles")))
     alpha = None if still.alpha is None else resize_plane(still.alpha, plan.height, plan.width)
     _make_folder(job.target.parent)
     stills.write(job.target, replace(still, pixels=pixels, alpha=alpha))

@@ -1,27 +1,22 @@
-"""Read and write pictures. The one room that knows which library reads what.
-
-Pillow for what belongs to a picture (orientation, palette, transparency, AVIF and WebP); OpenCV for pixels of
-16 bits, which Pillow would silently reduce to 8.
-"""
+"""Read and write pictures: Pillow for those of 8 bits, ``deep`` for those of 16."""
 
 import os
 import tempfile
 import warnings
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
+from upscaler import deep, metadata, transparency
 from upscaler.arrays import Pixels
 from upscaler.errors import MediaError, UsageError
-
-# It would print its own lines beside our errors.
-cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+from upscaler.metadata import Metadata
 
 # Suffix -> Pillow's name of the format and the arguments to save with.
 FORMATS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -36,9 +31,9 @@ FORMATS: dict[str, tuple[str, dict[str, Any]]] = {
     ".bmp": ("BMP", {}),
 }
 _LONGEST_SIDE_PX = {"JPEG": 65_500, "WEBP": 16_383, "AVIF": 65_536}
-_LONGEST_SIDE_PX = {"JPEG": 65_500, "WEBP": 16_383, "AVIF": 65_536}
 _DEEP_SUFFIXES = {".png", ".tif", ".tiff"}
 _ALPHA_SUFFIXES = {".avif", ".png", ".webp", ".tif", ".tiff"}
+_GRAY_FORMATS = {"BMP", "JPEG", "PNG", "TIFF"}  # the others store it as three equal colours
 
 
 @dataclass(frozen=True)
@@ -49,11 +44,13 @@ class Still:
         pixels: ``(H, W, 3)`` RGB, uint8 or uint16, upright (orientation tags applied).
         alpha: ``(H, W)`` of the same dtype, or ``None``.
         gray: Whether the source had no colour; its three channels are equal.
+        metadata: What else belongs to it; the pixels are in the colours of its profile.
     """
 
     pixels: Pixels
     alpha: Pixels | None = None
     gray: bool = False
+    metadata: Metadata = field(default_factory=Metadata)
 
 
 def read(path: Path) -> Still:
@@ -67,11 +64,12 @@ def read(path: Path) -> Still:
             warnings.simplefilter("ignore")  # about size, and about damage that is found below
             with Image.open(path) as picture:
                 _refuse_unsupported(path, picture)
-                deep = _is_deep(picture)
+                sixteen_bits = deep.is_deep(picture)
                 picture.load()  # finds truncation, which OpenCV does not tell
-                if deep:
-                    return _read_deep(path, picture.getexif().get(ExifTags.Base.Orientation, 1))
-                return _from_pillow(ImageOps.exif_transpose(picture))
+                still = _from_deep(path, picture) if sixteen_bits else _from_pillow(picture)
+                return _upright(still, metadata.orientation(picture))
+    except (MediaError, MemoryError):
+        raise
     except FileNotFoundError as error:
         raise MediaError(f"'{path}' is not there (any more)") from error
     except UnidentifiedImageError as error:
@@ -82,7 +80,7 @@ def read(path: Path) -> Still:
         raise MediaError(f"'{path}' is larger than 179 megapixels") from error
     except PermissionError as error:
         raise MediaError(f"'{path}' cannot be read: permission denied") from error
-    except (OSError, SyntaxError, ValueError) as error:  # AVIF reports damage as SyntaxError
+    except Exception as error:  # OSError mostly; but decoders raise whatever damage leads them to
         raise MediaError(f"'{path}' is damaged or truncated: {error}") from error
 
 
@@ -97,16 +95,8 @@ def size(path: Path) -> tuple[int, int]:
             warnings.simplefilter("ignore")
             with Image.open(path) as picture:
                 return picture.height, picture.width
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except Exception as error:  # as above
         raise MediaError(f"'{path}' is not a picture that can be read") from error
-
-
-def _is_deep(picture: Image.Image) -> bool:
-    """Whether a sample has 16 bits, told from the decoder's raw mode, never from the values."""
-    if picture.mode.startswith("I;16"):
-        return True
-    raw_modes = (str(tile[3]) for tile in getattr(picture, "tile", ()))
-    return any("16" in mode and "BGR" not in mode for mode in raw_modes)
 
 
 def _refuse_unsupported(path: Path, picture: Image.Image) -> None:
@@ -132,38 +122,44 @@ _UPRIGHT = {
 }
 
 
-def _read_deep(path: Path, orientation: int) -> Still:
-    encoded = np.fromfile(path, dtype=np.uint8)  # cv2.imread cannot open every path
-    flags = cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION
-    try:
-        pixels = cv2.imdecode(encoded, flags)
-    except cv2.error as error:
-        raise MediaError(f"'{path}' is damaged or truncated") from error
-    if pixels is None or pixels.dtype != np.uint16:
-        raise MediaError(f"'{path}' has 16-bit samples of a kind that cannot be read")
+def _upright(still: Still, orientation: int) -> Still:
     turns, mirrored = _UPRIGHT.get(orientation, (0, False))
-    pixels = np.rot90(pixels, turns)
-    samples = np.ascontiguousarray(pixels[:, ::-1] if mirrored else pixels).view(np.uint16)
-    if samples.ndim == 2:
-        return Still(np.repeat(samples[:, :, None], 3, axis=2), gray=True)
-    rgb = np.ascontiguousarray(samples[:, :, 2::-1])
-    return Still(rgb, np.ascontiguousarray(samples[:, :, 3]) if samples.shape[2] == 4 else None)
+
+    def upright(plane: Pixels) -> Pixels:
+        turned: Any = np.rot90(plane, turns)
+        made: Pixels = np.ascontiguousarray(turned[:, ::-1] if mirrored else turned)
+        return made
+
+    alpha = None if still.alpha is None else upright(still.alpha)
+    return replace(still, pixels=upright(still.pixels), alpha=alpha)
+
+
+def _from_deep(path: Path, picture: Image.Image) -> Still:
+    pixels, alpha = deep.read(path, picture)
+    gray = pixels.ndim == 2
+    rgb = np.repeat(pixels[:, :, None], 3, axis=2) if gray else pixels
+    return Still(rgb, alpha, gray, metadata.read(picture))
 
 
 def _from_pillow(picture: Image.Image) -> Still:
+    brought = metadata.read(picture)
     if picture.has_transparency_data:
+        gray = picture.mode in ("L", "LA", "La")
         rgba = np.asarray(picture.convert("RGBA"))
-        gray = picture.mode in ("LA", "La")
-        return Still(np.ascontiguousarray(rgba[:, :, :3]), np.ascontiguousarray(rgba[:, :, 3]), gray)
+        return Still(rgba[:, :, :3], rgba[:, :, 3], gray, brought)
+    if picture.mode in ("CMYK", "LAB"):
+        rgb = metadata.in_srgb(picture, brought.profile)
+        return Still(np.asarray(rgb), metadata=replace(brought, profile=None))
     gray = picture.mode in ("1", "L")
-    return Still(np.asarray(picture.convert("RGB")), gray=gray)
+    return Still(np.asarray(picture.convert("RGB")), None, gray, brought)
 
 
 def write(path: Path, still: Still) -> None:
     """Write a picture atomically, in the format of the suffix; JPEG at quality 95, 4:4:4.
 
     Samples of 16 bits are kept by PNG and TIFF and rounded to 8 for the others; transparency is kept by
-    PNG, WebP and TIFF and laid over black for the others.
+    AVIF, PNG, WebP and TIFF and laid over black for the others. Where the profile cannot be kept, 8-bit
+    pixels become sRGB.
 
     Raises:
         UsageError: The suffix is of no known format.
@@ -172,7 +168,7 @@ def write(path: Path, still: Still) -> None:
     suffix = path.suffix.lower()
     check_target(path)
     if suffix not in _ALPHA_SUFFIXES and still.alpha is not None:
-        still = _flattened(still)
+        still = replace(still, pixels=transparency.flattened(still.pixels, still.alpha), alpha=None)
     try:
         prefix = f".{path.stem[:40]}."  # a name of its own: nothing that is there is written over
         handle, name = tempfile.mkstemp(prefix=prefix, suffix=f".part{suffix}", dir=path.parent)
@@ -181,7 +177,8 @@ def write(path: Path, still: Still) -> None:
         raise MediaError(f"'{path}' cannot be written: {error.strerror}") from error
     partial = Path(name)
     try:
-        partial.chmod(0o666 & ~_umask())
+        with suppress(OSError):  # file systems without such rights
+            partial.chmod(0o666 & ~_umask())
         if still.pixels.dtype == np.uint16 and suffix in _DEEP_SUFFIXES:
             _write_deep(partial, still)
         else:
@@ -221,31 +218,36 @@ def _umask() -> int:
 
 
 def _write_deep(partial: Path, still: Still) -> None:
-    if still.gray and still.alpha is None:
-        pixels: NDArray[Any] = still.pixels[:, :, 0]
-    else:
-        pixels = still.pixels[:, :, ::-1]
-        if still.alpha is not None:
-            pixels = np.dstack([pixels, still.alpha])
-    done, encoded = cv2.imencode(partial.suffix, np.ascontiguousarray(pixels))
-    if not done:
-        raise OSError("the encoder failed")
-    encoded.tofile(partial)
+    pixels: Any = still.pixels[:, :, 0] if still.gray and still.alpha is None else still.pixels
+    deep.write(partial, np.ascontiguousarray(pixels), still.alpha, still.metadata)  # type: ignore[arg-type]
 
 
 def _write_pillow(partial: Path, still: Still, suffix: str) -> None:
-    if still.alpha is not None:
-        picture = Image.fromarray(np.dstack([still.pixels, still.alpha]))
-        picture = picture.convert("LA") if still.gray and suffix == ".png" else picture
-    elif still.gray:
-        picture = Image.fromarray(np.ascontiguousarray(still.pixels[:, :, 0]))
-    else:
-        picture = Image.fromarray(still.pixels)
     name, arguments = FORMATS[suffix]
+    picture, brought = _pillow_picture(still, name)
+    arguments = arguments | metadata.save_arguments(brought, name, picture.size)
     try:
         picture.save(partial, name, **arguments)
     except ValueError as error:  # for example a side above 65535 in JPEG
         raise OSError(str(error)) from error
+
+
+def _pillow_picture(still: Still, name: str) -> tuple[Image.Image, Metadata]:
+    """The picture in the mode that the format has for it; as sRGB where its profile cannot come along."""
+    stores_gray = still.gray and name in (_GRAY_FORMATS if still.alpha is None else {"PNG"})
+    picture = Image.fromarray(np.ascontiguousarray(still.pixels[:, :, 0]) if still.gray else still.pixels)
+    profile = still.metadata.profile
+    if not (metadata.fits(profile, "L" if stores_gray else "RGB") and metadata.holds_profile(name)):
+        if metadata.fits(profile, picture.mode):
+            picture = metadata.in_srgb(picture, profile)
+        profile = None
+    if not stores_gray:
+        picture = picture.convert("RGB")
+    elif picture.mode != "L":
+        picture = picture.convert("L")
+    if still.alpha is not None:
+        picture.putalpha(Image.fromarray(still.alpha))
+    return picture, replace(still.metadata, profile=profile)
 
 
 def _shallow(still: Still) -> Still:
@@ -253,20 +255,11 @@ def _shallow(still: Still) -> Still:
     if still.pixels.dtype == np.uint8:
         return still
     alpha = None if still.alpha is None else _round_to_8_bits(still.alpha)
-    return Still(_round_to_8_bits(still.pixels), alpha, still.gray)
+    return replace(still, pixels=_round_to_8_bits(still.pixels), alpha=alpha)
 
 
 def _round_to_8_bits(samples: Pixels) -> NDArray[np.uint8]:
     return ((samples.astype(np.uint32) + 128) // 257).astype(np.uint8)
-
-
-def _flattened(still: Still) -> Still:
-    """The picture over black, for formats without transparency."""
-    assert still.alpha is not None, "only pictures with transparency are flattened"
-    peak = np.iinfo(still.pixels.dtype).max
-    weighted = still.pixels.astype(np.float32) * (still.alpha[:, :, None].astype(np.float32) / peak)
-    flat: Pixels = np.rint(weighted).astype(still.pixels.dtype)  # type: ignore[assignment]  # one of the two
-    return Still(flat, None, still.gray)
 
 
 def read_rgb8(path: Path) -> NDArray[np.uint8]:

@@ -1,0 +1,203 @@
+"""Colour profiles, EXIF and resolution go along."""
+
+import struct
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from conftest import photograph
+from PIL import ExifTags, Image, ImageCms
+
+from upscaler import deep, stills
+from upscaler.metadata import Metadata
+from upscaler.stills import Still
+
+SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+WITH_PROFILE = [".jpg", ".png", ".webp", ".tif", ".avif"]
+
+
+def exchanged() -> bytes:
+    """A profile whose red is sRGB's green, and the other way round."""
+    return SRGB.replace(b"rXYZ", b"XXXX").replace(b"gXYZ", b"rXYZ").replace(b"XXXX", b"gXYZ")
+
+
+def linear_gray() -> bytes:
+    """A profile of gray whose codes are proportional to light (ICC.1:2022: 7.2, 10.6, 10.31)."""
+    white = b"XYZ " + bytes(4) + struct.pack(">3i", 63190, 65536, 54061)  # D50
+    curve = b"curv" + bytes(8)  # no entries: identity
+    tags = struct.pack(">I4sII4sII", 2, b"wtpt", 156, len(white), b"kTRC", 156 + len(white), len(curve))
+    header = bytearray(128)
+    header[:4] = struct.pack(">I", 128 + len(tags) + len(white) + len(curve))
+    header[8:12], header[12:24], header[36:40] = b"\x02\x10\0\0", b"mntrGRAYXYZ ", b"acsp"
+    header[68:80] = white[8:]
+    return bytes(header) + tags + white + curve
+
+
+@pytest.mark.parametrize("suffix", WITH_PROFILE)
+def test_a_profile_goes_along_and_the_pixels_stay_as_they_are(tmp_path: Path, suffix: str) -> None:
+    pixels = photograph(40, 56)
+    Image.fromarray(pixels).save(tmp_path / "a.png", icc_profile=exchanged())
+    still = stills.read(tmp_path / "a.png")
+    assert np.array_equal(still.pixels, pixels)
+    stills.write(tmp_path / f"b{suffix}", still)
+    with Image.open(tmp_path / f"b{suffix}") as picture:
+        assert picture.info["icc_profile"] == exchanged()
+        assert np.abs(np.asarray(picture.convert("RGB")).astype(int) - pixels).mean() < 8
+
+
+def test_a_format_without_profiles_gets_srgb(tmp_path: Path) -> None:
+    pixels = np.full((8, 8, 3), (200, 50, 10), np.uint8)
+    stills.write(tmp_path / "a.bmp", Still(pixels, metadata=Metadata(exchanged())))
+    made = stills.read(tmp_path / "a.bmp").pixels
+    assert np.abs(made.astype(int) - (50, 200, 10)).max() <= 2
+
+
+def test_gray_by_its_profile_where_only_colours_are_stored(tmp_path: Path) -> None:
+    Image.fromarray(np.full((8, 8), 128, np.uint8)).save(tmp_path / "a.png", icc_profile=linear_gray())
+    still = stills.read(tmp_path / "a.png")
+    assert still.gray and (still.pixels == 128).all()
+    stills.write(tmp_path / "b.tif", still)
+    stills.write(tmp_path / "c.bmp", still)
+    stills.write(tmp_path / "d.tif", replace(still, alpha=still.pixels[:, :, 0]))
+    with Image.open(tmp_path / "b.tif") as picture:
+        assert (picture.mode, picture.info["icc_profile"]) == ("L", linear_gray())
+    light = round(255 * (1.055 * (128 / 255) ** (1 / 2.4) - 0.055))  # IEC 61966-2-1
+    for name in ("c.bmp", "d.tif"):
+        made = stills.read(tmp_path / name)
+        assert np.abs(made.pixels.astype(int) - light).max() <= 1 and made.metadata.profile is None
+
+
+def test_a_damaged_profile_costs_no_picture(tmp_path: Path) -> None:
+    damaged = SRGB[:16] + b"RGB " + b"\xff" * 40
+    stills.write(tmp_path / "a.bmp", Still(photograph(16, 16), metadata=Metadata(damaged)))
+    assert np.array_equal(stills.read(tmp_path / "a.bmp").pixels, photograph(16, 16))
+
+
+def test_lab_becomes_srgb(tmp_path: Path) -> None:
+    profiles = ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB")
+    lab = ImageCms.profileToProfile(Image.fromarray(photograph(16, 16)), *profiles, outputMode="LAB")
+    assert lab is not None
+    lab.save(tmp_path / "a.tif")
+    still = stills.read(tmp_path / "a.tif")
+    assert np.abs(still.pixels.astype(int) - photograph(16, 16)).mean() < 3
+
+
+@pytest.mark.parametrize("mode", ["CMYK", "YCbCr"])
+def test_profiles_of_other_colours_do_not_go_along(tmp_path: Path, mode: str) -> None:
+    picture = Image.fromarray(photograph(16, 16)).convert(mode)
+    profile = SRGB[:16] + b"CMYK" + SRGB[20:]
+    picture.save(tmp_path / "a.jpg", icc_profile=profile)
+    stills.write(tmp_path / "b.jpg", stills.read(tmp_path / "a.jpg"))
+    with Image.open(tmp_path / "b.jpg") as made:
+        assert "icc_profile" not in made.info
+
+
+def camera_exif() -> Image.Exif:
+    exif = Image.Exif()
+    exif[ExifTags.Base.Make], exif[ExifTags.Base.Copyright] = "Maker", "somebody"
+    exif[ExifTags.Base.Orientation] = 6
+    exif[ExifTags.Base.StripOffsets] = 8  # of another file's structure
+    details = exif.get_ifd(ExifTags.IFD.Exif)
+    details[ExifTags.Base.ExifImageWidth], details[ExifTags.Base.ExifImageHeight] = 32, 24
+    details[ExifTags.Base.DateTimeOriginal] = "2026:01:02 03:04:05"
+    exif.get_ifd(ExifTags.IFD.GPSInfo)[ExifTags.GPS.GPSLatitudeRef] = "N"
+    return exif
+
+
+@pytest.mark.parametrize("suffix", WITH_PROFILE)
+def test_exif_goes_along_upright_and_with_the_new_size(tmp_path: Path, suffix: str) -> None:
+    Image.fromarray(photograph(24, 32)).save(tmp_path / "a.jpg", exif=camera_exif())
+    still = stills.read(tmp_path / "a.jpg")
+    assert still.pixels.shape == (32, 24, 3)
+    stills.write(tmp_path / f"b{suffix}", replace(still, pixels=photograph(64, 48)))
+    with Image.open(tmp_path / f"b{suffix}") as picture:
+        exif = picture.getexif()
+    assert (exif[ExifTags.Base.Make], exif[ExifTags.Base.Copyright]) == ("Maker", "somebody")
+    assert exif.get(ExifTags.Base.Orientation, 1) == 1
+    assert stills.read(tmp_path / f"b{suffix}").pixels.shape == (64, 48, 3)
+    details = exif.get_ifd(ExifTags.IFD.Exif)
+    if suffix == ".tif":  # holds what a camera and a person wrote, but no further directories
+        assert not details
+        return
+    assert (details[ExifTags.Base.ExifImageWidth], details[ExifTags.Base.ExifImageHeight]) == (48, 64)
+    assert details[ExifTags.Base.DateTimeOriginal] == "2026:01:02 03:04:05"
+    assert exif.get_ifd(ExifTags.IFD.GPSInfo)[ExifTags.GPS.GPSLatitudeRef] == "N"
+
+
+def block(*entries: tuple[int, int, int, bytes]) -> bytes:
+    """An EXIF block of (tag, type, count, four bytes of value or offset); values lie behind the directory."""
+    directory = struct.pack("<H", len(entries)) + b"".join(
+        struct.pack("<HHI", tag, kind, count) + value for tag, kind, count, value in entries
+    )
+    return b"Exif\0\0II*\0\x08\0\0\0" + directory + bytes(4) + b"\xff" * 8
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        (ExifTags.Base.ResolutionUnit, 1, 1, b"\x02\0\0\0"),  # BYTE instead of SHORT
+        (ExifTags.Base.XResolution, 2, 4, b"72\0\0"),  # ASCII instead of RATIONAL
+        (ExifTags.Base.XResolution, 10, 1, struct.pack("<I", 50)),  # -1/-1
+        (ExifTags.Base.Make, 5, 1, b"\xff\xff\0\0"),  # an offset far behind the end
+    ],
+)
+def test_tags_that_cannot_be_written_again_cost_no_picture(
+    tmp_path: Path, wrong: tuple[int, int, int, bytes]
+) -> None:
+    turned = (ExifTags.Base.Orientation, 3, 1, b"\x06\0\0\0")
+    Image.fromarray(photograph(24, 32)).save(tmp_path / "a.jpg", exif=block(turned, wrong))
+    still = stills.read(tmp_path / "a.jpg")
+    assert still.pixels.shape == (32, 24, 3)
+    stills.write(tmp_path / "b.jpg", still)
+    assert stills.read(tmp_path / "b.jpg").pixels.shape == (32, 24, 3)
+
+
+def test_exif_that_jpeg_cannot_hold_loses_its_maker_s_notes(tmp_path: Path) -> None:
+    exif = camera_exif()
+    exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.MakerNote] = bytes(70_000)
+    Image.fromarray(photograph(24, 32)).save(tmp_path / "a.png", exif=exif)
+    stills.write(tmp_path / "b.jpg", stills.read(tmp_path / "a.png"))
+    with Image.open(tmp_path / "b.jpg") as picture:
+        assert picture.getexif()[ExifTags.Base.Make] == "Maker"
+        assert ExifTags.Base.MakerNote not in picture.getexif().get_ifd(ExifTags.IFD.Exif)
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".tif", ".bmp"])
+def test_resolution_goes_along(tmp_path: Path, suffix: str) -> None:
+    Image.fromarray(photograph(16, 16)).save(tmp_path / "a.tif", dpi=(300, 150))
+    stills.write(tmp_path / f"b{suffix}", stills.read(tmp_path / "a.tif"))
+    with Image.open(tmp_path / f"b{suffix}") as picture:
+        assert picture.info["dpi"] == pytest.approx((300, 150), abs=0.1)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_sixteen_bits_keep_their_profile(tmp_path: Path, suffix: str, channels: int) -> None:
+    samples = np.random.default_rng(0).integers(0, 65536, (6, 7, 3)).astype(np.uint16)
+    alpha = samples[:, :, 0] if channels == 4 else None
+    profile = linear_gray() if channels == 1 else exchanged()
+    rgb = np.repeat(samples[:, :, :1], 3, 2) if channels == 1 else samples
+    still = Still(rgb, alpha, channels == 1, Metadata(profile, dpi=(240, 240)))
+    stills.write(tmp_path / f"a{suffix}", still)
+    again = stills.read(tmp_path / f"a{suffix}")
+    assert np.array_equal(again.pixels, rgb) and again.gray == (channels == 1)
+    assert (again.alpha is None) == (alpha is None)
+    assert alpha is None or np.array_equal(again.alpha, alpha)
+    assert again.metadata.profile == profile
+    with Image.open(tmp_path / f"a{suffix}") as picture:
+        assert deep.is_deep(picture)
+        if suffix == ".tif":
+            assert picture.info["dpi"] == (240, 240)
+            assert picture.tag_v2.get(ExifTags.Base.ExtraSamples) == ((2,) if channels == 4 else None)
+
+
+def test_sixteen_bit_png_keeps_exif(tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "a.png"), np.full((8, 8, 3), 40_000, np.uint16))
+    still = stills.read(tmp_path / "a.png")
+    exif = camera_exif()
+    del exif[ExifTags.Base.Orientation]
+    stills.write(tmp_path / "b.png", replace(still, metadata=Metadata(exif=exif.tobytes())))
+    with Image.open(tmp_path / "b.png") as picture:
+        assert picture.getexif()[ExifTags.Base.Make] == "Maker"
