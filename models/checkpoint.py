@@ -139,12 +139,12 @@ def _from_metadata(path: Path, metadata: dict[str, str], state: dict[str, Tensor
         arguments = dict(json.loads(metadata["arguments"]))
         training = dict(json.loads(metadata.get("training", "{}")))
         scale = arguments["scale"]
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise WeightsError(f"'{path}' has damaged metadata: {error}", hint) from error
     if architecture not in NETWORKS:
         known = ", ".join(NETWORKS)
         raise WeightsError(f"'{path}' is of network '{architecture}'", f"known are {known}")
-    if scale not in SCALES:
+    if type(scale) is not int or scale not in SCALES:
         raise WeightsError(f"'{path}' is of scale {scale}", f"scales are {SCALES}")
     return WeightFile(architecture, arguments, state, training)
 

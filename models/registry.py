@@ -27,6 +27,14 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
     "srcnn": ("srcnn", {}),
 }
 
+# What the sizes of a network may be: a file must not make the machine build whatever it says.
+_SIZES = {
+    "channels": range(2, 1025),
+    "blocks": range(1, 257),
+    "depth": range(1, 257),
+    "gate_px": range(258),
+}
+
 
 def build(architecture: str, arguments: dict[str, Any]) -> Network:
     """Build a network with fresh random weights.
@@ -43,7 +51,12 @@ def build(architecture: str, arguments: dict[str, Any]) -> Network:
         raise WeightsError(f"unknown network architecture '{architecture}'", f"this version knows {known}")
     if arguments.get("scale") not in SCALES:
         raise WeightsError(f"no network of scale {arguments.get('scale')}", f"scales are {SCALES}")
+    for name, possible in (_SIZES | {"scale": SCALES}).items():
+        value = arguments.get(name, possible[0])
+        if type(value) is not int or value not in possible:
+            span = f"it is a whole number from {possible[0]} to {possible[-1]}"
+            raise WeightsError(f"network '{architecture}' cannot have {name} {value!r}", span)
     try:
         return NETWORKS[architecture](**arguments)
-    except (TypeError, ValueError, RuntimeError) as error:  # RuntimeError: a negative size
+    except (TypeError, ValueError) as error:
         raise WeightsError(f"network '{architecture}' cannot be built: {error}") from error

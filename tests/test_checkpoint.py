@@ -96,6 +96,8 @@ def test_a_picture_is_no_weight_file(path: Path) -> None:
         ({"arguments": "[4]"}, "damaged metadata"),
         ({"arguments": "{}"}, "damaged metadata"),
         ({"arguments": '{"scale": 40}'}, "is of scale 40"),
+        ({"arguments": '{"scale": 2.0}'}, r"is of scale 2\.0"),
+        ({"arguments": "[" * 100_000}, "damaged metadata"),
         ({"training": "7"}, "damaged metadata"),
     ],
 )

@@ -1,11 +1,12 @@
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from conftest import photograph
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from upscaler import Upscaler, device, stage
@@ -138,6 +139,29 @@ def test_frames_are_images_one_by_one(tmp_path: Path) -> None:
     frames = [photograph(20, 24, seed) for seed in range(3)]
     for made, frame in zip(upscaler.frames(frames), frames, strict=True):
         assert np.array_equal(made, upscaler.image(frame))
+
+
+def test_frames_may_come_in_one_array_that_is_filled_anew(tmp_path: Path) -> None:
+    upscaler = Upscaler(weights(tmp_path / "w.safetensors"), precision="fp32", batch=2)
+    buffer = np.empty((20, 24, 3), np.uint8)
+
+    def reader() -> Iterator[NDArray[np.uint8]]:
+        for value in (0, 80, 160):
+            buffer[:] = value
+            yield buffer
+
+    expected = [upscaler.image(np.full_like(buffer, value)) for value in (0, 80, 160)]
+    for made, wanted in zip(upscaler.frames(reader()), expected, strict=True):
+        assert np.array_equal(made, wanted)
+
+
+def test_an_array_read_backwards_is_a_picture_too(tmp_path: Path) -> None:
+    upscaler = Upscaler(weights(tmp_path / "w.safetensors"), precision="fp32")
+    bgr = photograph(20, 24)
+    assert np.array_equal(upscaler.image(bgr[:, :, ::-1]), upscaler.image(bgr[:, :, ::-1].copy()))
+    assert np.array_equal(upscaler.image(bgr[::-1]), upscaler.image(bgr[::-1].copy()))
+    with pytest.raises(UsageError, match="no picture"):
+        upscaler.image(np.empty((0, 24, 3), np.uint8))
 
 
 def test_a_weight_file_gives_its_own_scale_and_a_named_model_four(tmp_path: Path) -> None:

@@ -171,7 +171,8 @@ class Upscaler:
             result = self.enlarge(batch, self.plan(*batch.shape[-2:]), sums=sums)
             return list(result.permute(0, 2, 3, 1).contiguous())
 
-        sources = (_as_tensor(frame) for frame in frames)
+        # Copies: a reader may fill the same array anew for every frame, while several are waiting here.
+        sources = (_as_tensor(frame.copy()) for frame in frames)
         together = alike(
             sources,
             lambda source: (source.shape, source.dtype),
@@ -328,14 +329,16 @@ def scales_for(known: Collection[int], factor: float) -> tuple[int, ...]:
 
 
 def _as_tensor(pixels: Pixels) -> Tensor:
-    """A picture's array as a tensor, of the same memory where that may be written to.
+    """A picture's array as a tensor, of the same memory where torch can take that.
 
     Raises:
         UsageError: The array is no picture.
     """
-    if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype not in (np.uint8, np.uint16):
+    is_rgb = pixels.ndim == 3 and pixels.shape[2] == 3 and pixels.size > 0
+    if not is_rgb or pixels.dtype not in (np.uint8, np.uint16):
         raise UsageError(
             f"an array of shape {pixels.shape} and {pixels.dtype} is no picture",
             "pass (height, width, 3) RGB, uint8 or uint16",
         )
-    return torch.from_numpy(pixels if pixels.flags.writeable else pixels.copy())
+    mirrored = any(stride < 0 for stride in pixels.strides)  # as in array[:, :, ::-1], which torch refuses
+    return torch.from_numpy(pixels if pixels.flags.writeable and not mirrored else pixels.copy())
