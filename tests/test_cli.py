@@ -1,3 +1,4 @@
+import json
 import os
 import signal
 import subprocess
@@ -253,3 +254,25 @@ def test_names_with_a_colon_are_files(tmp_path: Path, monkeypatch: pytest.Monkey
     run("Movie:Return.mp4", "-o", "out:c.mp4", "--scale", 1)
     assert len(frame_times(tmp_path / "out:c.mp4")) == 2
     assert files(tmp_path) == ["Movie:Return.mp4", "out:c.mp4"]
+
+
+def test_a_folder_that_cannot_be_read_fails_and_the_rest_is_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save(tmp_path / "p" / "a.png")
+    save(tmp_path / "p" / "locked" / "b.png")
+    real = os.scandir
+
+    def scandir(path: str) -> object:
+        if Path(path).name == "locked":
+            raise PermissionError(13, "Permission denied", path)
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)  # root may read every folder
+    said = run(tmp_path / "p", "--scale", 1, "--json", tmp_path / "report", code=1)
+    assert said.count("error:") == 1 and f"'{tmp_path / 'p' / 'locked'}' cannot be read: Permission" in said
+    assert "1 of 1 files" in said and "folders not read: 1" in said
+    assert files(tmp_path / "p_x1") == ["a.png"]
+    folder, picture = map(json.loads, (tmp_path / "report").read_text(encoding="utf-8").splitlines())
+    assert (folder["kind"], folder["outcome"], folder["target"]) == ("folder", "failed", None)
+    assert picture["outcome"] == "done"

@@ -1,3 +1,5 @@
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -114,3 +116,59 @@ def test_options_say_what_is_wrong() -> None:
         VideoOptions(codec="mpeg2")
     with pytest.raises(UsageError, match="crf"):
         VideoOptions(crf=64)
+
+
+@pytest.fixture
+def locked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Folders called ``locked`` refuse to be looked into, for root too; ``listed`` ones only give names."""
+    real_stat, real_scandir = os.stat, os.scandir
+
+    def stat(path: str | Path, **arguments: object) -> os.stat_result:
+        if {"locked", "listed"} & set(Path(path).parts[:-1]):
+            raise PermissionError(13, "Permission denied", str(path))
+        return real_stat(path, **arguments)
+
+    def scandir(path: str | Path) -> Iterator[os.DirEntry[str]]:
+        if Path(path).name == "locked":
+            raise PermissionError(13, "Permission denied", str(path))
+        return real_scandir(path)
+
+    monkeypatch.setattr(os, "stat", stat)
+    monkeypatch.setattr(os, "scandir", scandir)
+
+
+@pytest.mark.usefixtures("locked")
+def test_folders_without_permission_are_refused_or_told(tmp_path: Path) -> None:
+    touch(tmp_path, "a.png", "p/b.png", "p/listed/c.png", "p/locked/d.png", "locked/e.png")
+    for inputs, output in ((["locked/e.png"], None), (["a.png"], "locked/o.png"), (["a.png"], "locked/o")):
+        with pytest.raises(UsageError, match=r"locked/.*' cannot be used: Permission denied"):
+            targets(tmp_path, inputs, output=None if output is None else tmp_path / output)
+    found = plan([tmp_path / "p"], Options())
+    assert [job.source.name for job in found.jobs] == ["b.png"]
+    assert [each.folder.name for each in found.unreadable] == ["listed", "locked"]
+    with pytest.raises(UsageError, match=r"locked' cannot be read: Permission denied"):
+        plan([tmp_path / "locked"], Options())
+
+
+def test_names_that_are_too_long(tmp_path: Path) -> None:
+    longest = "n" * 251
+    touch(tmp_path, f"{longest}.png", f"{longest[:-5]}.mp4", "v.mp4", "a.png")
+    for inputs, output in (
+        (["n" * 300 + ".png"], None),
+        ([f"{longest}.png"], None),  # the target's would be longer
+        (["v.mp4"], f"{longest}.mp4"),  # and that of its job folder
+        (["v.mp4"], f"new/{longest}.mp4"),
+        (["a.png"], "n" * 300 + ".png"),
+    ):
+        with pytest.raises(UsageError, match="File name too long"):
+            targets(tmp_path, inputs, output=None if output is None else tmp_path / output, overwrite=True)
+    assert targets(tmp_path, ["a.png"], output=tmp_path / f"{longest}.jpg") == [f"{longest}.jpg"]
+
+
+def test_the_root_and_a_circle_of_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "walk", lambda *_args, **_more: pytest.fail("the root is searched"))
+    with pytest.raises(UsageError, match="no folder beside it"):
+        plan([Path("/")], Options())
+    touch(tmp_path, "a.png")
+    (tmp_path / "circle.png").symlink_to(tmp_path / "circle.png")
+    assert targets(tmp_path, ["a.png"], output=tmp_path / "circle.png") == ["circle.png"]

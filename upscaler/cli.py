@@ -245,32 +245,34 @@ def _run(inputs: list[Path], options: Options) -> NoReturn:
     engines = _engines({job.kind for job in job_list.jobs}, options.engine)
     pipeline.check_codecs(job_list.jobs, options.video)
     outcomes: Counter[Outcome] = Counter()
-    start = time.monotonic()
-    frames = 0
+    start, frames = time.monotonic(), 0
     forecast = Forecast([job.source for job in job_list.jobs if job.kind == "still"])
     with report.opened(options.report) as lines, Display(len(job_list.jobs)) as display:
+        for folder in job_list.unreadable:
+            print(f"error: {folder}", file=sys.stderr)  # noqa: T201
+            _add(lines, report.folder_line(folder, versions()))
         for job in job_list.jobs:
             begun = time.monotonic()
             display.begin(str(job.source))
             outcome, done, error = _attempt(job, engines[job.kind], options, display, forecast)
-            if lines:
-                seconds = time.monotonic() - begun
-                text = report.line(job, outcome, seconds=seconds, versions=versions(), done=done, error=error)
-                _add(lines, text)
+            seconds = time.monotonic() - begun
+            text = report.line(job, outcome, seconds=seconds, versions=versions(), done=done, error=error)
+            _add(lines, text)
             if outcome == "interrupted":
                 raise typer.Exit(EXIT_INTERRUPTED)
             outcomes[outcome] += 1
             frames += done.frames if done else 0
     _summary(job_list, outcomes["failed"], frames, time.monotonic() - start)
-    if outcomes["failed"] or (lines and lines.failed):
+    if outcomes["failed"] or job_list.unreadable or (lines and lines.failed):
         raise typer.Exit(EXIT_FAILED)
     raise typer.Exit(EXIT_DAMAGED if outcomes["done with warnings"] else 0)
 
 
-def _add(lines: "Report", text: str) -> None:
-    """Add a line to the report; where that fails, say so and go on: the pictures are what was asked for."""
+def _add(lines: "Report | None", text: str) -> None:
+    """Add to the report, if any; where that fails, say so and go on: the pictures are what was asked for."""
     try:
-        lines.add(text)
+        if lines:
+            lines.add(text)
     except UpscalerError as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201
 
@@ -329,10 +331,10 @@ def _summary(job_list: jobs.JobList, failed: int, frames: int, elapsed_s: float)
     text = f"{done} of {len(job_list.jobs)} files, {frames} frames, {elapsed_s:.1f} s"
     if failed:
         text += f"; {failed} failed"
+    if job_list.unreadable:
+        text += f"; folders not read: {len(job_list.unreadable)}"
     if job_list.ignored:
-        suffixes = Counter(path.suffix.lower() or path.name for path in job_list.ignored)
-        kinds = ", ".join(f"{count} {suffix}" for suffix, count in sorted(suffixes.items()))
-        text += f"; {len(job_list.ignored)} ignored ({kinds})"
+        text += f"; {len(job_list.ignored)} ignored ({job_list.ignored_kinds()})"
     print(text, file=sys.stderr)  # noqa: T201
 
 

@@ -1,8 +1,10 @@
 """Input paths -> a list of jobs: what is upscaled, where it goes, and every refusal before work starts."""
 
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -33,16 +35,34 @@ class Job:
 
 
 @dataclass(frozen=True)
+class Unreadable:
+    """A folder that is not searched, or not as a whole, and why."""
+
+    folder: Path
+    reason: str
+
+    def __str__(self) -> str:
+        return f"the folder '{self.folder}' cannot be read: {self.reason}"
+
+
+@dataclass(frozen=True)
 class JobList:
     """What is to be done.
 
     Attributes:
         jobs: In the order of the arguments, folders sorted by name.
         ignored: Files in folders that are neither picture nor video by their suffix.
+        unreadable: Folders whose files may not be among the jobs.
     """
 
     jobs: list[Job]
     ignored: list[Path]
+    unreadable: list[Unreadable] = field(default_factory=list)
+
+    def ignored_kinds(self) -> str:
+        """How many files of which suffix are ignored: ``2 .txt, 1 .zip``."""
+        suffixes = Counter(path.suffix.lower() or path.name for path in self.ignored)
+        return ", ".join(f"{count} {suffix}" for suffix, count in sorted(suffixes.items()))
 
 
 def plan(inputs: Iterable[Path], options: Options) -> JobList:
@@ -54,22 +74,36 @@ def plan(inputs: Iterable[Path], options: Options) -> JobList:
 
     Raises:
         UsageError: An input is missing or of no known kind, there is nothing to do, two inputs have one
-            target, a target is an input, or a target exists; a picture is to be previewed.
+            target, a target is an input, or a target exists; a picture is to be previewed; a name is too
+            long, or lies in a folder that cannot be looked into.
     """
-    inputs = list(inputs)
+    try:
+        found = _planned(list(inputs), options)
+        _refuse_long_names(found.jobs)
+    except OSError as error:
+        name = error.filename or "."  # of none, it is the current folder that is gone
+        raise UsageError(f"'{name}' cannot be used: {error.strerror}") from error
+    return found
+
+
+def _planned(inputs: list[Path], options: Options) -> JobList:
     jobs: list[Job] = []
     ignored: list[Path] = []
+    unreadable: list[Unreadable] = []
     single = len(inputs) == 1
     for path in inputs:
         if path.is_dir():
-            found, other = _folder_jobs(path, options, single)
-            jobs += found
-            ignored += other
+            found = _folder_jobs(path, options, single)
+            jobs += found.jobs
+            ignored += found.ignored
+            unreadable += found.unreadable
         elif path.is_file():
             jobs.append(_file_job(path, options, single))
         else:
             known = "is neither file nor folder" if path.exists() else "does not exist"
             raise UsageError(f"'{path}' {known}", "name pictures, videos, or folders of them")
+    if not jobs and unreadable:
+        raise UsageError(str(unreadable[0]))
     if not jobs:
         names = ", ".join(f"'{path}'" for path in inputs)
         raise UsageError(f"no picture and no video in {names}", "pictures and videos go by their suffix")
@@ -79,7 +113,7 @@ def plan(inputs: Iterable[Path], options: Options) -> JobList:
     _refuse_folders(jobs)
     if not options.overwrite:
         _refuse_existing(jobs)
-    return JobList(jobs, ignored)
+    return JobList(jobs, ignored, unreadable)
 
 
 def kind_of(path: Path) -> Kind | None:
@@ -108,10 +142,12 @@ def _file_job(path: Path, options: Options, single: bool) -> Job:
     return Job(path, (output / path.name).with_suffix(_target_suffix(path)), kind)
 
 
-def _folder_jobs(folder: Path, options: Options, single: bool) -> tuple[list[Job], list[Path]]:
-    resolved = folder.resolve()
+def _folder_jobs(folder: Path, options: Options, single: bool) -> JobList:
+    resolved = _real(folder)
     root = options.output
     if root is None:
+        if not resolved.name:
+            raise UsageError(f"'{folder}' has no folder beside it to write to", "name one with -o")
         root = resolved.with_name(f"{resolved.name}_{_label(options)}")
     elif kind_of(root) and not root.is_dir():
         raise UsageError(f"'{root}' is a file name, but '{folder}' is a folder", "name a folder with -o")
@@ -119,29 +155,47 @@ def _folder_jobs(folder: Path, options: Options, single: bool) -> tuple[list[Job
         root = root / resolved.name
     jobs: list[Job] = []
     ignored: list[Path] = []
-    for path in _files(folder, root):
+    unreadable: list[Unreadable] = []
+    for path in _files(folder, root, unreadable):
         kind = kind_of(path)
         if kind is None:
             ignored.append(path)
         else:
             target = root / path.relative_to(folder)
             jobs.append(Job(path, target.with_suffix(_target_suffix(path)), kind))
-    return jobs, ignored
+    return JobList(jobs, ignored, unreadable)
 
 
-def _files(folder: Path, target_root: Path) -> Iterator[Path]:
-    """All files below ``folder``, sorted; hidden ones, job folders and all below the target are left out."""
-    skipped = target_root.resolve()
-    for parent, names, files in os.walk(folder):
+def _files(folder: Path, target_root: Path, unreadable: list[Unreadable]) -> Iterator[Path]:
+    """All files below ``folder``, sorted; hidden ones, job folders and all below the target are left out.
+
+    Folders that cannot be looked into are added to ``unreadable``, and the rest is searched.
+    """
+    skipped = _real(target_root)
+
+    def note(error: OSError) -> None:
+        unreadable.append(Unreadable(Path(error.filename), error.strerror))
+
+    for parent, names, files in os.walk(folder, onerror=note):
         names[:] = sorted(
             name
             for name in names
             if not name.startswith(".")
             and not name.endswith(jobfolder.SUFFIX)
-            and (Path(parent) / name).resolve() != skipped
+            and _real(Path(parent) / name) != skipped
         )
         visible = (Path(parent) / name for name in sorted(files) if not name.startswith("."))
-        yield from (path for path in visible if path.is_file())  # no pipes, no links to nowhere
+        try:
+            found = [path for path in visible if path.is_file()]  # no pipes, no links to nowhere
+        except OSError as error:  # names can be listed, but nothing more
+            unreadable.append(Unreadable(Path(parent), error.strerror))
+        else:
+            yield from found
+
+
+def _real(path: Path) -> Path:
+    """The path without links; unlike ``Path.resolve``, one that ends in a circle of links is no error."""
+    return Path(os.path.realpath(path))
 
 
 def _label(options: Options) -> str:
@@ -179,10 +233,10 @@ def bicubic_beside(preview: Path) -> Path:
 
 
 def _refuse_collisions(jobs: list[Job]) -> None:
-    sources = {job.source.resolve() for job in jobs}
+    sources = {_real(job.source) for job in jobs}
     targets: dict[Path, Path] = {}
     for job in jobs:
-        target = job.target.resolve()
+        target = _real(job.target)
         if target in sources:
             raise UsageError(f"'{job.target}' is an input and would be overwritten", "choose another -o")
         if targets.get(target) == job.source:
@@ -207,3 +261,18 @@ def _refuse_existing(jobs: list[Job]) -> None:
     if existing:
         more = f" (and {len(existing) - 1} more)" if len(existing) > 1 else ""
         raise UsageError(f"'{existing[0]}' exists{more}", "use --overwrite to replace it")
+
+
+def _refuse_long_names(jobs: list[Job]) -> None:
+    """Let the file system say which names it does not take, those beside the targets included.
+
+    Raises:
+        OSError: Such a name is too long.
+    """
+    for job in jobs:
+        longest = jobfolder.folder_of(job.target) if job.kind == "video" else job.target
+        # A folder that is still to be made refuses nothing, so the one in which it will be is asked.
+        parents = (parent for parent in longest.absolute().parents if parent.exists())
+        there = next(parents, longest.parent)
+        with suppress(FileNotFoundError, NotADirectoryError):
+            os.lstat(there / longest.name)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from upscaler.errors import MediaError, UsageError
-from upscaler.jobs import Job, kind_of
+from upscaler.jobs import Job, Unreadable, kind_of
 
 if TYPE_CHECKING:
     from io import RawIOBase
@@ -106,7 +106,17 @@ def line(
     if done:
         content |= {"frames_out": done.frames, "warnings": done.warnings, "notes": done.notes}
         content |= _video(done.video, done.frames) if done.video else {}
-    text = json.dumps(content | {"versions": dict(versions)}, ensure_ascii=False)
+    return _line(content, versions)
+
+
+def folder_line(folder: Unreadable, versions: Mapping[str, str]) -> str:
+    """The report of a folder that could not be searched, likewise; what is in it is not known."""
+    content = {"source": str(folder.folder), "target": None, "kind": "folder", "outcome": "failed"}
+    return _line(content | {"error": str(folder), "seconds": 0.0}, versions)
+
+
+def _line(content: Mapping[str, object], versions: Mapping[str, str]) -> str:
+    text = json.dumps({**content, "versions": dict(versions)}, ensure_ascii=False)
     # Names of files that are no UTF-8 have lone surrogates, whose backslash form is JSON's own.
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
