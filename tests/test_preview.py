@@ -11,8 +11,10 @@ from av.video.frame import VideoFrame
 from conftest import photograph
 from media import clip, save
 from numpy.typing import NDArray
+from typer.testing import CliRunner
 
 from upscaler import jobs, stills
+from upscaler.cli import app
 from upscaler.engine import Upscaler
 from upscaler.errors import MediaError, UsageError
 from upscaler.options import EngineOptions, Options, VideoOptions
@@ -69,6 +71,11 @@ def test_the_frame_is_the_middle_one_or_that_at_the_start(
     ]
     for path in tmp_path.glob("*.png"):
         path.unlink()
+    for start_s, index in (("0", 0), ("0.1", 3)):  # a .ts is sought to the key frame after them
+        _, pictures = preview(engine, source, start_s=Fraction(start_s))
+        assert [index_of(pixels) for pixels in pictures] == [index, index]
+        for path in tmp_path.glob("*.png"):
+            path.unlink()
     with pytest.raises(MediaError, match="no frame at 9"):
         preview(engine, source, start_s=Fraction(9))
     assert not list(tmp_path.glob("*.png"))
@@ -112,3 +119,22 @@ def test_what_is_refused_before(tmp_path: Path) -> None:
         jobs.plan([save(tmp_path / "photo.png")], Options(preview=True))
     [job] = jobs.plan([source], Options(preview=True, output=tmp_path / "new.mkv")).jobs
     assert (job.target.name, jobs.bicubic_beside(job.target).name) == ("new.preview.png", "new.bicubic.png")
+
+
+def test_a_target_folder_that_is_a_file(engine: Upscaler, tmp_path: Path) -> None:
+    source = clip(tmp_path / "in.mp4", frames=2)
+    (tmp_path / "taken").write_text("precious")
+    [job] = jobs.plan([source], Options(preview=True, output=tmp_path / "taken")).jobs
+    with pytest.raises(MediaError, match=r"taken' cannot be made"):
+        write_preview(job, engine, VideoOptions(), lambda _: None, lambda _: None)
+    assert (tmp_path / "taken").read_text() == "precious"
+
+
+def test_a_start_of_zero_is_not_the_middle(tmp_path: Path) -> None:
+    source = counting_clip(tmp_path / "in.mp4")
+    for name, arguments in (("middle", []), ("first", ["--start", "0"])):
+        target = ["-o", str(tmp_path / f"{name}.mp4")]
+        result = CliRunner().invoke(app, [str(source), "--preview", "--scale", "1", *target, *arguments])
+        assert result.exit_code == 0, result.output
+    found = [index_of(stills.read(tmp_path / f"{name}.preview.png").pixels) for name in ("middle", "first")]
+    assert found == [30, 0]

@@ -142,8 +142,8 @@ def upscale(  # noqa: PLR0913 - one parameter per option
         bool, typer.Option("--subtitles/--no-subtitles", help="Keep the subtitle streams.")
     ] = True,
     start: Annotated[
-        str, typer.Option(metavar="TIME", help="Leave out a video's start: 83.5, 1:23.5 or 0:01:23.5.")
-    ] = "0",
+        str | None, typer.Option(metavar="TIME", help="Leave out a video's start: 83.5, 1:23.5 or 0:01:23.5.")
+    ] = None,
     end: Annotated[
         str | None, typer.Option(metavar="TIME", help="End there instead of at the video's end.")
     ] = None,
@@ -212,7 +212,7 @@ def upscale(  # noqa: PLR0913 - one parameter per option
                 audio=audio,
                 audio_codec=audio_codec,
                 subtitles=subtitles,
-                start_s=parse_time(start),
+                start_s=None if start is None else parse_time(start),
                 end_s=None if end is None else parse_time(end),
                 frames=frames,
                 deinterlace=deinterlace,  # type: ignore[arg-type]  # checked by VideoOptions

@@ -48,7 +48,7 @@ def fingerprint(
         "the source's beginning (hash)": head,
         "the weights (hash)": " ".join(hashlib.sha256(path.read_bytes()).hexdigest() for path in weights),
         **_flat("option", engine),
-        "option start_s": options.start_s,
+        "option start_s": options.from_s,
         "option end_s": options.end_s,
         "option frames": options.frames,
         "option deinterlace": options.deinterlace,

@@ -85,7 +85,7 @@ class VideoOptions:
         audio: Keep the audio streams.
         audio_codec: One of ``AUDIO_CODECS`` to encode all audio with; ``None``: copy where possible.
         subtitles: Keep the subtitle streams.
-        start_s: Seconds of the source to leave out at its start.
+        start_s: Seconds of the source to leave out at its start; ``None``: none (a preview: to its middle).
         end_s: Second of the source at which to end; ``None``: at its end.
         frames: Most frames to make; ``None``: all.
         deinterlace: ``auto``: interlaced frames are made whole; ``on``: all frames are; ``off``: none.
@@ -103,18 +103,23 @@ class VideoOptions:
     audio_codec: str | None = None
     subtitles: bool = True
     deinterlace: Literal["auto", "on", "off"] = "auto"
-    start_s: Fraction = Fraction(0)
+    start_s: Fraction | None = None
     end_s: Fraction | None = None
     frames: int | None = None
     resume: bool = True
 
     @property
+    def from_s(self) -> Fraction:
+        """Second of the source at which to begin."""
+        return self.start_s or Fraction(0)
+
+    @property
     def trims(self) -> bool:
         """Whether only a part of the source is wanted."""
-        return bool(self.start_s) or self.end_s is not None or self.frames is not None
+        return self.from_s > 0 or self.end_s is not None or self.frames is not None
 
     def __post_init__(self) -> None:
-        if self.start_s < 0 or (self.end_s is not None and self.end_s <= self.start_s):
+        if self.from_s < 0 or (self.end_s is not None and self.end_s <= self.from_s):
             raise UsageError("--end must come after --start, and --start must not be negative")
         if self.frames is not None and self.frames < 1:
             raise UsageError(f"--frames {self.frames} leaves nothing", "use a number from 1 on")

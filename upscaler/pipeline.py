@@ -79,7 +79,7 @@ def upscale_still(
     seen = still.pixels if still.alpha is None else transparency.revealed(still.pixels, still.alpha)
     pixels = engine.image(seen, lambda done, total: on_progress(Progress(done, total, "tiles")))
     alpha = None if still.alpha is None else resize_plane(still.alpha, plan.height, plan.width)
-    _make_folder(job.target.parent)
+    make_folder(job.target.parent)
     stills.write(job.target, replace(still, pixels=pixels, alpha=alpha))
     return Done(1, engine.take_notices())
 
@@ -257,7 +257,12 @@ def _even(plan: Plan, layout: color.Layout) -> Plan:
     return replace(plan, height=height, width=width)
 
 
-def _make_folder(folder: Path) -> None:
+def make_folder(folder: Path) -> None:
+    """Make the folder of a target, and those above it.
+
+    Raises:
+        MediaError: It cannot be made, or is a file.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -323,7 +328,7 @@ def _wanted(reader: VideoReader, options: VideoOptions) -> Iterator[Frame]:
     for frame in reader.frames():
         if options.end_s is not None and frame.pts * time_base >= options.end_s:
             return
-        if frame.pts * time_base >= options.start_s:
+        if frame.pts * time_base >= options.from_s:
             yield frame
             done += 1
             if done == options.frames:
@@ -332,9 +337,9 @@ def _wanted(reader: VideoReader, options: VideoOptions) -> Iterator[Frame]:
 
 def _expected_frames(info: VideoInfo, options: VideoOptions) -> int:
     """An estimate for the display; 0 when nothing is known."""
-    total = max(0, info.frames - round(options.start_s * info.rate))
+    total = max(0, info.frames - round(options.from_s * info.rate))
     if options.end_s is not None:
-        total = min(total, round((options.end_s - options.start_s) * info.rate))
+        total = min(total, round((options.end_s - options.from_s) * info.rate))
     return total if options.frames is None else min(total or options.frames, options.frames)
 
 

@@ -13,7 +13,7 @@ from upscaler.engine import Upscaler
 from upscaler.errors import MediaError
 from upscaler.jobs import Job, bicubic_beside
 from upscaler.options import VideoOptions
-from upscaler.pipeline import describe
+from upscaler.pipeline import describe, make_folder
 from upscaler.report import Done, Progress
 from upscaler.resize import as_codes, resized
 from upscaler.video.read import Frame, VideoInfo, VideoReader
@@ -40,7 +40,7 @@ def write_preview(
     """
     with VideoReader(job.source, options.deinterlace, options.decoder) as reader:
         info = reader.info
-        frame = _frame(reader, options.start_s)
+        frame = _frame(reader, options)
         for note in reader.notes:
             on_note(note)
     height, width = frame.planes[0].shape
@@ -52,7 +52,7 @@ def write_preview(
         job.target: engine.enlarge(rgb, plan),
         bicubic_beside(job.target): resized(rgb, plan.height, plan.width),
     }
-    job.target.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(job.target.parent)
     for path, picture in pictures.items():
         pixels = _shown(picture[0], info, frame.layout.bits)
         stills.write(path, stills.Still(pixels, gray=frame.layout.kind == "gray"))
@@ -60,30 +60,34 @@ def write_preview(
     return Done(1, [f"wrote {bicubic_beside(job.target)}", *engine.take_notices()])
 
 
-def _frame(reader: VideoReader, start_s: Fraction) -> Frame:
-    """The frame at a time; without one, of the middle, or the nearest to it that can be found."""
-    info = reader.info
-    wanted_s = start_s or info.frames / info.rate / 2
+def _frame(reader: VideoReader, options: VideoOptions) -> Frame:
+    """The frame at the start asked for; without one, that of the middle, or the nearest to be found."""
+    info, start_s = reader.info, options.start_s
+    wanted_s = info.frames / info.rate / 2 if start_s is None else start_s
     nearest = next(reader.frames())
-    for frame in _frames_from(reader, wanted_s):
+    if nearest.pts * info.time_base >= wanted_s:
+        return nearest
+    for frame in _frames_from(reader, wanted_s, options):
         nearest = frame
         if frame.pts * info.time_base >= wanted_s:
             return frame
-    if start_s:
+    if start_s is not None:
         raise MediaError(f"'{reader.path}' has no frame at {float(start_s):g} s")
     return nearest
 
 
-def _frames_from(reader: VideoReader, time_s: Fraction) -> Iterator[Frame]:
+def _frames_from(reader: VideoReader, time_s: Fraction, options: VideoOptions) -> Iterator[Frame]:
     """Frames from a time or from before it on; some files are sought to the key frame after it."""
-    for earlier_s in (Fraction(0), Fraction(2), Fraction(10), time_s):
+    for earlier_s in (Fraction(0), Fraction(2), Fraction(10)):
         reader.seek(max(Fraction(0), time_s - earlier_s))
         frames = reader.frames()
         first = next(frames, None)
-        if first is not None and (earlier_s >= time_s or first.pts * reader.info.time_base <= time_s):
+        if first is not None and first.pts * reader.info.time_base <= time_s:
             yield first
             yield from frames
             return
+    with VideoReader(reader.path, options.deinterlace, options.decoder) as again:
+        yield from again.frames()
 
 
 def _shown(rgb: Tensor, info: VideoInfo, bits: int) -> Pixels:
