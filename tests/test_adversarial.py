@@ -337,6 +337,59 @@ def test_in_stage_two_less_memory_has_other_names(prepare: Prepare, monkeypatch:
     assert line.endswith("use a smaller gan.patch_px or a smaller gan.batch")
 
 
+def test_memory_that_runs_out_under_the_discriminator_moves_neither_network_twice(
+    prepare: Prepare, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And the step is done again with the draws of the first attempt, so that all is as without trouble."""
+    more = {"stages": "1,2", "steps": 4, "label_noise": 0.2, "late_share": 0.0, "micro_batch": 1}
+    plain, tight = settled(prepare("plain", **more)), settled(prepare("tight", **more | {"micro_batch": 0}))
+    train(plain, silent)
+    genuine = losses.judgement_loss
+
+    def full(kind: str, fake: Tensor, real: Tensor, **labels: Any) -> Tensor:  # noqa: ANN401
+        if len(fake) > 1:
+            raise torch.OutOfMemoryError("planted")
+        return genuine(kind, fake, real, **labels)
+
+    monkeypatch.setattr(losses, "judgement_loss", full)
+    train(tight, silent)
+    saved = saved_state(tight)
+    for optimizer in ("optimizer", "discriminator_optimizer"):
+        assert {int(each["step"]) for each in saved[optimizer][0]["state"].values()} == {2}
+    assert torch.equal(saved["labels"], saved_state(plain)["labels"])
+
+
+@pytest.mark.parametrize(
+    ("changes", "result"),
+    [
+        ({}, "same result"),
+        ({"adversarial": "relativistic"}, "another result because of the relativistic loss"),
+        ({"adversarial": "relativistic", "adversarial_weight": 0.0}, "same result"),
+        (
+            {"discriminator": "srgan", "adversarial": "relativistic"},
+            "another result because of the relativistic loss and the discriminator's batch norm",
+        ),
+        ({"network": "srresnet-paper", "stages": "1"}, "another result because of batch norm"),
+    ],
+)
+def test_what_smaller_parts_change_is_said(
+    prepare: Prepare, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], result: str
+) -> None:
+    genuine = losses.absolute_loss
+
+    def tight(made: Tensor, wanted: Tensor) -> Tensor:
+        if len(made) > 1 and (made.shape[-1] == 24 or changes.get("stages") == "1"):
+            raise torch.OutOfMemoryError("planted")
+        return genuine(made, wanted)
+
+    monkeypatch.setitem(losses.PIXEL_LOSSES, "l1", tight)
+    settings = prepare(**{"stages": "1,2", "steps": 2, "late_share": 0.0, "loss_colors": "rgb"} | changes)
+    said: list[str] = []
+    assert train(settled(settings), lambda report: said.append(report.message or "")).finished
+    (line,) = [line for line in said if "memory ran out" in line]
+    assert line.startswith(f"memory ran out: 1 crops at once from now on, {result}; to save more")
+
+
 def test_when_not_even_one_crop_fits_it_says_what_to_do(
     prepare: Prepare, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -109,9 +109,9 @@ def test_a_self_ensemble_without_a_teacher_is_refused(configure: Configure) -> N
         configure(teacher_tta=True)
 
 
-@pytest.mark.parametrize("trained", [True, False])
+@pytest.mark.parametrize(("trained", "micro_batch"), [(True, 0), (True, 2), (False, 0), (False, 2)])
 def test_the_trial_of_a_compiled_network_is_like_what_follows(
-    configure: Configure, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, trained: bool
+    configure: Configure, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, trained: bool, micro_batch: int
 ) -> None:
     """Anything else would have it compiled twice, which takes longer than loading the photographs."""
     seen: dict[int, set[tuple[object, ...]]] = {}
@@ -128,6 +128,6 @@ def test_the_trial_of_a_compiled_network_is_like_what_follows(
     monkeypatch.setattr(torch, "compile", recording)
     teacher = "none" if trained else str(brighter_by(tmp_path / "teacher.safetensors", 0))
     how = {"compiled": True, "precision": "bf16", "late_share": 0.0, "degradation": "clean"}
-    config = configure(teacher=teacher, teacher_tta=not trained, **how)
+    config = configure(teacher=teacher, teacher_tta=not trained, micro_batch=micro_batch, **how)
     assert math.isfinite(train(config, silent).psnr_db)
     assert [len(ways) for ways in seen.values()] == [1] if trained else [1, 1]

@@ -1,5 +1,7 @@
 """Damaged states, full disks, divergence: a run ends with one line and the last good state."""
 
+import itertools
+import math
 import resource
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +15,8 @@ from training import messages, run_folder, saved_state, silent, stop_after
 from upscaler.errors import TrainingError
 from upscaler.trainer import losses, state
 from upscaler.trainer.loops import train
+from upscaler.trainer.run import Run
+from upscaler.trainer.work import Report
 
 
 @pytest.mark.parametrize(
@@ -152,6 +156,42 @@ def test_trouble_never_replaces_the_last_good_state(
     with pytest.raises(TrainingError, match=message):
         train(config, silent)
     assert [path.read_bytes() for path in files] == before
+
+
+def test_the_wait_for_crops_is_a_share_also_after_going_back(
+    configure: Configure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A clock of one second a look, so that losses are looked at after every step."""
+    config = configure(steps=9, loss_colors="rgb")
+    train(config, silent, stop_after(2))
+    seconds, good, calls = itertools.count(), losses.absolute_loss, iter(range(99))
+    monkeypatch.setattr("upscaler.trainer.loops.time.monotonic", lambda: float(next(seconds)))
+    monkeypatch.setitem(
+        losses.PIXEL_LOSSES,
+        "l1",
+        lambda made, wanted: (broken_loss if next(calls) == 4 else good)(made, wanted),
+    )
+    reports: list[Report] = []
+    assert train(config, reports.append).finished
+    assert any("back to step 2" in (report.message or "") for report in reports)
+    shares = [report.means["data_wait"] for report in reports if report.means]
+    assert len(shares) > 8
+    assert all(0 < share < 1 for share in shares)
+
+
+def test_a_state_never_tells_of_best_weights_that_are_not_there(
+    configure: Configure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_run: Run, path: Path, *_: object) -> None:
+        raise TrainingError(f"cannot write '{path}'")
+
+    config = configure()
+    with monkeypatch.context() as patched, pytest.raises(TrainingError, match="cannot write"):
+        patched.setattr(Run, "write_weights", full)
+        train(config, silent, stop_after(2))
+    assert saved_state(config)["best"] == math.inf
+    assert train(config, silent).finished
+    assert (run_folder(config) / "best-stage1.safetensors").is_file()
 
 
 def test_output_that_is_a_folder(configure: Configure) -> None:

@@ -14,7 +14,7 @@ from upscaler.models import discriminator, perceptual
 from upscaler.models.contract import Network
 from upscaler.trainer import losses
 from upscaler.trainer.distributed import Team
-from upscaler.trainer.forward import Forward, autocast
+from upscaler.trainer.forward import Forward, autocast, has_batch_norm
 from upscaler.trainer.gan import GanConfig
 from upscaler.trainer.optimizer import Optimizer
 from upscaler.trainer.run import Pair
@@ -103,13 +103,14 @@ class AdversarialStage:
             self.discriminator, settings.discriminator_learning_rate, settings
         )
         self._labels = torch.Generator().manual_seed(seed + 2)
+        self._labels_before = self._labels.get_state()
 
     def step(self, parts: list[Pair], rate_factor: float) -> Terms:
-        """One step of the generator, then one of the discriminator, on the same pictures.
+        """One step of the generator and one of the discriminator, on the same pictures.
 
         Args:
             parts: Of a batch: LR and the originals of it. One goes through the networks at once, and the
-                gradients are those of the whole batch.
+                gradients are those of the whole batch, but for what ``differs_in_parts`` names.
             rate_factor: Share of the peak learning rates.
 
         Returns:
@@ -117,6 +118,7 @@ class AdversarialStage:
             ``fake_score`` (mean probability of being an original), ``gradient_norm``.
         """
         told: Terms = {}
+        self._labels_before = self._labels.get_state()
         corner = _drawn_corner(parts[0][1].shape[-1], self._labels)
         crops = sum(len(low) for low, _ in parts)
         fakes: list[Tensor] = []
@@ -130,9 +132,8 @@ class AdversarialStage:
                 (share * torch.stack(list(terms.values())).sum()).backward()  # type: ignore[no-untyped-call]
             fakes.append(made.detach())
             losses.add_part(told, terms, share)
-        told["gradient_norm"] = self.optimizer.step(rate_factor)
 
-        if self.settings.adversarial_weight or self.settings.feature_weight:
+        if self._has_opponent:
             self.discriminator.requires_grad_(True)
             for number, ((_, high), made) in enumerate(zip(parts, fakes, strict=True), 1):
                 share = len(made) / crops
@@ -140,6 +141,10 @@ class AdversarialStage:
                     loss, scores = self._judgement(made, high)
                     (share * loss).backward()  # type: ignore[no-untyped-call]
                 losses.add_part(told, {"discriminator": loss} | scores, share)
+
+        # Only now: where memory runs out before, neither of the two has moved, and all is done again.
+        told["gradient_norm"] = self.optimizer.step(rate_factor)
+        if self._has_opponent:
             self.discriminator_optimizer.step(rate_factor)
         return told
 
@@ -175,7 +180,7 @@ class AdversarialStage:
     def _deception(self, made: Tensor, high: Tensor) -> Terms:
         """The terms that the discriminator gives the generator."""
         settings, terms = self.settings, Terms()
-        if not (settings.adversarial_weight or settings.feature_weight):
+        if not self._has_opponent:
             return terms
         with autocast(self.team.place, self._precision):
             fake, fake_features = self.discriminator(made)
@@ -188,6 +193,11 @@ class AdversarialStage:
         if settings.feature_weight:
             terms["features"] = settings.feature_weight * losses.feature_loss(fake_features, real_features)
         return terms
+
+    @property
+    def _has_opponent(self) -> bool:
+        """Whether there is anything that the discriminator is for."""
+        return bool(self.settings.adversarial_weight or self.settings.feature_weight)
 
     @property
     def _compares(self) -> bool:
@@ -217,9 +227,18 @@ class AdversarialStage:
         return value + self.settings.label_noise * self.team.own(noise)
 
     def forget_gradients(self) -> None:
-        """After a step that failed half-way."""
+        """After a step that failed half-way: it can be done again, with the same draws."""
         self.optimizer.forget_gradients()
         self.discriminator_optimizer.forget_gradients()
+        self._labels.set_state(self._labels_before)
+
+    def differs_in_parts(self) -> list[str]:
+        """What looks at one part of a batch alone."""
+        if not self._has_opponent:
+            return []
+        relativistic = self.settings.adversarial == "relativistic" and self.settings.adversarial_weight
+        found = ["the relativistic loss"] if relativistic else []
+        return found + (["the discriminator's batch norm"] if has_batch_norm(self.discriminator) else [])
 
     def state_dict(self) -> dict[str, Any]:
         """What is needed to go on, besides the generator."""

@@ -19,6 +19,11 @@ def autocast(place: torch.device, precision: str = "auto") -> contextlib.Abstrac
     return torch.autocast(place.type, torch.bfloat16)
 
 
+def has_batch_norm(module: nn.Module) -> bool:
+    """Whether something in it depends on which pictures go through it together, in training."""
+    return any(isinstance(part, nn.BatchNorm2d) for part in module.modules())
+
+
 def fast_forward(
     module: nn.Module,
     place: torch.device,
@@ -35,7 +40,7 @@ def fast_forward(
         place: Where it runs.
         precision: As in ``autocast``.
         compiled: Compile it, if that can be.
-        batch: Crops of the batch that compiling is tried with.
+        batch: Crops that go through it at once; compiling is tried with so many.
         patch_px: Side of these, LR pixels.
 
     Returns:

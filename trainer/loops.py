@@ -117,7 +117,7 @@ def train(
 def _train_stages(work: Work) -> Outcome:
     run, config = work.run, work.run.config
     module = run.team.wrapped(run.network)
-    batch, patch_px = work.shape()
+    batch, patch_px = work.part_shape()
     forward, note = fast_forward(
         module,
         run.team.place,
@@ -211,7 +211,7 @@ def _wanted(work: Work) -> Wanted:
     run, config = work.run, work.run.config
     if work.teacher is None or run.stage == 2:
         return run.network.target
-    batch, patch_px = work.shape()
+    batch, patch_px = work.part_shape()
     teacher = Teacher(
         work.teacher,
         precision=config.precision,

@@ -12,7 +12,7 @@ from upscaler.models.contract import Network
 from upscaler.trainer import losses
 from upscaler.trainer.config import TrainConfig
 from upscaler.trainer.distributed import Team
-from upscaler.trainer.forward import Forward
+from upscaler.trainer.forward import Forward, has_batch_norm
 from upscaler.trainer.optimizer import Optimizer
 from upscaler.trainer.run import Pair
 
@@ -43,7 +43,7 @@ class PixelStage:
 
         Args:
             parts: Of a batch: LR and the originals of it. One goes through the network at once, and the
-                gradients are those of the whole batch.
+                gradients are those of the whole batch, but for what ``differs_in_parts`` names.
             rate_factor: Share of the peak learning rate.
 
         Returns:
@@ -78,6 +78,10 @@ class PixelStage:
     def forget_gradients(self) -> None:
         """After a step that failed half-way."""
         self.optimizer.forget_gradients()
+
+    def differs_in_parts(self) -> list[str]:
+        """What looks at one part of a batch alone."""
+        return ["batch norm"] if has_batch_norm(self._module) else []
 
     def state_dict(self) -> dict[str, Any]:
         """What is needed to go on, besides the network."""

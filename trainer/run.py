@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from upscaler import __version__, device
-from upscaler.errors import TrainingError, UsageError
+from upscaler.errors import TrainingError, UsageError, WeightsError
 from upscaler.models import checkpoint
 from upscaler.models.contract import Network
 from upscaler.models.registry import PRESETS, build
@@ -44,6 +44,9 @@ class Stage(Protocol):
 
     def forget_gradients(self) -> None:
         """After a step that failed half-way."""
+
+    def differs_in_parts(self) -> list[str]:
+        """What looks at one part of a batch alone, so that results depend on how it is cut."""
 
     def state_dict(self) -> dict[str, Any]:
         """What is needed to go on, besides the generator."""
@@ -303,7 +306,10 @@ class Run:
     def write_weights(self, path: Path, network: Network, scores: Scores) -> None:
         """Write a weight file that says how it came to be, and its model card."""
         history = self.history(scores)
-        checkpoint.save(path, network, network.state_dict(), history)
+        try:
+            checkpoint.save(path, network, network.state_dict(), history)
+        except WeightsError as error:
+            raise TrainingError(error.message, error.hint) from error
         state.write_text(path.with_suffix(".md"), card.text(path.stem, network, history))
 
     def is_best(self, scores: Scores) -> bool:
@@ -317,7 +323,7 @@ class Run:
         """How the weights came to be; JSON-serialisable."""
         return {
             "upscaler": __version__,
-            "settings": self._public_settings(),
+            "settings": settings.public(self.config),
             "device": device.describe(self.team.place),
             "processes": self.team.size,
             "stage": self.stage,
@@ -327,17 +333,6 @@ class Run:
             "photographs": self.photo_counts[0],
             "held_out": self.photo_counts[1],
         } | scores.rounded()
-
-    def _public_settings(self) -> dict[str, Any]:
-        """The settings, without the folders of the machine that they were on."""
-        public = self.config.as_dict()
-        for name in ("photos", "low_folders"):
-            public[name] = [Path(folder).name for folder in public[name]]
-        for name in ("output", "start_from", "teacher"):
-            public[name] = Path(public[name]).name
-        if public["gan"]["vgg"]:
-            public["gan"]["vgg"] = Path(public["gan"]["vgg"]).name
-        return public
 
 
 def _share(now: float, start: float, end: float) -> float:

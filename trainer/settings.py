@@ -199,6 +199,18 @@ def _network_of(start: str, settings: Settings) -> str:
     raise WeightsError(f"the weights '{start}' are of no network that --network names")
 
 
+def public(config: TrainConfig) -> Settings:
+    """The settings, without the folders of the machine that they were on."""
+    settings = config.as_dict()
+    for name in ("photos", "low_folders"):
+        settings[name] = [Path(folder).name for folder in settings[name]]
+    for name in ("output", "start_from", "teacher"):
+        settings[name] = Path(settings[name]).name
+    if settings["gan"]["vgg"]:
+        settings["gan"]["vgg"] = Path(settings["gan"]["vgg"]).name
+    return settings
+
+
 def as_toml(config: TrainConfig, versions: dict[str, str]) -> str:
     """All settings as a settings file that ``--config`` takes; versions as comments."""
     settings = config.as_dict()

@@ -88,6 +88,14 @@ class Work:
             batch, patch_px = config.batch, config.patch_px
         return batch, min(patch_px, self.photos.patch_px)
 
+    def part_shape(self) -> tuple[int, int]:
+        """Crops that go through the networks at once, the most of them, and the side of one in LR pixels."""
+        batch, patch_px = self.shape()
+        return -(-batch // self._parts(batch)), patch_px
+
+    def _parts(self, batch: int) -> int:
+        return -(-batch // self.micro_batch) if self.micro_batch else 1
+
     def rate_factor(self) -> float:
         """Share of the peak learning rates for the next step."""
         run, config = self.run, self.run.config
@@ -105,7 +113,7 @@ class Work:
             wanted: Makes of parts of both what the network is to learn.
         """
         while True:
-            parts = -(-len(low) // self.micro_batch) if self.micro_batch else 1
+            parts = self._parts(len(low))
             sides = zip(low.chunk(parts), high.chunk(parts), strict=True)
             try:
                 with _fastest_convolutions():
@@ -119,16 +127,17 @@ class Work:
                     what = f"memory ran out at step {self.run.step} in one of {self.run.team.size} processes"
                     raise TrainingError(what, f"use --set micro_batch=N, or {self._less_memory()}") from error
             stage.forget_gradients()
-            self._take_less(len(low), parts)
+            self._take_less(len(low), parts, stage.differs_in_parts())
 
-    def _take_less(self, batch: int, parts: int) -> None:
+    def _take_less(self, batch: int, parts: int, differing: list[str]) -> None:
         largest = -(-batch // parts)
         if largest == 1:
             what = f"{device.describe(self.run.team.place)} has too little memory for a single crop"
             raise TrainingError(what, f"use {self._less_memory()}, or a smaller --network")
         self.micro_batch = largest // 2
+        result = f"another result because of {' and '.join(differing)}" if differing else "same result"
         self.say(
-            f"memory ran out: {self.micro_batch} crops at once from now on, same result; to save more, use "
+            f"memory ran out: {self.micro_batch} crops at once from now on, {result}; to save more, use "
             f"{self._less_memory()}"
         )
 
@@ -168,6 +177,9 @@ class Work:
             )
         self.run.go_back(stage, self.crops)
         self.guard.forget()
+        # Time went back as well: what was measured since then is not to be divided by what is left of it.
+        self._look_elapsed_s = self._row_elapsed_s = self.run.elapsed_s
+        self.data_wait_s, self._looks = 0.0, []
         self.say(f"{trouble}: back to step {self.run.step}, with half the learning rate")
 
     def checkpoint(self, stage: Stage) -> bool:
@@ -182,11 +194,10 @@ class Work:
             return True
         network = run.averaged()
         self.scores = validation.validate(network, self.photos.held_out, self.vgg)
-        best = run.is_best(self.scores)
+        if run.is_best(self.scores):  # before the state, which says that they are there
+            run.write_weights(run.folder / f"best-stage{run.stage}.safetensors", network, self.scores)
         run.save(stage, self.crops)
         run.write_weights(run.config.stage_file(run.stage), network, self.scores)
-        if best:
-            run.write_weights(run.folder / f"best-stage{run.stage}.safetensors", network, self.scores)
         pictures = [run.folder / "samples.png", run.folder / "samples" / f"step_{run.step:06}.png"]
         validation.write_samples(pictures, network, self.photos.held_out)
         self._write_row(self.record, self.scores.columns())
