@@ -135,6 +135,7 @@ def test_an_existing_target_is_kept_unless_overwrite(tmp_path: Path) -> None:
         (["a.png", "v.mp4", "-o", "out.png"], "there are several inputs"),
         (["a.png", "--tile", "4"], "too small"),
         (["v.mp4", "-o", "out.webm", "--codec", "h264"], "cannot hold h264"),
+        (["v.mp4", "-o", "out.webm", "--audio-codec", "aac"], "cannot hold aac audio"),
         (["v.mp4", "-o", "out.mp4", "--preset", "warp"], "no preset"),
         (["v.mp4", "-o", "out.mp4", "--crf", "70"], "out of range"),
     ],

@@ -233,6 +233,8 @@ def check_codecs(jobs: Iterable[Job], options: VideoOptions) -> None:
     """
     for suffix in sorted({job.target.suffix.lower() for job in jobs if job.kind == "video"}):
         encoders.choose(suffix, options)
+        if options.audio_codec:
+            streams.check_audio_codec(suffix, options.audio_codec)
 
 
 def describe(plan: Plan, height: int, width: int) -> str:

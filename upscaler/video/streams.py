@@ -130,7 +130,7 @@ def plan(
             if (kind == "audio" and not audio) or (kind == "subtitle" and not subtitles):
                 plans.append(_planned(stream, "drop", reason="it was asked for"))
             elif kind == "audio" and audio_codec:
-                plans.append(_forced(stream, suffix, AUDIO_CODECS[audio_codec]))
+                plans.append(_forced(stream, suffix, audio_codec))
             else:
                 plans.append(_decided(stream, suffix))
         return plans
@@ -166,7 +166,17 @@ def _keepers(stream: Stream) -> str:
     return f"{' and '.join(keepers)} would keep it" if keepers else "no container here keeps it"
 
 
-def _forced(stream: Stream, suffix: str, encoder: str) -> StreamPlan:
+def check_audio_codec(suffix: str, audio_codec: str) -> None:
+    """Refuse sound that a container cannot hold.
+
+    Args:
+        suffix: Of the target.
+        audio_codec: A key of ``AUDIO_CODECS``.
+
+    Raises:
+        UsageError: The container does not take it.
+    """
+    encoder = AUDIO_CODECS[audio_codec]
     try:
         with _small_file(suffix) as output:
             output.add_stream(encoder, rate=48000)
@@ -176,6 +186,11 @@ def _forced(stream: Stream, suffix: str, encoder: str) -> StreamPlan:
             f"a {suffix} file cannot hold {encoder.removeprefix('lib')} audio: {error}",
             "use another container",
         ) from error
+
+
+def _forced(stream: Stream, suffix: str, audio_codec: str) -> StreamPlan:
+    check_audio_codec(suffix, audio_codec)
+    encoder = AUDIO_CODECS[audio_codec]
     converted = _converted(stream, encoder, "it was asked for")
     if converted is None:
         why = f"it cannot be decoded here, or not be encoded with {encoder.removeprefix('lib')}"
