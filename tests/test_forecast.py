@@ -140,7 +140,8 @@ def test_pictures_are_one_piece_of_work(large: Upscaler, clock: Clock, tmp_path:
     said: list[str] = []
     tiles = []
     for source in sources[:2]:
-        watch = forecast.picture(source, large, (24, 32), ignored, said.append)
+        forecast.begin(source)
+        watch = forecast.picture(large, (24, 32), ignored, said.append)
         for tile in range(1, 5):
             clock.now_s += 2
             watch(Progress(tile, 4, "tiles"))
@@ -157,7 +158,9 @@ def test_two_networks_count_as_much_as_they_cost(ship: Ship, clock: Clock, tmp_p
     engine = Upscaler("srresnet", 8, precision="fp32")
     source = save(tmp_path / "a.png", 24, 32)
     said: list[str] = []
-    watch = Forecast([source], clock).picture(source, engine, (24, 32), ignored, said.append)
+    forecast = Forecast([source], clock)
+    forecast.begin(source)
+    watch = forecast.picture(engine, (24, 32), ignored, said.append)
     first, second = engine.macs_each(engine.plan(24, 32), 24, 32)
     assert 5 < second / first < 16
     clock.now_s += 60

@@ -73,9 +73,14 @@ class Forecast:
 
         return watch
 
+    def begin(self, source: Path) -> None:
+        """This one of the pictures no longer lies ahead."""
+        self._waiting.pop(source, None)
+        if self._macs_waiting:
+            self._macs_waiting.pop(source, None)
+
     def picture(
         self,
-        source: Path,
         engine: Upscaler,
         size: tuple[int, int],
         on_progress: OnProgress,
@@ -84,15 +89,11 @@ class Forecast:
         """Watch one of the pictures, whose tiles every network counts anew.
 
         Args:
-            source: As in ``pictures``.
             engine: At work on it; the same for all.
             size: Height and width.
             on_progress: Called as before.
             on_note: Called with the line, if there is one.
         """
-        self._waiting.pop(source, None)
-        if self._macs_waiting:
-            self._macs_waiting.pop(source, None)
         costs = engine.macs_each(engine.plan(*size), *size)
         begun, before_s, before_macs = self._clock(), self._busy_s, self._macs_done
         finished = 0  # networks

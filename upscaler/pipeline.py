@@ -9,12 +9,14 @@ before it gets its name (``video/verify.py``).
 
 import math
 import time
+from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
-from upscaler import color, stills, transparency
+from upscaler import animation, color, stills, transparency
+from upscaler.arrays import Pixels
 from upscaler.engine import Plan, Upscaler
 from upscaler.enlarge import enlarged
 from upscaler.errors import DeviceError, MediaError
@@ -57,7 +59,7 @@ def upscale_still(
     on_note: OnNote,
     forecast: Forecast | None = None,
 ) -> Done:
-    """Enlarge one picture.
+    """Enlarge one picture, or every frame of an animated one.
 
     Args:
         job: Source and target.
@@ -69,19 +71,52 @@ def upscale_still(
     Raises:
         MediaError: The source cannot be read or the target not written; the target is then not there.
     """
+    if forecast:
+        forecast.begin(job.source)
+    if animation.is_animated(job.source):
+        return _upscale_animation(job, engine, on_progress, on_note, forecast)
     still = stills.read(job.source)
     height, width = still.pixels.shape[:2]
     plan = engine.plan(height, width)
     stills.check_target(job.target, plan.height, plan.width)
     on_note(describe(plan, height, width))
     if forecast:
-        on_progress = forecast.picture(job.source, engine, (height, width), on_progress, on_note)
+        on_progress = forecast.picture(engine, (height, width), on_progress, on_note)
     seen = still.pixels if still.alpha is None else transparency.revealed(still.pixels, still.alpha)
     pixels = engine.image(seen, lambda done, total: on_progress(Progress(done, total, "tiles")))
     alpha = None if still.alpha is None else resize_plane(still.alpha, plan.height, plan.width)
     make_folder(job.target.parent)
     stills.write(job.target, replace(still, pixels=pixels, alpha=alpha))
     return Done(1, engine.take_notices())
+
+
+def _upscale_animation(
+    job: Job, engine: Upscaler, on_progress: OnProgress, on_note: OnNote, forecast: Forecast | None
+) -> Done:
+    with animation.opened(job.source) as moving:
+        height, width, count = moving.height, moving.width, moving.count
+        plan = engine.plan(height, width)
+        animation.check_target(job.target, plan.height, plan.width)
+        on_note(f"{describe(plan, height, width)}, {count} frames")
+        waiting: deque[animation.Frame] = deque()  # those that the engine has taken and not given back
+
+        def sources() -> Iterator[Pixels]:
+            for frame in moving.frames():
+                waiting.append(frame)
+                yield animation.revealed(frame)
+
+        def made(on_progress: OnProgress) -> Iterator[animation.Frame]:
+            for number, pixels in enumerate(engine.frames(sources()), 1):
+                frame = waiting.popleft()
+                alpha = None if frame.alpha is None else resize_plane(frame.alpha, plan.height, plan.width)
+                yield replace(frame, pixels=pixels, alpha=alpha)
+                on_progress(Progress(number, count, "frames"))
+
+        if forecast:
+            on_progress = forecast.video(engine, (height, width), moving.rate, on_progress, on_note)
+        make_folder(job.target.parent)
+        animation.write(job.target, made(on_progress), moving.plays, moving.metadata)
+    return Done(count, engine.take_notices())
 
 
 def upscale_video(
@@ -127,8 +162,8 @@ def upscale_video(
                 size = (reader.info.height, reader.info.width)
                 on_progress = forecast.video(engine, size, float(reader.info.rate), on_progress, on_note)
             made = _encode(reader, engine, work.plan, writer, options, on_progress)
-            found = _put_together(made, reader.info, job, folder, plans, trims=options.trims)
-        notes, warnings = reader.remarks(), reader.faults(whole=not options.trims)
+            found, lost = _put_together(made, reader.info, job, folder, plans, trims=options.trims)
+        notes, warnings = reader.remarks(), reader.faults(whole=not options.trims) + lost
     settings = {**engine.execution(work.plan), "video": work.lines[0]}
     facts = VideoFacts(
         made.frames_in, made.frames_resumed, made.seconds_in, found.seconds, plans, settings, made.stages_s
@@ -200,8 +235,8 @@ def _put_together(
     plans: list[streams.StreamPlan],
     *,
     trims: bool,
-) -> Found:
-    """Merge, read again, and only then give the file its name.
+) -> tuple[Found, list[str]]:
+    """Merge, read again, and only then give the file its name; what stands in it, what was lost of the rest.
 
     Raises:
         MediaError: A frame is missing or at another time. What was made is then kept in the job folder.
@@ -209,7 +244,7 @@ def _put_together(
     begun = time.monotonic()
     merged = folder.path / f"merged{job.target.suffix.lower()}"
     window = _window(made.segments, info)
-    mux.merge(
+    put = mux.merge(
         made.segments, job.source, merged, plans, rotation=info.rotation, window=window if trims else None
     )
     made.stages_s["merge"] = time.monotonic() - begun
@@ -222,7 +257,7 @@ def _put_together(
         raise MediaError(f"'{job.target}' is not written: {error}", f"it is kept as '{kept}'") from error
     made.stages_s["verify"] = time.monotonic() - begun - made.stages_s["merge"]
     folder.publish(merged)
-    return found
+    return found, put.faults
 
 
 def check_codecs(jobs: Iterable[Job], options: VideoOptions) -> None:

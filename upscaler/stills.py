@@ -3,7 +3,8 @@
 import os
 import tempfile
 import warnings
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from upscaler import deep, metadata, transparency
+from upscaler import deep, metadata, palette, transparency
 from upscaler.arrays import Pixels
 from upscaler.errors import MediaError, UsageError
 from upscaler.metadata import Metadata
@@ -24,16 +25,17 @@ FORMATS: dict[str, tuple[str, dict[str, Any]]] = {
     ".jpeg": ("JPEG", {"quality": 95, "subsampling": 0}),
     ".jfif": ("JPEG", {"quality": 95, "subsampling": 0}),
     ".avif": ("AVIF", {"quality": 90, "subsampling": "4:4:4"}),
+    ".gif": ("GIF", {}),
     ".png": ("PNG", {}),
     ".webp": ("WEBP", {"quality": 95, "method": 4}),
     ".tif": ("TIFF", {"compression": "tiff_lzw"}),
     ".tiff": ("TIFF", {"compression": "tiff_lzw"}),
     ".bmp": ("BMP", {}),
 }
-_LONGEST_SIDE_PX = {"JPEG": 65_500, "WEBP": 16_383, "AVIF": 65_536}
+_LONGEST_SIDE_PX = {"JPEG": 65_500, "WEBP": 16_383, "AVIF": 65_536, "GIF": 65_535}
 _DEEP_SUFFIXES = {".png", ".tif", ".tiff"}
-_ALPHA_SUFFIXES = {".avif", ".png", ".webp", ".tif", ".tiff"}
-_GRAY_FORMATS = {"BMP", "JPEG", "PNG", "TIFF"}  # the others store it as three equal colours
+_ALPHA_SUFFIXES = {".avif", ".gif", ".png", ".webp", ".tif", ".tiff"}
+_GRAY_FORMATS = {"BMP", "GIF", "JPEG", "PNG", "TIFF"}  # the others store it as three equal colours
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,7 @@ def _refuse_unsupported(path: Path, picture: Image.Image) -> None:
     if several and picture.format == "TIFF":
         raise MediaError(f"'{path}' has several pages", "save them as files of their own")
     if several and picture.format != "MPO":  # MPO is a JPEG with a preview or a second view behind it
-        raise MediaError(f"'{path}' is animated, which is not supported yet")
+        raise MediaError(f"'{path}' is animated: it has no single picture")
     if picture.mode in ("I", "F"):
         raise MediaError(f"'{path}' has 32-bit samples", "convert it to 16 bits")
 
@@ -158,8 +160,8 @@ def write(path: Path, still: Still) -> None:
     """Write a picture atomically, in the format of the suffix; JPEG at quality 95, 4:4:4.
 
     Samples of 16 bits are kept by PNG and TIFF and rounded to 8 for the others; transparency is kept by
-    AVIF, PNG, WebP and TIFF and laid over black for the others. Where the profile cannot be kept, 8-bit
-    pixels become sRGB.
+    AVIF, GIF (seen or not seen), PNG, WebP and TIFF and laid over black for the others. Where the profile
+    cannot be kept, 8-bit pixels become sRGB.
 
     Raises:
         UsageError: The suffix is of no known format.
@@ -169,9 +171,23 @@ def write(path: Path, still: Still) -> None:
     check_target(path)
     if suffix not in _ALPHA_SUFFIXES and still.alpha is not None:
         still = replace(still, pixels=transparency.flattened(still.pixels, still.alpha), alpha=None)
+    with replacing(path) as partial:
+        if still.pixels.dtype == np.uint16 and suffix in _DEEP_SUFFIXES:
+            _write_deep(partial, still)
+        else:
+            _write_pillow(partial, _shallow(still), suffix)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A file beside ``path`` to write to, which takes its place when the block ends well, and else is gone.
+
+    Raises:
+        MediaError: It cannot be written; what was there is as it was.
+    """
     try:
         prefix = f".{path.stem[:40]}."  # a name of its own: nothing that is there is written over
-        handle, name = tempfile.mkstemp(prefix=prefix, suffix=f".part{suffix}", dir=path.parent)
+        handle, name = tempfile.mkstemp(prefix=prefix, suffix=f".part{path.suffix.lower()}", dir=path.parent)
         os.close(handle)
     except OSError as error:
         raise MediaError(f"'{path}' cannot be written: {error.strerror}") from error
@@ -179,10 +195,7 @@ def write(path: Path, still: Still) -> None:
     try:
         with suppress(OSError):  # file systems without such rights
             partial.chmod(0o666 & ~_umask())
-        if still.pixels.dtype == np.uint16 and suffix in _DEEP_SUFFIXES:
-            _write_deep(partial, still)
-        else:
-            _write_pillow(partial, _shallow(still), suffix)
+        yield partial
         os.replace(partial, path)
     except (OSError, cv2.error) as error:
         reason = getattr(error, "strerror", None) or error
@@ -247,6 +260,8 @@ def _pillow_picture(still: Still, name: str) -> tuple[Image.Image, Metadata]:
         picture = picture.convert("L")
     if still.alpha is not None:
         picture.putalpha(Image.fromarray(still.alpha))
+    if name == "GIF" and not stores_gray:
+        picture = palette.with_palette(picture, transparent=still.alpha is not None)
     return picture, replace(still.metadata, profile=profile)
 
 

@@ -1,0 +1,183 @@
+"""Animated pictures: GIF, APNG, WebP and AVIF, frame by frame, each with the time that it is shown."""
+
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageSequence
+
+from upscaler import metadata, palette, stills, transparency
+from upscaler.arrays import Pixels
+from upscaler.errors import MediaError, UsageError
+from upscaler.metadata import Metadata
+
+_USUAL_MS = 100  # what viewers make of a duration of 0
+SUFFIXES = (".avif", ".gif", ".png", ".webp")
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One frame as it is seen, whatever the file stores of it.
+
+    Attributes:
+        pixels: ``(H, W, 3)`` RGB uint8.
+        alpha: ``(H, W)`` uint8, or ``None`` where all is seen.
+        duration_ms: How long it is shown; what 0 means is left to the viewer.
+    """
+
+    pixels: Pixels
+    alpha: Pixels | None
+    duration_ms: float
+
+
+@dataclass(frozen=True)
+class Animation:
+    """An opened animation.
+
+    Attributes:
+        count: How many frames it has.
+        height: Of every frame.
+        width: Of every frame.
+        plays: How many times it is shown, 0 for ever.
+        rate: Frames shown in a second, by the first one.
+        metadata: What else belongs to it.
+    """
+
+    path: Path
+    picture: Image.Image
+    count: int
+    height: int
+    width: int
+    plays: int
+    rate: float
+    metadata: Metadata
+
+    def frames(self) -> Iterator[Frame]:
+        """The frames in order.
+
+        Raises:
+            MediaError: The file is damaged or truncated.
+        """
+        try:
+            for number, picture in enumerate(ImageSequence.Iterator(self.picture)):
+                if number or not getattr(self.picture, "default_image", False):  # one for old viewers
+                    yield _frame(picture)
+        except Exception as error:  # decoders raise whatever damage leads them to
+            raise MediaError(f"'{self.path}' is damaged or truncated: {error}") from error
+
+
+def _frame(picture: Image.Image) -> Frame:
+    rgba = np.asarray(picture.convert("RGBA"))
+    alpha = rgba[:, :, 3]
+    hides = bool((alpha < 255).any())
+    return Frame(rgba[:, :, :3], alpha if hides else None, float(picture.info.get("duration", 0)))
+
+
+def is_animated(path: Path) -> bool:
+    """Whether a file has several frames; False too for what cannot be read, and for pages."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(path) as picture:
+                return (
+                    picture.format in ("AVIF", "GIF", "PNG", "WEBP") and getattr(picture, "n_frames", 1) > 1
+                )
+    except Exception:  # `stills.read` says what is wrong
+        return False
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[Animation]:
+    """Open an animation.
+
+    Raises:
+        MediaError: It cannot be read.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about size, and about damage that is found in frames
+        try:
+            picture: Any = Image.open(path)
+        except Exception as error:
+            raise MediaError(f"'{path}' is not a picture that can be read") from error
+        with picture:
+            yield Animation(
+                path,
+                picture,
+                count=picture.n_frames - bool(getattr(picture, "default_image", False)),
+                height=picture.height,
+                width=picture.width,
+                plays=_plays(picture),
+                rate=1000 / (picture.info.get("duration") or _USUAL_MS),
+                metadata=metadata.read(picture),
+            )
+
+
+def _plays(picture: Image.Image) -> int:
+    """From the file's number of loops, which GIF counts from the second time on."""
+    loops = picture.info.get("loop")
+    if picture.format == "GIF":
+        return 1 if loops is None else int(loops) + (loops > 0)
+    return int(loops or 0)
+
+
+def check_target(path: Path, height: int, width: int) -> None:
+    """Make sure that an animation of this size can be written in the format of the suffix.
+
+    Raises:
+        UsageError: The format holds a single picture, or none of this size.
+    """
+    stills.check_target(path, height, width)
+    if path.suffix.lower() not in SUFFIXES:
+        raise UsageError(
+            f"'{path}' would hold one frame of an animation", f"use one of {', '.join(SUFFIXES)}"
+        )
+
+
+def write(path: Path, frames: Iterable[Frame], plays: int, brought: Metadata) -> None:
+    """Write an animation atomically, in the format of the suffix.
+
+    All frames are in memory until the last one is there, those of GIF with one byte a pixel. A frame of GIF
+    has 256 colours, its pixels are seen or not seen, and its time is a multiple of 10 ms.
+
+    Args:
+        path: What it becomes.
+        frames: All of one size.
+        plays: How many times it is shown, 0 for ever.
+        brought: What else belongs to it; GIF keeps none of it.
+
+    Raises:
+        MediaError: The file cannot be written.
+    """
+    name, arguments = stills.FORMATS[path.suffix.lower()]
+    pictures, durations_ms, hides = [], [], False
+    for frame in frames:
+        hides = hides or frame.alpha is not None
+        pictures.append(_picture(frame, name))
+        durations_ms.append(round(frame.duration_ms))
+    arguments = arguments | metadata.save_arguments(brought, name, pictures[0].size)
+    if name == "GIF":
+        arguments |= {"disposal": 2} if hides else {}  # else the last frame shows where this one is hidden
+        arguments |= {} if plays == 1 else {"loop": max(0, plays - 1)}
+    elif name != "AVIF":  # which says nothing of it
+        arguments["loop"] = plays
+    with stills.replacing(path) as partial:
+        pictures[0].save(
+            partial, name, save_all=True, append_images=pictures[1:], duration=durations_ms, **arguments
+        )
+
+
+def _picture(frame: Frame, name: str) -> Image.Image:
+    picture = Image.fromarray(frame.pixels)
+    if frame.alpha is not None:
+        picture.putalpha(Image.fromarray(frame.alpha))
+    # Every frame of a GIF has an entry for what is not seen: of later ones it is not known yet.
+    return palette.with_palette(picture, transparent=True) if name == "GIF" else picture.convert("RGBA")
+
+
+def revealed(frame: Frame) -> Pixels:
+    """The colours of a frame as a network should see them."""
+    return frame.pixels if frame.alpha is None else transparency.revealed(frame.pixels, frame.alpha)
