@@ -66,7 +66,6 @@ MAY_IMPORT: dict[str, set[str]] = {
         "transparency",
         "video",
         "color",
-        "resize",
         "errors",
         "fingerprint",
         "forecast",

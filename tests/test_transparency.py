@@ -5,11 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import photograph
+from numpy.typing import NDArray
 from PIL import Image
 
 from upscaler import pipeline, stills, transparency
 from upscaler.engine import Upscaler
 from upscaler.jobs import Job
+from upscaler.resize import resize_plane
 
 
 @pytest.mark.parametrize("kind", [np.uint8, np.uint16])
@@ -42,3 +44,33 @@ def test_what_was_cut_out_has_no_fringe(tmp_path: Path) -> None:
     assert still.alpha is not None
     alpha = still.alpha[:, :, None] / 255
     assert (still.pixels * alpha + 255 * (1 - alpha)).min() > 250
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+def test_what_is_wholly_seen_or_hidden_stays_so(kind: type) -> None:
+    peak = np.iinfo(kind).max
+    alpha = np.full((12, 12), peak, kind)
+    alpha[:, 6:] = 0
+    alpha[0, 0] = peak - 1
+    made = transparency.settled(np.full((24, 24, 3), 7, kind), alpha)
+    assert (made[:, :10][4:] == peak).all() and (made[:, 14:] == 0).all()
+    assert (made[:, 10:14] == 7).all() and (made[:4, :4] == 7).all()
+
+
+def test_edges_of_what_was_cut_out_are_smooth(tmp_path: Path) -> None:
+    """An enlarged disc of full transparency or none is nearer to a finer disc than bicubic's."""
+
+    def disc(side: int) -> NDArray[np.uint8]:
+        rows, columns = (np.mgrid[0:side, 0:side] + 0.5) / side
+        return ((np.hypot(rows - 0.5, columns - 0.5) < 0.35) * 255).astype(np.uint8)
+
+    picture = Image.fromarray(photograph(32, 32))
+    picture.putalpha(Image.fromarray(disc(32)))
+    picture.save(tmp_path / "a.png")
+    job = Job(tmp_path / "a.png", tmp_path / "b.png", "still")
+    pipeline.upscale_still(job, Upscaler("balanced", 4, precision="fp32"), lambda _: None, lambda _: None)
+    alpha = stills.read(tmp_path / "b.png").alpha
+    assert alpha is not None
+    bicubic = resize_plane(disc(32), 128, 128)
+    off, off_bicubic = (np.abs(made.astype(int) - disc(128)).mean() for made in (alpha, bicubic))
+    assert off < 0.9 * off_bicubic

@@ -26,7 +26,6 @@ from upscaler.jobfolder import JobFolder, Manifest
 from upscaler.jobs import Job
 from upscaler.options import VideoOptions
 from upscaler.report import Done, Progress, VideoFacts
-from upscaler.resize import resize_plane
 from upscaler.threads import Ahead, Behind
 from upscaler.video import codecs, encoders, hdr, mux, segments, streams, write
 from upscaler.video.read import Frame, VideoInfo, VideoReader
@@ -80,11 +79,13 @@ def upscale_still(
     plan = engine.plan(height, width)
     stills.check_target(job.target, plan.height, plan.width)
     on_note(describe(plan, height, width))
-    if forecast:
-        on_progress = forecast.picture(engine, (height, width), on_progress, on_note)
-    seen = still.pixels if still.alpha is None else transparency.revealed(still.pixels, still.alpha)
-    pixels = engine.image(seen, lambda done, total: on_progress(Progress(done, total, "tiles")))
-    alpha = None if still.alpha is None else resize_plane(still.alpha, plan.height, plan.width)
+    watched = forecast.picture(engine, (height, width), on_progress, on_note) if forecast else on_progress
+    alpha, seen = still.alpha, still.pixels
+    if alpha is not None:
+        seen = transparency.revealed(seen, alpha)
+        gray = engine.image(transparency.as_picture(alpha))
+        alpha = transparency.settled(gray, alpha)
+    pixels = engine.image(seen, lambda done, total: watched(Progress(done, total, "tiles")))
     make_folder(job.target.parent)
     stills.write(job.target, replace(still, pixels=pixels, alpha=alpha))
     return Done(1, engine.take_notices())
@@ -104,11 +105,16 @@ def _upscale_animation(
             for frame in moving.frames():
                 waiting.append(frame)
                 yield animation.revealed(frame)
+                if frame.alpha is not None:
+                    yield transparency.as_picture(frame.alpha)
 
         def made(on_progress: OnProgress) -> Iterator[animation.Frame]:
-            for number, pixels in enumerate(engine.frames(sources()), 1):
+            pictures = engine.frames(sources())
+            for number, pixels in enumerate(pictures, 1):
                 frame = waiting.popleft()
-                alpha = None if frame.alpha is None else resize_plane(frame.alpha, plan.height, plan.width)
+                alpha = frame.alpha
+                if alpha is not None:
+                    alpha = transparency.settled(next(pictures), alpha)
                 yield replace(frame, pixels=pixels, alpha=alpha)
                 on_progress(Progress(number, count, "frames"))
 

@@ -1,4 +1,4 @@
-"""Colours where a picture is transparent."""
+"""Transparency, and the colours that it hides."""
 
 from typing import Any
 
@@ -32,6 +32,31 @@ def revealed(pixels: Pixels, alpha: Pixels) -> Pixels:
     colors[nearest[seen]] = pixels[seen]
     filled: Pixels = colors[nearest]
     return filled
+
+
+def as_picture(alpha: Pixels) -> Pixels:
+    """Transparency ``(H, W)`` as a gray picture ``(H, W, 3)`` for a network: its edges are edges too."""
+    gray: Pixels = np.repeat(alpha[:, :, None], 3, axis=2)
+    return gray
+
+
+def settled(enlarged: Pixels, alpha: Pixels) -> Pixels:
+    """What a network made of ``as_picture``, exact where all around is wholly seen or wholly hidden.
+
+    Args:
+        enlarged: ``(H, W, 3)``.
+        alpha: ``(h, w)`` of before, same dtype.
+
+    Returns:
+        ``(H, W)``, same dtype.
+    """
+    made: Any = enlarged[:, :, 1].copy()
+    around = np.ones((3, 3), np.uint8)
+    for value, extreme in ((np.iinfo(alpha.dtype).max, cv2.erode), (0, cv2.dilate)):
+        flat = (extreme(alpha, around) == value).astype(np.uint8)
+        made[cv2.resize(flat, made.shape[::-1], interpolation=cv2.INTER_NEAREST) > 0] = value
+    whole: Pixels = made
+    return whole
 
 
 def flattened(pixels: Pixels, alpha: Pixels) -> Pixels:
