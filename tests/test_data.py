@@ -1,4 +1,6 @@
+import os
 import warnings
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from upscaler.errors import TrainingError
-from upscaler.trainer import cache
+from upscaler.trainer import cache, names
 from upscaler.trainer.crops import Crops
 from upscaler.trainer.data import load_photos
 from upscaler.trainer.degrade import reduce
@@ -288,6 +290,28 @@ def test_sizes_that_do_not_hold_a_crop_are_passed_over(folder: Path) -> None:
     photos = load_photos((str(folder),), 2, 48, sizes=(1.0, 0.9, 0.5))
     assert {pair.high.shape[0] for pair in photos.training} == {112, 100}
     assert photos.left_out == []
+
+
+def test_crops_fit_what_the_sizes_leave(tmp_path: Path) -> None:
+    sized(tmp_path, [(136, 136)] * 4)
+    photos = load_photos((str(tmp_path),), 2, 64, sizes=(0.5,))
+    assert (photos.patch_px, len(photos.training), photos.left_out) == (34, 3, [])
+    with pytest.raises(TrainingError, match=r"136x136 at 0.25 of its size is smaller.* 256 pixels high"):
+        load_photos((str(tmp_path),), 2, 64, sizes=(0.25,))
+
+
+@pytest.mark.parametrize("degradation", ["video", "worn"])
+def test_names_that_are_no_utf_8(folder: Path, degradation: str) -> None:
+    for path in folder.iterdir():
+        path.rename(os.fsdecode(os.fsencode(path.with_suffix("")) + b"\xe9.png"))
+    photos = load_photos((str(folder),), 2, 8, degradation=degradation)
+    assert photos.held_out[0].name == "photo04\udce9.png"
+    assert photos.fingerprint()
+
+
+@pytest.mark.parametrize("name", ["photo.png", "täglich.png"])
+def test_what_is_drawn_for_a_name_stays(name: str) -> None:
+    assert names.seed_of(name) == zlib.crc32(name.encode())
 
 
 def test_several_threads_load_what_one_loads(folder: Path) -> None:

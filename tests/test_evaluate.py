@@ -1,4 +1,5 @@
 import csv
+import html
 import io
 import json
 import math
@@ -6,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import urllib.parse
 from collections.abc import Callable
 from pathlib import Path
 
@@ -312,6 +314,33 @@ def test_files_say_what_the_rows_say(folder: Path, tmp_path: Path) -> None:
     assert {(width, height) for _, width, height in sources} == {("74", "60")}
     assert np.array_equal(shown[2], pixels_of(folder / "photo00.png")[:60, :74])
     assert np.array_equal(shown[1], bicubic.enlarged(shown[0], 2))
+
+
+NAMES = (b"a#1.png", b"what?.png", b"x%41.png", b"caf\xe9.png", b"a&b.png")  # the fourth is no UTF-8
+
+
+def test_names_that_mean_something_in_an_address_or_are_no_utf_8(folder: Path, tmp_path: Path) -> None:
+    photo = (folder / "photo00.png").read_bytes()
+    for path in folder.iterdir():
+        path.unlink()
+    for name in NAMES:
+        (folder / os.fsdecode(name)).write_bytes(photo)
+    (folder / os.fsdecode(b"bad\xe9.png")).touch()
+    files = {kind: tmp_path / f"scores#1.{kind}" for kind in ("csv", "json", "html")}
+    options = [part for kind, path in files.items() for part in (f"--{kind}", path)]
+    code, rows, errors = run("bicubic", folder, "--degradation", "worn", *options)
+    assert (code, len(rows), len(errors)) == (1, 6, 1)
+    assert "bad\\udce9.png" in errors[0]
+    assert any(row.startswith("caf\\udce9.png ") for row in rows)
+    assert "caf\\udce9.png" in files["csv"].read_text(encoding="utf-8")
+    assert "caf\udce9.png" in {row["name"] for row in json.loads(files["json"].read_text())["pictures"]}
+    page = files["html"].read_text(encoding="utf-8")
+    sources = [html.unescape(source) for source in re.findall(r'img src="([^"]+)"', page)]
+    assert len(sources) == 3 * len(NAMES)
+    for source in sources:
+        address = urllib.parse.urlsplit(source)
+        assert (address.query, address.fragment) == ("", "")
+        assert (tmp_path / os.fsdecode(urllib.parse.unquote_to_bytes(address.path))).is_file()
 
 
 def test_equal_pictures_are_valid_json(folder: Path, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """A run of training: what it learns, says and leaves."""
 
 import itertools
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -137,6 +138,36 @@ def test_a_page_shows_what_the_network_is_given(configure: Configure) -> None:
             pixels = np.asarray(picture).astype(int)
         original, first = pixels[:side, :side], pixels[:side, side : 2 * side]
         assert 1 < np.abs(original - first).mean() < 40
+
+
+def test_the_page_shows_the_low_versions_that_are_given(configure: Configure, tmp_path: Path) -> None:
+    for index in range(4):
+        (tmp_path / "low").mkdir(exist_ok=True)
+        Image.new("RGB", (64, 56), (200, 10 * index, 0)).save(tmp_path / "low" / f"photo{index:02}.png")
+    config = configure(steps=1, low_folders=(str(tmp_path / "low"),), show_degraded=True)
+    train(config, silent)
+    with Image.open(run_folder(config) / "degraded.png") as picture:
+        pixels = np.asarray(picture)
+    assert pixels.shape == (3 * 112, 2 * 112, 3)
+    assert [set(map(tuple, row[:, 112:].reshape(-1, 3).tolist())) for row in np.split(pixels, 3)] == [
+        {(200, 10 * index, 0)} for index in range(3)
+    ]
+
+
+def test_names_that_are_no_utf_8_stop_nothing(configure: Configure, tmp_path: Path) -> None:
+    """In what is read, written and printed."""
+    folder = tmp_path / os.fsdecode(b"caf\xe9")
+    config = configure(photos=(str(folder),))
+    (tmp_path / "photos").rename(folder)
+    (folder / os.fsdecode(b"bad\xe9.png")).touch()
+    (folder / "photo03.png").rename(folder / os.fsdecode(b"photo03\xe9.png"))  # is held out
+    result = CliRunner().invoke(app, arguments(config, "--steps", "2"))
+    assert result.exit_code == 0, result.output
+    assert "1 files left out: bad\\udce9.png" in result.stdout
+    assert "bad\\udce9.png" in (run_folder(config) / "left-out.txt").read_text(encoding="utf-8")
+    assert '/caf\\udce9"]' in (run_folder(config) / "config.toml").read_text(encoding="utf-8")
+    assert "caf\\udce9" in Path(config.output).with_suffix(".md").read_text(encoding="utf-8")
+    assert checkpoint.load(Path(config.output)).training["settings"]["photos"] == [folder.name]
 
 
 def test_what_is_left_out_is_listed_and_crops_fit(configure: Configure) -> None:

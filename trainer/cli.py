@@ -112,7 +112,9 @@ def train(  # noqa: PLR0913 - one parameter per option
     goes on from there.
     """
     from upscaler.errors import UpscalerError, UsageError
+    from upscaler.trainer import names
 
+    names.let_streams_print_all()
     options = {
         "photos": [str(path) for path in photos] if photos else None,
         "output": None if output is None else str(output),

@@ -4,6 +4,7 @@ Photographs are decoded once and kept as uint8, with their LR versions: reduced,
 prepared. Other degradations are made of the crops as they are drawn.
 """
 
+import math
 import warnings
 import zlib
 from collections import deque
@@ -19,7 +20,7 @@ from torch import Generator, Tensor
 from upscaler import stills
 from upscaler.errors import TrainingError, UpscalerError
 from upscaler.resize import resized
-from upscaler.trainer import degrade, h264, sources
+from upscaler.trainer import degrade, h264, names, sources
 from upscaler.trainer.cache import Cache
 from upscaler.trainer.degrade import reduce
 from upscaler.trainer.sources import LowVersions, Source
@@ -110,7 +111,8 @@ def load_photos(
     found = sources.find(folders)
     lows = LowVersions(low_folders, scale, found, len(folders)) if low_folders else None
     whole_sizes = [_size(source.path) for source in found]
-    patch_px = _fitting_patch_px([min(size) for size in whole_sizes if size], scale, patch_px)
+    sides_px = [_smaller_px(min(size), max(sizes)) for size in whole_sizes if size]
+    patch_px = _fitting_patch_px(sides_px, scale, patch_px)
     films = _FILMS if degradation == "video" else 0
     bytes_per_pixel = 3 * (1 + (1 + films) / scale**2) * sum(size**2 for size in sizes)
     needed = sum(height * width * bytes_per_pixel for height, width in filter(None, whole_sizes))
@@ -136,7 +138,8 @@ def load_photos(
         reasons = f"; {len(left_out)} left out, the first is {left_out[0]}" if left_out else ""
         raise TrainingError(
             f"only {len(photos)} usable photographs in {', '.join(folders)}{reasons}",
-            f"training needs at least two, each at least {patch_px * scale} pixels high and wide",
+            f"training needs at least two, each at least {math.ceil(patch_px * scale / max(sizes))} pixels "
+            "high and wide",
         )
     # About 2 % held out, evenly spread, so that every part of a sorted folder is represented.
     every = max(2, len(photos) // min(16, max(1, len(photos) // 50)))
@@ -207,7 +210,7 @@ def _pairs(
             low = high if scale == 1 else _reduced(high, scale)
             pairs.append(Pair(path.name if share == 1 else f"{path.name} at {share:g}", low, high))
     if not pairs:
-        raise _too_small(pixels)
+        raise _too_small(pixels, max(sizes))
     return pairs
 
 
@@ -222,8 +225,9 @@ def _given_pair(path: Path, pixels: Tensor, scale: int, patch_px: int, low_path:
     return Pair(path.name, low, high)
 
 
-def _too_small(pixels: Tensor) -> TrainingError:
-    return TrainingError(f"{pixels.shape[1]}x{pixels.shape[0]} is smaller than a crop")
+def _too_small(pixels: Tensor, share: float = 1.0) -> TrainingError:
+    size = "" if share == 1 else f" at {share:g} of its size"
+    return TrainingError(f"{pixels.shape[1]}x{pixels.shape[0]}{size} is smaller than a crop")
 
 
 def _multiple(pixels: Tensor, scale: int) -> Tensor:
@@ -234,8 +238,12 @@ def _multiple(pixels: Tensor, scale: int) -> Tensor:
 
 def _smaller(pixels: Tensor, share: float) -> Tensor:
     """Reduced by antialiased bicubic, ``(H, W, 3)`` -> ``(share * H, share * W, 3)``."""
-    height, width = (max(1, round(side * share)) for side in pixels.shape[:2])
+    height, width = (_smaller_px(side, share) for side in pixels.shape[:2])
     return resized(pixels.permute(2, 0, 1).unsqueeze(0), height, width)[0].permute(1, 2, 0)
+
+
+def _smaller_px(side_px: int, share: float) -> int:
+    return max(1, round(side_px * share))
 
 
 def _reduced(high: Tensor, scale: int) -> Tensor:
@@ -244,7 +252,7 @@ def _reduced(high: Tensor, scale: int) -> Tensor:
 
 def _filmed(pair: Pair, scale: int) -> Pair:
     """With versions out of coded films, which are those of this name whatever else is in the folder."""
-    generator = Generator().manual_seed(zlib.crc32(pair.name.encode()))
+    generator = Generator().manual_seed(names.seed_of(pair.name))
     films = h264.versions(pair.high.permute(2, 0, 1), scale, _FILMS, generator)
     return replace(pair, damaged=tuple(films))
 
@@ -262,7 +270,7 @@ def _degraded(pair: Pair, scale: int, degradation: str) -> Pair:
     damage = degrade.parse(degradation).damage
     if damage is None:
         return pair
-    generator = Generator().manual_seed(_HELD_OUT_SEED + zlib.crc32(pair.name.encode()))
+    generator = Generator().manual_seed(_HELD_OUT_SEED + names.seed_of(pair.name))
     low, high = (side.permute(2, 0, 1).unsqueeze(0) for side in (pair.low, pair.high))
     made, _ = damage(low, high, scale, generator)
     return replace(pair, low=made[0].permute(1, 2, 0).contiguous())

@@ -61,7 +61,9 @@ def command(  # noqa: PLR0913 - one parameter per option
 ) -> None:
     """Print PSNR and SSIM on luma for every picture of a folder, and their average."""
     from upscaler.errors import UpscalerError, UsageError
+    from upscaler.trainer import names
 
+    names.let_streams_print_all()
     try:
         from upscaler.trainer import measure, report
 

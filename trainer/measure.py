@@ -9,7 +9,6 @@ ours where the LR is made here; of given 8-bit RGB files bicubic makes up to 0.0
 """
 
 import io
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +22,7 @@ from upscaler import stills
 from upscaler.engine import Upscaler
 from upscaler.errors import MediaError, UpscalerError, UsageError
 from upscaler.jobs import PICTURE_SUFFIXES
-from upscaler.trainer import bicubic, degrade, h264, metrics
+from upscaler.trainer import bicubic, degrade, h264, metrics, names
 from upscaler.trainer.lpips import Lpips
 
 Rgb = NDArray[np.uint8]
@@ -285,7 +284,7 @@ def _read_high(path: Path, scale: int, for_lpips: bool) -> tuple[Rgb, bool]:
 
 def _degraded(name: str, high: Rgb, scale: int, degradation: str) -> Rgb:
     """The LR version of a picture; the same for a file name whatever else is measured."""
-    generator = torch.Generator().manual_seed(zlib.crc32(name.encode()))
+    generator = torch.Generator().manual_seed(names.seed_of(name))
     whole = torch.tensor(high).permute(2, 0, 1).unsqueeze(0)
     known = degrade.parse(degradation)
     if known.name == "video":

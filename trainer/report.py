@@ -5,6 +5,8 @@ import html
 import io
 import json
 import math
+import os
+import urllib.parse
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ from typing import Any
 from upscaler import stills
 from upscaler.errors import UsageError
 from upscaler.models.checkpoint import write_atomically
+from upscaler.trainer import names
 from upscaler.trainer.measure import Evaluation, Pictures, Rgb, Score
 
 
@@ -91,7 +94,8 @@ class Page:
     def _figure(self, name: str, title: str, pixels: Rgb, height: int, width: int) -> str:
         file = self._folder / f"{Path(name).stem}-{title}.png"
         stills.write_rgb8(file, pixels)
-        source = html.escape(f"{self._folder.name}/{file.name}")
+        # Bytes: a name need not be UTF-8. Quoted: `#`, `?` and `%` mean something in an address.
+        source = html.escape(urllib.parse.quote(os.fsencode(f"{self._folder.name}/{file.name}")))
         image = f'<img src="{source}" width={width} height={height} loading=lazy alt="">'
         return f"<figure>{image}<figcaption>{title}</figcaption></figure>"
 
@@ -137,6 +141,6 @@ def _line(score: Score) -> str:
 def _write(path: Path, text: str) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, text.encode())
+        write_atomically(path, names.encoded(text))
     except OSError as error:
         raise UsageError(f"cannot write '{path}': {error.strerror}") from error

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from upscaler.errors import TrainingError
 from upscaler.models.checkpoint import write_atomically
+from upscaler.trainer import names
 
 # What zipfile, zlib and torch raise on bytes that are not, or no longer, a state.
 _SIGNS_OF_DAMAGE = (
@@ -77,7 +78,7 @@ def write_text(path: Path, text: str) -> None:
         TrainingError: It cannot be written.
     """
     try:
-        write_atomically(path, text.encode())
+        write_atomically(path, names.encoded(text))
     except OSError as error:
         raise TrainingError(f"cannot write '{path}': {error.strerror}") from error
 

@@ -125,7 +125,8 @@ def write_degraded(path: Path, pairs: list[Pair], scale: int, degradation: str) 
     for row, pair in enumerate(pairs[:4]):
         top, left = ((side - side_px) // 2 // scale for side in pair.high.shape[:2])
         high = pair.high[top * scale :, left * scale :][:side_px, :side_px]
-        lows = [low[top:, left:][: side_px // scale, : side_px // scale] for low in pair.damaged]
+        known = (pair.low,) if degradation == degrade.GIVEN else pair.damaged
+        lows = [low[top:, left:][: side_px // scale, : side_px // scale] for low in known]
         lows = lows or _versions(high, scale, degradation, seed=row)
         shown = [low.repeat_interleave(scale, 0).repeat_interleave(scale, 1) for low in lows]
         rows.append(torch.cat([high, *shown], dim=1))
