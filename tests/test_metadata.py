@@ -154,6 +154,15 @@ def test_tags_that_cannot_be_written_again_cost_no_picture(
     assert stills.read(tmp_path / "b.jpg").pixels.shape == (32, 24, 3)
 
 
+def test_text_that_is_no_ascii_keeps_its_bytes(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[ExifTags.Base.Copyright] = "© Jürgen".encode()
+    Image.fromarray(photograph(24, 32)).save(tmp_path / "a.jpg", exif=exif)
+    stills.write(tmp_path / "b.jpg", stills.read(tmp_path / "a.jpg"))
+    with Image.open(tmp_path / "b.jpg") as picture:
+        assert picture.getexif()[ExifTags.Base.Copyright].encode("latin-1").decode() == "© Jürgen"
+
+
 def test_exif_that_jpeg_cannot_hold_loses_its_maker_s_notes(tmp_path: Path) -> None:
     exif = camera_exif()
     exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.MakerNote] = bytes(70_000)

@@ -96,7 +96,8 @@ def _exif(picture: Image.Image) -> bytes | None:
 
 def _copy(tags: dict[int, Any], target: Image.Exif) -> None:
     """The tags that can be written again: cameras write values that Pillow reads and then cannot write."""
-    for tag, value in tags.items():
+    for tag, found in tags.items():
+        value = _with_its_bytes(found)
         trial = Image.Exif()
         trial[tag] = value
         try:
@@ -106,12 +107,20 @@ def _copy(tags: dict[int, Any], target: Image.Exif) -> None:
         target[tag] = value
 
 
+def _with_its_bytes(value: Any) -> Any:  # noqa: ANN401 - whatever stood in the file
+    """Text as its bytes: Pillow reads it as Latin-1, whatever it is (mostly UTF-8), and would write ASCII."""
+    return value.encode("latin-1") if isinstance(value, str) and not value.isascii() else value
+
+
 def exif_for(metadata: Metadata, form: str, height: int, width: int) -> bytes | None:
     """The EXIF block for a picture of this format and size; without the maker's notes if it is too long."""
     if metadata.exif is None:
         return None
     exif = Image.Exif()
     exif.load(metadata.exif)
+    for tags in (exif, *(exif.get_ifd(name) for name in _DIRECTORIES if name in exif)):
+        for tag in list(tags):
+            tags[tag] = _with_its_bytes(tags[tag])
     if form == "TIFF":  # libtiff writes compressed files without further directories
         for name in _DIRECTORIES:
             exif.pop(name, None)
