@@ -138,3 +138,26 @@ def test_a_start_of_zero_is_not_the_middle(tmp_path: Path) -> None:
         assert result.exit_code == 0, result.output
     found = [index_of(stills.read(tmp_path / f"{name}.preview.png").pixels) for name in ("middle", "first")]
     assert found == [30, 0]
+
+
+@pytest.mark.parametrize(
+    ("rotation", "mirrored", "bright"),
+    [(0, True, (0, 1)), (180, True, (1, 0)), (90, True, (1, 1)), (270, True, (0, 0)), (90, False, (1, 0))],
+)
+def test_it_is_mirrored(
+    engine: Upscaler, tmp_path: Path, rotation: int, mirrored: bool, bright: tuple[int, int]
+) -> None:
+    source = tmp_path / "in.mp4"
+    with av.open(str(source), "w") as output:
+        stream = output.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        stream.set_display_rotation(rotation, hflip=mirrored)
+        picture = np.zeros((48, 64, 3), np.uint8)
+        picture[:24, :32] = 200  # the upper left quarter
+        output.mux(stream.encode(VideoFrame.from_ndarray(picture, format="rgb24")))
+        output.mux(stream.encode(None))
+    _, pictures = preview(engine, source)
+    for pixels in pictures:
+        height, width = pixels.shape[0] // 2, pixels.shape[1] // 2
+        quarters = pixels.reshape(2, height, 2, width, 3).mean((1, 3, 4))
+        assert np.unravel_index(quarters.argmax(), (2, 2)) == bright

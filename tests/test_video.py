@@ -9,7 +9,7 @@ import torch
 from av.packet import Packet
 from av.video.frame import VideoFrame
 from conftest import photograph
-from media import audio_packets, clip, frame_times, pictures, write_tone
+from media import audio_packets, clip, frame_times, identity, pictures, write_tone
 
 from upscaler import color, pipeline
 from upscaler.engine import Upscaler
@@ -420,3 +420,44 @@ def test_a_frame_at_another_time_fails_the_job(
     with pytest.raises(MediaError, match=r"frame 4 is off by 0\.011 ms"):
         run(engine, source, tmp_path / "out.mp4")
     assert not (tmp_path / "out.mp4").exists()
+
+
+def marked_clip(path: Path, rotation: int, *, mirrored: bool, aspect: Fraction = Fraction(1)) -> Path:
+    """Two frames of 160x96 with a bright corner at the upper left, to be shown as said."""
+    picture = np.zeros((96, 160, 3), np.uint8)
+    picture[:48, :80] = 200
+    with av.open(str(path), "w") as output:
+        stream = output.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 160, 96, "yuv420p"
+        stream.codec_context.sample_aspect_ratio = aspect
+        stream.set_display_rotation(rotation, hflip=mirrored)
+        for _ in range(2):
+            output.mux(stream.encode(VideoFrame.from_ndarray(picture, format="rgb24")))
+        output.mux(stream.encode(None))
+    return path
+
+
+def display_matrix(path: Path) -> bytes:
+    with av.open(str(path)) as made:
+        return bytes(next(made.decode(video=0)).side_data["DISPLAYMATRIX"])
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv", ".webm"])
+def test_mirrored_films_stay_mirrored(tmp_path: Path, suffix: str) -> None:
+    same = identity(tmp_path)
+    for rotation in (0, 90, 180, 270):
+        source = marked_clip(tmp_path / f"{rotation}.mp4", rotation, mirrored=True)
+        run(same, source, tmp_path / f"{rotation}-out{suffix}")
+        assert display_matrix(tmp_path / f"{rotation}-out{suffix}") == display_matrix(source)
+
+
+def test_odd_display_matrices_are_left_out(tmp_path: Path) -> None:
+    source = tmp_path / "in.mp4"
+    with av.open(str(source), "w") as output:
+        stream = output.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        stream.set_display_rotation(45)
+        output.mux(stream.encode(VideoFrame(64, 48, "yuv420p")))
+        output.mux(stream.encode(None))
+    with VideoReader(source) as reader:
+        assert (reader.info.rotation, reader.info.mirrored) == (0, False)

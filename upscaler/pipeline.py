@@ -251,7 +251,13 @@ def _put_together(
     merged = folder.path / f"merged{job.target.suffix.lower()}"
     window = _window(made.segments, info)
     put = mux.merge(
-        made.segments, job.source, merged, plans, rotation=info.rotation, window=window if trims else None
+        made.segments,
+        job.source,
+        merged,
+        plans,
+        rotation=info.rotation,
+        mirrored=info.mirrored,
+        window=window if trims else None,
     )
     made.stages_s["merge"] = time.monotonic() - begun
     try:

@@ -91,6 +91,7 @@ def _frames_from(reader: VideoReader, time_s: Fraction, options: VideoOptions) -
 
 
 def _shown(rgb: Tensor, info: VideoInfo, bits: int) -> Pixels:
-    """``(3, H, W)`` -> ``(H, W, 3)``, turned as it is to be shown."""
+    """``(3, H, W)`` -> ``(H, W, 3)``, turned and mirrored as it is to be shown."""
     codes = as_codes(rgb, torch.uint8 if bits == 8 else torch.uint16).permute(1, 2, 0).cpu().numpy()
-    return np.ascontiguousarray(np.rot90(codes, info.rotation // 90))
+    turned = np.rot90(codes, info.rotation // 90)
+    return np.ascontiguousarray(np.fliplr(turned) if info.mirrored else turned)

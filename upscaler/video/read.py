@@ -34,6 +34,7 @@ from upscaler.video.demux import (
     start_offset,
 )
 from upscaler.video.formats import as_plane, layout_of, matrix_code, planar, siting_of
+from upscaler.video.geometry import orientation
 from upscaler.video.hdr import Hdr
 
 # Containers whose header states a duration; for others FFmpeg takes it from the end that is there.
@@ -81,7 +82,8 @@ class VideoInfo:
         rate: Frames per second for rate control only; never used for time.
         frames: Count that the file claims, or an estimate from its duration; 0 when nothing is known.
         sample_aspect: Width of a pixel over its height.
-        rotation: Degrees counter-clockwise in which the picture is to be shown, a multiple of 90.
+        rotation: Degrees counter-clockwise by which the picture is turned to be shown: 0, 90, 180 or 270.
+        mirrored: Whether it is mirrored left to right after that.
         layout: How the first frame's planes encode colour.
         chapters: How many the file has.
         colors: What is written into the output.
@@ -95,6 +97,7 @@ class VideoInfo:
     frames: int
     sample_aspect: Fraction
     rotation: int
+    mirrored: bool
     layout: Layout
     chapters: int
     colors: ColorTags
@@ -312,7 +315,7 @@ class VideoReader:
         count = stream.frames
         if not count and self._container.duration:
             count = round(self._container.duration / 1_000_000 * rate)
-        rotation = frame.rotation if frame.rotation % 90 == 0 else 0
+        rotation, mirrored = orientation(frame)
         return VideoInfo(
             width=frame.width,
             height=frame.height,
@@ -320,7 +323,8 @@ class VideoReader:
             rate=rate,
             frames=count,
             sample_aspect=stream.sample_aspect_ratio or Fraction(1),
-            rotation=rotation % 360,
+            rotation=rotation,
+            mirrored=mirrored,
             layout=layout,
             chapters=len(self._container.chapters()),
             colors=ColorTags(
