@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import struct
 import subprocess
 import sys
 import time
@@ -242,3 +243,33 @@ def test_standard_output_that_nobody_reads_is_one_line(tmp_path: Path, closed: s
     assert done.stderr.count("error:") == 1 and "standard output" in done.stderr
     assert done.returncode == (2 if closed == "before" else 1)
     assert (tmp_path / "b_x1.png").exists() == (closed == "at once")
+
+
+def edited(path: Path, *, begin_s: float, seconds: float) -> Path:
+    """A clip of 50 frames with a key frame at every tenth, of which an edit list shows a part."""
+    with av.open(str(path), "w") as output:
+        stream = output.add_stream("libx264", rate=25, options={"g": "10", "bf": "0"})
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for _ in range(50):
+            output.mux(stream.encode(av.VideoFrame(64, 48, "yuv420p")))
+        output.mux(stream.encode(None))
+        ticks = round(begin_s / stream.time_base)
+    content = bytearray(path.read_bytes())
+    struct.pack_into(">ii", content, content.index(b"elst") + 12, round(seconds * 1000), ticks)
+    path.write_bytes(content)
+    return path
+
+
+@pytest.mark.parametrize("begin_s", [0, 0.4, 0.52])
+def test_frames_that_an_edit_list_hides_are_no_early_end(tmp_path: Path, begin_s: float) -> None:
+    source = edited(tmp_path / "in.mp4", begin_s=begin_s, seconds=0.8)
+    said = run(source, "-o", tmp_path / "out.mp4", "--scale", 1)
+    assert "ends early" not in said and len(frame_times(tmp_path / "out.mp4")) == 20
+
+
+def test_an_early_end_by_a_few_frames_is_told(tmp_path: Path) -> None:
+    whole = clip(tmp_path / "whole.mp4", frames=75, audio=["aac"], seconds=3)
+    source = truncated(tmp_path / "in.mp4", whole, 0.96)
+    assert 67 < len(frame_times(source)) < 75
+    said = run(source, "-o", tmp_path / "out.mp4", "--scale", 1, code=3)
+    assert "ends early" in said and "of 75 frames" in said

@@ -33,13 +33,10 @@ from upscaler.video.demux import (
     open_input,
     start_offset,
 )
+from upscaler.video.extent import Extent
 from upscaler.video.formats import as_plane, layout_of, matrix_code, planar, siting_of
 from upscaler.video.geometry import orientation
 from upscaler.video.hdr import Hdr
-
-# Containers whose header states a duration; for others FFmpeg takes it from the end that is there.
-_PROMISING = ("mov", "matroska", "avi", "flv", "asf")
-_SHORT_S = Fraction(1, 2)  # headers of whole files were up to 0.05 s off
 
 
 @dataclass(frozen=True)
@@ -147,12 +144,11 @@ class VideoReader:
         self.damaged_frames = 0
         self.interlaced_frames = 0
         self.resized_frames = 0
-        self._packets = 0
         self._encrypted = False
-        self._end_s = Fraction(0)
         self._container = open_input(self.path, hardware)
         try:
             self._stream = main_video_stream(self._container, self.path)
+            self._extent = Extent(self._container, self._stream)
             self._decoder = self._own_or_alpha_decoder(hardware)
             self._decoder.thread_type = "AUTO"
             self._offset = start_offset(self._container, self._stream.time_base)
@@ -250,11 +246,8 @@ class VideoReader:
 
     def _note(self, packet: "Packet[Stream]") -> None:
         """Keep count of what the file holds."""
-        stamp = packet.dts if packet.pts is None else packet.pts
-        if stamp is not None and packet.size and packet.time_base:
-            self._end_s = max(self._end_s, (stamp + (packet.duration or 0)) * packet.time_base)
+        self._extent.note(packet)
         if packet.stream.index == self._stream.index:
-            self._packets += packet.size > 0
             self._encrypted |= packet.has_sidedata("encryption_info")
 
     def remarks(self) -> list[str]:
@@ -276,23 +269,9 @@ class VideoReader:
             lines.append(
                 f"{self.damaged_frames} frames of '{self.path}' are damaged, and shown as well as can be"
             )
-        if whole and (missing := self._missing()):
+        if whole and (missing := self._extent.missing()):
             lines.append(f"'{self.path}' ends early: {missing}")
         return lines
-
-    def _missing(self) -> str:
-        """What is there of what the file's header promises, where that is less; else empty."""
-        name = self._container.format.name
-        if name.startswith("mov") and self._packets < self._stream.frames:
-            frames = f", {self._packets} of {self._stream.frames} frames"
-        else:
-            frames = ""
-        found_s = self._end_s - Fraction(self._container.start_time or 0, 1_000_000)
-        promised_s = Fraction(self._container.duration or 0, 1_000_000)
-        short = name.startswith(_PROMISING) and found_s < promised_s - _SHORT_S
-        return (
-            f"{float(found_s):.2f} of {float(promised_s):.2f} s are there{frames}" if short or frames else ""
-        )
 
     def _step(self) -> int:
         """Ticks between frames where a stamp has to be made up."""
