@@ -1,6 +1,8 @@
 """Open media files, find the film in them, and put its time stamps in order."""
 
+import io
 import os
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 
@@ -9,6 +11,8 @@ import av.container
 import av.error
 from av.codec.hwaccel import HWAccel
 from av.container import Flags
+from av.format import Flags as FormatFlags
+from av.packet import Packet
 from av.stream import Disposition, Stream
 from av.video.stream import VideoStream
 
@@ -16,6 +20,7 @@ from upscaler.errors import MediaError
 
 # What av raises: FFmpeg's errors are built-in ones too.
 MEDIA_ERRORS = (av.error.FFmpegError, OSError, ValueError, EOFError)
+_JUMP_S = Fraction(1, 10)  # where streams were cut and joined, sounds overlap by a packet or two
 
 
 def address(path: Path) -> str:
@@ -60,6 +65,104 @@ def main_video_stream(container: av.container.InputContainer, path: Path) -> Vid
             return stream
     besides = " but cover art" if container.streams.video else ""
     raise MediaError(f"'{path}' holds no video stream{besides}")
+
+
+def demuxed(
+    container: av.container.InputContainer, streams: list[Stream] | None = None
+) -> Iterator["Packet[Stream]"]:
+    """Packets of some streams, or of all, in the order of the file; at the end an empty one of each.
+
+    Raises:
+        OSError: The file cannot be read further; so for every one of ``MEDIA_ERRORS``.
+    """
+    try:
+        yield from container.demux(streams) if streams else container.demux()
+    except IndexError:
+        return  # av 18.1, after the last packet: of a stream found after opening it cannot give an empty one
+
+
+def found_late(container: av.container.InputContainer) -> bool:
+    """Whether a stream began after what is looked at on opening, so that nothing here knows of it.
+
+    av does not list it. But it refuses to demux a stream whose index is too high for the file, whosesoever.
+
+    Args:
+        container: Demuxed to its end, or the rest is read now.
+    """
+    with av.open(io.BytesIO(), "w", format="matroska") as other:
+        streams = [other.add_stream("pcm_s16le") for _ in range(len(container.streams) + 1)]
+        try:
+            next(container.demux(streams[-1]), None)
+        except (IndexError, av.error.FFmpegError):
+            return True  # the index was taken; what was read then does not matter
+        except ValueError:
+            return False
+    return True
+
+
+class Timeline:
+    """One time for a file that was joined from several, as transport streams are by ``cat``.
+
+    Where the stamps of a stream jump back, all streams go on from where they were, each from its own jump on
+    and all by the same time, so that sound stays with the picture. Two readers of one file that give every
+    packet to their timelines get the same times. Containers that allow no such jumps stay as they are.
+
+    Attributes:
+        needs_all: Every packet of the file has to be placed; else nothing will ever be moved.
+    """
+
+    def __init__(self, container: av.container.InputContainer) -> None:
+        self.needs_all = bool(container.format.flags & FormatFlags.ts_discont.value)
+        self._offsets_s = [Fraction(0)]  # of each part of the file
+        self._part: dict[int, int] = {}  # that a stream is in, by its index
+        self._first_s: dict[int, Fraction] = {}  # decoding time in the file
+        self._last_s: dict[int, Fraction] = {}  # decoding time here
+        self._end_s: dict[int, Fraction] = {}
+
+    @property
+    def jumps(self) -> int:
+        """How many so far."""
+        return len(self._offsets_s) - 1
+
+    def place(self, packet: "Packet[Stream]") -> None:
+        """Move a packet to its time; to be called with every packet of the file."""
+        stamp = packet.pts if packet.dts is None else packet.dts
+        if not self.needs_all or stamp is None or not packet.time_base:
+            return
+        index, time_s = packet.stream.index, stamp * packet.time_base
+        offset_s = self._offset_s(index, time_s, steady=packet.stream.type in ("audio", "video"))
+        if packet.stream.type in ("audio", "video"):
+            self._first_s.setdefault(index, time_s)
+            self._last_s[index] = time_s + offset_s
+            self._end_s[index] = time_s + offset_s + (packet.duration or 0) * packet.time_base
+        by = round(offset_s / packet.time_base)
+        packet.pts = None if packet.pts is None else packet.pts + by
+        packet.dts = None if packet.dts is None else packet.dts + by
+
+    def _offset_s(self, index: int, time_s: Fraction, *, steady: bool) -> Fraction:
+        """What the part of the file that a packet is from is moved by."""
+        here_s = max(self._end_s.values(), default=time_s)
+        if not steady:  # subtitles come when they like, but near what is shown with them
+            return min(self._offsets_s, key=lambda offset_s: abs(time_s + offset_s - here_s))
+        part = self._part.setdefault(index, self.jumps)
+        if time_s + self._offsets_s[part] < self._last_s.get(index, time_s - _JUMP_S) - _JUMP_S:
+            if part == self.jumps:
+                self._offsets_s.append(self._continued_s(index, time_s))
+            later = range(part + 1, len(self._offsets_s))
+            self._part[index] = min(later, key=lambda part: abs(time_s + self._offsets_s[part] - here_s))
+        return self._offsets_s[self._part[index]]
+
+    def _continued_s(self, index: int, time_s: Fraction) -> Fraction:
+        """By how much to move a new part so that none of its streams begins before the part before ends.
+
+        Args:
+            index: Of the stream that the part begins with.
+            time_s: Where it begins; the others as much before or after as they did in the first part.
+        """
+        begins_s = {
+            other: time_s + first_s - self._first_s[index] for other, first_s in self._first_s.items()
+        }
+        return max(end_s - begins_s[other] for other, end_s in self._end_s.items())
 
 
 def has_alpha_packets(stream: Stream) -> bool:

@@ -14,10 +14,18 @@ from av.packet import Packet
 from av.stream import AttachmentStream, Disposition, Stream
 
 from upscaler.errors import MediaError
-from upscaler.video.demux import MEDIA_ERRORS, address, has_alpha_packets, main_video_stream, open_input
+from upscaler.video.demux import (
+    MEDIA_ERRORS,
+    Timeline,
+    address,
+    demuxed,
+    has_alpha_packets,
+    main_video_stream,
+    open_input,
+)
 from upscaler.video.segments import Segment
 from upscaler.video.streams import MUXERS, StreamPlan
-from upscaler.video.tracks import Track, move, open_track
+from upscaler.video.tracks import Order, Track, move, open_track
 
 if TYPE_CHECKING:
     from av.container.core import Chapter  # only in av's stub file
@@ -43,10 +51,12 @@ class Merged:
     Attributes:
         frames: Video packets, one a frame.
         packets: Packets of the other streams, by index of the source's stream.
+        faults: What of them is left out or at another time, one line each.
     """
 
     frames: int
     packets: dict[int, int]
+    faults: list[str]
 
 
 def merge(
@@ -56,7 +66,6 @@ def merge(
     plans: list[StreamPlan],
     *,
     rotation: int = 0,
-    mirrored: bool = False,
     window: Window | None = None,
 ) -> Merged:
     """Write a file from encoded segments and the source's other streams.
@@ -66,15 +75,14 @@ def merge(
         source: File whose other streams, chapters and metadata are taken.
         path: File to write; its suffix names the container.
         plans: What becomes of each stream.
-        rotation: Degrees counter-clockwise by which it is turned to be shown.
-        mirrored: Whether it is mirrored left to right after that.
+        rotation: Degrees counter-clockwise to be shown in.
         window: The part that the segments hold; ``None``: all of it.
 
     Raises:
         MediaError: The container refuses a stream, or the disk failed; the file may be there, half-written.
     """
     try:
-        return _write(segments, source, path, plans, (rotation, mirrored), window)
+        return _write(segments, source, path, plans, rotation, window)
     except MEDIA_ERRORS as error:
         raise MediaError(f"the streams cannot be put together: {error}") from error
 
@@ -84,7 +92,7 @@ def _write(
     source: Path,
     partial: Path,
     plans: list[StreamPlan],
-    orientation: tuple[int, bool],
+    rotation: int,
     window: Window | None,
 ) -> Merged:
     muxer = MUXERS[partial.suffix.lower()]  # by name: FFmpeg's own guess for .m4v refuses HEVC
@@ -107,9 +115,8 @@ def _write(
         if has_alpha_packets(first.streams.video[0]):  # without the tag, players look at no alpha
             video.metadata["alpha_mode"] = "1"
         video.disposition = described.disposition
-        if any(orientation):
-            rotation, mirrored = orientation
-            video.set_display_rotation(rotation, hflip=mirrored)
+        if rotation:
+            video.set_display_rotation(rotation)
         start_s = Fraction(original.start_time or 0, 1_000_000)
         stop_s = None
         if window:
@@ -119,8 +126,12 @@ def _write(
         output.metadata.update(_kept(original.metadata, muxer))
         begin_s = window.start_s if window else Fraction(0)
         entries = [_video_packets(segments, video, begin_s, keeps_negative=muxer in ("mp4", "mov"))]
+        strict = muxer in ("mp4", "mov")
+        orders = {
+            index: Order(strict=strict and track.target.type == "audio") for index, track in tracks.items()
+        }
         if tracks:
-            entries.append(_other_packets(original, tracks, (start_s, stop_s) if window else None))
+            entries.append(_other_packets(original, tracks, orders, (start_s, stop_s) if window else None))
         index_of = {track.target.index: index for index, track in tracks.items()}
         frames, packets = 0, dict.fromkeys(tracks, 0)
         for _, packet in heapq.merge(*entries, key=lambda entry: entry[0]):
@@ -129,7 +140,21 @@ def _write(
             else:
                 packets[index_of[packet.stream.index]] += 1
             output.mux(packet)
-    return Merged(frames, packets)
+    faults = [
+        line for plan in plans if plan.index in tracks for line in _faults(plan, tracks, orders, source)
+    ]
+    return Merged(frames, packets, faults)
+
+
+def _faults(plan: StreamPlan, tracks: dict[int, Track], orders: dict[int, Order], source: Path) -> list[str]:
+    """What is left out of a stream that is kept or comes at another time, one line each."""
+    name, lines = f"{plan.kind} {plan.index} of '{source}'", []
+    if damaged := tracks[plan.index].damaged:
+        hint = "; .mkv keeps them as they are" if plan.kind == "subtitle" else ""
+        lines.append(f"{damaged} packets of {name} could not be decoded, and are left out{hint}")
+    if moved := orders[plan.index].moved:
+        lines.append(f"{moved} packets of {name} come later than they say: their time stamps go back")
+    return lines
 
 
 def _movie_timescale(time_base: Fraction) -> str:
@@ -244,19 +269,27 @@ def _video_packets(
 def _other_packets(
     original: av.container.InputContainer,
     tracks: dict[int, Track],
+    orders: dict[int, Order],
     between_s: tuple[Fraction, Fraction | None] | None,
 ) -> Iterator[Entry]:
     """Packets of the other streams, copied or converted, roughly in the order of their decoding time.
 
     With ``between_s`` only those that begin in that span of the source.
     """
-    for packet in original.demux([original.streams[index] for index in tracks]):
+    timeline = Timeline(original)
+    streams = None if timeline.needs_all else [original.streams[index] for index in tracks]
+    for packet in demuxed(original, streams):
+        timeline.place(packet)
+        if packet.stream.index not in tracks:
+            continue
         if between_s and packet.size and not _begins_between(packet, *between_s):
             continue
-        track = tracks[packet.stream.index]
-        yield from map(_timed, track.packets(packet))
-    for track in tracks.values():
-        yield from map(_timed, track.rest())
+        index = packet.stream.index
+        for made in tracks[index].packets(packet):
+            yield _timed(orders[index].place(made))
+    for index, track in tracks.items():
+        for made in track.rest():
+            yield _timed(orders[index].place(made))
 
 
 def _begins_between(packet: "Packet[Stream]", start_s: Fraction, stop_s: Fraction | None) -> bool:

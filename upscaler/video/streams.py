@@ -205,7 +205,7 @@ def _converted(stream: Stream, encoder: str, reason: str) -> StreamPlan | None:
     context = stream.codec_context
     layouts = (context.layout.name, _LAYOUTS.get(context.channels, "stereo"), "stereo")
     for layout in dict.fromkeys(layouts):
-        for rate in dict.fromkeys((context.sample_rate, 48_000)):
+        for rate in dict.fromkeys((context.sample_rate or 48_000, 48_000)):  # unknown where it begins late
             if _opens(encoder, rate, layout):
                 planned = _planned(stream, "convert", encoder=encoder, reason=reason)
                 return replace(planned, rate=rate, layout=layout)

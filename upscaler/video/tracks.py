@@ -1,5 +1,6 @@
 """One stream of the source on its way into the target: copied packet by packet, or decoded and encoded."""
 
+import math
 from collections.abc import Iterator
 from fractions import Fraction
 from typing import Protocol, cast
@@ -15,13 +16,20 @@ from upscaler.video.demux import MEDIA_ERRORS
 from upscaler.video.streams import StreamPlan
 
 _BITS_PER_SECOND = {"aac": 128_000, "libopus": 96_000, "libmp3lame": 128_000}  # per channel
+_NOTABLE_S = Fraction(1, 10)  # where streams were cut and joined, sounds overlap by a packet or two
 _DEEP_FORMATS = {"alac": "s32p", "flac": "s32"}
 
 
 class Track(Protocol):
-    """A way to turn the packets of one source stream into packets of its target."""
+    """A way to turn the packets of one source stream into packets of its target.
+
+    Attributes:
+        target: Its stream in the output.
+        damaged: Packets so far that could not be decoded, and are left out.
+    """
 
     target: Stream
+    damaged: int
 
     def packets(self, packet: "Packet[Stream]") -> Iterator["Packet[Stream]"]:
         """What the next packet of the source becomes; an empty one ends the stream."""
@@ -60,6 +68,33 @@ def move(packet: "Packet[Stream]", by_s: Fraction, target: Stream) -> "Packet[St
     return packet
 
 
+class Order:
+    """Decoding stamps of one stream that never go back, as muxers demand; what would is put right behind.
+
+    Args:
+        strict: They may not be equal either.
+
+    Attributes:
+        moved: Packets so far that come notably later than their stamps say.
+    """
+
+    def __init__(self, *, strict: bool) -> None:
+        self.moved = 0
+        self._apart_s = Fraction(strict, 8000)  # longer than a tick of sound in mp4
+        self._last_s: Fraction | None = None
+
+    def place(self, packet: "Packet[Stream]") -> "Packet[Stream]":
+        """The packet, not before the one before."""
+        assert packet.dts is not None and packet.pts is not None, "a moved packet has both stamps"
+        due_s = packet.dts * packet.time_base
+        if self._last_s is not None:
+            packet.dts = max(packet.dts, math.ceil((self._last_s + self._apart_s) / packet.time_base))
+            packet.pts = max(packet.pts, packet.dts)
+        self._last_s = packet.dts * packet.time_base
+        self.moved += self._last_s > due_s + _NOTABLE_S
+        return packet
+
+
 class _Copied:
     """Packets as they are.
 
@@ -69,6 +104,7 @@ class _Copied:
 
     def __init__(self, source: Stream, target: Stream, start_s: Fraction) -> None:
         self.target = target
+        self.damaged = 0
         self._is_audio = source.type == "audio"
         self._start_s = start_s
         self._discarded: Packet[Stream] | None = None
@@ -105,6 +141,7 @@ class _Audio:
         elif context.format is not None and context.format.bytes > 2:
             target.codec_context.format = av.AudioFormat(_DEEP_FORMATS[encoder])
         self.target: Stream = target
+        self.damaged = 0
         self._encoder = target
         self._start_s = start_s
 
@@ -112,6 +149,7 @@ class _Audio:
         try:
             frames = cast("Packet[AudioStream]", packet).decode()
         except MEDIA_ERRORS:  # a damaged packet leaves a gap of its own length
+            self.damaged += 1
             return
         for frame in frames:
             if frame.pts is None or not frame.time_base:
@@ -134,6 +172,7 @@ class _Subtitles:
         target.codec_context.subtitle_header = source.codec_context.subtitle_header
         target.codec_context.time_base = Fraction(1, 1000)
         self.target: Stream = target
+        self.damaged = 0
         self._encoder = target.codec_context
         self._decoder = source.codec_context
         self._start_s = start_s
@@ -141,10 +180,14 @@ class _Subtitles:
     def packets(self, packet: "Packet[Stream]") -> Iterator["Packet[Stream]"]:
         if packet.size == 0:
             return
-        subtitles = self._decoder.decode2(packet)
-        if subtitles is None:
+        try:
+            subtitles = self._decoder.decode2(packet)
+            if subtitles is None:
+                return
+            made = cast("Packet[Stream]", self._encoder.encode_subtitle(subtitles))
+        except MEDIA_ERRORS:  # most often text that is not UTF-8
+            self.damaged += 1
             return
-        made = cast("Packet[Stream]", self._encoder.encode_subtitle(subtitles))
         made.time_base, made.pts, made.dts = packet.time_base, packet.pts, packet.dts
         made.duration = packet.duration
         yield move(made, -self._start_s, self.target)

@@ -1,0 +1,138 @@
+"""Sources whose streams are not what they were on opening: late, damaged, changed, or joined from files."""
+
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import pairwise
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from av.audio.frame import AudioFrame
+from av.video.frame import VideoFrame
+from media import frame_times, identity, run_video
+
+from upscaler.engine import Upscaler
+
+PADDING = b"\x47\x1f\xff\x10" + bytes(184)  # a packet of a transport stream with nothing in it
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Upscaler:
+    return identity(tmp_path_factory.mktemp("weights"))
+
+
+@dataclass(frozen=True)
+class Sound:
+    """A stream of sound in a piece of a transport stream.
+
+    Attributes:
+        codec: Its encoder.
+        layout: FFmpeg's name.
+        rate: Hertz.
+    """
+
+    codec: str = "mp2"
+    layout: str = "stereo"
+    rate: int = 48_000
+
+
+def piece(path: Path, sounds: list[Sound], begin_s: int = 0) -> bytes:
+    """A second of a transport stream, 25 frames/s that get brighter; with a tone in every sound."""
+    with av.open(str(path), "w") as output:
+        video = output.add_stream("mpeg2video", rate=25)
+        video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
+        streams = [output.add_stream(sound.codec, rate=sound.rate, layout=sound.layout) for sound in sounds]
+        packets = []
+        for index in range(25):
+            frame = VideoFrame.from_ndarray(np.full((72, 64), 30 + 8 * index, np.uint8), format="yuv420p")
+            frame.pts, frame.time_base = begin_s * 25 + index, Fraction(1, 25)
+            packets += video.encode(frame)
+        packets += video.encode(None)
+        for sound, stream in zip(sounds, streams, strict=True):
+            wave = 0.3 * np.sin(np.arange(sound.rate) * 2 * np.pi * 440 / sound.rate)
+            samples = np.stack([wave.astype(np.float32)] * stream.layout.nb_channels)
+            frame = AudioFrame.from_ndarray(samples, format="fltp", layout=sound.layout)
+            frame.sample_rate, frame.time_base = sound.rate, Fraction(1, sound.rate)
+            frame.pts = begin_s * sound.rate
+            packets += [*stream.encode(frame), *stream.encode(None)]
+        for packet in sorted(packets, key=lambda packet: packet.dts * packet.time_base):
+            output.mux(packet)
+    return path.read_bytes()
+
+
+def with_late_sound(path: Path) -> Path:
+    """Three seconds; the second, beyond what is looked at on opening, has one more stream of sound."""
+    pieces = [
+        piece(path.with_name("piece.ts"), [Sound()] * (1 + (second == 1)), begin_s=second)
+        for second in range(3)
+    ]
+    path.write_bytes(pieces[0] + PADDING * 30_000 + pieces[1] + PADDING * 3_000 + pieces[2])
+    return path
+
+
+@pytest.mark.parametrize("audio", [True, False])
+def test_a_stream_that_begins_late_is_named_and_the_rest_is_kept(
+    engine: Upscaler, tmp_path: Path, audio: bool
+) -> None:
+    source = with_late_sound(tmp_path / "in.ts")
+    done, _ = run_video(engine, source, tmp_path / "out.mp4", audio=audio)
+    assert done.frames == len(frame_times(tmp_path / "out.mp4")) == 75
+    assert not done.warnings
+    assert sum("begins too late" in note for note in done.notes) == 1
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        assert len(container.streams.audio) == audio
+
+
+def test_a_sound_of_which_only_the_end_was_looked_at_is_converted(engine: Upscaler, tmp_path: Path) -> None:
+    """FFmpeg looks at the end for the duration; of a stream that it first meets there it knows no rate."""
+    source = tmp_path / "in.ts"
+    first, second = (piece(tmp_path / "a.ts", [Sound()] * (1 + place), begin_s=place) for place in range(2))
+    source.write_bytes(first + PADDING * 30_000 + second)
+    with av.open(str(source)) as container:
+        assert [stream.codec_context.sample_rate for stream in container.streams.audio] == [48_000, 0]
+    run_video(engine, source, tmp_path / "out.mp4")
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        late = [frame for frame in container.decode(audio=1) if frame.pts >= 0]
+        assert abs(sum(frame.samples for frame in late) / 48_000 - 1) < 0.05
+        assert abs(late[0].time - 1) < 0.07  # AAC is primed
+
+
+def tones(path: Path, index: int = 0) -> list[tuple[Fraction, Fraction]]:
+    """Begin and end of every stretch of sound without a gap of 50 ms, seconds."""
+    found: list[tuple[Fraction, Fraction]] = []
+    with av.open(str(path)) as container:
+        for frame in container.decode(audio=index):
+            begin_s = frame.pts * frame.time_base
+            end_s = begin_s + Fraction(frame.samples, frame.sample_rate)
+            if found and begin_s - found[-1][1] < Fraction(1, 20):
+                found[-1] = (found[-1][0], end_s)
+            else:
+                found.append((begin_s, end_s))
+    return found
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".webm"])
+def test_transport_streams_joined_by_cat_go_on_after_one_another(
+    engine: Upscaler, tmp_path: Path, suffix: str
+) -> None:
+    source, target = tmp_path / "in.ts", tmp_path / f"out{suffix}"
+    second = piece(tmp_path / "a.ts", [Sound()])
+    source.write_bytes(second * 3)
+    done, _ = run_video(engine, source, target)
+    times = frame_times(target)
+    assert done.frames == len(times) == 75
+    assert not done.warnings
+    assert sum("go back 2 times" in note for note in done.notes) == 1
+    for before, after in pairwise(times):
+        assert Fraction(1, 26) < after - before < Fraction(7, 100)  # the sound is longer than the picture
+    [(begin_s, end_s)] = tones(target)
+    assert abs(begin_s - times[0]) < 0.05 and abs(end_s - times[-1] - Fraction(1, 25)) < 0.05
+
+
+def test_without_sound_too(engine: Upscaler, tmp_path: Path) -> None:
+    source = tmp_path / "in.ts"
+    source.write_bytes(piece(tmp_path / "a.ts", [Sound()]) * 2)
+    run_video(engine, source, tmp_path / "out.mp4", audio=False)
+    gaps_s = [after - before for before, after in pairwise(frame_times(tmp_path / "out.mp4"))]
+    assert len(gaps_s) == 49 and all(Fraction(1, 26) < gap_s < Fraction(7, 100) for gap_s in gaps_s)
