@@ -66,6 +66,7 @@ def merge(
     plans: list[StreamPlan],
     *,
     rotation: int = 0,
+    mirrored: bool = False,
     window: Window | None = None,
 ) -> Merged:
     """Write a file from encoded segments and the source's other streams.
@@ -75,14 +76,15 @@ def merge(
         source: File whose other streams, chapters and metadata are taken.
         path: File to write; its suffix names the container.
         plans: What becomes of each stream.
-        rotation: Degrees counter-clockwise to be shown in.
+        rotation: Degrees counter-clockwise by which it is turned to be shown.
+        mirrored: Whether it is mirrored left to right after that.
         window: The part that the segments hold; ``None``: all of it.
 
     Raises:
         MediaError: The container refuses a stream, or the disk failed; the file may be there, half-written.
     """
     try:
-        return _write(segments, source, path, plans, rotation, window)
+        return _write(segments, source, path, plans, (rotation, mirrored), window)
     except MEDIA_ERRORS as error:
         raise MediaError(f"the streams cannot be put together: {error}") from error
 
@@ -92,7 +94,7 @@ def _write(
     source: Path,
     partial: Path,
     plans: list[StreamPlan],
-    rotation: int,
+    orientation: tuple[int, bool],
     window: Window | None,
 ) -> Merged:
     muxer = MUXERS[partial.suffix.lower()]  # by name: FFmpeg's own guess for .m4v refuses HEVC
@@ -115,8 +117,9 @@ def _write(
         if has_alpha_packets(first.streams.video[0]):  # without the tag, players look at no alpha
             video.metadata["alpha_mode"] = "1"
         video.disposition = described.disposition
-        if rotation:
-            video.set_display_rotation(rotation)
+        if any(orientation):
+            rotation, mirrored = orientation
+            video.set_display_rotation(rotation, hflip=mirrored)
         start_s = Fraction(original.start_time or 0, 1_000_000)
         stop_s = None
         if window:

@@ -36,12 +36,10 @@ from upscaler.video.demux import (
     open_input,
     start_offset,
 )
+from upscaler.video.extent import Extent
 from upscaler.video.formats import as_plane, layout_of, matrix_code, planar, siting_of
+from upscaler.video.geometry import orientation
 from upscaler.video.hdr import Hdr
-
-# Containers whose header states a duration; for others FFmpeg takes it from the end that is there.
-_PROMISING = ("mov", "matroska", "avi", "flv", "asf")
-_SHORT_S = Fraction(1, 2)  # headers of whole files were up to 0.05 s off
 
 
 @dataclass(frozen=True)
@@ -84,7 +82,8 @@ class VideoInfo:
         rate: Frames per second for rate control only; never used for time.
         frames: Count that the file claims, or an estimate from its duration; 0 when nothing is known.
         sample_aspect: Width of a pixel over its height.
-        rotation: Degrees counter-clockwise in which the picture is to be shown, a multiple of 90.
+        rotation: Degrees counter-clockwise by which the picture is turned to be shown: 0, 90, 180 or 270.
+        mirrored: Whether it is mirrored left to right after that.
         layout: How the first frame's planes encode colour.
         chapters: How many the file has.
         colors: What is written into the output.
@@ -98,6 +97,7 @@ class VideoInfo:
     frames: int
     sample_aspect: Fraction
     rotation: int
+    mirrored: bool
     layout: Layout
     chapters: int
     colors: ColorTags
@@ -147,12 +147,11 @@ class VideoReader:
         self.damaged_frames = 0
         self.interlaced_frames = 0
         self.resized_frames = 0
-        self._packets = 0
         self._encrypted = False
-        self._end_s = Fraction(0)
         self._container = open_input(self.path, hardware)
         try:
             self._stream = main_video_stream(self._container, self.path)
+            self._extent = Extent(self._container, self._stream)
             self._decoder = self._own_or_alpha_decoder(hardware)
             self._decoder.thread_type = "AUTO"
             self._offset = start_offset(self._container, self._stream.time_base)
@@ -233,7 +232,7 @@ class VideoReader:
                 packet = next(packets)
             except StopIteration:
                 return
-            except (IndexError, *MEDIA_ERRORS):  # IndexError: av 18.1, at a new stream in a damaged file
+            except MEDIA_ERRORS:
                 self.damaged_packets += 1
                 with suppress(*MEDIA_ERRORS):
                     yield from self._decoder.decode(None)
@@ -251,11 +250,8 @@ class VideoReader:
 
     def _note(self, packet: "Packet[Stream]") -> None:
         """Keep count of what the file holds."""
-        stamp = packet.dts if packet.pts is None else packet.pts
-        if stamp is not None and packet.size and packet.time_base:
-            self._end_s = max(self._end_s, (stamp + (packet.duration or 0)) * packet.time_base)
+        self._extent.note(packet)
         if packet.stream.index == self._stream.index:
-            self._packets += packet.size > 0
             self._encrypted |= packet.has_sidedata("encryption_info")
 
     def remarks(self) -> list[str]:
@@ -283,23 +279,9 @@ class VideoReader:
             lines.append(
                 f"{self.damaged_frames} frames of '{self.path}' are damaged, and shown as well as can be"
             )
-        if whole and (missing := self._missing()):
+        if whole and (missing := self._extent.missing()):
             lines.append(f"'{self.path}' ends early: {missing}")
         return lines
-
-    def _missing(self) -> str:
-        """What is there of what the file's header promises, where that is less; else empty."""
-        name = self._container.format.name
-        if name.startswith("mov") and self._packets < self._stream.frames:
-            frames = f", {self._packets} of {self._stream.frames} frames"
-        else:
-            frames = ""
-        found_s = self._end_s - Fraction(self._container.start_time or 0, 1_000_000)
-        promised_s = Fraction(self._container.duration or 0, 1_000_000)
-        short = name.startswith(_PROMISING) and found_s < promised_s - _SHORT_S
-        return (
-            f"{float(found_s):.2f} of {float(promised_s):.2f} s are there{frames}" if short or frames else ""
-        )
 
     def _step(self) -> int:
         """Ticks between frames where a stamp has to be made up."""
@@ -322,7 +304,7 @@ class VideoReader:
         count = stream.frames
         if not count and self._container.duration:
             count = round(self._container.duration / 1_000_000 * rate)
-        rotation = frame.rotation if frame.rotation % 90 == 0 else 0
+        rotation, mirrored = orientation(frame)
         return VideoInfo(
             width=frame.width,
             height=frame.height,
@@ -330,7 +312,8 @@ class VideoReader:
             rate=rate,
             frames=count,
             sample_aspect=stream.sample_aspect_ratio or Fraction(1),
-            rotation=rotation % 360,
+            rotation=rotation,
+            mirrored=mirrored,
             layout=layout,
             chapters=len(self._container.chapters()),
             colors=ColorTags(
