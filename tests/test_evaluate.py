@@ -257,6 +257,9 @@ def test_wrong_commands_give_one_line(folder: Path, tmp_path: Path) -> None:
         (2, "no folder 'nowhere'", ("bicubic", folder, "--lr", "nowhere")),
         (2, "would replace what is compared", ("bicubic", folder, "--save", folder)),
         (2, "scale 5 cannot be measured", ("bicubic", folder, "--scale", "5")),
+        (2, "unknown degradation 'rain'", ("bicubic", folder, "--degradation", "rain")),
+        (2, "unknown degradation 'rain'", (folder, folder, "--degradation", "rain")),
+        (2, "'given' is for LR pictures", ("bicubic", folder, "--degradation", "given")),
         (1, "no weight file 'nothing.safetensors'", ("nothing.safetensors", folder)),
         (1, "model 'sharpest' is unknown", ("sharpest", folder)),
     ]:

@@ -129,6 +129,16 @@ def test_weights_that_are_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         Lpips("squeeze", None, heads_file, CPU)
 
 
+@pytest.mark.parametrize(("net", "other"), [("alex", "squeeze"), ("squeeze", "vgg"), ("alex", "vgg")])
+def test_linear_layers_of_another_trunk(tmp_path: Path, net: Net, other: Net) -> None:
+    for name in (net, other):
+        (tmp_path / name).mkdir()
+    _, _, trunk_file, _ = files(tmp_path / net, net)
+    _, _, _, heads_file = files(tmp_path / other, other)
+    with pytest.raises(WeightsError, match=rf"linear layers of LPIPS {net} .*'lin\d.* of \d+ channels"):
+        Lpips(net, trunk_file, heads_file, CPU)
+
+
 def test_command_measures_lpips(tmp_path: Path) -> None:
     _, _, trunk_file, heads_file = files(tmp_path, "squeeze")
     (tmp_path / "hr").mkdir()

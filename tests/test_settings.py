@@ -16,7 +16,7 @@ from upscaler.options import DEFAULT_MODEL
 from upscaler.trainer.config import TrainConfig
 from upscaler.trainer.gan import GanConfig
 from upscaler.trainer.presets import PRESETS
-from upscaler.trainer.settings import as_toml, parse_assignment, settle
+from upscaler.trainer.settings import as_toml, merged, parse_assignment, settle
 
 GIVEN: dict[str, Any] = {"photos": ["photos"], "output": "w.safetensors", "device": "cpu"}
 
@@ -136,11 +136,41 @@ def test_wrong_values_are_named_at_once_with_their_table() -> None:
         ({"sizes": [1, 1.5]}, "sizes must be shares"),
         ({"sizes": []}, "sizes must be shares"),
         ({"sizes": [1, 0.5], "low_folders": ["lr"]}, "sizes cannot be set"),
+        ({"seed": 2**63}, "seed must be below 9223372036854775808"),
+        ({"seed": 10**400}, "seed must be below"),
+        ({"stages": "2", "teacher": "srresnet"}, "teacher is for stage one, which stages 2 leaves out"),
+        ({"scale": 1, "stages": "1,2", "gan": {"patch_px": 7}}, "unet needs crops of at least 8 HR pixels"),
+        (
+            {"gan": {"patch_px": 4, "batch": 1, "discriminator": "srgan"}},
+            "srgan, given single crops, needs crops of at least 17",
+        ),
+        (
+            {"micro_batch": 2, "gan": {"patch_px": 4, "batch": 5, "discriminator": "srgan"}},
+            "srgan, given single crops, needs crops of at least 17",
+        ),
+        (
+            {"scale": 2, "gan": {"patch_px": 7, "vgg_layers": {"conv1_1": 1.0, "conv5_4": 1.0}}},
+            "gan.vgg_layers conv5_4 needs crops of at least 16",
+        ),
     ],
 )
 def test_other_impossible_settings(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         settle(GIVEN | settings)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"scale": 1, "stages": "1", "gan": {"patch_px": 4}},
+        {"scale": 1, "stages": "1,2", "gan": {"patch_px": 4, "adversarial_weight": 0.0}},
+        {"scale": 1, "stages": "1,2", "gan": {"patch_px": 8}},
+        {"micro_batch": 2, "gan": {"patch_px": 4, "batch": 4, "discriminator": "srgan"}},
+        {"gan": {"patch_px": 5, "batch": 1, "discriminator": "srgan"}},
+    ],
+)
+def test_small_crops_that_are_large_enough(settings: dict[str, Any]) -> None:
+    assert settle(GIVEN | settings)[0].gan.patch_px == settings["gan"]["patch_px"]
 
 
 def test_photographs_and_output_must_be_given_but_may_be_in_the_file(tmp_path: Path) -> None:
@@ -167,16 +197,25 @@ def test_what_is_no_toml_is_refused(tmp_path: Path, content: bytes) -> None:
         ("gan.discriminator=srgan", {"gan": {"discriminator": "srgan"}}),
         ("gan.vgg_layers={conv1_2 = 1.0}", {"gan": {"vgg_layers": {"conv1_2": 1.0}}}),
         ("betas=[0.9, 0.999]", {"betas": [0.9, 0.999]}),
+        ("gan.vgg_layers.conv5_4=1", {"gan": {"vgg_layers": {"conv5_4": 1}}}),
+        ("steps.x=1", {"steps": {"x": 1}}),
     ],
 )
 def test_single_settings(text: str, wanted: dict[str, Any]) -> None:
     assert parse_assignment(text) == wanted
 
 
-@pytest.mark.parametrize("text", ["batch", "=4", ""])
+@pytest.mark.parametrize("text", ["batch", "=4", "", "gan.=1", ".batch=4", "gan..batch=4"])
 def test_what_is_no_single_setting(text: str) -> None:
     with pytest.raises(UsageError, match="is no setting"):
         parse_assignment(text)
+
+
+def test_single_settings_of_one_table_come_together() -> None:
+    one, other = {"seed": 1, "gan": {"vgg_layers": {"a": 1}}}, {"gan": {"batch": 2, "vgg_layers": {"b": 1}}}
+    assert merged(one, other) == {"seed": 1, "gan": {"batch": 2, "vgg_layers": {"a": 1, "b": 1}}}
+    assert merged({"steps": 1}, {"steps": {"x": 1}}) == {"steps": {"x": 1}}
+    assert merged({"gan": {"batch": 1}}, {"gan": 3}) == {"gan": 3}
 
 
 @pytest.mark.parametrize("preset", PRESETS)

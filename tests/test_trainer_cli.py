@@ -98,6 +98,9 @@ def test_default_rates_are_the_network_s_own(configure: Configure) -> None:
         (["--steps", "4", "--lr", "nowhere"], 1, "no folder 'nowhere'"),
         (["--steps", "4", "--lr", "lr", "--degradation", "photo"], 2, "exclude all others"),
         (["--steps", "4", "--degradation", "given"], 2, "exclude all others"),
+        (["--steps", "1", "--set", "steps.x=1"], 2, "steps = {'x': 1} is not a whole number"),
+        (["--steps", "4", "--seed", "18446744073709551616"], 2, "seed must be below"),
+        (["--steps", "4", "--set", "gan.vgg_layers.conv9_9=1"], 2, "gan.vgg_layers has no layer conv9_9"),
     ],
 )
 def test_wrong_commands_give_one_line(configure: Configure, more: list[str], code: int, message: str) -> None:

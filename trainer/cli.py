@@ -170,11 +170,10 @@ def train(  # noqa: PLR0913 - one parameter per option
 def _run(options: dict[str, Any], file: Path | None, assignments: list[str], restart: bool) -> "Outcome":
     from upscaler.trainer.display import Display
     from upscaler.trainer.loops import train as run
-    from upscaler.trainer.settings import parse_assignment, settle
+    from upscaler.trainer.settings import merged, parse_assignment, settle
 
     for text in assignments:
-        for name, value in parse_assignment(text).items():
-            options[name] = options.get(name, {}) | value if isinstance(value, dict) else value
+        options = merged(options, parse_assignment(text))
     config, notes = settle(options, file)
     with _StopOnInterrupt() as stop, Display() as display:
         if _leads():

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from upscaler.errors import UsageError
+from upscaler.models.perceptual import LAYERS
 from upscaler.models.registry import PRESETS
 from upscaler.trainer import degrade
 from upscaler.trainer.gan import PIXEL_LOSSES, SCHEDULES, SMALLEST_PATCH_PX, GanConfig, Schedule, wrong_values
@@ -29,6 +30,9 @@ _FREE_ON_RESUME = {
 _MUON = {"compact": (0.02, 0.1), "srresnet": (0.01, 0.1), "srcnn": (0.01, 0.0)}
 
 _SCALES = (1, 2, 3, 4, 8)
+
+# Torch's generators take a little more, and some are seeded with a little more than the seed.
+_SEEDS = 2**63
 
 # What states of earlier versions mean by leaving a setting out.
 _UNSAID: dict[str, object] = {
@@ -175,7 +179,8 @@ class TrainConfig:
         if not self.degradation:
             object.__setattr__(self, "degradation", degrade.GIVEN if self.low_folders else "photo")
         wrong = wrong_values(self, _POSITIVE, _NOT_NEGATIVE, _CHOICES) + self.gan.wrong()
-        wrong += _wrong_degradation(self) + _wrong_sizes(self) + _wrong_teacher(self)
+        wrong += _wrong_degradation(self) + _wrong_sizes(self) + _wrong_teacher(self) + _small_crops(self)
+        wrong += [f"seed must be below {_SEEDS}"] if self.seed >= _SEEDS else []
         if Path(self.output).suffix != ".safetensors":
             wrong.append(f"output '{self.output}' must have the suffix .safetensors")
         wrong += _wrong_network(self)
@@ -224,7 +229,9 @@ class TrainConfig:
         gan, other_gan = own.pop("gan"), other.get("gan", {})
         differing = [name for name in own if own[name] != other.get(name, _UNSAID.get(name, own[name]))]
         differing += [f"gan.{name}" for name in gan if gan[name] != other_gan.get(name, gan[name])]
-        return sorted(set(differing) - _FREE_ON_RESUME)
+        # Earlier versions passed over a teacher that stage two has no use for.
+        unused = {"teacher", "teacher_tta"} if self.stages == "2" else set()
+        return sorted(set(differing) - _FREE_ON_RESUME - unused)
 
 
 def _plain(settings: dict[str, Any]) -> dict[str, Any]:
@@ -252,8 +259,37 @@ def _wrong_sizes(config: TrainConfig) -> list[str]:
 
 
 def _wrong_teacher(config: TrainConfig) -> list[str]:
-    alone = config.teacher_tta and config.teacher == "none"
-    return ["teacher_tta needs a teacher"] if alone else []
+    if config.teacher == "none":
+        return ["teacher_tta needs a teacher"] if config.teacher_tta else []
+    return ["teacher is for stage one, which stages 2 leaves out"] if config.stages == "2" else []
+
+
+def _small_crops(config: TrainConfig) -> list[str]:
+    """Crops of which the networks of stage two would leave no pixel, or none to compare with."""
+    gan, side_px = config.gan, config.gan.patch_px * config.scale
+    if "2" not in config.stages:
+        return []
+    needed_px = {f"vgg_layers {name}": 2 ** (int(name[4]) - 1) for name in gan.vgg_layers if name in LAYERS}
+    if not gan.vgg_weight:
+        needed_px = {}
+    if gan.adversarial_weight or gan.feature_weight:
+        if gan.discriminator == "unet":
+            needed_px["discriminator unet"] = 8
+        elif _smallest_part(gan.batch, config.micro_batch) == 1:
+            needed_px["discriminator srgan, given single crops,"] = 17
+    return [
+        f"gan.{what} needs crops of at least {least_px} HR pixels, so gan.patch_px must be larger"
+        for what, least_px in needed_px.items()
+        if side_px < least_px
+    ]
+
+
+def _smallest_part(batch: int, micro_batch: int) -> int:
+    """Crops in the smallest part that a batch is cut into."""
+    batch = max(1, batch)
+    parts = -(-batch // micro_batch) if micro_batch > 0 else 1
+    size = -(-batch // parts)
+    return batch % size or size
 
 
 def _wrong_degradation(config: TrainConfig) -> list[str]:

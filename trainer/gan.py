@@ -160,4 +160,5 @@ def wrong_values(
 def _in_range(config: object, name: str, *, above: bool = False) -> bool:
     """Whether a setting is finite and at least 0, or above 0; ``None`` leaves it to a default."""
     value = getattr(config, name)
-    return value is None or (math.isfinite(value) and (value > 0 if above else value >= 0))
+    finite = value is None or isinstance(value, int) or math.isfinite(value)  # no float holds every integer
+    return finite and (value is None or (value > 0 if above else value >= 0))

@@ -18,11 +18,12 @@ from upscaler.errors import WeightsError
 
 Net = Literal["squeeze", "alex", "vgg"]
 
-# Of each kind: torchvision's name of the trunk, and after which of its `features` a comparison is made.
-_TRUNKS: dict[Net, tuple[str, tuple[int, ...]]] = {
-    "squeeze": ("squeezenet1_1", (2, 5, 8, 10, 11, 12, 13)),
-    "alex": ("alexnet", (2, 5, 8, 10, 12)),
-    "vgg": ("vgg16", (4, 9, 16, 23, 30)),
+# Of each kind: torchvision's name of the trunk, after which of its `features` a comparison is made, and how
+# many channels there are.
+_TRUNKS: dict[Net, tuple[str, tuple[int, ...], tuple[int, ...]]] = {
+    "squeeze": ("squeezenet1_1", (2, 5, 8, 10, 11, 12, 13), (64, 128, 256, 384, 384, 512, 512)),
+    "alex": ("alexnet", (2, 5, 8, 10, 12), (64, 192, 384, 256, 256)),
+    "vgg": ("vgg16", (4, 9, 16, 23, 30), (64, 128, 256, 512, 512)),
 }
 NETS = tuple(_TRUNKS)
 
@@ -48,11 +49,11 @@ class Lpips:
     """
 
     def __init__(self, net: Net, trunk: Path | None, heads: Path | None, device: torch.device) -> None:
-        name, ends = _TRUNKS[net]
+        name, ends, channels = _TRUNKS[net]
         self._device = device
         self._trunk = _trunk(name, ends[-1], trunk).to(device)
         self._ends = ends
-        self._heads = [head.to(device) for head in _heads(net, len(ends), heads)]
+        self._heads = [head.to(device) for head in _heads(net, channels, heads)]
         self._mean, self._deviation = (
             torch.tensor(values, device=device).view(1, 3, 1, 1) for values in (_MEAN, _DEVIATION)
         )
@@ -99,16 +100,17 @@ def _downloaded(name: str) -> dict[str, Tensor]:
     return state
 
 
-def _heads(net: Net, count: int, path: Path | None) -> list[Tensor]:
+def _heads(net: Net, channels: tuple[int, ...], path: Path | None) -> list[Tensor]:
     """The weights of the channels of each comparison, ``(C, 1, 1)``."""
     path = path or _packaged_heads(net)
     state = _tensors(path)
     found = []
-    for index in range(count):
+    for index, count in enumerate(channels):
         name = f"lin{index}.model.1.weight"
         head = state.get(name, state.get(f"{net}.{name}"))
-        if head is None:
-            raise WeightsError(f"'{path}' does not hold the linear layers of LPIPS {net}", f"no '{name}'")
+        if head is None or head.shape != (1, count, 1, 1):
+            wanted = f"no '{name}' of {count} channels"
+            raise WeightsError(f"'{path}' does not hold the linear layers of LPIPS {net}", wanted)
         found.append(head.float()[0])
     return found
 

@@ -143,12 +143,17 @@ def named(
         perceptual: Blend of two models' weights; likewise.
 
     Raises:
-        UsageError: The scale or the precision is not one of those, or there is nothing to measure; ``tta`` or
-            ``perceptual`` for what has no weights.
+        UsageError: The scale, the degradation or the precision is not one of those, or there is nothing to
+            measure; ``tta`` or ``perceptual`` for what has no weights.
         WeightsError: The weights cannot be used.
     """
     if scale is not None and scale not in SCALES:
         raise UsageError(f"scale {scale} cannot be measured", f"scales are {SCALES}")
+    known = degrade.parse(given.degradation)  # before it fails once for each picture
+    if known.name == degrade.GIVEN and given.folder is None:
+        raise UsageError(
+            f"degradation '{known.name}' is for LR pictures that are given", "name their folder by --lr"
+        )
     if (tta or perceptual is not None) and (name == BASELINE or Path(name).is_dir()):
         raise UsageError(f"--tta and --perceptual are for networks, not for '{name}'")
     if Path(name).is_dir():
@@ -161,7 +166,7 @@ def named(
         if upscaler.scale not in SCALES:
             raise UsageError(f"scale {upscaler.scale:g} cannot be measured", f"scales are {SCALES}")
         made = Enlarger(int(upscaler.scale), lambda low: upscaler.image(low).astype("uint8", copy=False))
-    if made.scale == 1 and given.folder is None and not degrade.parse(given.degradation).restorable:
+    if made.scale == 1 and given.folder is None and not known.restorable:
         hint = "say how pictures are damaged, for example --degradation jpeg20, or give them by --lr"
         raise UsageError("at scale 1 there is nothing to restore", hint)
     return made

@@ -88,17 +88,30 @@ def parse_assignment(text: str) -> Settings:
     """``gan.batch=16`` -> ``{"gan": {"batch": 16}}``; what is no TOML value is taken as a text.
 
     Raises:
-        UsageError: There is no ``=``.
+        UsageError: There is no ``=``, or no name before it.
     """
     name, equals, value = text.partition("=")
-    if not equals or not name.strip():
+    *tables, key = (part.strip() for part in name.split("."))
+    if not equals or not all((*tables, key)):
         raise UsageError(f"'{text}' is no setting", "write NAME=VALUE, for example gan.batch=16")
     try:
         parsed = tomllib.loads(f"value = {value}")["value"]
     except tomllib.TOMLDecodeError:
         parsed = value
-    table, _, key = name.strip().rpartition(".")
-    return {table: {key: parsed}} if table else {key: parsed}
+    settings: Settings = {key: parsed}
+    for table in reversed(tables):
+        settings = {table: settings}
+    return settings
+
+
+def merged(settings: Settings, later: Settings) -> Settings:
+    """Both, table by table; where both say something the later ones count."""
+    found = dict(settings)
+    for name, value in later.items():
+        earlier = found.get(name)
+        both = isinstance(earlier, dict) and isinstance(value, dict)
+        found[name] = merged(earlier, value) if both else value
+    return found
 
 
 def _unknown(settings: Settings) -> Iterator[str]:
