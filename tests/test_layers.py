@@ -39,6 +39,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "jobs",
         "options",
         "engine",
+        "enlarge",
         "pipeline",
         "stills",
         "video",

@@ -161,3 +161,15 @@ def test_it_is_mirrored(
         height, width = pixels.shape[0] // 2, pixels.shape[1] // 2
         quarters = pixels.reshape(2, height, 2, width, 3).mean((1, 3, 4))
         assert np.unravel_index(quarters.argmax(), (2, 2)) == bright
+
+
+def test_a_size_is_of_the_frame_as_it_is_turned(tmp_path: Path) -> None:
+    source = tmp_path / "in.mp4"
+    with av.open(str(source), "w") as output:
+        stream = output.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        stream.set_display_rotation(90)
+        output.mux(stream.encode(VideoFrame(64, 48, "yuv420p")))
+        output.mux(stream.encode(None))
+    _, pictures = preview(Upscaler("fast", size_px=(96, 128), precision="fp32"), source)
+    assert [pixels.shape for pixels in pictures] == [(128, 96, 3)] * 2

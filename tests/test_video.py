@@ -461,3 +461,36 @@ def test_odd_display_matrices_are_left_out(tmp_path: Path) -> None:
         output.mux(stream.encode(None))
     with VideoReader(source) as reader:
         assert (reader.info.rotation, reader.info.mirrored) == (0, False)
+
+
+@pytest.mark.parametrize(
+    ("aspect", "rotation", "size_px", "suffix", "coded"),
+    [
+        (Fraction(2), 0, (320, 192), ".webm", (320, 96)),  # whose pixels are made square
+        (Fraction(2), 0, (320, 192), ".mp4", (160, 96)),
+        (Fraction(1), 90, (384, 640), ".mp4", (640, 384)),
+        (Fraction(1), 180, (640, 384), ".mp4", (640, 384)),
+        (Fraction(1, 2), 270, (384, 320), ".mp4", (320, 192)),
+        (Fraction(1, 2), 270, (384, 320), ".webm", (320, 384)),
+        (Fraction(16, 15), 0, (333, 222), ".webm", (332, 186)),
+    ],
+)
+def test_a_size_is_of_what_is_shown(
+    tmp_path: Path,
+    aspect: Fraction,
+    rotation: int,
+    size_px: tuple[int, int],
+    suffix: str,
+    coded: tuple[int, int],
+) -> None:
+    source = marked_clip(tmp_path / "in.mp4", rotation, mirrored=False, aspect=aspect)
+    engine = Upscaler("fast", size_px=size_px, precision="fp32")
+    run(engine, source, tmp_path / f"out{suffix}")
+    assert engine.size_px == size_px
+    with av.open(str(tmp_path / f"out{suffix}")) as made:
+        stream = made.streams.video[0]
+        assert (stream.width, stream.height) == coded
+        pixel = stream.sample_aspect_ratio or 1
+        width, height = coded[0] * max(1, pixel), coded[1] / min(1, pixel)
+        most_width, most_height = size_px[::-1] if rotation % 180 else size_px
+        assert width <= most_width and height <= most_height

@@ -1,6 +1,7 @@
 """Frames through the network: planes -> RGB -> larger RGB -> planes, on the engine's device, in batches."""
 
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 import torch
@@ -10,7 +11,20 @@ from upscaler import color
 from upscaler.engine import Plan, Upscaler
 from upscaler.flight import alike, in_flight
 from upscaler.resize import resized
+from upscaler.video.geometry import coded_box
 from upscaler.video.read import Frame, VideoInfo
+
+
+@contextmanager
+def fitting(engine: Upscaler, info: VideoInfo) -> Iterator[None]:
+    """Meanwhile, the engine fits coded frames so that what is shown of them fits into the size asked for."""
+    asked_px = engine.size_px
+    if asked_px is not None:
+        engine.size_px = coded_box(asked_px, info.sample_aspect, info.rotation)
+    try:
+        yield
+    finally:
+        engine.size_px = asked_px
 
 
 def enlarged(

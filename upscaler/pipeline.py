@@ -18,7 +18,7 @@ from pathlib import Path
 from upscaler import animation, color, stills, transparency
 from upscaler.arrays import Pixels
 from upscaler.engine import Plan, Upscaler
-from upscaler.enlarge import enlarged
+from upscaler.enlarge import enlarged, fitting
 from upscaler.errors import DeviceError, MediaError
 from upscaler.fingerprint import fingerprint
 from upscaler.forecast import Forecast, OnNote, OnProgress
@@ -157,7 +157,10 @@ def upscale_video(
         subtitles=options.subtitles,
         audio_codec=options.audio_codec,
     )
-    with VideoReader(job.source, options.deinterlace, options.decoder) as reader:
+    with (
+        VideoReader(job.source, options.deinterlace, options.decoder) as reader,
+        fitting(engine, reader.info),
+    ):
         work = _decide(reader, job, engine, options)
         for line in (*work.lines, *streams.table(plans, reader.info.chapters)):
             on_note(line)

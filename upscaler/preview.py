@@ -10,6 +10,7 @@ from torch import Tensor
 from upscaler import color, stills
 from upscaler.arrays import Pixels
 from upscaler.engine import Upscaler
+from upscaler.enlarge import fitting
 from upscaler.errors import MediaError
 from upscaler.jobs import Job, bicubic_beside
 from upscaler.options import VideoOptions
@@ -44,7 +45,8 @@ def write_preview(
         for note in reader.notes:
             on_note(note)
     height, width = frame.planes[0].shape
-    plan = engine.plan(height, width)
+    with fitting(engine, info):
+        plan = engine.plan(height, width)
     stills.check_target(job.target, plan.height, plan.width)
     on_note(f"{describe(plan, height, width)}, the frame at {float(frame.pts * info.time_base):.3f} s")
     rgb = color.to_rgb([plane.to(engine.device) for plane in frame.planes], frame.layout).unsqueeze(0)
