@@ -13,25 +13,29 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from upscaler.errors import TrainingError
 from upscaler.trainer import bicubic
-from upscaler.trainer.sources import pictures_below
+from upscaler.trainer.sources import flat_names
 
 
 def main() -> None:
-    """Write the reduced pictures as PNG, named after folder and file."""
+    """Write the reduced pictures as PNG, named after folders and file."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("source", type=Path)
     parser.add_argument("target", type=Path)
     parser.add_argument("--scale", type=int, default=4)
     arguments = parser.parse_args()
+    try:
+        names = flat_names(arguments.source)
+    except TrainingError as error:
+        raise SystemExit(f"error: {error}") from error
     arguments.target.mkdir(parents=True, exist_ok=True)
-    paths = pictures_below(arguments.source)
-    for path in paths:
+    for path, name in names.items():
         pixels = np.asarray(Image.open(path).convert("RGB"))
         height, width = (side - side % arguments.scale for side in pixels.shape[:2])
         low = bicubic.reduced(pixels[:height, :width], arguments.scale)
-        Image.fromarray(low).save(arguments.target / f"{path.parent.name}-{path.stem}.png", compress_level=1)
-    print(f"{len(paths)} pictures in {arguments.target}")
+        Image.fromarray(low).save(arguments.target / f"{name}.png", compress_level=1)
+    print(f"{len(names)} pictures in {arguments.target}")
 
 
 if __name__ == "__main__":

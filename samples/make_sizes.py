@@ -16,8 +16,9 @@ import numpy as np
 import torch
 from PIL import Image
 
+from upscaler.errors import TrainingError
 from upscaler.resize import resize_plane
-from upscaler.trainer.sources import pictures_below
+from upscaler.trainer.sources import flat_names
 
 SIZES = (1.0, 0.75, 0.5)
 SCALE = 4
@@ -34,8 +35,8 @@ def smoothness_db(picture: Image.Image) -> float:
     return float(10 * np.log10(255**2 / (np.square(error).mean() + 1e-9)))
 
 
-def write(path: Path, target: Path) -> int:
-    """Write the picture at its sizes as PNG, named after folder, file and width; how many were kept."""
+def write(path: Path, name: str, target: Path) -> int:
+    """Write the picture at its sizes as PNG, of this name and its width; how many were kept."""
     torch.set_num_threads(1)
     kept = 0
     with Image.open(path) as opened:
@@ -44,7 +45,7 @@ def write(path: Path, target: Path) -> int:
         width, height = (round(side * size) for side in whole.size)
         picture = whole if size == 1 else whole.resize((width, height), Image.Resampling.BICUBIC)
         if smoothness_db(picture) < SMOOTH_DB:
-            picture.save(target / f"{path.parent.name}-{path.stem}-{width}.png", compress_level=1)
+            picture.save(target / f"{name}-{width}.png", compress_level=1)
             kept += 1
     return kept
 
@@ -55,9 +56,13 @@ def main() -> None:
     parser.add_argument("source", type=Path)
     parser.add_argument("target", type=Path)
     arguments = parser.parse_args()
+    try:
+        names = flat_names(arguments.source)
+    except TrainingError as error:
+        raise SystemExit(f"error: {error}") from error
     arguments.target.mkdir(parents=True, exist_ok=True)
     with ProcessPoolExecutor() as pool:
-        kept = sum(pool.map(partial(write, target=arguments.target), pictures_below(arguments.source)))
+        kept = sum(pool.map(partial(write, target=arguments.target), names, names.values()))
     print(f"{kept} pictures in {arguments.target}")
 
 

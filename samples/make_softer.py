@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from upscaler.trainer.sources import pictures_below
+from upscaler.errors import TrainingError
+from upscaler.trainer.sources import flat_names
 
 KEPT_BELOW, FALLEN_AT = 0.3, 0.45  # cycles per pixel
 SMALLEST_SHARE = 0.4
@@ -47,12 +48,12 @@ def _response(frequency: NDArray[np.float64], share: float) -> NDArray[np.float6
     return np.interp(np.abs(frequency), [KEPT_BELOW, FALLEN_AT], [1.0, share])
 
 
-def write(number: int, path: Path, target: Path) -> None:
-    """Write the softened picture as PNG, named after folder and file."""
+def write(number: int, path: Path, name: str, target: Path) -> None:
+    """Write the softened picture as PNG."""
     share = np.random.default_rng(number).uniform(SMALLEST_SHARE, 1)
     with Image.open(path) as picture:
         soft = softened(np.array(picture.convert("RGB")), share)
-    Image.fromarray(soft).save(target / f"{path.parent.name}-{path.stem}.png", compress_level=1)
+    Image.fromarray(soft).save(target / f"{name}.png", compress_level=1)
 
 
 def main() -> None:
@@ -61,11 +62,14 @@ def main() -> None:
     parser.add_argument("source", type=Path)
     parser.add_argument("target", type=Path)
     arguments = parser.parse_args()
+    try:
+        names = flat_names(arguments.source)
+    except TrainingError as error:
+        raise SystemExit(f"error: {error}") from error
     arguments.target.mkdir(parents=True, exist_ok=True)
-    paths = pictures_below(arguments.source)
     with ProcessPoolExecutor() as pool:
-        list(pool.map(partial(write, target=arguments.target), range(len(paths)), paths))
-    print(f"{len(paths)} pictures in {arguments.target}")
+        list(pool.map(partial(write, target=arguments.target), range(len(names)), names, names.values()))
+    print(f"{len(names)} pictures in {arguments.target}")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """The samples of the README: there, small, and what their own README says they are."""
 
+import importlib
 from pathlib import Path
 
 import av
@@ -84,6 +85,29 @@ def test_reduced_pictures_and_their_enlargements_are_pairs(
     taught = load_photos((str(tmp_path / "taught"),), 4, 16, low_folders=(str(tmp_path / "lr"),))
     for pair in taught.training + taught.held_out:
         assert (tuple(pair.low.shape), tuple(pair.high.shape)) == ((32, 50, 3), (128, 200, 3))
+
+
+@pytest.mark.parametrize("script", ["make_reduced", "make_softer", "make_sizes"])
+def test_pictures_of_one_name_in_several_folders_all_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str
+) -> None:
+    monkeypatch.syspath_prepend(str(SAMPLES))
+    module = importlib.import_module(script)
+    source, target = tmp_path / "train", tmp_path / "made"
+    noise = np.random.default_rng(0).integers(0, 256, (48, 48, 3), dtype=np.uint8)
+    for place in ("a.png", "one/a.png", "one/cats/a.png", "two/cats/a.png"):
+        (source / place).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(noise).save(source / place)
+    monkeypatch.setattr("sys.argv", [script, str(source), str(target)])
+    module.main()
+    sizes = ("-48", "-36", "-24") if script == "make_sizes" else ("",)
+    names = ("one-a", "one-cats-a", "train-a", "two-cats-a")
+    assert {path.name for path in target.iterdir()} == {
+        f"{name}{size}.png" for name in names for size in sizes
+    }
+    Image.fromarray(noise).save(source / "one" / "a.jpg")
+    with pytest.raises(SystemExit, match=r"a.jpg' and '.*a.png' would both become 'one-a.png'"):
+        module.main()
 
 
 def test_a_closed_gate_adds_less(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -109,8 +109,9 @@ def merged(settings: Settings, later: Settings) -> Settings:
     found = dict(settings)
     for name, value in later.items():
         earlier = found.get(name)
-        both = isinstance(earlier, dict) and isinstance(value, dict)
-        found[name] = merged(earlier, value) if both else value
+        if isinstance(earlier, dict) and isinstance(value, dict):
+            value = merged(earlier, value)
+        found[name] = value
     return found
 
 

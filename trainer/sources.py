@@ -33,6 +33,29 @@ def pictures_below(folder: Path) -> list[Path]:
     return sorted(path for path in found if runs.isdisjoint(path.parents) and path.is_file())
 
 
+def flat_names(folder: Path) -> dict[Path, str]:
+    """The pictures below a folder, and a name without suffix for each with which all fit into one folder.
+
+    It is made of the names of file and folders, from the one below that which is searched on; of a picture
+    directly in that, of its name too.
+
+    Raises:
+        TrainingError: Two would have one name.
+    """
+    names: dict[Path, str] = {}
+    taken: dict[str, Path] = {}
+    for path in pictures_below(folder):
+        parts = path.relative_to(folder).with_suffix("").parts
+        name = "-".join(parts if len(parts) > 1 else (folder.resolve().name, *parts))
+        other = taken.setdefault(name.casefold(), path)  # some systems tell no cases apart
+        if other != path:
+            raise TrainingError(
+                f"'{other}' and '{path}' would both become '{name}.png'", "rename one of them"
+            )
+        names[path] = name
+    return names
+
+
 def find(folders: tuple[str, ...]) -> list[Source]:
     """Every picture in folders, searched recursively, or among single files; none of them twice.
 
