@@ -136,3 +136,37 @@ def test_without_sound_too(engine: Upscaler, tmp_path: Path) -> None:
     run_video(engine, source, tmp_path / "out.mp4", audio=False)
     gaps_s = [after - before for before, after in pairwise(frame_times(tmp_path / "out.mp4"))]
     assert len(gaps_s) == 49 and all(Fraction(1, 26) < gap_s < Fraction(7, 100) for gap_s in gaps_s)
+
+
+@pytest.mark.parametrize(
+    ("second", "suffix", "forced"),
+    [
+        (Sound("ac3", "stereo"), ".webm", None),
+        (Sound("ac3", "mono", 44_100), ".mp4", "aac"),
+        (Sound("ac3", "stereo", 32_000), ".mkv", "flac"),
+    ],
+)
+def test_sound_that_changes_channels_and_rate_is_converted(
+    engine: Upscaler, tmp_path: Path, second: Sound, suffix: str, forced: str | None
+) -> None:
+    sounds = [Sound("ac3", "5.1(side)"), second, Sound("ac3", "5.1(side)")]
+    source, target = tmp_path / "in.ts", tmp_path / f"out{suffix}"
+    pieces = [piece(tmp_path / "a.ts", [sound], begin_s=place) for place, sound in enumerate(sounds)]
+    source.write_bytes(b"".join(pieces))
+    done, _ = run_video(engine, source, target, audio_codec=forced)
+    assert not done.warnings
+    with av.open(str(target)) as container:
+        assert container.streams.audio[0].codec_context.channels == 6
+    [(begin_s, end_s)] = tones(target)
+    assert abs(begin_s) < 0.05 and abs(end_s - 3) < 0.1
+    assert pitches(target) == pytest.approx([440, 440, 440], abs=4)
+
+
+def pitches(path: Path) -> list[float]:
+    """Hertz in the middle of every second: how often the mixed channels go from below 0 to above."""
+    with av.open(str(path)) as container:
+        resampler = av.AudioResampler("fltp", "mono", 48_000)
+        decoded = (part for frame in container.decode(audio=0) for part in resampler.resample(frame))
+        samples = np.concatenate([part.to_ndarray()[0] for part in decoded])
+    middles = [samples[48_000 * second + 14_400 :][:19_200] for second in range(3)]
+    return [np.count_nonzero((middle[:-1] < 0) & (middle[1:] >= 0)) / 0.4 for middle in middles]

@@ -7,6 +7,8 @@ from typing import Protocol, cast
 
 import av
 import av.container
+from av.audio.frame import AudioFrame
+from av.audio.resampler import AudioResampler
 from av.audio.stream import AudioStream
 from av.packet import Packet
 from av.stream import Stream
@@ -143,6 +145,12 @@ class _Audio:
         self.target: Stream = target
         self.damaged = 0
         self._encoder = target
+        self._plan = plan
+        self._given: tuple[str, Fraction] | None = (
+            None  # format and time base that the encoder gets throughout
+        )
+        self._shape: tuple[str, str, int] | None = None  # format, layout and rate that are decoded now
+        self._resampler: AudioResampler | None = None
         self._start_s = start_s
 
     def packets(self, packet: "Packet[Stream]") -> Iterator["Packet[Stream]"]:
@@ -155,9 +163,29 @@ class _Audio:
             if frame.pts is None or not frame.time_base:
                 continue
             frame.pts -= round(self._start_s / frame.time_base)
-            yield from cast("list[Packet[Stream]]", self._encoder.encode(frame))
+            shape = (frame.format.name, frame.layout.name, frame.sample_rate)
+            if self._resampler is None or shape != self._shape:
+                yield from self._resampled(None)
+                self._given = self._given or (shape[0], frame.time_base)
+                self._resampler = AudioResampler(self._given[0], self._plan.layout, self._plan.rate)
+                self._shape = shape
+            yield from self._resampled(frame)
+
+    def _resampled(self, frame: AudioFrame | None) -> Iterator["Packet[Stream]"]:
+        """Packets of a frame, or of what the resampler holds back, as planned.
+
+        Broadcasts change channels and rate on the way. A resampler takes no change, so each stretch has its
+        own, and the encoder takes no change of format and time base either.
+        """
+        for made in self._resampler.resample(frame) if self._resampler else []:
+            assert self._given and made.pts is not None and made.time_base, (
+                "it comes from a frame with a stamp"
+            )
+            made.pts, made.time_base = round(made.pts * made.time_base / self._given[1]), self._given[1]
+            yield from cast("list[Packet[Stream]]", self._encoder.encode(made))
 
     def rest(self) -> Iterator["Packet[Stream]"]:
+        yield from self._resampled(None)
         yield from cast("list[Packet[Stream]]", self._encoder.encode(None))
 
 
