@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from av.audio.frame import AudioFrame
 from av.video.frame import VideoFrame
-from media import frame_times, identity, run_video
+from media import clip, frame_times, identity, run_video
 
 from upscaler.engine import Upscaler
 
@@ -170,3 +170,56 @@ def pitches(path: Path) -> list[float]:
         samples = np.concatenate([part.to_ndarray()[0] for part in decoded])
     middles = [samples[48_000 * second + 14_400 :][:19_200] for second in range(3)]
     return [np.count_nonzero((middle[:-1] < 0) & (middle[1:] >= 0)) / 0.4 for middle in middles]
+
+
+def with_subtitles(path: Path, lines: list[tuple[int, bytes]]) -> Path:
+    """A clip of a second with subtitles (begin in ms, text), each shown for 100 ms."""
+    plain, empty = clip(path.with_name("plain.mkv"), frames=25), path.with_name("empty.srt")
+    empty.write_text("1\n00:00:00,000 --> 00:00:00,100\nfor its header\n")
+    with av.open(str(plain)) as media, av.open(str(empty)) as text, av.open(str(path), "w") as output:
+        video = output.add_stream_from_template(media.streams.video[0])
+        words = output.add_stream_from_template(text.streams.subtitles[0])
+        for packet in media.demux():
+            if packet.size:
+                packet.stream = video
+                output.mux(packet)
+        for begin_ms, line in lines:
+            packet = av.Packet(line)
+            packet.time_base, packet.duration, packet.stream = Fraction(1, 1000), 100, words
+            packet.pts = packet.dts = begin_ms
+            output.mux(packet)
+    return path
+
+
+def subtitles(path: Path) -> list[tuple[int, bytes]]:
+    """Begin in ms and bytes of every subtitle that is shown."""
+    with av.open(str(path)) as container:
+        packets = [packet for packet in container.demux(container.streams.subtitles[0]) if packet.size > 2]
+        return [(round(packet.pts * packet.time_base * 1000), bytes(packet)) for packet in packets]
+
+
+def test_subtitles_that_are_not_utf8_are_left_out_and_counted(engine: Upscaler, tmp_path: Path) -> None:
+    lines = [(100, b"one"), (300, "Gr\u00fc\u00dfe".encode("latin-1")), (500, b"three")]
+    source = with_subtitles(tmp_path / "in.mkv", lines)
+    done, _ = run_video(engine, source, tmp_path / "out.mp4")
+    assert subtitles(tmp_path / "out.mp4") == [(100, b"\x00\x03one"), (500, b"\x00\x05three")]
+    [warning] = done.warnings
+    assert "left out of subtitle 1" in warning and "1 packet; .mkv" in warning
+    done, _ = run_video(engine, source, tmp_path / "out.mkv")
+    assert subtitles(tmp_path / "out.mkv") == lines and not done.warnings
+
+
+@pytest.mark.parametrize("suffix", [".mkv", ".mp4"])
+def test_a_subtitle_that_stands_after_a_later_one_is_kept_and_told(
+    engine: Upscaler, tmp_path: Path, suffix: str
+) -> None:
+    source = with_subtitles(tmp_path / "in.mkv", [(100, b"one"), (500, b"two"), (600, b"three")])
+    written = source.read_bytes()
+    block = (600).to_bytes(2, "big") + b"\x00three"  # its time and flags, as they stand in the file
+    assert written.count(block) == 1
+    source.write_bytes(written.replace(block, (200).to_bytes(2, "big") + b"\x00three"))
+    done, _ = run_video(engine, source, tmp_path / f"out{suffix}")
+    found = [(begin_ms, text[-3:]) for begin_ms, text in subtitles(tmp_path / f"out{suffix}")]
+    assert found == [(100, b"one"), (500, b"two"), (500, b"ree")]
+    [warning] = done.warnings
+    assert "later than stamped in subtitle 1" in warning and "1 packet" in warning

@@ -153,11 +153,15 @@ def _faults(plan: StreamPlan, tracks: dict[int, Track], orders: dict[int, Order]
     """What is left out of a stream that is kept or comes at another time, one line each."""
     name, lines = f"{plan.kind} {plan.index} of '{source}'", []
     if damaged := tracks[plan.index].damaged:
-        hint = "; .mkv keeps them as they are" if plan.kind == "subtitle" else ""
-        lines.append(f"{damaged} packets of {name} could not be decoded, and are left out{hint}")
+        hint = "; .mkv takes them undecoded" if plan.kind == "subtitle" else ""
+        lines.append(f"left out of {name}, for they cannot be decoded: {_packets(damaged)}{hint}")
     if moved := orders[plan.index].moved:
-        lines.append(f"{moved} packets of {name} come later than they say: their time stamps go back")
+        lines.append(f"later than stamped in {name}, for its time stamps go back: {_packets(moved)}")
     return lines
+
+
+def _packets(count: int) -> str:
+    return "1 packet" if count == 1 else f"{count} packets"
 
 
 def _movie_timescale(time_base: Fraction) -> str:
