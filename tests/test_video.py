@@ -16,7 +16,7 @@ from upscaler.engine import Upscaler
 from upscaler.errors import MediaError, UsageError
 from upscaler.jobs import Job
 from upscaler.options import VideoOptions
-from upscaler.video import codecs, encoders, mux, segments, streams, write
+from upscaler.video import codecs, encoders, geometry, mux, segments, streams, write
 from upscaler.video.read import VideoReader
 
 # Stamps with gaps of many lengths, in 1/90000 s.
@@ -494,3 +494,14 @@ def test_a_size_is_of_what_is_shown(
         width, height = coded[0] * max(1, pixel), coded[1] / min(1, pixel)
         most_width, most_height = size_px[::-1] if rotation % 180 else size_px
         assert width <= most_width and height <= most_height
+
+
+def test_rotation_is_read_beside_side_data_that_av_does_not_know() -> None:
+    class Stereo:
+        rotation = -90
+
+        @property
+        def side_data(self) -> None:
+            raise ValueError("31 is not a valid Type")
+
+    assert geometry.orientation(Stereo()) == (270, False)

@@ -176,7 +176,7 @@ def _files(folder: Path, target_root: Path, unreadable: list[Unreadable]) -> Ite
     skipped = _real(target_root)
 
     def note(error: OSError) -> None:
-        unreadable.append(Unreadable(Path(error.filename), error.strerror))
+        unreadable.append(Unreadable(Path(error.filename), error.strerror or str(error)))
 
     for parent, names, files in os.walk(folder, onerror=note):
         names[:] = sorted(
@@ -190,7 +190,7 @@ def _files(folder: Path, target_root: Path, unreadable: list[Unreadable]) -> Ite
         try:
             found = [path for path in visible if path.is_file()]  # no pipes, no links to nowhere
         except OSError as error:  # names can be listed, but nothing more
-            unreadable.append(Unreadable(Path(parent), error.strerror))
+            unreadable.append(Unreadable(Path(parent), error.strerror or str(error)))
         else:
             yield from found
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TextIO, cast
 
 from upscaler.errors import MediaError, UsageError
 from upscaler.jobs import Job, Unreadable, kind_of
@@ -187,11 +187,12 @@ def opened(path: Path | None) -> Iterator[Report | None]:
         yield None
         return
     if str(path) == "-":
-        if sys.stdout is None:  # closed before the start
+        text = cast("TextIO | None", sys.stdout)
+        if text is None:  # closed before the start
             raise UsageError("--json - needs a standard output, and there is none", "name a file")
-        sys.stdout.flush()
-        output = sys.stdout.buffer
-        yield Report("the report on standard output", getattr(output, "raw", output))
+        text.flush()
+        stream = cast("RawIOBase", getattr(text.buffer, "raw", text.buffer))
+        yield Report("the report on standard output", stream)
         return
     if kind_of(path):
         raise UsageError(f"--json '{path}' would be a picture or a video", "name a file like report.jsonl")

@@ -3,8 +3,12 @@
 import math
 import struct
 from fractions import Fraction
+from typing import TYPE_CHECKING, cast
 
 from av.video.frame import VideoFrame
+
+if TYPE_CHECKING:
+    from av.sidedata.sidedata import SideData
 
 _ALMOST = 0.02  # turned by 1 degree more or less
 
@@ -16,10 +20,14 @@ def orientation(frame: VideoFrame) -> tuple[int, bool]:
         Degrees counter-clockwise (0, 90, 180 or 270), and whether it is mirrored left to right after that;
         (0, False) for matrices that do something else.
     """
-    data = frame.side_data.get("DISPLAYMATRIX")
+    try:
+        data = cast("SideData | None", frame.side_data.get("DISPLAYMATRIX"))
+    except ValueError:  # av 18.1, at side data of another type that it does not know, as stereo has it
+        return frame.rotation % 360 if frame.rotation % 90 == 0 else 0, False
     if data is None:
         return 0, False
-    a, b, _, c, d, *_ = struct.unpack("=9i", bytes(data))  # (x, y) is shown at (a x + c y, b x + d y)
+    # (x, y) is shown at (a x + c y, b x + d y).
+    a, b, _, c, d, *_ = struct.unpack("=9i", bytes(memoryview(data)))
     mirrored = a * d < b * c
     if mirrored:
         a, c = -a, -c
