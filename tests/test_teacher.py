@@ -137,4 +137,4 @@ def test_the_trial_of_a_compiled_network_is_like_what_follows(
     how = {"compiled": True, "precision": "bf16", "late_share": 0.0, "degradation": "clean"}
     config = configure(teacher=teacher, teacher_tta=not trained, micro_batch=micro_batch, **how)
     assert math.isfinite(train(config, silent).psnr_db)
-    assert [len(ways) for ways in seen.values()] == [1] if trained else [1, 1]
+    assert [len(ways) for ways in seen.values()] == ([1] if trained else [1, 1])
