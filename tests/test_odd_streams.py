@@ -223,3 +223,25 @@ def test_a_subtitle_that_stands_after_a_later_one_is_kept_and_told(
     assert found == [(100, b"one"), (500, b"two"), (500, b"ree")]
     [warning] = done.warnings
     assert "later than stamped in subtitle 1" in warning and "1 packet" in warning
+
+
+@pytest.mark.parametrize(("ticks", "suffix"), [(10**7, ".mp4"), (10**9, ".mov"), (2**31 - 1, ".mp4")])
+def test_a_late_picture_with_fine_stamps_begins_exactly_then(
+    engine: Upscaler, tmp_path: Path, ticks: int, suffix: str
+) -> None:
+    plain = clip(tmp_path / "plain.mp4", time_base=Fraction(1, ticks), audio=["aac"], frames=5)
+    source, late = tmp_path / "in.mp4", round(0.2345678 * ticks) | 1
+    options = {"movie_timescale": str(ticks)}
+    with av.open(str(plain)) as media, av.open(str(source), "w", options=options) as output:
+        targets = [output.add_stream_from_template(stream) for stream in media.streams]
+        for packet in media.demux():
+            if packet.size:
+                by = late if packet.stream.type == "video" else 0
+                packet.pts, packet.dts = packet.pts + by, packet.dts + by
+                packet.stream = targets[packet.stream.index]
+                output.mux(packet)
+    times = frame_times(source)
+    assert times[0] == Fraction(late, ticks)
+    run_video(engine, source, tmp_path / f"out{suffix}")
+    assert frame_times(tmp_path / f"out{suffix}") == times
+    assert abs(tones(tmp_path / f"out{suffix}")[0][0] - tones(source)[0][0]) < 0.00005

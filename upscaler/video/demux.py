@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
+from typing import cast
 
 import av
 import av.container
@@ -112,7 +113,7 @@ class Timeline:
     """
 
     def __init__(self, container: av.container.InputContainer) -> None:
-        self.needs_all = bool(container.format.flags & FormatFlags.ts_discont.value)
+        self.needs_all = bool(container.format.flags & cast(int, FormatFlags.ts_discont.value))
         self._offsets_s = [Fraction(0)]  # of each part of the file
         self._part: dict[int, int] = {}  # that a stream is in, by its index
         self._first_s: dict[int, Fraction] = {}  # decoding time in the file

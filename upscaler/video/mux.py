@@ -165,9 +165,9 @@ def _packets(count: int) -> str:
 
 
 def _movie_timescale(time_base: Fraction) -> str:
-    """Units per second for a late start: the video's own where they are fine, so that nothing is rounded."""
+    """Units per second for a late start: such that the video's is never rounded; at most 31 bits."""
     exact = math.lcm(90_000, time_base.denominator)
-    return str(exact if exact < 2**24 else 90_000)
+    return str(exact if exact < 2**31 else time_base.denominator)
 
 
 def _tracks(
