@@ -62,7 +62,6 @@ MAY_IMPORT: dict[str, set[str]] = {
         "options",
         "engine",
         "animation",
-        "arrays",
         "stills",
         "transparency",
         "video",

@@ -47,7 +47,7 @@ def test_what_was_cut_out_has_no_fringe(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", [np.uint8, np.uint16])
-def test_what_is_wholly_seen_or_hidden_stays_so(kind: type) -> None:
+def test_what_is_equally_transparent_stays_so(kind: type) -> None:
     peak = np.iinfo(kind).max
     alpha = np.full((12, 12), peak, kind)
     alpha[:, 6:] = 0
@@ -55,6 +55,9 @@ def test_what_is_wholly_seen_or_hidden_stays_so(kind: type) -> None:
     made = transparency.settled(np.full((24, 24, 3), 7, kind), alpha)
     assert (made[:, :10][4:] == peak).all() and (made[:, 14:] == 0).all()
     assert (made[:, 10:14] == 7).all() and (made[:4, :4] == 7).all()
+    assert (transparency.settled(np.full((24, 24, 3), 7, kind), alpha // 2)[:, 14:] == 0).all()
+    constant = np.full((5, 6), 99, kind)
+    assert (transparency.settled(np.full((14, 17, 3), 7, kind), constant) == 99).all()
 
 
 def test_edges_of_what_was_cut_out_are_smooth(tmp_path: Path) -> None:

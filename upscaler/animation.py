@@ -1,9 +1,10 @@
 """Animated pictures: GIF, APNG, WebP and AVIF, frame by frame, each with the time that it is shown."""
 
 import warnings
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -137,7 +138,13 @@ def check_target(path: Path, height: int, width: int) -> None:
         )
 
 
-def write(path: Path, frames: Iterable[Frame], plays: int, brought: Metadata) -> None:
+def write(
+    path: Path,
+    frames: Iterable[Frame],
+    plays: int,
+    brought: Metadata,
+    on_frame: Callable[[int], None] = lambda _: None,
+) -> None:
     """Write an animation atomically, in the format of the suffix.
 
     All frames are in memory until the last one is there, those of GIF with one byte a pixel. A frame of GIF
@@ -148,6 +155,7 @@ def write(path: Path, frames: Iterable[Frame], plays: int, brought: Metadata) ->
         frames: All of one size.
         plays: How many times it is shown, 0 for ever.
         brought: What else belongs to it; GIF keeps none of it.
+        on_frame: Called with the number of frames that are there, after each.
 
     Raises:
         MediaError: The file cannot be written.
@@ -158,6 +166,7 @@ def write(path: Path, frames: Iterable[Frame], plays: int, brought: Metadata) ->
         hides = hides or frame.alpha is not None
         pictures.append(_picture(frame, name))
         durations_ms.append(round(frame.duration_ms))
+        on_frame(len(pictures))
     arguments = arguments | metadata.save_arguments(brought, name, pictures[0].size)
     if name == "GIF":
         arguments |= {"disposal": 2} if hides else {}  # else the last frame shows where this one is hidden
@@ -178,6 +187,28 @@ def _picture(frame: Frame, name: str) -> Image.Image:
     return palette.with_palette(picture, transparent=True) if name == "GIF" else picture.convert("RGBA")
 
 
-def revealed(frame: Frame) -> Pixels:
-    """The colours of a frame as a network should see them."""
-    return frame.pixels if frame.alpha is None else transparency.revealed(frame.pixels, frame.alpha)
+def enlarged(
+    frames: Iterator[Frame], enlarge: Callable[[Iterator[Pixels]], Iterator[Pixels]]
+) -> Iterator[Frame]:
+    """Enlarge colours and transparency of every frame.
+
+    Args:
+        frames: Of one size.
+        enlarge: ``Upscaler.frames``; it may take several pictures before it gives the first one back.
+    """
+    taken: deque[Frame] = deque()  # and not given back yet
+
+    def pictures() -> Iterator[Pixels]:
+        for frame in frames:
+            taken.append(frame)
+            if frame.alpha is None:
+                yield frame.pixels
+            else:
+                yield transparency.revealed(frame.pixels, frame.alpha)
+                yield transparency.as_picture(frame.alpha)
+
+    made = enlarge(pictures())
+    for pixels in made:
+        frame = taken.popleft()
+        alpha = None if frame.alpha is None else transparency.settled(next(made), frame.alpha)
+        yield replace(frame, pixels=pixels, alpha=alpha)

@@ -9,14 +9,12 @@ before it gets its name (``video/verify.py``).
 
 import math
 import time
-from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
 from upscaler import animation, color, stills, transparency
-from upscaler.arrays import Pixels
 from upscaler.engine import Plan, Upscaler
 from upscaler.enlarge import enlarged, fitting
 from upscaler.errors import DeviceError, MediaError
@@ -99,29 +97,16 @@ def _upscale_animation(
         plan = engine.plan(height, width)
         animation.check_target(job.target, plan.height, plan.width)
         on_note(f"{describe(plan, height, width)}, {count} frames")
-        waiting: deque[animation.Frame] = deque()  # those that the engine has taken and not given back
-
-        def sources() -> Iterator[Pixels]:
-            for frame in moving.frames():
-                waiting.append(frame)
-                yield animation.revealed(frame)
-                if frame.alpha is not None:
-                    yield transparency.as_picture(frame.alpha)
-
-        def made(on_progress: OnProgress) -> Iterator[animation.Frame]:
-            pictures = engine.frames(sources())
-            for number, pixels in enumerate(pictures, 1):
-                frame = waiting.popleft()
-                alpha = frame.alpha
-                if alpha is not None:
-                    alpha = transparency.settled(next(pictures), alpha)
-                yield replace(frame, pixels=pixels, alpha=alpha)
-                on_progress(Progress(number, count, "frames"))
-
         if forecast:
             on_progress = forecast.video(engine, (height, width), moving.rate, on_progress, on_note)
         make_folder(job.target.parent)
-        animation.write(job.target, made(on_progress), moving.plays, moving.metadata)
+        animation.write(
+            job.target,
+            animation.enlarged(moving.frames(), engine.frames),
+            moving.plays,
+            moving.metadata,
+            lambda done: on_progress(Progress(done, count, "frames")),
+        )
     return Done(count, engine.take_notices())
 
 

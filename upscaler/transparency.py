@@ -36,12 +36,12 @@ def revealed(pixels: Pixels, alpha: Pixels) -> Pixels:
 
 def as_picture(alpha: Pixels) -> Pixels:
     """Transparency ``(H, W)`` as a gray picture ``(H, W, 3)`` for a network: its edges are edges too."""
-    gray: Pixels = np.repeat(alpha[:, :, None], 3, axis=2)
-    return gray
+    gray: Any = np.repeat(alpha[:, :, None], 3, axis=2)
+    return gray  # type: ignore[no-any-return]  # of the same dtype
 
 
 def settled(enlarged: Pixels, alpha: Pixels) -> Pixels:
-    """What a network made of ``as_picture``, exact where all around is wholly seen or wholly hidden.
+    """What a network made of ``as_picture``, exact where all around is equally transparent.
 
     Args:
         enlarged: ``(H, W, 3)``.
@@ -50,13 +50,14 @@ def settled(enlarged: Pixels, alpha: Pixels) -> Pixels:
     Returns:
         ``(H, W)``, same dtype.
     """
-    made: Any = enlarged[:, :, 1].copy()
+    made = enlarged[:, :, 1]
     around = np.ones((3, 3), np.uint8)
-    for value, extreme in ((np.iinfo(alpha.dtype).max, cv2.erode), (0, cv2.dilate)):
-        flat = (extreme(alpha, around) == value).astype(np.uint8)
-        made[cv2.resize(flat, made.shape[::-1], interpolation=cv2.INTER_NEAREST) > 0] = value
-    whole: Pixels = made
-    return whole
+    flat = (cv2.erode(alpha, around) == cv2.dilate(alpha, around)).astype(np.uint8)
+    is_flat, exact = (
+        cv2.resize(plane, made.shape[::-1], interpolation=cv2.INTER_NEAREST) for plane in (flat, alpha)
+    )
+    settled: Pixels = np.where(is_flat > 0, exact, made)
+    return settled
 
 
 def flattened(pixels: Pixels, alpha: Pixels) -> Pixels:
