@@ -9,7 +9,7 @@ before it gets its name (``video/verify.py``).
 
 import math
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -25,8 +25,8 @@ from upscaler.jobs import Job
 from upscaler.options import VideoOptions
 from upscaler.report import Done, Progress, VideoFacts
 from upscaler.threads import Ahead, Behind
-from upscaler.video import codecs, encoders, hdr, mux, segments, streams, write
-from upscaler.video.read import Frame, VideoInfo, VideoReader
+from upscaler.video import codecs, encoders, hdr, mux, segments, selection, streams, write
+from upscaler.video.read import VideoInfo, VideoReader
 from upscaler.video.verify import Found, verify
 
 
@@ -320,11 +320,11 @@ def _encode(
         MediaError: No frame lies between the start and the end that were asked for, or frames got lost.
     """
     resumed = done = sum(segment.frames for segment in writer.segments)
-    total = _expected_frames(reader.info, options)
+    total = selection.expected_frames(reader.info, options)
     begun = time.monotonic()
     with (
         writer,
-        Ahead(_after(writer.segments, _wanted(reader, options))) as frames,
+        Ahead(selection.after(writer.segments, selection.wanted(reader, options))) as frames,
         Behind(writer.write) as encoder,
     ):
         for part in segments.parts(iter(frames), writer.length):  # no batch may cross a segment's border
@@ -342,42 +342,6 @@ def _encode(
     stages_s = {"decode": frames.busy_s, "network": network_s, "encode": encoder.busy_s}
     window = _window(writer.segments, reader.info)
     return _Encoded(done, resumed, float(window.stop_s - window.start_s), writer.segments, stages_s)
-
-
-def _after(closed: list[segments.Segment], frames: Iterator[Frame]) -> Iterator[Frame]:
-    """The frames that follow those in closed segments, which are decoded all the same: seeking is not exact.
-
-    Raises:
-        MediaError: The source does not give the frames that the segments hold.
-    """
-    for segment in list(closed):
-        for pts in segment.pts():
-            frame = next(frames, None)
-            if frame is None or frame.pts != pts:
-                raise MediaError("the source's frames are not those of an earlier run", "use --no-resume")
-    yield from frames
-
-
-def _wanted(reader: VideoReader, options: VideoOptions) -> Iterator[Frame]:
-    """The frames between start and end, at most so many."""
-    time_base = reader.info.time_base
-    done = 0
-    for frame in reader.frames():
-        if options.end_s is not None and frame.pts * time_base >= options.end_s:
-            return
-        if frame.pts * time_base >= options.from_s:
-            yield frame
-            done += 1
-            if done == options.frames:
-                return
-
-
-def _expected_frames(info: VideoInfo, options: VideoOptions) -> int:
-    """An estimate for the display; 0 when nothing is known."""
-    total = max(0, info.frames - round(options.from_s * info.rate))
-    if options.end_s is not None:
-        total = min(total, round((options.end_s - options.from_s) * info.rate))
-    return total if options.frames is None else min(total or options.frames, options.frames)
 
 
 def _window(made: list[segments.Segment], info: VideoInfo) -> mux.Window:
