@@ -13,6 +13,7 @@ from av.video.frame import VideoFrame
 from media import clip, frame_times, identity, run_video
 
 from upscaler.engine import Upscaler
+from upscaler.video.demux import Timeline
 
 PADDING = b"\x47\x1f\xff\x10" + bytes(184)  # a packet of a transport stream with nothing in it
 
@@ -245,3 +246,44 @@ def test_a_late_picture_with_fine_stamps_begins_exactly_then(
     run_video(engine, source, tmp_path / f"out{suffix}")
     assert frame_times(tmp_path / f"out{suffix}") == times
     assert abs(tones(tmp_path / f"out{suffix}")[0][0] - tones(source)[0][0]) < 0.00005
+
+
+def times_of(packets: list[av.Packet], index: int) -> list[Fraction]:
+    return [packet.dts * packet.time_base for packet in packets if packet.stream.index == index]
+
+
+def test_streams_jump_one_by_one_and_are_moved_alike(tmp_path: Path) -> None:
+    """At a joint, sound of the part before may stand behind pictures of the next."""
+    piece(tmp_path / "a.ts", [Sound()])
+    with av.open(str(tmp_path / "a.ts")) as one, av.open(str(tmp_path / "a.ts")) as two:
+        first, second = ([packet for packet in part.demux() if packet.size] for part in (one, two))
+        wanted = [times_of(first, 0), times_of(first, 1)]
+        late = [packet for packet in first if packet.stream.index == 1][-5:]
+        early = [packet for packet in second if packet.stream.index == 0][:8]
+        packets = [packet for packet in first if packet not in late] + early + late
+        packets += [packet for packet in second if packet not in early]
+        timeline = Timeline(one)
+        for packet in packets:
+            timeline.place(packet)
+        assert timeline.jumps == 1
+        assert [times_of(first, 0), times_of(first, 1)] == wanted
+        found = [*times_of(second, 0), *times_of(second, 1)]
+        [by_s] = {after - before for before, after in zip([*wanted[0], *wanted[1]], found, strict=True)}
+        assert abs(by_s - 1) < Fraction(1, 20)
+
+
+@pytest.mark.parametrize("wrong_s", [1000, -20])
+@pytest.mark.parametrize("index", [0, 1])
+def test_a_single_wrong_stamp_is_no_jump(tmp_path: Path, wrong_s: int, index: int) -> None:
+    piece(tmp_path / "a.ts", [Sound()], begin_s=50)
+    with av.open(str(tmp_path / "a.ts")) as container:
+        packets = [packet for packet in container.demux() if packet.size]
+        wrong = [packet for packet in packets if packet.stream.index == index][12]
+        right = [packet for packet in packets if packet is not wrong]
+        wanted = [times_of(right, 0), times_of(right, 1)]
+        wrong.pts, wrong.dts = wrong.pts + wrong_s * 90_000, wrong.dts + wrong_s * 90_000
+        timeline = Timeline(container)
+        for packet in packets:
+            timeline.place(packet)
+        assert timeline.jumps == 0
+        assert [times_of(right, 0), times_of(right, 1)] == wanted

@@ -22,6 +22,7 @@ from upscaler.errors import MediaError
 # What av raises: FFmpeg's errors are built-in ones too.
 MEDIA_ERRORS = (av.error.FFmpegError, OSError, ValueError, EOFError)
 _JUMP_S = Fraction(1, 10)  # where streams were cut and joined, sounds overlap by a packet or two
+_LEAP_S = Fraction(1)  # longer than a frame or a packet of sound
 
 
 def address(path: Path) -> str:
@@ -106,7 +107,8 @@ class Timeline:
 
     Where the stamps of a stream jump back, all streams go on from where they were, each from its own jump on
     and all by the same time, so that sound stays with the picture. Two readers of one file that give every
-    packet to their timelines get the same times. Containers that allow no such jumps stay as they are.
+    packet to their timelines get the same times. Containers that allow no such jumps stay as they are, and a
+    single wrong stamp is no jump.
 
     Attributes:
         needs_all: Every packet of the file has to be placed; else nothing will ever be moved.
@@ -115,10 +117,7 @@ class Timeline:
     def __init__(self, container: av.container.InputContainer) -> None:
         self.needs_all = bool(container.format.flags & cast(int, FormatFlags.ts_discont.value))
         self._offsets_s = [Fraction(0)]  # of each part of the file
-        self._part: dict[int, int] = {}  # that a stream is in, by its index
-        self._first_s: dict[int, Fraction] = {}  # decoding time in the file
-        self._last_s: dict[int, Fraction] = {}  # decoding time here
-        self._end_s: dict[int, Fraction] = {}
+        self._ways: dict[int, _Way] = {}  # of sounds and pictures, by the index of the stream
 
     @property
     def jumps(self) -> int:
@@ -130,40 +129,69 @@ class Timeline:
         stamp = packet.pts if packet.dts is None else packet.dts
         if not self.needs_all or stamp is None or not packet.time_base:
             return
-        index, time_s = packet.stream.index, stamp * packet.time_base
-        offset_s = self._offset_s(index, time_s, steady=packet.stream.type in ("audio", "video"))
+        time_s, length_s = stamp * packet.time_base, (packet.duration or 0) * packet.time_base
         if packet.stream.type in ("audio", "video"):
-            self._first_s.setdefault(index, time_s)
-            self._last_s[index] = time_s + offset_s
-            self._end_s[index] = time_s + offset_s + (packet.duration or 0) * packet.time_base
+            way = self._ways.setdefault(packet.stream.index, _Way(time_s, self.jumps))
+            self._choose_part(way, time_s)
+            offset_s = self._offsets_s[way.part]
+            way.go_on(time_s + offset_s, length_s)
+        else:  # subtitles come when they like, but near what is shown with them
+            offset_s = min(self._offsets_s, key=lambda offset_s: abs(time_s + offset_s - self._here_s()))
         by = round(offset_s / packet.time_base)
         packet.pts = None if packet.pts is None else packet.pts + by
         packet.dts = None if packet.dts is None else packet.dts + by
 
-    def _offset_s(self, index: int, time_s: Fraction, *, steady: bool) -> Fraction:
-        """What the part of the file that a packet is from is moved by."""
-        here_s = max(self._end_s.values(), default=time_s)
-        if not steady:  # subtitles come when they like, but near what is shown with them
-            return min(self._offsets_s, key=lambda offset_s: abs(time_s + offset_s - here_s))
-        part = self._part.setdefault(index, self.jumps)
-        if time_s + self._offsets_s[part] < self._last_s.get(index, time_s - _JUMP_S) - _JUMP_S:
-            if part == self.jumps:
-                self._offsets_s.append(self._continued_s(index, time_s))
-            later = range(part + 1, len(self._offsets_s))
-            self._part[index] = min(later, key=lambda part: abs(time_s + self._offsets_s[part] - here_s))
-        return self._offsets_s[self._part[index]]
+    def _here_s(self) -> Fraction:
+        return max((way.end_s for way in self._ways.values()), default=Fraction(0))
 
-    def _continued_s(self, index: int, time_s: Fraction) -> Fraction:
+    def _choose_part(self, way: "_Way", time_s: Fraction) -> None:
+        """Decide which part of the file a packet is from, and begin a new one where it is from none."""
+        if way.left_s is not None:  # the packet before jumped: alone?
+            back_s = time_s + self._offsets_s[way.part - 1] - way.left_s
+            alone = sum(other.part == way.part for other in self._ways.values()) == 1
+            if way.part == self.jumps and alone and -_JUMP_S < back_s < _LEAP_S:
+                self._offsets_s.pop()
+                way.part -= 1
+                way.last_s = way.before_s = way.left_s
+            way.left_s = None
+        if time_s + self._offsets_s[way.part] >= min(way.last_s, way.before_s) - _JUMP_S:
+            return
+        if way.part == self.jumps:
+            self._offsets_s.append(self._continued_s(way, time_s))
+            way.left_s = way.last_s
+        later, here_s = range(way.part + 1, len(self._offsets_s)), self._here_s()
+        way.part = min(later, key=lambda part: abs(time_s + self._offsets_s[part] - here_s))
+
+    def _continued_s(self, way: "_Way", time_s: Fraction) -> Fraction:
         """By how much to move a new part so that none of its streams begins before the part before ends.
 
         Args:
-            index: Of the stream that the part begins with.
+            way: Of the stream that the part begins with.
             time_s: Where it begins; the others as much before or after as they did in the first part.
         """
-        begins_s = {
-            other: time_s + first_s - self._first_s[index] for other, first_s in self._first_s.items()
-        }
-        return max(end_s - begins_s[other] for other, end_s in self._end_s.items())
+        return max(other.end_s - (time_s + other.first_s - way.first_s) for other in self._ways.values())
+
+
+class _Way:
+    """How far a stream is; all times are decoding times, as placed but for the first.
+
+    Attributes:
+        first_s: Of its first packet, as the file has it.
+        part: Of the file, where it is now.
+        last_s: Of the last packet.
+        before_s: Of the one before, by which a stamp that is too late is told.
+        end_s: Where the last packet ends.
+        left_s: Of the last packet before a jump, right after it.
+    """
+
+    def __init__(self, first_s: Fraction, part: int) -> None:
+        self.first_s, self.part = first_s, part
+        self.last_s = self.before_s = self.end_s = first_s - 10**9  # nothing is behind that
+        self.left_s: Fraction | None = None
+
+    def go_on(self, time_s: Fraction, length_s: Fraction) -> None:
+        """Take note of a packet."""
+        self.before_s, self.last_s, self.end_s = self.last_s, time_s, time_s + length_s
 
 
 def has_alpha_packets(stream: Stream) -> bool:
