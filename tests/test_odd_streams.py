@@ -287,3 +287,18 @@ def test_a_single_wrong_stamp_is_no_jump(tmp_path: Path, wrong_s: int, index: in
             timeline.place(packet)
         assert timeline.jumps == 0
         assert [times_of(right, 0), times_of(right, 1)] == wanted
+
+
+def test_pictures_whose_stamps_go_back_where_no_joint_may_be_are_told(
+    engine: Upscaler, tmp_path: Path
+) -> None:
+    plain = clip(tmp_path / "in.mkv", frames=25, encoder="mpeg4", time_base=Fraction(1, 1000))
+    written = plain.read_bytes()
+    for begin_ms in range(600, 1000, 40):
+        block = b"\x81" + begin_ms.to_bytes(2, "big")
+        assert written.count(block) == 1
+        written = written.replace(block, b"\x81" + (begin_ms - 560).to_bytes(2, "big"))
+    plain.write_bytes(written)
+    done, _ = run_video(engine, plain, tmp_path / "out.mp4")
+    assert done.frames == len(frame_times(tmp_path / "out.mp4")) == 25
+    assert sum("frames follow the one before at once" in warning for warning in done.warnings) == 1

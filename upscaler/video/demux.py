@@ -22,6 +22,7 @@ from upscaler.errors import MediaError
 # What av raises: FFmpeg's errors are built-in ones too.
 MEDIA_ERRORS = (av.error.FFmpegError, OSError, ValueError, EOFError)
 _JUMP_S = Fraction(1, 10)  # where streams were cut and joined, sounds overlap by a packet or two
+_SQUEEZED_STEPS = 5  # more than decoders reorder frames whose stamps are missing or wrong
 _LEAP_S = Fraction(1)  # longer than a frame or a packet of sound
 
 
@@ -210,9 +211,16 @@ class Stamps:
     """Best-effort time stamps by FFmpeg's rule, always increasing.
 
     Decoding stamps stand in where presentation stamps are missing or are more often out of order.
+
+    Args:
+        step: Ticks between frames where a stamp has to be made up.
+
+    Attributes:
+        squeezed: Frames so far whose stamps lie so far back that they follow the one before at once.
     """
 
     def __init__(self, step: int) -> None:
+        self.squeezed = 0
         self._step = step
         self._last: int | None = None
         self._last_pts: int | None = None
@@ -232,6 +240,7 @@ class Stamps:
         if stamp is None:
             stamp = 0 if self._last is None else self._last + self._step
         if self._last is not None and stamp <= self._last:
+            self.squeezed += stamp < self._last - _SQUEEZED_STEPS * self._step
             stamp = self._last + 1
         self._last = stamp
         return stamp

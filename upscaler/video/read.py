@@ -279,6 +279,10 @@ class VideoReader:
             lines.append(
                 f"{self.damaged_frames} frames of '{self.path}' are damaged, and shown as well as can be"
             )
+        if squeezed := self._stamps.squeezed:
+            lines.append(
+                f"time stamps of '{self.path}' go back: {squeezed} frames follow the one before at once"
+            )
         if whole and (missing := self._extent.missing()):
             lines.append(f"'{self.path}' ends early: {missing}")
         return lines
