@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from conftest import photograph
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import ExifTags, Image
+from profiles import exchanged, linear_gray
 
 from upscaler import animation, pipeline
 from upscaler.animation import Frame
@@ -76,13 +77,14 @@ def upscaled(engine: Upscaler, source: Path, target: Path) -> tuple[Done, list[P
     return done, progress
 
 
-@pytest.mark.parametrize("suffix", [".gif", ".png", ".webp"])
+@pytest.mark.parametrize("suffix", animation.SUFFIXES)
 def test_every_frame_is_enlarged(engine: Upscaler, tmp_path: Path, suffix: str) -> None:
-    source = animated(tmp_path / f"a{suffix}", plays=2)
+    plays_before = 0 if suffix == ".avif" else 2
+    source = animated(tmp_path / f"a{suffix}", plays=plays_before)
     done, progress = upscaled(engine, source, tmp_path / f"b{suffix}")
     assert done.frames == 4 and progress[-1] == Progress(4, 4, "frames")
     made, plays = read(tmp_path / f"b{suffix}")
-    assert plays == 2 and [frame.duration_ms for frame in made] == DURATIONS_MS
+    assert plays == plays_before and [frame.duration_ms for frame in made] == DURATIONS_MS
     for frame, original in zip(made, read(source)[0], strict=True):
         expected = engine.image(original.pixels).astype(int)
         assert np.abs(frame.pixels - expected).mean() < (1e-9 if suffix == ".png" else 9)
@@ -123,11 +125,12 @@ def test_formats_of_one_picture_are_refused_before_the_work(engine: Upscaler, tm
 
 
 def test_a_truncated_animation_leaves_nothing(engine: Upscaler, tmp_path: Path) -> None:
-    source = animated(tmp_path / "a.webp")
+    source = animated(tmp_path / "a.gif")
     source.write_bytes(source.read_bytes()[:-400])
+    assert animation.is_animated(source)
     with pytest.raises(MediaError, match="damaged"):
         upscaled(engine, source, tmp_path / "b.webp")
-    assert [path.name for path in tmp_path.iterdir()] == ["a.webp"]
+    assert [path.name for path in tmp_path.iterdir()] == ["a.gif"]
 
 
 def test_a_gif_of_one_frame_is_a_picture(engine: Upscaler, tmp_path: Path) -> None:
@@ -136,3 +139,61 @@ def test_a_gif_of_one_frame_is_a_picture(engine: Upscaler, tmp_path: Path) -> No
     upscaled(engine, tmp_path / "a.gif", tmp_path / "b.gif")
     with Image.open(tmp_path / "b.gif") as picture:
         assert picture.size == (64, 48) and getattr(picture, "n_frames", 1) == 1
+
+
+@pytest.mark.parametrize("suffix", animation.SUFFIXES)
+def test_times_that_a_format_cannot_hold_do_not_add_up(tmp_path: Path, suffix: str) -> None:
+    frames = [Frame(photograph(16, 20, seed), None, 1000 / 60) for seed in range(60)]
+    animation.write(tmp_path / f"a{suffix}", frames, 0, Metadata())
+    again, _ = read(tmp_path / f"a{suffix}")
+    assert len(again) == 60 and abs(sum(frame.duration_ms for frame in again) - 1000) <= 5
+
+
+def test_the_longest_time_that_gif_holds(tmp_path: Path) -> None:
+    frames = [Frame(photograph(16, 20, seed), None, 1e6) for seed in range(2)]
+    animation.write(tmp_path / "a.gif", frames, 0, Metadata())
+    assert [frame.duration_ms for frame in read(tmp_path / "a.gif")[0]] == [655_350, 655_350]
+
+
+def test_a_gif_whose_frames_are_now_and_then_hidden_in_part(tmp_path: Path) -> None:
+    """A hole after a frame that is seen as a whole, and seen rows of black at the border."""
+    frames = []
+    for number in range(4):
+        pixels, alpha = photograph(24, 30, number), np.full((24, 30), 255, np.uint8)
+        pixels[:3] = 0
+        if number % 2:
+            alpha[8:16, 9:20] = 0
+        frames.append(Frame(pixels, alpha if number % 2 else None, 100))
+    animation.write(tmp_path / "a.gif", frames, 0, Metadata())
+    for frame, wanted in zip(read(tmp_path / "a.gif")[0], frames, strict=True):
+        assert (frame.alpha is None) == (wanted.alpha is None)
+        assert frame.alpha is None or np.array_equal(frame.alpha, wanted.alpha)
+        assert (frame.pixels[:3] < 30).all()
+
+
+def test_profiles_that_do_not_fit_become_srgb(tmp_path: Path) -> None:
+    pixels = [np.full((16, 16, 3), (200, 50, 10 + 40 * number), np.uint8) for number in range(2)]
+    animation.write(tmp_path / "a.gif", [Frame(p, None, 100) for p in pixels], 0, Metadata(exchanged()))
+    first = read(tmp_path / "a.gif")[0][0].pixels
+    assert np.abs(first.astype(int) - (50, 200, 10)).max() < 4
+    gray = [np.full((16, 16, 3), 128 + 40 * number, np.uint8) for number in range(2)]
+    animation.write(tmp_path / "b.png", [Frame(p, None, 100) for p in gray], 0, Metadata(linear_gray()))
+    with animation.opened(tmp_path / "b.png") as moving:
+        assert moving.metadata.profile is None and abs(int(next(moving.frames()).pixels[0, 0, 0]) - 188) < 2
+
+
+def test_frames_are_turned_upright(engine: Upscaler, tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    pictures = [Image.fromarray(photograph(24, 32, seed)) for seed in range(2)]
+    pictures[0].save(tmp_path / "a.png", save_all=True, append_images=pictures[1:], duration=90, exif=exif)
+    upscaled(engine, tmp_path / "a.png", tmp_path / "b.png")
+    expected = engine.image(np.rot90(photograph(24, 32, 0), -1))
+    assert np.array_equal(read(tmp_path / "b.png")[0][0].pixels, expected)
+
+
+def test_sixteen_bits_of_gray_are_rounded_to_eight(tmp_path: Path) -> None:
+    picture = Image.fromarray(np.full((4, 4), 40_000, np.uint16))
+    assert picture.mode.startswith("I")
+    frame = animation._frame(picture, (0, 0, 4, 4), 1)
+    assert (frame.pixels == round(40_000 / 257)).all()

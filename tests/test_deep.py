@@ -9,9 +9,12 @@ import numpy as np
 import pytest
 import tifffile
 from numpy.typing import NDArray
+from PIL import ExifTags, Image, ImageOps
 
 from upscaler import stills
 from upscaler.errors import MediaError
+from upscaler.metadata import Metadata
+from upscaler.stills import Still
 
 
 def samples(channels: int) -> NDArray[np.uint16]:
@@ -73,3 +76,32 @@ def test_the_transparent_value_of_a_gray_png(tmp_path: Path) -> None:
     again = stills.read(tmp_path / "b.png")
     assert again.alpha is not None and np.array_equal(again.alpha, still.alpha)
     assert np.array_equal(again.pixels, still.pixels)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_orientation(tmp_path: Path, suffix: str, orientation: int) -> None:
+    """Against Pillow's way of turning, on 8 bits of the same picture."""
+    path = tmp_path / f"a{suffix}"
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    eight = samples(3) // 257
+    picture = Image.fromarray(eight.astype(np.uint8))
+    picture.save(tmp_path / "eight.png", exif=exif)
+    with Image.open(tmp_path / "eight.png") as opened:
+        expected = np.asarray(ImageOps.exif_transpose(opened))
+    if suffix == ".png":
+        stills.write(path, Still(eight * 257, metadata=Metadata(exif=exif.tobytes())))
+    else:
+        extra = [(ExifTags.Base.Orientation, 3, 1, orientation, True)]
+        tifffile.imwrite(path, eight * 257, photometric="rgb", extratags=extra)
+    assert np.array_equal(stills.read(path).pixels, expected.astype(np.uint16) * 257)
+
+
+def test_premultiplied_gray_of_8_bits(tmp_path: Path) -> None:
+    stored = np.array([[[60, 120], [100, 255]]], np.uint8)
+    tifffile.imwrite(tmp_path / "a.tif", stored, photometric="minisblack", extrasamples=["assocalpha"])
+    still = stills.read(tmp_path / "a.tif")
+    assert still.gray and still.alpha is not None
+    assert np.abs(still.pixels[0, :, 0] - np.array([60 * 255 / 120, 100])).max() < 1
+    assert still.alpha[0].tolist() == [120, 255]

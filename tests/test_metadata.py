@@ -9,30 +9,13 @@ import numpy as np
 import pytest
 from conftest import photograph
 from PIL import ExifTags, Image, ImageCms
+from profiles import SRGB, exchanged, linear_gray
 
 from upscaler import deep, stills
 from upscaler.metadata import Metadata
 from upscaler.stills import Still
 
-SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 WITH_PROFILE = [".jpg", ".png", ".webp", ".tif", ".avif"]
-
-
-def exchanged() -> bytes:
-    """A profile whose red is sRGB's green, and the other way round."""
-    return SRGB.replace(b"rXYZ", b"XXXX").replace(b"gXYZ", b"rXYZ").replace(b"XXXX", b"gXYZ")
-
-
-def linear_gray() -> bytes:
-    """A profile of gray whose codes are proportional to light (ICC.1:2022: 7.2, 10.6, 10.31)."""
-    white = b"XYZ " + bytes(4) + struct.pack(">3i", 63190, 65536, 54061)  # D50
-    curve = b"curv" + bytes(8)  # no entries: identity
-    tags = struct.pack(">I4sII4sII", 2, b"wtpt", 156, len(white), b"kTRC", 156 + len(white), len(curve))
-    header = bytearray(128)
-    header[:4] = struct.pack(">I", 128 + len(tags) + len(white) + len(curve))
-    header[8:12], header[12:24], header[36:40] = b"\x02\x10\0\0", b"mntrGRAYXYZ ", b"acsp"
-    header[68:80] = white[8:]
-    return bytes(header) + tags + white + curve
 
 
 @pytest.mark.parametrize("suffix", WITH_PROFILE)
@@ -73,6 +56,14 @@ def test_a_damaged_profile_costs_no_picture(tmp_path: Path) -> None:
     damaged = SRGB[:16] + b"RGB " + b"\xff" * 40
     stills.write(tmp_path / "a.bmp", Still(photograph(16, 16), metadata=Metadata(damaged)))
     assert np.array_equal(stills.read(tmp_path / "a.bmp").pixels, photograph(16, 16))
+
+
+def test_a_profile_that_png_readers_refuse_becomes_srgb(tmp_path: Path) -> None:
+    profile = exchanged() + bytes(1 << 20)
+    pixels = np.full((8, 8, 3), (200, 50, 10), np.uint8)
+    stills.write(tmp_path / "a.png", Still(pixels, metadata=Metadata(profile)))
+    made = stills.read(tmp_path / "a.png")
+    assert made.metadata.profile is None and np.abs(made.pixels.astype(int) - (50, 200, 10)).max() <= 2
 
 
 def test_lab_becomes_srgb(tmp_path: Path) -> None:

@@ -15,7 +15,9 @@ from upscaler import metadata, palette, stills, transparency
 from upscaler.arrays import Pixels
 from upscaler.errors import MediaError, UsageError
 from upscaler.metadata import Metadata
+from upscaler.stills import Still
 
+_LONGEST_IN_GIF_MS = 655_350
 _USUAL_MS = 100  # what viewers make of a duration of 0
 SUFFIXES = (".avif", ".gif", ".png", ".webp")
 
@@ -63,16 +65,23 @@ class Animation:
         Raises:
             MediaError: The file is damaged or truncated.
         """
+        turned = metadata.orientation(self.picture)
+        canvas = (0, 0, *self.picture.size)  # frames of a damaged GIF may be larger
         try:
             for number, picture in enumerate(ImageSequence.Iterator(self.picture)):
                 if number or not getattr(self.picture, "default_image", False):  # one for old viewers
-                    yield _frame(picture)
+                    yield _frame(picture, canvas, turned)
+        except MemoryError:
+            raise
         except Exception as error:  # decoders raise whatever damage leads them to
             raise MediaError(f"'{self.path}' is damaged or truncated: {error}") from error
 
 
-def _frame(picture: Image.Image) -> Frame:
-    rgba = np.asarray(picture.convert("RGBA"))
+def _frame(picture: Image.Image, canvas: tuple[int, int, int, int], orientation: int) -> Frame:
+    shown = picture.crop(canvas) if picture.size != canvas[2:] else picture
+    if shown.mode.startswith("I"):  # 16 bits of gray, which Pillow would clip to 8
+        shown = Image.fromarray(((np.asarray(shown).astype(np.uint32) + 128) // 257).astype(np.uint8))
+    rgba = stills.upright(np.asarray(shown.convert("RGBA")), orientation)
     alpha = rgba[:, :, 3]
     hides = bool((alpha < 255).any())
     return Frame(rgba[:, :, :3], alpha if hides else None, float(picture.info.get("duration", 0)))
@@ -105,12 +114,13 @@ def opened(path: Path) -> Iterator[Animation]:
         except Exception as error:
             raise MediaError(f"'{path}' is not a picture that can be read") from error
         with picture:
+            turns = metadata.orientation(picture) >= 5
             yield Animation(
                 path,
                 picture,
                 count=picture.n_frames - bool(getattr(picture, "default_image", False)),
-                height=picture.height,
-                width=picture.width,
+                height=picture.width if turns else picture.height,
+                width=picture.height if turns else picture.width,
                 plays=_plays(picture),
                 rate=1000 / (picture.info.get("duration") or _USUAL_MS),
                 metadata=metadata.read(picture),
@@ -161,30 +171,49 @@ def write(
         MediaError: The file cannot be written.
     """
     name, arguments = stills.FORMATS[path.suffix.lower()]
-    pictures, durations_ms, hides = [], [], False
+    pictures, durations_ms, hides, profile = [], list[float](), False, brought.profile
     for frame in frames:
         hides = hides or frame.alpha is not None
-        pictures.append(_picture(frame, name))
-        durations_ms.append(round(frame.duration_ms))
+        picture, profile = _picture(frame, name, brought)
+        pictures.append(picture)
+        durations_ms.append(frame.duration_ms)
         on_frame(len(pictures))
+    brought = replace(brought, profile=profile)
     arguments = arguments | metadata.save_arguments(brought, name, pictures[0].size)
+    arguments["duration"] = _whole_ms(
+        durations_ms, *((10, _LONGEST_IN_GIF_MS) if name == "GIF" else (1, None))
+    )
     if name == "GIF":
+        arguments["optimize"] = False  # it would renumber the palette, and lose what is not seen
         arguments |= {"disposal": 2} if hides else {}  # else the last frame shows where this one is hidden
         arguments |= {} if plays == 1 else {"loop": max(0, plays - 1)}
     elif name != "AVIF":  # which says nothing of it
         arguments["loop"] = plays
     with stills.replacing(path) as partial:
-        pictures[0].save(
-            partial, name, save_all=True, append_images=pictures[1:], duration=durations_ms, **arguments
-        )
+        pictures[0].save(partial, name, save_all=True, append_images=pictures[1:], **arguments)
 
 
-def _picture(frame: Frame, name: str) -> Image.Image:
-    picture = Image.fromarray(frame.pixels)
+def _picture(frame: Frame, name: str, brought: Metadata) -> tuple[Image.Image, bytes | None]:
+    """A frame as the format stores it, and the profile to be written with it."""
+    still = Still(frame.pixels, gray=metadata.fits(brought.profile, "L"), metadata=brought)
+    picture, profile = stills.colored(still, name, "RGB")
     if frame.alpha is not None:
         picture.putalpha(Image.fromarray(frame.alpha))
     # Every frame of a GIF has an entry for what is not seen: of later ones it is not known yet.
-    return palette.with_palette(picture, transparent=True) if name == "GIF" else picture.convert("RGBA")
+    stored = palette.with_palette(picture, transparent=True) if name == "GIF" else picture.convert("RGBA")
+    return stored, profile
+
+
+def _whole_ms(durations_ms: list[float], step_ms: int, longest_ms: int | None) -> list[int]:
+    """Times that a format can hold: what rounding adds or takes is made up for by the next ones."""
+    made: list[int] = []
+    due_ms = 0.0
+    for duration_ms in durations_ms:
+        due_ms += duration_ms
+        steps = round((due_ms - sum(made)) / step_ms)
+        whole_ms = max(1, steps) * step_ms if duration_ms else 0
+        made.append(min(whole_ms, longest_ms or whole_ms))
+    return made
 
 
 def enlarged(

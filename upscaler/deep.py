@@ -41,7 +41,8 @@ def read(path: Path, picture: Image.Image) -> tuple[Samples, Samples | None]:
     """Decode a picture that Pillow has opened.
 
     Returns:
-        ``(H, W)`` or ``(H, W, 3)`` RGB as stored, not turned; and ``(H, W)`` transparency or ``None``.
+        ``(H, W)`` or ``(H, W, 3)`` RGB, still to be turned as ``metadata.orientation`` says (TIFF is already,
+        and says 1); and ``(H, W)`` transparency or ``None``.
 
     Raises:
         MediaError: It is damaged, or of a kind that would come out as something else than it is.
@@ -111,13 +112,13 @@ def write(partial: Path, pixels: Samples, alpha: Samples | None, brought: Metada
     Raises:
         OSError: The file cannot be written.
     """
-    mode = "L" if pixels.ndim == 2 else "RGB"
-    profile = brought.profile if metadata.fits(brought.profile, mode) else None
+    form, mode = "PNG" if partial.suffix == ".png" else "TIFF", "L" if pixels.ndim == 2 else "RGB"
+    profile = brought.profile if metadata.goes_along(brought.profile, form, mode) else None
     if alpha is not None:
         pixels = np.dstack([pixels, alpha])
-    if partial.suffix == ".png":
+    if form == "PNG":
         height, width = pixels.shape[:2]
-        _write_png(partial, pixels, profile, metadata.exif_for(brought, "PNG", height, width))
+        _write_png(partial, pixels, profile, metadata.exif_for(brought, form, height, width))
     else:
         _write_tiff(partial, pixels, profile, brought.dpi)
 

@@ -11,9 +11,10 @@ from typing import Any
 from PIL import ExifTags, Image, ImageCms
 
 # The colours that a profile is for, as its bytes 16 to 19 say (ICC.1:2022, 7.2.6), by Pillow's mode.
-_SPACES = {"L": b"GRAY", "LA": b"GRAY", "RGB": b"RGB ", "RGBA": b"RGB ", "CMYK": b"CMYK", "LAB": b"Lab "}
+_SPACES = {"L": b"GRAY", "RGB": b"RGB ", "CMYK": b"CMYK", "LAB": b"Lab "}
 _WITH_PROFILE = {"JPEG", "PNG", "WEBP", "TIFF", "AVIF"}
 _WITH_RESOLUTION = {"JPEG", "PNG", "TIFF", "BMP"}
+_LONGEST_IN_PNG = 1 << 20  # bytes of a profile that Pillow reads again
 _LONGEST_EXIF = 65_533  # bytes that a segment of JPEG holds
 
 # What cameras and people write; everything else in the first directory says how a file is built.
@@ -118,13 +119,12 @@ def exif_for(metadata: Metadata, form: str, height: int, width: int) -> bytes | 
         return None
     exif = Image.Exif()
     exif.load(metadata.exif)
-    for tags in (exif, *(exif.get_ifd(name) for name in _DIRECTORIES if name in exif)):
-        for tag in list(tags):
-            tags[tag] = _with_its_bytes(tags[tag])
     if form == "TIFF":  # libtiff writes compressed files without further directories
         for name in _DIRECTORIES:
             exif.pop(name, None)
-        return exif.tobytes()
+    for tags in (exif, *(exif.get_ifd(name) for name in _DIRECTORIES if name in exif)):
+        for tag in list(tags):
+            tags[tag] = _with_its_bytes(tags[tag])
     if ExifTags.IFD.Exif in exif:
         directory = exif.get_ifd(ExifTags.IFD.Exif)
         for tag, side in ((ExifTags.Base.ExifImageWidth, width), (ExifTags.Base.ExifImageHeight, height)):
@@ -152,9 +152,10 @@ def save_arguments(metadata: Metadata, form: str, size: tuple[int, int]) -> dict
     return arguments
 
 
-def holds_profile(form: str) -> bool:
-    """Whether Pillow writes profiles into this format."""
-    return form in _WITH_PROFILE
+def goes_along(profile: bytes | None, form: str, mode: str) -> bool:
+    """Whether a file of this format, with pixels of this mode, can hold the profile."""
+    too_long = form == "PNG" and len(profile or b"") > _LONGEST_IN_PNG
+    return fits(profile, mode) and form in _WITH_PROFILE and not too_long
 
 
 def in_srgb(picture: Image.Image, profile: bytes | None) -> Image.Image:

@@ -4,6 +4,7 @@ import numpy as np
 from PIL import Image
 
 _COLORS = 256
+_HIDDEN = [1, 254, 3]  # where nothing is seen: a colour that hardly a picture has; Pillow compares by colours
 _SEEN_FROM = 128  # of alpha: GIF knows only seen and not seen
 
 
@@ -22,6 +23,7 @@ def with_palette(picture: Image.Image, transparent: bool = False) -> Image.Image
     if picture.mode == "RGBA":
         indices[np.asarray(picture.getchannel("A")) < _SEEN_FROM] = _COLORS - 1
     made = Image.fromarray(indices)
-    made.putpalette((colors.getpalette() or []) + [0, 0, 0])
+    entries = colors.getpalette() or []
+    made.putpalette(entries + [0] * (3 * (_COLORS - 1) - len(entries)) + _HIDDEN)
     made.info["transparency"] = _COLORS - 1
     return made

@@ -77,13 +77,14 @@ def upscale_still(
     plan = engine.plan(height, width)
     stills.check_target(job.target, plan.height, plan.width)
     on_note(describe(plan, height, width))
-    watched = forecast.picture(engine, (height, width), on_progress, on_note) if forecast else on_progress
     alpha, seen = still.alpha, still.pixels
     if alpha is not None:
         seen = transparency.revealed(seen, alpha)
         gray = engine.image(transparency.as_picture(alpha))
         alpha = transparency.settled(gray, alpha)
-    pixels = engine.image(seen, lambda done, total: watched(Progress(done, total, "tiles")))
+    if forecast:  # from here on: its clock counts the work on the colours
+        on_progress = forecast.picture(engine, (height, width), on_progress, on_note)
+    pixels = engine.image(seen, lambda done, total: on_progress(Progress(done, total, "tiles")))
     make_folder(job.target.parent)
     stills.write(job.target, replace(still, pixels=pixels, alpha=alpha))
     return Done(1, engine.take_notices())

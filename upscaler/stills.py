@@ -69,7 +69,9 @@ def read(path: Path) -> Still:
                 sixteen_bits = deep.is_deep(picture)
                 picture.load()  # finds truncation, which OpenCV does not tell
                 still = _from_deep(path, picture) if sixteen_bits else _from_pillow(picture)
-                return _upright(still, metadata.orientation(picture))
+                orientation = metadata.orientation(picture)
+                alpha = None if still.alpha is None else upright(still.alpha, orientation)
+                return replace(still, pixels=upright(still.pixels, orientation), alpha=alpha)
     except (MediaError, MemoryError):
         raise
     except FileNotFoundError as error:
@@ -124,16 +126,12 @@ _UPRIGHT = {
 }
 
 
-def _upright(still: Still, orientation: int) -> Still:
+def upright(plane: Pixels, orientation: int) -> Pixels:
+    """A picture or one plane of it, turned and mirrored as EXIF's orientation (1 to 8) says."""
     turns, mirrored = _UPRIGHT.get(orientation, (0, False))
-
-    def upright(plane: Pixels) -> Pixels:
-        turned: Any = np.rot90(plane, turns)
-        made: Pixels = np.ascontiguousarray(turned[:, ::-1] if mirrored else turned)
-        return made
-
-    alpha = None if still.alpha is None else upright(still.alpha)
-    return replace(still, pixels=upright(still.pixels), alpha=alpha)
+    turned: Any = np.rot90(plane, turns)
+    made: Pixels = np.ascontiguousarray(turned[:, ::-1] if mirrored else turned)
+    return made
 
 
 def _from_deep(path: Path, picture: Image.Image) -> Still:
@@ -145,8 +143,10 @@ def _from_deep(path: Path, picture: Image.Image) -> Still:
 
 def _from_pillow(picture: Image.Image) -> Still:
     brought = metadata.read(picture)
+    if picture.mode == "La":  # gray that was multiplied by transparency
+        picture = picture.convert("LA")
     if picture.has_transparency_data:
-        gray = picture.mode in ("L", "LA", "La")
+        gray = picture.mode in ("L", "LA")
         rgba = np.asarray(picture.convert("RGBA"))
         return Still(rgba[:, :, :3], rgba[:, :, 3], gray, brought)
     if picture.mode in ("CMYK", "LAB"):
@@ -246,23 +246,29 @@ def _write_pillow(partial: Path, still: Still, suffix: str) -> None:
 
 
 def _pillow_picture(still: Still, name: str) -> tuple[Image.Image, Metadata]:
-    """The picture in the mode that the format has for it; as sRGB where its profile cannot come along."""
+    """The picture as the format stores it, and what goes along."""
     stores_gray = still.gray and name in (_GRAY_FORMATS if still.alpha is None else {"PNG"})
-    picture = Image.fromarray(np.ascontiguousarray(still.pixels[:, :, 0]) if still.gray else still.pixels)
-    profile = still.metadata.profile
-    if not (metadata.fits(profile, "L" if stores_gray else "RGB") and metadata.holds_profile(name)):
-        if metadata.fits(profile, picture.mode):
-            picture = metadata.in_srgb(picture, profile)
-        profile = None
-    if not stores_gray:
-        picture = picture.convert("RGB")
-    elif picture.mode != "L":
-        picture = picture.convert("L")
+    picture, profile = colored(still, name, "L" if stores_gray else "RGB")
     if still.alpha is not None:
         picture.putalpha(Image.fromarray(still.alpha))
     if name == "GIF" and not stores_gray:
         picture = palette.with_palette(picture, transparent=still.alpha is not None)
     return picture, replace(still.metadata, profile=profile)
+
+
+def colored(still: Still, name: str, mode: str) -> tuple[Image.Image, bytes | None]:
+    """The colours alone, in mode ``L`` or ``RGB``; as sRGB where the profile cannot go along.
+
+    Returns:
+        The picture, and the profile to be written with it.
+    """
+    picture = Image.fromarray(np.ascontiguousarray(still.pixels[:, :, 0]) if still.gray else still.pixels)
+    profile = still.metadata.profile
+    if metadata.goes_along(profile, name, mode):
+        return picture.convert(mode), profile
+    if metadata.fits(profile, picture.mode):
+        picture = metadata.in_srgb(picture, profile)
+    return picture.convert(mode), None
 
 
 def _shallow(still: Still) -> Still:
