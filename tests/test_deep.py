@@ -13,8 +13,6 @@ from PIL import ExifTags, Image, ImageOps
 
 from upscaler import stills
 from upscaler.errors import MediaError
-from upscaler.metadata import Metadata
-from upscaler.stills import Still
 
 
 def samples(channels: int) -> NDArray[np.uint16]:
@@ -91,7 +89,11 @@ def test_orientation(tmp_path: Path, suffix: str, orientation: int) -> None:
     with Image.open(tmp_path / "eight.png") as opened:
         expected = np.asarray(ImageOps.exif_transpose(opened))
     if suffix == ".png":
-        stills.write(path, Still(eight * 257, metadata=Metadata(exif=exif.tobytes())))
+        block = np.frombuffer(exif.tobytes().removeprefix(b"Exif\0\0"), np.uint8)
+        bgr = np.ascontiguousarray(eight[:, :, ::-1] * 257)
+        done, encoded = cv2.imencodeWithMetadata(".png", bgr, [cv2.IMAGE_METADATA_EXIF], [block])
+        assert done
+        encoded.tofile(path)
     else:
         extra = [(ExifTags.Base.Orientation, 3, 1, orientation, True)]
         tifffile.imwrite(path, eight * 257, photometric="rgb", extratags=extra)

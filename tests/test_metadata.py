@@ -145,6 +145,42 @@ def test_tags_that_cannot_be_written_again_cost_no_picture(
     assert stills.read(tmp_path / "b.jpg").pixels.shape == (32, 24, 3)
 
 
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_what_is_not_changed_stays_byte_for_byte(tmp_path: Path, order: str) -> None:
+    """Exposure compensation below 0 and the type of a comment, which Pillow would lose; both byte orders."""
+
+    def directory(*entries: tuple[int, int, int, bytes], following: int = 0) -> bytes:
+        packed = [struct.pack(f"{order}HHI", tag, kind, count) + value for tag, kind, count, value in entries]
+        return struct.pack(f"{order}H", len(entries)) + b"".join(packed) + struct.pack(f"{order}I", following)
+
+    def number(value: int, code: str = "I") -> bytes:
+        return struct.pack(f"{order}{code}", value).ljust(4, b"\0")  # shorter ones stand to the left
+
+    def whole(
+        width: bytes, height: bytes, kind: int, *turned: tuple[int, int, int, bytes], thumbnail: int = 0
+    ) -> bytes:
+        head = (b"II*\0" if order == "<" else b"MM\0*") + number(8)
+        first = directory(*turned, (34665, 4, 1, number(38)), following=thumbnail).ljust(30, b"\0")
+        details = directory(
+            (37380, 10, 1, number(100)),
+            (37510, 7, 4, b"hi!!"),
+            (40962, kind, 1, width),
+            (40963, kind, 1, height),
+        )
+        return (head + first + details + bytes(8)).ljust(100, b"\0") + struct.pack(f"{order}ii", -1, 3)
+
+    turned = (274, 3, 1, number(6, "H"))
+    before = whole(number(32, "H"), number(24, "H"), 3, turned, thumbnail=108)
+    Image.fromarray(photograph(24, 32)).save(tmp_path / "a.jpg", exif=b"Exif\0\0" + before)
+    still = stills.read(tmp_path / "a.jpg")
+    assert still.pixels.shape == (32, 24, 3)
+    for suffix in (".jpg", ".png", ".webp", ".avif"):
+        stills.write(tmp_path / f"b{suffix}", replace(still, pixels=photograph(64, 48)))
+        with Image.open(tmp_path / f"b{suffix}") as picture:
+            written = picture.info["exif"].removeprefix(b"Exif\0\0")
+        assert written == whole(number(48), number(64), 4)
+
+
 def test_text_that_is_no_ascii_keeps_its_bytes(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[ExifTags.Base.Copyright] = "© Jürgen".encode()
@@ -198,6 +234,8 @@ def test_sixteen_bit_png_keeps_exif(tmp_path: Path) -> None:
     still = stills.read(tmp_path / "a.png")
     exif = camera_exif()
     del exif[ExifTags.Base.Orientation]
-    stills.write(tmp_path / "b.png", replace(still, metadata=Metadata(exif=exif.tobytes())))
+    stills.write(
+        tmp_path / "b.png", replace(still, metadata=Metadata(exif=exif.tobytes().removeprefix(b"Exif\0\0")))
+    )
     with Image.open(tmp_path / "b.png") as picture:
         assert picture.getexif()[ExifTags.Base.Make] == "Maker"

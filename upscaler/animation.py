@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageSequence
 
-from upscaler import metadata, palette, stills, transparency
+from upscaler import exif, metadata, palette, stills, transparency
 from upscaler.arrays import Pixels
 from upscaler.errors import MediaError, UsageError
 from upscaler.metadata import Metadata
@@ -65,7 +65,7 @@ class Animation:
         Raises:
             MediaError: The file is damaged or truncated.
         """
-        turned = metadata.orientation(self.picture)
+        turned = exif.orientation(self.picture)
         canvas = (0, 0, *self.picture.size)  # frames of a damaged GIF may be larger
         try:
             for number, picture in enumerate(ImageSequence.Iterator(self.picture)):
@@ -114,7 +114,7 @@ def opened(path: Path) -> Iterator[Animation]:
         except Exception as error:
             raise MediaError(f"'{path}' is not a picture that can be read") from error
         with picture:
-            turns = metadata.orientation(picture) >= 5
+            turns = exif.orientation(picture) >= 5
             yield Animation(
                 path,
                 picture,

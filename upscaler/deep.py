@@ -13,7 +13,7 @@ import tifffile
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, TiffImagePlugin
 
-from upscaler import metadata
+from upscaler import exif, metadata
 from upscaler.errors import MediaError
 from upscaler.metadata import Metadata
 
@@ -41,7 +41,7 @@ def read(path: Path, picture: Image.Image) -> tuple[Samples, Samples | None]:
     """Decode a picture that Pillow has opened.
 
     Returns:
-        ``(H, W)`` or ``(H, W, 3)`` RGB, still to be turned as ``metadata.orientation`` says (TIFF is already,
+        ``(H, W)`` or ``(H, W, 3)`` RGB, still to be turned as ``exif.orientation`` says (TIFF is already,
         and says 1); and ``(H, W)`` transparency or ``None``.
 
     Raises:
@@ -118,14 +118,16 @@ def write(partial: Path, pixels: Samples, alpha: Samples | None, brought: Metada
         pixels = np.dstack([pixels, alpha])
     if form == "PNG":
         height, width = pixels.shape[:2]
-        _write_png(partial, pixels, profile, metadata.exif_for(brought, form, height, width))
+        _write_png(
+            partial, pixels, profile, brought.exif and exif.for_picture(brought.exif, form, height, width)
+        )
     else:
         _write_tiff(partial, pixels, profile, brought.dpi)
 
 
-def _write_png(partial: Path, pixels: Samples, profile: bytes | None, exif: bytes | None) -> None:
+def _write_png(partial: Path, pixels: Samples, profile: bytes | None, block: bytes | None) -> None:
     stored = pixels if pixels.ndim == 2 else pixels[:, :, [2, 1, 0, 3][: pixels.shape[2]]]
-    blocks = {cv2.IMAGE_METADATA_ICCP: profile, cv2.IMAGE_METADATA_EXIF: exif}
+    blocks = {cv2.IMAGE_METADATA_ICCP: profile, cv2.IMAGE_METADATA_EXIF: block}
     kept = {
         kind: np.frombuffer(block.removeprefix(b"Exif\0\0"), np.uint8)  # a prefix that JPEG alone has
         for kind, block in blocks.items()

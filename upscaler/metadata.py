@@ -8,37 +8,15 @@ import io
 from dataclasses import dataclass
 from typing import Any
 
-from PIL import ExifTags, Image, ImageCms
+from PIL import Image, ImageCms
+
+from upscaler import exif
 
 # The colours that a profile is for, as its bytes 16 to 19 say (ICC.1:2022, 7.2.6), by Pillow's mode.
 _SPACES = {"L": b"GRAY", "RGB": b"RGB ", "CMYK": b"CMYK", "LAB": b"Lab "}
 _WITH_PROFILE = {"JPEG", "PNG", "WEBP", "TIFF", "AVIF"}
 _WITH_RESOLUTION = {"JPEG", "PNG", "TIFF", "BMP"}
 _LONGEST_IN_PNG = 1 << 20  # bytes of a profile that Pillow reads again
-_LONGEST_EXIF = 65_533  # bytes that a segment of JPEG holds
-
-# What cameras and people write; everything else in the first directory says how a file is built.
-_DESCRIBING = {
-    ExifTags.Base.ImageDescription,
-    ExifTags.Base.Make,
-    ExifTags.Base.Model,
-    ExifTags.Base.XResolution,
-    ExifTags.Base.YResolution,
-    ExifTags.Base.ResolutionUnit,
-    ExifTags.Base.Software,
-    ExifTags.Base.DateTime,
-    ExifTags.Base.Artist,
-    ExifTags.Base.HostComputer,
-    ExifTags.Base.Rating,
-    ExifTags.Base.RatingPercent,
-    ExifTags.Base.Copyright,
-    ExifTags.Base.XPTitle,
-    ExifTags.Base.XPComment,
-    ExifTags.Base.XPAuthor,
-    ExifTags.Base.XPKeywords,
-    ExifTags.Base.XPSubject,
-}
-_DIRECTORIES = (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo)
 
 
 @dataclass(frozen=True)
@@ -47,7 +25,7 @@ class Metadata:
 
     Attributes:
         profile: ICC profile of the pixels; ``None`` for sRGB or unknown.
-        exif: An EXIF block without orientation and thumbnail, or ``None``.
+        exif: Of the source, as ``exif.block_of`` has it, or ``None``.
         dpi: Pixels per inch along rows and columns, or ``None``.
     """
 
@@ -59,7 +37,7 @@ class Metadata:
 def read(picture: Image.Image) -> Metadata:
     """What an opened picture brings along; what is damaged in it is left out, for the pixels may be whole."""
     profile, dpi = picture.info.get("icc_profile"), picture.info.get("dpi")
-    return Metadata(profile or None, _exif(picture), _resolution(dpi))
+    return Metadata(profile or None, exif.block_of(picture), _resolution(dpi))
 
 
 def _resolution(dpi: Any) -> tuple[float, float] | None:  # noqa: ANN401 - whatever stood in the file
@@ -68,72 +46,6 @@ def _resolution(dpi: Any) -> tuple[float, float] | None:  # noqa: ANN401 - whate
     except (TypeError, ValueError, ZeroDivisionError):
         return None
     return (across, down) if 0 < across < 65536 and 0 < down < 65536 else None
-
-
-def orientation(picture: Image.Image) -> int:
-    """EXIF orientation, 1 to 8; 1 where there is none, or none that can be read."""
-    try:
-        value = picture.getexif().get(ExifTags.Base.Orientation, 1)
-    except Exception:  # Pillow's parser raises whatever its input leads to
-        return 1
-    return value if value in range(2, 9) else 1
-
-
-def _exif(picture: Image.Image) -> bytes | None:
-    try:
-        found = picture.getexif()
-        kept = Image.Exif()
-        _copy({tag: found[tag] for tag in _DESCRIBING if tag in found}, kept)
-        for name in _DIRECTORIES:
-            directory = Image.Exif()
-            _copy(found.get_ifd(name), directory)
-            directory.pop(ExifTags.Base.ExifInteroperabilityOffset, None)
-            if len(directory):
-                kept.get_ifd(name).update(directory)
-        return kept.tobytes() if len(kept) or any(kept.get_ifd(name) for name in _DIRECTORIES) else None
-    except Exception:  # as above
-        return None
-
-
-def _copy(tags: dict[int, Any], target: Image.Exif) -> None:
-    """The tags that can be written again: cameras write values that Pillow reads and then cannot write."""
-    for tag, found in tags.items():
-        value = _with_its_bytes(found)
-        trial = Image.Exif()
-        trial[tag] = value
-        try:
-            trial.tobytes()
-        except Exception:  # struct.error, TypeError, ValueError, OverflowError, ...
-            continue
-        target[tag] = value
-
-
-def _with_its_bytes(value: Any) -> Any:  # noqa: ANN401 - whatever stood in the file
-    """Text as its bytes: Pillow reads it as Latin-1, whatever it is (mostly UTF-8), and would write ASCII."""
-    return value.encode("latin-1") if isinstance(value, str) and not value.isascii() else value
-
-
-def exif_for(metadata: Metadata, form: str, height: int, width: int) -> bytes | None:
-    """The EXIF block for a picture of this format and size; without the maker's notes if it is too long."""
-    if metadata.exif is None:
-        return None
-    exif = Image.Exif()
-    exif.load(metadata.exif)
-    if form == "TIFF":  # libtiff writes compressed files without further directories
-        for name in _DIRECTORIES:
-            exif.pop(name, None)
-    for tags in (exif, *(exif.get_ifd(name) for name in _DIRECTORIES if name in exif)):
-        for tag in list(tags):
-            tags[tag] = _with_its_bytes(tags[tag])
-    if ExifTags.IFD.Exif in exif:
-        directory = exif.get_ifd(ExifTags.IFD.Exif)
-        for tag, side in ((ExifTags.Base.ExifImageWidth, width), (ExifTags.Base.ExifImageHeight, height)):
-            if tag in directory:
-                directory[tag] = side
-        if len(exif.tobytes()) > _LONGEST_EXIF:
-            directory.pop(ExifTags.Base.MakerNote, None)
-    made = exif.tobytes()
-    return made if len(made) <= _LONGEST_EXIF else None
 
 
 def fits(profile: bytes | None, mode: str) -> bool:
@@ -145,8 +57,10 @@ def save_arguments(metadata: Metadata, form: str, size: tuple[int, int]) -> dict
     """What to tell Pillow's ``save``, for a format (``JPEG``, ``PNG``, ...) and a size (width, height)."""
     arguments: dict[str, Any] = {}
     if form in _WITH_PROFILE:
-        exif = exif_for(metadata, form, size[1], size[0])
-        arguments = {"icc_profile": metadata.profile} | ({"exif": exif} if exif else {})
+        arguments["icc_profile"] = metadata.profile
+        width, height = size
+        if metadata.exif and (block := exif.for_picture(metadata.exif, form, height, width)):
+            arguments["exif"] = block
     if form in _WITH_RESOLUTION and metadata.dpi:
         arguments["dpi"] = metadata.dpi
     return arguments

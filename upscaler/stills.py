@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from upscaler import deep, metadata, palette, transparency
+from upscaler import deep, exif, metadata, palette, transparency
 from upscaler.arrays import Pixels
 from upscaler.errors import MediaError, UsageError
 from upscaler.metadata import Metadata
@@ -69,7 +69,7 @@ def read(path: Path) -> Still:
                 sixteen_bits = deep.is_deep(picture)
                 picture.load()  # finds truncation, which OpenCV does not tell
                 still = _from_deep(path, picture) if sixteen_bits else _from_pillow(picture)
-                orientation = metadata.orientation(picture)
+                orientation = exif.orientation(picture)
                 alpha = None if still.alpha is None else upright(still.alpha, orientation)
                 return replace(still, pixels=upright(still.pixels, orientation), alpha=alpha)
     except (MediaError, MemoryError):
