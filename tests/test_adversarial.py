@@ -133,7 +133,13 @@ def test_vgg_begins_all_over_the_period_of_the_grid_and_small_crops_stay_whole()
     assert {adversarial._drawn_corner(16, generator) for _ in range(50)} == {(0, 0)}
 
 
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize(
+    "preset",
+    [
+        pytest.param(name, marks=pytest.mark.slow) if name in ("paper", "tutorial") else name
+        for name in PRESETS
+    ],
+)
 def test_every_preset_runs_both_stages(prepare: Prepare, whole_vgg: Path, preset: str) -> None:
     small = prepare(steps=20, batch=2, patch_px=8, late_batch=2, late_patch_px=8, preset=preset)
     small["gan"] = {"vgg": str(whole_vgg), "batch": 2, "patch_px": 8, "discriminator_channels": 4}
@@ -161,7 +167,10 @@ def test_every_preset_runs_both_stages(prepare: Prepare, whole_vgg: Path, preset
         {},
         {"discriminator": "srgan", "label_noise": 0.2},
         {"adversarial": "relativistic", "feature_weight": 1.0, "ldl_weight": 1.0},
-        {"network": "srresnet-paper", "adversarial": "hinge", "tv_weight": 0.1, "fft_weight": 1.0},
+        pytest.param(
+            {"network": "srresnet-paper", "adversarial": "hinge", "tv_weight": 0.1, "fft_weight": 1.0},
+            marks=pytest.mark.slow,
+        ),
     ],
     ids=["balanced", "srgan with noise", "relativistic with all", "batch norm"],
 )

@@ -193,6 +193,7 @@ def test_what_cannot_be_upscaled_is_one_line(
     assert [path.name for path in tmp_path.iterdir()] == ["in.mp4"]
 
 
+@pytest.mark.slow
 def test_an_interrupt_says_that_the_same_command_goes_on(tmp_path: Path) -> None:
     source = clip(tmp_path / "in.mp4", frames=200)
     command = [sys.executable, "-c", UPSCALE, str(source), "-o", str(tmp_path / "out.mp4"), "--scale", "2"]
@@ -230,7 +231,7 @@ def test_a_report_that_a_full_disk_ends_is_one_line(tmp_path: Path) -> None:
     assert "2 of 2 files" in said and (tmp_path / "b_x1.png").exists()
 
 
-@pytest.mark.parametrize("closed", ["at once", "before"])
+@pytest.mark.parametrize("closed", ["at once", pytest.param("before", marks=pytest.mark.slow)])
 def test_standard_output_that_nobody_reads_is_one_line(tmp_path: Path, closed: str) -> None:
     sources = [str(save(tmp_path / name)) for name in ("a.png", "b.png")]
     command = [sys.executable, "-m", "upscaler", *sources, "--scale", "1", "--json", "-"]

@@ -487,6 +487,7 @@ def kill_and_go_on(tmp_path: Path, *, frames: int, stride: int, number: signal.S
     return killed
 
 
+@pytest.mark.slow
 def test_killed_every_few_segments_and_gone_on(tmp_path: Path) -> None:
     assert kill_and_go_on(tmp_path, frames=60, stride=3, number=signal.SIGKILL) > 0
 

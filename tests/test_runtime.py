@@ -38,6 +38,7 @@ def plant_compiler(monkeypatch: pytest.MonkeyPatch, compiled: Callable[[Tensor],
 
 
 @pytest.mark.skipif(not device.has_compiler(), reason="needs a C++ compiler")
+@pytest.mark.slow
 def test_compiled_equals_eager() -> None:
     pixels = photograph(40, 48)
     eager = Upscaler("fast", 2, precision="fp32", runtime="eager").image(pixels).astype(int)

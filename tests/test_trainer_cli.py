@@ -131,6 +131,7 @@ def test_command_trains_and_says_where_to(configure: Configure) -> None:
     assert signal.getsignal(signal.SIGINT) is earlier
 
 
+@pytest.mark.slow
 def test_interrupt_saves_and_the_same_command_goes_on(configure: Configure) -> None:
     config = configure()
     program = "from upscaler.trainer.cli import main; main()"
