@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from upscaler import pipeline, stills, transparency
+from upscaler.arrays import Pixels
 from upscaler.engine import Upscaler
 from upscaler.jobs import Job
 from upscaler.resize import resize_plane
@@ -58,6 +59,17 @@ def test_what_is_equally_transparent_stays_so(kind: type) -> None:
     assert (transparency.settled(np.full((24, 24, 3), 7, kind), alpha // 2)[:, 14:] == 0).all()
     constant = np.full((5, 6), 99, kind)
     assert (transparency.settled(np.full((14, 17, 3), 7, kind), constant) == 99).all()
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+def test_no_network_is_asked_about_the_same_everywhere(kind: type) -> None:
+    def unasked(_: Pixels) -> Pixels:
+        raise AssertionError("the network was asked")
+
+    made = transparency.enlarged(np.full((5, 6), 99, kind), 14, 17, unasked)
+    assert made.shape == (14, 17) and made.dtype == kind and (made == 99).all()
+    with pytest.raises(AssertionError, match="asked"):
+        transparency.enlarged(np.eye(5, 6, dtype=kind), 14, 17, unasked)
 
 
 def test_edges_of_what_was_cut_out_are_smooth(tmp_path: Path) -> None:

@@ -80,8 +80,7 @@ def upscale_still(
     alpha, seen = still.alpha, still.pixels
     if alpha is not None:
         seen = transparency.revealed(seen, alpha)
-        gray = engine.image(transparency.as_picture(alpha))
-        alpha = transparency.settled(gray, alpha)
+        alpha = transparency.enlarged(alpha, plan.height, plan.width, engine.image)
     if forecast:  # from here on: its clock counts the work on the colours
         on_progress = forecast.picture(engine, (height, width), on_progress, on_note)
     pixels = engine.image(seen, lambda done, total: on_progress(Progress(done, total, "tiles")))

@@ -1,5 +1,6 @@
 """Transparency, and the colours that it hides."""
 
+from collections.abc import Callable
 from typing import Any
 
 import cv2
@@ -40,17 +41,36 @@ def as_picture(alpha: Pixels) -> Pixels:
     return gray  # type: ignore[no-any-return]  # of the same dtype
 
 
-def settled(enlarged: Pixels, alpha: Pixels) -> Pixels:
+def enlarged(alpha: Pixels, height: int, width: int, enlarge: Callable[[Pixels], Pixels]) -> Pixels:
+    """The transparency of a picture at another size; without the network where it is the same everywhere.
+
+    Args:
+        alpha: ``(h, w)``.
+        height: Of the result.
+        width: Of the result.
+        enlarge: ``Upscaler.image``.
+
+    Returns:
+        ``(height, width)``, same dtype.
+    """
+    first = alpha[0, 0]
+    if (alpha == first).all():  # as in most screenshots
+        constant: Pixels = np.full((height, width), first, alpha.dtype)
+        return constant
+    return settled(enlarge(as_picture(alpha)), alpha)
+
+
+def settled(gray: Pixels, alpha: Pixels) -> Pixels:
     """What a network made of ``as_picture``, exact where all around is equally transparent.
 
     Args:
-        enlarged: ``(H, W, 3)``.
+        gray: ``(H, W, 3)``.
         alpha: ``(h, w)`` of before, same dtype.
 
     Returns:
         ``(H, W)``, same dtype.
     """
-    made = enlarged[:, :, 1]
+    made = gray[:, :, 1]
     around = np.ones((3, 3), np.uint8)
     flat = (cv2.erode(alpha, around) == cv2.dilate(alpha, around)).astype(np.uint8)
     is_flat, exact = (
