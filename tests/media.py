@@ -27,6 +27,17 @@ def save(path: Path, height: int = 24, width: int = 32, seed: int = 0, **argumen
     return path
 
 
+def turned_clip(path: Path, degrees: int) -> Path:
+    """One frame of 64x48, with a display matrix that turns it."""
+    with av.open(str(path), "w") as output:
+        stream = output.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        stream.set_display_rotation(degrees)
+        output.mux(stream.encode(VideoFrame(64, 48, "yuv420p")))
+        output.mux(stream.encode(None))
+    return path
+
+
 def clip(
     path: Path,
     *,

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from av.video.frame import VideoFrame
 from conftest import photograph
-from media import clip, save
+from media import clip, save, turned_clip
 from numpy.typing import NDArray
 from typer.testing import CliRunner
 
@@ -164,12 +164,6 @@ def test_it_is_mirrored(
 
 
 def test_a_size_is_of_the_frame_as_it_is_turned(tmp_path: Path) -> None:
-    source = tmp_path / "in.mp4"
-    with av.open(str(source), "w") as output:
-        stream = output.add_stream("libx264", rate=25)
-        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
-        stream.set_display_rotation(90)
-        output.mux(stream.encode(VideoFrame(64, 48, "yuv420p")))
-        output.mux(stream.encode(None))
+    source = turned_clip(tmp_path / "in.mp4", 90)
     _, pictures = preview(Upscaler("fast", size_px=(96, 128), precision="fp32"), source)
     assert [pixels.shape for pixels in pictures] == [(128, 96, 3)] * 2

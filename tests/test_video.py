@@ -9,7 +9,7 @@ import torch
 from av.packet import Packet
 from av.video.frame import VideoFrame
 from conftest import photograph
-from media import audio_packets, clip, frame_times, identity, pictures, write_tone
+from media import audio_packets, clip, frame_times, identity, pictures, turned_clip, write_tone
 
 from upscaler import color, pipeline
 from upscaler.engine import Upscaler
@@ -452,13 +452,7 @@ def test_mirrored_films_stay_mirrored(tmp_path: Path, suffix: str) -> None:
 
 
 def test_odd_display_matrices_are_left_out(tmp_path: Path) -> None:
-    source = tmp_path / "in.mp4"
-    with av.open(str(source), "w") as output:
-        stream = output.add_stream("libx264", rate=25)
-        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
-        stream.set_display_rotation(45)
-        output.mux(stream.encode(VideoFrame(64, 48, "yuv420p")))
-        output.mux(stream.encode(None))
+    source = turned_clip(tmp_path / "in.mp4", 45)
     with VideoReader(source) as reader:
         assert (reader.info.rotation, reader.info.mirrored) == (0, False)
 
