@@ -113,6 +113,22 @@ def test_an_existing_target_is_kept_unless_overwrite(tmp_path: Path) -> None:
     assert target.read_bytes()[:4] == b"\x89PNG"
 
 
+def test_a_folder_goes_on_with_what_does_not_exist_yet(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        save(tmp_path / "in" / f"{name}.png")
+    (tmp_path / "in_x4").mkdir()
+    (tmp_path / "in_x4" / "a.png").write_text("precious")
+    assert "--skip-existing" in run(tmp_path / "in", code=2)
+    report = tmp_path / "report.jsonl"
+    said = run(tmp_path / "in", "--skip-existing", "--json", report)
+    assert "1 of 1 files" in said and "1 skipped, which exist" in said
+    assert (tmp_path / "in_x4" / "a.png").read_text() == "precious"
+    assert (tmp_path / "in_x4" / "b.png").read_bytes()[:4] == b"\x89PNG"
+    outcomes = [json.loads(line)["outcome"] for line in report.read_text().splitlines()]
+    assert outcomes == ["skipped", "done"]
+    assert "0 of 0 files" in run(tmp_path / "in", "--skip-existing")
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

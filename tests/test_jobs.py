@@ -95,6 +95,26 @@ def test_an_existing_target_is_replaced_only_when_asked(tmp_path: Path) -> None:
     assert targets(tmp_path, ["a.jpg"], overwrite=True) == ["a_x4.jpg"]
 
 
+def test_what_exists_is_skipped_when_asked_and_the_rest_is_planned(tmp_path: Path) -> None:
+    touch(tmp_path, "a.jpg", "a_x4.jpg", "b.jpg", "c.mp4", "c_x4.mp4")
+    sources = [tmp_path / name for name in ("a.jpg", "b.jpg", "c.mp4")]
+    found = plan(sources, Options(skip_existing=True))
+    assert [job.source.name for job in found.jobs] == ["b.jpg"]
+    assert [job.source.name for job in found.skipped] == ["a.jpg", "c.mp4"]
+    assert plan([sources[0]], Options(skip_existing=True)).jobs == []
+
+
+def test_a_preview_is_skipped_if_either_of_its_pictures_exists(tmp_path: Path) -> None:
+    touch(tmp_path, "a.mp4", "a_x4.bicubic.png")
+    found = plan([tmp_path / "a.mp4"], Options(skip_existing=True, preview=True))
+    assert (found.jobs, len(found.skipped)) == ([], 1)
+
+
+def test_replacing_and_skipping_exclude_each_other() -> None:
+    with pytest.raises(UsageError, match="exclude each other"):
+        Options(overwrite=True, skip_existing=True)
+
+
 def test_a_link_to_an_input_is_seen_through(tmp_path: Path) -> None:
     touch(tmp_path, "a.jpg")
     (tmp_path / "link").symlink_to(tmp_path)

@@ -167,6 +167,9 @@ def upscale(  # noqa: PLR0913 - one parameter per option
         ),
     ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing targets.")] = False,
+    skip_existing: Annotated[
+        bool, typer.Option("--skip-existing", help="Make only those that do not exist yet.")
+    ] = False,
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
@@ -186,6 +189,7 @@ def upscale(  # noqa: PLR0913 - one parameter per option
         options = Options(
             output=output,
             overwrite=overwrite,
+            skip_existing=skip_existing,
             preview=preview,
             report=json,
             engine=EngineOptions(
@@ -251,12 +255,14 @@ def _run(inputs: list[Path], options: Options) -> NoReturn:
         for folder in job_list.unreadable:
             print(f"error: {folder}", file=sys.stderr)  # noqa: T201
             _add(lines, report.folder_line(folder, versions()))
+        for job in job_list.skipped:
+            _add(lines, report.line(job, "skipped", versions()))
         for job in job_list.jobs:
             begun = time.monotonic()
             display.begin(str(job.source))
             outcome, done, error = _attempt(job, engines[job.kind], options, display, forecast)
             seconds = time.monotonic() - begun
-            text = report.line(job, outcome, seconds=seconds, versions=versions(), done=done, error=error)
+            text = report.line(job, outcome, versions(), seconds=seconds, done=done, error=error)
             _add(lines, text)
             if outcome == "interrupted":
                 raise typer.Exit(EXIT_INTERRUPTED)
@@ -333,6 +339,8 @@ def _summary(job_list: jobs.JobList, failed: int, frames: int, elapsed_s: float)
         text += f"; {failed} failed"
     if job_list.unreadable:
         text += f"; folders not read: {len(job_list.unreadable)}"
+    if job_list.skipped:
+        text += f"; {len(job_list.skipped)} skipped, which exist"
     if job_list.ignored:
         text += f"; {len(job_list.ignored)} ignored ({job_list.ignored_kinds()})"
     print(text, file=sys.stderr)  # noqa: T201

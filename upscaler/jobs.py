@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -55,11 +55,13 @@ class JobList:
         jobs: In the order of the arguments, folders sorted by name.
         ignored: Files in folders that are neither picture nor video by their suffix.
         unreadable: Folders whose files may not be among the jobs.
+        skipped: What would be done if its target did not exist.
     """
 
     jobs: list[Job]
     ignored: list[Path]
     unreadable: list[Unreadable] = field(default_factory=list)
+    skipped: list[Job] = field(default_factory=list)
 
     def ignored_kinds(self) -> str:
         """How many files of which suffix are ignored: ``2 .txt, 1 .zip``."""
@@ -72,7 +74,7 @@ def plan(inputs: Iterable[Path], options: Options) -> JobList:
 
     Args:
         inputs: Files and folders (searched recursively).
-        options: Where results go, and whether existing ones are replaced.
+        options: Where results go, and whether existing ones are replaced or left out.
 
     Raises:
         UsageError: An input is missing or of no known kind, there is nothing to do, two inputs have one
@@ -113,9 +115,11 @@ def _planned(inputs: list[Path], options: Options) -> JobList:
         jobs = [_as_preview(job) for job in jobs]
     _refuse_collisions(jobs)
     _refuse_folders(jobs)
-    if not options.overwrite:
-        _refuse_existing(jobs)
-    return JobList(jobs, ignored, unreadable)
+    made = {} if options.overwrite else {job: existing for job in jobs if (existing := _existing(job))}
+    if made and not options.skip_existing:
+        _refuse_existing(made)
+    ahead = [job for job in jobs if job not in made]
+    return JobList(ahead, ignored, unreadable, skipped=list(made))
 
 
 def kind_of(path: Path) -> Kind | None:
@@ -256,13 +260,20 @@ def _refuse_folders(jobs: list[Job]) -> None:
             raise UsageError(f"'{job.target}' is a folder", "choose another name with -o")
 
 
-def _refuse_existing(jobs: list[Job]) -> None:
-    existing = [job.target for job in jobs if job.target.exists() and not jobfolder.was_finished(job.target)]
-    others = [bicubic_beside(job.target) for job in jobs if job.kind == "preview"]
-    existing += [path for path in others if path.exists()]
-    if existing:
-        more = f" (and {len(existing) - 1} more)" if len(existing) > 1 else ""
-        raise UsageError(f"'{existing[0]}' exists{more}", "use --overwrite to replace it")
+def _existing(job: Job) -> list[Path]:
+    """What a job would replace; not the work of a run that was killed in its last moment."""
+    targets = [] if jobfolder.was_finished(job.target) else [job.target]
+    if job.kind == "preview":
+        targets.append(bicubic_beside(job.target))
+    return [path for path in targets if path.exists()]
+
+
+def _refuse_existing(made: Mapping[Job, list[Path]]) -> None:
+    first, *others = [path for existing in made.values() for path in existing]
+    more = f" (and {len(others)} more)" if others else ""
+    raise UsageError(
+        f"'{first}' exists{more}", "--overwrite replaces what exists, --skip-existing makes what does not"
+    )
 
 
 def _refuse_long_names(jobs: list[Job]) -> None:

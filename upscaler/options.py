@@ -146,6 +146,7 @@ class Options:
     Attributes:
         output: File or folder to write to; ``None``: beside the input.
         overwrite: Replace targets that exist.
+        skip_existing: Leave them, and make the others.
         preview: Make a picture of one frame of each video instead.
         report: File for a JSON object a line for every job; ``-``: standard output; ``None``: none.
         engine: How frames are enlarged.
@@ -154,10 +155,15 @@ class Options:
 
     output: Path | None = None
     overwrite: bool = False
+    skip_existing: bool = False
     preview: bool = False
     report: Path | None = None
     engine: EngineOptions = field(default_factory=EngineOptions)
     video: VideoOptions = field(default_factory=VideoOptions)
+
+    def __post_init__(self) -> None:
+        if self.overwrite and self.skip_existing:
+            raise UsageError("--overwrite and --skip-existing exclude each other")
 
 
 def parse_size(text: str) -> tuple[int, int]:

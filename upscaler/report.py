@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from upscaler.video.streams import StreamPlan
 
-Outcome = Literal["done", "done with warnings", "failed", "interrupted"]
+Outcome = Literal["done", "done with warnings", "failed", "interrupted", "skipped"]
 
 
 @dataclass(frozen=True)
@@ -79,9 +79,9 @@ class Done:
 def line(
     job: Job,
     outcome: Outcome,
-    *,
-    seconds: float,
     versions: Mapping[str, str],
+    *,
+    seconds: float = 0.0,
     done: Done | None = None,
     error: str = "",
 ) -> str:
@@ -90,8 +90,8 @@ def line(
     Args:
         job: What was to be done.
         outcome: How it ended.
-        seconds: How long it took.
         versions: Of what did the work, by name.
+        seconds: How long it took.
         done: What it made, unless it failed.
         error: Why it failed.
     """
