@@ -26,7 +26,7 @@ FORMATS: dict[str, tuple[str, dict[str, Any]]] = {
     ".jfif": ("JPEG", {"quality": 95, "subsampling": 0}),
     ".avif": ("AVIF", {"quality": 90, "subsampling": "4:4:4"}),
     ".gif": ("GIF", {}),
-    ".png": ("PNG", {}),
+    ".png": ("PNG", {"compress_level": 4}),  # half the time of the usual 6, for 1 % more bytes
     ".webp": ("WEBP", {"quality": 95, "method": 4}),
     ".tif": ("TIFF", {"compression": "tiff_lzw"}),
     ".tiff": ("TIFF", {"compression": "tiff_lzw"}),
