@@ -1,3 +1,4 @@
+import contextlib
 import json
 import os
 import signal
@@ -41,6 +42,47 @@ def test_a_picture_is_written_beside_the_source(tmp_path: Path) -> None:
     with Image.open(tmp_path / "photo_x4.jpg") as made:
         assert (made.format, made.size) == ("JPEG", (128, 96))
     assert "1 of 1 files" in said
+
+
+def test_options_for_video_are_not_silently_ignored(tmp_path: Path) -> None:
+    source = save(tmp_path / "a.png")
+    said = run(source, "--scale", 1, "--crf", 20, "--start", 1, "--no-audio", "--encoder-option", "a=b")
+    assert "--crf, --encoder-option, --no-audio, --start: without effect, for there is no video" in said
+    assert "without effect" not in run(source, "--scale", 1, "--overwrite")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has such a device")
+def test_a_file_of_lines_that_is_full_does_not_end_the_batch(tmp_path: Path) -> None:
+    for name in ("a.png", "b.png"):
+        save(tmp_path / "p" / name)
+    with Path("/dev/full").open("w") as full:  # as does `| head -1`, and a terminal that is gone
+        done = subprocess.run([*UPSCALE, str(tmp_path / "p"), "--scale", "1"], stderr=full, check=False)
+    assert done.returncode == 0
+    assert files(tmp_path / "p_x1") == ["a.png", "b.png"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no pseudo-terminals")
+def test_the_bar_has_room_beside_a_long_name() -> None:
+    import pty
+
+    program = """
+from upscaler.display import Display
+from upscaler.report import Progress
+with Display(1) as display:
+    display.begin("a/very/long/way/to/a/film/that/is/in/no/hurry/and/so/on/and/so/on/and/so/on/film.mp4")
+    display.advance(Progress(50, 100, "frames"))
+"""
+    terminal, end = pty.openpty()
+    environment = {**os.environ, "COLUMNS": "80", "TERM": "xterm"}
+    child = subprocess.Popen([sys.executable, "-c", program], stderr=end, env=environment)
+    os.close(end)
+    said = b""
+    with contextlib.suppress(OSError):  # the child is gone
+        while part := os.read(terminal, 4096):
+            said += part
+    os.close(terminal)
+    assert child.wait() == 0
+    assert " 50%" in said.decode() and "so/on/film.mp4" in said.decode()
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "tif", "bmp"])

@@ -236,7 +236,7 @@ def upscale(  # noqa: PLR0913 - one parameter per option
 def _run(inputs: list[Path], options: Options) -> NoReturn:
     """Plan everything, then do one job after the other; ends with the exit code."""
     from upscaler import pipeline, report
-    from upscaler.display import Display
+    from upscaler.display import Display, say, summary
     from upscaler.fingerprint import versions
     from upscaler.forecast import Forecast
     from upscaler.models.checkpoint import default_scale
@@ -248,12 +248,14 @@ def _run(inputs: list[Path], options: Options) -> NoReturn:
     job_list = jobs.plan(inputs, options)
     engines = _engines({job.kind for job in job_list.jobs}, options.engine)
     pipeline.check_codecs(job_list.jobs, options.video)
+    if {job.kind for job in job_list.jobs} == {"still"} and (given := options.video.given()):
+        say(f"{', '.join(given)}: without effect, for there is no video")
     outcomes: Counter[Outcome] = Counter()
     start, frames = time.monotonic(), 0
     forecast = Forecast([job.source for job in job_list.jobs if job.kind == "still"])
     with report.opened(options.report) as lines, Display(len(job_list.jobs)) as display:
         for folder in job_list.unreadable:
-            print(f"error: {folder}", file=sys.stderr)  # noqa: T201
+            say(f"error: {folder}")
             _add(lines, report.folder_line(folder, versions()))
         for job in job_list.skipped:
             _add(lines, report.line(job, "skipped", versions()))
@@ -268,7 +270,7 @@ def _run(inputs: list[Path], options: Options) -> NoReturn:
                 raise typer.Exit(EXIT_INTERRUPTED)
             outcomes[outcome] += 1
             frames += done.frames if done else 0
-    _summary(job_list, outcomes["failed"], frames, time.monotonic() - start)
+    say(summary(job_list, outcomes["failed"], frames, time.monotonic() - start))
     if outcomes["failed"] or job_list.unreadable or (lines and lines.failed):
         raise typer.Exit(EXIT_FAILED)
     raise typer.Exit(EXIT_DAMAGED if outcomes["done with warnings"] else 0)
@@ -276,11 +278,13 @@ def _run(inputs: list[Path], options: Options) -> NoReturn:
 
 def _add(lines: "Report | None", text: str) -> None:
     """Add to the report, if any; where that fails, say so and go on: the pictures are what was asked for."""
+    from upscaler.display import say
+
     try:
         if lines:
             lines.add(text)
     except UpscalerError as error:
-        print(f"error: {error}", file=sys.stderr)  # noqa: T201
+        say(f"error: {error}")
 
 
 def _attempt(
@@ -332,20 +336,6 @@ def _engines(kinds: set[jobs.Kind], options: EngineOptions) -> "dict[jobs.Kind, 
     return engines
 
 
-def _summary(job_list: jobs.JobList, failed: int, frames: int, elapsed_s: float) -> None:
-    done = len(job_list.jobs) - failed
-    text = f"{done} of {len(job_list.jobs)} files, {frames} frames, {elapsed_s:.1f} s"
-    if failed:
-        text += f"; {failed} failed"
-    if job_list.unreadable:
-        text += f"; folders not read: {len(job_list.unreadable)}"
-    if job_list.skipped:
-        text += f"; {len(job_list.skipped)} skipped, which exist"
-    if job_list.ignored:
-        text += f"; {len(job_list.ignored)} ignored ({job_list.ignored_kinds()})"
-    print(text, file=sys.stderr)  # noqa: T201
-
-
 def _named(error: UpscalerError, source: Path) -> str:
     """The error's line, with the file's name where it does not say it."""
     return str(error) if str(source) in str(error) else f"'{source}': {error}"
@@ -353,6 +343,8 @@ def _named(error: UpscalerError, source: Path) -> str:
 
 def _fail(error: UpscalerError) -> NoReturn:
     """One line, and the exit code: 2 when nothing was started because of how it was asked for."""
-    print(f"error: {error}", file=sys.stderr)  # noqa: T201
+    from upscaler.display import say
+
+    say(f"error: {error}")
     usage = isinstance(error, UsageError | WeightsError | DeviceError)
     raise typer.Exit(EXIT_USAGE if usage else EXIT_FAILED) from error

@@ -1,14 +1,26 @@
 """What a terminal shows while files are worked on; part of the command, used by nothing else."""
 
+import sys
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Self
 
 from rich.console import Console
 from rich.progress import BarColumn, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
+from upscaler.jobs import JobList
 from upscaler.report import Progress
+
+_NAME_SHARE = 1 / 3  # of the terminal's width; with longer names the bar and the time left would have no room
+
+
+def say(text: str) -> None:
+    """Write a line to stderr; above the bar, if there is one. Where nobody reads it, the work goes on."""
+    with suppress(OSError):
+        if sys.stderr is not None:
+            print(text, file=sys.stderr, flush=True)  # noqa: T201
 
 
 class Display:
@@ -24,7 +36,7 @@ class Display:
             TimeRemainingColumn(),
             console=self._console,
             transient=True,
-            disable=not self._console.is_terminal,
+            disable=not self._console.file.isatty(),  # whatever FORCE_COLOR says: logs need no bar
         )
         self._task: TaskID | None = None
         self._files = files
@@ -44,11 +56,13 @@ class Display:
         self._name = name
         self._start = time.monotonic()
         count = f"[{self._begun}/{self._files}] " if self._files > 1 else ""
-        self._task = self._bar.add_task(f"{count}{name}", total=None, rate="")
+        most = max(8, int(self._console.width * _NAME_SHARE))
+        shown = name if len(name) <= most else f"…{name[1 - most :]}"
+        self._task = self._bar.add_task(f"{count}{shown}", total=None, rate="")
 
     def note(self, text: str) -> None:
         """Something about the file at hand."""
-        self._line(f"{self._name}: {text}")
+        say(f"{self._name}: {text}")
 
     def advance(self, progress: Progress) -> None:
         """A frame, or some tiles, are done."""
@@ -66,8 +80,20 @@ class Display:
         assert self._task is not None, "begin comes first"
         self._bar.remove_task(self._task)
         for note in notes:
-            self._line(note)
-        self._line(f"{outcome} ({time.monotonic() - self._start:.1f} s)")
+            say(note)
+        say(f"{outcome} ({time.monotonic() - self._start:.1f} s)")
 
-    def _line(self, text: str) -> None:
-        self._console.print(text, markup=False)
+
+def summary(job_list: JobList, failed: int, frames: int, elapsed_s: float) -> str:
+    """What became of all files, in one line."""
+    done = len(job_list.jobs) - failed
+    text = f"{done} of {len(job_list.jobs)} files, {frames} frames, {elapsed_s:.1f} s"
+    if failed:
+        text += f"; {failed} failed"
+    if job_list.unreadable:
+        text += f"; folders not read: {len(job_list.unreadable)}"
+    if job_list.skipped:
+        text += f"; {len(job_list.skipped)} skipped, which exist"
+    if job_list.ignored:
+        text += f"; {len(job_list.ignored)} ignored ({job_list.ignored_kinds()})"
+    return text

@@ -2,7 +2,7 @@
 
 import math
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from fractions import Fraction
 from pathlib import Path
 from typing import Literal
@@ -18,6 +18,14 @@ CODECS = ("h264", "hevc", "av1", "vp9", "prores", "ffv1")
 ENCODERS = ("software", "auto", "nvenc", "qsv", "amf")
 DECODERS = ("software", "auto", "nvdec")
 AUDIO_CODECS = ("aac", "alac", "flac", "mp3", "opus")
+# Of VideoOptions' fields, those that the command line calls by another name.
+_OPTION = {
+    "pixel_format": "pixel-format",
+    "encoder_options": "encoder-option",
+    "audio_codec": "audio-codec",
+    "start_s": "start",
+    "end_s": "end",
+}
 
 
 @dataclass(frozen=True)
@@ -117,6 +125,12 @@ class VideoOptions:
     def trims(self) -> bool:
         """Whether only a part of the source is wanted."""
         return self.from_s > 0 or self.end_s is not None or self.frames is not None
+
+    def given(self) -> list[str]:
+        """What is not as by default, as the command line has it."""
+        usual = VideoOptions()
+        names = [each.name for each in fields(self) if getattr(self, each.name) != getattr(usual, each.name)]
+        return [f"--{'no-' * (getattr(self, name) is False)}{_OPTION.get(name, name)}" for name in names]
 
     def __post_init__(self) -> None:
         if self.from_s < 0 or (self.end_s is not None and self.end_s <= self.from_s):
