@@ -1,6 +1,7 @@
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -160,8 +161,19 @@ def test_an_array_read_backwards_is_a_picture_too(tmp_path: Path) -> None:
     bgr = photograph(20, 24)
     assert np.array_equal(upscaler.image(bgr[:, :, ::-1]), upscaler.image(bgr[:, :, ::-1].copy()))
     assert np.array_equal(upscaler.image(bgr[::-1]), upscaler.image(bgr[::-1].copy()))
+    packed = np.ones((20, 24, 3), [("mark", np.uint8), ("value", np.uint16)])["value"]
+    assert np.array_equal(upscaler.image(packed), upscaler.image(packed.copy()))
     with pytest.raises(UsageError, match="no picture"):
         upscaler.image(np.empty((0, 24, 3), np.uint8))
+
+
+def test_what_is_no_array_is_refused_by_name(tmp_path: Path) -> None:
+    upscaler = Upscaler(weights(tmp_path / "w.safetensors"), precision="fp32")
+    picture: Any = torch.zeros(20, 24, 3, dtype=torch.uint8)
+    with pytest.raises(UsageError, match="a Tensor is no picture"):
+        upscaler.image(picture)
+    with pytest.raises(UsageError, match="a list is no picture"):
+        next(upscaler.frames([picture.tolist()]))
 
 
 def test_a_weight_file_gives_its_own_scale_and_a_named_model_four(tmp_path: Path) -> None:
@@ -173,6 +185,8 @@ def test_wrong_arguments_are_refused(tmp_path: Path) -> None:
     path = weights(tmp_path / "w.safetensors")
     with pytest.raises(UsageError, match="out of range"):
         Upscaler(path, 9)
+    with pytest.raises(UsageError, match="a size of 640x0 is impossible"):
+        Upscaler(path, size_px=(640, 0))
     with pytest.raises(UsageError, match="precision"):
         Upscaler(path, precision="fp8")
     with pytest.raises(UsageError, match="impossible"):

@@ -95,7 +95,10 @@ def upscale(  # noqa: PLR0913 - one parameter per option
     ] = "auto",
     memory_limit: Annotated[
         float | None,
-        typer.Option(metavar="GB", help="GB for the network's features. [default: a share of what is free]"),
+        typer.Option(
+            metavar="GB",
+            help="For the network's features. [default: cuda: a share of what is free; cpu: about 1]",
+        ),
     ] = None,
     codec: Annotated[
         str | None,

@@ -61,7 +61,7 @@ class Upscaler:
         tile_px: Side of a tile in LR pixels; ``None``: as much at once as suits the device.
         batch: Tiles or frames that go through the network at once; ``None``: likewise.
         memory_limit_gb: Memory that the network's features may take; goes before tile and batch. ``None``: a
-            share of what is free.
+            share of what a GPU has free, and on a processor what 512x512 LR pixels take (at most about 1 GB).
         tta: Self-ensemble (test-time augmentation): the mean, in fp32, of what comes of the 8 symmetries of a
             picture. A little better, and takes 8 times as long.
         perceptual: Blend the weights of ``srresnet`` (0, faithful) and ``srgan`` (1, textured), whichever of
@@ -150,7 +150,7 @@ class Upscaler:
             The enlarged picture, same channel order and dtype, rounded and clamped.
 
         Raises:
-            UsageError: The array is of another shape or dtype.
+            UsageError: The array is of another shape or dtype, or is none.
         """
         source = _as_tensor(pixels)
         height, width = pixels.shape[:2]
@@ -172,7 +172,7 @@ class Upscaler:
             return list(result.permute(0, 2, 3, 1).contiguous())
 
         # Copies: a reader may fill the same array anew for every frame, while several are waiting here.
-        sources = (_as_tensor(frame.copy()) for frame in frames)
+        sources = (_as_tensor(frame).clone() for frame in frames)
         together = alike(
             sources,
             lambda source: (source.shape, source.dtype),
@@ -334,11 +334,17 @@ def _as_tensor(pixels: Pixels) -> Tensor:
     Raises:
         UsageError: The array is no picture.
     """
+    if not isinstance(pixels, np.ndarray):
+        raise UsageError(
+            f"a {type(pixels).__name__} is no picture",
+            "pass an array: numpy.asarray(picture), tensor.numpy()",
+        )
     is_rgb = pixels.ndim == 3 and pixels.shape[2] == 3 and pixels.size > 0
     if not is_rgb or pixels.dtype not in (np.uint8, np.uint16):
         raise UsageError(
             f"an array of shape {pixels.shape} and {pixels.dtype} is no picture",
             "pass (height, width, 3) RGB, uint8 or uint16",
         )
-    mirrored = any(stride < 0 for stride in pixels.strides)  # as in array[:, :, ::-1], which torch refuses
-    return torch.from_numpy(pixels if pixels.flags.writeable and not mirrored else pixels.copy())
+    # As in array[:, :, ::-1], or in one field of packed records: torch refuses both.
+    strange = any(stride < 0 or stride % pixels.itemsize for stride in pixels.strides)
+    return torch.from_numpy(pixels if pixels.flags.writeable and not strange else pixels.copy())

@@ -41,7 +41,8 @@ class EngineOptions:
         runtime: One of ``RUNTIMES``.
         tile_px: Side of a tile in LR pixels; ``None``: chosen by the engine.
         batch: Tiles or frames at once; ``None``: chosen by the engine.
-        memory_limit_gb: Memory for the network's features; ``None``: a share of what is free.
+        memory_limit_gb: Memory for the network's features; ``None``: a share of what a GPU has free, and on a
+            processor what 512x512 LR pixels take.
         tta: Self-ensemble: the mean of what comes of the 8 symmetries of a picture; takes 8 times as long.
         perceptual: From 0, the weights of the faithful model, to 1, those of the textured one; ``None``:
             those of the model named.
@@ -62,6 +63,10 @@ class EngineOptions:
     def __post_init__(self) -> None:
         if self.scale is not None and self.size_px is not None:
             raise UsageError("--scale and --size exclude each other")
+        if self.size_px is not None and min(self.size_px) < 1:
+            raise UsageError(
+                f"a size of {self.size_px[0]}x{self.size_px[1]} is impossible", "use, say, 3840x2160"
+            )
         if self.scale is not None and not SCALE_MIN <= self.scale <= SCALE_MAX:
             raise UsageError(f"scale {self.scale:g} is out of range", "use a number from 1 to 8")
         if self.precision not in PRECISIONS:
