@@ -8,9 +8,14 @@ from torch import Tensor
 from upscaler.color import Layout, even_sized, from_rgb, guessed_matrix, to_rgb
 
 
+def plane_sizes(layout: Layout, height: int, width: int) -> list[tuple[int, int]]:
+    chroma = (-(-height // layout.vertical), -(-width // layout.horizontal))
+    return [(height, width), *([] if layout.kind == "gray" else [chroma, chroma])]
+
+
 def smooth_planes(layout: Layout, height: int, width: int) -> list[Tensor]:
     planes = []
-    for number, (rows, columns) in enumerate(layout.plane_sizes(height, width)):
+    for number, (rows, columns) in enumerate(plane_sizes(layout, height, width)):
         y, x = torch.meshgrid(torch.linspace(0, 3, rows), torch.linspace(0, 2, columns), indexing="ij")
         wave = 0.5 + 0.4 * torch.sin(y + (number + 1) * x)
         planes.append((wave * (2**layout.bits - 1)).round().to(torch.int32).to(layout.dtype))
@@ -31,7 +36,7 @@ def test_every_luma_code_survives_the_round_trip(bits: int, matrix: str, full_ra
     generator = torch.Generator().manual_seed(1)
     chroma = [
         torch.randint(0, count, size, generator=generator, dtype=torch.int32).to(layout.dtype)
-        for size in layout.plane_sizes(*luma.shape)[1:]
+        for size in plane_sizes(layout, *luma.shape)[1:]
     ]
     back = from_rgb(to_rgb([luma, *chroma], layout), layout)
     assert torch.equal(back[0], luma)

@@ -43,7 +43,7 @@ def command(  # noqa: PLR0913 - one parameter per option
     ] = False,
     perceptual: Annotated[
         float | None,
-        typer.Option(help="From 0, srresnet, to 1, srgan: a blend of the weights of these two."),
+        typer.Option(help="A blend of weights, from 0, srresnet, to 1, srgan, or of their -photo."),
     ] = None,
     save: Annotated[Path | None, typer.Option(help="Folder for the made pictures.")] = None,
     lpips: Annotated[

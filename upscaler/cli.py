@@ -95,10 +95,7 @@ def upscale(  # noqa: PLR0913 - one parameter per option
     ] = "auto",
     memory_limit: Annotated[
         float | None,
-        typer.Option(
-            metavar="GB",
-            help="For the network's features. [default: cuda: a share of what is free; cpu: about 1]",
-        ),
+        typer.Option(metavar="GB", help="For the network. [default: 60 % of what is free; on a CPU, 1]"),
     ] = None,
     codec: Annotated[
         str | None,

@@ -57,13 +57,6 @@ class Layout:
         """Of the planes: uint8, or int16 for more than 8 bits (uint16 has next to no operations in torch)."""
         return torch.uint8 if self.bits == 8 else torch.int16
 
-    def plane_sizes(self, height: int, width: int) -> list[tuple[int, int]]:
-        """(height, width) of every plane of a frame of this size."""
-        luma = (height, width)
-        chroma = (-(-height // self.vertical), -(-width // self.horizontal))
-        colors = [luma] if self.kind == "gray" else [luma, chroma, chroma]
-        return [*colors, luma] if self.alpha else colors
-
 
 def guessed_matrix(height: int, width: int) -> Matrix:
     """What an untagged video most likely uses: BT.709 from 720 lines on, BT.601 below."""

@@ -129,10 +129,11 @@ class Forecast:
         if left_s <= _SLOW_S:
             return
         self._said = True
+        other = "no installed model is faster"
         if faster := fastest(engine, *size):
             name, share = faster
             other = f"--model {name} would take about {_span(left_s * share)}"
-            on_note(f"about {_span(left_s)} to go{rate}; {other}")
+        on_note(f"about {_span(left_s)} to go{rate}; {other}")
 
 
 def fastest(engine: Upscaler, height: int, width: int) -> tuple[str, float] | None:
