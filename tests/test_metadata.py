@@ -1,6 +1,7 @@
 """Colour profiles, EXIF and resolution go along."""
 
 import struct
+import zlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -239,3 +240,97 @@ def test_sixteen_bit_png_keeps_exif(tmp_path: Path) -> None:
     )
     with Image.open(tmp_path / "b.png") as picture:
         assert picture.getexif()[ExifTags.Base.Make] == "Maker"
+
+
+XMP = (
+    b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="6" dc:rights="somebody">'
+    b"<exif:PixelXDimension>32</exif:PixelXDimension></rdf:Description></x:xmpmeta>"
+)
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+@pytest.mark.parametrize("suffix", WITH_PROFILE)
+def test_xmp_goes_along_upright_and_with_the_new_size(tmp_path: Path, suffix: str, kind: type) -> None:
+    small, large = photograph(24, 32).astype(kind), photograph(64, 48).astype(kind)
+    stills.write(tmp_path / f"a{suffix}", Still(small, metadata=Metadata(xmp=XMP)))
+    stills.write(tmp_path / f"b{suffix}", replace(stills.read(tmp_path / f"a{suffix}"), pixels=large))
+    with Image.open(tmp_path / f"b{suffix}") as picture:
+        picture.load()
+        assert picture.info["xmp"] == XMP.replace(b"32", b"48").replace(b'="6"', b'="1"')
+    assert stills.read(tmp_path / f"b{suffix}").pixels.shape == (64, 48, 3)
+
+
+def test_an_xmp_that_alone_says_how_a_picture_is_turned(tmp_path: Path) -> None:
+    Image.fromarray(photograph(24, 32)).save(tmp_path / "a.jpg", xmp=XMP)
+    still = stills.read(tmp_path / "a.jpg")
+    assert still.pixels.shape == (32, 24, 3)
+    stills.write(tmp_path / "b.jpg", still)
+    assert stills.read(tmp_path / "b.jpg").pixels.shape == (32, 24, 3)
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".tif"])
+def test_xmp_and_exif_go_along_together(tmp_path: Path, suffix: str) -> None:
+    Image.fromarray(photograph(24, 32)).save(tmp_path / "a.webp", exif=camera_exif(), xmp=XMP)
+    stills.write(tmp_path / f"b{suffix}", stills.read(tmp_path / "a.webp"))
+    with Image.open(tmp_path / f"b{suffix}") as picture:
+        assert picture.getexif()[ExifTags.Base.Make] == "Maker" and b"somebody" in picture.info["xmp"]
+
+
+@pytest.mark.parametrize("packet", [XMP + b" " * 70_000, XMP.replace(b"dc:rights", b"hdrgm:Version")])
+def test_xmp_that_is_too_long_or_about_other_parts_costs_no_picture(tmp_path: Path, packet: bytes) -> None:
+    stills.write(tmp_path / "a.jpg", Still(photograph(24, 32), metadata=Metadata(xmp=packet)))
+    with Image.open(tmp_path / "a.jpg") as picture:
+        assert "xmp" not in picture.info
+
+
+def chunk(kind: bytes, data: bytes, checksum: int | None = None) -> bytes:
+    checksum = zlib.crc32(kind + data) if checksum is None else checksum
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", checksum)
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+def test_what_a_png_says_of_itself_goes_along(tmp_path: Path, kind: type) -> None:
+    """Before and behind the pixels; not what is damaged, and not another program's copy of EXIF."""
+    stills.write(
+        tmp_path / "a.png", Still(photograph(24, 32).astype(kind), metadata=Metadata(dpi=(300, 150)))
+    )
+    whole = (tmp_path / "a.png").read_bytes()
+    before = [
+        chunk(b"gAMA", struct.pack(">I", 100_000)),
+        chunk(b"cHRM", struct.pack(">8I", 31270, 32900, 64000, 33000, 30000, 60000, 15000, 6000)),
+        chunk(b"cICP", bytes([9, 16, 0, 1])),
+    ]
+    behind = chunk(b"tEXt", b"parameters\0a cat")
+    lost = chunk(b"zTXt", b"Raw profile type exif\0\0" + zlib.compress(b"\nexif\n0\n"))
+    wrong = chunk(b"iTXt", b"Comment\0\0\0\0\0hello", 1)
+    (tmp_path / "a.png").write_bytes(
+        whole[:33] + b"".join(before) + lost + whole[33:-12] + behind + wrong + whole[-12:]
+    )
+    stills.write(tmp_path / "b.png", stills.read(tmp_path / "a.png"))
+    made = (tmp_path / "b.png").read_bytes()
+    assert all(made.count(each) == 1 for each in (*before, behind))
+    assert made.index(behind) < made.index(b"IDAT")
+    assert b"Raw profile" not in made and b"Comment" not in made
+    with Image.open(tmp_path / "b.png") as picture:
+        assert picture.info["dpi"] == pytest.approx((300, 150), abs=0.1)
+    stills.write(tmp_path / "c.webp", stills.read(tmp_path / "b.png"))
+
+
+def test_the_size_in_the_first_directory_of_exif_is_the_new_one(tmp_path: Path) -> None:
+    exif = camera_exif()
+    exif[ExifTags.Base.ImageWidth], exif[ExifTags.Base.ImageLength] = 32, 24
+    Image.fromarray(photograph(24, 32)).save(tmp_path / "a.jpg", exif=exif)
+    stills.write(tmp_path / "b.jpg", replace(stills.read(tmp_path / "a.jpg"), pixels=photograph(64, 48)))
+    with Image.open(tmp_path / "b.jpg") as picture:
+        made = picture.getexif()
+    assert (made[ExifTags.Base.ImageWidth], made[ExifTags.Base.ImageLength]) == (48, 64)
+    assert made[ExifTags.Base.Copyright] == "somebody"
+
+
+def test_a_tiff_without_resolution_does_not_become_a_jpeg_of_one_pixel_per_inch(tmp_path: Path) -> None:
+    Image.fromarray(photograph(16, 16)).save(tmp_path / "a.tif")
+    still = stills.read(tmp_path / "a.tif")
+    assert still.metadata.dpi is None
+    stills.write(tmp_path / "b.jpg", still)
+    with Image.open(tmp_path / "b.jpg") as picture:
+        assert "dpi" not in picture.info

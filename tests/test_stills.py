@@ -102,6 +102,13 @@ def test_gray_stays_gray(tmp_path: Path, suffix: str) -> None:
         assert picture.mode == "L"
 
 
+def test_black_and_white_with_transparency_is_gray(tmp_path: Path) -> None:
+    Image.fromarray(photograph(24, 24)).convert("1").save(tmp_path / "a.png", transparency=0)
+    still = stills.read(tmp_path / "a.png")
+    assert still.gray and still.alpha is not None
+    assert np.array_equal(still.alpha, still.pixels[:, :, 0])
+
+
 def test_orientation_is_applied(tmp_path: Path) -> None:
     picture = Image.fromarray(photograph(20, 30))
     exif = picture.getexif()

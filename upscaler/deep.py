@@ -13,7 +13,7 @@ import tifffile
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, TiffImagePlugin
 
-from upscaler import exif, metadata
+from upscaler import exif, metadata, png, xmp
 from upscaler.errors import MediaError
 from upscaler.metadata import Metadata
 
@@ -25,6 +25,7 @@ Samples = NDArray[np.uint16]
 # TIFF 6.0: PhotometricInterpretation (section 8) and ExtraSamples (section 18).
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB = 0, 1, 2
 _UNSPECIFIED, _ASSOCIATED, _STRAIGHT = 0, 1, 2
+_BYTE = 1  # type of a value (section 2)
 
 
 def is_deep(picture: Image.Image) -> bool:
@@ -107,7 +108,7 @@ def write(partial: Path, pixels: Samples, alpha: Samples | None, brought: Metada
         partial: The file to write.
         pixels: ``(H, W)``, or ``(H, W, 3)`` RGB.
         alpha: ``(H, W)`` or ``None``; only with three channels.
-        brought: Goes into the file; of a TIFF the profile and the resolution.
+        brought: Goes into the file, but for EXIF in a TIFF.
 
     Raises:
         OSError: The file cannot be written.
@@ -116,17 +117,18 @@ def write(partial: Path, pixels: Samples, alpha: Samples | None, brought: Metada
     profile = brought.profile if metadata.goes_along(brought.profile, form, mode) else None
     if alpha is not None:
         pixels = np.dstack([pixels, alpha])
+    height, width = pixels.shape[:2]
     if form == "PNG":
-        height, width = pixels.shape[:2]
-        _write_png(
-            partial, pixels, profile, brought.exif and exif.for_picture(brought.exif, form, height, width)
-        )
+        _write_png(partial, pixels, profile, brought)
     else:
-        _write_tiff(partial, pixels, profile, brought.dpi)
+        packet = brought.xmp and xmp.for_picture(brought.xmp, form, height, width)
+        _write_tiff(partial, pixels, profile, packet, brought.dpi)
 
 
-def _write_png(partial: Path, pixels: Samples, profile: bytes | None, block: bytes | None) -> None:
+def _write_png(partial: Path, pixels: Samples, profile: bytes | None, brought: Metadata) -> None:
+    height, width = pixels.shape[:2]
     stored = pixels if pixels.ndim == 2 else pixels[:, :, [2, 1, 0, 3][: pixels.shape[2]]]
+    block = brought.exif and exif.for_picture(brought.exif, "PNG", height, width)
     blocks = {cv2.IMAGE_METADATA_ICCP: profile, cv2.IMAGE_METADATA_EXIF: block}
     kept = {
         kind: np.frombuffer(block.removeprefix(b"Exif\0\0"), np.uint8)  # a prefix that JPEG alone has
@@ -138,11 +140,18 @@ def _write_png(partial: Path, pixels: Samples, profile: bytes | None, block: byt
     )
     if not done:
         raise OSError("the encoder failed")
-    encoded.tofile(partial)
+    chunks = metadata.chunks_for_picture(brought, height, width)
+    if brought.dpi:
+        chunks.append(png.resolution_chunk(brought.dpi))
+    png.write_with_chunks(partial, encoded, chunks)
 
 
 def _write_tiff(
-    partial: Path, pixels: Samples, profile: bytes | None, dpi: tuple[float, float] | None
+    partial: Path,
+    pixels: Samples,
+    profile: bytes | None,
+    packet: bytes | None,
+    dpi: tuple[float, float] | None,
 ) -> None:
     tifffile.imwrite(
         partial,
@@ -152,6 +161,7 @@ def _write_tiff(
         compression="zlib",
         predictor=True,
         iccprofile=profile,
+        extratags=[(ExifTags.Base.XMLPacket, _BYTE, len(packet), packet, True)] if packet else (),
         resolution=dpi,
         resolutionunit="INCH" if dpi else None,
         metadata=None,  # no description of its own

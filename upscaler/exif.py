@@ -91,7 +91,12 @@ def _kept(block: bytes, directories: tuple[ExifTags.IFD, ...]) -> bytes | None:
 def _changed(block: bytes, height: int, width: int) -> bytes | None:
     """The block for an upright picture of this size, without a thumbnail; ``None`` if it is broken."""
     made = bytearray(block)
-    sides = {ExifTags.Base.ExifImageWidth: width, ExifTags.Base.ExifImageHeight: height}
+    sides = {
+        ExifTags.Base.ImageWidth: width,
+        ExifTags.Base.ImageLength: height,
+        ExifTags.Base.ExifImageWidth: width,
+        ExifTags.Base.ExifImageHeight: height,
+    }
     try:
         order = {b"II": "<", b"MM": ">"}[block[:2]]
         (first,) = struct.unpack_from(f"{order}I", made, 4)
@@ -99,11 +104,13 @@ def _changed(block: bytes, height: int, width: int) -> bytes | None:
         struct.pack_into(
             f"{order}I", made, _end(entries, first), 0
         )  # where the directory of the thumbnail is
+        described = list(entries.items())
         if details := entries.get(ExifTags.IFD.Exif):
             (at,) = struct.unpack_from(f"{order}I", made, details + 8)
-            for tag, entry in _entries(made, order, at).items():
-                if tag in sides:
-                    struct.pack_into(f"{order}HHII", made, entry, tag, _LONG, 1, sides[ExifTags.Base(tag)])
+            described += _entries(made, order, at).items()
+        for tag, entry in described:
+            if tag in sides:
+                struct.pack_into(f"{order}HHII", made, entry, tag, _LONG, 1, sides[ExifTags.Base(tag)])
         if turned := entries.get(ExifTags.Base.Orientation):
             _remove(made, order, first, turned, _end(entries, first))
     except (KeyError, struct.error):

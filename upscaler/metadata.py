@@ -1,16 +1,18 @@
-"""What belongs to a picture besides its pixels: colour profile, EXIF, resolution.
+"""What belongs to a picture besides its pixels: colour profile, EXIF, XMP, texts, resolution.
 
 Pixels stay in the colours of their profile all the way, and the profile goes with them into the target. Where
 it cannot (CMYK and Lab, which no network takes; formats without profiles), they are converted to sRGB.
 """
 
 import io
+import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from PIL import Image, ImageCms
+from PIL import ExifTags, Image, ImageCms, PngImagePlugin
 
-from upscaler import exif
+from upscaler import exif, png, xmp
 
 # The colours that a profile is for, as its bytes 16 to 19 say (ICC.1:2022, 7.2.6), by Pillow's mode.
 _SPACES = {"L": b"GRAY", "RGB": b"RGB ", "CMYK": b"CMYK", "LAB": b"Lab "}
@@ -27,17 +29,24 @@ class Metadata:
         profile: ICC profile of the pixels; ``None`` for sRGB or unknown.
         exif: Of the source, as ``exif.block_of`` has it, or ``None``.
         dpi: Pixels per inch along rows and columns, or ``None``.
+        xmp: Of the source, or ``None``.
+        chunks: What a PNG says of itself otherwise; goes into PNG alone.
     """
 
     profile: bytes | None = None
     exif: bytes | None = None
     dpi: tuple[float, float] | None = None
+    xmp: bytes | None = None
+    chunks: tuple[png.Chunk, ...] = ()
 
 
 def read(picture: Image.Image) -> Metadata:
     """What an opened picture brings along; what is damaged in it is left out, for the pixels may be whole."""
-    profile, dpi = picture.info.get("icc_profile"), picture.info.get("dpi")
-    return Metadata(profile or None, exif.block_of(picture), _resolution(dpi))
+    profile, dpi, packet = (picture.info.get(name) for name in ("icc_profile", "dpi", "xmp"))
+    packet = packet if isinstance(packet, bytes) else None
+    is_png = isinstance(picture, PngImagePlugin.PngImageFile)
+    chunks = png.chunks(Path(os.fsdecode(picture.filename))) if is_png else ()  # type: ignore[attr-defined]
+    return Metadata(profile or None, exif.block_of(picture), _resolution(dpi), packet, chunks)
 
 
 def _resolution(dpi: Any) -> tuple[float, float] | None:  # noqa: ANN401 - whatever stood in the file
@@ -45,7 +54,8 @@ def _resolution(dpi: Any) -> tuple[float, float] | None:  # noqa: ANN401 - whate
         across, down = (float(value) for value in dpi)
     except (TypeError, ValueError, ZeroDivisionError):
         return None
-    return (across, down) if 0 < across < 65536 and 0 < down < 65536 else None
+    # 1 is what Pillow makes of a TIFF that does not say it.
+    return (across, down) if 1 < across < 65536 and 1 < down < 65536 else None
 
 
 def fits(profile: bytes | None, mode: str) -> bool:
@@ -56,14 +66,37 @@ def fits(profile: bytes | None, mode: str) -> bool:
 def save_arguments(metadata: Metadata, form: str, size: tuple[int, int]) -> dict[str, Any]:
     """What to tell Pillow's ``save``, for a format (``JPEG``, ``PNG``, ...) and a size (width, height)."""
     arguments: dict[str, Any] = {}
+    width, height = size
+    packet = metadata.xmp and xmp.for_picture(metadata.xmp, form, height, width)
     if form in _WITH_PROFILE:
         arguments["icc_profile"] = metadata.profile
-        width, height = size
         if metadata.exif and (block := exif.for_picture(metadata.exif, form, height, width)):
             arguments["exif"] = block
     if form in _WITH_RESOLUTION and metadata.dpi:
         arguments["dpi"] = metadata.dpi
+    if form == "PNG":
+        arguments["pnginfo"] = PngImagePlugin.PngInfo()
+        for chunk in chunks_for_picture(metadata, height, width):
+            arguments["pnginfo"].add(*chunk)
+    elif form == "TIFF" and packet:
+        arguments["exif"] = _tiff_tags(arguments.get("exif"), packet)
+    elif form in _WITH_PROFILE and packet:
+        arguments["xmp"] = packet
     return arguments
+
+
+def chunks_for_picture(metadata: Metadata, height: int, width: int) -> list[png.Chunk]:
+    """What a PNG of this size says of itself besides profile, EXIF and resolution."""
+    packet = metadata.xmp and xmp.for_picture(metadata.xmp, "PNG", height, width)
+    return [*metadata.chunks, *([png.xmp_chunk(packet)] if packet else [])]
+
+
+def _tiff_tags(block: bytes | None, packet: bytes) -> Image.Exif:
+    """The first directory of a TIFF: EXIF's, and XMP."""
+    tags = Image.Exif()
+    tags.load(block or b"")
+    tags[ExifTags.Base.XMLPacket] = packet
+    return tags
 
 
 def goes_along(profile: bytes | None, form: str, mode: str) -> bool:

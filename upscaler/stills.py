@@ -146,7 +146,7 @@ def _from_pillow(picture: Image.Image) -> Still:
     if picture.mode == "La":  # gray that was multiplied by transparency
         picture = picture.convert("LA")
     if picture.has_transparency_data:
-        gray = picture.mode in ("L", "LA")
+        gray = picture.mode in ("1", "L", "LA")
         rgba = np.asarray(picture.convert("RGBA"))
         return Still(rgba[:, :, :3], rgba[:, :, 3], gray, brought)
     if picture.mode in ("CMYK", "LAB"):
