@@ -133,10 +133,23 @@ def test_a_truncated_animation_leaves_nothing(engine: Upscaler, tmp_path: Path) 
     assert [path.name for path in tmp_path.iterdir()] == ["a.gif"]
 
 
+@pytest.mark.parametrize("behind", [b"", b"\0\0", b"more"])
+def test_a_gif_that_ends_between_two_frames_is_told(engine: Upscaler, tmp_path: Path, behind: bytes) -> None:
+    source = animated(tmp_path / "a.gif")
+    whole = source.read_bytes()
+    source.write_bytes(whole + behind)
+    assert not upscaled(engine, source, tmp_path / "b.gif")[0].warnings
+    frame = whole.rindex(b"!\xf9")  # the last one's control block
+    for end, frames in ((len(whole) - 1, 4), (frame, 3)):
+        source.write_bytes(whole[:end])
+        done, _ = upscaled(engine, source, tmp_path / "b.gif")
+        assert done.frames == frames and "may have been more frames" in done.warnings[0]
+
+
 def test_a_gif_of_one_frame_is_a_picture(engine: Upscaler, tmp_path: Path) -> None:
     Image.fromarray(photograph(24, 32)).save(tmp_path / "a.gif")
     assert not animation.is_animated(tmp_path / "a.gif")
-    upscaled(engine, tmp_path / "a.gif", tmp_path / "b.gif")
+    assert not upscaled(engine, tmp_path / "a.gif", tmp_path / "b.gif")[0].warnings
     with Image.open(tmp_path / "b.gif") as picture:
         assert picture.size == (64, 48) and getattr(picture, "n_frames", 1) == 1
 

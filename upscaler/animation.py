@@ -100,6 +100,39 @@ def is_animated(path: Path) -> bool:
         return False
 
 
+def faults(path: Path) -> list[str]:
+    """What no frame tells: that a GIF ends before its end, so that more frames may have been there."""
+    try:
+        with path.open("rb") as file:
+            if file.read(3) != b"GIF" or _has_end(b"GIF" + file.read()):
+                return []
+    except OSError:  # gone meanwhile: it has been read as far as it was there
+        return []
+    return [f"'{path}' is cut off: there may have been more frames"]
+
+
+def _has_end(gif: bytes) -> bool:
+    """Whether the blocks of a GIF lead to its trailer (GIF89a: 17 to 27)."""
+
+    def colors(flags: int) -> int:
+        """Bytes of a table of colours."""
+        return 3 << ((flags & 7) + 1) if flags & 0x80 else 0
+
+    try:
+        at = 13 + colors(gif[10])
+        while gif[at] != ord(";"):
+            if gif[at] not in b"!,":  # nothing known, which decoders pass over
+                at += 1
+                continue
+            at += 2 if gif[at] == ord("!") else 11 + colors(gif[at + 9])
+            while gif[at]:
+                at += 1 + gif[at]
+            at += 1
+    except IndexError:
+        return False
+    return True
+
+
 @contextmanager
 def opened(path: Path) -> Iterator[Animation]:
     """Open an animation.

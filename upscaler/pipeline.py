@@ -86,7 +86,7 @@ def upscale_still(
     pixels = engine.image(seen, lambda done, total: on_progress(Progress(done, total, "tiles")))
     make_folder(job.target.parent)
     stills.write(job.target, replace(still, pixels=pixels, alpha=alpha))
-    return Done(1, engine.take_notices())
+    return Done(1, engine.take_notices(), animation.faults(job.source))
 
 
 def _upscale_animation(
@@ -107,7 +107,7 @@ def _upscale_animation(
             moving.metadata,
             lambda done: on_progress(Progress(done, count, "frames")),
         )
-    return Done(count, engine.take_notices())
+    return Done(count, engine.take_notices(), animation.faults(job.source))
 
 
 def upscale_video(
