@@ -226,6 +226,20 @@ def test_a_truncated_deep_picture_is_one_line(tmp_path: Path, capfd: pytest.Capt
     assert capfd.readouterr().err == ""
 
 
+def test_pictures_of_phones_are_not_too_large(tmp_path: Path) -> None:
+    Image.new("RGB", (30, 20)).save(tmp_path / "a.png")
+    whole = (tmp_path / "a.png").read_bytes()
+    for height, width, reason in (
+        (12_240, 16_320, "truncated"),
+        (23_200, 23_200, "larger than 536 megapixels"),
+    ):
+        head = b"IHDR" + struct.pack(">II", width, height) + whole[24:29]
+        named = whole[:12] + head + struct.pack(">I", zlib.crc32(head)) + whole[33:-30]
+        (tmp_path / "b.png").write_bytes(named)
+        with pytest.raises(MediaError, match=reason):
+            stills.read(tmp_path / "b.png")
+
+
 def test_a_size_that_the_format_cannot_hold_is_refused() -> None:
     with pytest.raises(UsageError, match="at most 65500"):
         stills.check_target(Path("a.jpg"), 100, 70_000)

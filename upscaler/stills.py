@@ -32,6 +32,8 @@ FORMATS: dict[str, tuple[str, dict[str, Any]]] = {
     ".tiff": ("TIFF", {"compression": "tiff_lzw"}),
     ".bmp": ("BMP", {}),
 }
+# Pillow's own limit, a third of this, is below what phones make (200 megapixels). It refuses twice as much.
+Image.MAX_IMAGE_PIXELS = 1 << 28
 _LONGEST_SIDE_PX = {"JPEG": 65_500, "WEBP": 16_383, "AVIF": 65_536, "GIF": 65_535}
 _DEEP_SUFFIXES = {".png", ".tif", ".tiff"}
 _ALPHA_SUFFIXES = {".avif", ".gif", ".png", ".webp", ".tif", ".tiff"}
@@ -81,7 +83,7 @@ def read(path: Path) -> Still:
         reason = "is empty (0 bytes)" if size == 0 else "is not a picture that can be read"
         raise MediaError(f"'{path}' {reason}") from error
     except Image.DecompressionBombError as error:
-        raise MediaError(f"'{path}' is larger than 179 megapixels") from error
+        raise MediaError(f"'{path}' is larger than 536 megapixels", "cut it into parts") from error
     except PermissionError as error:
         raise MediaError(f"'{path}' cannot be read: permission denied") from error
     except Exception as error:  # OSError mostly; but decoders raise whatever damage leads them to
