@@ -38,6 +38,29 @@ def test_a_folder_is_mirrored(tmp_path: Path) -> None:
     assert [path.name for path in found.ignored] == ["notes.txt"]
 
 
+def test_links_that_are_not_followed_are_told(tmp_path: Path) -> None:
+    touch(tmp_path, "p/a.png", "p/notes.txt", "far/b.png")
+    (tmp_path / "p/far").symlink_to(tmp_path / "far")
+    (tmp_path / "p/gone.png").symlink_to("nowhere.png")
+    (tmp_path / "p/b.png").symlink_to(tmp_path / "far/b.png")
+    found = plan([tmp_path / "p"], Options())
+    assert [job.source.name for job in found.jobs] == ["a.png", "b.png"]
+    assert found.ignored_kinds() == "1 .txt, 2 linked"
+
+
+def test_options_for_videos_are_refused_where_there_are_only_pictures(tmp_path: Path) -> None:
+    touch(tmp_path, "p/a.png", "q/v.mp4", "q/a.png")
+    for video, name in (
+        ({"crf": 20}, "crf"),
+        ({"start_s": 1}, "start"),
+        ({"audio_codec": "aac"}, "audio-codec"),
+    ):
+        with pytest.raises(UsageError, match=rf"for videos is given \({name}\)"):
+            plan([tmp_path / "p"], Options(video=VideoOptions(**video)))
+        assert len(plan([tmp_path / "q"], Options(video=VideoOptions(**video))).jobs) == 2
+    assert plan([tmp_path / "p"], Options(video=VideoOptions(resume=False))).jobs
+
+
 def test_the_current_folder_has_a_name_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     touch(tmp_path, "p/b.png")
     monkeypatch.chdir(tmp_path / "p")
@@ -78,12 +101,13 @@ def test_output_as_file_and_as_folder(tmp_path: Path) -> None:
         (["v.avi", "v.ts"], "o", "would both be written"),
         (["a.jpg"], "taken.jpg", "exists"),
         (["sub"], "o.jpg", "is a file name"),
+        (["a.jpg"], "-", "standard output"),
     ],
 )
 def test_refusals(tmp_path: Path, inputs: list[str], output: str | None, message: str) -> None:
     touch(tmp_path, "a.jpg", "sub/a.jpg", "v.mp4", "v.avi", "v.ts", "notes.txt", "taken.jpg")
     (tmp_path / "empty").mkdir()
-    options = Options(output=None if output is None else tmp_path / output)
+    options = Options(output=None if output is None else Path(output) if output == "-" else tmp_path / output)
     before = sorted(tmp_path.rglob("*"))
     with pytest.raises(UsageError, match=message):
         plan([tmp_path / name for name in inputs], options)

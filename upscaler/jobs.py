@@ -11,7 +11,7 @@ from typing import Literal
 from upscaler import jobfolder
 from upscaler.errors import UsageError
 from upscaler.models.shipped import DEFAULT_SCALE
-from upscaler.options import Options
+from upscaler.options import Options, VideoOptions
 
 Kind = Literal["still", "video", "preview"]
 
@@ -53,7 +53,8 @@ class JobList:
 
     Attributes:
         jobs: In the order of the arguments, folders sorted by name.
-        ignored: Files in folders that are neither picture nor video by their suffix.
+        ignored: Files in folders that are neither picture nor video by their suffix, links to folders, and
+            links to nowhere.
         unreadable: Folders whose files may not be among the jobs.
         skipped: What would be done if its target did not exist.
     """
@@ -64,8 +65,11 @@ class JobList:
     skipped: list[Job] = field(default_factory=list)
 
     def ignored_kinds(self) -> str:
-        """How many files of which suffix are ignored: ``2 .txt, 1 .zip``."""
-        suffixes = Counter(path.suffix.lower() or path.name for path in self.ignored)
+        """How many files of which suffix are ignored: ``2 .txt, 1 .zip``; links not followed are ``linked``."""
+        linked = {path for path in self.ignored if path.is_symlink() and not path.is_file()}
+        suffixes = Counter(
+            "linked" if path in linked else path.suffix.lower() or path.name for path in self.ignored
+        )
         return ", ".join(f"{count} {suffix}" for suffix, count in sorted(suffixes.items()))
 
 
@@ -78,8 +82,9 @@ def plan(inputs: Iterable[Path], options: Options) -> JobList:
 
     Raises:
         UsageError: An input is missing or of no known kind, there is nothing to do, two inputs have one
-            target, a target is an input, or a target exists; a picture is to be previewed; a name is too
-            long, or lies in a folder that cannot be looked into.
+            target, a target is an input, or a target exists; a picture is to be previewed; an option for
+            videos is given, and there is none; a name is too long, or lies in a folder that cannot be looked
+            into.
     """
     try:
         found = _planned(list(inputs), options)
@@ -95,6 +100,8 @@ def _planned(inputs: list[Path], options: Options) -> JobList:
     ignored: list[Path] = []
     unreadable: list[Unreadable] = []
     single = len(inputs) == 1
+    if options.output == Path("-"):
+        raise UsageError("-o - is no file", "results are not written to standard output")
     for path in inputs:
         if path.is_dir():
             found = _folder_jobs(path, options, single)
@@ -113,6 +120,7 @@ def _planned(inputs: list[Path], options: Options) -> JobList:
         raise UsageError(f"no picture and no video in {names}", "pictures and videos go by their suffix")
     if options.preview:
         jobs = [_as_preview(job) for job in jobs]
+    _refuse_unused(jobs, options.video)
     _refuse_collisions(jobs)
     _refuse_folders(jobs)
     made = {} if options.overwrite else {job: existing for job in jobs if (existing := _existing(job))}
@@ -162,7 +170,7 @@ def _folder_jobs(folder: Path, options: Options, single: bool) -> JobList:
     jobs: list[Job] = []
     ignored: list[Path] = []
     unreadable: list[Unreadable] = []
-    for path in _files(folder, root, unreadable):
+    for path in _files(folder, root, ignored, unreadable):
         kind = kind_of(path)
         if kind is None:
             ignored.append(path)
@@ -172,10 +180,13 @@ def _folder_jobs(folder: Path, options: Options, single: bool) -> JobList:
     return JobList(jobs, ignored, unreadable)
 
 
-def _files(folder: Path, target_root: Path, unreadable: list[Unreadable]) -> Iterator[Path]:
+def _files(
+    folder: Path, target_root: Path, ignored: list[Path], unreadable: list[Unreadable]
+) -> Iterator[Path]:
     """All files below ``folder``, sorted; hidden ones, job folders and all below the target are left out.
 
-    Folders that cannot be looked into are added to ``unreadable``, and the rest is searched.
+    Links to folders, which may lead in circles, and links to nowhere are added to ``ignored``. Folders that
+    cannot be looked into are added to ``unreadable``, and the rest is searched.
     """
     skipped = _real(target_root)
 
@@ -190,9 +201,11 @@ def _files(folder: Path, target_root: Path, unreadable: list[Unreadable]) -> Ite
             and not name.endswith(jobfolder.SUFFIX)
             and _real(Path(parent) / name) != skipped
         )
-        visible = (Path(parent) / name for name in sorted(files) if not name.startswith("."))
+        visible = [Path(parent) / name for name in sorted(files) if not name.startswith(".")]
         try:
+            ignored += [path for name in names if (path := Path(parent) / name).is_symlink()]
             found = [path for path in visible if path.is_file()]  # no pipes, no links to nowhere
+            ignored += [path for path in visible if path.is_symlink() and not path.is_file()]
         except OSError as error:  # names can be listed, but nothing more
             unreadable.append(Unreadable(Path(parent), error.strerror or str(error)))
         else:
@@ -252,6 +265,15 @@ def _refuse_collisions(jobs: list[Job]) -> None:
                 f"'{targets[target]}' and '{job.source}' would both be written to '{job.target}'"
             )
         targets[target] = job.source
+
+
+def _refuse_unused(jobs: list[Job], video: VideoOptions) -> None:
+    """Options of videos, where there is none; ``--no-resume`` has nothing to do for pictures in any case."""
+    usual = VideoOptions(resume=video.resume)
+    asked = [name for name, value in vars(video).items() if value != getattr(usual, name)]
+    if asked and all(job.kind == "still" for job in jobs):
+        option = asked[0].removesuffix("_s").replace("_", "-")
+        raise UsageError(f"an option for videos is given ({option}), and there are only pictures")
 
 
 def _refuse_folders(jobs: list[Job]) -> None:
