@@ -334,3 +334,21 @@ def test_a_tiff_without_resolution_does_not_become_a_jpeg_of_one_pixel_per_inch(
     stills.write(tmp_path / "b.jpg", still)
     with Image.open(tmp_path / "b.jpg") as picture:
         assert "dpi" not in picture.info
+
+
+@pytest.mark.parametrize("iptc", [b"\x1c\x02\x78\0\x05hello", b"\x1c\x02\x78\0\x04hall"])
+def test_iptc_goes_from_jpeg_to_jpeg_without_what_else_photoshop_wrote(tmp_path: Path, iptc: bytes) -> None:
+    resources = b"Photoshop 3.0\0"
+    for number, data in ((0x0404, iptc), (0x040C, b"thumb!")):
+        resources += b"8BIM" + struct.pack(">HxxI", number, len(data)) + data + bytes(len(data) % 2)
+    segment = b"\xff\xed" + struct.pack(">H", 2 + len(resources)) + resources
+    Image.fromarray(photograph(24, 32)).save(tmp_path / "a.jpg", extra=segment, xmp=XMP, exif=camera_exif())
+    still = stills.read(tmp_path / "a.jpg")
+    stills.write(tmp_path / "b.jpg", still)
+    stills.write(tmp_path / "c.webp", still)
+    stills.write(tmp_path / "d.jpg", replace(still, metadata=replace(still.metadata, iptc=bytes(70_000))))
+    with Image.open(tmp_path / "b.jpg") as picture:
+        assert picture.info["photoshop"] == {0x0404: iptc}
+        assert b"somebody" in picture.info["xmp"] and picture.getexif()[ExifTags.Base.Make] == "Maker"
+    with Image.open(tmp_path / "d.jpg") as picture:
+        assert "photoshop" not in picture.info

@@ -65,7 +65,7 @@ class JobList:
     skipped: list[Job] = field(default_factory=list)
 
     def ignored_kinds(self) -> str:
-        """How many files of which suffix are ignored: ``2 .txt, 1 .zip``; links not followed are ``linked``."""
+        """How many files of which suffix are ignored, and links: ``2 .txt, 1 .zip, 1 linked``."""
         linked = {path for path in self.ignored if path.is_symlink() and not path.is_file()}
         suffixes = Counter(
             "linked" if path in linked else path.suffix.lower() or path.name for path in self.ignored

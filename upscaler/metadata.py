@@ -1,4 +1,4 @@
-"""What belongs to a picture besides its pixels: colour profile, EXIF, XMP, texts, resolution.
+"""What belongs to a picture besides its pixels: colour profile, EXIF, XMP, IPTC, texts, resolution.
 
 Pixels stay in the colours of their profile all the way, and the profile goes with them into the target. Where
 it cannot (CMYK and Lab, which no network takes; formats without profiles), they are converted to sRGB.
@@ -6,6 +6,7 @@ it cannot (CMYK and Lab, which no network takes; formats without profiles), they
 
 import io
 import os
+import struct
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from upscaler import exif, png, xmp
 _SPACES = {"L": b"GRAY", "RGB": b"RGB ", "CMYK": b"CMYK", "LAB": b"Lab "}
 _WITH_PROFILE = {"JPEG", "PNG", "WEBP", "TIFF", "AVIF"}
 _WITH_RESOLUTION = {"JPEG", "PNG", "TIFF", "BMP"}
+_IPTC = 0x0404  # number of this one of Photoshop's resources
 _LONGEST_IN_PNG = 1 << 20  # bytes of a profile that Pillow reads again
 
 
@@ -30,6 +32,7 @@ class Metadata:
         exif: Of the source, as ``exif.block_of`` has it, or ``None``.
         dpi: Pixels per inch along rows and columns, or ``None``.
         xmp: Of the source, or ``None``.
+        iptc: Of a JPEG, or ``None``; goes into JPEG alone.
         chunks: What a PNG says of itself otherwise; goes into PNG alone.
     """
 
@@ -37,6 +40,7 @@ class Metadata:
     exif: bytes | None = None
     dpi: tuple[float, float] | None = None
     xmp: bytes | None = None
+    iptc: bytes | None = None
     chunks: tuple[png.Chunk, ...] = ()
 
 
@@ -46,7 +50,8 @@ def read(picture: Image.Image) -> Metadata:
     packet = packet if isinstance(packet, bytes) else None
     is_png = isinstance(picture, PngImagePlugin.PngImageFile)
     chunks = png.chunks(Path(os.fsdecode(picture.filename))) if is_png else ()  # type: ignore[attr-defined]
-    return Metadata(profile or None, exif.block_of(picture), _resolution(dpi), packet, chunks)
+    iptc = (picture.info.get("photoshop") or {}).get(_IPTC)
+    return Metadata(profile or None, exif.block_of(picture), _resolution(dpi), packet, iptc, chunks)
 
 
 def _resolution(dpi: Any) -> tuple[float, float] | None:  # noqa: ANN401 - whatever stood in the file
@@ -82,6 +87,8 @@ def save_arguments(metadata: Metadata, form: str, size: tuple[int, int]) -> dict
         arguments["exif"] = _tiff_tags(arguments.get("exif"), packet)
     elif form in _WITH_PROFILE and packet:
         arguments["xmp"] = packet
+    if form == "JPEG" and metadata.iptc:
+        arguments["extra"] = _iptc_segment(metadata.iptc)
     return arguments
 
 
@@ -89,6 +96,13 @@ def chunks_for_picture(metadata: Metadata, height: int, width: int) -> list[png.
     """What a PNG of this size says of itself besides profile, EXIF and resolution."""
     packet = metadata.xmp and xmp.for_picture(metadata.xmp, "PNG", height, width)
     return [*metadata.chunks, *([png.xmp_chunk(packet)] if packet else [])]
+
+
+def _iptc_segment(iptc: bytes) -> bytes:
+    """A segment of JPEG (APP13) with IPTC as the only one of Photoshop's resources; its name is empty."""
+    resource = b"8BIM" + struct.pack(">HxxI", _IPTC, len(iptc)) + iptc + bytes(len(iptc) % 2)
+    segment = b"Photoshop 3.0\0" + resource
+    return b"\xff\xed" + struct.pack(">H", 2 + len(segment)) + segment if len(segment) < 65_534 else b""
 
 
 def _tiff_tags(block: bytes | None, packet: bytes) -> Image.Exif:
