@@ -162,6 +162,12 @@ def test_times_that_a_format_cannot_hold_do_not_add_up(tmp_path: Path, suffix: s
     assert len(again) == 60 and abs(sum(frame.duration_ms for frame in again) - 1000) <= 5
 
 
+def test_much_memory_is_told() -> None:
+    said = animation.told(Path("a.gif"), 500, 1080, 1920)
+    assert said == ", 500 frames, 2.1 GB of memory until they are written"
+    assert animation.told(Path("a.PNG"), 50, 1080, 1920) == ", 50 frames"
+
+
 def test_the_longest_time_that_gif_holds(tmp_path: Path) -> None:
     frames = [Frame(photograph(16, 20, seed), None, 1e6) for seed in range(2)]
     animation.write(tmp_path / "a.gif", frames, 0, Metadata())

@@ -19,7 +19,9 @@ from upscaler.stills import Still
 
 _LONGEST_IN_GIF_MS = 655_350
 _USUAL_MS = 100  # what viewers make of a duration of 0
-SUFFIXES = (".avif", ".gif", ".png", ".webp")
+# Bytes a pixel, measured: our frames, and where it makes them, Pillow's copies.
+_HELD_BYTES = {".avif": 7, ".gif": 2, ".png": 8, ".webp": 4}
+SUFFIXES = tuple(_HELD_BYTES)
 
 
 @dataclass(frozen=True)
@@ -181,6 +183,13 @@ def check_target(path: Path, height: int, width: int) -> None:
         )
 
 
+def told(path: Path, count: int, height: int, width: int) -> str:
+    """How many frames a target will have, and from a gigabyte on the memory that they take, to end a line."""
+    gigabytes = count * height * width * _HELD_BYTES[path.suffix.lower()] / 1e9
+    memory = f", {gigabytes:.1f} GB of memory until they are written" if gigabytes >= 1 else ""
+    return f", {count} frames{memory}"
+
+
 def write(
     path: Path,
     frames: Iterable[Frame],
@@ -190,8 +199,8 @@ def write(
 ) -> None:
     """Write an animation atomically, in the format of the suffix.
 
-    All frames are in memory until the last one is there, those of GIF with one byte a pixel. A frame of GIF
-    has 256 colours, its pixels are seen or not seen, and its time is a multiple of 10 ms.
+    All frames are in memory until the file is written, see ``told``. A frame of GIF has 256 colours,
+    its pixels are seen or not seen, and its time is a multiple of 10 ms.
 
     Args:
         path: What it becomes.

@@ -96,7 +96,7 @@ def _upscale_animation(
         height, width, count = moving.height, moving.width, moving.count
         plan = engine.plan(height, width)
         animation.check_target(job.target, plan.height, plan.width)
-        on_note(f"{describe(plan, height, width)}, {count} frames")
+        on_note(describe(plan, height, width) + animation.told(job.target, count, plan.height, plan.width))
         if forecast:
             on_progress = forecast.video(engine, (height, width), moving.rate, on_progress, on_note)
         make_folder(job.target.parent)
