@@ -252,7 +252,7 @@ def test_paper_is_the_paper() -> None:
     assert (gan.batch, gan.patch_px * 4, gan.schedule, gan.learning_rate) == (16, 96, "tenth", 1e-4)
     assert (gan.discriminator, gan.discriminator_channels) == ("srgan", 64)
     assert (dict(gan.vgg_layers), gan.vgg_after_activation, gan.vgg_loss) == ({"conv5_4": 1.0}, True, "mse")
-    assert gan.vgg_factor == pytest.approx(1 / 12.75)
+    assert (gan.vgg_weight, gan.vgg_factor) == (1.0, pytest.approx(1 / 12.75))
     assert (gan.adversarial, gan.adversarial_weight, gan.pixel_weight) == ("vanilla", 1e-3, 0)
     assert any("1,200,000 steps" in line for line in notes)
 

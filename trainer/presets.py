@@ -23,6 +23,7 @@ _PAPER_GAN: dict[str, Any] = {
     "pixel_loss": "mse",
     "pixel_weight": 0.0,
     "vgg_layers": {"conv5_4": 1.0},
+    "vgg_weight": 1.0,
     "vgg_after_activation": True,
     "vgg_loss": "mse",
     "vgg_factor": 1 / 12.75,
