@@ -165,10 +165,22 @@ def test_only_the_first_process_deletes_and_the_others_wait_for_it(
 
     monkeypatch.setattr(Team, "same", same)
     second = Run(config, Team(torch.device("cpu"), rank=1, size=2))
-    with pytest.raises(TrainingError, match="planted by the first"):  # they end together, too
-        second.make_folder(restart=True)
+    planted = pytest.raises(TrainingError, match="planted by the first")  # they end together, too
+    with planted, second.own_folder(restart=True):
+        pass
     assert told == [None]
     assert saved_state(config)["step"] == 2
+
+
+def test_one_run_at_a_time(configure: Configure) -> None:
+    config = configure()
+    train(config, silent, stop_after(2))
+    with Run(config, Team(torch.device("cpu"))).own_folder(restart=False):
+        for restart in (False, True):
+            with pytest.raises(TrainingError, match="another upscale-train is at work on"):
+                train(config, silent, restart=restart)
+    assert saved_state(config)["step"] == 2  # nor did --restart delete what the other writes
+    train(config, silent)
 
 
 def test_a_run_among_its_photographs_does_not_learn_from_itself(configure: Configure, tmp_path: Path) -> None:

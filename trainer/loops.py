@@ -96,22 +96,24 @@ def train(
             sizes=config.sizes,
             cache_folder=_existing(Path(config.output).parent),
         )
-        run.make_folder(restart)  # only now: a misspelt folder of photographs must not cost an earlier run
-        run.require_same(photos)
-        if team.leads:
-            run.write_settings()
-        crops = Crops(
-            photos.training,
-            config.scale,
-            config.seed,
-            config.degradation,
-            team.place,
-            left_out_share=config.left_out_share,
-        )
-        work = Work(run, photos, crops, report, should_stop, vgg, teacher)
-        for line in _opening_lines(photos, run.step, _largest_patch_px(config)) + run.show_degraded(photos):
-            work.say(line)
-        return _train_stages(work)
+        # Only now: a misspelt folder of photographs must not cost an earlier run.
+        with run.own_folder(restart):
+            run.require_same(photos)
+            if team.leads:
+                run.write_settings()
+            crops = Crops(
+                photos.training,
+                config.scale,
+                config.seed,
+                config.degradation,
+                team.place,
+                left_out_share=config.left_out_share,
+            )
+            work = Work(run, photos, crops, report, should_stop, vgg, teacher)
+            opening = _opening_lines(photos, run.step, _largest_patch_px(config))
+            for line in opening + run.show_degraded(photos):
+                work.say(line)
+            return _train_stages(work)
 
 
 def _train_stages(work: Work) -> Outcome:

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from upscaler import __version__, device
+from upscaler import __version__, device, durable
 from upscaler.errors import TrainingError, UsageError, WeightsError
 from upscaler.models import checkpoint
 from upscaler.models.contract import Network
@@ -209,23 +209,27 @@ class Run:
         self.photos_fingerprint = photos.fingerprint()
         self.photo_counts = photos.photographs, len(photos.held_out)
 
-    def make_folder(self, restart: bool) -> None:
-        """Make the run's folder, and forget what an earlier run left there if that is wanted.
+    @contextlib.contextmanager
+    def own_folder(self, restart: bool) -> Iterator[None]:
+        """Make the run's folder, keep other runs out of it, and empty it if that is wanted."""
+        with contextlib.ExitStack() as held:
+            # The first process does it; the others wait for it.
+            wrong = self.team.same(self._make_folder(restart, held) if self.team.leads else None)
+            if wrong:
+                raise TrainingError(*wrong)
+            yield
 
-        The first process does it; the others wait for it.
-        """
-        wrong = self.team.same(self._make_folder(restart) if self.team.leads else None)
-        if wrong:
-            raise TrainingError(*wrong)
-
-    def _make_folder(self, restart: bool) -> tuple[str, str] | None:
+    def _make_folder(self, restart: bool, held: contextlib.ExitStack) -> tuple[str, str] | None:
         """What is wrong, and what to do about it, if something is."""
         if Path(self.config.output).is_dir():
             return f"'{self.config.output}' is a folder", "name a file that does not exist yet"
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
+            held.callback(durable.Lock(self.folder).release)
             if restart:
                 runfolder.forget(self.folder)
+        except BlockingIOError:
+            return f"another upscale-train is at work on '{self.config.output}'", "wait, or stop it"
         except OSError as error:
             return f"cannot write '{self.folder}': {error.strerror}", ""
         return None
