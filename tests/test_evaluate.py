@@ -260,6 +260,7 @@ def test_wrong_commands_give_one_line(folder: Path, tmp_path: Path) -> None:
         (2, "unknown degradation 'rain'", ("bicubic", folder, "--degradation", "rain")),
         (2, "unknown degradation 'rain'", (folder, folder, "--degradation", "rain")),
         (2, "'given' is for LR pictures", ("bicubic", folder, "--degradation", "given")),
+        (2, "use one of the two", ("bicubic", folder, "--lr", folder, "--degradation", "jpeg20")),
         (1, "no weight file 'nothing.safetensors'", ("nothing.safetensors", folder)),
         (1, "model 'sharpest' is unknown", ("sharpest", folder)),
     ]:
@@ -267,6 +268,14 @@ def test_wrong_commands_give_one_line(folder: Path, tmp_path: Path) -> None:
         assert result[:2] == (code, []), message
         (line,) = result[2]
         assert message in line
+
+
+@pytest.mark.parametrize("name", ["{}x4.png", "{}_x4.jpg", "{}.tif"])
+def test_given_pictures_may_have_any_suffix_as_in_training(folder: Path, tmp_path: Path, name: str) -> None:
+    (tmp_path / "lr").mkdir()
+    for path in folder.iterdir():
+        Image.open(path).resize((18, 15)).save(tmp_path / "lr" / name.format(path.stem))
+    assert run("bicubic", folder, "--lr", tmp_path / "lr")[0] == 0
 
 
 def test_two_pictures_of_one_name_are_refused(folder: Path) -> None:

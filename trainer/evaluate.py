@@ -30,12 +30,12 @@ def command(  # noqa: PLR0913 - one parameter per option
         int | None, typer.Option(help="1, 2, 3, 4 or 8; default: the weight file's own, else 4.")
     ] = None,
     degradation: Annotated[
-        str,
+        str | None,
         typer.Option(
-            help="How LR pictures are made: clean (bicubic reduction), jpegN, jpegN-M, photo, worn, "
+            help="How LR pictures are made: clean (bicubic reduction; default), jpegN, jpegN-M, photo, worn, "
             "worn-out, strong, video or bilinear."
         ),
-    ] = "clean",
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     precision: Annotated[str, typer.Option(help="auto, fp32, bf16 or fp16.")] = "auto",
     tta: Annotated[
@@ -67,6 +67,9 @@ def command(  # noqa: PLR0913 - one parameter per option
     try:
         from upscaler.trainer import measure, report
 
+        if lr is not None and degradation is not None:
+            raise UsageError("--degradation makes LR pictures, --lr gives them", "use one of the two")
+        degradation = degradation or "clean"
         given = measure.Given(lr, degradation)
         measured = measure.named(subject, scale, given, device, precision, tta=tta, perceptual=perceptual)
         distance = _lpips(lpips, lpips_trunk, lpips_heads, device)

@@ -113,7 +113,7 @@ class Given:
     """Where LR pictures come from.
 
     Attributes:
-        folder: ``<stem>x<scale>.png`` or ``<stem>.png`` for each original; ``None``: they are made of it.
+        folder: Named as the originals, with any suffix, or with ``x4`` or ``_x4`` behind; ``None``: made.
         degradation: How they are made, as in ``degrade.parse``, of one seed per file name; JPEG by Pillow.
     """
 
@@ -314,10 +314,7 @@ def _saved_as_jpeg(pixels: Rgb, quality: int) -> Rgb:
 
 
 def _read_low(path: Path, high: Rgb, folder: Path, scale: int) -> Rgb:
-    candidates = [folder / f"{path.stem}x{scale}.png", folder / f"{path.stem}.png"]
-    found = next((candidate for candidate in candidates if candidate.is_file()), None)
-    if found is None:
-        raise MediaError(f"no LR picture of '{path}'", f"looked for {' and '.join(map(str, candidates))}")
+    found = _belonging("LR picture", path, folder, (f"x{scale}", f"_x{scale}", ""))
     low = stills.read_rgb8(found)
     height, width = (side // scale for side in high.shape[:2])
     if low.shape[:2] != (height, width):
@@ -330,14 +327,8 @@ def _read_low(path: Path, high: Rgb, folder: Path, scale: int) -> Rgb:
 
 def _read_finished(path: Path, high: Rgb, finished: Finished) -> Rgb:
     """The made picture, cropped like the original if it was not."""
-    stems = [path.stem, f"{path.stem}_x{finished.scale}", f"{path.stem}x{finished.scale}"]
-    candidates = [
-        finished.folder / f"{stem}{suffix}" for stem in stems for suffix in sorted(PICTURE_SUFFIXES)
-    ]
-    found = next((candidate for candidate in candidates if candidate.is_file()), None)
-    if found is None:
-        names = ", ".join(f"{stem}.*" for stem in stems)
-        raise MediaError(f"no finished picture of '{path}' in '{finished.folder}'", f"looked for {names}")
+    endings = ("", f"_x{finished.scale}", f"x{finished.scale}")
+    found = _belonging("finished picture", path, finished.folder, endings)
     made = stills.read_rgb8(found)
     height, width = high.shape[:2]
     beyond = [given - wanted for given, wanted in zip(made.shape[:2], (height, width), strict=True)]
@@ -347,3 +338,14 @@ def _read_finished(path: Path, high: Rgb, finished: Finished) -> Rgb:
             f"the size of '{path}', cropped to a multiple of the scale or not",
         )
     return made[:height, :width]
+
+
+def _belonging(what: str, path: Path, folder: Path, endings: tuple[str, ...]) -> Path:
+    """The first picture in a folder that is named as another with one of these endings, with any suffix."""
+    stems = [path.stem + ending for ending in endings]
+    candidates = (folder / f"{stem}{suffix}" for stem in stems for suffix in sorted(PICTURE_SUFFIXES))
+    found = next((candidate for candidate in candidates if candidate.is_file()), None)
+    if found is None:
+        names = ", ".join(f"{stem}.*" for stem in stems)
+        raise MediaError(f"no {what} of '{path}' in '{folder}'", f"looked for {names}")
+    return found
