@@ -314,7 +314,7 @@ def _saved_as_jpeg(pixels: Rgb, quality: int) -> Rgb:
 
 
 def _read_low(path: Path, high: Rgb, folder: Path, scale: int) -> Rgb:
-    found = _belonging("LR picture", path, folder, (f"x{scale}", f"_x{scale}", ""))
+    found = _belonging("LR picture", path, folder, scale)
     low = stills.read_rgb8(found)
     height, width = (side // scale for side in high.shape[:2])
     if low.shape[:2] != (height, width):
@@ -327,8 +327,7 @@ def _read_low(path: Path, high: Rgb, folder: Path, scale: int) -> Rgb:
 
 def _read_finished(path: Path, high: Rgb, finished: Finished) -> Rgb:
     """The made picture, cropped like the original if it was not."""
-    endings = ("", f"_x{finished.scale}", f"x{finished.scale}")
-    found = _belonging("finished picture", path, finished.folder, endings)
+    found = _belonging("finished picture", path, finished.folder, finished.scale)
     made = stills.read_rgb8(found)
     height, width = high.shape[:2]
     beyond = [given - wanted for given, wanted in zip(made.shape[:2], (height, width), strict=True)]
@@ -340,9 +339,9 @@ def _read_finished(path: Path, high: Rgb, finished: Finished) -> Rgb:
     return made[:height, :width]
 
 
-def _belonging(what: str, path: Path, folder: Path, endings: tuple[str, ...]) -> Path:
-    """The first picture in a folder that is named as another with one of these endings, with any suffix."""
-    stems = [path.stem + ending for ending in endings]
+def _belonging(what: str, path: Path, folder: Path, scale: int) -> Path:
+    """The picture in a folder that is named as another, with any suffix; rather with the scale behind."""
+    stems = [f"{path.stem}x{scale}", f"{path.stem}_x{scale}", path.stem]
     candidates = (folder / f"{stem}{suffix}" for stem in stems for suffix in sorted(PICTURE_SUFFIXES))
     found = next((candidate for candidate in candidates if candidate.is_file()), None)
     if found is None:
