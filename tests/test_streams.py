@@ -246,6 +246,20 @@ def test_data_streams_and_further_videos_are_named(tmp_path: Path, monkeypatch: 
     assert "only the first video" in plans[0].result()
 
 
+def test_a_time_code_track_is_made_anew(engine: Upscaler, tmp_path: Path) -> None:
+    source = tmp_path / "camera.mov"
+    with av.open(str(source), "w") as output:
+        video = output.add_stream("libx264", rate=Fraction(30000, 1001))
+        video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
+        video.metadata["timecode"] = "01:02:03;04"
+        output.mux(video.encode(VideoFrame(64, 48, "yuv420p")))
+        output.mux(video.encode(None))
+    lines = run(engine, source, tmp_path / "out.mov")
+    assert "the time code goes along with the video" in "".join(lines)
+    with av.open(str(tmp_path / "out.mov")) as container:
+        assert [stream.metadata["timecode"] for stream in container.streams.data] == ["01:02:03;04"]
+
+
 def test_refusal_gives_the_muxers_own_words(tmp_path: Path) -> None:
     with av.open(str(clip(tmp_path / "in.mkv", audio=["aac"]))) as container:
         stream = container.streams.audio[0]

@@ -70,6 +70,12 @@ def main_video_stream(container: av.container.InputContainer, path: Path) -> Vid
     raise MediaError(f"'{path}' holds no video stream{besides}")
 
 
+def frame_rate(stream: VideoStream) -> Fraction:
+    """Frames per second as the file has it or FFmpeg guesses it, 25 where that makes no sense; not for time."""
+    rate = stream.guessed_rate or stream.average_rate
+    return rate if rate and 1 <= rate <= 1000 else Fraction(25)
+
+
 def demuxed(
     container: av.container.InputContainer, streams: list[Stream] | None = None
 ) -> Iterator["Packet[Stream]"]:

@@ -19,6 +19,7 @@ from upscaler.video.demux import (
     Timeline,
     address,
     demuxed,
+    frame_rate,
     has_alpha_packets,
     main_video_stream,
     open_input,
@@ -113,6 +114,8 @@ def _write(
             video.codec_context.sample_aspect_ratio = aspect
         if muxer in ("mp4", "mov"):
             video.codec_context.codec_tag = tag  # hvc1 plays where hev1 does not
+            # Time code counts frames, 255 a second at most; without a rate the muxer refuses it at the end.
+            video.codec_context.framerate = min(frame_rate(described), Fraction(255))
         video.metadata.update(_kept(described.metadata, muxer))
         if has_alpha_packets(first.streams.video[0]):  # without the tag, players look at no alpha
             video.metadata["alpha_mode"] = "1"

@@ -31,6 +31,7 @@ from upscaler.video.demux import (
     Timeline,
     demuxed,
     found_late,
+    frame_rate,
     has_alpha_packets,
     main_video_stream,
     open_input,
@@ -289,7 +290,7 @@ class VideoReader:
 
     def _step(self) -> int:
         """Ticks between frames where a stamp has to be made up."""
-        rate = _rate(self._stream)
+        rate = frame_rate(self._stream)
         return max(1, round(1 / (rate * self._time_base())))
 
     def _time_base(self) -> Fraction:
@@ -304,7 +305,7 @@ class VideoReader:
     def _describe(self, frame: VideoFrame) -> VideoInfo:
         stream = self._stream
         layout = layout_of(frame, self._siting)
-        rate = _rate(stream)
+        rate = frame_rate(stream)
         count = stream.frames
         if not count and self._container.duration:
             count = round(self._container.duration / 1_000_000 * rate)
@@ -332,8 +333,3 @@ class VideoReader:
 
 def _is_hardware(context: VideoCodecContext) -> bool:
     return bool(context.is_hwaccel)
-
-
-def _rate(stream: VideoStream) -> Fraction:
-    rate = stream.guessed_rate or stream.average_rate
-    return rate if rate and 1 <= rate <= 1000 else Fraction(25)

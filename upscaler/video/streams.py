@@ -45,6 +45,7 @@ _TEXT_CODECS = {"ass", "mov_text", "ssa", "srt", "subrip", "text", "webvtt"}
 # The channel layout to encode with where an encoder does not take the source's own, by number of channels.
 _LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "4.0", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
 _LOSSLESS = {"alac", "flac", "mlp", "tta", "truehd", "wavpack"}
+_NO_DATA = "no container here keeps data streams reliably"
 AUDIO_CODECS = {"aac": "aac", "alac": "alac", "flac": "flac", "mp3": "libmp3lame", "opus": "libopus"}
 
 
@@ -139,7 +140,9 @@ def plan(
 def _decided(stream: Stream, suffix: str) -> StreamPlan:
     kind = _kind(stream)
     if kind == "data":  # the muxers make their own chapter and timecode tracks; others are refused at the end
-        return _planned(stream, "drop", reason="no container here keeps data streams reliably")
+        kept = "timecode" in stream.metadata  # which the video has, too
+        reason = "the time code goes along with the video" if kept else _NO_DATA
+        return _planned(stream, "drop", reason=reason)
     if kind == "video":
         return _planned(stream, "drop", reason="only the first video stream is upscaled")
     if kind == "attachment":
