@@ -14,7 +14,7 @@ from av.audio.frame import AudioFrame
 from av.container import Flags
 from av.video.frame import VideoFrame
 from conftest import photograph
-from media import clip, frame_times, identity, run_video
+from media import clip, frame_times, identity, run_video, write_tone
 
 from upscaler.engine import Upscaler
 from upscaler.video.demux import Stamps
@@ -271,3 +271,46 @@ def test_a_frame_rate_of_a_file_is_never_used_for_time(tmp_path: Path) -> None:
     pts, time_base = PATTERNS["1/90000"]
     with VideoReader(clip(tmp_path / "in.mp4", pts=pts, time_base=time_base)) as reader:
         assert [frame.pts for frame in reader.frames()] == pts
+
+
+@pytest.fixture(scope="module")
+def slides(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four pictures of five seconds each, and 20 s of sound."""
+    path = tmp_path_factory.mktemp("slides") / "slides.mp4"
+    with av.open(str(path), "w") as output:
+        video = output.add_stream("libx264", rate=Fraction(1, 5))
+        video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
+        sound = output.add_stream("aac", rate=48000, layout="stereo")
+        for index in range(4):
+            frame = VideoFrame(64, 48, "yuv420p")
+            frame.pts, frame.time_base = index, Fraction(5)
+            output.mux(video.encode(frame))
+        output.mux(video.encode(None))
+        write_tone(output, sound, 220.0, 20.0)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("suffix", "preset"), [(".mp4", "ultrafast"), (".mp4", "medium"), (".mkv", "medium")]
+)
+def test_the_last_frame_lasts_as_long_as_it_did(
+    engine: Upscaler, tmp_path: Path, slides: Path, suffix: str, preset: str
+) -> None:
+    target = tmp_path / f"out{suffix}"
+    done, _ = run_video(engine, slides, target, preset=preset)
+    assert done.video is not None and done.video.seconds_in == 20
+    with av.open(str(target)) as container:
+        video = container.streams.video[0]
+        if suffix == ".mp4":
+            assert video.duration * video.time_base == 20
+        else:
+            assert video.metadata["DURATION"].startswith("00:00:20.0")
+
+
+def test_sound_goes_on_to_the_end_asked_for(engine: Upscaler, tmp_path: Path, slides: Path) -> None:
+    target = tmp_path / "out.mp4"
+    run_video(engine, slides, target, end_s=Fraction(9))
+    assert frame_times(target) == [0, 5]
+    with av.open(str(target)) as container:
+        for stream in container.streams:
+            assert abs(stream.duration * stream.time_base - 9) < Fraction(1, 20)

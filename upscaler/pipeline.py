@@ -44,7 +44,7 @@ class _Work:
 class _Encoded:
     frames_in: int
     frames_resumed: int
-    seconds_in: float
+    window: mux.Window
     segments: list[segments.Segment]
     stages_s: dict[str, float]
 
@@ -159,8 +159,9 @@ def upscale_video(
             found, lost = _put_together(made, reader.info, job, folder, plans, trims=options.trims)
         notes, warnings = reader.remarks(), reader.faults(whole=not options.trims) + lost
     settings = {**engine.execution(work.plan), "video": work.lines[0]}
+    seconds_in = float(made.window.stop_s - made.window.start_s)
     facts = VideoFacts(
-        made.frames_in, made.frames_resumed, made.seconds_in, found.seconds, plans, settings, made.stages_s
+        made.frames_in, made.frames_resumed, seconds_in, found.seconds, plans, settings, made.stages_s
     )
     return Done(found.frames, notes + engine.take_notices(), warnings, facts)
 
@@ -237,7 +238,6 @@ def _put_together(
     """
     begun = time.monotonic()
     merged = folder.path / f"merged{job.target.suffix.lower()}"
-    window = _window(made.segments, info)
     put = mux.merge(
         made.segments,
         job.source,
@@ -245,11 +245,12 @@ def _put_together(
         plans,
         rotation=info.rotation,
         mirrored=info.mirrored,
-        window=window if trims else None,
+        window=made.window,
+        cut=trims,
     )
     made.stages_s["merge"] = time.monotonic() - begun
     try:
-        found = verify(merged, made.segments, window.start_s if trims else Fraction(0))
+        found = verify(merged, made.segments, made.window.start_s if trims else Fraction(0))
     except MediaError as error:
         if not merged.exists():
             raise
@@ -340,11 +341,5 @@ def _encode(
     if (encoded := sum(segment.frames for segment in writer.segments)) != done:
         raise MediaError(f"{done} frames of '{reader.path}' came in, but {encoded} were encoded")
     stages_s = {"decode": frames.busy_s, "network": network_s, "encode": encoder.busy_s}
-    window = _window(writer.segments, reader.info)
-    return _Encoded(done, resumed, float(window.stop_s - window.start_s), writer.segments, stages_s)
-
-
-def _window(made: list[segments.Segment], info: VideoInfo) -> mux.Window:
-    """From the first frame made to the end of the last, which lasts as long as the rate says."""
-    first_pts, last_pts = made[0].first_pts, made[-1].last_pts
-    return mux.Window(first_pts * info.time_base, last_pts * info.time_base + 1 / info.rate)
+    window = selection.window(writer.segments, reader, options)
+    return _Encoded(done, resumed, window, writer.segments, stages_s)

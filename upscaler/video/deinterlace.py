@@ -66,5 +66,6 @@ def _ready(graph: av.filter.Graph, time_base: Fraction) -> Iterator[VideoFrame]:
             if frame.pts is not None and frame.time_base:
                 # The filter counts in half ticks; send_frame keeps whole ones, so this is exact.
                 frame.pts = round(frame.pts * frame.time_base / time_base)
+                frame.duration = round((frame.duration or 0) * frame.time_base / time_base)
                 frame.time_base = time_base
             yield frame

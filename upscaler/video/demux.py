@@ -71,7 +71,7 @@ def main_video_stream(container: av.container.InputContainer, path: Path) -> Vid
 
 
 def frame_rate(stream: VideoStream) -> Fraction:
-    """Frames per second as the file has it or FFmpeg guesses it, 25 where that makes no sense; not for time."""
+    """Frames per second as the file has it or FFmpeg guesses it, 25 where it cannot be; not for time."""
     rate = stream.guessed_rate or stream.average_rate
     return rate if rate and 1 <= rate <= 1000 else Fraction(25)
 

@@ -2,6 +2,7 @@
 
 import heapq
 import math
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -24,7 +25,7 @@ from upscaler.video.demux import (
     main_video_stream,
     open_input,
 )
-from upscaler.video.segments import Segment
+from upscaler.video.segments import REORDERED_MOST, Segment
 from upscaler.video.streams import MUXERS, StreamPlan
 from upscaler.video.tracks import Order, Track, move, open_track
 
@@ -34,10 +35,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Window:
-    """The part of the source that is kept, seconds from the start of the file.
+    """The part of the source that is made, seconds from the start of the file.
 
     Attributes:
-        start_s: Time of the first frame; the output begins there.
+        start_s: Time of the first frame.
         stop_s: End of the last frame.
     """
 
@@ -69,6 +70,7 @@ def merge(
     rotation: int = 0,
     mirrored: bool = False,
     window: Window | None = None,
+    cut: bool = False,
 ) -> Merged:
     """Write a file from encoded segments and the source's other streams.
 
@@ -79,13 +81,14 @@ def merge(
         plans: What becomes of each stream.
         rotation: Degrees counter-clockwise by which it is turned to be shown.
         mirrored: Whether it is mirrored left to right after that.
-        window: The part that the segments hold; ``None``: all of it.
+        window: The part that the segments hold; ``None``: the last frame is as long as the encoder has it.
+        cut: Whether the output begins with that part and nothing else is kept of the other streams.
 
     Raises:
         MediaError: The container refuses a stream, or the disk failed; the file may be there, half-written.
     """
     try:
-        return _write(segments, source, path, plans, (rotation, mirrored), window)
+        return _write(segments, source, path, plans, (rotation, mirrored), window, cut=cut)
     except MEDIA_ERRORS as error:
         raise MediaError(f"the streams cannot be put together: {error}") from error
 
@@ -97,6 +100,8 @@ def _write(
     plans: list[StreamPlan],
     orientation: tuple[int, bool],
     window: Window | None,
+    *,
+    cut: bool,
 ) -> Merged:
     muxer = MUXERS[partial.suffix.lower()]  # by name: FFmpeg's own guess for .m4v refuses HEVC
     options = {"movie_timescale": _movie_timescale(segments[0].time_base)} if muxer in ("mp4", "mov") else {}
@@ -124,20 +129,22 @@ def _write(
             rotation, mirrored = orientation
             video.set_display_rotation(rotation, hflip=mirrored)
         start_s = Fraction(original.start_time or 0, 1_000_000)
-        stop_s = None
-        if window:
+        stop_s, begin_s = None, Fraction(0)
+        if window and cut:
+            begin_s = window.start_s
             start_s, stop_s = start_s + window.start_s, start_s + window.stop_s
         tracks = _tracks(original, output, plans, start_s, muxer)
         output.set_chapters(_kept_chapters(original.chapters(), start_s, stop_s))
         output.metadata.update(_kept(original.metadata, muxer))
-        begin_s = window.start_s if window else Fraction(0)
         entries = [_video_packets(segments, video, begin_s, keeps_negative=muxer in ("mp4", "mov"))]
+        if window:
+            entries = [_lasting(entries[0], window.stop_s - begin_s)]
         strict = muxer in ("mp4", "mov")
         orders = {
             index: Order(strict=strict and track.target.type == "audio") for index, track in tracks.items()
         }
         if tracks:
-            entries.append(_other_packets(original, tracks, orders, (start_s, stop_s) if window else None))
+            entries.append(_other_packets(original, tracks, orders, (start_s, stop_s) if cut else None))
         index_of = {track.target.index: index for index, track in tracks.items()}
         frames, packets = 0, dict.fromkeys(tracks, 0)
         for _, packet in heapq.merge(*entries, key=lambda entry: entry[0]):
@@ -274,6 +281,32 @@ def _video_packets(
                     moved.dts = max(moved.dts, earliest)
                 earliest = moved.dts + strictly
                 yield _timed(moved)
+
+
+def _lasting(entries: Iterator[Entry], end_s: Fraction) -> Iterator[Entry]:
+    """The same packets of video, of which the last shown lasts until ``end_s``.
+
+    So does the last decoded, as much earlier as the first is decoded earlier: mp4 adds up the times between.
+    """
+    held: deque[Packet[Stream]] = deque()
+    lead = 0
+    for _, packet in entries:
+        lead = lead if held else _shown(packet) - (packet.dts or 0)
+        held.append(packet)
+        if len(held) > REORDERED_MOST:
+            yield _timed(held.popleft())
+    last_decoded, last_shown = held[-1], max(held, key=_shown)
+    for packet, begin in (
+        (last_decoded, max(_shown(last_decoded), (last_decoded.dts or 0) + lead)),
+        (last_shown, _shown(last_shown)),
+    ):
+        packet.duration = max(1, round(end_s / packet.time_base) - begin)
+    yield from map(_timed, held)
+
+
+def _shown(packet: "Packet[Stream]") -> int:
+    assert packet.pts is not None, "a moved packet has both stamps"
+    return packet.pts
 
 
 def _other_packets(

@@ -124,6 +124,7 @@ class VideoReader:
         damaged_packets: That could not be decoded so far.
         interlaced_frames: Found so far.
         resized_frames: So far, of another size than the first.
+        shown_until: Stamp at which the frame given last is followed by another or, at the end, is over.
 
     Raises:
         MediaError: The file cannot be opened, holds no video, or no frame can be decoded.
@@ -148,6 +149,7 @@ class VideoReader:
         self.damaged_frames = 0
         self.interlaced_frames = 0
         self.resized_frames = 0
+        self.shown_until = 0
         self._encrypted = False
         self._container = open_input(self.path, hardware)
         try:
@@ -198,9 +200,13 @@ class VideoReader:
         frame = self._first
         self._first = None
         while frame is not None:
+            following = next(self._decoded, None)
             self.resized_frames += (frame.width, frame.height) != (self.info.width, self.info.height)
-            yield self._as_frame(frame)
-            frame = next(self._decoded, None)
+            given = self._as_frame(frame)
+            length = max(frame.duration or 0, self._step())  # few files say it of frames that others follow
+            self.shown_until = given.pts + length if following is None else self._stamp(following)
+            yield given
+            frame = following
 
     def seek(self, time_s: Fraction) -> None:
         """Go on near a time, before it where the file allows; where it cannot, nothing happens.
@@ -297,10 +303,13 @@ class VideoReader:
         return self._stream.time_base or Fraction(1, 90000)
 
     def _as_frame(self, frame: VideoFrame) -> Frame:
-        assert frame.pts is not None, "every frame was given a stamp"
         layout = layout_of(frame, self._siting)
         planes = [as_plane(from_dlpack(plane), layout) for plane in planar(frame).planes]
-        return Frame(planes, frame.pts - self._offset, layout)
+        return Frame(planes, self._stamp(frame), layout)
+
+    def _stamp(self, frame: VideoFrame) -> int:
+        assert frame.pts is not None, "every frame was given a stamp"
+        return frame.pts - self._offset
 
     def _describe(self, frame: VideoFrame) -> VideoInfo:
         stream = self._stream

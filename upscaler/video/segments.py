@@ -31,6 +31,7 @@ _SECONDS = 60
 # But not so few frames that their key frames cost size (docs/video.md), nor so many that much is lost where
 # the decoder or the encoder sets the speed.
 _FRAMES_MIN, _FRAMES_MAX = 120, 1200
+REORDERED_MOST = 64  # more frames than any encoder moves one ahead of others
 
 
 @dataclass(frozen=True)

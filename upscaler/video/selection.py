@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from upscaler.errors import MediaError
 from upscaler.options import VideoOptions
+from upscaler.video.mux import Window
 from upscaler.video.read import Frame, VideoInfo, VideoReader
 from upscaler.video.segments import Segment
 
@@ -42,3 +43,13 @@ def expected_frames(info: VideoInfo, options: VideoOptions) -> int:
     if options.end_s is not None:
         total = min(total, round((options.end_s - options.from_s) * info.rate))
     return total if options.frames is None else min(total or options.frames, options.frames)
+
+
+def window(made: list[Segment], reader: VideoReader, options: VideoOptions) -> Window:
+    """From the first frame made to the end of the last: until the next one, or the end asked for."""
+    time_base = reader.info.time_base
+    stop_s = reader.shown_until * time_base
+    if options.end_s is not None:
+        stop_s = min(stop_s, options.end_s)
+    least_s = made[-1].last_pts * time_base + 1 / reader.info.rate
+    return Window(made[0].first_pts * time_base, max(stop_s, least_s))

@@ -8,10 +8,9 @@ from pathlib import Path
 
 from upscaler.errors import MediaError
 from upscaler.video.demux import MEDIA_ERRORS, main_video_stream, open_input
-from upscaler.video.segments import Segment
+from upscaler.video.segments import REORDERED_MOST, Segment
 
 _TICK_S = Fraction(1, 1000)  # Matroska and WebM count in these
-_REORDERED_MOST = 64  # more frames than any encoder moves one ahead of others
 
 
 @dataclass(frozen=True)
@@ -82,7 +81,7 @@ def _in_order(times: Iterable[tuple[Fraction, Fraction]]) -> Iterator[tuple[Frac
     waiting: list[tuple[Fraction, Fraction]] = []
     for time in times:
         heapq.heappush(waiting, time)
-        if len(waiting) > _REORDERED_MOST:
+        if len(waiting) > REORDERED_MOST:
             yield heapq.heappop(waiting)
     while waiting:
         yield heapq.heappop(waiting)
