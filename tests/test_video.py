@@ -1,3 +1,4 @@
+import os
 from fractions import Fraction
 from itertools import accumulate, islice
 from pathlib import Path
@@ -499,3 +500,12 @@ def test_rotation_is_read_beside_side_data_that_av_does_not_know() -> None:
             raise ValueError("31 is not a valid Type")
 
     assert geometry.orientation(Stereo()) == (270, False)
+
+
+def test_a_source_that_changes_meanwhile_is_told(engine: Upscaler, tmp_path: Path) -> None:
+    source = clip(tmp_path / "in.mp4", frames=3)
+    job = Job(source, tmp_path / "out.mp4", "video")
+    done = pipeline.upscale_video(
+        job, engine, VideoOptions(), lambda _: os.utime(source, (1, 1)), lambda _: None
+    )
+    assert "was changed meanwhile" in "".join(done.warnings)

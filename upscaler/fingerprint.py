@@ -3,6 +3,7 @@
 import hashlib
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 
@@ -59,6 +60,15 @@ def fingerprint(
         **versions(),
     }
     return {name: str(value) for name, value in prints.items()}
+
+
+def changes(source: Path, before: os.stat_result) -> list[str]:
+    """A line where a source that was read twice, for pictures and for sound, is not what it was before."""
+    with suppress(OSError):  # gone by now, but not before it was read
+        now = source.stat()
+        if (now.st_size, now.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
+            return [f"'{source}' was changed meanwhile: its sound and subtitles may not fit the pictures"]
+    return []
 
 
 def _flat(name: str, value: object) -> dict[str, object]:

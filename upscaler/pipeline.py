@@ -18,7 +18,7 @@ from upscaler import animation, color, stills, transparency
 from upscaler.engine import Plan, Upscaler
 from upscaler.enlarge import enlarged, fitting
 from upscaler.errors import DeviceError, MediaError
-from upscaler.fingerprint import fingerprint
+from upscaler.fingerprint import changes, fingerprint
 from upscaler.forecast import Forecast, OnNote, OnProgress
 from upscaler.jobfolder import JobFolder, Manifest
 from upscaler.jobs import Job
@@ -142,6 +142,7 @@ def upscale_video(
         subtitles=options.subtitles,
         audio_codec=options.audio_codec,
     )
+    before = job.source.stat()
     with (
         VideoReader(job.source, options.deinterlace, options.decoder) as reader,
         fitting(engine, reader.info),
@@ -158,6 +159,7 @@ def upscale_video(
             made = _encode(reader, engine, work.plan, writer, options, on_progress)
             found, lost = _put_together(made, reader.info, job, folder, plans, trims=options.trims)
         notes, warnings = reader.remarks(), reader.faults(whole=not options.trims) + lost
+    warnings += changes(job.source, before)
     settings = {**engine.execution(work.plan), "video": work.lines[0]}
     seconds_in = float(made.window.stop_s - made.window.start_s)
     facts = VideoFacts(
