@@ -266,6 +266,8 @@ def test_refusal_gives_the_muxers_own_words(tmp_path: Path) -> None:
         assert streams.refusal(stream, ".mkv") is None
         assert streams.refusal(stream, ".mp4") is None
         assert "webm" in (streams.refusal(stream, ".webm") or "")
+    with av.open(str(clip(tmp_path / "in.mkv", audio=["flac"]))) as container:
+        assert streams.refusal(container.streams.audio[0], ".mov") == "flac only supported in MP4"
 
 
 def test_sound_before_an_edit_list_keeps_exactly_its_priming(engine: Upscaler, tmp_path: Path) -> None:

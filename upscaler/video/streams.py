@@ -12,6 +12,7 @@ from typing import Literal, cast
 
 import av
 import av.container
+import av.logging
 from av.audio.codeccontext import AudioCodecContext
 from av.audio.format import AudioFormat
 from av.audio.stream import AudioStream
@@ -255,13 +256,17 @@ def refusal(stream: Stream, suffix: str) -> str | None:
     muxer = MUXERS[suffix]
     if muxer == "mp4" and _codec_name(stream).startswith("pcm_"):
         return "PCM in mp4 is read wrongly by many programs"
-    with _small_file(suffix) as output:
-        try:
+    level = av.logging.get_level()
+    av.logging.set_level(av.logging.ERROR)
+    try:
+        with av.logging.Capture() as said, _small_file(suffix) as output:
             copy = output.add_stream_from_template(stream)
             copy.disposition = stream.disposition
             output.start_encoding()
-        except MEDIA_ERRORS as error:
-            return str(error)
+    except MEDIA_ERRORS as error:  # which says no more than "invalid argument" of what the muxer refuses
+        return said[0][2].strip().rstrip(".") if said else str(error)
+    finally:
+        av.logging.set_level(level)
     return None
 
 
