@@ -1,4 +1,5 @@
 import os
+import struct
 from fractions import Fraction
 from itertools import accumulate, islice
 from pathlib import Path
@@ -509,3 +510,25 @@ def test_a_source_that_changes_meanwhile_is_told(engine: Upscaler, tmp_path: Pat
         job, engine, VideoOptions(), lambda _: os.utime(source, (1, 1)), lambda _: None
     )
     assert "was changed meanwhile" in "".join(done.warnings)
+
+
+def test_a_video_of_360_degrees_is_named(tmp_path: Path) -> None:
+    """With the box that Google's "Spherical Video V1" puts into a track."""
+    source = clip(tmp_path / "in.mp4", frames=2)
+    marks = {"Spherical": "true", "Stitched": "true", "ProjectionType": "equirectangular"}
+    marks |= {"StitchingSoftware": "none", "StereoMode": "top-bottom"}
+    text = "".join(f"<GSpherical:{name}>{value}</GSpherical:{name}>" for name, value in marks.items())
+    box = bytes.fromhex("ffcc8263f8554a938814587a02521fdd") + f"<rdf:SphericalVideo>{text}".encode()
+    box = struct.pack(">I4s", 8 + len(box), b"uuid") + box
+    content = source.read_bytes()
+    for name, more in ((b"trak", box), (b"moov", b"")):
+        begin = content.rindex(name) - 4
+        (size,) = struct.unpack(">I", content[begin : begin + 4])
+        grown = struct.pack(">I", size + len(box)) + content[begin + 4 : begin + size]
+        content = content[:begin] + grown + more + content[begin + size :]
+    source.write_bytes(content)
+    with VideoReader(source) as reader:
+        assert [line.partition(":")[0] for line in reader.notes] == [
+            "it is a 360 degree video",
+            "it is of two views in a frame, for 3D",
+        ]

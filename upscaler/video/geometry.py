@@ -10,6 +10,8 @@ from av.video.frame import VideoFrame
 if TYPE_CHECKING:
     from av.sidedata.sidedata import SideData
 
+# Kinds of side data.
+_VIEWS = {"SPHERICAL": "a 360 degree video", "STEREO3D": "of two views in a frame, for 3D"}
 _ALMOST = 0.02  # turned by 1 degree more or less
 
 
@@ -35,6 +37,21 @@ def orientation(frame: VideoFrame) -> tuple[int, bool]:
     if min(straight, across) >= _ALMOST * max(straight, across):
         return 0, False
     return round(math.degrees(math.atan2(-b, a)) / 90) * 90 % 360, mirrored
+
+
+def views_lost(frame: VideoFrame) -> list[str]:
+    """What a frame says of how it is to be looked at, and av cannot write; one line each."""
+    try:
+        data = {kind: cast("SideData | None", frame.side_data.get(kind)) for kind in _VIEWS}
+    except ValueError:  # av 18.1, as above
+        return []
+    flat = bytes(4)  # the number of FFmpeg's AV_STEREO3D_2D
+    found = [
+        kind
+        for kind, item in data.items()
+        if item is not None and (kind != "STEREO3D" or bytes(memoryview(item))[:4] != flat)
+    ]
+    return [f"it is {_VIEWS[kind]}: the new file does not say so" for kind in found]
 
 
 def coded_box(size_px: tuple[int, int], sample_aspect: Fraction, rotation: int) -> tuple[int, int]:

@@ -39,7 +39,7 @@ from upscaler.video.demux import (
 )
 from upscaler.video.extent import Extent
 from upscaler.video.formats import as_plane, layout_of, matrix_code, planar, siting_of
-from upscaler.video.geometry import orientation
+from upscaler.video.geometry import orientation, views_lost
 from upscaler.video.hdr import Hdr
 
 
@@ -166,6 +166,8 @@ class VideoReader:
                 raise MediaError(f"no frame of '{self.path}' can be decoded", reason)
             self._siting = siting_of(self._first)
             self.info = self._describe(self._first)
+            if "stereo_mode" not in self._stream.metadata:  # Matroska's, which is kept with the other tags
+                self.notes += views_lost(self._first)
         except BaseException:
             self._container.close()
             raise
