@@ -48,19 +48,6 @@ def test_links_that_are_not_followed_are_told(tmp_path: Path) -> None:
     assert found.ignored_kinds() == "1 .txt, 2 linked"
 
 
-def test_options_for_videos_are_refused_where_there_are_only_pictures(tmp_path: Path) -> None:
-    touch(tmp_path, "p/a.png", "q/v.mp4", "q/a.png")
-    for video, name in (
-        ({"crf": 20}, "crf"),
-        ({"start_s": 1}, "start"),
-        ({"audio_codec": "aac"}, "audio-codec"),
-    ):
-        with pytest.raises(UsageError, match=rf"for videos is given \({name}\)"):
-            plan([tmp_path / "p"], Options(video=VideoOptions(**video)))
-        assert len(plan([tmp_path / "q"], Options(video=VideoOptions(**video))).jobs) == 2
-    assert plan([tmp_path / "p"], Options(video=VideoOptions(resume=False))).jobs
-
-
 def test_the_current_folder_has_a_name_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     touch(tmp_path, "p/b.png")
     monkeypatch.chdir(tmp_path / "p")

@@ -11,7 +11,7 @@ from typing import Literal
 from upscaler import jobfolder
 from upscaler.errors import UsageError
 from upscaler.models.shipped import DEFAULT_SCALE
-from upscaler.options import Options, VideoOptions
+from upscaler.options import Options
 
 Kind = Literal["still", "video", "preview"]
 
@@ -82,9 +82,8 @@ def plan(inputs: Iterable[Path], options: Options) -> JobList:
 
     Raises:
         UsageError: An input is missing or of no known kind, there is nothing to do, two inputs have one
-            target, a target is an input, or a target exists; a picture is to be previewed; an option for
-            videos is given, and there is none; a name is too long, or lies in a folder that cannot be looked
-            into.
+            target, a target is an input, or a target exists; a picture is to be previewed; a name is too
+            long, or lies in a folder that cannot be looked into.
     """
     try:
         found = _planned(list(inputs), options)
@@ -120,7 +119,6 @@ def _planned(inputs: list[Path], options: Options) -> JobList:
         raise UsageError(f"no picture and no video in {names}", "pictures and videos go by their suffix")
     if options.preview:
         jobs = [_as_preview(job) for job in jobs]
-    _refuse_unused(jobs, options.video)
     _refuse_collisions(jobs)
     _refuse_folders(jobs)
     made = {} if options.overwrite else {job: existing for job in jobs if (existing := _existing(job))}
@@ -265,15 +263,6 @@ def _refuse_collisions(jobs: list[Job]) -> None:
                 f"'{targets[target]}' and '{job.source}' would both be written to '{job.target}'"
             )
         targets[target] = job.source
-
-
-def _refuse_unused(jobs: list[Job], video: VideoOptions) -> None:
-    """Options of videos, where there is none; ``--no-resume`` has nothing to do for pictures in any case."""
-    usual = VideoOptions(resume=video.resume)
-    asked = [name for name, value in vars(video).items() if value != getattr(usual, name)]
-    if asked and all(job.kind == "still" for job in jobs):
-        option = asked[0].removesuffix("_s").replace("_", "-")
-        raise UsageError(f"an option for videos is given ({option}), and there are only pictures")
 
 
 def _refuse_folders(jobs: list[Job]) -> None:
