@@ -240,6 +240,13 @@ def test_every_setting_is_described() -> None:
             assert f"        {name}: " in (kind.__doc__ or ""), name
 
 
+@pytest.mark.parametrize("settings", [{"stages": "1"}, {"scale": 1, "degradation": "jpeg20"}])
+def test_a_vgg_that_no_stage_uses_is_told(settings: dict[str, Any]) -> None:
+    vgg = {"gan": {"vgg": "vgg19.safetensors"}}
+    assert "VGG19 is not used" in " ".join(settle(GIVEN | settings | vgg)[1])
+    assert "VGG19" not in " ".join(settle(GIVEN | vgg)[1])
+
+
 def test_paper_is_the_paper() -> None:
     """Section 3.2 of arXiv 1609.04802."""
     config, notes = settle(GIVEN | {"preset": "paper"})
