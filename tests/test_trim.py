@@ -58,6 +58,7 @@ def test_nothing_left_is_an_error(engine: Upscaler, tmp_path: Path) -> None:
 
 def test_times() -> None:
     assert parse_time("83.5") == parse_time("1:23.5") == parse_time("0:01:23.5") == Fraction(167, 2)
+    assert parse_time("2:00:01") == 7201
     for wrong in ("", "x", "1:2:3:4", "1.5:00", "-1", "1:"):
         with pytest.raises(UsageError, match="is no time"):
             parse_time(wrong)
