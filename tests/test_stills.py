@@ -102,6 +102,14 @@ def test_gray_stays_gray(tmp_path: Path, suffix: str) -> None:
         assert picture.mode == "L"
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_gray_is_the_mean_of_what_a_network_made(tmp_path: Path, dtype: type) -> None:
+    red, green, blue = (np.full((6, 6), value, dtype) for value in (90, 110, 150))
+    stills.write(tmp_path / "a.png", Still(np.dstack([red, green, blue]), gray=True))
+    with Image.open(tmp_path / "a.png") as picture:
+        assert set(np.unique(np.asarray(picture))) == {117}
+
+
 def test_black_and_white_with_transparency_is_gray(tmp_path: Path) -> None:
     Image.fromarray(photograph(24, 24)).convert("1").save(tmp_path / "a.png", transparency=0)
     still = stills.read(tmp_path / "a.png")

@@ -47,7 +47,7 @@ class Still:
     Attributes:
         pixels: ``(H, W, 3)`` RGB, uint8 or uint16, upright (orientation tags applied).
         alpha: ``(H, W)`` of the same dtype, or ``None``.
-        gray: Whether the source had no colour; its three channels are equal.
+        gray: Whether the source had no colour; it is written as the mean of its channels.
         metadata: What else belongs to it; the pixels are in the colours of its profile.
     """
 
@@ -233,7 +233,7 @@ def _umask() -> int:
 
 
 def _write_deep(partial: Path, still: Still) -> None:
-    pixels: Any = still.pixels[:, :, 0] if still.gray and still.alpha is None else still.pixels
+    pixels: Any = _gray(still.pixels) if still.gray and still.alpha is None else still.pixels
     deep.write(partial, np.ascontiguousarray(pixels), still.alpha, still.metadata)  # type: ignore[arg-type]
 
 
@@ -264,13 +264,19 @@ def colored(still: Still, name: str, mode: str) -> tuple[Image.Image, bytes | No
     Returns:
         The picture, and the profile to be written with it.
     """
-    picture = Image.fromarray(np.ascontiguousarray(still.pixels[:, :, 0]) if still.gray else still.pixels)
+    picture = Image.fromarray(_gray(still.pixels) if still.gray else still.pixels)
     profile = still.metadata.profile
     if metadata.goes_along(profile, name, mode):
         return picture.convert(mode), profile
     if metadata.fits(profile, picture.mode):
         picture = metadata.in_srgb(picture, profile)
     return picture.convert(mode), None
+
+
+def _gray(pixels: Pixels) -> Pixels:
+    """The mean of the channels ``(H, W)``, same dtype: a network makes those of a gray picture unequal."""
+    mean: Any = cv2.transform(pixels, np.full((1, 3), 1 / 3))
+    return mean  # type: ignore[no-any-return]  # of the same dtype
 
 
 def _shallow(still: Still) -> Still:
