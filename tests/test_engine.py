@@ -315,6 +315,14 @@ def test_a_memory_limit_makes_tiles_smaller_and_the_picture_stays(tmp_path: Path
     assert np.abs(difference).max() <= 1
 
 
+def test_a_memory_limit_below_the_smallest_tile_is_told(tmp_path: Path) -> None:
+    path = weights(tmp_path / "w.safetensors")
+    for limit_gb, told in ((0.002, 0), (0.00001, 1)):
+        bound = Upscaler(path, precision="fp32", memory_limit_gb=limit_gb)
+        bound.image(photograph(150, 170))
+        assert sum("too small for a tile" in notice for notice in bound.take_notices()) == told
+
+
 def test_batches_of_tiles(nearest: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
     batches: list[int] = []
 

@@ -52,6 +52,15 @@ def index_of(pixels: NDArray[np.uint8]) -> int:
     return round((float(pixels.mean()) / 255 * 219 + 16 - 30) / 3)
 
 
+def test_the_middle_is_that_of_the_part_asked_for(engine: Upscaler, tmp_path: Path) -> None:
+    source = counting_clip(tmp_path / "in.mp4")
+    for options, index in (({"end_s": Fraction("0.8")}, 10), ({"frames": 40}, 20)):
+        _, pictures = preview(engine, source, **options)
+        assert [index_of(pixels) for pixels in pictures] == [index, index]
+        for path in tmp_path.glob("*.png"):
+            path.unlink()
+
+
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".ts"])
 def test_the_frame_is_the_middle_one_or_that_at_the_start(
     engine: Upscaler, tmp_path: Path, suffix: str

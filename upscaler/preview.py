@@ -18,6 +18,7 @@ from upscaler.pipeline import describe, make_folder
 from upscaler.report import Done, Progress
 from upscaler.resize import as_codes, resized
 from upscaler.video.read import Frame, VideoInfo, VideoReader
+from upscaler.video.selection import expected_frames
 
 
 def write_preview(
@@ -63,9 +64,9 @@ def write_preview(
 
 
 def _frame(reader: VideoReader, options: VideoOptions) -> Frame:
-    """The frame at the start asked for; without one, that of the middle, or the nearest to be found."""
+    """The frame at the start asked for; without one, that of the middle of the part, or the nearest to it."""
     info, start_s = reader.info, options.start_s
-    wanted_s = info.frames / info.rate / 2 if start_s is None else start_s
+    wanted_s = expected_frames(info, options) / info.rate / 2 if start_s is None else start_s
     nearest = next(reader.frames())
     if nearest.pts * info.time_base >= wanted_s:
         return nearest

@@ -91,12 +91,28 @@ class Stage:
                 limit = limit or devices.free_memory_bytes(self._device) * _MEMORY_SHARE
                 each = probe.bytes_per_pixel(self.network, self._device) + self._ensemble_bytes
                 most = min(most, int(limit // each))
+                self._warn_of_small_limit(most, each)
             self._pixels_at_once = max(1, most)
         return self._pixels_at_once
 
     @pixels_at_once.setter
     def pixels_at_once(self, pixels: int) -> None:
         self._pixels_at_once = pixels
+
+    def _warn_of_small_limit(self, pixels: int, bytes_each: int) -> None:
+        """Say so where the limit asked for is below what the smallest tile takes, which is used anyhow."""
+        side = self._smallest_tile_px
+        if self._options.memory_limit_gb is not None and pixels < side**2:
+            needed_gb = side**2 * bytes_each / 1e9
+            self._notice(
+                f"the memory limit of {self._options.memory_limit_gb:g} GB is too small for a tile of {side} "
+                f"pixels, which takes about {needed_gb:.2g} GB: going on with that"
+            )
+
+    @property
+    def _smallest_tile_px(self) -> int:
+        """Smaller ones would be overlap and little else."""
+        return 2 * self.network.contract.reach_px + _TILE_PX_MIN
 
     @property
     def _ensemble_bytes(self) -> int:
@@ -127,7 +143,7 @@ class Stage:
                 self._halve(source[:, 0].numel(), error)
 
     def _halve(self, present_px: int, error: BaseException) -> None:
-        smallest = 2 * self.network.contract.reach_px + _TILE_PX_MIN
+        smallest = self._smallest_tile_px
         at_once = min(self.pixels_at_once, present_px)
         if at_once <= smallest**2:
             raise DeviceError(
@@ -186,7 +202,7 @@ class Stage:
         if height * width <= at_once:
             side = max(height, width)
         else:
-            side = max(math.isqrt(at_once), 2 * contract.reach_px + _TILE_PX_MIN)
+            side = max(math.isqrt(at_once), self._smallest_tile_px)
             side = max(contract.multiple_of, side - side % contract.multiple_of)
         asked = self._options.tile_px
         if asked is None:
