@@ -1,5 +1,26 @@
-"""``python -m upscaler.trainer``, which is what torchrun starts: the same as ``upscale-train``."""
+"""``upscale-train`` and ``upscale-eval``: interrupts are held back before anything else is loaded.
 
-from upscaler.trainer.cli import main
+``python -m upscaler.trainer``, which is what torchrun starts, is ``upscale-train``.
+"""
 
-main()
+from upscaler.interrupts import INTERRUPTS
+
+
+def train() -> None:
+    """Entry point of ``upscale-train``."""
+    INTERRUPTS.hold()
+    from upscaler.trainer.cli import app
+
+    app()
+
+
+def evaluate() -> None:
+    """Entry point of ``upscale-eval``."""
+    INTERRUPTS.hold()
+    from upscaler.trainer.evaluate import app
+
+    app()
+
+
+if __name__ == "__main__":
+    train()

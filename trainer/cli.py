@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import typer
 
+from upscaler.interrupts import INTERRUPTS
+
 if TYPE_CHECKING:
     from upscaler.trainer.loops import Outcome
 
@@ -158,6 +160,8 @@ def train(  # noqa: PLR0913 - one parameter per option
     except UpscalerError as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201
         raise typer.Exit(2 if isinstance(error, UsageError) else 1) from error
+    finally:
+        INTERRUPTS.leave()
     if not _leads():
         return
     if not outcome.finished:
@@ -172,6 +176,7 @@ def _run(options: dict[str, Any], file: Path | None, assignments: list[str], res
     from upscaler.trainer.loops import train as run
     from upscaler.trainer.settings import merged, parse_assignment, settle
 
+    INTERRUPTS.release()
     for text in assignments:
         options = merged(options, parse_assignment(text))
     config, notes = settle(options, file)
@@ -209,8 +214,3 @@ class _StopOnInterrupt:
     def _interrupt(self, number: int, _frame: FrameType | None) -> None:
         self._asked = True
         signal.signal(number, signal.SIG_DFL)
-
-
-def main() -> None:
-    """Entry point of the command."""
-    app()

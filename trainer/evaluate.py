@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from upscaler.interrupts import INTERRUPTS
+
 if TYPE_CHECKING:
     from upscaler.trainer.lpips import Lpips
     from upscaler.trainer.measure import Pictures, Score
@@ -67,6 +69,7 @@ def command(  # noqa: PLR0913 - one parameter per option
     try:
         from upscaler.trainer import measure, report
 
+        INTERRUPTS.release()
         if lr is not None and degradation is not None:
             raise UsageError("--degradation makes LR pictures, --lr gives them", "use one of the two")
         degradation = degradation or "clean"
@@ -102,6 +105,8 @@ def command(  # noqa: PLR0913 - one parameter per option
     except UpscalerError as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201
         raise typer.Exit(2 if isinstance(error, UsageError) else 1) from error
+    finally:
+        INTERRUPTS.leave()
     if result.scores:
         _print_row(result.mean)
     for failure in result.failures:
@@ -138,8 +143,3 @@ def _printing(
 def _print_row(score: "Score") -> None:
     distance = "" if score.lpips is None else f"{score.lpips:>10.4f}"
     print(f"{score.name:<32}{score.psnr_db:>8.3f} dB{score.ssim:>9.4f}{distance}", flush=True)  # noqa: T201
-
-
-def main() -> None:
-    """Entry point of the command."""
-    app()
