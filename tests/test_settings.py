@@ -133,6 +133,8 @@ def test_wrong_values_are_named_at_once_with_their_table() -> None:
         ({"gan": {"pixel_weight": 0.0, "vgg_weight": 0.0}}, "nothing ties it to the input"),
         ({"pixel_weight": 0.0, "fft_weight": 0.0}, "nothing to learn"),
         ({"gan": {"vgg_layers": {}}}, "vgg_layers must name a layer"),
+        ({"gan": {"adversarial": "hinge", "real_label": 0.9}}, "not for adversarial = hinge"),
+        ({"preset": "mae-noise", "gan": {"adversarial": "hinge"}}, "not for adversarial = hinge"),
         ({"sizes": [1, 1.5]}, "sizes must be shares"),
         ({"sizes": []}, "sizes must be shares"),
         ({"sizes": [1, 0.5], "low_folders": ["lr"]}, "sizes cannot be set"),

@@ -120,6 +120,11 @@ class GanConfig:
             wrong.append("vgg_layers must name a layer, or vgg_weight be 0")
         if not all(math.isfinite(label) for label in (self.real_label, self.fake_label)):
             wrong.append("real_label and fake_label must be numbers")
+        labels = (self.real_label, self.fake_label, self.label_noise)
+        if self.adversarial == "hinge" and labels != (1.0, 0.0, 0.0):
+            wrong.append(
+                "real_label, fake_label and label_noise are not for adversarial = hinge: it has none"
+            )
         if not (self.pixel_weight or self.vgg_weight or self.fft_weight):
             wrong.append("pixel_weight, vgg_weight and fft_weight are all 0: nothing ties it to the input")
         return [f"gan.{line}" for line in wrong]
