@@ -57,13 +57,16 @@ def test_a_network_without_shipped_weights_starts_from_nothing() -> None:
     assert any("from nothing" in line for line in notes)
 
 
-def test_the_weights_to_start_from_name_the_network(tmp_path: Path) -> None:
+def test_the_weights_to_start_from_name_network_and_scale(tmp_path: Path) -> None:
     architecture, arguments = NETWORKS["fast"]
     network = build(architecture, arguments | {"scale": 2})
     checkpoint.save(tmp_path / "fast.safetensors", network, network.state_dict(), {})
     config, _ = settle(GIVEN | {"start_from": str(tmp_path / "fast.safetensors")})
-    assert config.network == "fast"
-    assert settle(GIVEN | {"start_from": "fast"})[0].network == "fast"
+    assert (config.network, config.scale) == ("fast", 2)
+    config, _ = settle(GIVEN | {"start_from": str(tmp_path / "fast.safetensors"), "scale": 3})
+    assert (config.network, config.scale) == ("fast", 3)
+    config, _ = settle(GIVEN | {"start_from": "fast"})
+    assert (config.network, config.scale) == ("fast", 4)
     odd = build("compact", {"scale": 2, "channels": 5, "depth": 1})
     checkpoint.save(tmp_path / "odd.safetensors", odd, odd.state_dict(), {})
     with pytest.raises(WeightsError, match="of no network that --network names"):

@@ -28,7 +28,7 @@ def train(  # noqa: PLR0913 - one parameter per option
         typer.Option(help="fast, balanced (default), deep, restore, srresnet, srresnet-paper or srcnn."),
     ] = None,
     scale: Annotated[
-        int | None, typer.Option(help="2, 3, 4 (default) or 8; 1 restores without enlarging.")
+        int | None, typer.Option(help="2, 3, 4 or 8; 1 only restores; default: that of --from FILE, else 4.")
     ] = None,
     low_folders: Annotated[
         list[Path] | None,

@@ -174,12 +174,13 @@ def _tuples(settings: Settings) -> Settings:
 def _settle_open(settings: Settings) -> list[str]:
     """Fill in what depends on the machine and the weights at hand; returns what was chosen."""
     notes = []
-    settings.setdefault("scale", 4)
+    start = settings.get("start_from", "shipped")
+    if "scale" not in settings:
+        settings["scale"] = 4 if start in ("shipped", "none") else round(checkpoint.default_scale(start))
     if "stages" not in settings:
         settings["stages"] = "1" if settings["scale"] == 1 else "1,2"
     if settings["stages"] == "1" and settings["gan"].get("vgg"):
         notes.append("VGG19 is not used: it is for stage two, which this run leaves out")
-    start = settings.get("start_from", "shipped")
     if "network" not in settings:
         settings["network"] = "balanced" if start in ("shipped", "none") else _network_of(start, settings)
     if start == "shipped":
