@@ -287,10 +287,21 @@ def test_an_interrupt_on_the_way_out_shows_no_traceback(tmp_path: Path) -> None:
     assert files(tmp_path) == ["a.png", "a_x2.png"]
 
 
-def test_an_interrupt_while_typer_is_loaded_is_not_lost(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("entry", "arguments", "said"),
+    [
+        ("upscaler.__main__:main", ["a.png", "--scale", "2"], "stopped; nothing half-written is left"),
+        ("upscaler.trainer.__main__:train", [".", "-o", "w.safetensors"], ""),
+        ("upscaler.trainer.__main__:evaluate", ["bicubic", "."], ""),
+    ],
+)
+def test_an_interrupt_while_typer_is_loaded_is_not_lost(
+    entry: str, arguments: list[str], said: str, tmp_path: Path
+) -> None:
     save(tmp_path / "a.png")
     # A stand-in for typer's place on the disk, which an interrupt meets while it is read.
-    program = """
+    module, _, name = entry.partition(":")
+    program = f"""
 import os, sys
 class Finder:
     def find_spec(self, name, path=None, target=None):
@@ -298,12 +309,12 @@ class Finder:
             sys.meta_path.remove(self)
             os.kill(os.getpid(), 2)
 sys.meta_path.insert(0, Finder())
-from upscaler.__main__ import main
-main()
+from {module} import {name}
+{name}()
 """
-    command = [sys.executable, "-c", program, str(tmp_path / "a.png"), "--scale", "2"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (130, "stopped; nothing half-written is left\n")
+    command = [sys.executable, "-c", program, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert (done.returncode, done.stderr.strip()) == (130, said)
     assert files(tmp_path) == ["a.png"]
 
 

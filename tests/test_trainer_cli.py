@@ -155,36 +155,6 @@ def test_interrupt_saves_and_the_same_command_goes_on(configure: Configure) -> N
     assert list(Path(config.output).parent.rglob("*.part*")) == []
 
 
-_INTERRUPTED_WHILE_LOADING = """
-import os, sys
-class Finder:
-    def find_spec(self, name, path=None, target=None):
-        if name == "typer":
-            sys.meta_path.remove(self)
-            os.kill(os.getpid(), 2)
-sys.meta_path.insert(0, Finder())
-from upscaler.trainer import __main__
-__main__.COMMAND()
-"""
-
-
-@pytest.mark.parametrize("command", ["train", "evaluate"])
-def test_an_interrupt_while_typer_is_loaded_shows_no_traceback(command: str, tmp_path: Path) -> None:
-    program = _INTERRUPTED_WHILE_LOADING.replace("COMMAND", command)
-    (tmp_path / "in").mkdir()
-    arguments = {"train": ["in", "-o", "w.safetensors"], "evaluate": ["bicubic", "in"]}[command]
-    done = subprocess.run(
-        [sys.executable, "-c", program, *arguments],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-        cwd=tmp_path,
-    )
-    assert done.returncode == 130 and "Traceback" not in done.stderr, done.stderr
-    assert [path.name for path in tmp_path.iterdir()] == ["in"]
-
-
 def test_settings_file_and_single_settings(configure: Configure, tmp_path: Path) -> None:
     config = configure()
     file = tmp_path / "settings.toml"
