@@ -6,6 +6,7 @@ of it.
 """
 
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -30,7 +31,21 @@ def _on_device(generator: Generator, device: torch.device) -> Generator:
     return Generator(device).manual_seed(seed)
 
 
+def change(levels: Tensor, chosen: Tensor, how: Callable[[Tensor, Tensor], Tensor]) -> None:
+    """Replace the chosen pictures by ``how(pictures, their numbers)``, in place."""
+    which = chosen.nonzero().flatten()
+    if len(which):
+        place = which.to(levels.device)
+        levels[place] = how(levels[place], which)
+
+
 # Reduction
+
+
+def by_bicubic(high: Tensor, scale: int) -> Tensor:
+    """Reduce by cubic interpolation (a = -0.5), antialiased."""
+    size = (high.shape[-2] // scale, high.shape[-1] // scale)
+    return F.interpolate(high, size=size, mode="bicubic", antialias=True)
 
 
 def by_triangle(high: Tensor, scale: int) -> Tensor:
@@ -59,6 +74,16 @@ def _lanczos_matrix(length: int, scale: int, device: torch.device) -> Tensor:
 
 
 OTHER_KERNELS = (by_triangle, by_box, by_lanczos)  # besides that of `degrade.reduce`
+
+
+def reduced_at_random(levels: Tensor, size: tuple[int, int], generator: Generator) -> Tensor:
+    """Resize as software does it: bicubic or bilinear antialiased, by area, or (0.1) bilinear with aliasing."""
+    kind = float(torch.rand(1, generator=generator))
+    if kind < 0.4:
+        return F.interpolate(levels, size=size, mode="bicubic", antialias=True)
+    if kind < 0.65:
+        return F.interpolate(levels, size=size, mode="bilinear", antialias=True)
+    return F.interpolate(levels, size=size, mode="area" if kind < 0.9 else "bilinear")
 
 
 def resizing_mode(generator: Generator) -> str:
@@ -113,6 +138,12 @@ def gaussians(sigma_px: Tensor, size_px: int) -> Tensor:
     """Round Gaussian kernels, ``(B,)`` -> ``(B, size_px, size_px)``; the size is odd."""
     rows, columns = _grid(size_px)
     return _normalised(torch.exp(-(rows**2 + columns**2) / (2 * sigma_px.view(-1, 1, 1) ** 2)))
+
+
+def sharpened(levels: Tensor, sigma_px: Tensor, amount: Tensor) -> Tensor:
+    """Unsharp masking: a picture plus so much of what a Gaussian blur takes away; both ``(B,)``."""
+    missing = levels - filtered(levels, gaussians(sigma_px, 9))
+    return levels + amount.to(levels.device).view(-1, 1, 1, 1) * missing
 
 
 _KERNEL_PX = 21

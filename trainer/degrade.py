@@ -15,8 +15,9 @@ from torch import Generator, Tensor
 
 from upscaler.errors import UsageError
 from upscaler.trainer import artifacts, jpeg
+from upscaler.trainer.real import real
 
-_KNOWN = "clean, bilinear, photo, worn, worn-out, strong, video, jpegN or jpegN-M (N and M from 1 to 100)"
+_KNOWN = "clean, bilinear, photo, worn, worn-out, real, strong, video, jpegN or jpegN-M (N and M from 1 to 100)"
 
 # What it is called when LR pictures come from files.
 GIVEN = "given"
@@ -86,10 +87,7 @@ def reduce(high: Tensor, scale: int) -> Tensor:
     Returns:
         ``(B, 3, H/scale, W/scale)`` uint8.
     """
-    if scale == 1:
-        return high
-    size = (high.shape[-2] // scale, high.shape[-1] // scale)
-    return _as_codes(F.interpolate(high.float(), size=size, mode="bicubic", antialias=True))
+    return high if scale == 1 else _as_codes(artifacts.by_bicubic(high.float(), scale))
 
 
 def _as_codes(levels: Tensor) -> Tensor:
@@ -149,12 +147,12 @@ def _worn(
             which = (kernel == number).nonzero().flatten().to(high.device)
             if len(which):
                 levels[which] = by_kernel(high[which].float(), scale)
-    _change(
+    artifacts.change(
         levels, blurred, lambda part, which: artifacts.filtered(part, artifacts.gaussians(sigma_px[which], 7))
     )
-    _change(levels, noisy, lambda part, which: part + artifacts.noise(part, noise_levels[which], generator))
+    artifacts.change(levels, noisy, lambda part, which: part + artifacts.noise(part, noise_levels[which], generator))
     levels.round_().clamp_(0, 255)
-    _change(levels, saved, lambda part, which: jpeg.round_trip(part, quality[which], subsampled[which]))
+    artifacts.change(levels, saved, lambda part, which: jpeg.round_trip(part, quality[which], subsampled[which]))
     return levels.to(torch.uint8), high
 
 
@@ -183,6 +181,7 @@ _DAMAGES = {
     "photo": _photo,
     "worn": _worn,
     "worn-out": _worn_out,
+    "real": real,
     "strong": _strong,
 }
 
@@ -197,7 +196,7 @@ def _twice_damaged(high: Tensor, scale: int, generator: Generator) -> Tensor:
 
     again = artifacts.chance(0.8, count, generator)
     kernels = artifacts.blur_kernels(count, (0.2, 1.5), generator)
-    _change(levels, again, lambda part, which: artifacts.filtered(part, kernels[which]))
+    artifacts.change(levels, again, lambda part, which: artifacts.filtered(part, kernels[which]))
     levels = artifacts.resized_at_random(levels, size, (0.3, 0.4), (0.3, 1.2), generator)
     levels = artifacts.shot_or_grain(levels, (1, 25), (0.05, 2.5), generator)
 
@@ -207,18 +206,10 @@ def _twice_damaged(high: Tensor, scale: int, generator: Generator) -> Tensor:
     if not saved_last:
         levels = _saved(levels, generator)
     levels = F.interpolate(levels, size=size, mode=artifacts.resizing_mode(generator))
-    _change(levels, ringing, lambda part, which: artifacts.filtered(part, kernels[which]))
+    artifacts.change(levels, ringing, lambda part, which: artifacts.filtered(part, kernels[which]))
     if saved_last:
         levels = _saved(levels, generator)
     return _as_codes(levels)
-
-
-def _change(levels: Tensor, chosen: Tensor, change: Callable[[Tensor, Tensor], Tensor]) -> None:
-    """Replace the chosen pictures by ``change(pictures, their numbers)``, in place."""
-    which = chosen.nonzero().flatten()
-    if len(which):
-        place = which.to(levels.device)
-        levels[place] = change(levels[place], which)
 
 
 def _saved(levels: Tensor, generator: Generator) -> Tensor:

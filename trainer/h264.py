@@ -8,7 +8,7 @@ from torch import Generator, Tensor
 from torch.utils.dlpack import from_dlpack
 
 from upscaler import color
-from upscaler.trainer.degrade import reduce
+from upscaler.trainer import artifacts
 
 _FRAMES = 4
 
@@ -47,11 +47,29 @@ def _version(high: Tensor, scale: int, generator: Generator) -> Tensor:
     kept = int(torch.randint(_FRAMES, (1,), generator=generator))
     down, right = torch.randint(-3, 4, (2,), generator=generator).tolist()
     film = [
-        reduce(_panned(high, (time - kept) * down, (time - kept) * right).unsqueeze(0), scale)[0]
+        _reduced(_panned(high, (time - kept) * down, (time - kept) * right), scale)
         for time in range(_FRAMES)
     ]
     made = _coded(film, crf)[kept]
     return made.mul_(255).round_().clamp_(0, 255).to(torch.uint8).permute(1, 2, 0).contiguous()
+
+
+def _reduced(picture: Tensor, scale: int) -> Tensor:
+    levels = artifacts.by_bicubic(picture.unsqueeze(0).float(), scale)[0]
+    return levels.round_().clamp_(0, 255).to(torch.uint8)
+
+
+def frame(picture: Tensor, crf: int) -> Tensor:
+    """A picture as a frame that is predicted from one panned by a pixel.
+
+    Args:
+        picture: RGB ``(3, h, w)`` uint8 on the processor.
+        crf: Constant rate factor.
+
+    Returns:
+        ``(3, h, w)`` fp32 in about [0, 1].
+    """
+    return _coded([_panned(picture, 0, 1), picture], crf)[1]
 
 
 def _panned(picture: Tensor, down: int, right: int) -> Tensor:
