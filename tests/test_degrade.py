@@ -15,7 +15,7 @@ from upscaler.trainer.crops import Crops
 from upscaler.trainer.data import Pair, load_photos
 from upscaler.trainer.degrade import parse, reduce
 
-DAMAGING = ["photo", "worn", "worn-out", "jpeg20", "jpeg10-95", "strong"]
+DAMAGING = ["photo", "worn", "worn-out", "jpeg20", "jpeg10-95", "real", "strong"]
 
 
 def seeded(seed: int = 0) -> Generator:
@@ -84,9 +84,8 @@ def test_jpeg_of_a_batch_is_that_of_each() -> None:
 
 @pytest.mark.parametrize("name", ["", "Photo", "jpeg", "jpeg0", "jpeg101", "jpeg30-20", "jpeg-5", "jpeg20-"])
 def test_unknown_names(name: str) -> None:
-    with pytest.raises(
-        UsageError, match=r"unknown degradation.*clean, bilinear, photo, worn, worn-out, strong, video, jpegN"
-    ):
+    known = "clean, bilinear, photo, worn, worn-out, real, strong, video, jpegN"
+    with pytest.raises(UsageError, match=rf"unknown degradation.*{known}"):
         parse(name)
 
 
@@ -167,6 +166,41 @@ def test_strong_damages_more_than_photo() -> None:
     photo = [psnr(by("photo", high, 2, seed), clean) for seed in range(5)]
     assert max(strong) < min(photo)
     assert min(strong) > 10
+
+
+def test_real_is_milder_than_strong_and_leaves_a_tenth_clean() -> None:
+    high = as_tensor(photograph(96, 96)).expand(400, -1, -1, -1)
+    clean = reduce(high[:1], 4)[0]
+    real, strong = by("real", high, 4), by("strong", high, 4)
+    same = torch.tensor([torch.equal(each, clean) for each in real])
+    assert 0.05 < float(same.float().mean()) < 0.2
+    quality = torch.tensor([[psnr(each, clean) for each in low] for low in (real[~same], strong[~same])])
+    assert float(quality[0].min()) > 13
+    assert float(quality[1].median()) + 1 < float(quality[0].median()) < 40
+
+
+def test_real_sharpens_some_and_blurs_some() -> None:
+    high = as_tensor(photograph(96, 96)).expand(200, -1, -1, -1)
+    contrast = by("real", high, 2).float().std((1, 2, 3)) / reduce(high[:1], 2).float().std()
+    assert float(contrast.min()) < 0.95
+    assert float(contrast.max()) > 1.1
+
+
+def test_sharpening_overshoots_at_edges_and_leaves_flat_places() -> None:
+    levels = torch.full((2, 3, 16, 32), 60.0)
+    levels[..., 16:] = 180
+    made = artifacts.sharpened(levels, torch.tensor([1.0, 1.0]), torch.tensor([0.5, 0.0]))
+    assert float(made[0].max()) > 185
+    assert float(made[0].min()) < 55
+    assert torch.allclose(made[0, ..., :8], levels[0, ..., :8], atol=0.01)
+    assert torch.allclose(made[1], levels[1], atol=0.01)
+
+
+def test_a_frame_of_a_film_is_the_picture_and_damaged() -> None:
+    picture = as_tensor(photograph(45, 51))
+    values = [psnr(h264.frame(picture, crf) * 255, picture) for crf in (18, 32)]
+    assert 20 < values[1] < values[0] - 1
+    assert values[0] < 45
 
 
 def test_jpeg_of_one_quality_is_the_reduction_saved() -> None:
@@ -291,7 +325,7 @@ def test_a_photograph_no_larger_than_the_crop(pair: Pair) -> None:
     assert values <= set(small.high.int().flatten().tolist())
 
 
-@pytest.mark.parametrize("name", ["photo", "video", "strong"])
+@pytest.mark.parametrize("name", ["photo", "video", "real", "strong"])
 def test_degraded_crops_can_be_drawn_again(tmp_path: Path, make_photos: object, name: str) -> None:
     make_photos(tmp_path, 3)  # type: ignore[operator]
     pairs = load_photos((str(tmp_path),), 2, 16, degradation=name).training

@@ -77,7 +77,7 @@ OTHER_KERNELS = (by_triangle, by_box, by_lanczos)  # besides that of `degrade.re
 
 
 def reduced_at_random(levels: Tensor, size: tuple[int, int], generator: Generator) -> Tensor:
-    """Resize as software does it: bicubic or bilinear antialiased, by area, or (0.1) bilinear with aliasing."""
+    """Resize as software does: bicubic or bilinear antialiased, by area, or (0.1) bilinear with aliasing."""
     kind = float(torch.rand(1, generator=generator))
     if kind < 0.4:
         return F.interpolate(levels, size=size, mode="bicubic", antialias=True)

@@ -38,7 +38,7 @@ def train(  # noqa: PLR0913 - one parameter per option
         str | None,
         typer.Option(
             help="How LR pictures are made: photo (default), clean, bilinear, jpegN, jpegN-M, worn, "
-            "worn-out, strong or video."
+            "worn-out, real, strong or video."
         ),
     ] = None,
     show_degraded: Annotated[

@@ -17,7 +17,9 @@ from upscaler.errors import UsageError
 from upscaler.trainer import artifacts, jpeg
 from upscaler.trainer.real import real
 
-_KNOWN = "clean, bilinear, photo, worn, worn-out, real, strong, video, jpegN or jpegN-M (N and M from 1 to 100)"
+_KNOWN = (
+    "clean, bilinear, photo, worn, worn-out, real, strong, video, jpegN or jpegN-M (N and M from 1 to 100)"
+)
 
 # What it is called when LR pictures come from files.
 GIVEN = "given"
@@ -150,9 +152,13 @@ def _worn(
     artifacts.change(
         levels, blurred, lambda part, which: artifacts.filtered(part, artifacts.gaussians(sigma_px[which], 7))
     )
-    artifacts.change(levels, noisy, lambda part, which: part + artifacts.noise(part, noise_levels[which], generator))
+    artifacts.change(
+        levels, noisy, lambda part, which: part + artifacts.noise(part, noise_levels[which], generator)
+    )
     levels.round_().clamp_(0, 255)
-    artifacts.change(levels, saved, lambda part, which: jpeg.round_trip(part, quality[which], subsampled[which]))
+    artifacts.change(
+        levels, saved, lambda part, which: jpeg.round_trip(part, quality[which], subsampled[which])
+    )
     return levels.to(torch.uint8), high
 
 

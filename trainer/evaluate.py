@@ -35,7 +35,7 @@ def command(  # noqa: PLR0913 - one parameter per option
         str | None,
         typer.Option(
             help="How LR pictures are made: clean (bicubic reduction; default), jpegN, jpegN-M, photo, worn, "
-            "worn-out, strong, video or bilinear."
+            "worn-out, real, strong, video or bilinear."
         ),
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",

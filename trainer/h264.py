@@ -47,8 +47,7 @@ def _version(high: Tensor, scale: int, generator: Generator) -> Tensor:
     kept = int(torch.randint(_FRAMES, (1,), generator=generator))
     down, right = torch.randint(-3, 4, (2,), generator=generator).tolist()
     film = [
-        _reduced(_panned(high, (time - kept) * down, (time - kept) * right), scale)
-        for time in range(_FRAMES)
+        _reduced(_panned(high, (time - kept) * down, (time - kept) * right), scale) for time in range(_FRAMES)
     ]
     made = _coded(film, crf)[kept]
     return made.mul_(255).round_().clamp_(0, 255).to(torch.uint8).permute(1, 2, 0).contiguous()

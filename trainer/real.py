@@ -1,9 +1,9 @@
 """The degradation ``real``: what a phone and then a website do to a picture, in that order.
 
-The phone: blur of the lens, reduction, noise of the sensor (often smoothed by its software), sharpening, JPEG. The
-website: reduction to its own size by any kernel, sometimes sharpening, then JPEG, WebP or a film.
-Second order like ``strong`` (Real-ESRGAN, arXiv 2107.10833), with the milder ranges of everyday pictures: a network
-trained on Real-ESRGAN's ranges takes fine texture for damage.
+The phone: blur of the lens, reduction, noise of the sensor (often smoothed by its software), sharpening,
+JPEG. The website: reduction to its own size by any kernel, sometimes sharpening, then JPEG, WebP or a film.
+Second order like ``strong`` (Real-ESRGAN, arXiv 2107.10833), with the milder ranges of everyday pictures: a
+network trained on Real-ESRGAN's ranges takes fine texture for damage.
 """
 
 import io
@@ -11,7 +11,6 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from PIL import Image
 from torch import Generator, Tensor
 
@@ -48,7 +47,9 @@ def _by_phone(levels: Tensor, scale: int, generator: Generator) -> Tensor:
     count, (height, width) = len(levels), levels.shape[-2:]
     kernels = artifacts.blur_kernels(count, (0.1 * scale, 0.45 * scale), generator)
     levels = _changed(
-        levels, artifacts.chance(0.7, count, generator), lambda x, which: artifacts.filtered(x, kernels[which])
+        levels,
+        artifacts.chance(0.7, count, generator),
+        lambda x, which: artifacts.filtered(x, kernels[which]),
     )
     larger = 1.0
     if bool(artifacts.chance(0.5, 1, generator)):
@@ -122,7 +123,9 @@ def _saved_as_webp(levels: Tensor, generator: Generator) -> Tensor:
 def _filmed(levels: Tensor, generator: Generator) -> Tensor:
     """A frame of an H.264 film of constant rate factor 18 to 32, on the processor."""
     factors = torch.randint(18, 33, (len(levels),), generator=generator).tolist()
-    frames = [h264.frame(picture, crf) for picture, crf in zip(levels.to("cpu", torch.uint8), factors, strict=True)]
+    frames = [
+        h264.frame(picture, crf) for picture, crf in zip(levels.to("cpu", torch.uint8), factors, strict=True)
+    ]
     return torch.stack(frames).mul_(255).round_().clamp_(0, 255).to(levels)
 
 
