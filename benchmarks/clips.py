@@ -4,7 +4,7 @@
 
 Method: `upscale_video` with `fast`, the first frames of each clip. Source and result are then read with plain
 PyAV, without any of our code: the number of frames, the time of each from the first on, the streams, the
-colour tags. A clip is right when all of that fits, or when it was refused with a line that says why. The
+colour tags. A clip is correct when all of that fits, or when it was refused with a message that says why. The
 table is Markdown; the exit code is 1 when anything is wrong.
 """
 
@@ -96,7 +96,7 @@ def row(source: Path, target: Path, engine: Upscaler, options: VideoOptions) -> 
         "PTS error": f"{float(error_s * 1000):.3g} ms",
         "streams": ", ".join(f"{number} {what}" for what, number in counts.items()) or "-",
         "colour tags in, out": f"{_words(before.tags)}, {_words(after.tags)}",
-        "result": f"WRONG: {', '.join(wrong)}" if wrong else "right",
+        "result": f"WRONG: {', '.join(wrong)}" if wrong else "correct",
     }
 
 

@@ -1,4 +1,4 @@
-"""Scores stand in README, in docs/models.md and in the cards: when weights change, in all of them."""
+"""The documents agree with each other: the scores of the models, and the links between pages."""
 
 import re
 from pathlib import Path
@@ -6,6 +6,11 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
+DOCUMENTS = [
+    path
+    for folder in ("", "docs", "samples", "tools", "models/weights")
+    for path in (ROOT / folder).glob("*.md")
+]
 CARDS = {path.stem: path.read_text(encoding="utf-8") for path in (ROOT / "models" / "weights").glob("*.md")}
 ROUNDING_DB = 0.00501  # of two decimals, either way
 
@@ -57,3 +62,27 @@ def test_the_readme_says_what_the_cards_say() -> None:
     assert len(found) == 8
     for name, *said in found:
         assert_near(tuple(map(float, said)), f"{name}-x4", "README.md")
+
+
+def anchors(page: str) -> set[str]:
+    """The fragments that links to the headings of a page have, as GitHub and mkdocs make them."""
+    headings = re.findall(r"^#+ (.*)$", page, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading).strip().lower().replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_lead_somewhere(document: Path) -> None:
+    links = re.findall(r"\]\(([^)\s]+)\)", document.read_text(encoding="utf-8"))
+    for link in links:
+        if "://" in link:
+            continue
+        name, _, fragment = link.partition("#")
+        target = document.parent / name if name else document
+        assert target.exists(), f"{link}: no such file"
+        if fragment:
+            assert fragment in anchors(target.read_text(encoding="utf-8")), f"{link}: no such heading"
+
+
+def test_the_documents_link_to_each_other() -> None:
+    linked = "\n".join(path.read_text(encoding="utf-8") for path in DOCUMENTS)
+    assert len(re.findall(r"\]\(([^)\s]+\.md)", linked)) > 20, "links are no longer found"
