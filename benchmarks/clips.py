@@ -21,12 +21,13 @@ import av
 import av.container
 import torch
 
-from upscaler import device, pipeline
-from upscaler.engine import Upscaler
+from upscaler import pipeline
 from upscaler.errors import UpscalerError
+from upscaler.inference import device
+from upscaler.inference.engine import Upscaler
 from upscaler.jobs import Job, kind_of
 from upscaler.options import VideoOptions
-from upscaler.video import streams
+from upscaler.video import stream_plan
 
 # One tick of the container, seconds; what a stamp may be off by.
 TICKS = {".mp4": Fraction(0), ".mkv": Fraction(1, 1000)}
@@ -78,7 +79,7 @@ def row(source: Path, target: Path, engine: Upscaler, options: VideoOptions) -> 
     except UpscalerError as error:
         return {"result": f"refused: {error.message.replace(str(source), source.name)}"}
     before, after = look(source, options.frames), look(target, options.frames + 1)
-    plans = streams.plan(source, target)
+    plans = stream_plan.plan(source, target)
     kept = sum(plan.action != "drop" for plan in plans)
     error_s = max((abs(a - b) for a, b in zip(before.times, after.times, strict=False)), default=Fraction(0))
     wrong = []

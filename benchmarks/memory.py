@@ -26,7 +26,7 @@ def upscale(arguments: list[str], answers: "multiprocessing.Queue[tuple[float, f
     """Run the command in this process; answer with GB and seconds."""
     from typer.testing import CliRunner
 
-    from upscaler.cli import app
+    from upscaler.cli.app import app
 
     start = time.perf_counter()
     result = CliRunner().invoke(app, arguments)
@@ -75,10 +75,10 @@ def video(folder: Path, lengths: list[int]) -> dict[str, dict[str, str]]:
 def course(source: Path, target: Path, answers: "multiprocessing.Queue[dict[str, str]]") -> None:
     """Upscale a clip in this process; answer with the resident set at every tenth of its frames."""
     from upscaler import pipeline
-    from upscaler.engine import Upscaler
+    from upscaler.inference.engine import Upscaler
     from upscaler.jobs import Job
     from upscaler.options import VideoOptions
-    from upscaler.report import Progress
+    from upscaler.results import Progress
 
     pages = {}
 

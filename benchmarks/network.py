@@ -24,7 +24,7 @@ import torch
 from timing import Apart, matrix_peak_flops, memory_bandwidth, print_table, take_turns
 from torch import nn
 
-from upscaler import device
+from upscaler.inference import device
 from upscaler.models.contract import Network
 from upscaler.models.fold import folded
 from upscaler.models.registry import PRESETS, build

@@ -20,13 +20,14 @@ import torch
 from timing import print_table, take_turns
 from torch import Tensor
 
-from upscaler import device, pipeline
-from upscaler.engine import Upscaler
-from upscaler.enlarge import enlarged
+from upscaler import pipeline
+from upscaler.inference import device
+from upscaler.inference.engine import Upscaler
 from upscaler.jobs import Job
 from upscaler.options import VideoOptions
-from upscaler.video import encoders, write
+from upscaler.video import encoders, segment_writer
 from upscaler.video.read import VideoReader
+from upscaler.video_frames import enlarged
 
 SCALE = 4
 
@@ -53,7 +54,7 @@ def parts(source: Path, folder: Path, engine: Upscaler) -> dict[str, Callable[[]
         info = reader.info
         decoded = list(reader.frames())
     plan = engine.plan(info.height, info.width)
-    settings = write.settings_for(
+    settings = segment_writer.settings_for(
         info, encoders.choose(".mp4", VideoOptions(), info.layout), plan.height, plan.width
     )
 
@@ -67,7 +68,7 @@ def parts(source: Path, folder: Path, engine: Upscaler) -> dict[str, Callable[[]
             return sum(1 for _ in reader.frames())
 
     def encode() -> None:
-        with write.SegmentWriter(folder / "alone.mp4", settings) as writer:
+        with segment_writer.SegmentWriter(folder / "alone.mp4", settings) as writer:
             for frame, planes in zip(decoded, finished, strict=True):
                 writer.write(planes, frame.pts)
             writer.finish()

@@ -24,14 +24,14 @@ from timing import matrix_peak_flops, print_table, take_turns
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from upscaler import device
+from upscaler.inference import device
 from upscaler.models.registry import PRESETS, build
-from upscaler.trainer.config import TrainConfig
-from upscaler.trainer.crops import Crops
-from upscaler.trainer.data import load_photos
-from upscaler.trainer.distributed import Team
-from upscaler.trainer.forward import fast_forward
-from upscaler.trainer.pixel import PixelStage
+from upscaler.trainer.config.config import TrainConfig
+from upscaler.trainer.data.crops import Crops
+from upscaler.trainer.data.photos import load_photos
+from upscaler.trainer.stages.distributed import Team
+from upscaler.trainer.stages.forward import fast_forward
+from upscaler.trainer.stages.pixel import PixelStage
 
 BATCH, PATCH_PX, SCALE = 16, 32, 4
 STEPS = 10  # per turn

@@ -1,23 +1,19 @@
 """What every test may use: fixed seeds, makers of small pictures and of settings. Nothing is downloaded."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
 from PIL import Image
+from support.makers import Configure, MakePhotos, Ship, network_of
+from support.pictures import photograph
 from torch import nn
 
 from upscaler.models import checkpoint, shipped
 from upscaler.models.registry import PRESETS, build
-from upscaler.trainer.config import TrainConfig
-
-MakePhotos = Callable[..., list[Path]]
-Configure = Callable[..., TrainConfig]
-Ship = Callable[..., None]
+from upscaler.trainer.config.config import TrainConfig
 
 
 @pytest.fixture(autouse=True)
@@ -25,22 +21,6 @@ def _same_every_time() -> None:
     torch.set_num_threads(1)  # small tensors: waking a second thread takes longer than the work
     torch.manual_seed(0)
     np.random.seed(0)
-
-
-def photograph(height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:
-    """Something with the makings of a photograph: shading, edges of many directions, texture, noise."""
-    random = np.random.default_rng(seed)
-    rows, columns = np.mgrid[0:height, 0:width].astype(np.float64)
-    picture = np.repeat((100 + 60 * np.sin(rows / height + 2 * columns / width))[..., None], 3, axis=2)
-    for _ in range(24):
-        angle, phase = random.uniform(0, np.pi, 2)
-        along = rows * np.cos(angle) + columns * np.sin(angle)
-        inside = np.hypot(rows - random.uniform(0, height), columns - random.uniform(0, width))
-        disc = inside < random.uniform(4, min(height, width) / 4)
-        texture = 30 * np.sin(along * random.uniform(0.3, 1.2) + phase)
-        picture[disc] = random.uniform(30, 220, 3) + texture[disc][:, None]
-    picture += random.normal(0, 1.5, picture.shape)
-    return picture.round().clip(0, 255).astype(np.uint8)
 
 
 @pytest.fixture(scope="session")
@@ -82,14 +62,6 @@ def configure(tmp_path: Path, make_photos: MakePhotos) -> Configure:
         return TrainConfig(**known | settings)
 
     return make
-
-
-def network_of(model: str, scale: int) -> str:
-    """The network, a key of ``PRESETS``, of a model that ships at a scale."""
-    name = model.removesuffix(shipped.PHOTO)
-    if (name, scale) == ("balanced", 8):
-        return "deep"
-    return "srresnet" if name == "srgan" else name
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ def train() -> None:
 def evaluate() -> None:
     """Entry point of ``upscale-eval``."""
     INTERRUPTS.hold()
-    from upscaler.trainer.evaluate import app
+    from upscaler.trainer.eval_cli import app
 
     app()
 

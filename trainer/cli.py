@@ -114,9 +114,9 @@ def train(  # noqa: PLR0913 - one parameter per option
     goes on from there.
     """
     from upscaler.errors import UpscalerError, UsageError
-    from upscaler.trainer import names
+    from upscaler.trainer.data import file_names
 
-    names.let_streams_print_all()
+    file_names.let_streams_print_all()
     options = {
         "photos": [str(path) for path in photos] if photos else None,
         "output": None if output is None else str(output),
@@ -172,9 +172,9 @@ def train(  # noqa: PLR0913 - one parameter per option
 
 
 def _run(options: dict[str, Any], file: Path | None, assignments: list[str], restart: bool) -> "Outcome":
+    from upscaler.trainer.config.resolve import merged, parse_assignment, settle
     from upscaler.trainer.display import Display
     from upscaler.trainer.loops import train as run
-    from upscaler.trainer.settings import merged, parse_assignment, settle
 
     INTERRUPTS.release()
     for text in assignments:

@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
 if TYPE_CHECKING:
-    from upscaler.trainer.work import Report
+    from upscaler.trainer.run.session import Report
 
 # Terms of the loss are shown in this order; the other numbers of a step are for the log.
 _NOT_TERMS = ("real_score", "fake_score", "gradient_norm", "data_wait")

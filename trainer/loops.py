@@ -12,18 +12,19 @@ from pathlib import Path
 
 import torch
 
-from upscaler import device
+from upscaler.inference import device
 from upscaler.models import checkpoint
-from upscaler.trainer import distributed
-from upscaler.trainer.adversarial import AdversarialStage, perceptual_network
-from upscaler.trainer.config import TrainConfig
-from upscaler.trainer.crops import Crops
-from upscaler.trainer.data import Photos, load_photos
-from upscaler.trainer.forward import Forward, fast_forward
-from upscaler.trainer.pixel import PixelStage
-from upscaler.trainer.run import Run, Stage
-from upscaler.trainer.teacher import Teacher, teaching_network
-from upscaler.trainer.work import Report, Wanted, Work
+from upscaler.trainer.config.config import TrainConfig
+from upscaler.trainer.data.crops import Crops
+from upscaler.trainer.data.photos import Photos, load_photos
+from upscaler.trainer.run.session import Report, Wanted, Work
+from upscaler.trainer.run.train_state import Run
+from upscaler.trainer.stages import distributed
+from upscaler.trainer.stages.adversarial import AdversarialStage, perceptual_network
+from upscaler.trainer.stages.forward import Forward, fast_forward
+from upscaler.trainer.stages.pixel import PixelStage
+from upscaler.trainer.stages.stage import Stage
+from upscaler.trainer.stages.teacher import Teacher, teaching_network
 
 _LOOK_EVERY_S = 0.5
 

@@ -6,7 +6,7 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from upscaler.engine import Upscaler
+    from upscaler.inference.engine import Upscaler
 
 __version__ = "0.1.0"
 __all__ = ["Upscaler", "__version__"]
@@ -14,7 +14,7 @@ __all__ = ["Upscaler", "__version__"]
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - the signature PEP 562 asks for
     if name == "Upscaler":
-        from upscaler.engine import Upscaler
+        from upscaler.inference.engine import Upscaler
 
         return Upscaler
     raise AttributeError(f"module 'upscaler' has no attribute {name!r}")

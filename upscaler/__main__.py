@@ -6,7 +6,7 @@ from upscaler.interrupts import INTERRUPTS
 def main() -> None:
     """Entry point of the command."""
     INTERRUPTS.hold()
-    from upscaler.cli import app
+    from upscaler.cli.app import app
 
     app()
 

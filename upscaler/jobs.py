@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from upscaler import jobfolder
 from upscaler.errors import UsageError
 from upscaler.models.shipped import DEFAULT_SCALE
 from upscaler.options import Options
+from upscaler.resume import job_folder
 
 Kind = Literal["still", "video", "preview"]
 
@@ -196,7 +196,7 @@ def _files(
             name
             for name in names
             if not name.startswith(".")
-            and not name.endswith(jobfolder.SUFFIX)
+            and not name.endswith(job_folder.SUFFIX)
             and _real(Path(parent) / name) != skipped
         )
         visible = [Path(parent) / name for name in sorted(files) if not name.startswith(".")]
@@ -273,7 +273,7 @@ def _refuse_folders(jobs: list[Job]) -> None:
 
 def _existing(job: Job) -> list[Path]:
     """What a job would replace; not the work of a run that was killed in its last moment."""
-    targets = [] if jobfolder.was_finished(job.target) else [job.target]
+    targets = [] if job_folder.was_finished(job.target) else [job.target]
     if job.kind == "preview":
         targets.append(bicubic_beside(job.target))
     return [path for path in targets if path.exists()]
@@ -294,7 +294,7 @@ def _refuse_long_names(jobs: list[Job]) -> None:
         OSError: Such a name is too long.
     """
     for job in jobs:
-        longest = jobfolder.folder_of(job.target) if job.kind == "video" else job.target
+        longest = job_folder.folder_of(job.target) if job.kind == "video" else job.target
         # A folder that is still to be made refuses nothing, so the one in which it will be is asked.
         parents = (parent for parent in longest.absolute().parents if parent.exists())
         there = next(parents, longest.parent)

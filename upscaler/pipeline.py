@@ -14,20 +14,19 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
-from upscaler import animation, color, stills, transparency
-from upscaler.engine import Plan, Upscaler
-from upscaler.enlarge import enlarged, fitting
 from upscaler.errors import DeviceError, MediaError
-from upscaler.fingerprint import changes, fingerprint
-from upscaler.forecast import Forecast, OnNote, OnProgress
-from upscaler.jobfolder import JobFolder, Manifest
+from upscaler.images import animation, stills, transparency
+from upscaler.inference.engine import Plan, Upscaler
 from upscaler.jobs import Job
 from upscaler.options import VideoOptions
-from upscaler.report import Done, Progress, VideoFacts
-from upscaler.threads import Ahead, Behind
-from upscaler.video import codecs, encoders, hdr, mux, segments, selection, streams, write
+from upscaler.results import Done, OnNote, OnProgress, Progress, StreamPlan, VideoFacts
+from upscaler.resume.fingerprint import changes, fingerprint
+from upscaler.resume.job_folder import JobFolder, Manifest
+from upscaler.video import codecs, encoders, hdr, mux, segment_writer, segments, stream_plan, trim, yuv
 from upscaler.video.read import VideoInfo, VideoReader
+from upscaler.video.threads import Ahead, Behind
 from upscaler.video.verify import Found, verify
+from upscaler.video_frames import enlarged, fitting
 
 
 @dataclass(frozen=True)
@@ -54,7 +53,6 @@ def upscale_still(
     engine: Upscaler,
     on_progress: OnProgress,
     on_note: OnNote,
-    forecast: Forecast | None = None,
 ) -> Done:
     """Enlarge one picture, or every frame of an animated one.
 
@@ -63,15 +61,12 @@ def upscale_still(
         engine: Does the enlarging.
         on_progress: Called after every batch of tiles.
         on_note: Called with lines worth telling.
-        forecast: Of the run that the picture is a part of; tells ``on_note`` if it will take long.
 
     Raises:
         MediaError: The source cannot be read or the target not written; the target is then not there.
     """
-    if forecast:
-        forecast.begin(job.source)
     if animation.is_animated(job.source):
-        return _upscale_animation(job, engine, on_progress, on_note, forecast)
+        return _upscale_animation(job, engine, on_progress, on_note)
     still = stills.read(job.source)
     height, width = still.pixels.shape[:2]
     plan = engine.plan(height, width)
@@ -81,31 +76,32 @@ def upscale_still(
     if alpha is not None:
         seen = transparency.revealed(seen, alpha)
         alpha = transparency.enlarged(alpha, plan.height, plan.width, engine.image)
-    if forecast:  # from here on: its clock counts the work on the colours
-        on_progress = forecast.picture(engine, (height, width), on_progress, on_note)
-    pixels = engine.image(seen, lambda done, total: on_progress(Progress(done, total, "tiles")))
+
+    def report(done: int, total: int) -> None:
+        on_progress(Progress(done, total, "tiles", source_px=(height, width)))
+
+    report(0, 0)  # reading and transparency are done: what follows is the work that tiles measure
+    pixels = engine.image(seen, report)
     make_folder(job.target.parent)
     stills.write(job.target, replace(still, pixels=pixels, alpha=alpha))
     return Done(1, engine.take_notices(), animation.faults(job.source))
 
 
-def _upscale_animation(
-    job: Job, engine: Upscaler, on_progress: OnProgress, on_note: OnNote, forecast: Forecast | None
-) -> Done:
+def _upscale_animation(job: Job, engine: Upscaler, on_progress: OnProgress, on_note: OnNote) -> Done:
     with animation.opened(job.source) as moving:
         height, width, count = moving.height, moving.width, moving.count
         plan = engine.plan(height, width)
         animation.check_target(job.target, plan.height, plan.width)
         on_note(describe(plan, height, width) + animation.told(job.target, count, plan.height, plan.width))
-        if forecast:
-            on_progress = forecast.video(engine, (height, width), moving.rate, on_progress, on_note)
         make_folder(job.target.parent)
         animation.write(
             job.target,
             animation.enlarged(moving.frames(), engine.frames),
             moving.plays,
             moving.metadata,
-            lambda done: on_progress(Progress(done, count, "frames")),
+            lambda done: on_progress(
+                Progress(done, count, "frames", source_px=(height, width), rate=moving.rate)
+            ),
         )
     return Done(count, engine.take_notices(), animation.faults(job.source))
 
@@ -116,7 +112,6 @@ def upscale_video(
     options: VideoOptions,
     on_progress: OnProgress,
     on_note: OnNote,
-    forecast: Forecast | None = None,
 ) -> Done:
     """Enlarge one video: every frame at its own time, every audio stream copied.
 
@@ -129,13 +124,12 @@ def upscale_video(
         options: How video is encoded.
         on_progress: Called after every frame.
         on_note: Called with lines worth telling.
-        forecast: Of the run; tells ``on_note`` if the video will take long.
 
     Raises:
         MediaError: Reading, encoding or merging failed, or the finished file does not hold every frame at its
             time; the target is then as it was before.
     """
-    plans = streams.plan(
+    plans = stream_plan.plan(
         job.source,
         job.target,
         audio=options.audio,
@@ -148,14 +142,11 @@ def upscale_video(
         fitting(engine, reader.info),
     ):
         work = _decide(reader, job, engine, options)
-        for line in (*work.lines, *streams.table(plans, reader.info.chapters)):
+        for line in (*work.lines, *stream_plan.table(plans, reader.info.chapters)):
             on_note(line)
         with JobFolder(job.target) as folder:
             closed = _begun(folder, job, engine, reader.info, work, options, on_note)
             writer = segments.SegmentsWriter(folder.path, work.settings, work.segment_frames, closed)
-            if forecast:
-                size = (reader.info.height, reader.info.width)
-                on_progress = forecast.video(engine, size, float(reader.info.rate), on_progress, on_note)
             made = _encode(reader, engine, work.plan, writer, options, on_progress)
             found, lost = _put_together(made, reader.info, job, folder, plans, trims=options.trims)
         notes, warnings = reader.remarks(), reader.faults(whole=not options.trims) + lost
@@ -188,7 +179,7 @@ def _decide(reader: VideoReader, job: Job, engine: Upscaler, options: VideoOptio
         lines.append("interlaced: made whole by bwdif, as many frames as before")
     for name in hdr.lost(info.hdr, choice.spec.name) if info.hdr else ():
         lines.append(f"{name} metadata is lost: {choice.spec.name} does not write it")
-    settings = write.settings_for(info, choice, plan.height, plan.width, square=square)
+    settings = segment_writer.settings_for(info, choice, plan.height, plan.width, square=square)
     frames = segments.frames_per_segment(engine.macs(plan, info.height, info.width), engine.device.type)
     return _Work(plan, settings, frames, lines)
 
@@ -229,7 +220,7 @@ def _put_together(
     info: VideoInfo,
     job: Job,
     folder: JobFolder,
-    plans: list[streams.StreamPlan],
+    plans: list[StreamPlan],
     *,
     trims: bool,
 ) -> tuple[Found, list[str]]:
@@ -272,7 +263,7 @@ def check_codecs(jobs: Iterable[Job], options: VideoOptions) -> None:
     for suffix in sorted({job.target.suffix.lower() for job in jobs if job.kind == "video"}):
         encoders.choose(suffix, options)
         if options.audio_codec:
-            streams.check_audio_codec(suffix, options.audio_codec)
+            stream_plan.check_audio_codec(suffix, options.audio_codec)
 
 
 def describe(plan: Plan, height: int, width: int) -> str:
@@ -291,9 +282,9 @@ def _squared(plan: Plan, sample_aspect: Fraction) -> Plan:
     return replace(plan, height=round(plan.height / sample_aspect))
 
 
-def _even(plan: Plan, layout: color.Layout) -> Plan:
+def _even(plan: Plan, layout: yuv.Layout) -> Plan:
     """The plan with a size that the encoder takes."""
-    height, width = color.even_sized(layout, plan.height, plan.width)
+    height, width = yuv.even_sized(layout, plan.height, plan.width)
     return replace(plan, height=height, width=width)
 
 
@@ -323,18 +314,21 @@ def _encode(
         MediaError: No frame lies between the start and the end that were asked for, or frames got lost.
     """
     resumed = done = sum(segment.frames for segment in writer.segments)
-    total = selection.expected_frames(reader.info, options)
+    total = trim.expected_frames(reader.info, options)
+    source_px, rate = (reader.info.height, reader.info.width), float(reader.info.rate)
     begun = time.monotonic()
     with (
         writer,
-        Ahead(selection.after(writer.segments, selection.wanted(reader, options))) as frames,
+        Ahead(trim.after(writer.segments, trim.wanted(reader, options))) as frames,
         Behind(writer.write) as encoder,
     ):
         for part in segments.parts(iter(frames), writer.length):  # no batch may cross a segment's border
             for planes, pts in enlarged(part, engine, plan, reader.info, writer.settings.layout):
                 encoder.put(planes, pts)
                 done += 1
-                on_progress(Progress(done, max(total, done), "frames", resumed))
+                on_progress(
+                    Progress(done, max(total, done), "frames", resumed, source_px, float(reader.info.rate))
+                )
         network_s = time.monotonic() - begun - frames.waited_s - encoder.waited_s
         if done == 0:
             raise MediaError(f"'{reader.path}' has no frame between the start and the end asked for")
@@ -343,5 +337,5 @@ def _encode(
     if (encoded := sum(segment.frames for segment in writer.segments)) != done:
         raise MediaError(f"{done} frames of '{reader.path}' came in, but {encoded} were encoded")
     stages_s = {"decode": frames.busy_s, "network": network_s, "encode": encoder.busy_s}
-    window = selection.window(writer.segments, reader, options)
+    window = trim.window(writer.segments, reader, options)
     return _Encoded(done, resumed, window, writer.segments, stages_s)

@@ -7,18 +7,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from upscaler import color, stills
-from upscaler.arrays import Pixels
-from upscaler.engine import Upscaler
-from upscaler.enlarge import fitting
 from upscaler.errors import MediaError
+from upscaler.images import stills
+from upscaler.inference.engine import Upscaler
+from upscaler.inference.resize import as_codes, resized
 from upscaler.jobs import Job, bicubic_beside
 from upscaler.options import VideoOptions
 from upscaler.pipeline import describe, make_folder
-from upscaler.report import Done, Progress
-from upscaler.resize import as_codes, resized
+from upscaler.pixels import Pixels
+from upscaler.results import Done, Progress
+from upscaler.video import yuv
 from upscaler.video.read import Frame, VideoInfo, VideoReader
-from upscaler.video.selection import expected_frames
+from upscaler.video.trim import expected_frames
+from upscaler.video_frames import fitting
 
 
 def write_preview(
@@ -50,7 +51,7 @@ def write_preview(
         plan = engine.plan(height, width)
     stills.check_target(job.target, plan.height, plan.width)
     on_note(f"{describe(plan, height, width)}, the frame at {float(frame.pts * info.time_base):.3f} s")
-    rgb = color.to_rgb([plane.to(engine.device) for plane in frame.planes], frame.layout).unsqueeze(0)
+    rgb = yuv.to_rgb([plane.to(engine.device) for plane in frame.planes], frame.layout).unsqueeze(0)
     pictures = {
         job.target: engine.enlarge(rgb, plan),
         bicubic_beside(job.target): resized(rgb, plan.height, plan.width),

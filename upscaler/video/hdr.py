@@ -12,7 +12,7 @@ from typing import cast
 from av.sidedata.sidedata import SideData
 from av.video.frame import VideoFrame
 
-from upscaler.video.formats import UNSPECIFIED
+from upscaler.video.pixel_formats import UNSPECIFIED
 
 PQ, HLG = 16, 18  # transfer functions, as H.273 codes
 # Dynamic metadata that no encoder here writes.

@@ -15,6 +15,7 @@ from av.packet import Packet
 from av.stream import AttachmentStream, Disposition, Stream
 
 from upscaler.errors import MediaError
+from upscaler.results import StreamPlan
 from upscaler.video.demux import (
     MEDIA_ERRORS,
     Timeline,
@@ -26,7 +27,7 @@ from upscaler.video.demux import (
     open_input,
 )
 from upscaler.video.segments import REORDERED_MOST, Segment
-from upscaler.video.streams import MUXERS, StreamPlan
+from upscaler.video.stream_plan import MUXERS
 from upscaler.video.tracks import Order, Track, move, open_track
 
 if TYPE_CHECKING:

@@ -21,7 +21,6 @@ from av.video.stream import VideoStream
 from torch import Tensor
 from torch.utils.dlpack import from_dlpack
 
-from upscaler.color import Layout
 from upscaler.errors import MediaError
 from upscaler.video import hdr
 from upscaler.video.deinterlace import Mode, deinterlaced
@@ -38,9 +37,10 @@ from upscaler.video.demux import (
     start_offset,
 )
 from upscaler.video.extent import Extent
-from upscaler.video.formats import as_plane, layout_of, matrix_code, planar, siting_of
 from upscaler.video.geometry import orientation, views_lost
 from upscaler.video.hdr import Hdr
+from upscaler.video.pixel_formats import as_plane, layout_of, matrix_code, planar, siting_of
+from upscaler.video.yuv import Layout
 
 
 @dataclass(frozen=True)

@@ -17,10 +17,10 @@ from typing import Any, Self, TypeVar
 
 from torch import Tensor
 
-from upscaler.durable import write_json
+from upscaler.atomic import write_json
 from upscaler.errors import MediaError
 from upscaler.video.encoders import EncodeSettings
-from upscaler.video.write import SegmentWriter
+from upscaler.video.segment_writer import SegmentWriter
 
 T = TypeVar("T")
 

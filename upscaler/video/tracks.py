@@ -14,8 +14,8 @@ from av.packet import Packet
 from av.stream import Stream
 from av.subtitles.stream import SubtitleStream
 
+from upscaler.results import StreamPlan
 from upscaler.video.demux import MEDIA_ERRORS
-from upscaler.video.streams import StreamPlan
 
 _BITS_PER_SECOND = {"aac": 128_000, "libopus": 96_000, "libmp3lame": 128_000}  # per channel
 _NOTABLE_S = Fraction(1, 10)  # where streams were cut and joined, sounds overlap by a packet or two

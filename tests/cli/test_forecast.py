@@ -1,0 +1,206 @@
+"""What is said of slow work, from a clock that the tests turn."""
+
+from pathlib import Path
+
+import pytest
+from support.command import run
+from support.makers import Ship
+from support.media import clip, save
+
+from upscaler import Upscaler, pipeline
+from upscaler.cli.forecast import Forecast, _span, fastest
+from upscaler.jobs import Job
+from upscaler.models import checkpoint, shipped
+from upscaler.options import VideoOptions
+from upscaler.results import Progress
+
+
+class Clock:
+    """Time that passes only when it is told to."""
+
+    def __init__(self) -> None:
+        self.now_s = 1000.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def large(ship: Ship) -> Upscaler:
+    """An engine with the larger of two installed models."""
+    ship("fast", 4)
+    ship("srresnet", 4, channels=24, blocks=4)
+    return Upscaler("srresnet", 4, precision="fp32")
+
+
+def watched(
+    engine: Upscaler, clock: Clock, seconds_each: float, frames: int, rate: float = 25.0
+) -> list[str]:
+    """What is said over the frames of a video, 64x48, each of which takes so long; the first one longer."""
+    said = [""] * frames
+    done = 0
+
+    def on_note(line: str) -> None:
+        said[done - 1] += line
+
+    watch = Forecast(clock=clock).watch(Path("in.mp4"), engine, ignored, on_note)
+    clock.now_s += 30 * seconds_each
+    for done in range(1, frames + 1):
+        watch(Progress(done, frames, "frames", source_px=(48, 64), rate=rate))
+        clock.now_s += seconds_each
+    return said
+
+
+def ignored(_progress: Progress) -> None:
+    """What the display does with it is another matter."""
+
+
+def test_a_slow_video_is_told_once_from_what_was_measured(large: Upscaler, clock: Clock) -> None:
+    said = watched(large, clock, seconds_each=2.0, frames=6006)
+    assert [number for number, line in enumerate(said) if line] == [
+        5
+    ]  # after 10 s, of which the first frame is none
+    name, share = fastest(large, 48, 64) or ("", 1.0)
+    assert name == "fast" and share < 0.5
+    assert (
+        said[5]
+        == f"about 3 h 20 min to go at 0.5 frames/s; --model fast would take about {_span(12000 * share)}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("seconds_each", "frames", "rate"),
+    [
+        (0.1, 5000, 25.0),  # 8 minutes
+        (0.1, 60_000, 25.0),  # 100 minutes, but only 2.5 times as long as it plays
+    ],
+)
+def test_what_is_not_slow_is_not_told(
+    large: Upscaler, clock: Clock, seconds_each: float, frames: int, rate: float
+) -> None:
+    assert not any(watched(large, clock, seconds_each, frames, rate))
+
+
+def test_slow_work_is_told_too_where_nothing_is_faster(ship: Ship, clock: Clock) -> None:
+    ship("fast", 4)
+    ship("srresnet", 4, channels=24, blocks=4)
+    wanted = ["about 3 h 20 min to go at 0.5 frames/s; no installed model is faster"]
+    assert [line for line in watched(Upscaler("fast", 4), clock, 2.0, 6006) if line] == wanted
+    ship("restore", 1, channels=24)
+    assert [
+        line for line in watched(Upscaler("restore"), clock, 2.0, 6006) if line
+    ] == wanted  # none restores
+
+
+def test_frames_of_an_earlier_run_do_not_count(large: Upscaler, clock: Clock) -> None:
+    said: list[str] = []
+    watch = Forecast(clock=clock).watch(Path("in.mp4"), large, ignored, said.append)
+    watch(Progress(5001, 6000, "frames", 5000, (48, 64), 25.0))
+    clock.now_s += 12
+    assert said == []
+    watch(Progress(5007, 6007, "frames", 5000, (48, 64), 25.0))
+    assert said[0].startswith("about 33 min to go at 0.5 frames/s")
+
+
+def test_the_share_of_time_is_that_of_multiply_adds_and_output(ship: Ship) -> None:
+    ship("fast", 2, 4)
+    ship("srresnet", 4, channels=24, blocks=4)
+    pixel = {
+        name: checkpoint.load(shipped.weight_files(name)[4]).network().contract.macs_per_pixel + 16 * 2000
+        for name in ("fast", "srresnet")
+    }
+    for scale in (3, 4):
+        name, share = fastest(Upscaler("srresnet", scale), 48, 64) or ("", 0.0)
+        assert name == "fast"
+        assert share == pytest.approx(pixel["fast"] / pixel["srresnet"])
+    small = checkpoint.load(shipped.weight_files("fast")[2]).network().contract.macs_per_pixel + 4 * 2000
+    _, share = fastest(Upscaler("srresnet", size_px=(128, 96)), 48, 64) or ("", 0.0)
+    assert share == pytest.approx(small / pixel["srresnet"])
+    _, share = fastest(Upscaler("srresnet", 8), 48, 64) or ("", 0.0)
+    assert share == pytest.approx((pixel["fast"] + 16 * small) / (17 * pixel["srresnet"]))
+
+
+def test_of_two_flavours_the_own_one_is_named(ship: Ship) -> None:
+    for model in ("balanced", "balanced-photo"):
+        ship(model, 4, channels=24, depth=4)
+    for model in ("fast", "fast-photo"):
+        ship(model, 4)
+    for flavour in ("", shipped.PHOTO):
+        name, _ = fastest(Upscaler(f"balanced{flavour}", 4), 48, 64) or ("", 0.0)
+        assert name == f"fast{flavour}"
+
+
+def test_pictures_are_one_piece_of_work(large: Upscaler, clock: Clock, tmp_path: Path) -> None:
+    """Each of 99 equal pictures has four tiles that take 2 s; another one cannot be read."""
+    sources = [save(tmp_path / f"{number}.png", 24, 32) for number in range(99)]
+    (tmp_path / "bad.png").write_text("no picture")
+    forecast = Forecast([*sources, tmp_path / "bad.png"], clock)
+    said: list[str] = []
+    tiles = []
+    for source in sources[:2]:
+        watch = forecast.watch(source, large, ignored, said.append)
+        watch(Progress(0, 0, "tiles", source_px=(24, 32)))
+        for tile in range(1, 5):
+            clock.now_s += 2
+            watch(Progress(tile, 4, "tiles", source_px=(24, 32)))
+            tiles.append(len(said))
+    _, share = fastest(large, 24, 32) or ("", 0.0)
+    # After five tiles 10 s are measured: 3 tiles of this picture and 97 pictures are left, 2 s a tile.
+    wanted = f"about 13 min to go; --model fast would take about {_span(share * (3 + 4 * 97) * 2)}"
+    assert said == [wanted] and tiles == [0, 0, 0, 0, 1, 1, 1, 1]
+
+
+def test_two_networks_count_as_much_as_they_cost(ship: Ship, clock: Clock, tmp_path: Path) -> None:
+    ship("fast", 2)
+    ship("srresnet", 2, 4, channels=24, blocks=4)
+    engine = Upscaler("srresnet", 8, precision="fp32")
+    source = save(tmp_path / "a.png", 24, 32)
+    said: list[str] = []
+    forecast = Forecast([source], clock)
+    watch = forecast.watch(source, engine, ignored, said.append)
+    watch(Progress(0, 0, "tiles", source_px=(24, 32)))
+    first, second = engine.macs_each(engine.plan(24, 32), 24, 32)
+    assert 5 < second / first < 16
+    clock.now_s += 60
+    watch(
+        Progress(1, 1, "tiles", source_px=(24, 32))
+    )  # the first network is done; the second takes as much longer as it costs
+    assert said[0].startswith(f"about {_span(60 * second / first)} to go; --model fast")
+
+
+def test_the_progress_of_the_pipeline_is_enough(large: Upscaler, clock: Clock, tmp_path: Path) -> None:
+    source, target = clip(tmp_path / "in.mp4", frames=12), tmp_path / "out.mp4"
+    notes: list[str] = []
+
+    def slow(_progress: object) -> None:
+        clock.now_s += 100
+
+    job = Job(source, target, "video")
+    watch = Forecast(clock=clock).watch(source, large, slow, notes.append)
+    pipeline.upscale_video(job, large, VideoOptions(), watch, notes.append)
+    assert [note for note in notes if "to go" in note] == [
+        next(note for note in notes if note.startswith("about 17 min to go at 0.01 frames/s; --model fast"))
+    ]
+
+
+def test_the_command_tells_it(large: Upscaler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("upscaler.cli.forecast._MEASURED_S", 0.0)
+    monkeypatch.setattr("upscaler.cli.forecast._SLOW_S", 0.0)
+    for number in range(3):
+        save(tmp_path / "in" / f"{number}.png", 24, 32)
+    said = run(tmp_path / "in", "--model", "srresnet")
+    assert said.count("about 1 min to go; --model fast would take about 1 min") == 1
+    assert run(tmp_path / "in", "--model", "fast", "--overwrite").count("no installed model is faster") == 1
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(20, "1 min"), (3000, "50 min"), (3600, "1 h"), (12000, "3 h 20 min"), (86400 * 3, "3 days")],
+)
+def test_spans(seconds: float, text: str) -> None:
+    assert _span(seconds) == text

@@ -1,0 +1,183 @@
+"""Named models that have few scales, and ``--perceptual``, the blend of two models' weights."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from support.command import run
+from support.makers import Ship
+from support.media import clip, save
+from support.pictures import photograph
+from torch import Tensor
+
+from upscaler import Upscaler, pipeline
+from upscaler.errors import UsageError, WeightsError
+from upscaler.jobs import Job
+from upscaler.models import checkpoint, shipped
+from upscaler.options import VideoOptions
+from upscaler.results import Done, Progress
+from upscaler.resume import job_folder
+
+
+@pytest.fixture
+def pair(ship: Ship) -> None:
+    ship("srresnet", 2, 4)
+    ship("srgan", 2, 4)
+
+
+def enlarged(upscaler: Upscaler) -> Tensor:
+    low = torch.rand(1, 3, 10, 13, generator=torch.Generator().manual_seed(1))
+    return upscaler.video_frames(low, upscaler.plan(10, 13))
+
+
+@pytest.mark.parametrize(("perceptual", "flavour"), [(0.0, ""), (0.25, ""), (0.25, "-photo"), (1.0, "")])
+def test_the_weights_are_blended_and_either_name_means_the_pair(
+    pair: None, ship: Ship, perceptual: float, flavour: str
+) -> None:
+    names = "srresnet" + flavour, "srgan" + flavour
+    if flavour:
+        for name in names:
+            ship(name, 4)
+    states = [checkpoint.load(shipped.weight_files(name)[4]).state for name in names]
+    wanted = checkpoint.load(shipped.weight_files(names[0])[4]).network()
+    wanted.load_state_dict(
+        {name: (1 - perceptual) * states[0][name].float() + perceptual * states[1][name].float()
+         for name in states[0]}
+    )  # fmt: skip
+    low = torch.rand(1, 3, 10, 13, generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        high = wanted(low)
+    made = [enlarged(Upscaler(name, 4, precision="fp32", perceptual=perceptual)) for name in names]
+    assert torch.equal(*made)
+    assert float((made[0] - high).abs().max()) < 1e-5
+
+
+def test_the_ends_are_the_models_themselves(pair: None) -> None:
+    for end, name in enumerate(("srresnet", "srgan")):
+        alone = enlarged(Upscaler(name, 2, precision="fp32"))
+        assert torch.equal(alone, enlarged(Upscaler("srgan", 2, precision="fp32", perceptual=end)))
+    middle = enlarged(Upscaler("srgan", 2, precision="fp32", perceptual=0.5))
+    assert float((alone - middle).abs().max()) > 1e-2
+
+
+@pytest.mark.parametrize("value", [-0.1, 1.5, float("nan")])
+def test_a_share_out_of_range_is_refused(pair: None, value: float) -> None:
+    with pytest.raises(UsageError, match="out of range"):
+        Upscaler("srgan", perceptual=value)
+
+
+def test_other_models_are_refused_before_any_work(pair: None, ship: Ship, tmp_path: Path) -> None:
+    ship("balanced", 4)
+    source = save(tmp_path / "a.png")
+    for model in ([], ["--model", "balanced"], ["--model", shipped.weight_files("srgan")[4]]):
+        said = run(source, *model, "--perceptual", 0.5, code=2)
+        assert "has no --perceptual: it blends srresnet and srgan" in said
+        assert len(said.strip().splitlines()) == 1
+    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["a.png"]
+
+
+def test_half_a_pair_is_no_pair(ship: Ship) -> None:
+    ship("srresnet", 4)
+    with pytest.raises(WeightsError, match="'srgan' has no weights"):
+        Upscaler("srresnet", perceptual=0.5)
+    ship("srgan", 2)
+    with pytest.raises(WeightsError, match="different scales"):
+        Upscaler("srresnet", perceptual=0.5)
+    ship("srgan", 4, channels=7)
+    with pytest.raises(WeightsError, match="different networks"):
+        Upscaler("srresnet", perceptual=0.5)
+
+
+def test_the_command_blends(pair: None, tmp_path: Path) -> None:
+    source = save(tmp_path / "a.png")
+    made = {}
+    for name, options in {
+        "blend": ["--model", "srgan", "--perceptual", 0.5],
+        "same": ["--model", "srresnet", "--perceptual", 0.5],
+        "srgan": ["--model", "srgan"],
+    }.items():
+        run(source, "-o", tmp_path / f"{name}.png", *options)
+        with Image.open(tmp_path / f"{name}.png") as picture:
+            made[name] = np.asarray(picture)
+    assert np.array_equal(made["blend"], made["same"])
+    assert not np.array_equal(made["blend"], made["srgan"])
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "reason"),
+    [
+        ({"perceptual": 0.5}, {"perceptual": 0.25}, "option perceptual was 0.5 and is 0.25"),
+        ({"perceptual": 1.0}, {}, "the weights (hash) was"),
+        ({"tta": True}, {}, "option tta was True and is False"),
+    ],
+)
+def test_a_video_made_otherwise_is_begun_anew(
+    pair: None, tmp_path: Path, first: dict[str, object], then: dict[str, object], reason: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr("upscaler.video.segments._FRAMES_MIN", 2)
+    monkeypatch.setattr("upscaler.video.segments._FRAMES_MAX", 2)
+    source, target = clip(tmp_path / "in.mp4", frames=8), tmp_path / "out.mp4"
+    notes: list[str] = []
+
+    def upscale(options: dict[str, object], on_progress: object) -> Done:
+        engine = Upscaler("srgan", 2, precision="fp32", **options)  # type: ignore[arg-type]
+        job = Job(source, target, "video")
+        return pipeline.upscale_video(job, engine, VideoOptions(), on_progress, notes.append)  # type: ignore[arg-type]
+
+    def until_closed(progress: Progress) -> None:
+        while progress.done == 7 and not list(job_folder.folder_of(target).glob("segment-*.json")):
+            pass
+        if progress.done == 7:
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        upscale(first, until_closed)
+    assert upscale(then, lambda progress: None).frames == 8
+    assert reason in next(note for note in notes if "begun anew" in note)
+    if first.get("tta"):
+        assert any("8 passes" in note for note in notes)
+
+
+@pytest.mark.parametrize("scale", range(1, 9))
+@pytest.mark.parametrize("scales", [(4,), (2, 4), (3,)])
+def test_few_scales_reach_every_factor(ship: Ship, scales: tuple[int, ...], scale: int) -> None:
+    ship("srresnet", *(each for each in scales if each in shipped.WEIGHTS["srresnet"]))
+    ship("fast", *scales)
+    model = "srresnet" if 3 not in scales else "fast"
+    upscaler = Upscaler(model, scale, precision="fp32")
+    assert upscaler.image(photograph(32, 32)[:9, :11]).shape == (9 * scale, 11 * scale, 3)
+    if scales == (2, 4):
+        assert upscaler.plan(9, 11).scales == {1: (2,), 2: (2,), 3: (4,), 4: (4,)}.get(scale, (4, 2))
+
+
+def test_a_model_that_restores_does_so_at_its_size_only(ship: Ship, tmp_path: Path) -> None:
+    ship("restore", 1)
+    source = save(tmp_path / "a.png", 24, 32)
+    run(source, "--model", "restore")
+    with Image.open(tmp_path / "a_x1.png") as made:
+        assert made.size == (32, 24)
+    for options in (["--scale", 4], ["--size", "100x100"]):
+        said = run(source, "--model", "restore", *options, code=2)
+        assert "restores without enlarging (use --scale 1, and enlarge the result" in said
+
+
+def test_a_single_file_goes_by_its_name(ship: Ship) -> None:
+    ship("fast", 2, 4)
+    upscaler = Upscaler("fast-x2")
+    assert upscaler.scale == 2 and upscaler.plan(4, 4).scales == (2,)
+    with pytest.raises(WeightsError, match="'fast-x3' has no weights on this machine"):
+        Upscaler("fast-x3")
+    with pytest.raises(WeightsError, match="'fast-x5' is unknown"):
+        Upscaler("fast-x5")
+
+
+def test_help_names_what_is_installed(ship: Ship) -> None:
+    ship("fast", 4)
+    ship("srgan", 2)
+    assert shipped.installed_models() == ["fast", "srgan"]
+    from upscaler.cli.app import _model_help
+
+    assert _model_help().startswith("fast, srgan, or a .safetensors file")

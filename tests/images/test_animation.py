@@ -1,0 +1,219 @@
+"""Animated pictures: every frame as it is seen, for as long as it is shown."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import ExifTags, Image
+from support.pictures import photograph
+from support.profiles import exchanged, linear_gray
+
+from upscaler import pipeline
+from upscaler.errors import MediaError, UsageError
+from upscaler.images import animation
+from upscaler.images.animation import Frame
+from upscaler.images.metadata import Metadata
+from upscaler.inference.engine import Upscaler
+from upscaler.jobs import Job
+from upscaler.results import Done, Progress
+
+DURATIONS_MS = [50, 120, 200, 80]
+
+
+@pytest.fixture(scope="module")
+def engine() -> Upscaler:
+    return Upscaler("fast", 2, precision="fp32")
+
+
+def drawn(hides: bool) -> list[NDArray[np.uint8]]:
+    """RGBA: a disc that moves over a photograph, or over nothing."""
+    rows, columns = np.mgrid[0:32, 0:40]
+    made = []
+    for number in range(len(DURATIONS_MS)):
+        disc = np.hypot(rows - 16, columns - 8 - 8 * number) < 7
+        color = np.array([200, 40, 30 + 40 * number], np.uint8)
+        background = np.zeros((32, 40, 3), np.uint8) if hides else photograph(32, 40)
+        rgb = np.where(disc[:, :, None], color, background)
+        made.append(np.dstack([rgb, np.where(disc | (not hides), 255, 0).astype(np.uint8)]))
+    return made
+
+
+def animated(path: Path, hides: bool = False, **arguments: object) -> Path:
+    frames = [Frame(f[:, :, :3], f[:, :, 3], ms) for f, ms in zip(drawn(hides), DURATIONS_MS, strict=True)]
+    animation.write(path, frames, arguments.pop("plays", 0), Metadata(**arguments))  # type: ignore[arg-type]
+    return path
+
+
+def read(path: Path) -> tuple[list[Frame], int]:
+    with animation.opened(path) as moving:
+        frames = list(moving.frames())
+        assert moving.count == len(frames)
+        return frames, moving.plays
+
+
+@pytest.mark.parametrize("hides", [False, True])
+@pytest.mark.parametrize("suffix", animation.SUFFIXES)
+def test_what_is_written_is_what_is_seen(tmp_path: Path, suffix: str, hides: bool) -> None:
+    frames, _ = read(animated(tmp_path / f"a{suffix}", hides))
+    assert [frame.duration_ms for frame in frames] == DURATIONS_MS
+    for frame, wanted in zip(frames, drawn(hides), strict=True):
+        assert (frame.alpha is not None) == hides
+        seen = wanted[:, :, 3] > 0
+        assert frame.alpha is None or np.abs(frame.alpha.astype(int) - wanted[:, :, 3]).max() < 3
+        off = np.abs(frame.pixels.astype(int) - wanted[:, :, :3])[seen]
+        assert off.mean() < (1e-9 if suffix == ".png" else 9)
+
+
+@pytest.mark.parametrize("plays", [0, 1, 3])
+@pytest.mark.parametrize("suffix", [".gif", ".png", ".webp"])
+def test_how_often_it_is_shown_is_kept(tmp_path: Path, suffix: str, plays: int) -> None:
+    assert read(animated(tmp_path / f"a{suffix}", plays=plays))[1] == plays
+
+
+def upscaled(engine: Upscaler, source: Path, target: Path) -> tuple[Done, list[Progress]]:
+    progress: list[Progress] = []
+    done = pipeline.upscale_still(Job(source, target, "still"), engine, progress.append, lambda _: None)
+    return done, progress
+
+
+@pytest.mark.parametrize("suffix", animation.SUFFIXES)
+def test_every_frame_is_enlarged(engine: Upscaler, tmp_path: Path, suffix: str) -> None:
+    plays_before = 0 if suffix == ".avif" else 2
+    source = animated(tmp_path / f"a{suffix}", plays=plays_before)
+    done, progress = upscaled(engine, source, tmp_path / f"b{suffix}")
+    assert done.frames == 4 and progress[-1] == Progress(4, 4, "frames")
+    made, plays = read(tmp_path / f"b{suffix}")
+    assert plays == plays_before and [frame.duration_ms for frame in made] == DURATIONS_MS
+    for frame, original in zip(made, read(source)[0], strict=True):
+        expected = engine.image(original.pixels).astype(int)
+        assert np.abs(frame.pixels - expected).mean() < (1e-9 if suffix == ".png" else 9)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [f"a{suffix}", f"b{suffix}"]
+
+
+def test_what_is_hidden_stays_hidden_and_has_no_fringe(engine: Upscaler, tmp_path: Path) -> None:
+    upscaled(engine, animated(tmp_path / "a.gif", hides=True), tmp_path / "b.webp")
+    for frame, wanted in zip(read(tmp_path / "b.webp")[0], drawn(True), strict=True):
+        assert frame.alpha is not None
+        assert np.abs(frame.alpha[::2, ::2].astype(int) - wanted[:, :, 3]).mean() < 12
+        assert frame.pixels[frame.alpha > 100].astype(int)[:, 0].min() > 150  # red of the disc, not black
+
+
+def test_a_profile_goes_along(engine: Upscaler, tmp_path: Path) -> None:
+    source = animated(tmp_path / "a.webp", profile=b"\0" * 16 + b"RGB " + b"\0" * 108)
+    upscaled(engine, source, tmp_path / "b.png")
+    with animation.opened(tmp_path / "b.png") as moving:
+        assert moving.metadata.profile == b"\0" * 16 + b"RGB " + b"\0" * 108
+
+
+def test_a_picture_for_old_viewers_is_no_frame(engine: Upscaler, tmp_path: Path) -> None:
+    pictures: list[Any] = [Image.fromarray(photograph(24, 24, seed)) for seed in range(3)]
+    pictures[0].save(
+        tmp_path / "a.png", save_all=True, append_images=pictures[1:], default_image=True, duration=[70, 90]
+    )
+    assert upscaled(engine, tmp_path / "a.png", tmp_path / "b.png")[0].frames == 2
+    frames, _ = read(tmp_path / "b.png")
+    assert np.array_equal(frames[0].pixels, engine.image(photograph(24, 24, 1)))
+    assert [frame.duration_ms for frame in frames] == [70, 90]
+
+
+def test_formats_of_one_picture_are_refused_before_the_work(engine: Upscaler, tmp_path: Path) -> None:
+    source = animated(tmp_path / "a.gif")
+    with pytest.raises(UsageError, match="one frame"):
+        upscaled(engine, source, tmp_path / "b.jpg")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.gif"]
+
+
+def test_a_truncated_animation_leaves_nothing(engine: Upscaler, tmp_path: Path) -> None:
+    source = animated(tmp_path / "a.gif")
+    source.write_bytes(source.read_bytes()[:-400])
+    assert animation.is_animated(source)
+    with pytest.raises(MediaError, match="damaged"):
+        upscaled(engine, source, tmp_path / "b.webp")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.gif"]
+
+
+@pytest.mark.parametrize("behind", [b"", b"\0\0", b"more"])
+def test_a_gif_that_ends_between_two_frames_is_told(engine: Upscaler, tmp_path: Path, behind: bytes) -> None:
+    source = animated(tmp_path / "a.gif")
+    whole = source.read_bytes()
+    source.write_bytes(whole + behind)
+    assert not upscaled(engine, source, tmp_path / "b.gif")[0].warnings
+    frame = whole.rindex(b"!\xf9")  # the last one's control block
+    for end, frames in ((len(whole) - 1, 4), (frame, 3)):
+        source.write_bytes(whole[:end])
+        done, _ = upscaled(engine, source, tmp_path / "b.gif")
+        assert done.frames == frames and "may have been more frames" in done.warnings[0]
+
+
+def test_a_gif_of_one_frame_is_a_picture(engine: Upscaler, tmp_path: Path) -> None:
+    Image.fromarray(photograph(24, 32)).save(tmp_path / "a.gif")
+    assert not animation.is_animated(tmp_path / "a.gif")
+    assert not upscaled(engine, tmp_path / "a.gif", tmp_path / "b.gif")[0].warnings
+    with Image.open(tmp_path / "b.gif") as picture:
+        assert picture.size == (64, 48) and getattr(picture, "n_frames", 1) == 1
+
+
+@pytest.mark.parametrize("suffix", animation.SUFFIXES)
+def test_times_that_a_format_cannot_hold_do_not_add_up(tmp_path: Path, suffix: str) -> None:
+    frames = [Frame(photograph(16, 20, seed), None, 1000 / 60) for seed in range(60)]
+    animation.write(tmp_path / f"a{suffix}", frames, 0, Metadata())
+    again, _ = read(tmp_path / f"a{suffix}")
+    assert len(again) == 60 and abs(sum(frame.duration_ms for frame in again) - 1000) <= 5
+
+
+def test_much_memory_is_told() -> None:
+    said = animation.told(Path("a.gif"), 500, 1080, 1920)
+    assert said == ", 500 frames, 2.1 GB of memory until they are written"
+    assert animation.told(Path("a.PNG"), 50, 1080, 1920) == ", 50 frames"
+
+
+def test_the_longest_time_that_gif_holds(tmp_path: Path) -> None:
+    frames = [Frame(photograph(16, 20, seed), None, 1e6) for seed in range(2)]
+    animation.write(tmp_path / "a.gif", frames, 0, Metadata())
+    assert [frame.duration_ms for frame in read(tmp_path / "a.gif")[0]] == [655_350, 655_350]
+
+
+def test_a_gif_whose_frames_are_now_and_then_hidden_in_part(tmp_path: Path) -> None:
+    """A hole after a frame that is seen as a whole, and seen rows of black at the border."""
+    frames = []
+    for number in range(4):
+        pixels, alpha = photograph(24, 30, number), np.full((24, 30), 255, np.uint8)
+        pixels[:3] = 0
+        if number % 2:
+            alpha[8:16, 9:20] = 0
+        frames.append(Frame(pixels, alpha if number % 2 else None, 100))
+    animation.write(tmp_path / "a.gif", frames, 0, Metadata())
+    for frame, wanted in zip(read(tmp_path / "a.gif")[0], frames, strict=True):
+        assert (frame.alpha is None) == (wanted.alpha is None)
+        assert frame.alpha is None or np.array_equal(frame.alpha, wanted.alpha)
+        assert (frame.pixels[:3] < 30).all()
+
+
+def test_profiles_that_do_not_fit_become_srgb(tmp_path: Path) -> None:
+    pixels = [np.full((16, 16, 3), (200, 50, 10 + 40 * number), np.uint8) for number in range(2)]
+    animation.write(tmp_path / "a.gif", [Frame(p, None, 100) for p in pixels], 0, Metadata(exchanged()))
+    first = read(tmp_path / "a.gif")[0][0].pixels
+    assert np.abs(first.astype(int) - (50, 200, 10)).max() < 4
+    gray = [np.full((16, 16, 3), 128 + 40 * number, np.uint8) for number in range(2)]
+    animation.write(tmp_path / "b.png", [Frame(p, None, 100) for p in gray], 0, Metadata(linear_gray()))
+    with animation.opened(tmp_path / "b.png") as moving:
+        assert moving.metadata.profile is None and abs(int(next(moving.frames()).pixels[0, 0, 0]) - 188) < 2
+
+
+def test_frames_are_turned_upright(engine: Upscaler, tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    pictures = [Image.fromarray(photograph(24, 32, seed)) for seed in range(2)]
+    pictures[0].save(tmp_path / "a.png", save_all=True, append_images=pictures[1:], duration=90, exif=exif)
+    upscaled(engine, tmp_path / "a.png", tmp_path / "b.png")
+    expected = engine.image(np.rot90(photograph(24, 32, 0), -1))
+    assert np.array_equal(read(tmp_path / "b.png")[0][0].pixels, expected)
+
+
+def test_sixteen_bits_of_gray_are_rounded_to_eight(tmp_path: Path) -> None:
+    picture = Image.fromarray(np.full((4, 4), 40_000, np.uint16))
+    assert picture.mode.startswith("I")
+    frame = animation._frame(picture, (0, 0, 4, 4), 1)
+    assert (frame.pixels == round(40_000 / 257)).all()

@@ -1,0 +1,92 @@
+"""What was hidden by transparency does not show."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+from support.pictures import photograph
+
+from upscaler import pipeline
+from upscaler.images import stills, transparency
+from upscaler.inference.engine import Upscaler
+from upscaler.inference.resize import resize_plane
+from upscaler.jobs import Job
+from upscaler.pixels import Pixels
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+def test_hidden_colours_are_the_nearest_that_are_seen(kind: type) -> None:
+    pixels = photograph(16, 18).astype(kind)
+    alpha = (np.random.default_rng(0).random((16, 18)) < 0.1).astype(kind)
+    filled = transparency.revealed(pixels, alpha)
+    seen = np.argwhere(alpha)
+    for row, column in np.ndindex(16, 18):
+        away = np.hypot(*(seen - (row, column)).T)
+        near = seen[away <= away.min() * 1.1 + 1e-6]  # OpenCV measures to a few percent
+        assert (filled[row, column] == pixels[tuple(near.T)]).all(1).any()
+    assert filled.dtype == kind
+
+
+@pytest.mark.parametrize("value", [0, 255])
+def test_nothing_or_everything_seen_is_left_as_it_is(value: int) -> None:
+    pixels = photograph(16, 18)
+    assert transparency.revealed(pixels, np.full((16, 18), value, np.uint8)) is pixels
+
+
+def test_what_was_cut_out_has_no_fringe(tmp_path: Path) -> None:
+    rows, columns = np.mgrid[0:48, 0:48]
+    disc = np.hypot(rows - 24, columns - 24) < 15
+    rgba = np.where(disc[:, :, None], 255, 0).astype(np.uint8).repeat(4, 2)  # white on transparent black
+    Image.fromarray(rgba).save(tmp_path / "a.png")
+    job = Job(tmp_path / "a.png", tmp_path / "b.png", "still")
+    pipeline.upscale_still(job, Upscaler("fast", 2, precision="fp32"), lambda _: None, lambda _: None)
+    still = stills.read(tmp_path / "b.png")
+    assert still.alpha is not None
+    alpha = still.alpha[:, :, None] / 255
+    assert (still.pixels * alpha + 255 * (1 - alpha)).min() > 250
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+def test_what_is_equally_transparent_stays_so(kind: type) -> None:
+    peak = np.iinfo(kind).max
+    alpha = np.full((12, 12), peak, kind)
+    alpha[:, 6:] = 0
+    alpha[0, 0] = peak - 1
+    made = transparency.settled(np.full((24, 24, 3), 7, kind), alpha)
+    assert (made[:, :10][4:] == peak).all() and (made[:, 14:] == 0).all()
+    assert (made[:, 10:14] == 7).all() and (made[:4, :4] == 7).all()
+    assert (transparency.settled(np.full((24, 24, 3), 7, kind), alpha // 2)[:, 14:] == 0).all()
+    constant = np.full((5, 6), 99, kind)
+    assert (transparency.settled(np.full((14, 17, 3), 7, kind), constant) == 99).all()
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+def test_no_network_is_asked_about_the_same_everywhere(kind: type) -> None:
+    def unasked(_: Pixels) -> Pixels:
+        raise AssertionError("the network was asked")
+
+    made = transparency.enlarged(np.full((5, 6), 99, kind), 14, 17, unasked)
+    assert made.shape == (14, 17) and made.dtype == kind and (made == 99).all()
+    with pytest.raises(AssertionError, match="asked"):
+        transparency.enlarged(np.eye(5, 6, dtype=kind), 14, 17, unasked)
+
+
+def test_edges_of_what_was_cut_out_are_smooth(tmp_path: Path) -> None:
+    """An enlarged disc of full transparency or none is nearer to a finer disc than bicubic's."""
+
+    def disc(side: int) -> NDArray[np.uint8]:
+        rows, columns = (np.mgrid[0:side, 0:side] + 0.5) / side
+        return ((np.hypot(rows - 0.5, columns - 0.5) < 0.35) * 255).astype(np.uint8)
+
+    picture = Image.fromarray(photograph(32, 32))
+    picture.putalpha(Image.fromarray(disc(32)))
+    picture.save(tmp_path / "a.png")
+    job = Job(tmp_path / "a.png", tmp_path / "b.png", "still")
+    pipeline.upscale_still(job, Upscaler("balanced", 4, precision="fp32"), lambda _: None, lambda _: None)
+    alpha = stills.read(tmp_path / "b.png").alpha
+    assert alpha is not None
+    bicubic = resize_plane(disc(32), 128, 128)
+    off, off_bicubic = (np.abs(made.astype(int) - disc(128)).mean() for made in (alpha, bicubic))
+    assert off < 0.9 * off_bicubic

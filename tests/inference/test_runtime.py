@@ -1,0 +1,114 @@
+"""How one network is run: compiled where it pays, and never a wrong picture when that fails."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from support.pictures import photograph
+from torch import Tensor, nn
+
+from upscaler import Upscaler
+from upscaler.errors import UsageError
+from upscaler.inference import device, engine
+from upscaler.inference.runtime import Runtime
+from upscaler.models.compact import Compact
+
+
+def network() -> Compact:
+    made = Compact(scale=2, channels=8, depth=2).eval()
+    nn.init.normal_(made.tail.weight, std=0.2)
+    return made
+
+
+def runtime() -> tuple[Runtime, list[str]]:
+    notices: list[str] = []
+    return Runtime(network(), notices.append), notices
+
+
+def plant_compiler(monkeypatch: pytest.MonkeyPatch, compiled: Callable[[Tensor], Tensor] | Exception) -> None:
+    """Have torch.compile give ``compiled``, or code that fails when it first runs, as real failures do."""
+
+    def failing(low: Tensor) -> Tensor:
+        assert isinstance(compiled, Exception)
+        raise compiled
+
+    made = failing if isinstance(compiled, Exception) else compiled
+    monkeypatch.setattr(device, "has_compiler", lambda: True)
+    monkeypatch.setattr(torch, "compile", lambda network, dynamic: made)
+
+
+@pytest.mark.skipif(not device.has_compiler(), reason="needs a C++ compiler")
+@pytest.mark.slow
+def test_compiled_equals_eager() -> None:
+    pixels = photograph(40, 48)
+    eager = Upscaler("fast", 2, precision="fp32", runtime="eager").image(pixels).astype(int)
+    upscaler = Upscaler("fast", 2, precision="fp32", runtime="compiled")
+    assert np.abs(upscaler.image(pixels) - eager).max() <= 1
+    assert upscaler.take_notices() == []
+    assert upscaler._stage(2).runtime().compiled
+
+
+def test_without_a_compiler_it_goes_on_uncompiled_and_says_so_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device, "has_compiler", lambda: False)
+    pixels = photograph(20, 24)
+    upscaler = Upscaler("fast", 2, runtime="compiled")
+    for _ in range(2):
+        assert np.array_equal(upscaler.image(pixels), Upscaler("fast", 2).image(pixels))
+    assert upscaler.take_notices() == ["no C++ compiler found: going on uncompiled"]
+
+
+def test_code_that_does_not_compile_is_run_uncompiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    plant_compiler(monkeypatch, RuntimeError("planted\nand a long trace"))
+    made, notices = runtime()
+    made.compile()
+    low = torch.rand(1, 3, 9, 11)
+    assert torch.equal(made(low), made.network(low))
+    assert notices == ["compiling failed: going on uncompiled (planted)"]
+    assert not made.compiled
+
+
+def test_lack_of_memory_in_compiled_code_is_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    plant_compiler(monkeypatch, torch.OutOfMemoryError("planted"))
+    made, notices = runtime()
+    made.compile()
+    with pytest.raises(torch.OutOfMemoryError):
+        made(torch.rand(1, 3, 9, 11))
+    assert made.compiled and not notices
+
+
+@pytest.mark.parametrize(("gain", "kept"), [(2.0, True), (1.01, False), (0.5, False)])
+def test_compiled_code_is_kept_only_where_it_is_clearly_faster(
+    monkeypatch: pytest.MonkeyPatch, gain: float, kept: bool
+) -> None:
+    made, _ = runtime()
+    plant_compiler(monkeypatch, made.network)
+    monkeypatch.setattr(Runtime, "seconds", lambda self, low: 1 / gain if self.compiled else 1.0)
+    made.compile_if_faster(torch.rand(1, 3, 9, 11))
+    assert made.compiled is kept
+
+
+@pytest.mark.parametrize(("frames", "tried"), [(10, False), (1_000_000, True)])
+def test_compiling_is_tried_only_for_long_work(
+    monkeypatch: pytest.MonkeyPatch, frames: int, tried: bool
+) -> None:
+    shapes: list[torch.Size] = []
+    monkeypatch.setattr(Runtime, "compile_if_faster", lambda self, low: shapes.append(low.shape))
+    upscaler = Upscaler("fast", 2)
+    upscaler.prepare(20, 30, frames)
+    assert shapes == ([torch.Size((1, 3, 20, 30))] if tried else [])
+
+
+def test_a_runtime_that_was_asked_for_is_not_questioned(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "_COMPILE_FROM_S", 0.0)
+    monkeypatch.setattr(Runtime, "compile_if_faster", lambda self, low: pytest.fail("tried"))
+    Upscaler("fast", 2, runtime="eager").prepare(20, 30, 100)
+    Upscaler("fast", size_px=(10, 10)).prepare(20, 30, 100)  # no network is needed
+    with pytest.raises(UsageError, match="runtime"):
+        Upscaler("fast", 2, runtime="quick")
+
+
+def test_the_time_is_a_median_that_leaves_the_first_run_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    ticks = iter([0, 100, 100, 101, 101, 104, 104, 106])  # runs of 100, 1, 3 and 2 seconds
+    monkeypatch.setattr("time.perf_counter", lambda: next(ticks))
+    assert runtime()[0].seconds(torch.rand(1, 3, 5, 5)) == 2

@@ -1,0 +1,136 @@
+"""The scripts that make training pictures and finished weights."""
+
+import importlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from support.command import run
+
+from upscaler.models import checkpoint
+from upscaler.models.compact import Compact
+from upscaler.models.srresnet import SRResNet
+from upscaler.trainer.data.photos import load_photos
+
+TOOLS = Path(__file__).parents[2] / "tools"
+
+
+def test_reduced_pictures_and_their_enlargements_are_pairs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(TOOLS))
+    import make_reduced
+
+    with Image.open(PHOTOGRAPH) as picture:
+        (tmp_path / "odd").mkdir()
+        for left in (0, 50):
+            picture.crop((left, 0, left + 203, 130)).save(tmp_path / "odd" / f"{left}.png")
+    monkeypatch.setattr("sys.argv", ["make_reduced", str(tmp_path / "odd"), str(tmp_path / "lr")])
+    make_reduced.main()
+    run(tmp_path / "lr", "-o", tmp_path / "taught", "--model", "fast", "--scale", 4)
+    taught = load_photos((str(tmp_path / "taught"),), 4, 16, low_folders=(str(tmp_path / "lr"),))
+    for pair in taught.training + taught.held_out:
+        assert (tuple(pair.low.shape), tuple(pair.high.shape)) == ((32, 50, 3), (128, 200, 3))
+
+
+@pytest.mark.parametrize("script", ["make_reduced", "make_softer", "make_sizes"])
+def test_pictures_of_one_name_in_several_folders_all_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str
+) -> None:
+    monkeypatch.syspath_prepend(str(TOOLS))
+    module = importlib.import_module(script)
+    source, target = tmp_path / "train", tmp_path / "made"
+    noise = np.random.default_rng(0).integers(0, 256, (48, 48, 3), dtype=np.uint8)
+    for place in ("a.png", "one/a.png", "one/cats/a.png", "two/cats/a.png"):
+        (source / place).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(noise).save(source / place)
+    monkeypatch.setattr("sys.argv", [script, str(source), str(target)])
+    module.main()
+    sizes = ("-48", "-36", "-24") if script == "make_sizes" else ("",)
+    names = ("one-a", "one-cats-a", "train-a", "two-cats-a")
+    assert {path.name for path in target.iterdir()} == {
+        f"{name}{size}.png" for name in names for size in sizes
+    }
+    Image.fromarray(noise).save(source / "one" / "a.jpg")
+    with pytest.raises(SystemExit, match=r"a.jpg' and '.*a.png' would both become 'one-a.png'"):
+        module.main()
+
+
+def test_a_closed_gate_adds_less(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(TOOLS))
+    import close_gate
+
+    network = Compact(scale=1, channels=8, depth=1, gate_px=5)
+    with torch.no_grad():
+        network.tail.weight.normal_(std=0.1)
+    checkpoint.save(tmp_path / "open.safetensors", network, network.state_dict(), {"minutes": 3})
+    close_gate.close_gate(tmp_path / "open.safetensors", tmp_path / "closed.safetensors", 2.0)
+    before, after = (checkpoint.load(tmp_path / f"{name}.safetensors") for name in ("open", "closed"))
+    picture = torch.rand(1, 3, 20, 20)
+    changes = [file.network()(picture) - picture for file in (before, after)]
+    share = float(torch.tensor(1.0).sigmoid() / torch.tensor(3.0).sigmoid())  # verdicts of 1 instead of 3
+    assert changes[0].abs().max() > 0.01
+    assert torch.allclose(changes[1], changes[0] * share, atol=1e-3)
+    assert after.training == {"minutes": 3, "gate_closed_by": 2.0}
+
+
+def test_a_level_set_is_that_of_the_photographs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(TOOLS))
+    import set_level
+
+    network = Compact(scale=2, channels=8, depth=1)
+    darker = torch.tensor([0.01, 0.0, -0.01])  # of R, G and B
+    with torch.no_grad():
+        network.tail.bias.copy_(-darker.repeat_interleave(4))
+    checkpoint.save(tmp_path / "dark.safetensors", network, network.state_dict(), {"minutes": 3})
+    added = set_level.set_level(tmp_path / "dark.safetensors", tmp_path / "level.safetensors", [PHOTOGRAPH])
+    assert torch.allclose(added.float(), darker, atol=2e-3)  # what is clamped makes the difference
+    after = checkpoint.load(tmp_path / "level.safetensors")
+    with Image.open(PHOTOGRAPH) as picture:
+        missing = set_level.missing(after.network(), np.array(picture.convert("RGB")))
+    assert missing.abs().max() < 2e-3
+    assert after.training["level_raised_by"] == [round(float(value), 5) for value in added]
+    paper = SRResNet(scale=2, channels=8, blocks=1, tail="paper")
+    checkpoint.save(tmp_path / "paper.safetensors", paper, paper.state_dict(), {})
+    with pytest.raises(SystemExit, match="no single tail"):
+        set_level.set_level(tmp_path / "paper.safetensors", tmp_path / "never.safetensors", [PHOTOGRAPH])
+
+
+@pytest.mark.parametrize(("frequency", "expected"), [(0.1, 1.0), (0.3, 1.0), (0.375, 0.7), (0.46, 0.4)])
+@pytest.mark.parametrize("axis", [0, 1])
+def test_softer_pictures_keep_what_is_coarse(
+    frequency: float, expected: float, axis: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(TOOLS))
+    import make_softer
+
+    wave = np.cos(2 * np.pi * frequency * np.arange(200))
+    levels = np.broadcast_to(np.expand_dims(wave, 1 - axis), (200, 200))
+    picture = np.repeat(np.round(128 + 100 * levels)[..., None], 3, 2).astype(np.uint8)
+    soft = make_softer.softened(picture, 0.4)
+    assert soft.shape == picture.shape and soft.dtype == np.uint8
+    inner = np.s_[50:150, 50:150]
+    kept = ((soft[inner] - 128.0) * levels[inner][..., None]).sum() / (100 * (levels[inner] ** 2).sum() * 3)
+    assert kept == pytest.approx(expected, abs=0.01)
+
+
+def test_deeper_weights_make_the_same_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(TOOLS))
+    import make_deeper
+
+    network = Compact(scale=2, channels=8, depth=3)
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    checkpoint.save(tmp_path / "plain.safetensors", network, network.state_dict(), {"minutes": 3})
+    make_deeper.make_deeper(tmp_path / "plain.safetensors", tmp_path / "deeper.safetensors")
+    before, after = (checkpoint.load(tmp_path / f"{name}.safetensors") for name in ("plain", "deeper"))
+    assert after.arguments == before.arguments | {"depth": 6}
+    assert after.training == {"minutes": 3, "deepened": True}
+    picture = torch.rand(1, 3, 20, 20)
+    assert torch.allclose(after.network()(picture), before.network()(picture), atol=1e-5)
+    other = SRResNet(scale=2, channels=8, blocks=1)
+    checkpoint.save(tmp_path / "other.safetensors", other, other.state_dict(), {})
+    with pytest.raises(SystemExit, match="no plain network"):
+        make_deeper.make_deeper(tmp_path / "other.safetensors", tmp_path / "never.safetensors")

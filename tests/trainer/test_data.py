@@ -1,0 +1,332 @@
+import os
+import warnings
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from support.makers import MakePhotos
+from support.pictures import photograph
+from torch import Tensor
+
+from upscaler.errors import TrainingError
+from upscaler.trainer.data import cache, file_names
+from upscaler.trainer.data.crops import Crops
+from upscaler.trainer.data.photos import load_photos
+from upscaler.trainer.data.sources import pictures_below
+from upscaler.trainer.degrade.degradations import reduce
+
+
+@pytest.fixture
+def folder(tmp_path: Path, make_photos: MakePhotos) -> Path:
+    make_photos(tmp_path / "photos", 5)
+    return tmp_path / "photos"
+
+
+def colored(folder: Path, count: int) -> None:
+    """Pictures that can be told by their red."""
+    folder.mkdir(exist_ok=True)
+    random = np.random.default_rng(0)
+    for index in range(count):
+        pixels = random.integers(0, 256, (64, 64, 3), dtype=np.uint8)
+        pixels[..., 0] = index
+        Image.fromarray(pixels).save(folder / f"{index:03}.png")
+
+
+def as_batch(pixels: Tensor) -> Tensor:
+    return pixels.permute(2, 0, 1).unsqueeze(0)
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4])
+def test_pairs_are_the_photograph_and_its_reduction(folder: Path, scale: int) -> None:
+    photos = load_photos((str(folder),), scale, 8)
+    assert len(photos.training) + len(photos.held_out) == 5
+    assert photos.left_out == []
+    for pair in photos.training + photos.held_out:
+        with Image.open(folder / pair.name) as picture:
+            original = np.asarray(picture)
+        height, width = (side - side % scale for side in original.shape[:2])
+        assert np.array_equal(pair.high.numpy(), original[:height, :width])
+        assert torch.equal(as_batch(pair.low), reduce(as_batch(pair.high), scale))
+        assert pair.low.shape == (height // scale, width // scale, 3)
+
+
+def test_reduction_of_scale_1_changes_nothing() -> None:
+    picture = torch.randint(256, (1, 3, 8, 8), dtype=torch.uint8)
+    assert torch.equal(reduce(picture, 1), picture)
+
+
+def test_reduction_keeps_flat_areas_and_does_not_wrap() -> None:
+    """White beside black overshoots with a cubic kernel; an unclamped 257 would become 1."""
+    picture = torch.zeros(1, 3, 32, 32, dtype=torch.uint8)
+    picture[..., 16:] = 255
+    low = reduce(picture, 4)
+    assert low[..., :2].max() == 0
+    assert low[..., -2:].min() == 255
+
+
+def test_unusable_files_are_reported_and_left_out(folder: Path) -> None:
+    (folder / "text.png").write_text("no picture")
+    (folder / "empty.jpg").touch()
+    (folder / "notes.txt").write_text("not even named like one")
+    whole = (folder / "photo00.png").read_bytes()
+    (folder / "truncated.png").write_bytes(whole[: len(whole) // 2])
+    Image.new("RGB", (40, 20)).save(folder / "tiny.png")
+    seen: list[tuple[int, int]] = []
+    photos = load_photos((str(folder),), 4, 8, lambda done, total: seen.append((done, total)))
+    names = sorted(line.split(":")[0] for line in photos.left_out)
+    assert names == ["empty.jpg", "text.png", "tiny.png", "truncated.png"]
+    assert "40x20 is smaller than a crop" in " ".join(photos.left_out)
+    assert len(photos.training) + len(photos.held_out) == 5
+    assert seen == [(index + 1, 9) for index in range(9)]
+
+
+def test_too_few_photographs(folder: Path, tmp_path: Path, make_photos: MakePhotos) -> None:
+    make_photos(tmp_path / "small", 3, height=60)
+    with pytest.raises(TrainingError, match=r"only 0 usable photographs.*3 left out.*smaller than a crop"):
+        load_photos((str(tmp_path / "small"),), 4, 100)
+    with pytest.raises(TrainingError, match="only 1 usable"):
+        load_photos((str(folder / "photo00.png"),), 4, 8)
+
+
+def test_missing_folder() -> None:
+    with pytest.raises(TrainingError, match="no folder 'nowhere'"):
+        load_photos(("nowhere",), 4, 8)
+
+
+@pytest.mark.parametrize("count", [2, 3, 7, 60, 120])
+def test_held_out_photographs_are_never_drawn(tmp_path: Path, count: int) -> None:
+    colored(tmp_path, count)
+    photos = load_photos((str(tmp_path),), 2, 8)
+    held_out = {int(pair.name[:3]) for pair in photos.held_out}
+    training = {int(pair.name[:3]) for pair in photos.training}
+    assert held_out
+    assert held_out | training == set(range(count))
+    assert not held_out & training
+    _, high = Crops(photos.training, 2, 0).draw(1200, 8)
+    reds = high[:, 0].mul(255).round()
+    assert torch.equal(reds.amin((1, 2)), reds.amax((1, 2)))
+    assert set(reds[:, 0, 0].int().tolist()) == training
+
+
+def test_a_photograph_found_twice_counts_once(folder: Path) -> None:
+    once = load_photos((str(folder),), 4, 8)
+    twice = load_photos((str(folder), str(folder / ".." / "photos"), str(folder / "photo01.png")), 4, 8)
+    assert [pair.name for pair in twice.training] == [pair.name for pair in once.training]
+    assert [pair.name for pair in twice.held_out] == [pair.name for pair in once.held_out]
+
+
+def test_what_a_run_left_is_no_photograph(folder: Path) -> None:
+    once = load_photos((str(folder),), 4, 8)
+    run, album = folder / "deep" / "weights.run", folder / "trail.run"
+    for path in (run / "samples", album):
+        path.mkdir(parents=True)
+        Image.fromarray(photograph(112, 128, 9)).save(path / "picture.png")
+    (run / "config.toml").touch()
+    names = [path.name for path in pictures_below(folder)]
+    assert names == [f"photo0{number}.png" for number in range(5)] + ["picture.png"]  # the album's
+    assert pictures_below(run) == [run / "samples" / "picture.png"]  # if that is what is asked for
+    (album / "picture.png").unlink()
+    assert load_photos((str(folder),), 4, 8).fingerprint() == once.fingerprint()
+
+
+# Crops that fit
+
+
+def sized(folder: Path, sizes: list[tuple[int, int]]) -> None:
+    folder.mkdir(exist_ok=True)
+    for index, (height, width) in enumerate(sizes):
+        Image.fromarray(photograph(height, width, index)).save(folder / f"{index:03}.png")
+
+
+@pytest.mark.parametrize(
+    ("sizes", "scale", "wanted", "fitting", "left_out"),
+    [
+        ([(218, 178)] * 8, 4, 48, 44, 0),  # aligned faces
+        ([(218, 178)] * 8, 4, 32, 32, 0),
+        ([(218, 178)] * 8, 2, 96, 89, 0),
+        ([(50, 178)] * 2 + [(218, 178)] * 8, 4, 48, 16, 2),  # never below 64 HR pixels
+        ([(50, 178)] * 2 + [(218, 178)] * 8, 4, 12, 12, 0),  # unless that is wanted
+        ([(100, 90)] + [(218, 178)] * 20, 4, 48, 44, 1),  # 95 % hold it
+        ([(100, 90)] * 2 + [(218, 178)] * 20, 4, 48, 22, 0),
+    ],
+)
+def test_crops_shrink_to_what_most_photographs_hold(
+    tmp_path: Path, sizes: list[tuple[int, int]], scale: int, wanted: int, fitting: int, left_out: int
+) -> None:
+    sized(tmp_path, sizes)
+    photos = load_photos((str(tmp_path),), scale, wanted)
+    assert (photos.patch_px, len(photos.left_out)) == (fitting, left_out)
+    low, high = Crops(photos.training, scale, 0, "photo").draw(4, fitting)
+    assert (low.shape[-1], high.shape[-1]) == (fitting, fitting * scale)
+
+
+# Given LR pictures
+
+
+@pytest.mark.parametrize("naming", ["{}.png", "{}x2.png", "{}_x2.webp"])
+def test_given_low_versions_are_used(tmp_path: Path, make_photos: MakePhotos, naming: str) -> None:
+    make_photos(tmp_path / "hr" / "deep", 4, height=65, width=67)
+    (tmp_path / "lr" / "deep").mkdir(parents=True)
+    for index in range(4):
+        pixels = np.full((32, 33, 3), 40 * index, dtype=np.uint8)
+        target = tmp_path / "lr" / "deep" / naming.format(f"photo{index:02}")
+        Image.fromarray(pixels).save(target, lossless=True)
+    photos = load_photos(
+        (str(tmp_path / "hr"),), 2, 8, degradation="given", low_folders=(str(tmp_path / "lr"),)
+    )
+    pairs = photos.training + photos.held_out
+    assert len(pairs) == 4
+    for pair in pairs:
+        assert set(pair.low.flatten().tolist()) == {40 * int(pair.name[5:7])}
+        assert pair.high.shape == (64, 66, 3)
+    low, _ = Crops(photos.training, 2, 0, "given").draw(30, 8)
+    assert {round(float(level) * 255) for level in low[:, 0, 0, 0]} == {
+        40 * int(pair.name[5:7]) for pair in photos.training
+    }
+
+
+def test_given_low_versions_that_do_not_fit_are_left_out(tmp_path: Path, make_photos: MakePhotos) -> None:
+    make_photos(tmp_path / "hr", 5, height=64, width=64)
+    make_photos(tmp_path / "lr", 4, height=32, width=32)
+    Image.new("RGB", (33, 32)).save(tmp_path / "lr" / "photo02.png")
+    (tmp_path / "lr" / "photo03.png").write_text("broken")
+    photos = load_photos(
+        (str(tmp_path / "hr"),), 2, 8, degradation="given", low_folders=(str(tmp_path / "lr"),)
+    )
+    assert len(photos.training + photos.held_out) == 2
+    assert photos.left_out[0] == "photo02.png: its LR picture is 33x32, not 32x32"
+    assert "photo03.png" in photos.left_out[1]
+    assert photos.left_out[2] == "photo04.png: no LR picture of it"
+    with pytest.raises(TrainingError, match="no folder 'nowhere'"):
+        load_photos((str(tmp_path / "hr"),), 2, 8, low_folders=("nowhere",))
+
+
+def flat(folder: Path, level: int, count: int = 2, side_px: int = 32, suffix: str = ".png") -> str:
+    """Pictures ``0``, ``1``, ... of one level of grey."""
+    folder.mkdir(exist_ok=True)
+    for index in range(count):
+        Image.new("RGB", (side_px, side_px), (level, level, level)).save(folder / f"{index}{suffix}")
+    return str(folder)
+
+
+def test_each_folder_of_photographs_has_its_own_low_versions(tmp_path: Path) -> None:
+    highs = tuple(flat(tmp_path / f"hr{level}", level, side_px=64) for level in (50, 200))
+    lows = tuple(flat(tmp_path / f"lr{level}", level) for level in (50, 200))
+    photos = load_photos(highs, 2, 8, degradation="given", low_folders=lows)
+    pairs = photos.training + photos.held_out
+    assert len(pairs) == 4
+    assert all(int(pair.low[0, 0, 0]) == int(pair.high[0, 0, 0]) for pair in pairs)
+
+
+def test_low_versions_that_could_be_anybody_s_are_refused(tmp_path: Path) -> None:
+    highs = tuple(flat(tmp_path / f"hr{level}", level, side_px=64) for level in (50, 200))
+    lows = tuple(flat(tmp_path / f"lr{level}", level) for level in (50, 200))
+    with pytest.raises(TrainingError, match=r"photographs '.*hr50/0.png' and '.*hr200/0.png' have the same"):
+        load_photos(highs, 2, 8, degradation="given", low_folders=lows[:1])
+    with pytest.raises(TrainingError, match=r"LR pictures '.*lr50/0.png' and '.*lr200/0.png' have the same"):
+        load_photos(highs[:1], 2, 8, degradation="given", low_folders=lows)
+    (tmp_path / "lr200" / "0.png").unlink()
+    (tmp_path / "lr50" / "1.png").unlink()
+    flat(tmp_path / "lr200", 0, count=9, suffix=".webp")  # more of them, which nobody asks for, are in order
+    for path in (tmp_path / "lr200").glob("[01].webp"):
+        path.unlink()
+    photos = load_photos(highs[:1], 2, 8, degradation="given", low_folders=lows)
+    assert [int(pair.low[0, 0, 0]) for pair in photos.training + photos.held_out] == [50, 200]
+
+
+# Where photographs are kept
+
+
+def test_photographs_that_memory_does_not_hold_lie_in_a_file(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for degradation, scale in (("clean", 4), ("video", 2), ("jpeg50", 1)):
+        wanted = load_photos((str(folder),), scale, 16, degradation=degradation)
+        monkeypatch.setattr(cache, "_available_bytes", lambda: 100_000)
+        photos = load_photos((str(folder),), scale, 16, degradation=degradation, cache_folder=tmp_path)
+        monkeypatch.undo()
+        assert (wanted.mapped, photos.mapped) == (False, True)
+        for one, other in zip(wanted.training, photos.training, strict=True):
+            for first, second in zip(
+                (one.low, one.high, *one.damaged), (other.low, other.high, *other.damaged), strict=True
+            ):
+                assert torch.equal(first, second)
+        # All of them in one mapping, one after the other, and no file left in the folder.
+        starts = [pair.high.data_ptr() for pair in photos.training]
+        assert starts == sorted(starts)
+        assert starts[-1] - starts[0] < 5 * 112 * 128 * 3 * 6
+        assert [path.name for path in tmp_path.iterdir()] == ["photos"]
+        drawn = [Crops(each.training, scale, 3, degradation).draw(4, 16) for each in (wanted, photos)]
+        assert all(torch.equal(one, other) for one, other in zip(*drawn, strict=True))
+
+
+def test_no_room_for_the_file(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(cache, "_available_bytes", lambda: 100_000)
+    monkeypatch.setattr("os.posix_fallocate", full)
+    with pytest.raises(TrainingError, match=r"photographs of 0.0 GB fit neither .* No space left"):
+        load_photos((str(folder),), 4, 16)
+
+
+def test_photographs_at_several_sizes(folder: Path) -> None:
+    """A held-out photograph is held out at every size, and is judged whole."""
+    photos = load_photos((str(folder),), 2, 24, sizes=(1.0, 0.75, 0.5))
+    assert [pair.name for pair in photos.held_out] == ["photo04.png"]
+    names = [f"photo0{number}.png{size}" for number in range(4) for size in ("", " at 0.75", " at 0.5")]
+    assert [pair.name for pair in photos.training] == names
+    assert photos.photographs == 4
+    whole, smaller, half = photos.training[:3]
+    assert smaller.high.shape == (84, 96, 3)
+    assert torch.equal(as_batch(half.high), reduce(as_batch(whole.high), 2))
+    for pair in photos.training:
+        assert torch.equal(as_batch(pair.low), reduce(as_batch(pair.high), 2))
+
+
+def test_sizes_that_do_not_hold_a_crop_are_passed_over(folder: Path) -> None:
+    photos = load_photos((str(folder),), 2, 48, sizes=(1.0, 0.9, 0.5))
+    assert {pair.high.shape[0] for pair in photos.training} == {112, 100}
+    assert photos.left_out == []
+
+
+def test_crops_fit_what_the_sizes_leave(tmp_path: Path) -> None:
+    sized(tmp_path, [(136, 136)] * 4)
+    photos = load_photos((str(tmp_path),), 2, 64, sizes=(0.5,))
+    assert (photos.patch_px, len(photos.training), photos.left_out) == (34, 3, [])
+    with pytest.raises(TrainingError, match=r"136x136 at 0.25 of its size is smaller.* 256 pixels high"):
+        load_photos((str(tmp_path),), 2, 64, sizes=(0.25,))
+
+
+@pytest.mark.parametrize("degradation", ["video", "worn"])
+def test_names_that_are_no_utf_8(folder: Path, degradation: str) -> None:
+    for path in folder.iterdir():
+        path.rename(os.fsdecode(os.fsencode(path.with_suffix("")) + b"\xe9.png"))
+    photos = load_photos((str(folder),), 2, 8, degradation=degradation)
+    assert photos.held_out[0].name == "photo04\udce9.png"
+    assert photos.fingerprint()
+
+
+@pytest.mark.parametrize("name", ["photo.png", "täglich.png"])
+def test_what_is_drawn_for_a_name_stays(name: str) -> None:
+    assert file_names.seed_of(name) == zlib.crc32(name.encode())
+
+
+def test_several_threads_load_what_one_loads(folder: Path) -> None:
+    (folder / "broken.png").write_bytes(b"no picture")
+    alone = load_photos((str(folder),), 2, 8, sizes=(1.0, 0.5))
+    torch.set_num_threads(3)
+    filters = list(warnings.filters)
+    together = load_photos((str(folder),), 2, 8, sizes=(1.0, 0.5))
+    assert torch.get_num_threads() == 3
+    assert warnings.filters == filters
+    assert together.left_out == alone.left_out
+    for one, other in zip(
+        together.training + together.held_out, alone.training + alone.held_out, strict=True
+    ):
+        assert one.name == other.name
+        assert torch.equal(one.high, other.high)
+        assert torch.equal(one.low, other.low)

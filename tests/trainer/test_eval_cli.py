@@ -1,0 +1,410 @@
+import csv
+import html
+import io
+import json
+import math
+import os
+import re
+import subprocess
+import sys
+import urllib.parse
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+from support.makers import MakePhotos, Ship
+from typer.testing import CliRunner
+
+from upscaler.errors import UsageError
+from upscaler.models import checkpoint
+from upscaler.models.registry import build
+from upscaler.trainer.eval_cli import app
+from upscaler.trainer.evaluation import bicubic, metrics
+from upscaler.trainer.evaluation.protocol import Enlarger, Evaluation, Finished, Given, Score, evaluate, named
+
+Rgb = NDArray[np.uint8]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, make_photos: MakePhotos) -> Path:
+    """Two pictures whose sides are no multiples of anything."""
+    make_photos(tmp_path / "hr", 2, height=61, width=75)
+    return tmp_path / "hr"
+
+
+def nearest(scale: int) -> Enlarger:
+    """Repeats pixels: an enlarger that anyone can check."""
+    return Enlarger(scale, lambda low: low.repeat(scale, 0).repeat(scale, 1))
+
+
+def pixels_of(path: Path) -> Rgb:
+    with Image.open(path) as picture:
+        return np.asarray(picture.convert("RGB"))
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4])
+def test_protocol_against_a_plain_one(folder: Path, tmp_path: Path, scale: int) -> None:
+    """LR by Pillow's reduction, which is torch's but for its fixed-point rounding."""
+    (tmp_path / "lr").mkdir()
+    wanted = {}
+    for path in sorted(folder.iterdir()):
+        high = pixels_of(path)
+        high = high[: len(high) // scale * scale, : high.shape[1] // scale * scale]
+        small = (high.shape[1] // scale, high.shape[0] // scale)
+        low = np.asarray(Image.fromarray(high).resize(small, Image.Resampling.BICUBIC))
+        Image.fromarray(low).save(tmp_path / "lr" / f"{path.stem}x{scale}.png")
+        made = low.repeat(scale, 0).repeat(scale, 1)
+        pair = metrics.luma(made), metrics.luma(high)
+        wanted[path.name] = metrics.psnr_db(*pair, scale), metrics.ssim(*pair, scale)
+    given = evaluate(nearest(scale), folder, Given(tmp_path / "lr"))
+    assert {score.name: (score.psnr_db, score.ssim) for score in given.scores} == wanted
+    own = evaluate(nearest(scale), folder)
+    assert own.mean.psnr_db == pytest.approx(given.mean.psnr_db, abs=0.02)
+    assert given.failures == own.failures == []
+
+
+def test_single_channel_is_compared_raw(folder: Path) -> None:
+    path = folder / "photo00.png"
+    raw = pixels_of(path)[:60, :72, 1]
+    Image.fromarray(raw).save(path)
+    (folder / "photo01.png").unlink()
+    made = np.zeros((60, 72, 3), dtype=np.uint8)
+    made[..., 1] = 100  # raw gray 59; luma would be 66
+    (score,) = evaluate(Enlarger(4, lambda low: made), folder).scores
+    error = np.square(raw[4:-4, 4:-4].astype(float) - 59).mean()
+    assert score.psnr_db == pytest.approx(10 * math.log10(255**2 / error))
+
+
+def test_mean_is_of_the_pictures() -> None:
+    result = Evaluation([Score("a", 20, 0.5, 0.25), Score("b", 30, 0.7, 0.75)], [])
+    assert (result.mean.psnr_db, result.mean.ssim, result.mean.lpips) == (25, pytest.approx(0.6), 0.5)
+    assert Evaluation([Score("a", 20, 0.5)], []).mean.lpips is None
+    assert math.isnan(Evaluation([], ["all bad"]).mean.psnr_db)
+
+
+def test_bicubic_keeps_flat_pictures_and_enlarges_ramps() -> None:
+    assert (bicubic.enlarged(np.full((5, 7, 3), 130, dtype=np.uint8), 3) == 130).all()
+    ramp = np.repeat(np.arange(0, 240, 8, dtype=np.uint8)[None, :, None], 6, axis=0).repeat(3, 2)
+    made = bicubic.enlarged(ramp, 4)
+    assert made.shape == (24, 120, 3)
+    inside = made[12, 12:-12, 0].astype(int)
+    assert np.abs(np.diff(inside) - 2).max() <= 1
+
+
+def test_saved_pictures_are_those_compared(folder: Path, tmp_path: Path) -> None:
+    evaluate(nearest(4), folder, save_folder=tmp_path / "deep" / "out")
+    saved = sorted((tmp_path / "deep" / "out").iterdir())
+    assert [path.name for path in saved] == ["photo00.png", "photo01.png"]
+    made = pixels_of(saved[0])
+    assert made.shape == (60, 72, 3)
+    assert np.array_equal(made[::4, ::4].repeat(4, 0).repeat(4, 1), made)
+
+
+def test_weights_are_run_as_upscale_runs_them(folder: Path, tmp_path: Path) -> None:
+    """A fresh network enlarges bilinearly; its file says the scale."""
+    network = build("compact", {"scale": 3, "channels": 4, "depth": 1})
+    path = tmp_path / "w.safetensors"
+    checkpoint.save(path, network, network.state_dict(), {})
+    subject = named(str(path), None, Given(), "cpu", "fp32")
+    assert subject.scale == 3
+    made = evaluate(subject, folder)
+    assert len(made.scores) == 2
+    base = evaluate(named("bicubic", 3, Given()), folder)
+    assert base.mean.psnr_db - 2 < made.mean.psnr_db < base.mean.psnr_db
+
+
+@pytest.mark.parametrize("scale", [5, 9, 0, -2])
+def test_scales_that_no_table_has(scale: int) -> None:
+    with pytest.raises(UsageError, match=f"scale {scale} cannot be measured"):
+        named("bicubic", scale, Given())
+
+
+@pytest.mark.parametrize("degradation", ["clean", "bilinear"])
+def test_at_scale_1_something_must_be_damaged(degradation: str) -> None:
+    with pytest.raises(UsageError, match="at scale 1 there is nothing to restore"):
+        named("bicubic", 1, Given(degradation=degradation))
+
+
+# Degraded pictures
+
+
+@pytest.mark.parametrize("scale", [1, 2])
+def test_jpeg_is_pillow_s_own(folder: Path, scale: int) -> None:
+    path = folder / "photo00.png"
+    seen: list[Rgb] = []
+    keeper = Enlarger(scale, lambda low: seen.append(low) or low.repeat(scale, 0).repeat(scale, 1))  # type: ignore[func-returns-value]
+    first, _ = evaluate(keeper, folder, Given(degradation="jpeg20")).scores
+    high = pixels_of(path)[: 61 // scale * scale, : 75 // scale * scale]
+    file = io.BytesIO()
+    Image.fromarray(bicubic.reduced(high, scale)).save(file, "JPEG", quality=20)
+    wanted = np.asarray(Image.open(file))
+    assert np.array_equal(seen[0], wanted)
+    if scale == 1:
+        assert first.psnr_db == metrics.psnr_db(metrics.luma(wanted), metrics.luma(high))  # no border
+
+
+@pytest.mark.parametrize("degradation", ["jpeg10-95", "photo", "worn", "worn-out", "strong", "video"])
+def test_a_picture_is_degraded_alike_whatever_stands_beside_it(folder: Path, degradation: str) -> None:
+    given = Given(degradation=degradation)
+    both = evaluate(nearest(2), folder, given).scores
+    (folder / "photo00.png").unlink()
+    assert evaluate(nearest(2), folder, given).scores == both[1:]
+    clean = evaluate(nearest(2), folder).scores
+    assert both[1:] != clean or degradation == "photo"
+
+
+# Finished pictures
+
+
+@pytest.mark.parametrize("name", ["{}.png", "{}_x4.png", "{}x4.webp"])
+@pytest.mark.parametrize("whole", [False, True])
+def test_finished_pictures_are_scored_as_they_lie_there(folder: Path, name: str, whole: bool) -> None:
+    made = folder.parent / "made"
+    made.mkdir()
+    wanted = []
+    for path in sorted(folder.iterdir()):
+        pixels = pixels_of(path)
+        blurred = np.asarray(Image.fromarray(pixels).resize((25, 20)).resize((75, 61)))
+        picture = Image.fromarray(blurred if whole else blurred[:60, :72])
+        picture.save(made / name.format(path.stem), lossless=True)
+        pair = metrics.luma(blurred[:60, :72]), metrics.luma(pixels[:60, :72])
+        wanted.append((metrics.psnr_db(*pair, 4), metrics.ssim(*pair, 4)))
+    subject = named(str(made), None, Given())
+    assert isinstance(subject, Finished)
+    result = evaluate(subject, folder)
+    assert result.failures == []
+    assert [(score.psnr_db, score.ssim) for score in result.scores] == wanted
+
+
+def test_finished_pictures_of_another_size_or_missing(folder: Path) -> None:
+    made = folder.parent / "made"
+    made.mkdir()
+    Image.new("RGB", (80, 61)).save(made / "photo00.png")
+    code, rows, errors = run(made, folder)
+    assert (code, rows) == (1, [])
+    assert "photo00.png' is 80x61, not 72x60" in errors[0]
+    assert "no finished picture of" in errors[1]
+    assert run(made, folder, "--save", made)[0] == 2
+
+
+# The command
+
+
+def run(*arguments: str | Path) -> tuple[int, list[str], list[str]]:
+    """Exit code, lines of output, lines of errors."""
+    result = CliRunner().invoke(app, list(map(str, arguments)))
+    assert result.exception is None or isinstance(result.exception, SystemExit)
+    return result.exit_code, result.stdout.splitlines(), result.stderr.splitlines()
+
+
+def test_command_prints_a_row_each_and_the_average(folder: Path) -> None:
+    code, rows, errors = run("bicubic", folder)
+    assert (code, errors) == (0, [])
+    assert [row.split()[0] for row in rows] == ["photo00.png", "photo01.png", "average"]
+    values = [float(row.split()[-3]) for row in rows]
+    assert values[2] == pytest.approx((values[0] + values[1]) / 2, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda lr: (lr / "photo00x4.png").unlink(), "no LR picture of '.*photo00.png'"),
+        (lambda lr: Image.new("RGB", (18, 16)).save(lr / "photo00x4.png"), "is 18x16, not 18x15"),
+        (lambda lr: (lr / "photo00x4.png").write_bytes(b""), "is empty"),
+        (lambda lr: (lr.parent / "hr" / "photo00.png").write_text("x"), "is not a picture"),
+        (lambda lr: Image.new("RGB", (18, 15)).save(lr.parent / "hr" / "photo00.png"), "is too small"),
+        (
+            lambda lr: Image.fromarray(np.zeros((61, 75), np.uint16)).save(lr.parent / "hr" / "photo00.png"),
+            "has 16-bit samples",
+        ),
+    ],
+    ids=["missing", "other size", "empty", "no picture", "small", "deep"],
+)
+def test_one_bad_file_is_named_and_the_rest_goes_on(
+    folder: Path, spoil: Callable[[Path], object], message: str
+) -> None:
+    lr = folder.parent / "lr"
+    lr.mkdir()
+    for path in folder.iterdir():
+        Image.open(path).crop((0, 0, 72, 60)).resize((18, 15)).save(lr / f"{path.stem}x4.png")
+    spoil(lr)
+    code, rows, errors = run("bicubic", folder, "--lr", lr)
+    assert code == 1
+    assert [row.split()[0] for row in rows] == ["photo01.png", "average"]
+    assert rows[1].startswith("average of 1 ")
+    (line,) = errors
+    assert line.startswith("error: ")
+    assert re.search(message, line)
+
+
+def test_lr_without_the_scale_in_its_name(folder: Path) -> None:
+    lr = folder.parent / "lr"
+    lr.mkdir()
+    for path in folder.iterdir():
+        Image.open(path).crop((0, 0, 72, 60)).resize((18, 15)).save(lr / path.name)
+    assert run("bicubic", folder, "--lr", lr)[0] == 0
+
+
+def test_wrong_commands_give_one_line(folder: Path, tmp_path: Path) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    for code, message, arguments in [
+        (2, "no folder 'nowhere'", ("bicubic", "nowhere")),
+        (2, "no pictures in", ("bicubic", empty)),
+        (2, "no folder 'nowhere'", ("bicubic", folder, "--lr", "nowhere")),
+        (2, "would replace what is compared", ("bicubic", folder, "--save", folder)),
+        (2, "scale 5 cannot be measured", ("bicubic", folder, "--scale", "5")),
+        (2, "unknown degradation 'rain'", ("bicubic", folder, "--degradation", "rain")),
+        (2, "unknown degradation 'rain'", (folder, folder, "--degradation", "rain")),
+        (2, "'given' is for LR pictures", ("bicubic", folder, "--degradation", "given")),
+        (2, "use one of the two", ("bicubic", folder, "--lr", folder, "--degradation", "jpeg20")),
+        (1, "no weight file 'nothing.safetensors'", ("nothing.safetensors", folder)),
+        (1, "model 'sharpest' is unknown", ("sharpest", folder)),
+    ]:
+        result = run(*arguments)
+        assert result[:2] == (code, []), message
+        (line,) = result[2]
+        assert message in line
+
+
+@pytest.mark.parametrize("name", ["{}x4.png", "{}_x4.jpg", "{}.tif"])
+def test_given_pictures_may_have_any_suffix_as_in_training(folder: Path, tmp_path: Path, name: str) -> None:
+    (tmp_path / "lr").mkdir()
+    for path in folder.iterdir():
+        Image.open(path).resize((18, 15)).save(tmp_path / "lr" / name.format(path.stem))
+    assert run("bicubic", folder, "--lr", tmp_path / "lr")[0] == 0
+
+
+def test_two_pictures_of_one_name_are_refused(folder: Path) -> None:
+    Image.open(folder / "photo00.png").save(folder / "photo00.bmp")
+    assert run("bicubic", folder)[0] == 2
+
+
+def test_help_loads_nothing_heavy() -> None:
+    program = (
+        "import sys, upscaler.trainer.eval_cli as e\n"
+        "assert not {'torch', 'numpy', 'PIL', 'cv2', 'av'} & sys.modules.keys(), 'loaded'\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
+
+
+# Files
+
+
+def test_files_say_what_the_rows_say(folder: Path, tmp_path: Path) -> None:
+    names = {kind: tmp_path / "deep" / f"scores.{kind}" for kind in ("csv", "json", "html")}
+    (folder / "bad<b>.png").write_text("x")
+    options = [part for kind, path in names.items() for part in (f"--{kind}", path)]
+    code, rows, errors = run("bicubic", folder, "--scale", "2", *options)
+    assert (code, len(errors)) == (1, 1)
+    printed = [(row.split()[0], float(row.split()[-3]), float(row.split()[-1])) for row in rows]
+
+    table = list(csv.DictReader(names["csv"].read_text().splitlines()))
+    assert [row["name"].split()[0] for row in table] == [name for name, _, _ in printed]
+    assert [float(row["psnr_db"]) for row in table] == pytest.approx([row[1] for row in printed], abs=1e-3)
+    assert {row["lpips"] for row in table} == {""}
+
+    content = json.loads(names["json"].read_text())
+    assert (content["subject"], content["scale"], content["degradation"]) == ("bicubic", 2, "clean")
+    assert [row["ssim"] for row in content["pictures"]] == pytest.approx(
+        [row[2] for row in printed[:2]], abs=1e-4
+    )
+    assert content["average"]["psnr_db"] == pytest.approx(printed[2][1], abs=1e-3)
+    assert len(content["failures"]) == 1
+
+    page = names["html"].read_text()
+    assert f"{printed[0][1]:.2f}" in page
+    assert "bad&lt;b&gt;" in page
+    assert "<b>" not in page
+    sources = re.findall(r'img src="([^"]+)" width=(\d+) height=(\d+)', page)
+    assert len(sources) == 6
+    shown = [pixels_of(names["html"].parent / source) for source, _, _ in sources]
+    assert [each.shape[:2] for each in shown[:3]] == [(30, 37), (60, 74), (60, 74)]
+    assert {(width, height) for _, width, height in sources} == {("74", "60")}
+    assert np.array_equal(shown[2], pixels_of(folder / "photo00.png")[:60, :74])
+    assert np.array_equal(shown[1], bicubic.enlarged(shown[0], 2))
+
+
+NAMES = (b"a#1.png", b"what?.png", b"x%41.png", b"caf\xe9.png", b"a&b.png")  # the fourth is no UTF-8
+
+
+def test_names_that_mean_something_in_an_address_or_are_no_utf_8(folder: Path, tmp_path: Path) -> None:
+    photo = (folder / "photo00.png").read_bytes()
+    for path in folder.iterdir():
+        path.unlink()
+    for name in NAMES:
+        (folder / os.fsdecode(name)).write_bytes(photo)
+    (folder / os.fsdecode(b"bad\xe9.png")).touch()
+    files = {kind: tmp_path / f"scores#1.{kind}" for kind in ("csv", "json", "html")}
+    options = [part for kind, path in files.items() for part in (f"--{kind}", path)]
+    code, rows, errors = run("bicubic", folder, "--degradation", "worn", *options)
+    assert (code, len(rows), len(errors)) == (1, 6, 1)
+    assert "bad\\udce9.png" in errors[0]
+    assert any(row.startswith("caf\\udce9.png ") for row in rows)
+    assert "caf\\udce9.png" in files["csv"].read_text(encoding="utf-8")
+    assert "caf\udce9.png" in {row["name"] for row in json.loads(files["json"].read_text())["pictures"]}
+    page = files["html"].read_text(encoding="utf-8")
+    sources = [html.unescape(source) for source in re.findall(r'img src="([^"]+)"', page)]
+    assert len(sources) == 3 * len(NAMES)
+    for source in sources:
+        address = urllib.parse.urlsplit(source)
+        assert (address.query, address.fragment) == ("", "")
+        assert (tmp_path / os.fsdecode(urllib.parse.unquote_to_bytes(address.path))).is_file()
+
+
+def test_equal_pictures_are_valid_json(folder: Path, tmp_path: Path) -> None:
+    run(folder, folder, "--json", tmp_path / "scores.json")
+    content = json.loads((tmp_path / "scores.json").read_text())
+    assert [row["psnr_db"] for row in content["pictures"]] == [None, None]
+    assert content["average"]["ssim"] == pytest.approx(1)
+
+
+def test_files_that_cannot_be_written(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for kind in ("csv", "json", "html"):
+        code, _, errors = run("bicubic", folder, f"--{kind}", tmp_path / "file" / "scores")
+        assert code == 2
+        assert "cannot write" in errors[0]
+
+
+# The published table
+
+
+def test_bicubic_on_set5_is_the_published_value() -> None:
+    data = os.environ.get("UPSCALER_TEST_DATA")
+    if not data:
+        pytest.skip(
+            "needs the benchmark pictures: set UPSCALER_TEST_DATA to the folder that holds bench/Set5"
+        )
+    set5 = Path(data) / "bench" / "Set5"
+    result = evaluate(named("bicubic", 4, Given()), set5 / "HR", Given(set5 / "LRbicx4"))
+    assert len(result.scores) == 5
+    assert result.mean.psnr_db == pytest.approx(28.42, abs=0.01)
+    assert result.mean.ssim == pytest.approx(0.8104, abs=0.001)
+
+
+def test_named_models_are_blended_and_ensembled(folder: Path, tmp_path: Path, ship: Ship) -> None:
+    ship("srresnet", 2)
+    ship("srgan", 2)
+    scores = {}
+    for options in ([], ["--perceptual", "0"], ["--perceptual", "1"], ["--tta"]):
+        report = tmp_path / "scores.json"
+        arguments = ["srgan", str(folder), "--scale", "2", "--precision", "fp32", "--json", str(report)]
+        result = CliRunner().invoke(app, [*arguments, *options])
+        assert result.exit_code == 0, result.output
+        scores[" ".join(options)] = result.output
+    settings = json.loads(report.read_text())
+    assert (settings["tta"], settings["perceptual"]) == (True, None)
+    assert scores[""] == scores["--perceptual 1"]
+    assert len(set(scores.values())) == 3
+
+
+@pytest.mark.parametrize("options", [["--tta"], ["--perceptual", "0.5"]])
+def test_what_has_no_weights_is_neither_blended_nor_ensembled(folder: Path, options: list[str]) -> None:
+    for subject in ("bicubic", str(folder)):
+        result = CliRunner().invoke(app, [subject, str(folder), *options])
+        assert result.exit_code == 2
+        assert "are for networks" in result.output

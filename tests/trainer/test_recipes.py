@@ -1,0 +1,102 @@
+"""The recipes of the shipped weights: complete, readable by the trainer, and runnable."""
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.makers import MakePhotos, Ship, network_of
+from support.networks import random_vgg
+from typer.testing import CliRunner
+
+from upscaler.errors import UsageError
+from upscaler.models import checkpoint, shipped
+from upscaler.models.registry import PRESETS
+from upscaler.trainer.cli import app
+from upscaler.trainer.config import resolve
+from upscaler.trainer.config.resolve import settle
+from upscaler.trainer.degrade import degradations
+
+GIVEN: dict[str, Any] = {"photos": ["photos"], "output": "w.safetensors", "device": "cpu"}
+FILES = {
+    Path(file).stem: (model, scale)
+    for model, files in shipped.WEIGHTS.items()
+    for scale, file in files.items()
+}
+RECIPES = sorted(path.stem for path in resolve._RECIPES.iterdir())
+
+
+def test_every_file_that_ships_has_its_recipe() -> None:
+    assert sorted(FILES) == RECIPES
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_makes_what_its_name_says(name: str) -> None:
+    config, notes = settle(GIVEN, Path(name))
+    model, scale = FILES[name]
+    assert config.scale == scale
+    assert PRESETS[config.network] == PRESETS[network_of(model, scale)]
+    wanted = "photo" if model.endswith(shipped.PHOTO) else "clean"
+    assert (
+        degradations.parse(config.degradation).jpeg_quality
+        if model == "restore"
+        else config.degradation == wanted
+    )
+    assert config.stages == ("2" if model.startswith("srgan") else "1")
+    # The length is the user's; nothing else is left to what happens to be installed.
+    assert config.minutes == 60 and [line for line in notes if "takes 60 minutes" in line] == notes
+    start = config.start_from
+    assert start == "none" or (
+        start in FILES and start != name and network_of(*FILES[start]) == network_of(model, scale)
+    )
+    comments = [line for line in (resolve._RECIPES / f"{name}.toml").read_text().splitlines() if "#" in line]
+    assert len(comments) >= 2, "a recipe says why"
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_recipes_say_what_they_set_once(name: str) -> None:
+    """A setting of stage one has no effect where only stage two runs, and would mislead."""
+    content = tomllib.loads((resolve._RECIPES / f"{name}.toml").read_text())
+    both = {"network", "scale", "start_from", "stages", "degradation"}
+    if content["stages"] == "2":
+        assert set(content) == both | {"gan"}
+    else:
+        assert both < set(content) and "gan" not in content
+
+
+def test_a_file_goes_before_the_recipe_of_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert settle(GIVEN, Path("fast-x4"))[0].network == "fast"
+    Path("fast-x4").write_text('network = "srresnet"\n')
+    assert settle(GIVEN, Path("fast-x4"))[0].network == "srresnet"
+    with pytest.raises(UsageError, match=r"cannot read 'fast-x5'.*one of balanced-photo-x2"):
+        settle(GIVEN, Path("fast-x5"))
+
+
+@pytest.mark.parametrize("name", ["fast-x3", "srgan-x2"])
+def test_a_recipe_runs(tmp_path: Path, make_photos: MakePhotos, ship: Ship, name: str) -> None:
+    """Two steps of small batches, from weights that are installed."""
+    make_photos(tmp_path / "photos", 3, 160, 160)
+    ship("fast", 4, channels=32, depth=5)
+    ship("srresnet", 2, channels=64, blocks=16)
+    vgg = random_vgg(tmp_path / "vgg.safetensors", "conv3_4")
+    target = tmp_path / f"{name}.safetensors"
+    small = ["--steps=2", "--batch=2", "--late-batch=2", "--device=cpu", "--threads=1", "--no-compile"]
+    arguments = [
+        str(tmp_path / "photos"),
+        "-o",
+        str(target),
+        "--config",
+        name,
+        "--vgg",
+        str(vgg),
+        *small,
+        "--set=gan.batch=1",
+    ]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    model, scale = FILES[name]
+    made = checkpoint.load(target)
+    wanted = PRESETS["srresnet" if model == "srgan" else model]
+    assert (made.architecture, made.scale) == (wanted[0], scale)
+    assert made.training["settings"]["start_from"] == {"fast-x3": "fast-x4", "srgan-x2": "srresnet-x2"}[name]

@@ -1,0 +1,189 @@
+"""``upscale-train``: its settings and its command line."""
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.makers import Configure
+from support.training import arguments, run_folder, saved_state
+from typer.testing import CliRunner
+
+from upscaler.errors import UsageError
+from upscaler.models import checkpoint
+from upscaler.trainer.cli import app
+
+
+def test_all_wrong_settings_are_named_at_once(configure: Configure) -> None:
+    with pytest.raises(UsageError) as caught:
+        configure(
+            output="weights.pth",
+            network="edsr",
+            scale=5,
+            steps=0,
+            batch=0,
+            patch_px=2,
+            optimizer="sgd",
+            late_share=2,
+            left_out_share=1,
+            ema_decay=1.0,
+            learning_rate=-1.0,
+            fft_weight=float("nan"),
+            warmup_steps=-1,
+        )
+    message = str(caught.value)
+    for part in (
+        "suffix .safetensors",
+        "unknown network 'edsr'",
+        "scale must be",
+        "steps must be above 0",
+        "batch must be above 0",
+        "patch_px",
+        "optimizer",
+        "late_share",
+        "left_out_share",
+        "ema_decay",
+        "learning_rate must be above 0",
+        "fft_weight must not be negative",
+        "warmup_steps must not be negative",
+    ):
+        assert part in message
+
+
+@pytest.mark.parametrize(
+    "length",
+    [
+        {"steps": None},
+        {"steps": -1},
+        {"steps": 3, "minutes": 1.0},
+        {"minutes": 0.0},
+        {"minutes": -1.0},
+        {"minutes": float("nan")},
+        {"minutes": float("inf")},
+    ],
+)
+def test_a_run_needs_one_length(configure: Configure, length: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match=r"minutes|steps"):
+        configure(**length)
+
+
+def test_default_rates_are_the_network_s_own(configure: Configure) -> None:
+    assert configure().matrix_step() == (0.02, 0.1)
+    assert configure(network="srresnet").matrix_step() == (0.01, 0.1)
+    assert configure(optimizer="adamw").matrix_step() == (1e-3, 0.0)
+    assert configure(learning_rate=0.5, weight_decay=0.25).matrix_step() == (0.5, 0.25)
+
+
+@pytest.mark.parametrize(
+    ("more", "code", "message"),
+    [
+        (["--scale", "5", "--steps", "4"], 2, "scale must be one of"),
+        (["--steps", "3", "--minutes", "1"], 2, "give either minutes or steps"),
+        (["--minutes", "0"], 2, "minutes must be above 0"),
+        (["--steps", "4", "--network", "edsr"], 2, "unknown network 'edsr'"),
+        (["--steps", "4", "--optimizer", "sgd"], 2, "optimizer must be one of muon, adamw"),
+        (["--steps", "4", "-o", "weights.pth"], 2, "must have the suffix .safetensors"),
+        (["--steps", "4", "--degradation", "rain"], 2, "unknown degradation 'rain'"),
+        (
+            ["--steps", "4", "--scale", "1", "--degradation", "clean"],
+            2,
+            "leaves nothing to restore at scale 1",
+        ),
+        (["--steps", "4", "nowhere"], 1, "no folder 'nowhere'"),
+        (["--steps", "4", "--from", "nothing.safetensors"], 1, "no weight file 'nothing.safetensors'"),
+        (["--steps", "4", "--device", "abacus"], 1, "unknown device 'abacus'"),
+        (["--steps", "4", "--lr", "nowhere"], 1, "no folder 'nowhere'"),
+        (["--steps", "4", "--lr", "lr", "--degradation", "photo"], 2, "exclude all others"),
+        (["--steps", "4", "--degradation", "given"], 2, "exclude all others"),
+        (["--steps", "1", "--set", "steps.x=1"], 2, "steps = {'x': 1} is not a whole number"),
+        (["--steps", "4", "--seed", "18446744073709551616"], 2, "seed must be below"),
+        (["--steps", "4", "--set", "gan.vgg_layers.conv9_9=1"], 2, "gan.vgg_layers has no layer conv9_9"),
+    ],
+)
+def test_wrong_commands_give_one_line(configure: Configure, more: list[str], code: int, message: str) -> None:
+    config = configure()
+    result = CliRunner().invoke(app, arguments(config, *more))
+    assert result.exit_code == code
+    assert message in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+    assert result.stderr.startswith("error: ")
+    assert "Traceback" not in result.output
+    assert not run_folder(config).exists()
+
+
+@pytest.mark.parametrize("more", [["--steps", "many"], ["--wings", "2"]])
+def test_what_cannot_be_parsed_is_a_usage_error(configure: Configure, more: list[str]) -> None:
+    result = CliRunner().invoke(app, arguments(configure(), *more))
+    assert result.exit_code == 2
+    assert more[0] in result.stderr
+
+
+def test_command_trains_and_says_where_to(configure: Configure) -> None:
+    config = configure()
+    earlier = signal.getsignal(signal.SIGINT)
+    result = CliRunner().invoke(app, arguments(config, "--steps", "2"))
+    assert result.exit_code == 0, result.output
+    assert result.stdout.splitlines()[-1].startswith(f"ready: {config.output} (held-out PSNR ")
+    assert checkpoint.load(Path(config.output)).scale == 2
+    assert signal.getsignal(signal.SIGINT) is earlier
+
+
+@pytest.mark.slow
+def test_interrupt_saves_and_the_same_command_goes_on(configure: Configure) -> None:
+    config = configure()
+    program = "from upscaler.trainer.__main__ import train; train()"
+    command = [sys.executable, "-c", program, *arguments(config, "--steps", "400")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert "photographs to train on" in process.stdout.readline()
+        time.sleep(0.3)  # some steps; the test holds for none as well
+        process.send_signal(signal.SIGINT)
+        output, errors = process.communicate(timeout=120)
+    assert (process.returncode, errors) == (130, "")
+    step = saved_state(config)["step"]
+    assert step < 400
+    assert output.splitlines()[-1] == f"stopped at step {step}; the same command goes on from there"
+    assert checkpoint.load(Path(config.output)).training["steps"] == step
+    shorter = [*command[:-1], str(step + 3)]
+    done = subprocess.run(shorter, capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert saved_state(config)["step"] == step + 3
+    assert ("going on from step" in done.stdout) == (step > 0)
+    assert list(Path(config.output).parent.rglob("*.part*")) == []
+
+
+def test_settings_file_and_single_settings(configure: Configure, tmp_path: Path) -> None:
+    config = configure()
+    file = tmp_path / "settings.toml"
+    file.write_text(
+        f'photos = {list(config.photos)}\nbatch = 2\nstages = "1"\nstart_from = "none"\nscale = 2\n'
+    )
+    options = ["-o", config.output, "--config", str(file), "--set", "late_share=0.0", "--set=patch_px=12"]
+    more = ["--network=fast", "--steps=2", "--no-compile", "--device=cpu", "--threads=1"]
+    result = CliRunner().invoke(app, [*options, *more])
+    assert result.exit_code == 0, result.output
+    settings = checkpoint.load(Path(config.output)).training["settings"]
+    assert (settings["batch"], settings["late_share"], settings["patch_px"]) == (2, 0.0, 12)
+
+
+def test_what_was_chosen_is_said_before_it_starts(configure: Configure) -> None:
+    config = configure()
+    result = CliRunner().invoke(app, ["nowhere", "-o", config.output, "--device=cpu", "--stages=1"])
+    assert result.exit_code == 1
+    assert result.stdout.splitlines() == [
+        "network balanced, from the shipped weights 'balanced-photo'",
+        "takes 60 minutes; --minutes or --steps choose otherwise",
+    ]
+
+
+def test_wrong_settings_in_a_file_give_one_line(configure: Configure, tmp_path: Path) -> None:
+    file = tmp_path / "settings.toml"
+    file.write_text("[gan]\nlabelnoise = 0.1\n")
+    result = CliRunner().invoke(app, arguments(configure(), "--steps=4", f"--config={file}", "--set", "x=1"))
+    assert result.exit_code == 2
+    assert "'gan.labelnoise' (did you mean 'gan.label_noise'?)" in result.stderr
+    assert "unknown setting 'x'" in result.stderr
+    assert len(result.stderr.splitlines()) == 1

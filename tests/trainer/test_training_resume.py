@@ -1,0 +1,233 @@
+"""Going on with a run, from its state or from weights."""
+
+import dataclasses
+import itertools
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from support.makers import Configure, MakePhotos
+from support.training import assert_equal, run_folder, saved_state, silent, stop_after, table
+
+from upscaler.errors import TrainingError, UsageError, WeightsError
+from upscaler.models import checkpoint
+from upscaler.trainer.loops import train
+from upscaler.trainer.run import state_file
+from upscaler.trainer.run.session import Report
+from upscaler.trainer.run.train_state import Run
+from upscaler.trainer.stages.distributed import Team
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"optimizer": "adamw"},
+        {"network": "srresnet", "batch": 1, "patch_px": 8, "late_batch": 1, "late_patch_px": 12},
+    ],
+    ids=["muon", "adamw", "srresnet"],
+)
+def test_a_continued_run_equals_a_straight_one_bit_for_bit(
+    configure: Configure, settings: dict[str, Any]
+) -> None:
+    """Stopped twice, once before and once after the crops become larger."""
+    straight, split = configure("straight", late_share=0.5, **settings), configure(late_share=0.5, **settings)
+    train(straight, silent)
+    for stop in (stop_after(3), stop_after(2)):
+        torch.manual_seed(12345)  # another process would not have this one's generators
+        assert not train(split, silent, stop).finished
+    assert saved_state(split)["step"] == 5
+    reports: list[Report] = []
+    assert train(split, reports.append).finished
+    assert reports[0].message == "going on from step 5"
+    one, other = saved_state(straight), saved_state(split)
+    for saved in (one, other):
+        del saved["config"], saved["elapsed_s"]
+    # The split run has been validated where it stopped, too, and may have been better there.
+    assert other.pop("best") <= one.pop("best")
+    assert one["step"] == 8
+    assert_equal(one, other)
+    assert_equal(checkpoint.load(Path(straight.output)).state, checkpoint.load(Path(split.output)).state)
+
+
+def test_the_run_does_move_the_weights(configure: Configure) -> None:
+    """Else equality above would be cheap."""
+    config = configure()
+    train(config, silent, stop_after(3))
+    early = saved_state(config)
+    train(config, silent)
+    late = saved_state(config)
+    for part in ("network", "average"):
+        assert all(not torch.equal(tensor, late[part][name]) for name, tensor in early[part].items())
+
+
+def test_by_the_clock_a_continued_run_goes_on_in_its_schedule(
+    configure: Configure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A clock of one second a look: where the run is, is the training time that the state holds."""
+    seconds = itertools.count()
+    monkeypatch.setattr("upscaler.trainer.loops.time.monotonic", lambda: float(next(seconds)))
+    config = configure(minutes=2.0)
+    train(config, silent, stop_after(12))
+    halfway = saved_state(config)["elapsed_s"]
+    assert 30 < halfway < 90
+    next(itertools.islice(seconds, 10_000, None))  # hours between the two parts
+    reports: list[Report] = []
+    assert train(config, reports.append).finished
+    first, last = (next(report for report in each if report.means) for each in (reports, reports[::-1]))
+    assert halfway < first.elapsed_s < halfway + 10
+    assert first.share == pytest.approx(first.elapsed_s / 120)
+    assert 120 <= last.elapsed_s < 130
+
+
+def test_a_finished_run_stays_as_it_is(configure: Configure) -> None:
+    config = configure()
+    first = train(config, silent)
+    before = Path(config.output).read_bytes()
+    reports: list[Report] = []
+    assert train(config, reports.append) == dataclasses.replace(
+        first, psnr_db=pytest.approx(first.psnr_db, abs=1e-3)
+    )
+    (report,) = reports
+    assert report.message is not None
+    assert report.message.startswith("finished at step 8 already")
+    assert Path(config.output).read_bytes() == before
+
+
+def test_other_settings_are_refused(configure: Configure) -> None:
+    config = configure()
+    train(config, silent, stop_after(2))
+    before = (run_folder(config) / "state.pt").read_bytes()
+    with pytest.raises(UsageError, match=r"other settings \(batch, seed\).*--restart"):
+        train(dataclasses.replace(config, batch=5, seed=3), silent)
+    assert (run_folder(config) / "state.pt").read_bytes() == before
+
+
+def test_states_from_before_degradations_were_clean(configure: Configure) -> None:
+    config = configure(degradation="clean")
+    train(config, silent, stop_after(2))
+    saved = saved_state(config)
+    del saved["config"]["degradation"]
+    state_file.save(run_folder(config) / "state.pt", saved)
+    with pytest.raises(UsageError, match=r"other settings \(degradation\)"):
+        train(dataclasses.replace(config, degradation="photo"), silent)
+    assert train(config, silent).finished
+
+
+def test_length_and_speed_may_change(configure: Configure) -> None:
+    config = configure()
+    train(config, silent, stop_after(2))
+    longer = dataclasses.replace(config, steps=10, checkpoint_every_s=99)
+    assert train(longer, silent).steps == 10
+
+
+def test_restart_forgets_the_earlier_run(configure: Configure) -> None:
+    config, fresh = configure(steps=9), configure("fresh", seed=1)
+    train(config, silent)
+    again = dataclasses.replace(config, seed=1, steps=8)
+    train(again, silent, restart=True)
+    train(fresh, silent)
+    assert_equal(checkpoint.load(Path(fresh.output)).state, checkpoint.load(Path(again.output)).state)
+    assert len(table(config)) == 1
+    assert [path.name for path in (run_folder(config) / "samples").iterdir()] == ["step_000008.png"]
+
+
+def test_restart_leaves_nothing_of_the_earlier_run(configure: Configure) -> None:
+    config = configure(steps=2)
+    train(config, silent)
+    folder = run_folder(config)
+    old = (
+        "best-stage1.md",
+        "best-stage2.md",
+        "left-out.txt",
+        "degraded.png",
+        "events.out.tfevents.1.host.2.0",
+    )
+    for name in old:
+        (folder / name).write_text("of the earlier run")
+    train(config, silent, restart=True)
+    left = [path.name for path in folder.glob("*.*") if path.read_bytes() == b"of the earlier run"]
+    assert left == []
+    assert (folder / "best-stage1.md").is_file()  # the new one's
+
+
+def test_only_the_first_process_deletes_and_the_others_wait_for_it(
+    configure: Configure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = configure()
+    train(config, silent, stop_after(2))
+    told: list[object] = []
+
+    def same(_team: Team, value: object) -> object:
+        told.append(value)
+        return ("planted by the first", "a hint")
+
+    monkeypatch.setattr(Team, "same", same)
+    second = Run(config, Team(torch.device("cpu"), rank=1, size=2))
+    planted = pytest.raises(TrainingError, match="planted by the first")  # they end together, too
+    with planted, second.own_folder(restart=True):
+        pass
+    assert told == [None]
+    assert saved_state(config)["step"] == 2
+
+
+def test_one_run_at_a_time(configure: Configure) -> None:
+    config = configure()
+    train(config, silent, stop_after(2))
+    with Run(config, Team(torch.device("cpu"))).own_folder(restart=False):
+        for restart in (False, True):
+            with pytest.raises(TrainingError, match="another upscale-train is at work on"):
+                train(config, silent, restart=restart)
+    assert saved_state(config)["step"] == 2  # nor did --restart delete what the other writes
+    train(config, silent)
+
+
+def test_a_run_among_its_photographs_does_not_learn_from_itself(configure: Configure, tmp_path: Path) -> None:
+    config = configure(output=str(tmp_path / "photos" / "weights.safetensors"), show_degraded=True)
+    train(config, silent, stop_after(2))
+    assert train(config, silent).finished
+    outcome = train(config, silent, restart=True)
+    history = checkpoint.load(outcome.weights[-1]).training
+    assert (history["photographs"], history["held_out"]) == (3, 1)
+
+
+def test_restart_with_a_misspelt_folder_forgets_nothing(configure: Configure) -> None:
+    config = configure()
+    train(config, silent, stop_after(2))
+    with pytest.raises(TrainingError, match="no folder"):
+        train(dataclasses.replace(config, photos=("photso",)), silent, restart=True)
+    assert saved_state(config)["step"] == 2
+
+
+def test_from_weights_of_another_scale(configure: Configure) -> None:
+    source = configure("source")
+    train(source, silent)
+    config = configure(scale=4, start_from=source.output)
+    outcome = train(config, silent, stop_after(0))
+    trained, started = checkpoint.load(Path(source.output)).state, checkpoint.load(outcome.weights[-1]).state
+    assert not started["tail.weight"].any()
+    body = [name for name in trained if not name.startswith("tail.")]
+    assert body
+    assert all(torch.equal(trained[name], started[name]) for name in body)
+    # Going on needs the state alone.
+    Path(source.output).unlink()
+    assert train(config, silent).finished
+
+
+def test_from_weights_of_another_network_is_refused(configure: Configure) -> None:
+    source = configure("source")
+    train(source, silent, stop_after(0))
+    config = configure(network="balanced", start_from=source.output)
+    with pytest.raises(WeightsError, match="another width"):
+        train(config, silent)
+    assert not run_folder(config).exists()
+
+
+def test_other_photographs_are_refused_on_resume(configure: Configure, make_photos: MakePhotos) -> None:
+    config = configure(steps=4)
+    train(config, lambda _: None, should_stop=lambda: True)
+    make_photos(Path(config.photos[0]), 6)
+    with pytest.raises(UsageError, match="photographs are not those"):
+        train(config, lambda _: None)
+    assert train(config, lambda _: None, restart=True).finished

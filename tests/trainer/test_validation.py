@@ -1,0 +1,85 @@
+"""What a validation tells: scores and samples."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from support.makers import Configure
+from support.pictures import photograph
+from torch import Tensor, nn
+
+from upscaler.models.perceptual import VGGFeatures
+from upscaler.models.registry import build
+from upscaler.trainer.data.photos import Pair
+from upscaler.trainer.run import validation
+
+
+def test_a_blank_photograph_does_not_hide_the_others(configure: Configure) -> None:
+    blank = Pair("b", torch.zeros(20, 20, 3, dtype=torch.uint8), torch.zeros(40, 40, 3, dtype=torch.uint8))
+    low = torch.randint(256, (20, 20, 3), dtype=torch.uint8)
+    other = Pair("o", low, torch.randint(256, (40, 40, 3), dtype=torch.uint8))
+    network = build("compact", {"scale": 2, "channels": 4, "depth": 1})
+
+    def psnr_db(*pairs: Pair) -> float:
+        return validation.validate(network, list(pairs)).psnr_db
+
+    assert psnr_db(blank) == 100
+    assert psnr_db(blank, other) == (100 + psnr_db(other)) / 2
+
+
+def noisy(picture: Tensor, sigma: float) -> Tensor:
+    return (picture.float() + sigma * torch.randn(picture.shape)).round().clamp(0, 255).to(torch.uint8)
+
+
+class Fixed(nn.Module):
+    """A network that answers with one picture."""
+
+    def __init__(self, picture: Tensor) -> None:
+        super().__init__()
+        self.contract = build("compact", {"scale": 1, "channels": 4, "depth": 1}).contract
+        self.picture = nn.Parameter(picture.permute(2, 0, 1).unsqueeze(0).float() / 255)
+
+    def forward(self, low: Tensor) -> Tensor:
+        return self.picture
+
+
+def test_unlikeness_is_zero_for_equals_and_grows_with_the_difference() -> None:
+    state = {}
+    for number, (after, before) in zip((0, 2), ((64, 3), (64, 64)), strict=True):
+        state[f"features.{number}.weight"] = torch.randn(after, before, 3, 3) * (2 / (9 * before)) ** 0.5
+        state[f"features.{number}.bias"] = torch.zeros(after)
+    vgg = VGGFeatures(["conv1_1", "conv1_2"], state, after_activation=False, factor=None)
+    picture = torch.from_numpy(photograph(300, 280))
+    pair = Pair("p", picture, picture)
+    scores = [
+        validation.validate(Fixed(noisy(picture, sigma)), [pair], vgg)  # type: ignore[arg-type]
+        for sigma in (0.0, 5.0, 20.0)
+    ]
+    assert scores[0].unlikeness == pytest.approx(0, abs=1e-6)
+    assert scores[1].unlikeness < scores[2].unlikeness  # type: ignore[operator]
+    assert scores[0].psnr_db == 100
+    assert scores[0].columns().keys() == {"held_out_psnr_db", "held_out_unlikeness", "color_drift"}
+
+
+def test_color_drift_is_the_largest_shift_of_a_channel() -> None:
+    picture = torch.full((40, 40, 3), 100, dtype=torch.uint8)
+    shifted = picture + torch.tensor([0, 3, 1], dtype=torch.uint8)
+    scores = validation.validate(Fixed(shifted), [Pair("p", picture, picture)])  # type: ignore[arg-type]
+    assert scores.color_drift == pytest.approx(3)
+    assert scores.unlikeness is None
+
+
+def test_samples_show_lr_bicubic_network_and_original(tmp_path: Path) -> None:
+    high = torch.from_numpy(photograph(200, 208))
+    low = high[::2, ::2].contiguous()
+    network = build("compact", {"scale": 2, "channels": 4, "depth": 1})
+    paths = [tmp_path / "samples.png", tmp_path / "deep" / "step.png"]
+    validation.write_samples(paths, network, [Pair("p", low, high)] * 5)
+    assert paths[0].read_bytes() == paths[1].read_bytes()
+    with Image.open(paths[0]) as picture:
+        pixels = np.asarray(picture)
+    assert pixels.shape == (4 * 192, 4 * 192, 3)
+    assert np.array_equal(pixels[:192, 3 * 192 :], high[4:196, 8:200].numpy())
+    assert np.array_equal(pixels[:192:2, :192:2], low[2:98, 4:100].numpy())

@@ -1,0 +1,27 @@
+"""Real clips, each of them right or refused with a line that says why."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+CLIPS = Path(os.environ.get("UPSCALER_TEST_DATA", "/nowhere")) / "video"
+SCRIPT = Path(__file__).parents[2] / "benchmarks" / "clips.py"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3000)
+@pytest.mark.skipif(
+    not CLIPS.is_dir(), reason="needs real clips: set UPSCALER_TEST_DATA to what holds video/"
+)
+def test_every_real_clip_is_right_or_refused() -> None:
+    command = [sys.executable, str(SCRIPT), str(CLIPS), "--frames", "4"]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout + result.stderr
+    rows = [line for line in result.stdout.splitlines() if " -> " in line]
+    assert len(rows) >= 50
+    refused = [row for row in rows if "refused:" in row]
+    assert all("| right |" in row or "no frame of" in row for row in rows)
+    assert all(row.startswith("| invalid") for row in refused)

@@ -1,0 +1,373 @@
+"""Encoders, pixel formats and decoders: what is asked for is used, or refused before work starts."""
+
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import torch
+from av.video.frame import VideoFrame
+from support.media import clip, frame_times, run_video
+from support.pictures import photograph
+from typer.testing import CliRunner
+
+from upscaler import options
+from upscaler.cli.app import app
+from upscaler.errors import UsageError
+from upscaler.inference.engine import Upscaler
+from upscaler.options import VideoOptions, parse_pair
+from upscaler.video import codecs, pixel_formats, read, segment_writer, stream_plan, yuv
+from upscaler.video.codecs import Encoder
+from upscaler.video.encoders import choose
+from upscaler.video.read import VideoReader
+
+
+@pytest.fixture(scope="module")
+def engine() -> Upscaler:
+    return Upscaler("fast", 2, precision="fp32")
+
+
+def alpha_clip(path: Path, encoder: str, pixel_format: str, pts: list[int] | None = None) -> Path:
+    """A clip whose opacity rises from left to right, and falls from frame to frame."""
+    pts = [3600 * index for index in range(6)] if pts is None else pts
+    with av.open(str(path), "w") as output:
+        stream = output.add_stream(
+            encoder, rate=25, options={"auto-alt-ref": "0"} if "vpx" in encoder else {}
+        )
+        stream.width, stream.height, stream.pix_fmt = 64, 48, pixel_format
+        stream.time_base = stream.codec_context.time_base = Fraction(1, 90000)
+        for index, stamp in enumerate(pts):
+            opacity = np.linspace(250 - 10 * index, 5, 64).round().astype(np.uint8)
+            rgba = np.dstack([photograph(48, 64), np.tile(opacity, (48, 1))])
+            frame = VideoFrame.from_ndarray(rgba, format="rgba").reformat(format=pixel_format)
+            frame.pts, frame.time_base = stamp, Fraction(1, 90000)
+            output.mux(stream.encode(frame))
+        output.mux(stream.encode(None))
+    return path
+
+
+def opacities(path: Path) -> list[np.ndarray]:
+    """Alpha of every frame, 0 to 1; empty where there is none."""
+    with VideoReader(path) as reader:
+        frames = [
+            yuv.to_alpha(frame.planes, frame.layout).numpy()
+            for frame in reader.frames()
+            if frame.layout.alpha
+        ]
+    return frames
+
+
+def test_the_tables_agree() -> None:
+    assert tuple(codecs.CODECS) == options.CODECS
+    assert set(stream_plan.AUDIO_CODECS) == set(options.AUDIO_CODECS)
+    families = {family for codec in codecs.CODECS.values() for family in codec.encoders}
+    assert families | {"auto"} == set(options.ENCODERS)
+    assert all("software" in codec.encoders for codec in codecs.CODECS.values())
+    assert {suffix for codec in codecs.CODECS.values() for suffix in codec.containers} == set(
+        stream_plan.MUXERS
+    )
+
+
+@pytest.mark.parametrize(
+    ("codec", "source", "made"),
+    [
+        ("prores", "yuv420p", "yuv422p10le"),
+        ("prores", "yuv444p", "yuv444p12le"),  # as FFmpeg reads all ProRes 4444
+        ("ffv1", "yuv422p10le", "yuv422p10le"),
+        ("ffv1", "yuv444p", "yuv444p"),
+        ("ffv1", "gray", "gray"),
+        ("ffv1", "yuv420p16le", "yuv420p16le"),
+        ("ffv1", "gbrp10le", "gbrp10le"),
+        ("h264", "yuv444p12le", "yuv420p10le"),
+        ("h264", "gray", "yuv420p"),
+        ("vp9", "yuv420p10le", "yuv420p"),
+        ("av1", "yuv420p10le", "yuv420p10le"),
+    ],
+)
+def test_what_is_encoded_by_default(
+    engine: Upscaler, tmp_path: Path, codec: str, source: str, made: str
+) -> None:
+    path = clip(tmp_path / "in.mkv", encoder="ffv1", pixel_format=source, frames=3)
+    suffix = ".mov" if codec == "prores" else ".mkv"
+    done, _ = run_video(engine, path, tmp_path / f"out{suffix}", codec=codec)
+    assert done.frames == 3
+    with av.open(str(tmp_path / f"out{suffix}")) as container:
+        frame = next(container.decode(video=0))
+        assert frame.format.name == made
+        assert frame.color_range == (2 if made.startswith("gbr") else 1)
+        assert frame.colorspace == (0 if made.startswith("gbr") else 6)
+    with VideoReader(path) as before, VideoReader(tmp_path / f"out{suffix}") as after:
+        small, large = (next(reader.frames()) for reader in (before, after))
+        means = [yuv.to_rgb(each.planes, each.layout).mean((1, 2)) for each in (small, large)]
+    assert torch.allclose(*means, atol=0.02)  # not of the frame before, nor in other colours
+
+
+@pytest.mark.parametrize(
+    ("codec", "name"),
+    [
+        ("h264", "yuv444p"),
+        ("h264", "yuv422p10le"),
+        ("hevc", "yuv420p12le"),  # of two frames, for which x265 leaves decoding stamps unset
+        ("hevc", "gbrp"),
+        ("vp9", "yuv444p"),
+        ("ffv1", "gbrp16le"),
+        ("ffv1", "yuva420p"),
+        ("prores", "yuv422p10le"),
+    ],
+)
+def test_a_pixel_format_asked_for_is_used(engine: Upscaler, tmp_path: Path, codec: str, name: str) -> None:
+    source = clip(tmp_path / "in.mp4", frames=2)
+    run_video(engine, source, tmp_path / "out.mkv", codec=codec, pixel_format=name)
+    with VideoReader(tmp_path / "out.mkv") as reader:
+        frame = next(reader.frames())
+        assert pixel_formats.pixel_format(frame.layout) == name
+        made = yuv.to_rgb(frame.planes, frame.layout).mean((1, 2))
+    with VideoReader(source) as reader:
+        frame = next(reader.frames())
+        assert torch.allclose(made, yuv.to_rgb(frame.planes, frame.layout).mean((1, 2)), atol=0.02)
+
+
+def test_pixel_formats_and_options_are_checked_before() -> None:
+    for wrong, reason in (
+        ({"pixel_format": "yuv999p"}, "is unknown"),
+        ({"pixel_format": "yuvj420p"}, "is unknown"),
+        ({"pixel_format": "yuv420p16le"}, "libx264 cannot be used as asked"),
+        ({"codec": "av1", "pixel_format": "yuv444p"}, "libsvtav1 cannot be used as asked"),
+        ({"codec": "vp9", "pixel_format": "yuva420p"}, "cannot hold vp9 video with alpha"),
+        ({"encoder_options": (("tune", "nothing"),)}, "libx264 cannot be used as asked"),
+        ({"encoder_options": (("tuna", "film"),)}, "it has no option tuna"),
+        ({"encoder_options": (("x264-params", "tuna=1"),)}, "tuna"),
+        ({"codec": "hevc", "encoder_options": (("x265-params", "tuna=1"),)}, "tuna"),
+        ({"codec": "ffv1", "crf": 3}, "ffv1 has no crf"),
+        ({"codec": "ffv1", "preset": "slow"}, "no preset 'slow'"),
+        ({"codec": "vp9", "pixel_format": "yuv440p"}, "4:4:0"),
+    ):
+        with pytest.raises(UsageError, match=reason):
+            choose(".mkv" if wrong.get("codec") == "ffv1" else ".mp4", VideoOptions(**wrong))
+    with pytest.raises(UsageError, match=r"\.mp4 file cannot hold prores") as caught:
+        choose(".mp4", VideoOptions(codec="prores"))
+    assert ".mov" in caught.value.hint
+    for text in ("tune", "=film", "tune="):
+        with pytest.raises(UsageError, match="no encoder option"):
+            parse_pair(text)
+    assert parse_pair("x264-params=a=1:b=2") == ("x264-params", "a=1:b=2")
+
+
+def test_encoder_options_reach_the_encoder(engine: Upscaler, tmp_path: Path) -> None:
+    source = clip(tmp_path / "in.mp4", frames=3)
+    given = (("x264-params", "keyint=7"), ("bf", "1"), ("crf", "31"))
+    run_video(engine, source, tmp_path / "out.mp4", encoder_options=given)
+    made = (tmp_path / "out.mp4").read_bytes()
+    assert b"keyint=7 " in made and b"bframes=1" in made and b"crf=31.0" in made
+
+
+def test_what_the_layout_leaves_out_is_named() -> None:
+    deep = yuv.Layout(bits=12, horizontal=1, vertical=1)
+    notes = choose(".mp4", VideoOptions(), deep).notes
+    assert notes[0] == "12 bits become 10"
+    assert "4:2:0; --pixel-format yuv444p10le keeps 4:4:4" in notes[1]
+    assert choose(".mp4", VideoOptions(pixel_format="yuv444p12le", codec="hevc"), deep).notes == ()
+    assert "alpha channel is lost" in choose(".mp4", VideoOptions(), yuv.Layout(alpha=True)).notes[0]
+    assert choose(".mkv", VideoOptions(codec="ffv1"), deep).notes == ()
+    assert "chroma is reduced to 4:2:0" in choose(".mp4", VideoOptions(codec="av1"), deep).notes
+
+
+def test_the_profile_of_prores_decides_its_chroma(engine: Upscaler, tmp_path: Path) -> None:
+    source = alpha_clip(tmp_path / "in.mkv", "ffv1", "yuva420p")
+    for profile, made in (("proxy", "yuv422p10le"), ("4444xq", "yuva444p12le")):
+        target = tmp_path / f"{profile}.mov"
+        _, notes = run_video(engine, source, target, codec="prores", preset=profile)
+        assert any("alpha channel is lost" in note for note in notes) == (profile == "proxy")
+        with av.open(str(target)) as container:
+            assert next(container.decode(video=0)).format.name == made
+
+
+@pytest.mark.parametrize(
+    ("encoder", "pixel_format", "source_suffix", "suffix", "codec"),
+    [
+        ("libvpx-vp9", "yuva420p", ".webm", ".webm", None),
+        ("libvpx", "yuva420p", ".mkv", ".mkv", "vp9"),
+        ("prores_ks", "yuva444p10le", ".mov", ".mov", "prores"),
+        ("prores_ks", "yuva444p10le", ".mov", ".webm", None),
+        ("ffv1", "yuva420p", ".mkv", ".mkv", "ffv1"),
+        ("qtrle", "argb", ".mov", ".mov", "prores"),
+    ],
+)
+def test_alpha_is_kept(
+    engine: Upscaler,
+    tmp_path: Path,
+    encoder: str,
+    pixel_format: str,
+    source_suffix: str,
+    suffix: str,
+    codec: str | None,
+) -> None:
+    pts = [0, 3003, 6006, 9010, 30000, 33003]
+    source = alpha_clip(tmp_path / f"in{source_suffix}", encoder, pixel_format, pts)
+    target = tmp_path / f"out{suffix}"
+    done, notes = run_video(engine, source, target, codec=codec)
+    assert not any("alpha" in note for note in notes)
+    small, large = opacities(source), opacities(target)
+    assert done.frames == len(small) == len(large) == 6
+    for before, after in zip(small, large, strict=True):
+        reduced = after.reshape(48, 2, 64, 2).mean((1, 3))
+        assert np.abs(reduced - before)[:, 2:-2].max() < (0.05 if suffix == ".webm" else 0.02)
+    tolerance = Fraction(1, 1000) if suffix in (".webm", ".mkv") or source_suffix == ".webm" else 0
+    for made, stamp in zip(frame_times(target), pts, strict=True):
+        assert abs(made - Fraction(stamp, 90000)) <= tolerance
+
+
+def test_alpha_is_made_where_it_is_asked_for_and_named_where_it_is_lost(
+    engine: Upscaler, tmp_path: Path
+) -> None:
+    run_video(engine, clip(tmp_path / "plain.mp4", frames=2), tmp_path / "a.webm", pixel_format="yuva420p")
+    made = opacities(tmp_path / "a.webm")
+    assert len(made) == 2 and all((opacity == 1).all() for opacity in made)
+    source = alpha_clip(tmp_path / "in.webm", "libvpx-vp9", "yuva420p")
+    _, notes = run_video(engine, source, tmp_path / "b.mkv")
+    assert any("alpha channel is lost" in note for note in notes)
+    with av.open(str(tmp_path / "b.mkv")) as container:
+        assert "ALPHA_MODE" not in container.streams.video[0].metadata  # which would be a lie
+
+
+@pytest.mark.parametrize(("name", "layout_name"), [("nv12", "yuv420p"), ("p010le", "yuv420p10le")])
+def test_semi_planar_frames_hold_the_same_samples(name: str, layout_name: str) -> None:
+    """Against FFmpeg's own rearrangement of the same planes."""
+    planar = VideoFrame.from_ndarray(photograph(48, 64), format="rgb24").reformat(format=layout_name)
+    planes = [torch.from_dlpack(plane) for plane in planar.planes]
+    planes = [plane if name == "nv12" else plane.view(torch.int16) for plane in planes]
+    made = segment_writer._semi_planar([plane.clone() for plane in planes])
+    wanted = planar.reformat(format=name)
+    for plane, ours in zip(wanted.planes, made, strict=True):
+        theirs = torch.from_dlpack(plane)
+        assert torch.equal(theirs if name == "nv12" else theirs.view(torch.int16), ours)
+
+
+def test_hardware_that_is_not_there_falls_back_and_says_so(engine: Upscaler, tmp_path: Path) -> None:
+    source = clip(tmp_path / "in.mp4", frames=3)
+    _, notes = run_video(engine, source, tmp_path / "a.mp4", encoder="nvenc", preset="p5", decoder="nvdec")
+    assert any("NVDEC cannot decode it" in note and "using software" in note for note in notes)
+    assert any("h264_nvenc cannot be used here" in note and "using libx264" in note for note in notes)
+    _, notes = run_video(engine, source, tmp_path / "b.mp4", encoder="auto", preset="slow")
+    line = next(note for note in notes if "using libx264" in note)
+    assert all(name in line for name in ("h264_nvenc has no preset", "h264_qsv cannot", "h264_amf"))
+    assert any("preset slow (libx264" in note for note in notes)
+    with pytest.raises(UsageError, match="crf 0 is out of range for h264_nvenc"):
+        choose(".mp4", VideoOptions(encoder="nvenc", crf=0))
+    with pytest.raises(UsageError, match="libx264 has no preset 'warp'"):
+        choose(".mp4", VideoOptions(encoder="auto", preset="warp"))
+    line = choose(".mp4", VideoOptions(encoder="auto", crf=0)).notes[0]
+    assert "crf 0 is out of range for h264_nvenc" in line and "using libx264" in line
+    assert "no nvenc encoder for vp9" in choose(".webm", VideoOptions(encoder="nvenc")).notes[0]
+    notes = choose(".mkv", VideoOptions(encoder="auto", codec="ffv1")).notes
+    assert notes == ("there is no hardware encoder for ffv1; using ffv1",)
+    for wrong in ({"encoder": "magic"}, {"decoder": "magic"}):
+        with pytest.raises(UsageError, match="unknown"):
+            VideoOptions(**wrong)
+
+
+@pytest.mark.parametrize(
+    ("codec", "family"),
+    [
+        (name, family)
+        for name, codec in codecs.CODECS.items()
+        for family in codec.encoders
+        if family != "software"
+    ],
+)
+def test_the_options_of_hardware_encoders_are_understood(codec: str, family: str) -> None:
+    """Without the hardware, opening must fail for that and not for a value that FFmpeg does not know."""
+    notes = choose(".mkv", VideoOptions(codec=codec, encoder=family)).notes
+    assert "Invalid argument" not in notes[0] and "Undefined constant" not in notes[0]
+    assert "Unable to parse" not in notes[0]
+
+
+@pytest.fixture
+def pretended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Software in the place of NVENC: it takes the same formats, and can be opened."""
+    for codec, name in (("h264", "libx264"), ("hevc", "libx265")):
+        table = dict(codecs.CODECS[codec].encoders)
+        software = table["software"]
+        table["nvenc"] = Encoder(
+            name, (8, 10), ("crf",), 28, 51, "preset", "ultrafast", software.presets, software.options
+        )
+        table["qsv"] = replace(table["nvenc"], semi_planar=True, semi_planar_8=True)
+        monkeypatch.setitem(codecs.CODECS, codec, replace(codecs.CODECS[codec], encoders=table))
+
+
+@pytest.mark.parametrize("asked", ["nvenc", "auto"])
+@pytest.mark.usefixtures("pretended")
+def test_hardware_that_is_there_is_used(engine: Upscaler, tmp_path: Path, asked: str) -> None:
+    _, notes = run_video(engine, clip(tmp_path / "in.mp4", frames=3), tmp_path / "out.mp4", encoder=asked)
+    assert "crf 28 preset ultrafast" in notes[0]
+    assert not any("cannot be used" in note for note in notes)
+    assert b"crf=28.0" in (tmp_path / "out.mp4").read_bytes()
+
+
+@pytest.mark.usefixtures("pretended")
+def test_semi_planar_frames_are_encoded_as_the_same_picture(engine: Upscaler, tmp_path: Path) -> None:
+    source = clip(tmp_path / "in.mp4", frames=2)
+    for family, given in (("software", "yuv420p"), ("qsv", "nv12")):
+        _, notes = run_video(engine, source, tmp_path / f"{family}.mp4", encoder=family, crf=10)
+        assert f"{given})" in notes[0]
+    with VideoReader(tmp_path / "software.mp4") as one, VideoReader(tmp_path / "qsv.mp4") as other:
+        for a, b in zip(one.frames(), other.frames(), strict=True):
+            assert all(torch.equal(x, y) for x, y in zip(a.planes, b.planes, strict=True))
+
+
+def test_a_hardware_decoder_that_is_there_is_used(
+    engine: Upscaler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = clip(tmp_path / "in.mp4", frames=5)
+    asked: list[object] = []
+    whole = read.open_input
+
+    def opened(path: Path, hardware: object = None) -> av.container.InputContainer:
+        asked.append(hardware)
+        return whole(path)
+
+    monkeypatch.setattr(read, "open_input", opened)
+    monkeypatch.setattr(read, "_is_hardware", lambda _: True)
+    done, notes = run_video(engine, source, tmp_path / "out.mp4", decoder="nvdec")
+    assert done.frames == 5
+    assert asked[0] is not None and any("decoded by NVDEC" in note for note in notes)
+
+
+def test_a_hardware_decoder_that_fails_at_the_first_frame_falls_back(
+    engine: Upscaler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = clip(tmp_path / "in.mp4", frames=5)
+    whole, opened = read.open_input, []
+
+    def half_broken(path: Path, hardware: object = None) -> av.container.InputContainer:
+        opened.append(hardware)
+        return whole(tmp_path / "broken.mkv" if hardware else path)
+
+    with av.open(str(clip(tmp_path / "whole.mkv", frames=5, encoder="libvpx-vp9"))) as container:
+        packets = [bytes(packet) for packet in container.demux(video=0) if packet.size]
+    damaged = (tmp_path / "whole.mkv").read_bytes()
+    for packet in packets:
+        damaged = damaged.replace(packet, bytes(len(packet)))
+    (tmp_path / "broken.mkv").write_bytes(damaged)
+    monkeypatch.setattr(read, "open_input", half_broken)
+    monkeypatch.setattr(read, "_is_hardware", lambda _: True)
+    done, notes = run_video(engine, source, tmp_path / "out.mp4", decoder="auto")
+    assert done.frames == 5 and len(opened) >= 2
+    assert any("NVDEC cannot decode it" in note for note in notes)
+
+
+def test_the_command_takes_them_all(tmp_path: Path) -> None:
+    source = clip(tmp_path / "in.mp4", frames=3)
+    asked = ["--pixel-format", "yuv444p", "--encoder", "auto", "--decoder", "auto"]
+    asked += ["--encoder-option", "bf=1", "--encoder-option", "x264-params=qcomp=0.77:keyint=7"]
+    result = CliRunner().invoke(app, [str(source), "-o", str(tmp_path / "out.mp4"), "--scale", "2", *asked])
+    assert result.exit_code == 0, result.output
+    made = (tmp_path / "out.mp4").read_bytes()
+    assert all(text in made for text in (b"bframes=1", b"qcomp=0.77", b"keyint=7 "))
+    assert "using libx264" in result.output and "NVDEC cannot decode it" in result.output
+    result = CliRunner().invoke(app, [str(source), "-o", str(tmp_path / "b.mp4"), "--encoder-option", "a=b"])
+    assert result.exit_code == 2
+    assert "it has no option a" in result.output
+    assert not (tmp_path / "b.mp4").exists()

@@ -1,0 +1,70 @@
+"""Training pictures at three sizes, the smooth ones left out.
+
+    python tools/make_sizes.py train/ train-sizes/
+
+Photographs that are sharp to the pixel are rare. So every picture is also reduced to three quarters and to
+half its size (antialiased bicubic). What plain bicubic brings back from a quarter with a luma PSNR of 31 dB
+or more teaches little and is left out.
+"""
+
+import argparse
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from upscaler.errors import TrainingError
+from upscaler.inference.resize import resize_plane
+from upscaler.trainer.data.sources import flat_names
+
+SIZES = (1.0, 0.75, 0.5)
+SCALE = 4
+SMOOTH_DB = 31.0
+
+
+def smoothness_db(picture: Image.Image) -> float:
+    """PSNR on luma of the picture reduced and enlarged again by bicubic."""
+    luma = np.asarray(picture.convert("L"))
+    height, width = (side - side % SCALE for side in luma.shape)
+    luma = luma[:height, :width].copy()
+    low = resize_plane(luma, height // SCALE, width // SCALE)
+    error = resize_plane(low, height, width).astype(float) - luma
+    return float(10 * np.log10(255**2 / (np.square(error).mean() + 1e-9)))
+
+
+def write(path: Path, name: str, target: Path) -> int:
+    """Write the picture at its sizes as PNG, of this name and its width; how many were kept."""
+    torch.set_num_threads(1)
+    kept = 0
+    with Image.open(path) as opened:
+        whole = opened.convert("RGB")
+    for size in SIZES:
+        width, height = (round(side * size) for side in whole.size)
+        picture = whole if size == 1 else whole.resize((width, height), Image.Resampling.BICUBIC)
+        if smoothness_db(picture) < SMOOTH_DB:
+            picture.save(target / f"{name}-{width}.png", compress_level=1)
+            kept += 1
+    return kept
+
+
+def main() -> None:
+    """Write the pictures, on all processors."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("source", type=Path)
+    parser.add_argument("target", type=Path)
+    arguments = parser.parse_args()
+    try:
+        names = flat_names(arguments.source)
+    except TrainingError as error:
+        raise SystemExit(f"error: {error}") from error
+    arguments.target.mkdir(parents=True, exist_ok=True)
+    with ProcessPoolExecutor() as pool:
+        kept = sum(pool.map(partial(write, target=arguments.target), names, names.values()))
+    print(f"{kept} pictures in {arguments.target}")
+
+
+if __name__ == "__main__":
+    main()

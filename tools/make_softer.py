@@ -1,0 +1,76 @@
+"""Training pictures as soft as photographs that were enlarged, or come straight from a camera.
+
+    python tools/make_softer.py train-sizes/ softer/
+
+Photographs reduced by much are sharp to the pixel, and a network that saw only such ones makes too much of
+the finest detail at x2, where half of it is to be invented. Here frequencies above 0.3 of the sampling rate
+fall, along rows and along columns, to a share at 0.45 that is drawn anew for every picture.
+"""
+
+import argparse
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from upscaler.errors import TrainingError
+from upscaler.trainer.data.sources import flat_names
+
+KEPT_BELOW, FALLEN_AT = 0.3, 0.45  # cycles per pixel
+SMALLEST_SHARE = 0.4
+MARGIN_PX = 16  # mirrored around the picture: the Fourier transform joins opposite sides
+
+
+def softened(picture: NDArray[np.uint8], share: float) -> NDArray[np.uint8]:
+    """The picture with what is finest times ``share``.
+
+    Args:
+        picture: RGB ``(H, W, 3)``.
+        share: Amplitude left from 0.45 cycles per pixel on, 0..1, along each of both directions.
+
+    Returns:
+        RGB ``(H, W, 3)``.
+    """
+    margins = (MARGIN_PX, MARGIN_PX)
+    padded = np.pad(picture, (margins, margins, (0, 0)), mode="symmetric")
+    spectrum = np.fft.rfft2(padded, axes=(0, 1))
+    rows = _response(np.fft.fftfreq(padded.shape[0]), share)[:, None, None]
+    columns = _response(np.fft.rfftfreq(padded.shape[1]), share)[None, :, None]
+    soft = np.fft.irfft2(spectrum * rows * columns, padded.shape[:2], axes=(0, 1))
+    inner = soft[MARGIN_PX:-MARGIN_PX, MARGIN_PX:-MARGIN_PX]
+    return np.clip(np.round(inner), 0, 255).astype(np.uint8)
+
+
+def _response(frequency: NDArray[np.float64], share: float) -> NDArray[np.float64]:
+    return np.interp(np.abs(frequency), [KEPT_BELOW, FALLEN_AT], [1.0, share])
+
+
+def write(number: int, path: Path, name: str, target: Path) -> None:
+    """Write the softened picture as PNG."""
+    share = np.random.default_rng(number).uniform(SMALLEST_SHARE, 1)
+    with Image.open(path) as picture:
+        soft = softened(np.array(picture.convert("RGB")), share)
+    Image.fromarray(soft).save(target / f"{name}.png", compress_level=1)
+
+
+def main() -> None:
+    """Write the softened pictures, on all processors."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("source", type=Path)
+    parser.add_argument("target", type=Path)
+    arguments = parser.parse_args()
+    try:
+        names = flat_names(arguments.source)
+    except TrainingError as error:
+        raise SystemExit(f"error: {error}") from error
+    arguments.target.mkdir(parents=True, exist_ok=True)
+    with ProcessPoolExecutor() as pool:
+        list(pool.map(partial(write, target=arguments.target), range(len(names)), names, names.values()))
+    print(f"{len(names)} pictures in {arguments.target}")
+
+
+if __name__ == "__main__":
+    main()

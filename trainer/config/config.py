@@ -1,0 +1,312 @@
+"""Every setting of a training run, in one frozen object."""
+
+import dataclasses
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from upscaler.errors import UsageError
+from upscaler.models.perceptual import LAYERS
+from upscaler.models.registry import PRESETS
+from upscaler.trainer.config.gan import (
+    PIXEL_LOSSES,
+    SCHEDULES,
+    SMALLEST_PATCH_PX,
+    GanConfig,
+    Schedule,
+    wrong_values,
+)
+from upscaler.trainer.degrade import degradations
+
+# Settings that may differ when a run is continued: they change its length or its speed, not its course.
+_FREE_ON_RESUME = {
+    "minutes",
+    "steps",
+    "threads",
+    "compiled",
+    "checkpoint_every_s",
+    "micro_batch",
+    "checkpointing",
+    "tensorboard",
+    "show_degraded",
+}
+
+# Step size and decay of Muon. Plain networks take 0.02; SRResNet diverged there after some hundred steps, and
+# 0.01 does not. Without decay the matrices grow with every step: after 13,000 on few pictures their norms had
+# doubled in all ten layers, and rare patterns came out as bursts of noise.
+_MUON = {"compact": (0.02, 0.1), "srresnet": (0.01, 0.1), "srcnn": (0.01, 0.0)}
+
+_SCALES = (1, 2, 3, 4, 8)
+
+# Torch's generators take a little more, and some are seeded with a little more than the seed.
+_SEEDS = 2**63
+
+# What states of earlier versions mean by leaving a setting out.
+_UNSAID: dict[str, object] = {
+    "degradation": "clean",
+    "low_folders": [],
+    "loss_colors": "rgb",
+    "left_out_share": 0.25,
+    "sizes": [1.0],
+    "teacher": "none",
+    "teacher_tta": False,
+}
+
+_POSITIVE = ("minutes", "steps", "batch", "late_batch", "learning_rate", "checkpoint_every_s")
+_NOT_NEGATIVE = (
+    "weight_decay",
+    "warmup_steps",
+    "pixel_weight",
+    "fft_weight",
+    "clip_norm",
+    "seed",
+    "threads",
+    "micro_batch",
+)
+_CHOICES: dict[str, tuple[object, ...]] = {
+    "scale": _SCALES,
+    "stages": ("1", "2", "1,2"),
+    "optimizer": ("muon", "adamw"),
+    "schedule": SCHEDULES,
+    "pixel_loss": PIXEL_LOSSES,
+    "loss_colors": ("luma", "rgb"),
+    "precision": ("auto", "bf16", "fp32"),
+}
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Settings of one run. Defaults suit a processor and a network trained from scratch.
+
+    Attributes:
+        photos: Folders (searched recursively) or files with HR photographs.
+        output: The weight file to write; the run's folder stands beside it.
+        network: A key of ``PRESETS``.
+        scale: Output size over input size; 1 restores without enlarging.
+        low_folders: Folders with the LR versions of the photographs; empty: they are made.
+        degradation: How LR pictures are made, as in ``degrade.parse``; nothing: ``photo``, or ``given``
+            where they come from ``low_folders``.
+        sizes: Shares of its own size that each photograph is reduced to: at each of them it is trained on, at
+            the first it is held out. More of them make more of few photographs.
+        start_from: A weight file or the name of shipped weights to start from, or ``none``.
+        teacher: A weight file or the name of shipped weights: stage one learns what these make of the LR
+            pictures, instead of the originals. Or ``none``.
+        teacher_tta: The teacher answers with the mean of what it makes of the 8 symmetries of a crop: nearer
+            to the original, and 8 times its work.
+        stages: ``1`` (pixel loss), ``2`` (perceptual and adversarial too) or ``1,2``.
+        minutes: Length of the run by the clock; the learning rate follows it. Exclusive with ``steps``.
+        steps: Length of the run in steps of the generator, both stages together.
+        stage_one_share: Share of the length that stage one takes when there are two.
+        batch: Crops per step.
+        patch_px: Side of a crop, LR pixels.
+        late_batch: Crops per step in the late share of the run.
+        late_patch_px: Side of a crop in the late share, LR pixels: larger ones waste less on the border.
+        late_share: Share of the run, at its end, with the late crops; 0 for none.
+        left_out_share: Of the crops drawn; the flattest are left out, which teach least.
+        optimizer: ``muon`` (Muon on the convolution matrices, AdamW on the rest) or ``adamw``.
+        learning_rate: Peak; ``None`` for the network's own default.
+        weight_decay: Decoupled, on the matrices; ``None`` for the network's own default.
+        betas: Of Adam, which is AdamW without decay.
+        schedule: Of the rate over the share of the stage that is done: ``cosine`` to zero, ``constant``, or
+            ``tenth``: a tenth in the second half.
+        warmup_steps: Steps of linear rise to the peak.
+        clip_norm: Largest norm of the gradient; 0 leaves it as it is.
+        pixel_loss: ``l1``, ``mse`` (a little more PSNR at the end of a training) or ``charbonnier``.
+        pixel_weight: Of the pixel loss.
+        loss_colors: ``luma``: the pixel loss over luma plus that over half the colour differences, the
+            spectrum of luma alone; ``rgb``: both over R, G and B alike.
+        fft_weight: Of the spectrum term.
+        ema_decay: Of the averaged weights, which are the ones written.
+        micro_batch: Crops that go through the networks at once; a batch is worked off in several parts and
+            its gradients are summed. 0 for the whole batch.
+        checkpointing: Compute the features of the network's body again in the backward pass instead of
+            keeping them: less memory, same result, more time; uncompiled.
+        seed: Of the initial weights and of the crops.
+        device: As in ``device.pick``.
+        precision: ``auto`` (bf16 where it is fast), ``bf16`` or ``fp32``; losses are fp32 always.
+        threads: Processor threads; 0 leaves torch's choice. Two runs of one thread each, side by side, do
+            more work than one run of two.
+        compiled: Compile the network where a compiler is found.
+        checkpoint_every_s: Seconds between validations and saved states.
+        show_degraded: Write ``degraded.png``, a page of LR crops, into the run's folder before training.
+        tensorboard: Also write TensorBoard's event files into the run's folder.
+        gan: Settings of stage two.
+    """
+
+    photos: tuple[str, ...]
+    output: str
+    network: str = "balanced"
+    scale: int = 4
+    low_folders: tuple[str, ...] = ()
+    degradation: str = ""
+    sizes: tuple[float, ...] = (1.0,)
+    start_from: str = "none"
+    teacher: str = "none"
+    teacher_tta: bool = False
+    stages: Literal["1", "2", "1,2"] = "1"
+    minutes: float | None = None
+    steps: int | None = None
+    stage_one_share: float = 0.5
+    batch: int = 16
+    patch_px: int = 32
+    late_batch: int = 12
+    late_patch_px: int = 48
+    late_share: float = 0.3
+    left_out_share: float = 0.25
+    optimizer: Literal["muon", "adamw"] = "muon"
+    learning_rate: float | None = None
+    weight_decay: float | None = None
+    betas: tuple[float, float] = (0.9, 0.99)
+    schedule: Schedule = "cosine"
+    warmup_steps: int = 200
+    clip_norm: float = 1.0
+    pixel_loss: Literal["l1", "mse", "charbonnier"] = "l1"
+    pixel_weight: float = 1.0
+    loss_colors: Literal["luma", "rgb"] = "luma"
+    fft_weight: float = 10.0
+    ema_decay: float = 0.999
+    micro_batch: int = 0
+    checkpointing: bool = False
+    seed: int = 0
+    device: str = "auto"
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
+    threads: int = 0
+    compiled: bool = True
+    checkpoint_every_s: float = 120.0
+    show_degraded: bool = False
+    tensorboard: bool = False
+    gan: GanConfig = field(default_factory=GanConfig)
+
+    def __post_init__(self) -> None:
+        """Check everything at once.
+
+        Raises:
+            UsageError: Names every wrong setting.
+        """
+        if not self.degradation:
+            object.__setattr__(self, "degradation", degradations.GIVEN if self.low_folders else "photo")
+        wrong = wrong_values(self, _POSITIVE, _NOT_NEGATIVE, _CHOICES) + self.gan.wrong()
+        wrong += _wrong_degradation(self) + _wrong_sizes(self) + _wrong_teacher(self) + _small_crops(self)
+        wrong += [f"seed must be below {_SEEDS}"] if self.seed >= _SEEDS else []
+        if Path(self.output).suffix != ".safetensors":
+            wrong.append(f"output '{self.output}' must have the suffix .safetensors")
+        wrong += _wrong_network(self)
+        if min(self.patch_px, self.late_patch_px) < SMALLEST_PATCH_PX:
+            wrong.append(f"patch_px and late_patch_px must be at least {SMALLEST_PATCH_PX}")
+        if (self.minutes is None) == (self.steps is None):
+            wrong.append("give either minutes or steps")
+        if not 0 <= self.late_share <= 1:
+            wrong.append("late_share must be between 0 and 1")
+        if not 0 <= self.left_out_share < 1:
+            wrong.append("left_out_share must be at least 0 and below 1")
+        if not 0 < self.stage_one_share < 1:
+            wrong.append("stage_one_share must be between 0 and 1")
+        if not (self.pixel_weight or self.fft_weight):
+            wrong.append("pixel_weight and fft_weight are both 0: there is nothing to learn")
+        if wrong:
+            raise UsageError("; ".join(wrong))
+
+    def matrix_step(self) -> tuple[float, float]:
+        """Peak learning rate and decay for the convolution matrices."""
+        architecture = PRESETS[self.network][0]
+        rate, decay = _MUON[architecture] if self.optimizer == "muon" else (1e-3, 0.0)
+        return (
+            rate if self.learning_rate is None else self.learning_rate,
+            decay if self.weight_decay is None else self.weight_decay,
+        )
+
+    def stage_numbers(self) -> tuple[int, ...]:
+        """The stages of the run, in order."""
+        return tuple(int(number) for number in self.stages.split(","))
+
+    def stage_file(self, stage: int) -> Path:
+        """Where the weights of a stage are written: the output itself for the last one."""
+        output = Path(self.output)
+        return (
+            output if stage == self.stage_numbers()[-1] else output.with_stem(f"{output.stem}-stage{stage}")
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """All settings, JSON-serialisable, as a settings file has them."""
+        return _plain(dataclasses.asdict(self))
+
+    def conflicts(self, other: dict[str, Any]) -> list[str]:
+        """Names of the settings in which an earlier run differs so that it cannot be continued."""
+        own = self.as_dict()
+        gan, other_gan = own.pop("gan"), other.get("gan", {})
+        differing = [name for name in own if own[name] != other.get(name, _UNSAID.get(name, own[name]))]
+        differing += [f"gan.{name}" for name in gan if gan[name] != other_gan.get(name, gan[name])]
+        # Earlier versions passed over a teacher that stage two has no use for.
+        unused = {"teacher", "teacher_tta"} if self.stages == "2" else set()
+        return sorted(set(differing) - _FREE_ON_RESUME - unused)
+
+
+def _plain(settings: dict[str, Any]) -> dict[str, Any]:
+    """Tuples as lists, through all levels."""
+    return {
+        name: _plain(value) if isinstance(value, dict) else list(value) if isinstance(value, tuple) else value
+        for name, value in settings.items()
+    }
+
+
+def _wrong_network(config: TrainConfig) -> list[str]:
+    if config.network not in PRESETS:
+        return [f"unknown network '{config.network}' (known: {', '.join(PRESETS)})"]
+    if config.checkpointing and PRESETS[config.network][0] == "srcnn":
+        return ["checkpointing saves nothing with network srcnn, which has three layers"]
+    return []
+
+
+def _wrong_sizes(config: TrainConfig) -> list[str]:
+    if not config.sizes or not all(0 < share <= 1 for share in config.sizes):
+        return ["sizes must be shares above 0 and at most 1"]
+    if config.low_folders and config.sizes != (1.0,):
+        return ["sizes cannot be set where low_folders holds the LR pictures"]
+    return []
+
+
+def _wrong_teacher(config: TrainConfig) -> list[str]:
+    if config.teacher == "none":
+        return ["teacher_tta needs a teacher"] if config.teacher_tta else []
+    return ["teacher is for stage one, which stages 2 leaves out"] if config.stages == "2" else []
+
+
+def _small_crops(config: TrainConfig) -> list[str]:
+    """Crops of which the networks of stage two would leave no pixel, or none to compare with."""
+    gan, side_px = config.gan, config.gan.patch_px * config.scale
+    if "2" not in config.stages:
+        return []
+    needed_px = {f"vgg_layers {name}": 2 ** (int(name[4]) - 1) for name in gan.vgg_layers if name in LAYERS}
+    if not gan.vgg_weight:
+        needed_px = {}
+    if gan.adversarial_weight or gan.feature_weight:
+        if gan.discriminator == "unet":
+            needed_px["discriminator unet"] = 8
+        elif _smallest_part(gan.batch, config.micro_batch) == 1:
+            needed_px["discriminator srgan, given single crops,"] = 17
+    return [
+        f"gan.{what} needs crops of at least {least_px} HR pixels, so gan.patch_px must be larger"
+        for what, least_px in needed_px.items()
+        if side_px < least_px
+    ]
+
+
+def _smallest_part(batch: int, micro_batch: int) -> int:
+    """Crops in the smallest part that a batch is cut into."""
+    batch = max(1, batch)
+    parts = -(-batch // micro_batch) if micro_batch > 0 else 1
+    size = -(-batch // parts)
+    return batch % size or size
+
+
+def _wrong_degradation(config: TrainConfig) -> list[str]:
+    name = config.degradation
+    try:
+        degradation = degradations.parse(name)
+    except UsageError as error:
+        return [str(error)]
+    if (name == degradations.GIVEN) != bool(config.low_folders):
+        return ["low_folders and the degradation 'given' go together, and exclude all others"]
+    if config.scale == 1 and not degradation.restorable:
+        return [f"degradation {name} leaves nothing to restore at scale 1; photo, jpegN or video do"]
+    return []

@@ -1,0 +1,257 @@
+"""Where settings come from: defaults, then a preset, then a settings file, then options.
+
+What is left open is settled by the machine and the weights at hand.
+"""
+
+import difflib
+import json
+import math
+import tomllib
+import types
+import typing
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from upscaler.errors import UsageError, WeightsError
+from upscaler.inference import device
+from upscaler.models import checkpoint, shipped
+from upscaler.models.registry import PRESETS as NETWORKS
+from upscaler.models.registry import build
+from upscaler.trainer.config.config import TrainConfig
+from upscaler.trainer.config.gan import GanConfig
+from upscaler.trainer.config.presets import PRESETS
+
+# How long a run takes when nothing says otherwise.
+_MINUTES = {"cuda": 20.0, "cpu": 60.0}
+
+# How the shipped weights are trained, by the names of their files.
+_RECIPES = Path(__file__).parents[1] / "recipes"
+
+Settings = dict[str, Any]
+
+
+def settle(given: Settings, file: Path | None = None) -> tuple[TrainConfig, list[str]]:
+    """The settings of a run, complete.
+
+    Args:
+        given: Settings by name, ``gan`` a table of its own, as in a settings file. ``preset`` names a preset.
+        file: A TOML file with settings, or the name of a recipe (``fast-x4``).
+
+    Returns:
+        The settings, and lines about what was settled here, to be told before the run starts.
+
+    Raises:
+        UsageError: Names everything unknown or wrong at once.
+        WeightsError: The weights to start from cannot be used.
+    """
+    layers = [given]
+    if file is not None:
+        layers.insert(0, _read(file))
+    wrong = [line for layer in layers for line in _unknown(layer)]
+    if wrong:
+        raise UsageError("; ".join(wrong))
+    preset = next((layer["preset"] for layer in reversed(layers) if "preset" in layer), "balanced")
+    if preset not in PRESETS:
+        raise UsageError(f"unknown preset '{preset}'{_nearest(preset, list(PRESETS))}")
+    settings: Settings = {}
+    for layer in [PRESETS[preset], *layers]:
+        if "minutes" in layer or "steps" in layer:  # one length; the later layer's
+            settings.pop("minutes", None)
+            settings.pop("steps", None)
+        settings |= layer | {"gan": settings.get("gan", {}) | layer.get("gan", {})}
+    settings.pop("preset", None)
+    for name in ("photos", "output"):
+        if name not in settings:
+            wrong.append(f"{name} must be given")
+    if wrong:
+        raise UsageError("; ".join(wrong))
+    notes = _settle_open(settings)
+    gan = GanConfig(**_tuples(settings.pop("gan")))
+    return TrainConfig(**_tuples(settings), gan=gan), notes
+
+
+def _read(file: Path) -> Settings:
+    recipes = {path.stem: path for path in sorted(_RECIPES.glob("*.toml"))}
+    if not file.exists():  # a file of one's own goes before the recipe of its name
+        file = recipes.get(str(file), file)
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        hint = f"a file, or one of {', '.join(recipes)}"
+        raise UsageError(f"cannot read '{file}': {error.strerror}", hint) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"'{file}' is not TOML: {error}") from error
+
+
+def parse_assignment(text: str) -> Settings:
+    """``gan.batch=16`` -> ``{"gan": {"batch": 16}}``; what is no TOML value is taken as a text.
+
+    Raises:
+        UsageError: There is no ``=``, or no name before it.
+    """
+    name, equals, value = text.partition("=")
+    *tables, key = (part.strip() for part in name.split("."))
+    if not equals or not all((*tables, key)):
+        raise UsageError(f"'{text}' is no setting", "write NAME=VALUE, for example gan.batch=16")
+    try:
+        parsed = tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        parsed = value
+    settings: Settings = {key: parsed}
+    for table in reversed(tables):
+        settings = {table: settings}
+    return settings
+
+
+def merged(settings: Settings, later: Settings) -> Settings:
+    """Both, table by table; where both say something the later ones count."""
+    found = dict(settings)
+    for name, value in later.items():
+        earlier = found.get(name)
+        if isinstance(earlier, dict) and isinstance(value, dict):
+            value = merged(earlier, value)
+        found[name] = value
+    return found
+
+
+def _unknown(settings: Settings) -> Iterator[str]:
+    """A line for every setting that does not exist or is of the wrong kind."""
+    known = typing.get_type_hints(TrainConfig) | {"preset": str, "gan": dict}
+    tables: list[tuple[str, Settings, dict[str, Any]]] = [("", settings, known)]
+    if isinstance(settings.get("gan"), dict):
+        tables.append(("gan.", settings["gan"], typing.get_type_hints(GanConfig)))
+    for table, values, hints in tables:
+        for name, value in values.items():
+            if name not in hints:
+                full = [*known, *(f"gan.{each}" for each in typing.get_type_hints(GanConfig))]
+                yield f"unknown setting '{table}{name}'{_nearest(table + name, full)}"
+            elif not _fits(value, hints[name]):
+                yield f"{table}{name} = {value!r} is not {_kind(hints[name])}"
+
+
+def _nearest(name: str, known: list[str]) -> str:
+    last = name.rpartition(".")[2]
+    same = [each for each in known if each.rpartition(".")[2] == last]  # right, in the wrong table
+    longer = [each for each in known if each.startswith(f"{name}_")]  # without its unit
+    near = same or longer or difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    return f" (did you mean '{near[0]}'?)" if near else ""
+
+
+def _fits(value: object, hint: Any) -> bool:  # noqa: ANN401 - a type
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        return any(_fits(value, each) for each in arguments)
+    if origin is typing.Literal:
+        return isinstance(value, str)  # which one is checked with the ranges
+    if origin is tuple:
+        return isinstance(value, list | tuple) and all(_fits(each, arguments[0]) for each in value)
+    if origin in (dict, Mapping):
+        return isinstance(value, dict) and all(_fits(each, arguments[1]) for each in value.values())
+    if hint is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    if hint is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, hint)
+
+
+def _kind(hint: Any) -> str:  # noqa: ANN401 - a type
+    names = {int: "a whole number", float: "a number", str: "a text", bool: "true or false", dict: "a table"}
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        return _kind(arguments[0])
+    if origin is tuple:
+        return "a list"
+    if origin in (dict, Mapping):
+        return "a table of numbers"
+    return names.get(hint, "a text")
+
+
+def _tuples(settings: Settings) -> Settings:
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in settings.items()}
+
+
+def _settle_open(settings: Settings) -> list[str]:
+    """Fill in what depends on the machine and the weights at hand; returns what was chosen."""
+    notes = []
+    start = settings.get("start_from", "shipped")
+    if "scale" not in settings:
+        settings["scale"] = 4 if start in ("shipped", "none") else round(checkpoint.default_scale(start))
+    if "stages" not in settings:
+        settings["stages"] = "1" if settings["scale"] == 1 else "1,2"
+    if settings["stages"] == "1" and settings["gan"].get("vgg"):
+        notes.append("VGG19 is not used: it is for stage two, which this run leaves out")
+    if "network" not in settings:
+        settings["network"] = "balanced" if start in ("shipped", "none") else _network_of(start, settings)
+    if start == "shipped":
+        network = settings["network"]
+        name = settings["start_from"] = _shipped_start(network, settings.get("degradation", ""))
+        what = "nothing: none are shipped" if name == "none" else f"the shipped weights '{name}'"
+        notes.append(f"network {network}, from {what}")
+    if settings.get("minutes") is None and settings.get("steps") is None:
+        settings["minutes"] = _MINUTES[device.pick(settings.get("device", "auto")).type]
+        notes.append(f"takes {settings['minutes']:.0f} minutes; --minutes or --steps choose otherwise")
+    elif settings.get("steps") is not None and settings["steps"] >= 100_000:
+        notes.append(f"takes {settings['steps']:,} steps; --minutes or --steps choose otherwise")
+    return notes
+
+
+def _shipped_start(network: str, degradation: str) -> str:
+    """The shipped weights that a training starts from: those trained on the most similar LR pictures."""
+    plain = degradation in ("clean", "bilinear")
+    flavours = [network] if plain else [network + shipped.PHOTO, network]
+    return next((name for name in flavours if name in shipped.installed_models()), "none")
+
+
+def _network_of(start: str, settings: Settings) -> str:
+    """The preset whose weights a file or a named model holds."""
+    files = checkpoint.weight_files(start)
+    weights = checkpoint.load(files[min(files, key=lambda scale: abs(scale - settings["scale"]))])
+    scale = {"scale": weights.scale}
+    for name, (architecture, arguments) in NETWORKS.items():
+        if architecture == weights.architecture:
+            known = build(architecture, arguments | scale).arguments
+            if known == build(architecture, weights.arguments).arguments:
+                return name
+    raise WeightsError(f"the weights '{start}' are of no network that --network names")
+
+
+def public(config: TrainConfig) -> Settings:
+    """The settings, without the folders of the machine that they were on."""
+    settings = config.as_dict()
+    for name in ("photos", "low_folders"):
+        settings[name] = [Path(folder).name for folder in settings[name]]
+    for name in ("output", "start_from", "teacher"):
+        settings[name] = Path(settings[name]).name
+    if settings["gan"]["vgg"]:
+        settings["gan"]["vgg"] = Path(settings["gan"]["vgg"]).name
+    return settings
+
+
+def as_toml(config: TrainConfig, versions: dict[str, str]) -> str:
+    """All settings as a settings file that ``--config`` takes; versions as comments."""
+    settings = config.as_dict()
+    gan = settings.pop("gan")
+    lines = [f"# {name} {version}" for name, version in versions.items()]
+    lines += list(_lines(settings))
+    lines += ["", "[gan]", *_lines(gan)]
+    return "\n".join(lines) + "\n"
+
+
+def _lines(settings: Settings) -> Iterator[str]:
+    for name, value in settings.items():
+        yield f"# {name} is not set" if value is None else f"{name} = {_value(value)}"
+
+
+def _value(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str):
+        # TOML's basic strings are JSON's, but for control characters that no path should have.
+        return json.dumps(value, ensure_ascii=False)
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{name} = {_value(each)}" for name, each in value.items()) + " }"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_value, value)) + "]"
+    assert not isinstance(value, float) or math.isfinite(value), f"{value} has no place in a settings file"
+    return repr(value)

@@ -1,0 +1,277 @@
+"""A folder of HR photographs -> pairs of LR and HR, from which ``crops`` draws.
+
+Photographs are decoded once and kept as uint8, with their LR versions: reduced, given, or (coded video)
+prepared. Other degradations are made of the crops as they are drawn.
+"""
+
+import math
+import warnings
+import zlib
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+from torch import Generator, Tensor
+
+from upscaler.errors import TrainingError, UpscalerError
+from upscaler.images import stills
+from upscaler.inference.resize import resized
+from upscaler.trainer.data import file_names, sources
+from upscaler.trainer.data.cache import Cache
+from upscaler.trainer.data.sources import LowVersions, Source
+from upscaler.trainer.degrade import degradations, h264
+from upscaler.trainer.degrade.degradations import reduce
+
+# Films coded per photograph for `video`; each has its own quality and motion.
+_FILMS = 3
+
+# What held-out photographs are degraded with, whatever the seed of the run: scores stay comparable.
+_HELD_OUT_SEED = 20_160_915
+
+# Crops become smaller where fewer photographs than this share hold them, but not smaller than this.
+_HOLDING_SHARE = 0.95
+_SMALLEST_HIGH_PX = 64
+
+Item = TypeVar("Item")
+Made = TypeVar("Made")
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One photograph twice: ``low`` ``(h, w, 3)`` and ``high`` ``(h*scale, w*scale, 3)``, RGB uint8.
+
+    ``damaged`` are versions of ``low`` that were prepared, to be drawn from instead.
+    """
+
+    name: str
+    low: Tensor
+    high: Tensor
+    damaged: tuple[Tensor, ...] = ()
+
+
+@dataclass(frozen=True)
+class Photos:
+    """What was found in the folders.
+
+    Attributes:
+        training: Pairs to draw crops from; of a photograph that is used at several sizes one for each.
+        photographs: How many photographs these are.
+        held_out: Pairs never drawn from, for validation; degraded as the training is.
+        left_out: ``name: reason`` for every file that cannot be used.
+        patch_px: Largest side of a crop, LR pixels, that all pairs hold.
+        mapped: Whether they lie in a file instead of in memory.
+    """
+
+    training: list[Pair]
+    photographs: int
+    held_out: list[Pair]
+    left_out: list[str]
+    patch_px: int = 1
+    mapped: bool = False
+
+    def fingerprint(self) -> int:
+        """A number that changes when a photograph is added, removed, renamed or resized."""
+        known = [(pair.name, *pair.high.shape) for pair in (*self.training, *self.held_out)]
+        return zlib.crc32(repr(known).encode())
+
+
+def load_photos(
+    folders: tuple[str, ...],
+    scale: int,
+    patch_px: int,
+    on_photo: Callable[[int, int], None] | None = None,
+    degradation: str = "clean",
+    low_folders: tuple[str, ...] = (),
+    sizes: tuple[float, ...] = (1.0,),
+    cache_folder: Path | None = None,
+) -> Photos:
+    """Decode every photograph and make, or read, its LR version; with as many threads as torch may use.
+
+    Args:
+        folders: Folders, searched recursively but for what runs left there, or single files.
+        scale: HR size over LR size.
+        patch_px: LR side of a crop that is wanted; smaller where less than 95 % of the photographs hold it,
+            but at least 64 HR pixels.
+        on_photo: Called with (done, total) after each file.
+        degradation: As in ``degrade.parse``.
+        low_folders: Folders with LR versions, at the same place below and under the same name, with any
+            suffix and with or without ``x4`` or ``_x4`` behind, as in ``LowVersions``; empty: they are made.
+        sizes: Shares of its own size, at most 1, that each photograph is reduced to before anything else is
+            done; at each of them it is trained on, at the first it is held out. Those too small for a crop
+            are passed over.
+        cache_folder: Where photographs go that memory does not hold; ``None``: where temporary files go.
+
+    Raises:
+        TrainingError: A folder is missing, it cannot be told which LR picture is whose, or fewer than two
+            photographs are left.
+    """
+    found = sources.find(folders)
+    lows = LowVersions(low_folders, scale, found, len(folders)) if low_folders else None
+    whole_sizes = [_size(source.path) for source in found]
+    sides_px = [_smaller_px(min(size), max(sizes)) for size in whole_sizes if size]
+    patch_px = _fitting_patch_px(sides_px, scale, patch_px)
+    films = _FILMS if degradation == "video" else 0
+    bytes_per_pixel = 3 * (1 + (1 + films) / scale**2) * sum(size**2 for size in sizes)
+    needed = sum(height * width * bytes_per_pixel for height, width in filter(None, whole_sizes))
+    cache = Cache(int(needed), cache_folder)
+
+    def made(source: Source) -> list[Pair] | str:
+        try:
+            pairs = _pairs(source.path, scale, patch_px, lows.of(source) if lows else None, sizes)
+            return [_filmed(pair, scale) for pair in pairs] if films else pairs
+        except UpscalerError as error:
+            return f"{source.path.name}: {error.message}"
+
+    photos: list[list[Pair]] = []  # one photograph at its sizes each
+    left_out: list[str] = []
+    for index, versions in enumerate(_side_by_side(made, found)):
+        if isinstance(versions, str):
+            left_out.append(versions)
+        else:
+            photos.append([_kept(pair, cache) for pair in versions])
+        if on_photo:
+            on_photo(index + 1, len(found))
+    if len(photos) < 2:
+        reasons = f"; {len(left_out)} left out, the first is {left_out[0]}" if left_out else ""
+        raise TrainingError(
+            f"only {len(photos)} usable photographs in {', '.join(folders)}{reasons}",
+            f"training needs at least two, each at least {math.ceil(patch_px * scale / max(sizes))} pixels "
+            "high and wide",
+        )
+    # About 2 % held out, evenly spread, so that every part of a sorted folder is represented.
+    every = max(2, len(photos) // min(16, max(1, len(photos) // 50)))
+    trained_on = [versions for index, versions in enumerate(photos) if index % every != every - 1]
+    return Photos(
+        training=[pair for versions in trained_on for pair in versions],
+        photographs=len(trained_on),
+        held_out=[_degraded(versions[0], scale, degradation) for versions in photos[every - 1 :: every]],
+        left_out=left_out,
+        patch_px=patch_px,
+        mapped=cache.mapped,
+    )
+
+
+def _side_by_side(make: Callable[[Item], Made], items: list[Item]) -> Iterator[Made]:
+    """What becomes of each item, in their order, made by as many threads as torch may use.
+
+    Few are made ahead: they lie in memory, which need not hold them all.
+    """
+    threads = torch.get_num_threads()
+    if threads == 1:
+        yield from map(make, items)
+        return
+    ahead: deque[Future[Made]] = deque()
+    try:
+        # Decoding silences warnings for a while, each thread for all; what they leave behind ends here.
+        with (
+            warnings.catch_warnings(),
+            ThreadPoolExecutor(threads, "photos", torch.set_num_threads, (1,)) as pool,
+        ):
+            for item in items:
+                ahead.append(pool.submit(make, item))
+                if len(ahead) > 2 * threads:
+                    yield ahead.popleft().result()
+            while ahead:
+                yield ahead.popleft().result()
+    finally:
+        torch.set_num_threads(threads)  # it counts for more than the thread that calls it
+
+
+def _size(path: Path) -> tuple[int, int] | None:
+    try:
+        return stills.size(path)
+    except UpscalerError:
+        return None  # decoding will tell why
+
+
+def _fitting_patch_px(shorter_sides_px: list[int], scale: int, wanted_px: int) -> int:
+    """The crop's LR side that 95 % of the photographs hold, at most the wanted one; at least 64 HR pixels."""
+    if not shorter_sides_px:
+        return wanted_px
+    sides = sorted(shorter_sides_px)
+    held_px = sides[int(len(sides) * (1 - _HOLDING_SHARE))] // scale
+    return min(wanted_px, max(held_px, -(-_SMALLEST_HIGH_PX // scale)))
+
+
+def _pairs(
+    path: Path, scale: int, patch_px: int, low_path: Path | None, sizes: tuple[float, ...]
+) -> list[Pair]:
+    """The photograph at each of the sizes that hold a crop; raises a TrainingError if none does."""
+    pixels = torch.from_numpy(stills.read_rgb8(path).copy())  # a decoder's own cannot be written
+    if low_path is not None:
+        return [_given_pair(path, pixels, scale, patch_px, low_path)]
+    pairs = []
+    for share in sizes:
+        high = _multiple(pixels if share == 1 else _smaller(pixels, share), scale)
+        if min(high.shape[:2]) >= patch_px * scale:
+            low = high if scale == 1 else _reduced(high, scale)
+            pairs.append(Pair(path.name if share == 1 else f"{path.name} at {share:g}", low, high))
+    if not pairs:
+        raise _too_small(pixels, max(sizes))
+    return pairs
+
+
+def _given_pair(path: Path, pixels: Tensor, scale: int, patch_px: int, low_path: Path) -> Pair:
+    high = _multiple(pixels, scale)
+    if min(high.shape[:2]) < patch_px * scale:
+        raise _too_small(pixels)
+    low = torch.from_numpy(stills.read_rgb8(low_path).copy())
+    height, width = (side // scale for side in high.shape[:2])
+    if low.shape[:2] != (height, width):
+        raise TrainingError(f"its LR picture is {low.shape[1]}x{low.shape[0]}, not {width}x{height}")
+    return Pair(path.name, low, high)
+
+
+def _too_small(pixels: Tensor, share: float = 1.0) -> TrainingError:
+    size = "" if share == 1 else f" at {share:g} of its size"
+    return TrainingError(f"{pixels.shape[1]}x{pixels.shape[0]}{size} is smaller than a crop")
+
+
+def _multiple(pixels: Tensor, scale: int) -> Tensor:
+    """Without the last rows and columns, so that height and width are multiples of ``scale``."""
+    height, width = (side - side % scale for side in pixels.shape[:2])
+    return pixels[:height, :width].contiguous()
+
+
+def _smaller(pixels: Tensor, share: float) -> Tensor:
+    """Reduced by antialiased bicubic, ``(H, W, 3)`` -> ``(share * H, share * W, 3)``."""
+    height, width = (_smaller_px(side, share) for side in pixels.shape[:2])
+    return resized(pixels.permute(2, 0, 1).unsqueeze(0), height, width)[0].permute(1, 2, 0)
+
+
+def _smaller_px(side_px: int, share: float) -> int:
+    return max(1, round(side_px * share))
+
+
+def _reduced(high: Tensor, scale: int) -> Tensor:
+    return reduce(high.permute(2, 0, 1).unsqueeze(0), scale)[0].permute(1, 2, 0).contiguous()
+
+
+def _filmed(pair: Pair, scale: int) -> Pair:
+    """With versions out of coded films, which are those of this name whatever else is in the folder."""
+    generator = Generator().manual_seed(file_names.seed_of(pair.name))
+    films = h264.versions(pair.high.permute(2, 0, 1), scale, _FILMS, generator)
+    return replace(pair, damaged=tuple(films))
+
+
+def _kept(pair: Pair, cache: Cache) -> Pair:
+    high = cache.keep(pair.high)
+    low = high if pair.low is pair.high else cache.keep(pair.low)
+    return Pair(pair.name, low, high, tuple(map(cache.keep, pair.damaged)))
+
+
+def _degraded(pair: Pair, scale: int, degradation: str) -> Pair:
+    """With the LR version that the network will be judged by, the same in every run."""
+    if pair.damaged:
+        return replace(pair, low=pair.damaged[0])
+    damage = degradations.parse(degradation).damage
+    if damage is None:
+        return pair
+    generator = Generator().manual_seed(_HELD_OUT_SEED + file_names.seed_of(pair.name))
+    low, high = (side.permute(2, 0, 1).unsqueeze(0) for side in (pair.low, pair.high))
+    made, _ = damage(low, high, scale, generator)
+    return replace(pair, low=made[0].permute(1, 2, 0).contiguous())

@@ -1,0 +1,4 @@
+"""What damages LR pictures: reduction, blur, noise, JPEG, H.264.
+
+May import errors and the YUV conversion of upscaler.video.
+"""

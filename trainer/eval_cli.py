@@ -1,0 +1,145 @@
+"""``upscale-eval``: scores of weights, or of finished pictures, as the published tables have them. Prints."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from upscaler.interrupts import INTERRUPTS
+
+if TYPE_CHECKING:
+    from upscaler.trainer.evaluation.lpips import Lpips
+    from upscaler.trainer.evaluation.protocol import Pictures, Score
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+
+@app.command()
+def command(  # noqa: PLR0913 - one parameter per option
+    subject: Annotated[
+        str,
+        typer.Argument(
+            help="Weight file, name of shipped weights, 'bicubic', or folder of finished pictures."
+        ),
+    ],
+    hr_folder: Annotated[Path, typer.Argument(help="Folder with HR pictures.")],
+    lr: Annotated[
+        Path | None, typer.Option(help="Folder with given LR pictures; default: made as --degradation says.")
+    ] = None,
+    scale: Annotated[
+        int | None, typer.Option(help="1, 2, 3, 4 or 8; default: the weight file's own, else 4.")
+    ] = None,
+    degradation: Annotated[
+        str | None,
+        typer.Option(
+            help="How LR pictures are made: clean (bicubic reduction; default), jpegN, jpegN-M, photo, worn, "
+            "worn-out, real, strong, video or bilinear."
+        ),
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    precision: Annotated[str, typer.Option(help="auto, fp32, bf16 or fp16.")] = "auto",
+    tta: Annotated[
+        bool, typer.Option("--tta", help="The mean over the 8 symmetries of every picture.")
+    ] = False,
+    perceptual: Annotated[
+        float | None,
+        typer.Option(help="A blend of weights, from 0, srresnet, to 1, srgan, or of their -photo."),
+    ] = None,
+    save: Annotated[Path | None, typer.Option(help="Folder for the made pictures.")] = None,
+    lpips: Annotated[
+        str | None, typer.Option(help="Measure LPIPS too, with this trunk: squeeze, alex or vgg.")
+    ] = None,
+    lpips_trunk: Annotated[
+        Path | None, typer.Option(help="File with the trunk's weights; default: torchvision downloads them.")
+    ] = None,
+    lpips_heads: Annotated[
+        Path | None, typer.Option(help="File with LPIPS's linear layers; default: torchmetrics' copy.")
+    ] = None,
+    csv: Annotated[Path | None, typer.Option(help="Write scores as CSV.")] = None,
+    json: Annotated[Path | None, typer.Option(help="Write scores and settings as JSON.")] = None,
+    html: Annotated[Path | None, typer.Option(help="Write a page with scores and pictures.")] = None,
+) -> None:
+    """Print PSNR and SSIM on luma for every picture of a folder, and their average."""
+    from upscaler.errors import UpscalerError, UsageError
+    from upscaler.trainer.data import file_names
+
+    file_names.let_streams_print_all()
+    try:
+        from upscaler.trainer.evaluation import protocol, report
+
+        INTERRUPTS.release()
+        if lr is not None and degradation is not None:
+            raise UsageError("--degradation makes LR pictures, --lr gives them", "use one of the two")
+        degradation = degradation or "clean"
+        given = protocol.Given(lr, degradation)
+        measured = protocol.named(subject, scale, given, device, precision, tta=tta, perceptual=perceptual)
+        distance = _lpips(lpips, lpips_trunk, lpips_heads, device)
+        page = None if html is None else report.Page(html)
+        result = protocol.evaluate(
+            measured,
+            hr_folder,
+            given,
+            save_folder=save,
+            lpips=distance,
+            on_score=_printing(page.add if page else None),
+        )
+        settings: dict[str, Any] = {
+            "subject": subject,
+            "hr": str(hr_folder),
+            "lr": None if lr is None else str(lr),
+            "scale": measured.scale,
+            "degradation": degradation if lr is None else None,
+            "precision": precision,
+            "tta": tta,
+            "perceptual": perceptual,
+            "lpips": lpips,
+        }
+        if csv is not None:
+            report.write_csv(csv, result)
+        if json is not None:
+            report.write_json(json, result, settings)
+        if page is not None:
+            page.write(result, settings)
+    except UpscalerError as error:
+        print(f"error: {error}", file=sys.stderr)  # noqa: T201
+        raise typer.Exit(2 if isinstance(error, UsageError) else 1) from error
+    finally:
+        INTERRUPTS.leave()
+    if result.scores:
+        _print_row(result.mean)
+    for failure in result.failures:
+        print(f"error: {failure}", file=sys.stderr)  # noqa: T201
+    if result.failures:
+        raise typer.Exit(1)
+
+
+def _lpips(net: str | None, trunk: Path | None, heads: Path | None, device: str) -> "Lpips | None":
+    from upscaler.errors import UsageError
+    from upscaler.inference import device as devices
+    from upscaler.trainer.evaluation.lpips import NETS, Lpips
+
+    if net is None:
+        if trunk or heads:
+            raise UsageError("--lpips-trunk and --lpips-heads need --lpips", f"one of {', '.join(NETS)}")
+        return None
+    if net not in NETS:
+        raise UsageError(f"unknown --lpips '{net}'", f"use one of {', '.join(NETS)}")
+    return Lpips(net, trunk, heads, devices.pick(device))
+
+
+def _printing(
+    also: "Callable[[Score, Pictures], None] | None",
+) -> "Callable[[Score, Pictures], None]":
+    def on_score(score: "Score", pictures: "Pictures") -> None:
+        _print_row(score)
+        if also:
+            also(score, pictures)
+
+    return on_score
+
+
+def _print_row(score: "Score") -> None:
+    distance = "" if score.lpips is None else f"{score.lpips:>10.4f}"
+    print(f"{score.name:<32}{score.psnr_db:>8.3f} dB{score.ssim:>9.4f}{distance}", flush=True)  # noqa: T201

@@ -1,0 +1,146 @@
+"""Scores as files: CSV and JSON for programs, a page with pictures for the eye."""
+
+import csv
+import html
+import io
+import json
+import math
+import os
+import urllib.parse
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from upscaler.errors import UsageError
+from upscaler.images import stills
+from upscaler.models.checkpoint import write_atomically
+from upscaler.trainer.data import file_names
+from upscaler.trainer.evaluation.protocol import Evaluation, Pictures, Rgb, Score
+
+
+def write_csv(path: Path, evaluation: Evaluation) -> None:
+    """A row per picture and one for the average; columns name, psnr_db, ssim, lpips.
+
+    Raises:
+        UsageError: The file cannot be written.
+    """
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow(["name", "psnr_db", "ssim", "lpips"])
+    for score in [*evaluation.scores, evaluation.mean]:
+        lpips = "" if score.lpips is None else f"{score.lpips:.5f}"
+        writer.writerow([score.name, f"{score.psnr_db:.4f}", f"{score.ssim:.5f}", lpips])
+    _write(path, text.getvalue())
+
+
+def write_json(path: Path, evaluation: Evaluation, settings: dict[str, Any]) -> None:
+    """Settings, pictures, average and failures; values that are not finite as null.
+
+    Raises:
+        UsageError: The file cannot be written.
+    """
+    content = settings | {
+        "pictures": [_plain(score) for score in evaluation.scores],
+        "average": _plain(evaluation.mean),
+        "failures": evaluation.failures,
+    }
+    _write(path, json.dumps(content, indent=2) + "\n")
+
+
+def _plain(score: Score) -> dict[str, Any]:
+    return {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value
+        for name, value in asdict(score).items()
+    }
+
+
+class Page:
+    """An HTML page with pictures, which lie in a folder beside it; give it every picture, then ``write``.
+
+    Args:
+        path: The page; pictures go to ``<stem>_files``.
+
+    Raises:
+        UsageError: The folder cannot be made.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._folder = path.with_name(f"{path.stem}_files")
+        self._sections: list[str] = []
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageError(f"cannot write '{self._folder}': {error.strerror}") from error
+
+    def add(self, score: Score, pictures: Pictures) -> None:
+        """One picture.
+
+        Raises:
+            MediaError: It cannot be written.
+        """
+        height, width = pictures.high.shape[:2]
+        figures = "".join(
+            self._figure(score.name, title, pixels, height, width)
+            for title, pixels in (
+                ("given", pictures.low),
+                ("made", pictures.made),
+                ("original", pictures.high),
+            )
+        )
+        title = html.escape(f"{score.name}: {_line(score)}")
+        self._sections.append(f"<h2>{title}</h2>\n<div class=row>{figures}</div>")
+
+    def _figure(self, name: str, title: str, pixels: Rgb, height: int, width: int) -> str:
+        file = self._folder / f"{Path(name).stem}-{title}.png"
+        stills.write_rgb8(file, pixels)
+        # Bytes: a name need not be UTF-8. Quoted: `#`, `?` and `%` mean something in an address.
+        source = html.escape(urllib.parse.quote(os.fsencode(f"{self._folder.name}/{file.name}")))
+        image = f'<img src="{source}" width={width} height={height} loading=lazy alt="">'
+        return f"<figure>{image}<figcaption>{title}</figcaption></figure>"
+
+    def write(self, evaluation: Evaluation, settings: dict[str, Any]) -> None:
+        """The page itself.
+
+        Raises:
+            UsageError: It cannot be written.
+        """
+        said = ", ".join(f"{name} {value}" for name, value in settings.items() if value is not None)
+        rows = "\n".join(_row(score) for score in [*evaluation.scores, evaluation.mean])
+        failures = "".join(f"<p class=failed>{html.escape(line)}</p>\n" for line in evaluation.failures)
+        title = html.escape(f"upscale-eval {settings['subject']}")
+        head = "".join(f"<th>{name}</th>" for name in ("picture", "PSNR dB", "SSIM", "LPIPS"))
+        _write(
+            self.path,
+            f"<!doctype html>\n<html lang=en>\n<meta charset=utf-8>\n<title>{title}</title>\n"
+            f"<style>{_STYLE}</style>\n<h1>{title}</h1>\n<p>{html.escape(said)}</p>\n{failures}"
+            f"<table>\n<tr>{head}</tr>\n{rows}\n</table>\n" + "\n".join(self._sections) + "\n</html>\n",
+        )
+
+
+# LR pictures are shown with square pixels, as large as the others.
+_STYLE = (
+    "body{font:15px/1.5 system-ui,sans-serif;margin:2em;color:#222;background:#fff}"
+    "td,th{padding:.1em 1em;text-align:right}td:first-child,th:first-child{text-align:left;padding-left:0}"
+    "tr:last-child{font-weight:bold}.row{display:flex;gap:8px;overflow-x:auto}"
+    "figure{margin:0}figcaption{color:#666}img{image-rendering:pixelated}.failed{color:#a00}"
+)
+
+
+def _row(score: Score) -> str:
+    lpips = "" if score.lpips is None else f"{score.lpips:.4f}"
+    cells = (html.escape(score.name), f"{score.psnr_db:.2f}", f"{score.ssim:.4f}", lpips)
+    return "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
+
+
+def _line(score: Score) -> str:
+    lpips = "" if score.lpips is None else f", LPIPS {score.lpips:.4f}"
+    return f"{score.psnr_db:.2f} dB, SSIM {score.ssim:.4f}{lpips}"
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, file_names.encoded(text))
+    except OSError as error:
+        raise UsageError(f"cannot write '{path}': {error.strerror}") from error

@@ -1,0 +1,93 @@
+"""What a run leaves for people to look at: ``metrics.csv``, ``progress.png``, TensorBoard's event files."""
+
+import csv
+from pathlib import Path
+from typing import Any
+
+from upscaler.errors import TrainingError
+from upscaler.trainer.run import plot
+
+COLUMNS = (
+    *("step", "stage", "share", "elapsed_s", "rate_factor", "data_wait"),
+    *("pixel", "fft", "vgg", "adversarial", "features", "tv", "grid", "power", "ldl"),
+    *("discriminator", "real_score", "fake_score", "gradient_norm"),
+    *("held_out_psnr_db", "held_out_unlikeness", "color_drift"),
+)
+
+Row = dict[str, float]
+
+
+class Record:
+    """The table of a run, one row per ten seconds and per validation.
+
+    Terms of the loss are times their weights. ``data_wait`` is the share of the time in which the networks
+    waited for crops.
+
+    Args:
+        folder: Of the run.
+        last_step: Rows beyond are left out: a run that was killed had come further than its state.
+        tensorboard: Also write event files.
+
+    Raises:
+        TrainingError: TensorBoard is not installed, or the folder cannot be written.
+    """
+
+    def __init__(self, folder: Path, last_step: int, tensorboard: bool) -> None:
+        self._path, self._picture = folder / "metrics.csv", folder / "progress.png"
+        self._rows = [row for row in _read(self._path) if row["step"] <= last_step]
+        self._events = _event_writer(folder) if tensorboard else None
+        self._write("w", [dict(zip(COLUMNS, COLUMNS, strict=True)), *map(_text, self._rows)])
+
+    def add(self, row: Row) -> None:
+        """Append a row; a column that is missing stays empty."""
+        self._rows.append(row)
+        self._write("a", [_text(row)])
+        if self._events is not None:
+            for name, value in row.items():
+                if name != "step":
+                    self._events.add_scalar(name, value, int(row["step"]))
+
+    def draw(self) -> None:
+        """Draw the curves anew."""
+        plot.draw(self._picture, self._rows)
+        if self._events is not None:
+            self._events.flush()
+
+    def _write(self, mode: str, rows: list[dict[str, str]]) -> None:
+        try:
+            with self._path.open(mode, newline="") as file:
+                csv.DictWriter(file, COLUMNS, restval="").writerows(rows)
+        except OSError as error:
+            raise TrainingError(f"cannot write '{self._path}': {error.strerror}") from error
+
+
+def _text(row: Row) -> dict[str, str]:
+    return {name: f"{value:.6g}" for name, value in row.items()} | {"step": str(int(row["step"]))}
+
+
+def _read(path: Path) -> list[Row]:
+    """The rows of an earlier part of the run; what cannot be read is left out, it is not worth a run."""
+    try:
+        with path.open(newline="") as file:
+            rows = list(csv.DictReader(file))
+    except (OSError, csv.Error, UnicodeDecodeError):
+        return []
+    found = []
+    for row in rows:
+        try:
+            values = {name: float(text) for name, text in row.items() if name in COLUMNS and text}
+        except (TypeError, ValueError):  # the last line of a run that was killed while writing
+            continue
+        if "step" in values:
+            found.append(values)
+    return found
+
+
+def _event_writer(folder: Path) -> Any:  # noqa: ANN401 - an optional dependency's class
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise TrainingError(
+            "TensorBoard is not installed", "pip install 'upscaler[tensorboard]', or leave out --tensorboard"
+        ) from error
+    return SummaryWriter(folder)

@@ -1,0 +1,83 @@
+"""Networks as they are trained: half precision where that is fast, compiled where that is possible."""
+
+import contextlib
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from upscaler.inference import device
+
+Forward = Callable[[Tensor], Tensor]
+
+
+def autocast(place: torch.device, precision: str = "auto") -> contextlib.AbstractContextManager[object]:
+    """Convolutions in bf16 or fp32; ``auto`` is bf16 where it is fast. Never fp16: gradients underflow."""
+    fast = device.fast_dtype(place) is not torch.float32
+    if precision == "fp32" or (precision == "auto" and not fast):
+        return contextlib.nullcontext()
+    return torch.autocast(place.type, torch.bfloat16)
+
+
+def has_batch_norm(module: nn.Module) -> bool:
+    """Whether something in it depends on which pictures go through it together, in training."""
+    return any(isinstance(part, nn.BatchNorm2d) for part in module.modules())
+
+
+def fast_forward(
+    module: nn.Module,
+    place: torch.device,
+    *,
+    precision: str,
+    compiled: bool,
+    batch: int,
+    patch_px: int,
+) -> tuple[Forward, str | None]:
+    """The generator as it is trained.
+
+    Args:
+        module: The network on ``place``; it will be trained where its parameters require gradients.
+        place: Where it runs.
+        precision: As in ``autocast``.
+        compiled: Compile it, if that can be.
+        batch: Crops that go through it at once; compiling is tried with so many.
+        patch_px: Side of these, LR pixels.
+
+    Returns:
+        The function ``(B, 3, h, w)`` -> fp32 ``(B, 3, h*scale, w*scale)``, and a line worth telling.
+    """
+    shape = (batch, 3, patch_px, patch_px)
+    function, note = _compiled(module, place, precision, shape) if compiled else (module, None)
+
+    def forward(low: Tensor) -> Tensor:
+        with autocast(place, precision):
+            return function(low)
+
+    return forward, note
+
+
+def _compiled(
+    module: nn.Module, place: torch.device, precision: str, shape: tuple[int, int, int, int]
+) -> tuple[Forward, str | None]:
+    """The compiled network, or the network itself and the reason; tried out, because compiling is lazy.
+
+    The trial is like what will follow in all that counts for the compiler, which else would begin again.
+    """
+    if not device.can_compile(place):
+        return module, "no C++ compiler found: training runs uncompiled, about 1.2 times slower"
+    compiled: Forward = torch.compile(module, dynamic=False)
+    buffers = {name: buffer.clone() for name, buffer in module.named_buffers()}
+    low = torch.zeros(shape, device=place).contiguous(memory_format=torch.channels_last)
+    trained = any(parameter.requires_grad for parameter in module.parameters())
+    try:
+        with torch.set_grad_enabled(trained), autocast(place, precision):
+            made = compiled(low)
+        if trained:
+            made.sum().backward()  # type: ignore[no-untyped-call]
+    except RuntimeError as error:  # torch's compile errors are of this class
+        reason = str(error).strip().partition("\n")[0]
+        return module, f"compiling failed: training runs uncompiled, about 1.2 times slower ({reason})"
+    finally:
+        module.zero_grad(set_to_none=True)
+        module.load_state_dict(buffers, strict=False)  # the trial has moved the statistics of batch norm
+    return compiled, None

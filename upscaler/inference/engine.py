@@ -1,0 +1,350 @@
+"""The networks at work: frames in, larger frames out, on one device in one precision."""
+
+import math
+import os
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from upscaler.errors import DeviceError, UsageError
+from upscaler.inference import device as devices
+from upscaler.inference.overlap import alike, in_flight
+from upscaler.inference.resize import resized
+from upscaler.inference.self_ensemble import PASSES_TTA
+from upscaler.inference.tiled_network import DTYPES, OnProgress, Stage, name_of
+from upscaler.models import checkpoint
+from upscaler.options import DEFAULT_MODEL, RUNTIMES, SCALE_MAX, EngineOptions
+from upscaler.pixels import Pixels
+
+# Side of the picture with which the speed of uncompiled work is estimated, in LR pixels.
+_TRIAL_PX = 128
+# Seconds of uncompiled work from which on compiling, which takes up to 15 s, is tried.
+_COMPILE_FROM_S = 300.0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How pictures of one size are enlarged.
+
+    Attributes:
+        scales: Of the networks, in the order in which they run; empty when no network is needed.
+        height: Of the result, after the last network and an antialiased reduction where they differ.
+        width: Of the result.
+        passes: How often each network runs; 8 for self-ensemble.
+    """
+
+    scales: tuple[int, ...]
+    height: int
+    width: int
+    passes: int = 1
+
+
+class Upscaler:
+    """Enlarges pictures. Loads the weights once; not thread-safe: one thread at a time may use it.
+
+    >>> from upscaler import Upscaler
+    >>> larger = Upscaler("balanced-photo", scale=2).image(array)      # (H, W, 3) uint8 -> (2H, 2W, 3) uint8
+
+    Args:
+        model: Name of shipped weights, or path of a weight file.
+        scale: Factor from 1 to 8; ``None``: a weight file's own, or 4.
+        size_px: (width, height) to fit inside instead, keeping the aspect.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        precision: ``auto`` (fp16 on CUDA, bf16 where the processor multiplies it fast, else fp32), ``fp32``,
+            ``bf16`` or ``fp16``.
+        runtime: ``eager``, ``compiled``, or ``auto``: compiled where much work lies ahead and a trial shows
+            that it is faster; see ``prepare``.
+        tile_px: Side of a tile in LR pixels; ``None``: as much at once as suits the device.
+        batch: Tiles or frames that go through the network at once; ``None``: likewise.
+        memory_limit_gb: Memory that the network's features may take; goes before tile and batch. ``None``: a
+            share of what a GPU has free, and on a processor what 512x512 LR pixels take (at most about 1 GB).
+        tta: Self-ensemble (test-time augmentation): the mean, in fp32, of what comes of the 8 symmetries of a
+            picture. A little better, and takes 8 times as long.
+        perceptual: Blend the weights of ``srresnet`` (0, faithful) and ``srgan`` (1, textured), whichever of
+            the two is named, or of their ``-photo``; ``None``: those of the model named.
+
+    Attributes:
+        files: Weight files by the scale of their network; two each where they are blended.
+
+    Raises:
+        UsageError: The options contradict each other or are out of range, or are not for this model.
+        WeightsError: The model is unknown, or its file is damaged.
+        DeviceError: The device is not there.
+    """
+
+    def __init__(  # noqa: PLR0913 - one parameter per option
+        self,
+        model: str | Path = DEFAULT_MODEL["still"],
+        scale: float | None = None,
+        *,
+        size_px: tuple[int, int] | None = None,
+        device: str = "auto",
+        precision: str = "auto",
+        runtime: str = "auto",
+        tile_px: int | None = None,
+        batch: int | None = None,
+        memory_limit_gb: float | None = None,
+        tta: bool = False,
+        perceptual: float | None = None,
+    ) -> None:
+        self.options = EngineOptions(
+            str(model),
+            scale,
+            size_px,
+            device,
+            precision,
+            runtime,
+            tile_px,
+            batch,
+            memory_limit_gb,
+            tta,
+            perceptual,
+        )
+        self.device = devices.pick(device)
+        if self.device.type == "cpu":
+            devices.keep_freed_memory()
+        self.dtype = devices.fast_dtype(self.device) if precision == "auto" else DTYPES[precision]
+        self.size_px = size_px
+        self.files = checkpoint.blendable_files(model, perceptual)
+        self.scale = checkpoint.default_scale(model) if scale is None else scale
+        if max(self.files) == 1 and (self.scale != 1 or size_px):
+            raise UsageError(
+                f"model '{model}' restores without enlarging",
+                "use --scale 1, and enlarge the result with another model",
+            )
+        self._stages: dict[int, Stage] = {}
+        self._notices: list[str] = []
+        if size_px is None:
+            for network_scale in scales_for(self.files, self.scale):
+                self._stage(network_scale).runtime()  # a damaged weight file is better found now
+
+    def plan(self, height: int, width: int) -> Plan:
+        """How a picture of this size would be enlarged.
+
+        Raises:
+            UsageError: The size asked for is more than 8 times the picture's.
+        """
+        factor = self.factor(height, width)
+        target = (max(1, round(height * factor)), max(1, round(width * factor)))
+        if self.size_px is not None:
+            if factor > SCALE_MAX:
+                size = f"{self.size_px[0]}x{self.size_px[1]}"
+                raise UsageError(
+                    f"{size} is more than {SCALE_MAX:g} times {width}x{height}", "use a smaller --size"
+                )
+            target = min(self.size_px[1], target[0]), min(self.size_px[0], target[1])
+        return Plan(scales_for(self.files, factor), *target, passes=PASSES_TTA if self.options.tta else 1)
+
+    def image(self, pixels: Pixels, on_progress: OnProgress | None = None) -> Pixels:
+        """Enlarge one picture.
+
+        Args:
+            pixels: ``(H, W, 3)`` RGB, uint8 or uint16.
+            on_progress: Called with (tiles done, tiles in all) as they are finished, for every network anew.
+
+        Returns:
+            The enlarged picture, same channel order and dtype, rounded and clamped.
+
+        Raises:
+            UsageError: The array is of another shape or dtype, or is none.
+        """
+        source = _as_tensor(pixels)
+        height, width = pixels.shape[:2]
+        plan = self.plan(height, width)
+        result = self.enlarge(source.permute(2, 0, 1).unsqueeze(0), plan, on_progress)
+        array: Pixels = result.squeeze(0).permute(1, 2, 0).contiguous().numpy()
+        return array
+
+    def frames(self, frames: Iterable[Pixels]) -> Iterator[Pixels]:
+        """Enlarge pictures of any sizes, in order; see ``image``.
+
+        Pictures of one size that follow each other go through the network together, as many as ``batch_for``
+        says; on a GPU some are read ahead, and upload, computing and download overlap.
+        """
+
+        def enlarge(sources: list[Tensor], _: int, sums: list[Tensor] | None) -> list[Tensor]:
+            batch = torch.stack([source.permute(2, 0, 1) for source in sources])
+            result = self.enlarge(batch, self.plan(*batch.shape[-2:]), sums=sums)
+            return list(result.permute(0, 2, 3, 1).contiguous())
+
+        # Copies: a reader may fill the same array anew for every frame, while several are waiting here.
+        sources = (_as_tensor(frame).clone() for frame in frames)
+        together = alike(
+            sources,
+            lambda source: (source.shape, source.dtype),
+            lambda source: self.batch_for(*source.shape[:2]),
+        )
+        for results, _ in in_flight(((batch, len(batch)) for batch in together), enlarge, self.device):
+            yield from (result.numpy() for result in results)
+
+    def batch_for(self, height: int, width: int) -> int:
+        """How many frames of this size go through the network together.
+
+        On a processor one, however small: it is busy with one, and its caches hold one better.
+        """
+        if self.options.batch is not None:
+            return self.options.batch
+        scales = self.plan(height, width).scales
+        if self.device.type == "cpu" or not scales:
+            return 1
+        return max(1, self._stage(scales[0]).pixels_at_once // (height * width))
+
+    def prepare(self, height: int, width: int, frames: int) -> None:
+        """Choose the fastest way to run, for ``frames`` frames of one size that lie ahead.
+
+        Compiling takes seconds, so it is tried only for minutes of work; the compiled code stays in the
+        user's cache folder and is found there the next time. Without this call ``auto`` means ``eager``.
+        """
+        if self.options.runtime != "auto" or not (scales := self.plan(height, width).scales):
+            return
+        runtime = self._stage(scales[0]).runtime()
+        tile_px = self._stage(scales[0]).tile_side(height, width)
+        with torch.inference_mode():
+            small = self._sample(min(_TRIAL_PX, height), min(_TRIAL_PX, width))
+            pixels_ahead = frames * height * width * self.plan(height, width).passes
+            seconds_ahead = runtime.seconds(small) / small[0, 0].numel() * pixels_ahead
+            if seconds_ahead >= _COMPILE_FROM_S:
+                runtime.compile_if_faster(self._sample(min(tile_px, height), min(tile_px, width)))
+
+    def _sample(self, height: int, width: int) -> Tensor:
+        low = torch.rand(self.batch_for(height, width), 3, height, width, device=self.device)
+        return low.contiguous(memory_format=torch.channels_last)
+
+    @torch.inference_mode()
+    def enlarge(
+        self,
+        source: Tensor,
+        plan: Plan,
+        on_progress: OnProgress | None = None,
+        sums: list[Tensor] | None = None,
+    ) -> Tensor:
+        """Enlarge a batch of frames as ``plan`` says.
+
+        Args:
+            source: RGB ``(B, 3, H, W)``, anywhere: uint8 or uint16 codes, or fp32 (nominally in [0, 1], not
+                clamped).
+            plan: From ``plan`` for this size; its target size may be changed.
+            on_progress: See ``image``.
+            sums: Gets scalars on the device, all finite if and only if all values were; the caller then looks
+                at them. ``None``: values are checked here, and what is not finite is redone.
+
+        Returns:
+            ``(B, 3, plan.height, plan.width)``, where the source is and in its dtype.
+        """
+        for scale in plan.scales:
+            source = self._stage(scale).through(source, on_progress, sums)
+        if source.shape[-2:] != (plan.height, plan.width):
+            source = resized(source, plan.height, plan.width)
+        return source
+
+    def weights_of(self, plan: Plan) -> list[Path]:
+        """The weight files that a plan needs."""
+        return [file for scale in plan.scales for file in self.files[scale]]
+
+    def macs(self, plan: Plan, height: int, width: int) -> int:
+        """About how many multiply-adds a frame costs: every weight once for every pixel that goes in."""
+        return sum(self.macs_each(plan, height, width))
+
+    def macs_each(self, plan: Plan, height: int, width: int) -> list[int]:
+        """The same for each network of the plan."""
+        found, pixels = [], height * width * plan.passes
+        for scale in plan.scales:
+            found.append(pixels * sum(weight.numel() for weight in self._stage(scale).network.parameters()))
+            pixels *= scale**2
+        return found
+
+    def execution(self, plan: Plan) -> dict[str, str | int]:
+        """How the networks of a plan run here, resolved: with equal ones, frames give equal bits."""
+        at_once = {
+            f"pixels at once, x{scale}": self._stage(scale).pixels_at_once for scale in set(plan.scales)
+        }
+        return {
+            "device": devices.name(self.device),
+            "precision": name_of(self.dtype),
+            "threads": torch.get_num_threads(),
+            **at_once,
+            **{f"runtime, x{scale}": self._stage(scale).runtime().name for scale in set(plan.scales)},
+        }
+
+    def follow(self, execution: Mapping[str, str | int], plan: Plan) -> None:
+        """From now on run the networks of a plan as an earlier run did.
+
+        Args:
+            execution: From ``execution``, maybe in another process.
+            plan: The one that it was made for.
+
+        Raises:
+            DeviceError: This machine cannot; nothing is changed then.
+        """
+        here = self.execution(plan)
+        for name in ("device", "precision"):
+            if execution.get(name) != here[name]:
+                raise DeviceError(f"{name} was {execution.get(name)} and is {here[name]}")
+        threads = int(execution.get("threads", 0))
+        if not 1 <= threads <= (os.cpu_count() or 1):
+            raise DeviceError(f"there were {threads} threads, which are too many here")
+        runtimes = {scale: str(execution.get(f"runtime, x{scale}")) for scale in set(plan.scales)}
+        if strange := set(runtimes.values()) - set(RUNTIMES):
+            raise DeviceError(f"the runtime was {min(strange)}, which is not known here")
+        if "compiled" in runtimes.values() and not devices.can_compile(self.device):
+            raise DeviceError("the network was compiled, and no C++ compiler is found")
+        torch.set_num_threads(threads)
+        for scale, name in runtimes.items():
+            self._stage(scale).runtime().use(name)
+            self._stage(scale).pixels_at_once = int(execution[f"pixels at once, x{scale}"])
+
+    def factor(self, height: int, width: int) -> float:
+        """By how much a picture of this size is enlarged."""
+        if self.size_px is None:
+            return self.scale
+        return min(self.size_px[0] / width, self.size_px[1] / height)
+
+    def take_notices(self) -> list[str]:
+        """What happened since the last call that a user should know of, each thing once."""
+        notices, self._notices = self._notices, []
+        return notices
+
+    def _notice(self, text: str) -> None:
+        if text not in self._notices:
+            self._notices.append(text)
+
+    def _stage(self, scale: int) -> Stage:
+        if scale not in self._stages:
+            weights = checkpoint.blended(self.files[scale], self.options.perceptual or 0)
+            self._stages[scale] = Stage(weights, self.device, self.dtype, self.options, self._notice)
+        return self._stages[scale]
+
+
+def scales_for(known: Collection[int], factor: float) -> tuple[int, ...]:
+    """The networks that reach ``factor``: the smallest that does, else the largest and what is left."""
+    scales: list[int] = []
+    while (left := factor / math.prod(scales)) > 1 or (factor == 1 and not scales):
+        reaching = [scale for scale in known if scale >= left]
+        scales.append(min(reaching) if reaching else max(known))
+    return tuple(scales)
+
+
+def _as_tensor(pixels: Pixels) -> Tensor:
+    """A picture's array as a tensor, of the same memory where torch can take that.
+
+    Raises:
+        UsageError: The array is no picture.
+    """
+    if not isinstance(pixels, np.ndarray):
+        raise UsageError(
+            f"a {type(pixels).__name__} is no picture",
+            "pass an array: numpy.asarray(picture), tensor.numpy()",
+        )
+    is_rgb = pixels.ndim == 3 and pixels.shape[2] == 3 and pixels.size > 0
+    if not is_rgb or pixels.dtype not in (np.uint8, np.uint16):
+        raise UsageError(
+            f"an array of shape {pixels.shape} and {pixels.dtype} is no picture",
+            "pass (height, width, 3) RGB, uint8 or uint16",
+        )
+    # As in array[:, :, ::-1], or in one field of packed records: torch refuses both.
+    strange = any(stride < 0 or stride % pixels.itemsize for stride in pixels.strides)
+    return torch.from_numpy(pixels if pixels.flags.writeable and not strange else pixels.copy())

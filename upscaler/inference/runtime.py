@@ -1,0 +1,146 @@
+"""One network, ready to run: eager, compiled, and on a GPU as captured graphs."""
+
+import os
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from upscaler.inference import device as devices
+from upscaler.models.contract import Network
+
+# A shape that has come this often will come again: the GPU's work for it is captured.
+_SIGHTS_BEFORE_CAPTURE = 3
+_GRAPHS_MAX = 2  # each holds the features of a batch
+# Compiled code must be faster by this factor to be kept; less is within what timings vary.
+_GAIN_MIN = 1.03
+_TRIAL_ROUNDS = 3
+
+
+class Runtime:
+    """Runs a network.
+
+    Args:
+        network: For inference, on its device, in the number format in which it runs, channels_last.
+        on_notice: Called with a line worth telling, such as a failure to compile.
+
+    Attributes:
+        compiled: Whether compiled code is used; see ``compile``.
+    """
+
+    def __init__(self, network: Network, on_notice: Callable[[str], None]) -> None:
+        self.network = network
+        self.compiled = False
+        self._on_notice = on_notice
+        self._compiled_network: Callable[[Tensor], Tensor] = network
+        self._sights: dict[tuple[int, ...], int] = {}
+        self._graphs: dict[tuple[int, ...], _Graph] = {}
+        self._captures = True
+
+    def __call__(self, low: Tensor) -> Tensor:
+        """Tiles ``(B, 3, h, w)`` fp32 in [0, 1] -> fp32 ``(B, 3, h*scale, w*scale)``.
+
+        On a GPU the result is valid until the next call with the same shape.
+        """
+        return self._captured(low) if low.device.type == "cuda" and self._captures else self._run(low)
+
+    @property
+    def name(self) -> str:
+        """``eager`` or ``compiled``."""
+        return "compiled" if self.compiled else "eager"
+
+    def use(self, name: str) -> None:
+        """Run in the way of this ``name`` from now on."""
+        if name == "compiled":
+            self.compile()
+        else:
+            self.compiled = False
+
+    def compile(self) -> None:
+        """Use compiled code from now on; where that fails, say so and go on without."""
+        if not devices.can_compile(self.network.device):
+            self._on_notice("no C++ compiler found: going on uncompiled")
+            return
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "upscaler" / "compiled"
+        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache))
+        self._compiled_network = torch.compile(self.network, dynamic=False)
+        self.compiled = True
+        self.forget()
+
+    def compile_if_faster(self, low: Tensor) -> None:
+        """Compile, and keep that only if it is clearly faster for batches like ``low``."""
+        eager_s = self.seconds(low)
+        self.compile()
+        if self.compiled and self.seconds(low) * _GAIN_MIN > eager_s:
+            self.compiled = False
+
+    def seconds(self, low: Tensor) -> float:
+        """Median time of a batch, after one to warm up."""
+        times: list[float] = []
+        for _ in range(1 + _TRIAL_ROUNDS):
+            start = time.perf_counter()
+            self._run(low)
+            if low.device.type == "cuda":
+                torch.cuda.synchronize(low.device)
+            times.append(time.perf_counter() - start)
+        return statistics.median(times[1:])
+
+    def forget(self) -> None:
+        """Free what was captured."""
+        self._graphs.clear()
+        self._sights.clear()
+
+    def _run(self, low: Tensor) -> Tensor:
+        if self.compiled:
+            try:
+                return self._compiled_network(low)
+            except RuntimeError as error:  # torch's compile errors are of this class
+                if devices.is_out_of_memory(error):
+                    raise
+                self.compiled = False
+                reason = str(error).strip().partition("\n")[0]
+                self._on_notice(f"compiling failed: going on uncompiled ({reason})")
+        high: Tensor = self.network(low)
+        return high
+
+    def _captured(self, low: Tensor) -> Tensor:
+        """Replay the shape's graph: one launch instead of hundreds, which is what small frames wait for."""
+        shape = tuple(low.shape)
+        if shape not in self._graphs:
+            self._sights[shape] = self._sights.get(shape, 0) + 1
+            if self._sights[shape] < _SIGHTS_BEFORE_CAPTURE:
+                return self._run(low)
+            try:
+                graph = _Graph(self._run, low)
+            except RuntimeError as error:
+                if devices.is_out_of_memory(error):
+                    raise
+                self._captures = False
+                reason = str(error).strip().partition("\n")[0]
+                self._on_notice(f"capturing the GPU's work failed: going on without ({reason})")
+                return self._run(low)
+            while len(self._graphs) >= _GRAPHS_MAX:
+                del self._graphs[next(iter(self._graphs))]
+            self._graphs[shape] = graph
+        return self._graphs[shape](low)
+
+
+class _Graph:
+    """The GPU's work for one shape of batch, captured once and replayed."""
+
+    def __init__(self, run: Callable[[Tensor], Tensor], low: Tensor) -> None:
+        self._low = low.clone()
+        run(self._low)  # libraries choose their algorithms before the capture
+        torch.cuda.synchronize(low.device)
+        self._graph = torch.cuda.CUDAGraph()
+        # Other threads may free pinned memory meanwhile, which is none of this capture's business.
+        with torch.cuda.graph(self._graph, capture_error_mode="thread_local"):
+            self._high = run(self._low)
+
+    def __call__(self, low: Tensor) -> Tensor:
+        self._low.copy_(low)
+        self._graph.replay()
+        return self._high

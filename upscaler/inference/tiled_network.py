@@ -1,0 +1,277 @@
+"""One network at work: frames go through it in tiles and batches, in as much memory as there is."""
+
+import functools
+import math
+from collections.abc import Callable, Iterator
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from upscaler.errors import DeviceError, WeightsError
+from upscaler.inference import device as devices
+from upscaler.inference import memory, tiling
+from upscaler.inference.overlap import in_flight
+from upscaler.inference.resize import PEAK, as_codes
+from upscaler.inference.runtime import Runtime
+from upscaler.inference.self_ensemble import ensemble
+from upscaler.models.checkpoint import WeightFile
+from upscaler.models.contract import Network
+from upscaler.models.fold import folded
+from upscaler.options import EngineOptions
+
+OnProgress = Callable[[int, int], None]
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+# LR pixels that go through the network at once, where memory does not set a lower bound: more than this was
+# never faster.
+_PIXELS_AT_ONCE = {"cpu": 512 * 512, "cuda": 2048 * 2048}
+# Share of the device's free memory that the network may fill; the rest is for frames and fragmentation.
+_MEMORY_SHARE = 0.6
+_TILE_PX_MIN = 32  # besides the overlap
+# From fast to safe; a batch with a value that is not finite is redone in the next one.
+_SAFER = {torch.float16: torch.bfloat16, torch.bfloat16: torch.float32}
+
+
+class Stage:
+    """A network on a device.
+
+    Args:
+        weights: Of the network.
+        device: Where it runs.
+        dtype: In which it runs, unless values overflow.
+        options: Of these, ``runtime``, ``tile_px``, ``batch``, ``memory_limit_gb`` and ``tta``.
+        on_notice: Called with lines worth telling.
+
+    Raises:
+        UsageError: The tile asked for is too small for this network.
+        WeightsError: The weights do not fit the network.
+    """
+
+    def __init__(
+        self,
+        weights: WeightFile,
+        device: torch.device,
+        dtype: torch.dtype,
+        options: EngineOptions,
+        on_notice: Callable[[str], None],
+    ) -> None:
+        self._weights, self._device, self._dtype = weights, device, dtype
+        self._options, self._notice = options, on_notice
+        self._runtimes: dict[torch.dtype, Runtime] = {}
+        self._pixels_at_once: int | None = None
+        self._bounded = options.memory_limit_gb is not None  # or when memory has run out
+        if options.tile_px is not None:
+            tiling.spans(2**20, options.tile_px, self.network.contract.reach_px)
+
+    @property
+    def network(self) -> Network:
+        """As it runs, with exact rewrites."""
+        return self.runtime().network
+
+    def runtime(self, dtype: torch.dtype | None = None) -> Runtime:
+        """What runs the network, made on first use; in a safer ``dtype`` when given."""
+        dtype = dtype or self._dtype
+        if dtype not in self._runtimes:
+            network = folded(self._weights.network())
+            network = network.to(device=self._device, dtype=dtype).to(memory_format=torch.channels_last)
+            self._runtimes[dtype] = Runtime(network, self._notice)
+            if self._options.runtime == "compiled":
+                self._runtimes[dtype].compile()
+        return self._runtimes[dtype]
+
+    @property
+    def pixels_at_once(self) -> int:
+        """LR pixels that go through the network at once; probed once, lowered when memory runs out."""
+        if self._pixels_at_once is None:
+            most = _PIXELS_AT_ONCE[self._device.type]
+            if self._bounded or self._device.type == "cuda":
+                limit = (self._options.memory_limit_gb or 0) * 1e9
+                limit = limit or devices.free_memory_bytes(self._device) * _MEMORY_SHARE
+                each = memory.bytes_per_pixel(self.network, self._device) + self._ensemble_bytes
+                most = min(most, int(limit // each))
+                self._warn_of_small_limit(most, each)
+            self._pixels_at_once = max(1, most)
+        return self._pixels_at_once
+
+    @pixels_at_once.setter
+    def pixels_at_once(self, pixels: int) -> None:
+        self._pixels_at_once = pixels
+
+    def _warn_of_small_limit(self, pixels: int, bytes_each: int) -> None:
+        """Say so where the limit asked for is below what the smallest tile takes, which is used anyhow."""
+        side = self._smallest_tile_px
+        if self._options.memory_limit_gb is not None and pixels < side**2:
+            needed_gb = side**2 * bytes_each / 1e9
+            self._notice(
+                f"the memory limit of {self._options.memory_limit_gb:g} GB is too small for a tile of {side} "
+                f"pixels, which takes about {needed_gb:.2g} GB: going on with that"
+            )
+
+    @property
+    def _smallest_tile_px(self) -> int:
+        """Smaller ones would be overlap and little else."""
+        return 2 * self.network.contract.reach_px + _TILE_PX_MIN
+
+    @property
+    def _ensemble_bytes(self) -> int:
+        """For every LR pixel: the sum of the versions, and the one that is turned back, in fp32."""
+        return 2 * 3 * 4 * self.network.contract.scale**2 if self._options.tta else 0
+
+    def through(self, source: Tensor, on_progress: OnProgress | None, sums: list[Tensor] | None) -> Tensor:
+        """Run the network over every frame; when memory runs out, again with half as much at once.
+
+        Args:
+            source: As for ``Upscaler.enlarge``, which also explains ``sums``.
+            on_progress: Called with (tiles done, tiles in all).
+            sums: Gets a sum per batch, or ``None``.
+
+        Returns:
+            ``(B, 3, H*scale, W*scale)``, where the source is and in its dtype.
+
+        Raises:
+            DeviceError: There is too little memory for the smallest tile.
+            WeightsError: Values are not finite in fp32 either.
+        """
+        while True:
+            try:
+                return self._tiled(source, on_progress, sums)
+            except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+                if not devices.is_out_of_memory(error):
+                    raise
+                self._halve(source[:, 0].numel(), error)
+
+    def _halve(self, present_px: int, error: BaseException) -> None:
+        smallest = self._smallest_tile_px
+        at_once = min(self.pixels_at_once, present_px)
+        if at_once <= smallest**2:
+            raise DeviceError(
+                f"{devices.describe(self._device)} has too little memory for one tile of {smallest} pixels",
+                "close other programs, or use --device cpu",
+            ) from error
+        self.pixels_at_once = max(smallest**2, at_once // 2)
+        self._bounded = True
+        for runtime in self._runtimes.values():
+            runtime.forget()
+        self._notice("memory ran out: going on with smaller tiles, which gives the same picture")
+
+    def _tiled(self, source: Tensor, on_progress: OnProgress | None, sums: list[Tensor] | None) -> Tensor:
+        """Run a network over every tile of every frame; same device and dtype out as in."""
+        frames, _, height, width = source.shape
+        contract = self.network.contract
+        scale, tile_px = contract.scale, self.tile_side(height, width)
+        tiles = tiling.plan(height, width, tile_px, contract.reach_px)
+        result = torch.empty(
+            (frames, 3, height * scale, width * scale),
+            dtype=source.dtype,
+            device=source.device,
+            memory_format=torch.channels_last,
+        )
+        pieces = [(frame, tile) for frame in range(frames) for tile in tiles]
+        batch = self._tile_batch(min(tile_px, height) * min(tile_px, width))
+        parts = [pieces[first : first + batch] for first in range(0, len(pieces), batch)]
+
+        def enlarged(low: list[Tensor], _: object, sums: list[Tensor] | None) -> list[Tensor]:
+            if sums is None:
+                high = self._finite(low[0])
+            else:
+                high = self._forward(low[0])
+                sums.append(high.sum())
+            return [as_codes(high, source.dtype)]
+
+        cut = (([torch.stack([_cut(source[frame], tile) for frame, tile in part])], part) for part in parts)
+        made: Iterator[tuple[list[Tensor], list[tuple[int, tiling.Tile]]]]
+        # By type: "cuda" and "cuda:0" are not equal, and a frame is on the host or on this device.
+        if source.device.type == self._device.type:  # nothing to upload, and who called looks at the sums
+            made = ((enlarged(low, part, sums), part) for low, part in cut)
+        else:
+            made = in_flight(cut, enlarged, self._device)
+        done = 0
+        for (high,), part in made:
+            for (frame, tile), piece in zip(part, high, strict=True):
+                _paste(result[frame], piece, tile, scale)
+            done += len(part)
+            if on_progress:
+                on_progress(done, len(pieces))
+        return result
+
+    def tile_side(self, height: int, width: int) -> int:
+        """Side of a tile: what was asked for, else as much as memory allows; all of a picture that fits."""
+        contract, at_once = self.network.contract, self.pixels_at_once
+        if height * width <= at_once:
+            side = max(height, width)
+        else:
+            side = max(math.isqrt(at_once), self._smallest_tile_px)
+            side = max(contract.multiple_of, side - side % contract.multiple_of)
+        asked = self._options.tile_px
+        if asked is None:
+            return side
+        return min(side, asked) if self._bounded else asked
+
+    def _tile_batch(self, tile_area_px: int) -> int:
+        """Tiles at once: what was asked for, else as many as memory allows."""
+        batch, asked = max(1, self.pixels_at_once // tile_area_px), self._options.batch
+        if asked is None:
+            return batch
+        return min(batch, asked) if self._bounded else asked
+
+    def _finite(self, low: Tensor) -> Tensor:
+        """Run a batch in the engine's precision, and again in safer ones while a value is not finite."""
+        dtype = self._dtype
+        while True:
+            high = self._forward(low, dtype)
+            if math.isfinite(float(high.sum())):  # one value that is not finite makes the sum so
+                return high
+            if dtype not in _SAFER:
+                raise WeightsError(
+                    f"the network gives values that are not finite, in {name_of(dtype)} too",
+                    "the weights are damaged: train or copy them again",
+                )
+            self._notice(f"values overflowed in {name_of(dtype)}: redone in {name_of(_SAFER[dtype])}")
+            dtype = _SAFER[dtype]
+
+    def _forward(self, low: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+        """Tiles ``(B, 3, h, w)`` of codes or floats -> fp32 ``(B, 3, h*scale, w*scale)`` on the device."""
+        runtime = self.runtime(dtype)
+        peak = PEAK.get(low.dtype, 1)
+        low = low.to(self._device).float()
+        low = low / peak if peak != 1 else low
+        enlarge = functools.partial(_fitted, runtime)
+        return ensemble(enlarge, low) if self._options.tta else enlarge(low)
+
+
+def _fitted(runtime: Runtime, low: Tensor) -> Tensor:
+    """Run a network on fp32 tiles of any size: they grow to what it takes, and the rest is cut off."""
+    height, width = low.shape[-2:]
+    multiple, scale = runtime.network.contract.multiple_of, runtime.network.contract.scale
+    down, right = -height % multiple, -width % multiple
+    if down or right:
+        low = F.pad(low, (0, right, 0, down), mode="replicate")
+    high = runtime(low.contiguous(memory_format=torch.channels_last))
+    return high[..., : height * scale, : width * scale]
+
+
+def name_of(dtype: torch.dtype) -> str:
+    """As in ``options.PRECISIONS``."""
+    return next(name for name, known in DTYPES.items() if known is dtype)
+
+
+def _cut(frame: Tensor, tile: tiling.Tile) -> Tensor:
+    return frame[:, tile.rows.start : tile.rows.stop, tile.columns.start : tile.columns.stop]
+
+
+def _paste(result: Tensor, piece: Tensor, tile: tiling.Tile, scale: int) -> None:
+    """Put the kept part of an enlarged tile into its frame ``(3, H*scale, W*scale)``."""
+    rows, columns = tile.rows, tile.columns
+    kept = piece[
+        :,
+        (rows.keep_start - rows.start) * scale : (rows.keep_stop - rows.start) * scale,
+        (columns.keep_start - columns.start) * scale : (columns.keep_stop - columns.start) * scale,
+    ]
+    target = result[
+        :,
+        rows.keep_start * scale : rows.keep_stop * scale,
+        columns.keep_start * scale : columns.keep_stop * scale,
+    ]
+    target.copy_(kept)

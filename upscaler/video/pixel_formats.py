@@ -1,0 +1,168 @@
+"""What FFmpeg's pixel formats and colour codes mean, as layouts of planes, and back."""
+
+from contextlib import suppress
+from dataclasses import replace
+from fractions import Fraction
+
+import av
+import av.filter
+import av.logging
+import torch
+from av.video.frame import VideoFrame
+from torch import Tensor
+
+from upscaler.errors import UsageError
+from upscaler.video.demux import MEDIA_ERRORS
+from upscaler.video.yuv import Layout, Matrix, Siting, guessed_matrix
+
+# Codes of ITU-T H.273, which FFmpeg uses too. Several stand for one matrix; 10 (BT.2020 of constant
+# luminance) is taken as 9 in both directions.
+MATRICES: dict[int, Matrix] = {
+    1: "bt709",
+    4: "fcc",
+    5: "bt601",
+    6: "bt601",
+    7: "smpte240m",
+    9: "bt2020",
+    10: "bt2020",
+}
+MATRIX_CODES: dict[Matrix, int] = {"bt709": 1, "fcc": 4, "bt601": 6, "smpte240m": 7, "bt2020": 9}
+RGB_MATRIX, UNSPECIFIED = 0, 2
+_BT2020_PRIMARIES = 9
+_FULL_RANGE = 2
+_SITINGS: tuple[Siting, ...] = ("left", "center", "topleft")
+_SAMPLINGS = {"420": (2, 2), "422": (2, 1), "444": (1, 1), "440": (1, 2)}
+_DEPTHS = {"": 8, "9le": 9, "10le": 10, "12le": 12, "14le": 14, "16le": 16}
+
+
+def _planar_formats() -> dict[str, Layout]:
+    formats = {}
+    for depth, bits in _DEPTHS.items():
+        for name, (horizontal, vertical) in _SAMPLINGS.items():
+            plain = Layout(bits=bits, horizontal=horizontal, vertical=vertical)
+            formats[f"yuv{name}p{depth}"] = plain
+            formats[f"yuva{name}p{depth}"] = replace(plain, alpha=True)
+            if bits == 8:
+                formats[f"yuvj{name}p"] = replace(plain, full_range=True)
+        whole = Layout(bits=bits, horizontal=1, vertical=1)
+        formats[f"gray{depth}"] = replace(whole, kind="gray")
+        formats[f"gbrp{depth}"] = replace(whole, kind="gbr", full_range=True)
+        formats[f"gbrap{depth}"] = replace(whole, kind="gbr", full_range=True, alpha=True)
+    return formats
+
+
+# Pixel formats whose planes are taken as they are; of the layouts only what the format itself says counts.
+PLANAR = _planar_formats()
+
+
+def siting_of(frame: VideoFrame) -> Siting:
+    """Where the frame's chroma samples lie; left where nothing is said, as H.264 and HEVC define.
+
+    av 18.1 has no attribute for it, but a filter that describes frames says it; decoders know their codec's
+    own rule (center for JPEG and H.263).
+    """
+    graph = av.filter.Graph()
+    source = graph.add_buffer(
+        width=frame.width, height=frame.height, format=frame.format, time_base=Fraction(1, 1000)
+    )
+    describer, sink = graph.add("showinfo"), graph.add("buffersink")
+    source.link_to(describer)
+    describer.link_to(sink)
+    graph.configure()
+    level = av.logging.get_level()
+    av.logging.set_level(av.logging.INFO)
+    try:
+        with av.logging.Capture() as lines:
+            graph.push(frame)
+            graph.pull()
+    except MEDIA_ERRORS:
+        return "left"
+    finally:
+        av.logging.set_level(level)
+    text = " ".join(line for _, _, line in lines)
+    return next((name for name in _SITINGS if f"cl:{name} " in text), "left")
+
+
+def layout_of(frame: VideoFrame, siting: Siting) -> Layout:
+    """What the planes of ``planar(frame)`` mean; an untagged matrix is guessed."""
+    layout = PLANAR[_planar_name(frame)]
+    full = layout.full_range or frame.format.name.startswith("yuvj") or int(frame.color_range) == _FULL_RANGE
+    return replace(layout, matrix=_matrix_of(frame), full_range=full, siting=siting)
+
+
+def _matrix_of(frame: VideoFrame) -> Matrix:
+    """As tagged; else what goes with wide primaries, or with the size."""
+    if int(frame.colorspace) in MATRICES:
+        return MATRICES[int(frame.colorspace)]
+    if int(frame.color_primaries) == _BT2020_PRIMARIES:
+        return "bt2020"
+    return guessed_matrix(frame.height, frame.width)
+
+
+def matrix_code(frame: VideoFrame) -> int:
+    """The code to tag the output with: the frame's own where it is understood, else that of the guess."""
+    own = int(frame.colorspace)
+    return own if own in MATRICES else MATRIX_CODES[_matrix_of(frame)]
+
+
+def _planar_name(frame: VideoFrame) -> str:
+    """The planar format for what this frame holds: its own when its planes can be taken as they are."""
+    name = frame.format.name
+    if name in PLANAR:
+        return name
+    components = frame.format.components
+    bits = min(16, max(component.bits for component in components))
+    depth = next(suffix for suffix, depth in _DEPTHS.items() if depth >= bits)
+    alpha = "a" if any(component.is_alpha for component in components) else ""
+    if frame.format.is_rgb or frame.format.has_palette:
+        return f"gbr{alpha}p{depth}"
+    if len(components) == 1:
+        return f"gray{depth}"
+    chroma = frame.format.chroma_width(16), frame.format.chroma_height(16)
+    sampling = {(8, 8): "420", (8, 16): "422", (16, 8): "440"}.get(chroma, "444")
+    return f"yuv{alpha}{sampling}p{depth}"
+
+
+def planar(frame: VideoFrame) -> VideoFrame:
+    """The frame in a format whose planes can be taken as they are; the samples change only their places."""
+    name = _planar_name(frame)
+    return frame if frame.format.name == name else frame.reformat(format=name)
+
+
+def as_plane(plane: Tensor, layout: Layout) -> Tensor:
+    """A plane as the dtype of its layout, without a copy."""
+    return plane if layout.bits == 8 else plane.view(torch.int16)
+
+
+def pixel_format(layout: Layout) -> str:
+    """FFmpeg's name of a layout."""
+    depth = next(suffix for suffix, bits in _DEPTHS.items() if bits == layout.bits)
+    if layout.kind == "gray":
+        return f"gray{depth}"
+    if layout.kind == "gbr":
+        return f"gbr{'a' if layout.alpha else ''}p{depth}"
+    sampling = next(
+        name for name, steps in _SAMPLINGS.items() if steps == (layout.horizontal, layout.vertical)
+    )
+    return f"yuv{'a' if layout.alpha else ''}{sampling}p{depth}"
+
+
+def known_format(name: str) -> Layout:
+    """The layout of the pixel format that a user named.
+
+    Raises:
+        UsageError: FFmpeg has none of this name, or it is not among ``PLANAR``.
+    """
+    with suppress(ValueError):
+        av.VideoFormat(name)
+        if name in PLANAR and not name.startswith("yuvj"):  # those mean what range tags say better
+            return PLANAR[name]
+    raise UsageError(
+        f"pixel format '{name}' is unknown", "use, say, yuv420p, yuv422p10le, yuv444p or gbrp10le"
+    )
+
+
+def sampling_name(layout: Layout) -> str:
+    """How the chroma is sampled, as people write it: 4:2:0."""
+    names = {(2, 2): "4:2:0", (2, 1): "4:2:2", (1, 1): "4:4:4", (1, 2): "4:4:0"}
+    return names[layout.horizontal, layout.vertical]

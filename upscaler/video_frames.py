@@ -1,0 +1,76 @@
+"""Frames through the network: planes -> RGB -> larger RGB -> planes, on the engine's device, in batches."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from upscaler.inference.engine import Plan, Upscaler
+from upscaler.inference.overlap import alike, in_flight
+from upscaler.inference.resize import resized
+from upscaler.video import yuv
+from upscaler.video.geometry import coded_box
+from upscaler.video.read import Frame, VideoInfo
+
+
+@contextmanager
+def fitting(engine: Upscaler, info: VideoInfo) -> Iterator[None]:
+    """Meanwhile, the engine fits coded frames so that what is shown of them fits into the size asked for."""
+    asked_px = engine.size_px
+    if asked_px is not None:
+        engine.size_px = coded_box(asked_px, info.sample_aspect, info.rotation)
+    try:
+        yield
+    finally:
+        engine.size_px = asked_px
+
+
+def enlarged(
+    frames: Iterable[Frame], engine: Upscaler, plan: Plan, info: VideoInfo, layout: yuv.Layout
+) -> Iterator[tuple[list[Tensor], int]]:
+    """Every frame's planes through colour conversion, network and back, and its PTS.
+
+    Args:
+        frames: As decoded.
+        engine: Does the enlarging.
+        plan: For frames of ``info``'s size; frames of another size are brought to the same target.
+        info: Of the video.
+        layout: What to make.
+
+    Returns:
+        Planes on the host and PTS, in order. On a GPU some frames are read ahead.
+    """
+
+    def work(planes: list[Tensor], batch: list[Frame], sums: list[Tensor] | None) -> list[Tensor]:
+        each = len(planes) // len(batch)
+        sources = [planes[first : first + each] for first in range(0, len(planes), each)]
+        rgb = torch.stack([yuv.to_rgb(source, batch[0].layout) for source in sources])
+        fitting = plan
+        if rgb.shape[-2:] != (info.height, info.width):  # the size changed in mid-stream
+            fitting = replace(engine.plan(*rgb.shape[-2:]), height=plan.height, width=plan.width)
+        larger = engine.enlarge(rgb, fitting, sums=sums)
+        made = []
+        for picture, source in zip(larger, sources, strict=True):
+            made += yuv.from_rgb(picture, layout)
+            if layout.alpha:
+                made.append(_alpha(source, batch[0].layout, plan, layout))
+        return made
+
+    together = alike(
+        frames,
+        lambda frame: (frame.layout, [plane.shape for plane in frame.planes]),
+        lambda frame: engine.batch_for(*frame.planes[0].shape),
+    )
+    batches = (([plane for frame in batch for plane in frame.planes], batch) for batch in together)
+    for planes, batch in in_flight(batches, work, engine.device):
+        each = len(planes) // len(batch)
+        for index, frame in enumerate(batch):
+            yield planes[index * each : (index + 1) * each], frame.pts
+
+
+def _alpha(source: list[Tensor], given: yuv.Layout, plan: Plan, layout: yuv.Layout) -> Tensor:
+    """The plane of opacity, enlarged without a network; opaque where the source has none."""
+    alpha = yuv.to_alpha(source, given) if given.alpha else torch.ones_like(source[0], dtype=torch.float32)
+    return yuv.from_alpha(resized(alpha[None, None], plan.height, plan.width)[0, 0], layout)
