@@ -326,9 +326,7 @@ def _encode(
             for planes, pts in enlarged(part, engine, plan, reader.info, writer.settings.layout):
                 encoder.put(planes, pts)
                 done += 1
-                on_progress(
-                    Progress(done, max(total, done), "frames", resumed, source_px, float(reader.info.rate))
-                )
+                on_progress(Progress(done, max(total, done), "frames", resumed, source_px, rate))
         network_s = time.monotonic() - begun - frames.waited_s - encoder.waited_s
         if done == 0:
             raise MediaError(f"'{reader.path}' has no frame between the start and the end asked for")

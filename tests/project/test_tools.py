@@ -15,6 +15,7 @@ from upscaler.models.srresnet import SRResNet
 from upscaler.trainer.data.photos import load_photos
 
 TOOLS = Path(__file__).parents[2] / "tools"
+PHOTOGRAPH = Path(__file__).parents[2] / "samples" / "astronaut.png"
 
 
 def test_reduced_pictures_and_their_enlargements_are_pairs(

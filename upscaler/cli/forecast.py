@@ -75,7 +75,7 @@ class Forecast:
         return watch
 
     def _picture(self, engine: Upscaler, on_note: OnNote) -> OnProgress:
-        """Watches a picture. Every network counts its tiles from 1; before the first, none of none are done."""
+        """Watches a picture. Every network counts its tiles from 1; the first call says 0 of 0."""
         costs: list[int] = []  # multiply-adds of each network
         begun, before_s, before_macs = 0.0, self._busy_s, self._macs_done
         finished = 0  # networks
