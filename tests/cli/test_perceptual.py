@@ -29,7 +29,7 @@ def pair(ship: Ship) -> None:
 
 def enlarged(upscaler: Upscaler) -> Tensor:
     low = torch.rand(1, 3, 10, 13, generator=torch.Generator().manual_seed(1))
-    return upscaler.video_frames(low, upscaler.plan(10, 13))
+    return upscaler.enlarge(low, upscaler.plan(10, 13))
 
 
 @pytest.mark.parametrize(("perceptual", "flavour"), [(0.0, ""), (0.25, ""), (0.25, "-photo"), (1.0, "")])

@@ -112,12 +112,12 @@ def test_the_engine_leaves_sums_to_who_asked_for_them(monkeypatch: pytest.Monkey
     source = torch.rand(1, 3, 50, 60)
     plan = upscaler.plan(50, 60)
     sums: list[Tensor] = []
-    assert torch.equal(upscaler.video_frames(source, plan, sums=sums), upscaler.video_frames(source, plan))
+    assert torch.equal(upscaler.enlarge(source, plan, sums=sums), upscaler.enlarge(source, plan))
     assert sums and all(bool(value.isfinite()) for value in sums)
     real = Runtime.__call__
     monkeypatch.setattr(Runtime, "__call__", lambda self, low: real(self, low) * float("nan"))
     sums.clear()
-    upscaler.video_frames(source, plan, sums=sums)  # does not raise: who asked for the sums looks at them
+    upscaler.enlarge(source, plan, sums=sums)  # does not raise: who asked for the sums looks at them
     assert not all(bool(value.isfinite()) for value in sums)
 
 

@@ -36,7 +36,7 @@ def test_a_random_network_gives_the_mean_of_the_eight(tmp_path: Path) -> None:
     with torch.inference_mode():
         wanted = mean_of_eight(checkpoint.load(path).network(), low)
         once = checkpoint.load(path).network()(low)
-    assert float((upscaler.video_frames(low, plan) - wanted).abs().max()) < 1e-5
+    assert float((upscaler.enlarge(low, plan) - wanted).abs().max()) < 1e-5
     assert float((once - wanted).abs().max()) > 1e-2  # the eight differ
 
 
@@ -70,7 +70,7 @@ def test_a_scale_that_takes_two_networks_ensembles_both(ship: Ship) -> None:
     with torch.inference_mode():
         networks = [checkpoint.load(path).network() for path in upscaler.weights_of(plan)]
         wanted = mean_of_eight(networks[1], mean_of_eight(networks[0], low).float())
-    assert float((upscaler.video_frames(low, plan) - wanted).abs().max()) < 1e-5
+    assert float((upscaler.enlarge(low, plan) - wanted).abs().max()) < 1e-5
 
 
 def test_a_graph_s_result_may_be_overwritten_by_the_next(
