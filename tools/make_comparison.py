@@ -1,8 +1,8 @@
 """Lay srresnet and srgan beside each other: a sheet of crops, and PSNR against LPIPS over all their blends.
 
     pip install 'upscaler[eval]'
-    python tools/make_comparison.py HR_FOLDER OUT_FOLDER --lr LR_FOLDER
-    python tools/make_comparison.py HR_FOLDER OUT_FOLDER --photo --degradation worn-out
+    python tools/make_comparison.py HR_FOLDER OUT_FOLDER --lr-dir LR_FOLDER
+    python tools/make_comparison.py HR_FOLDER OUT_FOLDER --photo --degradation mild-combined
 
 Writes ``crops.png`` (bicubic, srresnet, srgan, original; of each picture the place that bicubic blurs most),
 ``curve.png``, and the curve's numbers as ``curve.md``: means over the folder as ``upscale-eval`` has them.
@@ -34,7 +34,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("high", type=Path, help="folder with HR pictures")
     parser.add_argument("out", type=Path, help="folder to write to")
-    parser.add_argument("--lr", type=Path, help="folder with LR pictures; default: they are made")
+    parser.add_argument("--lr-dir", type=Path, help="folder with LR pictures; default: they are made")
     parser.add_argument(
         "--degradation", default="clean", help="how LR pictures are made, as for upscale-eval"
     )
@@ -45,7 +45,7 @@ def main() -> None:
     parser.add_argument("--lpips-heads", type=Path)
     arguments = parser.parse_args()
     lpips = Lpips("squeeze", arguments.lpips_trunk, arguments.lpips_heads, torch.device("cpu"))
-    given, pair = Given(arguments.lr, arguments.degradation), BLENDABLE[arguments.photo]
+    given, pair = Given(arguments.lr_dir, arguments.degradation), BLENDABLE[arguments.photo]
     compare(arguments.high, arguments.out, given, pair, arguments.scale, arguments.crops, lpips)
 
 

@@ -2,7 +2,7 @@
 
     python tools/make_reduced.py train/ lr/ --scale 4
     upscale lr/ -o taught/ --model srresnet
-    upscale-train taught/ --lr lr/ -o learnt.safetensors --network balanced --from balanced-x4
+    upscale-train taught/ --lr-dir lr/ -o learnt.safetensors --network balanced --from balanced-x4
 
 The small pictures are reduced by the bicubic of the published tables, from whole multiples of the scale.
 """

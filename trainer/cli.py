@@ -30,15 +30,15 @@ def train(  # noqa: PLR0913 - one parameter per option
     scale: Annotated[
         int | None, typer.Option(help="2, 3, 4 or 8; 1 only restores; default: that of --from FILE, else 4.")
     ] = None,
-    low_folders: Annotated[
+    lr_dirs: Annotated[
         list[Path] | None,
-        typer.Option("--lr", help="Folder with LR versions of the photographs; default: they are made."),
+        typer.Option("--lr-dir", help="Folder with LR versions of the photographs; default: they are made."),
     ] = None,
     degradation: Annotated[
         str | None,
         typer.Option(
-            help="How LR pictures are made: photo (default), clean, bilinear, jpegN, jpegN-M, worn, "
-            "worn-out, real, strong or video."
+            help="How LR pictures are made: photo (default), clean, bilinear, jpegN, jpegN-M, mild, "
+            "mild-combined, real, strong or video."
         ),
     ] = None,
     show_degraded: Annotated[
@@ -78,11 +78,11 @@ def train(  # noqa: PLR0913 - one parameter per option
     ] = None,
     batch: Annotated[int | None, typer.Option(help="Crops per step in stage one.")] = None,
     patch: Annotated[int | None, typer.Option(help="Side of a crop in stage one, LR pixels.")] = None,
-    late_batch: Annotated[int | None, typer.Option(help="Crops per step in stage one's late share.")] = None,
-    late_patch: Annotated[
-        int | None, typer.Option(help="Side of a crop in stage one's late share, LR pixels.")
+    phase2_batch: Annotated[
+        int | None, typer.Option(help="Crops per step in phase 2, the end of stage one.")
     ] = None,
-    late_share: Annotated[float | None, typer.Option(help="Share of stage one with the late crops.")] = None,
+    phase2_patch: Annotated[int | None, typer.Option(help="Side of a crop in phase 2, LR pixels.")] = None,
+    phase2_share: Annotated[float | None, typer.Option(help="Share of stage one that is phase 2.")] = None,
     optimizer: Annotated[str | None, typer.Option(help="Of stage one: muon or adamw.")] = None,
     learning_rate: Annotated[
         float | None, typer.Option(help="Peak in stage one; default: the network's own.")
@@ -122,7 +122,7 @@ def train(  # noqa: PLR0913 - one parameter per option
         "output": None if output is None else str(output),
         "network": network,
         "scale": scale,
-        "low_folders": [str(path) for path in low_folders] if low_folders else None,
+        "lr_dirs": [str(path) for path in lr_dirs] if lr_dirs else None,
         "degradation": degradation,
         "show_degraded": show_degraded,
         "start_from": start_from,
@@ -133,9 +133,9 @@ def train(  # noqa: PLR0913 - one parameter per option
         "steps": steps,
         "batch": batch,
         "patch_px": patch,
-        "late_batch": late_batch,
-        "late_patch_px": late_patch,
-        "late_share": late_share,
+        "phase2_batch": phase2_batch,
+        "phase2_patch_px": phase2_patch,
+        "phase2_share": phase2_share,
         "optimizer": optimizer,
         "learning_rate": learning_rate,
         "weight_decay": weight_decay,
@@ -168,7 +168,7 @@ def train(  # noqa: PLR0913 - one parameter per option
         print(f"stopped at step {outcome.steps}; the same command goes on from there")  # noqa: T201
         raise typer.Exit(130)
     files = " and ".join(map(str, outcome.weights))
-    print(f"ready: {files} (held-out PSNR {outcome.psnr_db:.2f} dB, step {outcome.steps})")  # noqa: T201
+    print(f"ready: {files} (PSNR {outcome.psnr_db:.2f} dB, step {outcome.steps})")  # noqa: T201
 
 
 def _run(options: dict[str, Any], file: Path | None, assignments: list[str], restart: bool) -> "Outcome":

@@ -47,9 +47,9 @@ class Display:
             return
         left = _clock(report.elapsed_s * (1 - report.share) / report.share) if report.share else "?"
         if report.scores is not None:
-            scores = f"held-out PSNR {report.scores.psnr_db:.3f} dB"
-            if report.scores.unlikeness is not None:
-                scores += f", unlikeness {report.scores.unlikeness:.4f}"
+            scores = f"PSNR {report.scores.psnr_db:.3f} dB"
+            if report.scores.vgg_distance is not None:
+                scores += f", VGG distance {report.scores.vgg_distance:.4f}"
             self.line(f"stage {report.stage}  step {report.step}  {report.share:6.1%}  {left} left  {scores}")
             return
         terms = "  ".join(

@@ -25,7 +25,7 @@ def command(  # noqa: PLR0913 - one parameter per option
         ),
     ],
     hr_folder: Annotated[Path, typer.Argument(help="Folder with HR pictures.")],
-    lr: Annotated[
+    lr_dir: Annotated[
         Path | None, typer.Option(help="Folder with given LR pictures; default: made as --degradation says.")
     ] = None,
     scale: Annotated[
@@ -34,8 +34,8 @@ def command(  # noqa: PLR0913 - one parameter per option
     degradation: Annotated[
         str | None,
         typer.Option(
-            help="How LR pictures are made: clean (bicubic reduction; default), jpegN, jpegN-M, photo, worn, "
-            "worn-out, real, strong, video or bilinear."
+            help="How LR pictures are made: clean (bicubic reduction; default), jpegN, jpegN-M, photo, mild, "
+            "mild-combined, real, strong, video or bilinear."
         ),
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
@@ -70,10 +70,10 @@ def command(  # noqa: PLR0913 - one parameter per option
         from upscaler.trainer.evaluation import protocol, report
 
         INTERRUPTS.release()
-        if lr is not None and degradation is not None:
-            raise UsageError("--degradation makes LR pictures, --lr gives them", "use one of the two")
+        if lr_dir is not None and degradation is not None:
+            raise UsageError("--degradation makes LR pictures, --lr-dir gives them", "use one of the two")
         degradation = degradation or "clean"
-        given = protocol.Given(lr, degradation)
+        given = protocol.Given(lr_dir, degradation)
         measured = protocol.named(subject, scale, given, device, precision, tta=tta, perceptual=perceptual)
         distance = _lpips(lpips, lpips_trunk, lpips_heads, device)
         page = None if html is None else report.Page(html)
@@ -87,10 +87,10 @@ def command(  # noqa: PLR0913 - one parameter per option
         )
         settings: dict[str, Any] = {
             "subject": subject,
-            "hr": str(hr_folder),
-            "lr": None if lr is None else str(lr),
+            "hr_dir": str(hr_folder),
+            "lr_dir": None if lr_dir is None else str(lr_dir),
             "scale": measured.scale,
-            "degradation": degradation if lr is None else None,
+            "degradation": degradation if lr_dir is None else None,
             "precision": precision,
             "tta": tta,
             "perceptual": perceptual,

@@ -93,7 +93,7 @@ def train(
             config.scale,
             _largest_patch_px(config),
             degradation=config.degradation,
-            low_folders=config.low_folders,
+            lr_dirs=config.lr_dirs,
             sizes=config.sizes,
             cache_folder=_existing(Path(config.output).parent),
         )
@@ -108,7 +108,7 @@ def train(
                 config.seed,
                 config.degradation,
                 team.place,
-                left_out_share=config.left_out_share,
+                flat_crop_drop_ratio=config.flat_crop_drop_ratio,
             )
             work = Work(run, photos, crops, report, should_stop, vgg, teacher)
             opening = _opening_lines(photos, run.step, _largest_patch_px(config))
@@ -230,7 +230,7 @@ def _wanted(work: Work) -> Wanted:
 
 def _largest_patch_px(config: TrainConfig) -> int:
     """The smallest LR side that a photograph must have."""
-    first = (config.patch_px, config.late_patch_px if config.late_share else 0)
+    first = (config.patch_px, config.phase2_patch_px if config.phase2_share else 0)
     sides = {1: max(first), 2: config.gan.patch_px}
     return max(sides[number] for number in config.stage_numbers())
 
@@ -241,7 +241,7 @@ def _already_done(run: Run) -> Outcome | None:
     last = run.config.stage_numbers()[-1]
     if run.saved is None or run.stage != last or run.share() < 1 or not all(map(Path.is_file, files)):
         return None
-    psnr_db = checkpoint.load(files[-1]).training.get("held_out_psnr_db", math.nan)
+    psnr_db = checkpoint.load(files[-1]).training.get("psnr_db", math.nan)
     return Outcome(True, files, float(psnr_db), run.step)
 
 

@@ -160,7 +160,7 @@ def test_checkpointing_takes_less_memory_on_the_gpu(configure: Configure) -> Non
                 steps=2,
                 batch=16,
                 patch_px=48,
-                late_share=0.0,
+                phase2_share=0.0,
                 checkpointing=checkpointing,
             ),
             silent,

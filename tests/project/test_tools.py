@@ -31,7 +31,7 @@ def test_reduced_pictures_and_their_enlargements_are_pairs(
     monkeypatch.setattr("sys.argv", ["make_reduced", str(tmp_path / "odd"), str(tmp_path / "lr")])
     make_reduced.main()
     run(tmp_path / "lr", "-o", tmp_path / "taught", "--model", "fast", "--scale", 4)
-    taught = load_photos((str(tmp_path / "taught"),), 4, 16, low_folders=(str(tmp_path / "lr"),))
+    taught = load_photos((str(tmp_path / "taught"),), 4, 16, lr_dirs=(str(tmp_path / "lr"),))
     for pair in taught.training + taught.held_out:
         assert (tuple(pair.low.shape), tuple(pair.high.shape)) == ((32, 50, 3), (128, 200, 3))
 

@@ -63,6 +63,8 @@ def messages(config: TrainConfig) -> list[str]:
 
 
 def arguments(config: TrainConfig, *more: str) -> list[str]:
-    text = f"-o {config.output} --network fast --scale 2 --batch 4 --patch 12 --late-batch 3 --late-patch 16"
+    text = (
+        f"-o {config.output} --network fast --scale 2 --batch 4 --patch 12 --phase2-batch 3 --phase2-patch 16"
+    )
     text += " --from none --stages 1"
     return [*config.photos, *text.split(), "--device=cpu", "--threads=1", "--no-compile", *more]

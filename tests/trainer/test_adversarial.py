@@ -61,8 +61,8 @@ def prepare(tmp_path: Path, make_photos: MakePhotos, shallow_vgg: Path) -> Prepa
             "steps": 8,
             "batch": 2,
             "patch_px": 10,
-            "late_batch": 2,
-            "late_patch_px": 12,
+            "phase2_batch": 2,
+            "phase2_patch_px": 12,
             "device": "cpu",
             "threads": 1,
             "compiled": False,
@@ -128,7 +128,7 @@ def test_vgg_begins_all_over_the_period_of_the_grid_and_small_crops_stay_whole()
     ],
 )
 def test_every_preset_runs_both_stages(prepare: Prepare, whole_vgg: Path, preset: str) -> None:
-    small = prepare(steps=20, batch=2, patch_px=8, late_batch=2, late_patch_px=8, preset=preset)
+    small = prepare(steps=20, batch=2, patch_px=8, phase2_batch=2, phase2_patch_px=8, preset=preset)
     small["gan"] = {"vgg": str(whole_vgg), "batch": 2, "patch_px": 8, "discriminator_channels": 4}
     for setting in ("network", "start_from"):
         small.pop(setting)
@@ -226,7 +226,7 @@ def table(config: TrainConfig) -> list[dict[str, str]]:
 @pytest.mark.slow
 def test_killed_at_any_moment_it_goes_on_from_the_last_state(prepare: Prepare) -> None:
     """200 steps straight, and the same with a kill -9 in each stage: equal weights."""
-    settings = {"steps": 200, "batch": 1, "late_batch": 1}
+    settings = {"steps": 200, "batch": 1, "phase2_batch": 1}
     straight = settled(prepare("straight", **settings))
     train(straight, silent)
     killed = prepare("killed", checkpoint_every_s=0.2, **settings)
@@ -257,7 +257,7 @@ def test_killed_at_any_moment_it_goes_on_from_the_last_state(prepare: Prepare) -
 @pytest.mark.slow
 def test_two_processes_do_what_one_does_with_twice_the_batch(prepare: Prepare) -> None:
     """Losses of every step, in both stages; the same crops, split in two."""
-    common = {"steps": 8, "precision": "fp32", "checkpoint_every_s": 1e-9, "late_share": 0.0}
+    common = {"steps": 8, "precision": "fp32", "checkpoint_every_s": 1e-9, "phase2_share": 0.0}
     alone, team = prepare("alone", batch=4, **common), prepare("team", batch=2, **common)
     alone["gan"]["batch"], team["gan"]["batch"] = 4, 2
     train(settled(alone), silent)
@@ -286,7 +286,7 @@ def test_a_batch_in_parts_gives_the_same_weights(prepare: Prepare) -> None:
     """Not bit for bit: sums are taken in another order. The U-Net iterates its norms once per part."""
     outcomes = []
     for name, micro_batch in (("whole", 0), ("parts", 2)):
-        settings = prepare(name, batch=5, late_share=0.0, precision="fp32", micro_batch=micro_batch)
+        settings = prepare(name, batch=5, phase2_share=0.0, precision="fp32", micro_batch=micro_batch)
         settings["gan"] |= {"batch": 5}
         train(settled(settings), silent)
         outcomes.append(checkpoint.load(Path(settings["output"])).state)
@@ -306,7 +306,7 @@ def test_when_memory_runs_out_less_is_done_at_once(prepare: Prepare, monkeypatch
         return genuine(made, wanted)
 
     monkeypatch.setitem(losses.PIXEL_LOSSES, "l1", tight)
-    config = settled(prepare(stages="1", steps=2, batch=5, late_share=0.0, loss_colors="rgb"))
+    config = settled(prepare(stages="1", steps=2, batch=5, phase2_share=0.0, loss_colors="rgb"))
     said: list[str] = []
     assert train(config, lambda report: said.append(report.message or "")).finished
     assert sizes == [5, 2, 2, 1, 2, 2, 1]
@@ -326,7 +326,7 @@ def test_in_stage_two_less_memory_has_other_names(prepare: Prepare, monkeypatch:
     genuine = losses.absolute_loss
     monkeypatch.setitem(losses.PIXEL_LOSSES, "l1", tight)
     said: list[str] = []
-    config = settled(prepare(stages="1,2", steps=2, late_share=0.0, checkpointing=True))
+    config = settled(prepare(stages="1,2", steps=2, phase2_share=0.0, checkpointing=True))
     assert train(config, lambda report: said.append(report.message or "")).finished
     (line,) = [line for line in said if "memory ran out" in line]
     assert line.startswith("memory ran out: 1 crops at once")
@@ -337,7 +337,7 @@ def test_memory_that_runs_out_under_the_discriminator_moves_neither_network_twic
     prepare: Prepare, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And the step is done again with the draws of the first attempt, so that all is as without trouble."""
-    more = {"stages": "1,2", "steps": 4, "label_noise": 0.2, "late_share": 0.0, "micro_batch": 1}
+    more = {"stages": "1,2", "steps": 4, "label_noise": 0.2, "phase2_share": 0.0, "micro_batch": 1}
     plain, tight = settled(prepare("plain", **more)), settled(prepare("tight", **more | {"micro_batch": 0}))
     train(plain, silent)
     genuine = losses.judgement_loss
@@ -379,7 +379,7 @@ def test_what_smaller_parts_change_is_said(
         return genuine(made, wanted)
 
     monkeypatch.setitem(losses.PIXEL_LOSSES, "l1", tight)
-    settings = prepare(**{"stages": "1,2", "steps": 2, "late_share": 0.0, "loss_colors": "rgb"} | changes)
+    settings = prepare(**{"stages": "1,2", "steps": 2, "phase2_share": 0.0, "loss_colors": "rgb"} | changes)
     said: list[str] = []
     assert train(settled(settings), lambda report: said.append(report.message or "")).finished
     (line,) = [line for line in said if "memory ran out" in line]

@@ -94,16 +94,16 @@ def test_flat_crops_are_left_out() -> None:
     assert (lows.flatten(1).std(1) == 0).sum() <= 2
 
 
-@pytest.mark.parametrize("left_out_share", [0.0, 0.5, 0.75])
-def test_the_share_of_the_flattest_that_is_left_out(left_out_share: float) -> None:
+@pytest.mark.parametrize("flat_crop_drop_ratio", [0.0, 0.5, 0.75])
+def test_the_share_of_the_flattest_that_is_left_out(flat_crop_drop_ratio: float) -> None:
     """Of crops whose contrast is evenly spread, the mean contrast of the upper ranks is known."""
     ramp = torch.arange(256).repeat_interleave(16).expand(16, -1)
     noise = (torch.rand(16, 4096) - 0.5) * ramp + 128
     low = noise.round().to(torch.uint8)[..., None].expand(-1, -1, 3).contiguous()
     pair = Pair("ramp", low, low.repeat_interleave(2, 0).repeat_interleave(2, 1))
-    crops = Crops([pair], 2, 0, left_out_share=left_out_share)
+    crops = Crops([pair], 2, 0, flat_crop_drop_ratio=flat_crop_drop_ratio)
     contrasts = torch.cat([crops.draw(4, 16)[0] for _ in range(100)]).flatten(1).std(1) * 255 * 12**0.5
-    ranks = 4 / (1 - left_out_share)
+    ranks = 4 / (1 - flat_crop_drop_ratio)
     assert float(contrasts.mean()) == pytest.approx(256 * (1 - 2.5 / (ranks + 1)), rel=0.06)
 
 

@@ -15,7 +15,7 @@ from upscaler.trainer.data.photos import Pair, load_photos
 from upscaler.trainer.degrade import artifacts, h264, jpeg
 from upscaler.trainer.degrade.degradations import parse, reduce
 
-DAMAGING = ["photo", "worn", "worn-out", "jpeg20", "jpeg10-95", "real", "strong"]
+DAMAGING = ["photo", "mild", "mild-combined", "jpeg20", "jpeg10-95", "real", "strong"]
 
 
 def seeded(seed: int = 0) -> Generator:
@@ -84,7 +84,7 @@ def test_jpeg_of_a_batch_is_that_of_each() -> None:
 
 @pytest.mark.parametrize("name", ["", "Photo", "jpeg", "jpeg0", "jpeg101", "jpeg30-20", "jpeg-5", "jpeg20-"])
 def test_unknown_names(name: str) -> None:
-    known = "clean, bilinear, photo, worn, worn-out, real, strong, video, jpegN"
+    known = "clean, bilinear, photo, mild, mild-combined, real, strong, video, jpegN"
     with pytest.raises(UsageError, match=rf"unknown degradation.*{known}"):
         parse(name)
 
@@ -148,14 +148,14 @@ def test_a_third_of_photo_is_clean_and_the_rest_mildly_damaged() -> None:
     assert 25 < float(values.median()) < 45
 
 
-def test_worn_out_damages_every_picture_in_every_way() -> None:
+def test_mild_combined_damages_every_picture_in_every_way() -> None:
     high = as_tensor(photograph(96, 96)).expand(60, -1, -1, -1)
-    clean, out, worn = reduce(high[:1], 2)[0], by("worn-out", high, 2), by("worn", high, 2)
-    quality = torch.tensor([[psnr(each, clean) for each in low] for low in (out, worn)])
+    clean, combined, mild = reduce(high[:1], 2)[0], by("mild-combined", high, 2), by("mild", high, 2)
+    quality = torch.tensor([[psnr(each, clean) for each in low] for low in (combined, mild)])
     assert 20 < float(quality[0].min()) < float(quality[0].max()) < 45
     assert float(quality[0].median()) < float(quality[1].median())
     flat = torch.full((60, 3, 32, 32), 128, dtype=torch.uint8)  # of blur and JPEG it shows nothing
-    grain = by("worn-out", flat, 1).float().std((1, 2, 3))
+    grain = by("mild-combined", flat, 1).float().std((1, 2, 3))
     assert 0.3 < float((grain > 0.5).float().mean()) < 0.9  # JPEG takes weak noise away
 
 

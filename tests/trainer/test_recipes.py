@@ -81,7 +81,7 @@ def test_a_recipe_runs(tmp_path: Path, make_photos: MakePhotos, ship: Ship, name
     ship("srresnet", 2, channels=64, blocks=16)
     vgg = random_vgg(tmp_path / "vgg.safetensors", "conv3_4")
     target = tmp_path / f"{name}.safetensors"
-    small = ["--steps=2", "--batch=2", "--late-batch=2", "--device=cpu", "--threads=1", "--no-compile"]
+    small = ["--steps=2", "--batch=2", "--phase2-batch=2", "--device=cpu", "--threads=1", "--no-compile"]
     arguments = [
         str(tmp_path / "photos"),
         "-o",

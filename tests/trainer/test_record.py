@@ -77,7 +77,7 @@ def test_a_panel_for_everything_that_was_measured(tmp_path: Path) -> None:
             "step": step,
             "stage": 1.0 + (step > 50),
             "pixel": 1 / (step + 1),
-            "held_out_psnr_db": 20 + step / 100,
+            "psnr_db": 20 + step / 100,
         }
         for step in range(0, 100, 10)
     ]
@@ -91,7 +91,7 @@ def test_a_panel_for_everything_that_was_measured(tmp_path: Path) -> None:
 def test_a_better_value_is_drawn_higher(tmp_path: Path) -> None:
     plot.draw(
         tmp_path / "progress.png",
-        [{"step": step, "stage": 1, "held_out_psnr_db": 20.0 + step} for step in range(11)],
+        [{"step": step, "stage": 1, "psnr_db": 20.0 + step} for step in range(11)],
     )
     with Image.open(tmp_path / "progress.png") as picture:
         blue = (np.asarray(picture) == (31, 119, 180)).all(-1)
@@ -104,8 +104,8 @@ def test_a_better_value_is_drawn_higher(tmp_path: Path) -> None:
     [
         [],
         [{"step": 0, "stage": 1}],
-        [{"step": 5, "stage": 2, "pixel": 0.0, "held_out_psnr_db": float("inf")}],
-        [{"step": 5, "stage": 2, "held_out_psnr_db": 30.0}],
+        [{"step": 5, "stage": 2, "pixel": 0.0, "psnr_db": float("inf")}],
+        [{"step": 5, "stage": 2, "psnr_db": 30.0}],
         [{"step": 5, "stage": 1, "pixel": -1.0}, {"step": 6, "stage": 1, "pixel": 1e-30}],
     ],
 )

@@ -140,7 +140,7 @@ def test_wrong_values_are_named_at_once_with_their_table() -> None:
         ({"preset": "mae-noise", "gan": {"adversarial": "hinge"}}, "not for adversarial = hinge"),
         ({"sizes": [1, 1.5]}, "sizes must be shares"),
         ({"sizes": []}, "sizes must be shares"),
-        ({"sizes": [1, 0.5], "low_folders": ["lr"]}, "sizes cannot be set"),
+        ({"sizes": [1, 0.5], "lr_dirs": ["lr"]}, "sizes cannot be set"),
         ({"seed": 2**63}, "seed must be below 9223372036854775808"),
         ({"seed": 10**400}, "seed must be below"),
         ({"stages": "2", "teacher": "srresnet"}, "teacher is for stage one, which stages 2 leaves out"),
@@ -256,7 +256,7 @@ def test_paper_is_the_paper() -> None:
     """Section 3.2 of arXiv 1609.04802."""
     config, notes = settle(GIVEN | {"preset": "paper"})
     assert (config.network, config.scale, config.start_from) == ("srresnet-paper", 4, "none")
-    assert (config.batch, config.patch_px * config.scale, config.late_share) == (16, 96, 0)
+    assert (config.batch, config.patch_px * config.scale, config.phase2_share) == (16, 96, 0)
     assert (config.steps, config.stage_one_share) == (1_200_000, pytest.approx(1e6 / 1.2e6))
     assert (config.optimizer, config.matrix_step(), config.betas[0]) == ("adamw", (1e-4, 0.0), 0.9)
     assert (config.pixel_loss, config.fft_weight, config.schedule) == ("mse", 0, "constant")

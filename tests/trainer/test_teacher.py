@@ -89,7 +89,7 @@ def test_a_teacher_short_of_memory_works_in_parts(
 
     monkeypatch.setattr(Teacher, "__call__", tight)
     teacher = brighter_by(tmp_path / "teacher.safetensors", 0)
-    config = configure(teacher=str(teacher), degradation="clean", steps=2, batch=4, late_share=0.0)
+    config = configure(teacher=str(teacher), degradation="clean", steps=2, batch=4, phase2_share=0.0)
     said = messages(config)
     assert sizes == [4, 2, 2, 2, 2]
     assert len([line for line in said if line.startswith("memory ran out: 2 crops at once")]) == 1
@@ -134,7 +134,7 @@ def test_the_trial_of_a_compiled_network_is_like_what_follows(
     monkeypatch.setattr("upscaler.inference.device.has_compiler", lambda: True)
     monkeypatch.setattr(torch, "compile", recording)
     teacher = "none" if trained else str(brighter_by(tmp_path / "teacher.safetensors", 0))
-    how = {"compiled": True, "precision": "bf16", "late_share": 0.0, "degradation": "clean"}
+    how = {"compiled": True, "precision": "bf16", "phase2_share": 0.0, "degradation": "clean"}
     config = configure(teacher=teacher, teacher_tta=not trained, micro_batch=micro_batch, **how)
     assert math.isfinite(train(config, silent).psnr_db)
     assert [len(ways) for ways in seen.values()] == ([1] if trained else [1, 1])

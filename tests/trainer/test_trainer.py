@@ -62,7 +62,7 @@ def test_a_run_leaves_a_table_and_pictures(configure: Configure) -> None:
     outcome = train(config, silent)
     (row,) = table(config)
     assert (row["step"], row["stage"], row["share"]) == ("3", "1", "1")
-    assert float(row["held_out_psnr_db"]) == pytest.approx(outcome.psnr_db, rel=1e-5)
+    assert float(row["psnr_db"]) == pytest.approx(outcome.psnr_db, rel=1e-5)
     assert 0 < float(row["pixel"]) < float(row["fft"])
     assert 0 <= float(row["data_wait"]) <= 1
     assert row["vgg"] == ""
@@ -144,7 +144,7 @@ def test_the_page_shows_the_low_versions_that_are_given(configure: Configure, tm
     for index in range(4):
         (tmp_path / "low").mkdir(exist_ok=True)
         Image.new("RGB", (64, 56), (200, 10 * index, 0)).save(tmp_path / "low" / f"photo{index:02}.png")
-    config = configure(steps=1, low_folders=(str(tmp_path / "low"),), show_degraded=True)
+    config = configure(steps=1, lr_dirs=(str(tmp_path / "low"),), show_degraded=True)
     train(config, silent)
     with Image.open(run_folder(config) / "degraded.png") as picture:
         pixels = np.asarray(picture)
@@ -171,7 +171,7 @@ def test_names_that_are_no_utf_8_stop_nothing(configure: Configure, tmp_path: Pa
 
 
 def test_what_is_left_out_is_listed_and_crops_fit(configure: Configure) -> None:
-    config = configure(steps=1, patch_px=40, late_patch_px=500)
+    config = configure(steps=1, patch_px=40, phase2_patch_px=500)
     (Path(config.photos[0]) / "broken.png").write_text("no picture")
     said = messages(config)
     assert "crops have at most 56 LR pixels a side: too few photographs hold 500" in said  # 112 x 128 pixels
@@ -187,14 +187,16 @@ def test_training_from_given_low_versions(configure: Configure, tmp_path: Path) 
     low.mkdir()
     for index in range(4):
         Image.new("RGB", (64, 56)).save(low / f"photo{index:02}x2.png")
-    config = configure(steps=30, low_folders=(str(low),), warmup_steps=4)
+    config = configure(steps=30, lr_dirs=(str(low),), warmup_steps=4)
     outcome = train(config, silent)
     made = validation.run_network(checkpoint.load(outcome.weights[-1]).network(), torch.zeros(8, 8, 3).byte())
     assert made.mean() > 10
     written = checkpoint.load(outcome.weights[-1]).training
     assert written["degradation"] == "given"
-    assert written["settings"]["low_folders"] == ["low"]
-    result = CliRunner().invoke(app, arguments(config, "--steps", "30", "--lr", str(low), "--warmup", "4"))
+    assert written["settings"]["lr_dirs"] == ["low"]
+    result = CliRunner().invoke(
+        app, arguments(config, "--steps", "30", "--lr-dir", str(low), "--warmup", "4")
+    )
     assert result.exit_code == 0, result.output  # the same run, which is finished
 
 

@@ -27,8 +27,8 @@ def test_all_wrong_settings_are_named_at_once(configure: Configure) -> None:
             batch=0,
             patch_px=2,
             optimizer="sgd",
-            late_share=2,
-            left_out_share=1,
+            phase2_share=2,
+            flat_crop_drop_ratio=1,
             ema_decay=1.0,
             learning_rate=-1.0,
             fft_weight=float("nan"),
@@ -43,8 +43,8 @@ def test_all_wrong_settings_are_named_at_once(configure: Configure) -> None:
         "batch must be above 0",
         "patch_px",
         "optimizer",
-        "late_share",
-        "left_out_share",
+        "phase2_share",
+        "flat_crop_drop_ratio",
         "ema_decay",
         "learning_rate must be above 0",
         "fft_weight must not be negative",
@@ -95,8 +95,8 @@ def test_default_rates_are_the_network_s_own(configure: Configure) -> None:
         (["--steps", "4", "nowhere"], 1, "no folder 'nowhere'"),
         (["--steps", "4", "--from", "nothing.safetensors"], 1, "no weight file 'nothing.safetensors'"),
         (["--steps", "4", "--device", "abacus"], 1, "unknown device 'abacus'"),
-        (["--steps", "4", "--lr", "nowhere"], 1, "no folder 'nowhere'"),
-        (["--steps", "4", "--lr", "lr", "--degradation", "photo"], 2, "exclude all others"),
+        (["--steps", "4", "--lr-dir", "nowhere"], 1, "no folder 'nowhere'"),
+        (["--steps", "4", "--lr-dir", "lr", "--degradation", "photo"], 2, "exclude all others"),
         (["--steps", "4", "--degradation", "given"], 2, "exclude all others"),
         (["--steps", "1", "--set", "steps.x=1"], 2, "steps = {'x': 1} is not a whole number"),
         (["--steps", "4", "--seed", "18446744073709551616"], 2, "seed must be below"),
@@ -126,7 +126,7 @@ def test_command_trains_and_says_where_to(configure: Configure) -> None:
     earlier = signal.getsignal(signal.SIGINT)
     result = CliRunner().invoke(app, arguments(config, "--steps", "2"))
     assert result.exit_code == 0, result.output
-    assert result.stdout.splitlines()[-1].startswith(f"ready: {config.output} (held-out PSNR ")
+    assert result.stdout.splitlines()[-1].startswith(f"ready: {config.output} (PSNR ")
     assert checkpoint.load(Path(config.output)).scale == 2
     assert signal.getsignal(signal.SIGINT) is earlier
 
@@ -161,12 +161,12 @@ def test_settings_file_and_single_settings(configure: Configure, tmp_path: Path)
     file.write_text(
         f'photos = {list(config.photos)}\nbatch = 2\nstages = "1"\nstart_from = "none"\nscale = 2\n'
     )
-    options = ["-o", config.output, "--config", str(file), "--set", "late_share=0.0", "--set=patch_px=12"]
+    options = ["-o", config.output, "--config", str(file), "--set", "phase2_share=0.0", "--set=patch_px=12"]
     more = ["--network=fast", "--steps=2", "--no-compile", "--device=cpu", "--threads=1"]
     result = CliRunner().invoke(app, [*options, *more])
     assert result.exit_code == 0, result.output
     settings = checkpoint.load(Path(config.output)).training["settings"]
-    assert (settings["batch"], settings["late_share"], settings["patch_px"]) == (2, 0.0, 12)
+    assert (settings["batch"], settings["phase2_share"], settings["patch_px"]) == (2, 0.0, 12)
 
 
 def test_what_was_chosen_is_said_before_it_starts(configure: Configure) -> None:

@@ -24,7 +24,7 @@ from upscaler.trainer.stages.distributed import Team
     [
         {},
         {"optimizer": "adamw"},
-        {"network": "srresnet", "batch": 1, "patch_px": 8, "late_batch": 1, "late_patch_px": 12},
+        {"network": "srresnet", "batch": 1, "patch_px": 8, "phase2_batch": 1, "phase2_patch_px": 12},
     ],
     ids=["muon", "adamw", "srresnet"],
 )
@@ -32,7 +32,10 @@ def test_a_continued_run_equals_a_straight_one_bit_for_bit(
     configure: Configure, settings: dict[str, Any]
 ) -> None:
     """Stopped twice, once before and once after the crops become larger."""
-    straight, split = configure("straight", late_share=0.5, **settings), configure(late_share=0.5, **settings)
+    straight, split = (
+        configure("straight", phase2_share=0.5, **settings),
+        configure(phase2_share=0.5, **settings),
+    )
     train(straight, silent)
     for stop in (stop_after(3), stop_after(2)):
         torch.manual_seed(12345)  # another process would not have this one's generators

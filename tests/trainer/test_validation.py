@@ -45,7 +45,7 @@ class Fixed(nn.Module):
         return self.picture
 
 
-def test_unlikeness_is_zero_for_equals_and_grows_with_the_difference() -> None:
+def test_vgg_distance_is_zero_for_equals_and_grows_with_the_difference() -> None:
     state = {}
     for number, (after, before) in zip((0, 2), ((64, 3), (64, 64)), strict=True):
         state[f"features.{number}.weight"] = torch.randn(after, before, 3, 3) * (2 / (9 * before)) ** 0.5
@@ -57,10 +57,10 @@ def test_unlikeness_is_zero_for_equals_and_grows_with_the_difference() -> None:
         validation.validate(Fixed(noisy(picture, sigma)), [pair], vgg)  # type: ignore[arg-type]
         for sigma in (0.0, 5.0, 20.0)
     ]
-    assert scores[0].unlikeness == pytest.approx(0, abs=1e-6)
-    assert scores[1].unlikeness < scores[2].unlikeness  # type: ignore[operator]
+    assert scores[0].vgg_distance == pytest.approx(0, abs=1e-6)
+    assert scores[1].vgg_distance < scores[2].vgg_distance  # type: ignore[operator]
     assert scores[0].psnr_db == 100
-    assert scores[0].columns().keys() == {"held_out_psnr_db", "held_out_unlikeness", "color_drift"}
+    assert scores[0].columns().keys() == {"psnr_db", "vgg_distance", "color_drift"}
 
 
 def test_color_drift_is_the_largest_shift_of_a_channel() -> None:
@@ -68,7 +68,7 @@ def test_color_drift_is_the_largest_shift_of_a_channel() -> None:
     shifted = picture + torch.tensor([0, 3, 1], dtype=torch.uint8)
     scores = validation.validate(Fixed(shifted), [Pair("p", picture, picture)])  # type: ignore[arg-type]
     assert scores.color_drift == pytest.approx(3)
-    assert scores.unlikeness is None
+    assert scores.vgg_distance is None
 
 
 def test_samples_show_lr_bicubic_network_and_original(tmp_path: Path) -> None:

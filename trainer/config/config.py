@@ -44,15 +44,15 @@ _SEEDS = 2**63
 # What states of earlier versions mean by leaving a setting out.
 _UNSAID: dict[str, object] = {
     "degradation": "clean",
-    "low_folders": [],
+    "lr_dirs": [],
     "loss_colors": "rgb",
-    "left_out_share": 0.25,
+    "flat_crop_drop_ratio": 0.25,
     "sizes": [1.0],
     "teacher": "none",
     "teacher_tta": False,
 }
 
-_POSITIVE = ("minutes", "steps", "batch", "late_batch", "learning_rate", "checkpoint_every_s")
+_POSITIVE = ("minutes", "steps", "batch", "phase2_batch", "learning_rate", "checkpoint_every_s")
 _NOT_NEGATIVE = (
     "weight_decay",
     "warmup_steps",
@@ -83,9 +83,9 @@ class TrainConfig:
         output: The weight file to write; the run's folder stands beside it.
         network: A key of ``PRESETS``.
         scale: Output size over input size; 1 restores without enlarging.
-        low_folders: Folders with the LR versions of the photographs; empty: they are made.
+        lr_dirs: Folders with the LR versions of the photographs; empty: they are made.
         degradation: How LR pictures are made, as in ``degrade.parse``; nothing: ``photo``, or ``given``
-            where they come from ``low_folders``.
+            where they come from ``lr_dirs``.
         sizes: Shares of its own size that each photograph is reduced to: at each of them it is trained on, at
             the first it is held out. More of them make more of few photographs.
         start_from: A weight file or the name of shipped weights to start from, or ``none``.
@@ -99,10 +99,10 @@ class TrainConfig:
         stage_one_share: Share of the length that stage one takes when there are two.
         batch: Crops per step.
         patch_px: Side of a crop, LR pixels.
-        late_batch: Crops per step in the late share of the run.
-        late_patch_px: Side of a crop in the late share, LR pixels: larger ones waste less on the border.
-        late_share: Share of the run, at its end, with the late crops; 0 for none.
-        left_out_share: Of the crops drawn; the flattest are left out, which teach least.
+        phase2_batch: Crops per step in phase 2, the last part of stage one.
+        phase2_patch_px: Side of a crop in phase 2, LR pixels: larger crops waste less on the border.
+        phase2_share: Share of stage one that is phase 2; 0 for none.
+        flat_crop_drop_ratio: Share of the drawn crops that is dropped, the flattest, which teach least.
         optimizer: ``muon`` (Muon on the convolution matrices, AdamW on the rest) or ``adamw``.
         learning_rate: Peak; ``None`` for the network's own default.
         weight_decay: Decoupled, on the matrices; ``None`` for the network's own default.
@@ -137,7 +137,7 @@ class TrainConfig:
     output: str
     network: str = "balanced"
     scale: int = 4
-    low_folders: tuple[str, ...] = ()
+    lr_dirs: tuple[str, ...] = ()
     degradation: str = ""
     sizes: tuple[float, ...] = (1.0,)
     start_from: str = "none"
@@ -149,10 +149,10 @@ class TrainConfig:
     stage_one_share: float = 0.5
     batch: int = 16
     patch_px: int = 32
-    late_batch: int = 12
-    late_patch_px: int = 48
-    late_share: float = 0.3
-    left_out_share: float = 0.25
+    phase2_batch: int = 12
+    phase2_patch_px: int = 48
+    phase2_share: float = 0.3
+    flat_crop_drop_ratio: float = 0.25
     optimizer: Literal["muon", "adamw"] = "muon"
     learning_rate: float | None = None
     weight_decay: float | None = None
@@ -184,21 +184,21 @@ class TrainConfig:
             UsageError: Names every wrong setting.
         """
         if not self.degradation:
-            object.__setattr__(self, "degradation", degradations.GIVEN if self.low_folders else "photo")
+            object.__setattr__(self, "degradation", degradations.GIVEN if self.lr_dirs else "photo")
         wrong = wrong_values(self, _POSITIVE, _NOT_NEGATIVE, _CHOICES) + self.gan.wrong()
         wrong += _wrong_degradation(self) + _wrong_sizes(self) + _wrong_teacher(self) + _small_crops(self)
         wrong += [f"seed must be below {_SEEDS}"] if self.seed >= _SEEDS else []
         if Path(self.output).suffix != ".safetensors":
             wrong.append(f"output '{self.output}' must have the suffix .safetensors")
         wrong += _wrong_network(self)
-        if min(self.patch_px, self.late_patch_px) < SMALLEST_PATCH_PX:
-            wrong.append(f"patch_px and late_patch_px must be at least {SMALLEST_PATCH_PX}")
+        if min(self.patch_px, self.phase2_patch_px) < SMALLEST_PATCH_PX:
+            wrong.append(f"patch_px and phase2_patch_px must be at least {SMALLEST_PATCH_PX}")
         if (self.minutes is None) == (self.steps is None):
             wrong.append("give either minutes or steps")
-        if not 0 <= self.late_share <= 1:
-            wrong.append("late_share must be between 0 and 1")
-        if not 0 <= self.left_out_share < 1:
-            wrong.append("left_out_share must be at least 0 and below 1")
+        if not 0 <= self.phase2_share <= 1:
+            wrong.append("phase2_share must be between 0 and 1")
+        if not 0 <= self.flat_crop_drop_ratio < 1:
+            wrong.append("flat_crop_drop_ratio must be at least 0 and below 1")
         if not 0 < self.stage_one_share < 1:
             wrong.append("stage_one_share must be between 0 and 1")
         if not (self.pixel_weight or self.fft_weight):
@@ -260,8 +260,8 @@ def _wrong_network(config: TrainConfig) -> list[str]:
 def _wrong_sizes(config: TrainConfig) -> list[str]:
     if not config.sizes or not all(0 < share <= 1 for share in config.sizes):
         return ["sizes must be shares above 0 and at most 1"]
-    if config.low_folders and config.sizes != (1.0,):
-        return ["sizes cannot be set where low_folders holds the LR pictures"]
+    if config.lr_dirs and config.sizes != (1.0,):
+        return ["sizes cannot be set where lr_dirs holds the LR pictures"]
     return []
 
 
@@ -305,8 +305,8 @@ def _wrong_degradation(config: TrainConfig) -> list[str]:
         degradation = degradations.parse(name)
     except UsageError as error:
         return [str(error)]
-    if (name == degradations.GIVEN) != bool(config.low_folders):
-        return ["low_folders and the degradation 'given' go together, and exclude all others"]
+    if (name == degradations.GIVEN) != bool(config.lr_dirs):
+        return ["lr_dirs and the degradation 'given' go together, and exclude all others"]
     if config.scale == 1 and not degradation.restorable:
         return [f"degradation {name} leaves nothing to restore at scale 1; photo, jpegN or video do"]
     return []

@@ -219,7 +219,7 @@ def _network_of(start: str, settings: Settings) -> str:
 def public(config: TrainConfig) -> Settings:
     """The settings, without the folders of the machine that they were on."""
     settings = config.as_dict()
-    for name in ("photos", "low_folders"):
+    for name in ("photos", "lr_dirs"):
         settings[name] = [Path(folder).name for folder in settings[name]]
     for name in ("output", "start_from", "teacher"):
         settings[name] = Path(settings[name]).name

@@ -86,7 +86,7 @@ class Crops:
         degradation: As in ``degrade.parse``.
         place: Where crops are degraded and delivered; ``None``: on the processor. On a GPU the photographs
             are kept there too if they fit.
-        left_out_share: Share of the crops drawn that is left out, the flattest; at least 0, below 1.
+        flat_crop_drop_ratio: Share of the crops drawn that is left out, the flattest; at least 0, below 1.
 
     Attributes:
         generator: Decides everything that is drawn.
@@ -100,14 +100,14 @@ class Crops:
         seed: int,
         degradation: str = "clean",
         place: torch.device | None = None,
-        left_out_share: float = 0.25,
+        flat_crop_drop_ratio: float = 0.25,
     ) -> None:
         self.pairs = pairs
         self.scale = scale
         self.generator = Generator().manual_seed(seed)
         self.drawing_s = 0.0
         self._place = place or torch.device("cpu")
-        self._drawn_per_used = 1 / (1 - left_out_share)
+        self._drawn_per_used = 1 / (1 - flat_crop_drop_ratio)
         self._damage = degradations.parse(degradation).damage
         self._ahead: _Ahead | None = None
         on_device = self._place.type != "cpu" and _fit(pairs, self._place)

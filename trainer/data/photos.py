@@ -22,7 +22,7 @@ from upscaler.images import stills
 from upscaler.inference.resize import resized
 from upscaler.trainer.data import file_names, sources
 from upscaler.trainer.data.cache import Cache
-from upscaler.trainer.data.sources import LowVersions, Source
+from upscaler.trainer.data.sources import LrFiles, Source
 from upscaler.trainer.degrade import degradations, h264
 from upscaler.trainer.degrade.degradations import reduce
 
@@ -85,7 +85,7 @@ def load_photos(
     patch_px: int,
     on_photo: Callable[[int, int], None] | None = None,
     degradation: str = "clean",
-    low_folders: tuple[str, ...] = (),
+    lr_dirs: tuple[str, ...] = (),
     sizes: tuple[float, ...] = (1.0,),
     cache_folder: Path | None = None,
 ) -> Photos:
@@ -98,8 +98,8 @@ def load_photos(
             but at least 64 HR pixels.
         on_photo: Called with (done, total) after each file.
         degradation: As in ``degrade.parse``.
-        low_folders: Folders with LR versions, at the same place below and under the same name, with any
-            suffix and with or without ``x4`` or ``_x4`` behind, as in ``LowVersions``; empty: they are made.
+        lr_dirs: Folders with LR versions, at the same place below and under the same name, with any
+            suffix and with or without ``x4`` or ``_x4`` behind, as in ``LrFiles``; empty: they are made.
         sizes: Shares of its own size, at most 1, that each photograph is reduced to before anything else is
             done; at each of them it is trained on, at the first it is held out. Those too small for a crop
             are passed over.
@@ -110,7 +110,7 @@ def load_photos(
             photographs are left.
     """
     found = sources.find(folders)
-    lows = LowVersions(low_folders, scale, found, len(folders)) if low_folders else None
+    lows = LrFiles(lr_dirs, scale, found, len(folders)) if lr_dirs else None
     whole_sizes = [_size(source.path) for source in found]
     sides_px = [_smaller_px(min(size), max(sizes)) for size in whole_sizes if size]
     patch_px = _fitting_patch_px(sides_px, scale, patch_px)

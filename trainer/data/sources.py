@@ -86,7 +86,7 @@ def find(folders: tuple[str, ...]) -> list[Source]:
     return list({source.path: source for source in sources}.values())
 
 
-class LowVersions:
+class LrFiles:
     """The files in the LR folders, to be found by the place of the photograph.
 
     Where there are as many LR folders as folders of photographs, each is for the one of its number;
@@ -138,5 +138,5 @@ class LowVersions:
 def _ambiguous(what: str, one: Path, other: Path) -> TrainingError:
     return TrainingError(
         f"the {what} '{one}' and '{other}' have the same place and name in their folders",
-        "name one --lr folder for each folder of photographs, in the same order, or rename them",
+        "name one --lr-dir folder for each folder of photographs, in the same order, or rename them",
     )

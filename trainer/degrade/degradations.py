@@ -18,7 +18,8 @@ from upscaler.trainer.degrade import artifacts, jpeg
 from upscaler.trainer.degrade.real import real
 
 _KNOWN = (
-    "clean, bilinear, photo, worn, worn-out, real, strong, video, jpegN or jpegN-M (N and M from 1 to 100)"
+    "clean, bilinear, photo, mild, mild-combined, real, strong, video, "
+    "jpegN or jpegN-M (N and M from 1 to 100)"
 )
 
 # What it is called when LR pictures come from files.
@@ -120,11 +121,11 @@ def _saved_as_jpeg(lowest: int, highest: int, *, mixed: bool) -> Damage:
 
 
 def _photo(low: Tensor, high: Tensor, scale: int, generator: Generator) -> tuple[Tensor, Tensor]:
-    """What photographs from cameras, phones and the web have: a third clean, the others mildly worn."""
-    return _worn(low, high, scale, generator, share=2 / 3)
+    """What photographs from cameras, phones and the web have: a third clean, the others mildly degraded."""
+    return _mild(low, high, scale, generator, share=2 / 3)
 
 
-def _worn(
+def _mild(
     low: Tensor, high: Tensor, scale: int, generator: Generator, share: float = 1.0
 ) -> tuple[Tensor, Tensor]:
     """Mild damage to a share of the pictures.
@@ -162,8 +163,8 @@ def _worn(
     return levels.to(torch.uint8), high
 
 
-def _worn_out(low: Tensor, high: Tensor, _scale: int, generator: Generator) -> tuple[Tensor, Tensor]:
-    """The mild damages of ``worn`` all at once: blur, then noise, then JPEG of quality 60 to 95 (4:2:0)."""
+def _mild_combined(low: Tensor, high: Tensor, _scale: int, generator: Generator) -> tuple[Tensor, Tensor]:
+    """The mild damages of ``mild`` all at once: blur, then noise, then JPEG of quality 60 to 95 (4:2:0)."""
     count = len(low)
     sigma_px = artifacts.uniform(0.1, 0.8, count, generator)
     levels = artifacts.filtered(low.float(), artifacts.gaussians(sigma_px, 7))
@@ -185,8 +186,8 @@ def _strong(_low: Tensor, high: Tensor, scale: int, generator: Generator) -> tup
 _DAMAGES = {
     "bilinear": _bilinear,
     "photo": _photo,
-    "worn": _worn,
-    "worn-out": _worn_out,
+    "mild": _mild,
+    "mild-combined": _mild_combined,
     "real": real,
     "strong": _strong,
 }

@@ -154,7 +154,7 @@ def named(
     known = degradations.parse(given.degradation)  # before it fails once for each picture
     if known.name == degradations.GIVEN and given.folder is None:
         raise UsageError(
-            f"degradation '{known.name}' is for LR pictures that are given", "name their folder by --lr"
+            f"degradation '{known.name}' is for LR pictures that are given", "name their folder by --lr-dir"
         )
     if (tta or perceptual is not None) and (name == BASELINE or Path(name).is_dir()):
         raise UsageError(f"--tta and --perceptual are for networks, not for '{name}'")
@@ -169,7 +169,7 @@ def named(
             raise UsageError(f"scale {upscaler.scale:g} cannot be measured", f"scales are {SCALES}")
         made = Enlarger(int(upscaler.scale), lambda low: upscaler.image(low).astype("uint8", copy=False))
     if made.scale == 1 and given.folder is None and not known.restorable:
-        hint = "say how pictures are damaged, for example --degradation jpeg20, or give them by --lr"
+        hint = "say how pictures are damaged, for example --degradation jpeg20, or give them by --lr-dir"
         raise UsageError("at scale 1 there is nothing to restore", hint)
     return made
 
@@ -236,7 +236,7 @@ def _pictures(folder: Path) -> list[Path]:
 
 def _check_folders(low_folder: Path | None, save_folder: Path | None, sources: list[Path]) -> None:
     if low_folder is not None and not low_folder.is_dir():
-        raise UsageError(f"no folder '{low_folder}'", "--lr takes a folder with LR pictures")
+        raise UsageError(f"no folder '{low_folder}'", "--lr-dir takes a folder with LR pictures")
     if save_folder is None:
         return
     if save_folder.resolve() in {folder.resolve() for folder in sources}:

@@ -40,11 +40,11 @@ def text(name: str, network: Network, history: dict[str, Any]) -> str:
         "",
         f"On {history['held_out']} photographs of the folder that were held out of the training:",
         "",
-        f"- Y-PSNR {history['held_out_psnr_db']:.2f} dB (LR by the degradation of the training)",
+        f"- Y-PSNR {history['psnr_db']:.2f} dB (LR by the degradation of the training)",
     ]
-    if "held_out_unlikeness" in history:
+    if "vgg_distance" in history:
         lines.append(
-            f"- distance of VGG19 features {history['held_out_unlikeness']:.4f} (not LPIPS; 0 is equal)"
+            f"- VGG distance {history['vgg_distance']:.4f} (LPIPS with equal weights; lower is better)"
         )
     lines += [
         "",

@@ -26,8 +26,8 @@ PANELS = (
         logarithmic=True,
     ),
     Panel("discriminator's scores", ("real_score", "fake_score")),
-    Panel("held-out PSNR, dB", ("held_out_psnr_db",)),
-    Panel("held-out unlikeness (distance of VGG features)", ("held_out_unlikeness",)),
+    Panel("validation PSNR, dB", ("psnr_db",)),
+    Panel("validation VGG distance (lower is better)", ("vgg_distance",)),
 )
 
 _WIDTH_PX, _HEIGHT_PX, _LEFT_PX, _EDGE_PX, _TOP_PX = 900, 220, 70, 16, 40

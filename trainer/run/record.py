@@ -11,7 +11,7 @@ COLUMNS = (
     *("step", "stage", "share", "elapsed_s", "rate_factor", "data_wait"),
     *("pixel", "fft", "vgg", "adversarial", "features", "tv", "grid", "power", "ldl"),
     *("discriminator", "real_score", "fake_score", "gradient_norm"),
-    *("held_out_psnr_db", "held_out_unlikeness", "color_drift"),
+    *("psnr_db", "vgg_distance", "color_drift"),
 )
 
 Row = dict[str, float]

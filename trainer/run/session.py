@@ -83,8 +83,8 @@ class Work:
         config = self.run.config
         if self.run.stage == 2:
             batch, patch_px = config.gan.batch, config.gan.patch_px
-        elif self.run.share() >= 1 - config.late_share:
-            batch, patch_px = config.late_batch, config.late_patch_px
+        elif self.run.share() >= 1 - config.phase2_share:
+            batch, patch_px = config.phase2_batch, config.phase2_patch_px
         else:
             batch, patch_px = config.batch, config.patch_px
         return batch, min(patch_px, self.photos.patch_px)

@@ -298,7 +298,7 @@ class Run:
 
     def is_best(self, scores: Scores) -> bool:
         """Whether these are the best of the stage so far: the highest PSNR, in stage two the least unlike."""
-        badness = -scores.psnr_db if scores.unlikeness is None or self.stage == 1 else scores.unlikeness
+        badness = -scores.psnr_db if scores.vgg_distance is None or self.stage == 1 else scores.vgg_distance
         better = badness < self.best
         self.best = min(self.best, badness)
         return better

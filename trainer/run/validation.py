@@ -25,7 +25,7 @@ from upscaler.trainer.stages.forward import autocast
 _PSNR_LIMIT_DB = 100.0
 
 # Side of the middle of each photograph that VGG looks at: whole ones would take longer than the training.
-_UNLIKENESS_SIDE_PX = 256
+_VGG_SIDE_PX = 256
 
 
 @torch.inference_mode()
@@ -44,25 +44,23 @@ class Scores:
 
     Attributes:
         psnr_db: Y-PSNR, each photograph's at most ``_PSNR_LIMIT_DB``.
-        unlikeness: Distance of VGG features (see ``_unlikeness``); ``None`` without a VGG.
+        vgg_distance: Distance of VGG features (see ``_vgg_distance``); ``None`` without a VGG.
         color_drift: Largest difference of a channel's mean from the LR picture's, in 8-bit levels.
     """
 
     psnr_db: float
-    unlikeness: float | None = None
+    vgg_distance: float | None = None
     color_drift: float = 0.0
 
     def columns(self) -> dict[str, float]:
         """For the table of the run."""
-        found = {"held_out_psnr_db": self.psnr_db, "color_drift": self.color_drift}
-        return found if self.unlikeness is None else found | {"held_out_unlikeness": self.unlikeness}
+        found = {"psnr_db": self.psnr_db, "color_drift": self.color_drift}
+        return found if self.vgg_distance is None else found | {"vgg_distance": self.vgg_distance}
 
     def rounded(self) -> dict[str, float]:
         """For a weight file's metadata."""
-        found = {"held_out_psnr_db": round(self.psnr_db, 3)}
-        return (
-            found if self.unlikeness is None else found | {"held_out_unlikeness": round(self.unlikeness, 5)}
-        )
+        found = {"psnr_db": round(self.psnr_db, 3)}
+        return found if self.vgg_distance is None else found | {"vgg_distance": round(self.vgg_distance, 5)}
 
 
 def validate(network: Network, pairs: list[Pair], vgg: VGGFeatures | None = None) -> Scores:
@@ -80,16 +78,16 @@ def validate(network: Network, pairs: list[Pair], vgg: VGGFeatures | None = None
         psnrs_db.append(metrics.psnr_db(metrics.luma(made), metrics.luma(pair.high.numpy()), border_px))
         drifts.append(np.abs(made.mean((0, 1)) - pair.low.numpy().mean((0, 1))).max())
         if vgg is not None:
-            distances.append(_unlikeness(vgg, torch.from_numpy(made), pair.high))
+            distances.append(_vgg_distance(vgg, torch.from_numpy(made), pair.high))
     return Scores(
         psnr_db=float(np.mean(np.minimum(psnrs_db, _PSNR_LIMIT_DB))),
-        unlikeness=float(np.mean(distances)) if distances else None,
+        vgg_distance=float(np.mean(distances)) if distances else None,
         color_drift=float(np.mean(drifts)),
     )
 
 
 @torch.inference_mode()
-def _unlikeness(vgg: VGGFeatures, made: Tensor, wanted: Tensor) -> float:
+def _vgg_distance(vgg: VGGFeatures, made: Tensor, wanted: Tensor) -> float:
     """Distance of features in the form of LPIPS (arXiv 1801.03924), with equal weights for all channels.
 
     Features of a position are scaled to length 1; squared differences are summed over channels, averaged
@@ -101,8 +99,8 @@ def _unlikeness(vgg: VGGFeatures, made: Tensor, wanted: Tensor) -> float:
         wanted: Same shape.
     """
     place = vgg.mean.device
-    top, left = (max(0, side - _UNLIKENESS_SIDE_PX) // 2 for side in wanted.shape[:2])
-    middle = (slice(top, top + _UNLIKENESS_SIDE_PX), slice(left, left + _UNLIKENESS_SIDE_PX))
+    top, left = (max(0, side - _VGG_SIDE_PX) // 2 for side in wanted.shape[:2])
+    middle = (slice(top, top + _VGG_SIDE_PX), slice(left, left + _VGG_SIDE_PX))
     pictures = torch.stack([made[middle], wanted[middle]]).permute(0, 3, 1, 2).to(place).float().div_(255)
     with autocast(place):
         layers = vgg(pictures)
