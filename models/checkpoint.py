@@ -1,7 +1,6 @@
 """The weight file: safetensors whose metadata rebuild the network. No pickle, so loading runs no code."""
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,6 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialise
 from torch import Tensor
 
+from upscaler import atomic
 from upscaler.errors import UsageError, WeightsError
 from upscaler.models import shipped
 from upscaler.models.contract import Network
@@ -80,26 +80,9 @@ def save(path: Path, network: Network, state: dict[str, Tensor], training: dict[
     if broken:
         raise WeightsError(f"'{path}' is not written: {broken[0]} is not finite in fp16")
     try:
-        write_atomically(path, serialise(halves, metadata))
+        atomic.write_bytes(path, serialise(halves, metadata))
     except OSError as error:
         raise WeightsError(f"cannot write '{path}': {error.strerror}") from error
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that, whatever happens, either the old or the new content is there, never a part.
-
-    Raises:
-        OSError: It cannot be written; nothing is left behind.
-    """
-    partial = path.with_name(f".{path.name}.part")
-    try:
-        with partial.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())  # else a power cut may keep the new name and lose what is in it
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _halved(tensor: Tensor) -> Tensor:

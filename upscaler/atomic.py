@@ -1,71 +1,101 @@
-"""Files that are there as a whole or not at all, whatever happens to the program or to the power."""
+"""Atomic and durable files: after a crash or a power cut, a name has its old or its whole new content."""
 
+import errno
 import json
 import os
+import secrets
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-if sys.platform != "win32":
-    import fcntl
+# What opening or syncing a folder fails with on file systems and in folders that do not allow it.
+_FOLDER_CANNOT_BE_SYNCED = {errno.EACCES, errno.EBADF, errno.EINVAL, errno.ENOTSUP}
+_LONGEST_STEM = 40  # characters of the name that a temporary name repeats; file systems allow 255 bytes
 
 
-def publish(partial: Path, path: Path) -> None:
-    """Put a finished file under its name, for good: its bytes first, then the name.
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Create an empty file next to ``path`` to write to, and give it that name when the block ends.
 
-    Args:
-        partial: The file, closed; on the same disk as ``path``.
-        path: Its name; what stood there is replaced.
+    It has a fresh hidden name, the suffix of ``path`` in lower case, and the mode of any new file. If the
+    block raises, it is removed, and what ``path`` named before stays.
 
     Raises:
-        OSError: The disk failed; what stood under the name then still stands there.
+        OSError: The file cannot be created, synced or renamed.
     """
-    _sync(partial)
-    os.replace(partial, path)
-    if sys.platform != "win32":
-        _sync(path.parent)  # the folder too, or a power cut may undo the renaming
+    partial = path.with_name(f".{path.stem[:_LONGEST_STEM]}.{secrets.token_hex(4)}.part{path.suffix.lower()}")
+    # The kernel applies the umask; `tempfile` would make the file private, and asking for the umask sets it.
+    os.close(os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+    try:
+        yield partial
+        publish(partial, path)
+    finally:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file of our own, which only one process writes.
+
+    It is written as ``NAME.part`` first, so that after a kill the next write replaces what was left.
+
+    Raises:
+        OSError: It cannot be written; the old file stays.
+    """
+    partial = path.with_name(f"{path.name}.part")
+    try:
+        partial.write_bytes(content)
+        publish(partial, path)
+    finally:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
 
 
 def write_json(path: Path, content: object) -> None:
-    """Write a JSON file.
+    """Write a JSON file as ``write_bytes`` does.
 
     Raises:
-        OSError: The disk failed.
+        OSError: It cannot be written; the old file stays.
     """
-    partial = path.with_name(f"{path.name}.part")
-    partial.write_text(json.dumps(content, indent=1), encoding="utf-8")
-    publish(partial, path)
+    write_bytes(path, json.dumps(content, indent=1).encode())
 
 
-class Lock:
-    """Holds a folder for this process until it is released or the process ends, however it ends.
+def publish(partial: Path, path: Path) -> None:
+    """Give a finished file its final name, durably.
 
-    Without effect on Windows.
+    The order matters: without the first sync a power cut may leave the name with an empty file, without the
+    last it may undo the renaming.
 
     Args:
-        folder: An existing one.
+        partial: The file, closed; on the same file system as ``path``.
+        path: Its name; a file of that name is replaced.
 
     Raises:
-        BlockingIOError: Another process holds it.
+        OSError: The disk failed; ``path`` names either the old or the new file, each whole.
     """
-
-    def __init__(self, folder: Path) -> None:
-        if sys.platform != "win32":
-            self._descriptor = os.open(folder, os.O_RDONLY)
-            try:
-                fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                os.close(self._descriptor)
-                raise
-
-    def release(self) -> None:
-        """Let others have it."""
-        if sys.platform != "win32":
-            os.close(self._descriptor)
+    _sync_file(partial)
+    os.replace(partial, path)
+    _sync_folder(path.parent)
 
 
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
+def _sync_file(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDWR)  # Windows syncs no file that was opened for reading
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _sync_folder(folder: Path) -> None:
+    if sys.platform == "win32":  # does not open folders
+        return
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        if error.errno not in _FOLDER_CANNOT_BE_SYNCED:
+            raise

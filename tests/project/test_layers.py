@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 FOLDERS = {"upscaler": "upscaler", "models": "upscaler.models", "trainer": "upscaler.trainer"}
 
 # Files at the top of upscaler/ that every room may import; they import only each other.
-LEAVES = {"errors", "interrupts", "options", "results", "atomic", "pixels", "version"}
+LEAVES = {"errors", "interrupts", "options", "results", "atomic", "folder_lock", "pixels", "version"}
 # A room and the other rooms that it may import, from the command line down. A file at the top of a folder
 # that is no leaf is a room of its own; what a room holds may import each other.
 MAY_IMPORT: dict[str, set[str]] = {
@@ -58,7 +58,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "models",
     },
     "trainer.stages": {"trainer.config", "inference", "models"},
-    "trainer.evaluation": {"trainer.data", "trainer.degrade", "jobs", "images", "inference", "models"},
+    "trainer.evaluation": {"trainer.data", "trainer.degrade", "jobs", "images", "inference"},
     "trainer.data": {"trainer.degrade", "jobs", "images", "inference"},
     "trainer.config": {"trainer.degrade", "inference", "models"},
     "trainer.degrade": {"video"},

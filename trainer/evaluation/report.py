@@ -11,9 +11,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from upscaler import atomic
 from upscaler.errors import UsageError
 from upscaler.images import stills
-from upscaler.models.checkpoint import write_atomically
 from upscaler.trainer.data import file_names
 from upscaler.trainer.evaluation.protocol import Evaluation, Pictures, Rgb, Score
 
@@ -141,6 +141,6 @@ def _line(score: Score) -> str:
 def _write(path: Path, text: str) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, file_names.encoded(text))
+        atomic.write_bytes(path, file_names.encoded(text))
     except OSError as error:
         raise UsageError(f"cannot write '{path}': {error.strerror}") from error

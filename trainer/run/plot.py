@@ -7,6 +7,8 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
+from upscaler import atomic
+
 Points = list[tuple[float, float]]
 
 
@@ -61,10 +63,8 @@ def draw(path: Path, rows: list[dict[str, float]]) -> None:
         for number, points in enumerate(curves.values()):
             diagram.curve(points, _COLORS[number])
     picture = picture.reduce(_SMOOTHER)
-    with contextlib.suppress(OSError):
-        partial = path.with_name(f".{path.name}")
+    with contextlib.suppress(OSError), atomic.replacing(path) as partial:
         picture.save(partial, "PNG")
-        partial.replace(path)
 
 
 def _curves(panel: Panel, rows: list[dict[str, float]]) -> dict[str, Points]:

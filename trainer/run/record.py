@@ -1,9 +1,11 @@
 """What a run leaves for people to look at: ``metrics.csv``, ``progress.png``, TensorBoard's event files."""
 
 import csv
+import io
 from pathlib import Path
 from typing import Any
 
+from upscaler import atomic
 from upscaler.errors import TrainingError
 from upscaler.trainer.run import plot
 
@@ -36,12 +38,21 @@ class Record:
         self._path, self._picture = folder / "metrics.csv", folder / "progress.png"
         self._rows = [row for row in _read(self._path) if row["step"] <= last_step]
         self._events = _event_writer(folder) if tensorboard else None
-        self._write("w", [dict(zip(COLUMNS, COLUMNS, strict=True)), *map(_text, self._rows)])
+        header = dict(zip(COLUMNS, COLUMNS, strict=True))
+        table = _csv([header, *map(_text, self._rows)])
+        try:  # atomically: a power cut must not cost the rows of an earlier part of the run
+            atomic.write_bytes(self._path, table)
+        except OSError as error:
+            raise _cannot_write(self._path, error) from error
 
     def add(self, row: Row) -> None:
         """Append a row; a column that is missing stays empty."""
         self._rows.append(row)
-        self._write("a", [_text(row)])
+        try:
+            with self._path.open("ab") as file:
+                file.write(_csv([_text(row)]))
+        except OSError as error:
+            raise _cannot_write(self._path, error) from error
         if self._events is not None:
             for name, value in row.items():
                 if name != "step":
@@ -53,12 +64,15 @@ class Record:
         if self._events is not None:
             self._events.flush()
 
-    def _write(self, mode: str, rows: list[dict[str, str]]) -> None:
-        try:
-            with self._path.open(mode, newline="") as file:
-                csv.DictWriter(file, COLUMNS, restval="").writerows(rows)
-        except OSError as error:
-            raise TrainingError(f"cannot write '{self._path}': {error.strerror}") from error
+
+def _csv(rows: list[dict[str, str]]) -> bytes:
+    lines = io.StringIO(newline="")
+    csv.DictWriter(lines, COLUMNS, restval="").writerows(rows)
+    return lines.getvalue().encode()
+
+
+def _cannot_write(path: Path, error: OSError) -> TrainingError:
+    return TrainingError(f"cannot write '{path}': {error.strerror}")
 
 
 def _text(row: Row) -> dict[str, str]:

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from upscaler import atomic
 from upscaler.errors import TrainingError
-from upscaler.models.checkpoint import write_atomically
 from upscaler.trainer.data import file_names
 
 # What zipfile, zlib and torch raise on bytes that are not, or no longer, a state.
@@ -66,7 +66,7 @@ def save(path: Path, state: dict[str, Any]) -> None:
     content = io.BytesIO()  # in memory first: torch reports a full disk as a RuntimeError without a reason
     torch.save(state, content)
     try:
-        write_atomically(path, content.getvalue())
+        atomic.write_bytes(path, content.getvalue())
     except OSError as error:
         raise TrainingError(f"cannot write '{path}': {error.strerror}") from error
 
@@ -78,7 +78,7 @@ def write_text(path: Path, text: str) -> None:
         TrainingError: It cannot be written.
     """
     try:
-        write_atomically(path, file_names.encoded(text))
+        atomic.write_bytes(path, file_names.encoded(text))
     except OSError as error:
         raise TrainingError(f"cannot write '{path}': {error.strerror}") from error
 

@@ -10,8 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from upscaler import __version__, atomic
+from upscaler import __version__
 from upscaler.errors import TrainingError, UsageError, WeightsError
+from upscaler.folder_lock import FolderLock
 from upscaler.inference import device
 from upscaler.models import checkpoint
 from upscaler.models.contract import Network
@@ -205,7 +206,7 @@ class Run:
             return f"'{self.config.output}' is a folder", "name a file that does not exist yet"
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            held.callback(atomic.Lock(self.folder).release)
+            held.callback(FolderLock(self.folder).release)
             if restart:
                 run_folder.forget(self.folder)
         except BlockingIOError:

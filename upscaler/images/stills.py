@@ -1,10 +1,8 @@
 """Read and write pictures: Pillow for those of 8 bits, ``deep`` for those of 16."""
 
-import os
-import tempfile
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from upscaler import atomic
 from upscaler.errors import MediaError, UsageError
 from upscaler.images import exif, metadata, palette, sixteen_bit, transparency
 from upscaler.images.metadata import Metadata
@@ -182,29 +181,17 @@ def write(path: Path, still: Still) -> None:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A file beside ``path`` to write to, which takes its place when the block ends well, and else is gone.
+    """``atomic.replacing``, with errors of the file and of the encoders as one kind.
 
     Raises:
         MediaError: It cannot be written; what was there is as it was.
     """
     try:
-        prefix = f".{path.stem[:40]}."  # a name of its own: nothing that is there is written over
-        handle, name = tempfile.mkstemp(prefix=prefix, suffix=f".part{path.suffix.lower()}", dir=path.parent)
-        os.close(handle)
-    except OSError as error:
-        raise MediaError(f"'{path}' cannot be written: {error.strerror}") from error
-    partial = Path(name)
-    try:
-        with suppress(OSError):  # file systems without such rights
-            partial.chmod(0o666 & ~_umask())
-        yield partial
-        os.replace(partial, path)
+        with atomic.replacing(path) as partial:
+            yield partial
     except (OSError, cv2.error) as error:
         reason = getattr(error, "strerror", None) or error
         raise MediaError(f"'{path}' cannot be written: {reason}") from error
-    finally:
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
 
 
 def check_target(path: Path, height: int = 0, width: int = 0) -> None:
@@ -223,13 +210,6 @@ def check_target(path: Path, height: int = 0, width: int = 0) -> None:
             f"'{path}' would be {width}x{height}, but {suffix} holds at most {longest} pixels a side",
             "write .png or .tif",
         )
-
-
-def _umask() -> int:
-    """The process's mask; temporary files ignore it, and there is no way to ask but to set it."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def _write_deep(partial: Path, still: Still) -> None:

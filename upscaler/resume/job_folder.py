@@ -15,6 +15,7 @@ from typing import Self
 
 from upscaler import atomic
 from upscaler.errors import MediaError
+from upscaler.folder_lock import FolderLock
 
 SUFFIX = ".upscaling"
 _MANIFEST, _FINISHED = "job.json", "finished.json"
@@ -67,7 +68,7 @@ class JobFolder:
     def __enter__(self) -> Self:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            self._lock = atomic.Lock(self.path)
+            self._lock = FolderLock(self.path)
         except FileExistsError as error:
             raise MediaError(f"'{self.path}' is in the way", "move it elsewhere") from error
         except BlockingIOError as error:

@@ -1,6 +1,5 @@
 """Encode: frames as planes -> one closed segment, a video file of its own that starts at time 0."""
 
-import os
 from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
@@ -14,6 +13,7 @@ from av.video.stream import VideoStream
 from torch import Tensor
 from torch.utils.dlpack import from_dlpack
 
+from upscaler import atomic
 from upscaler.errors import MediaError
 from upscaler.video.demux import MEDIA_ERRORS, address
 from upscaler.video.encoders import Choice, EncodeSettings, configure
@@ -114,12 +114,10 @@ class SegmentWriter:
         self._mux(None)
         try:
             self._container.close()
-            with self._partial.open("rb") as file:
-                os.fsync(file.fileno())
+            atomic.publish(self._partial, self.path)
         except MEDIA_ERRORS as error:
             raise MediaError(f"'{self.path}' cannot be written: {error}") from error
         self._closed = True
-        os.replace(self._partial, self.path)
 
     def _mux(self, frame: VideoFrame | None) -> None:
         try:
