@@ -9,15 +9,13 @@ from pathlib import Path
 from typing import Literal
 
 from upscaler.errors import UsageError
+from upscaler.images.formats import IMAGE_SUFFIXES
 from upscaler.models.shipped import DEFAULT_SCALE
 from upscaler.options import Options
 from upscaler.resume import job_folder
 
 Kind = Literal["still", "video", "preview"]
 
-PICTURE_SUFFIXES = {
-    ".avif", ".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp",
-}  # fmt: skip
 VIDEO_SUFFIXES = {
     ".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ogv", ".ts",
     ".vob", ".webm", ".wmv",
@@ -131,7 +129,7 @@ def _planned(inputs: list[Path], options: Options) -> JobList:
 def kind_of(path: Path) -> Kind | None:
     """What a file is by its suffix."""
     suffix = path.suffix.lower()
-    if suffix in PICTURE_SUFFIXES:
+    if suffix in IMAGE_SUFFIXES:
         return "still"
     return "video" if suffix in VIDEO_SUFFIXES else None
 
@@ -149,7 +147,7 @@ def _file_job(path: Path, options: Options, single: bool) -> Job:
     if names_file:
         raise UsageError(f"'{output}' is a file name, but there are several inputs", "name a folder with -o")
     if single and output.suffix and not output.is_dir():
-        known = ", ".join(sorted(PICTURE_SUFFIXES) if kind == "still" else CONTAINERS)
+        known = ", ".join(IMAGE_SUFFIXES if kind == "still" else CONTAINERS)
         raise UsageError(f"'{output}' has no suffix of a {_WORDS[kind]} that can be written", f"use {known}")
     return Job(path, (output / path.name).with_suffix(_target_suffix(path)), kind)
 

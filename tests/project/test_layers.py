@@ -25,7 +25,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "preview": {"pipeline", "jobs", "video_frames", "inference", "images", "video"},
     "pipeline": {"jobs", "resume", "video_frames", "inference", "images", "video"},
     "resume": {"video"},
-    "jobs": {"resume", "models"},  # names of files and of shipped weights; neither loads torch
+    "jobs": {"images", "resume", "models"},  # suffixes, job folders, shipped weights: none loads torch
     "video_frames": {"inference", "video"},
     "inference": {"models"},
     "images": set(),
@@ -58,8 +58,8 @@ MAY_IMPORT: dict[str, set[str]] = {
         "models",
     },
     "trainer.stages": {"trainer.config", "inference", "models"},
-    "trainer.evaluation": {"trainer.data", "trainer.degrade", "jobs", "images", "inference"},
-    "trainer.data": {"trainer.degrade", "jobs", "images", "inference"},
+    "trainer.evaluation": {"trainer.data", "trainer.degrade", "images", "inference"},
+    "trainer.data": {"trainer.degrade", "images", "inference"},
     "trainer.config": {"trainer.degrade", "inference", "models"},
     "trainer.degrade": {"video"},
 }

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from upscaler.errors import MediaError, TrainingError
-from upscaler.jobs import PICTURE_SUFFIXES
+from upscaler.images.formats import IMAGE_SUFFIXES
 
 RUN_SUFFIX = ".run"
 
@@ -33,7 +33,7 @@ def pictures_below(folder: Path) -> list[Path]:
     What runs of this trainer have left below it is passed over.
     """
     runs = run_folders_below(folder)
-    found = (path for path in folder.rglob("*") if path.suffix.lower() in PICTURE_SUFFIXES)
+    found = (path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
     return sorted(path for path in found if runs.isdisjoint(path.parents) and path.is_file())
 
 

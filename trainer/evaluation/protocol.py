@@ -20,8 +20,8 @@ from PIL import Image
 
 from upscaler.errors import MediaError, UpscalerError, UsageError
 from upscaler.images import stills
+from upscaler.images.formats import IMAGE_SUFFIXES
 from upscaler.inference.engine import Upscaler
-from upscaler.jobs import PICTURE_SUFFIXES
 from upscaler.trainer.data import file_names
 from upscaler.trainer.degrade import degradations, h264
 from upscaler.trainer.evaluation import bicubic, metrics
@@ -223,7 +223,7 @@ def _pictures(folder: Path) -> list[Path]:
     if not folder.is_dir():
         raise UsageError(f"no folder '{folder}'", "name a folder with HR pictures")
     paths = sorted(
-        path for path in folder.iterdir() if path.suffix.lower() in PICTURE_SUFFIXES and path.is_file()
+        path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()
     )
     if not paths:
         raise UsageError(f"no pictures in '{folder}'", "name a folder with HR pictures")
@@ -344,7 +344,7 @@ def _read_finished(path: Path, high: Rgb, finished: Finished) -> Rgb:
 def _belonging(what: str, path: Path, folder: Path, scale: int) -> Path:
     """The picture in a folder that is named as another, with any suffix; rather with the scale behind."""
     stems = [f"{path.stem}x{scale}", f"{path.stem}_x{scale}", path.stem]
-    candidates = (folder / f"{stem}{suffix}" for stem in stems for suffix in sorted(PICTURE_SUFFIXES))
+    candidates = (folder / f"{stem}{suffix}" for stem in stems for suffix in IMAGE_SUFFIXES)
     found = next((candidate for candidate in candidates if candidate.is_file()), None)
     if found is None:
         names = ", ".join(f"{stem}.*" for stem in stems)

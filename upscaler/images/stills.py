@@ -14,29 +14,21 @@ from PIL import Image, UnidentifiedImageError
 
 from upscaler import atomic
 from upscaler.errors import MediaError, UsageError
-from upscaler.images import exif, metadata, palette, sixteen_bit, transparency
+from upscaler.images import exif, formats, metadata, palette, sixteen_bit, transparency
 from upscaler.images.metadata import Metadata
 from upscaler.pixels import Pixels
 
+_BY_SUFFIX = {suffix: row for row in formats.FORMATS for suffix in row.suffixes}
 # Suffix -> Pillow's name of the format and the arguments to save with.
 FORMATS: dict[str, tuple[str, dict[str, Any]]] = {
-    ".jpg": ("JPEG", {"quality": 95, "subsampling": 0}),
-    ".jpeg": ("JPEG", {"quality": 95, "subsampling": 0}),
-    ".jfif": ("JPEG", {"quality": 95, "subsampling": 0}),
-    ".avif": ("AVIF", {"quality": 90, "subsampling": "4:4:4"}),
-    ".gif": ("GIF", {}),
-    ".png": ("PNG", {"compress_level": 4}),  # half the time of the usual 6, for 1 % more bytes
-    ".webp": ("WEBP", {"quality": 95, "method": 4}),
-    ".tif": ("TIFF", {"compression": "tiff_lzw"}),
-    ".tiff": ("TIFF", {"compression": "tiff_lzw"}),
-    ".bmp": ("BMP", {}),
+    suffix: (row.name, dict(row.save_arguments)) for suffix, row in _BY_SUFFIX.items()
 }
 # Pillow's own limit, a third of this, is below what phones make (200 megapixels). It refuses twice as much.
 Image.MAX_IMAGE_PIXELS = 1 << 28
-_LONGEST_SIDE_PX = {"JPEG": 65_500, "WEBP": 16_383, "AVIF": 65_536, "GIF": 65_535}
-_DEEP_SUFFIXES = {".png", ".tif", ".tiff"}
-_ALPHA_SUFFIXES = {".avif", ".gif", ".png", ".webp", ".tif", ".tiff"}
-_GRAY_FORMATS = {"BMP", "GIF", "JPEG", "PNG", "TIFF"}  # the others store it as three equal colours
+_LONGEST_SIDE_PX = {row.name: row.max_side_px for row in formats.FORMATS}
+_DEEP_SUFFIXES = {suffix for suffix, row in _BY_SUFFIX.items() if row.sixteen_bit}
+_ALPHA_SUFFIXES = {suffix for suffix, row in _BY_SUFFIX.items() if row.alpha}
+_GRAY_FORMATS = {row.name for row in formats.FORMATS if row.gray}
 
 
 @dataclass(frozen=True)
