@@ -5,6 +5,7 @@ import functools
 import os
 import platform
 import shutil
+import time
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +15,10 @@ import torch
 
 from upscaler.errors import DeviceError
 
+# bf16 rounds, so it must gain at least this factor over fp32. Where it is native it gains 1.5 to 8, where it is
+# not it loses as much, so that the same machine always decides alike.
+_BF16_GAIN_MIN = 1.15
+_BF16_TURNS = 6
 # Parameters of mallopt, from malloc.h.
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
 
@@ -52,17 +57,40 @@ def _gpus() -> tuple[int, str]:
 
 
 def fast_dtype(device: torch.device) -> torch.dtype:
-    """The number format in which this device multiplies fastest without visible loss.
+    """The number format in which this device runs networks fastest without visible loss.
 
-    fp16 on CUDA; bf16 on a processor with matrix instructions for it (AMX or AVX512-BF16); else fp32.
-    Without such instructions bf16 is emulated and twice as slow as fp32.
+    fp16 on CUDA. On a processor bf16 where it has instructions for it (AMX or AVX512-BF16) and a trial shows
+    that they pay, else fp32: without such instructions bf16 is emulated, and on an Intel Xeon whose AMX is
+    masked by the hypervisor AVX512-BF16 took 1.8 times as long as fp32.
     """
     if device.type == "cuda":
         return torch.float16
     # Not in every torch that we support; without it nothing is known, and fp32 is always right.
     capabilities: Mapping[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
-    fast = capabilities.get("amx_bf16") or capabilities.get("avx512_bf16")
-    return torch.bfloat16 if fast else torch.float32
+    native = capabilities.get("amx_bf16") or capabilities.get("avx512_bf16")
+    return torch.bfloat16 if native and _bf16_pays() else torch.float32
+
+
+@functools.cache
+def _bf16_pays() -> bool:
+    """Whether a convolution of the default networks' size is clearly faster in bf16 than in fp32; 20 ms.
+
+    The shortest of several turns each: a busy machine lengthens some of them, but shortens none.
+    """
+    shortest_s = {torch.float32: float("inf"), torch.bfloat16: float("inf")}
+    weight, features = torch.full((48, 48, 3, 3), 0.01), torch.ones(1, 48, 64, 64)
+    with torch.inference_mode():
+        for turn in range(_BF16_TURNS):
+            for dtype in shortest_s:
+                kernel, given = (
+                    tensor.to(dtype).contiguous(memory_format=torch.channels_last)
+                    for tensor in (weight, features)
+                )
+                start = time.perf_counter()
+                torch.nn.functional.conv2d(given, kernel, padding=1)
+                if turn:  # the first one chooses its algorithm
+                    shortest_s[dtype] = min(shortest_s[dtype], time.perf_counter() - start)
+    return shortest_s[torch.bfloat16] * _BF16_GAIN_MIN < shortest_s[torch.float32]
 
 
 @functools.cache

@@ -1,0 +1,51 @@
+"""Which number format a device runs networks in."""
+
+import time
+
+import pytest
+import torch
+
+from upscaler.inference import device
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "pays", "expected"),
+    [
+        ({"amx_bf16": True}, True, torch.bfloat16),
+        ({"avx512_bf16": True}, True, torch.bfloat16),
+        ({"avx512_bf16": True}, False, torch.float32),  # a Xeon whose AMX is masked
+        ({"avx2": True}, True, torch.float32),
+    ],
+)
+def test_bf16_is_chosen_where_it_is_native_and_pays(
+    monkeypatch: pytest.MonkeyPatch, capabilities: dict[str, bool], pays: bool, expected: torch.dtype
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
+    monkeypatch.setattr(device, "_bf16_pays", lambda: pays)
+    assert device.fast_dtype(CPU) is expected
+
+
+@pytest.mark.parametrize("slow", [torch.bfloat16, torch.float32])
+def test_the_faster_format_wins_the_trial(monkeypatch: pytest.MonkeyPatch, slow: torch.dtype) -> None:
+    genuine = torch.nn.functional.conv2d
+
+    def convolve(given: torch.Tensor, weight: torch.Tensor, padding: int) -> torch.Tensor:
+        if given.dtype is slow:
+            time.sleep(0.05)
+        return genuine(given, weight, padding=padding)
+
+    monkeypatch.setattr(torch.nn.functional, "conv2d", convolve)
+    device._bf16_pays.cache_clear()
+    try:
+        assert device._bf16_pays() is (slow is torch.float32)
+    finally:
+        device._bf16_pays.cache_clear()
+
+
+def test_the_trial_draws_no_random_numbers() -> None:
+    device._bf16_pays.cache_clear()
+    before = torch.get_rng_state()
+    device.fast_dtype(CPU)
+    assert torch.equal(torch.get_rng_state(), before)
