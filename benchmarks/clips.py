@@ -23,7 +23,7 @@ import torch
 
 from upscaler import pipeline
 from upscaler.errors import UpscalerError
-from upscaler.inference import device
+from upscaler.inference import devices
 from upscaler.inference.engine import Upscaler
 from upscaler.jobs import Job, kind_of
 from upscaler.options import VideoOptions
@@ -128,7 +128,7 @@ def main() -> None:
     engine = Upscaler("fast", arguments.scale)
     options = VideoOptions(frames=arguments.frames, preset=arguments.preset)
     print(
-        f"{device.describe(engine.device)}; torch {torch.__version__}; av {av.__version__}; {engine.dtype}\n"
+        f"{devices.describe(engine.device)}; torch {torch.__version__}; av {av.__version__}; {engine.dtype}\n"
     )
     columns = ("frames in, out", "PTS error", "streams", "colour tags in, out", "result")
     print(f"| clip | {' | '.join(columns)} |\n|{'---|' * (len(columns) + 1)}", flush=True)

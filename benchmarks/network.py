@@ -24,9 +24,9 @@ import torch
 from timing import Apart, matrix_peak_flops, memory_bandwidth, print_table, take_turns
 from torch import nn
 
-from upscaler.inference import device
+from upscaler.inference import devices
 from upscaler.models.contract import Network
-from upscaler.models.fold import folded
+from upscaler.models.fold import fold_for_inference
 from upscaler.models.registry import PRESETS, build
 
 HEIGHT, WIDTH, SCALE = 180, 320, 4
@@ -55,9 +55,9 @@ def peers(name: str) -> Callable[[], object]:
 
 def ours(name: str, rewritten: bool, compiled: bool) -> Callable[[], object]:
     """See the module: `unfolded`, `engine` and `compiled`."""
-    device.keep_freed_memory()
-    network = folded(made(name)) if rewritten else made(name)
-    network = network.to(device.fast_dtype(CPU)).to(memory_format=torch.channels_last)
+    devices.keep_freed_memory()
+    network = fold_for_inference(made(name)) if rewritten else made(name)
+    network = network.to(devices.fast_dtype(CPU)).to(memory_format=torch.channels_last)
     low = torch.rand(1, 3, HEIGHT, WIDTH).contiguous(memory_format=torch.channels_last)
     run = torch.compile(network, dynamic=False) if compiled else network
     return torch.inference_mode()(lambda: run(low))
@@ -97,7 +97,7 @@ def alternatives(name: str) -> dict[str, Apart]:
         "unfolded": Apart(ours, name, False, False, calls=CALLS),
         "engine": Apart(ours, name, True, False, calls=CALLS),
     }
-    if device.has_compiler():
+    if devices.has_compiler():
         ways["compiled"] = Apart(ours, name, True, True, calls=CALLS)
     if importlib.util.find_spec("onnxruntime") and importlib.util.find_spec("onnx"):
         ways["onnxruntime"] = Apart(onnxruntime, name, calls=CALLS)
@@ -112,9 +112,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--network", nargs="*", default=list(NETWORKS), choices=list(NETWORKS))
     arguments = parser.parse_args()
-    dtype = device.fast_dtype(CPU)
+    dtype = devices.fast_dtype(CPU)
     peak = matrix_peak_flops(dtype)
-    print(f"{device.describe(CPU)}; torch {torch.__version__}; {dtype}")
+    print(f"{devices.describe(CPU)}; torch {torch.__version__}; {dtype}")
     print(f"peak {peak / 1e12:.2f} TFLOP/s; memory {memory_bandwidth() / 1e9:.1f} GB/s")
     rows = {}
     for name in arguments.network:

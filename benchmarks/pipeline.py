@@ -21,7 +21,7 @@ from timing import print_table, take_turns
 from torch import Tensor
 
 from upscaler import pipeline
-from upscaler.inference import device
+from upscaler.inference import devices
 from upscaler.inference.engine import Upscaler
 from upscaler.jobs import Job
 from upscaler.options import VideoOptions
@@ -96,7 +96,7 @@ def main() -> None:
     finally:
         shutil.rmtree(folder)
     print(
-        f"{device.describe(engine.device)}; torch {torch.__version__}; {engine.dtype}; fast x{SCALE}, medium"
+        f"{devices.describe(engine.device)}; torch {torch.__version__}; {engine.dtype}; fast x{SCALE}, medium"
     )
     each = {name: value / arguments.frames for name, value in seconds.items()}
     bar = (each["decode"] + each["network"] + each["encode"]) / 0.9

@@ -24,7 +24,7 @@ from timing import matrix_peak_flops, print_table, take_turns
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from upscaler.inference import device
+from upscaler.inference import devices
 from upscaler.models.registry import PRESETS, build
 from upscaler.trainer.config.config import TrainConfig
 from upscaler.trainer.data.crops import Crops
@@ -125,9 +125,9 @@ def main() -> None:
         :100
     ]
     photos = load_photos(tuple(map(str, paths)), SCALE, PATCH_PX)
-    dtype = device.fast_dtype(CPU)
+    dtype = devices.fast_dtype(CPU)
     peak = matrix_peak_flops(dtype)
-    print(f"{device.describe(CPU)}, {dtype}, peak of matrix products {peak / 1e12:.2f} TFLOP/s")
+    print(f"{devices.describe(CPU)}, {dtype}, peak of matrix products {peak / 1e12:.2f} TFLOP/s")
     rows = {}
     for name in options.network:
         usual, usual_step = usual_way(name, paths)

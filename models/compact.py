@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from upscaler.models.contract import Contract, Network, conv_macs, onto_enlarged, zero_tail
+from upscaler.models.contract import Contract, Network, add_upsampled, conv_macs, zero_initialized_tail
 
 
 class Compact(Network):
@@ -35,24 +35,23 @@ class Compact(Network):
         for _ in range(depth):
             self.body.append(nn.Conv2d(channels, channels, 3, padding=1))
             self.body.append(nn.PReLU(1))
-        self.tail = zero_tail(channels, scale)
+        self.tail = zero_initialized_tail(channels, scale)
         self.gate = _open_gate(channels) if gate_px else None
         self.contract = Contract(
             scale=scale,
-            reach_px=depth + 2 + gate_px // 2,
+            receptive_radius_px=depth + 2 + gate_px // 2,
             multiple_of=1,
-            half=True,
             macs_per_pixel=conv_macs(self),
         )
 
     def forward(self, low: Tensor) -> Tensor:
         """See ``Network``."""
         first = self.head_activation(self.head(low.to(self.dtype)))  # (B, C, H, W)
-        features = self.through(self.body, first) + first  # the long skip is worth 0.04 dB
+        features = self.run_body(self.body, first) + first  # the long skip is worth 0.04 dB
         detail = self.tail(features)
         if self.gate is not None:
             detail = detail.float() * self._opening(self.gate(features).float())
-        return onto_enlarged(detail, low, self.contract.scale)
+        return add_upsampled(detail, low, self.contract.scale)
 
     def _opening(self, verdicts: Tensor) -> Tensor:
         """How much of the detail is to be added, 0..1, from every pixel's verdict, ``(B, 1, H, W)``.

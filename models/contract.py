@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from upscaler.models.recompute import recomputed
+from upscaler.models.gradient_checkpointing import run_checkpointed
 
 
 @dataclass(frozen=True)
@@ -16,17 +16,15 @@ class Contract:
 
     Args:
         scale: Output size over input size.
-        reach_px: How many LR pixels to each side an output pixel depends on. Tiles that overlap by at
-            least this much give the same result as the whole picture.
+        receptive_radius_px: How many LR pixels to each side an output pixel depends on. Tiles that overlap
+            by at least this much give the same result as the whole picture.
         multiple_of: Height and width must be multiples of this (1: any size).
-        half: Whether fp16 and bf16 are good enough for pictures.
         macs_per_pixel: Multiply-accumulates per LR pixel, for planning and benchmarks.
     """
 
     scale: int
-    reach_px: int
+    receptive_radius_px: int
     multiple_of: int
-    half: bool
     macs_per_pixel: int
 
 
@@ -39,22 +37,22 @@ class Network(nn.Module):
     Attributes:
         contract: The promises.
         arguments: Keyword arguments that build the same network again; JSON-serialisable.
-        recomputes: Whether training computes the features of the body again in the backward pass instead of
-            keeping them.
+        gradient_checkpointing: Whether training recomputes the features of the body in the backward pass
+            instead of keeping them.
     """
 
     contract: Contract
     arguments: dict[str, Any]
-    recomputes: bool = False
+    gradient_checkpointing: bool = False
 
-    def through(self, body: nn.Sequential, features: Tensor) -> Tensor:
+    def run_body(self, body: nn.Sequential, features: Tensor) -> Tensor:
         """``body(features)``, kept or to be recomputed."""
-        if self.recomputes and torch.is_grad_enabled():
-            return recomputed(body, features)
+        if self.gradient_checkpointing and torch.is_grad_enabled():
+            return run_checkpointed(body, features)
         made: Tensor = body(features)
         return made
 
-    def target(self, low: Tensor, high: Tensor) -> Tensor:
+    def training_target(self, low: Tensor, high: Tensor) -> Tensor:
         """What training pulls the output for ``low`` towards: ``high``, as far as the network can make it.
 
         Both and the result are RGB in [0, 1], ``high`` and the result of the output's size.
@@ -72,7 +70,7 @@ class Network(nn.Module):
         return next(self.parameters()).device
 
 
-def zero_tail(channels: int, scale: int) -> nn.Conv2d:
+def zero_initialized_tail(channels: int, scale: int) -> nn.Conv2d:
     """The last convolution of a single-tail network; training starts at the plain enlargement."""
     conv = nn.Conv2d(channels, 3 * scale * scale, 3, padding=1)
     nn.init.zeros_(conv.weight)
@@ -80,7 +78,7 @@ def zero_tail(channels: int, scale: int) -> nn.Conv2d:
     return conv
 
 
-def onto_enlarged(detail: Tensor, low: Tensor, scale: int) -> Tensor:
+def add_upsampled(detail: Tensor, low: Tensor, scale: int) -> Tensor:
     """Add the bilinear enlargement of the input to a single-tail network's detail, and shuffle into place.
 
     Adding in fp32 keeps a bf16 network within 67 dB of its fp32 self: only the (small) detail is computed in

@@ -1,16 +1,16 @@
 """Exact rewrites of a network for inference: the same function, fewer and faster operations."""
 
 import copy
-from typing import cast
 
 import torch
-from torch import Tensor, nn
+from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from upscaler.models.contract import Network
 
 
 @torch.no_grad()
-def folded(network: Network) -> Network:
+def fold_for_inference(network: Network) -> Network:
     """A copy of a network for inference only.
 
     Batch norm goes into the convolution before it, a one-slope PReLU becomes a leaky ReLU in place, and a
@@ -39,7 +39,7 @@ def _fold_sequence(layers: nn.Sequential) -> None:
     for layer in layers:
         previous = kept[-1] if kept else None
         if isinstance(layer, nn.BatchNorm2d) and isinstance(previous, nn.Conv2d):
-            kept[-1] = fold_batch_norm(previous, layer)
+            kept[-1] = fuse_conv_bn_eval(previous, layer)
         elif isinstance(layer, nn.PReLU) and isinstance(previous, nn.PixelShuffle):
             kept.insert(-1, layer)  # one slope for all: it does not matter where the values stand
         elif isinstance(layer, nn.Conv2d) and isinstance(previous, nn.PixelShuffle) and _small(layer):
@@ -55,17 +55,6 @@ def _fold_sequence(layers: nn.Sequential) -> None:
 def _small(conv: nn.Conv2d) -> bool:
     """Whether a convolution has so few outputs that it runs better on fewer, deeper pixels."""
     return conv.out_channels <= 4
-
-
-def fold_batch_norm(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> nn.Conv2d:
-    """One convolution that does what ``conv`` and then ``norm`` (in evaluation mode) do."""
-    variance = cast(Tensor, norm.running_var)
-    gain = norm.weight / torch.sqrt(variance + norm.eps)
-    bias = torch.zeros_like(gain) if conv.bias is None else conv.bias
-    made = copy.deepcopy(conv)
-    made.weight = nn.Parameter(conv.weight * gain.view(-1, 1, 1, 1))
-    made.bias = nn.Parameter((bias - cast(Tensor, norm.running_mean)) * gain + norm.bias)
-    return made
 
 
 def fold_shuffle(shuffle: nn.PixelShuffle, conv: nn.Conv2d) -> nn.Conv2d:

@@ -11,10 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from upscaler.models.contract import Contract, Network, conv_macs
-
-# BT.601, full range. A change added to R, G and B alike is the change of luminance and leaves both colour
-# differences as they are, by this matrix and by any other.
-_LUMA_WEIGHTS = (0.299, 0.587, 0.114)
+from upscaler.models.luma import luma
 
 
 class SRCNN(Network):
@@ -39,29 +36,22 @@ class SRCNN(Network):
         nn.init.zeros_(self.tail.bias)  # type: ignore[arg-type]  # it has one
         self.contract = Contract(
             scale=scale,
-            reach_px=_reach_px(scale),
+            receptive_radius_px=_receptive_radius_px(scale),
             multiple_of=1,
-            half=True,
             macs_per_pixel=conv_macs(self) * scale * scale,
         )
 
     def forward(self, low: Tensor) -> Tensor:
         """See ``Network``."""
         enlarged = _enlarged(low.float(), self.contract.scale)  # (B, 3, H*scale, W*scale)
-        change = self.tail(self.body(luminance(enlarged).to(self.dtype)))
+        change = self.tail(self.body(luma(enlarged).to(self.dtype)))
         high: Tensor = enlarged + change.float()
         return high
 
-    def target(self, low: Tensor, high: Tensor) -> Tensor:
+    def training_target(self, low: Tensor, high: Tensor) -> Tensor:
         """The luminance of ``high`` with the chroma that this network passes through."""
         enlarged = _enlarged(low.float(), self.contract.scale)
-        return enlarged + (luminance(high) - luminance(enlarged))
-
-
-def luminance(rgb: Tensor) -> Tensor:
-    """``(B, 3, H, W)`` -> ``(B, 1, H, W)``, same range."""
-    red, green, blue = _LUMA_WEIGHTS
-    return red * rgb[:, :1] + green * rgb[:, 1:2] + blue * rgb[:, 2:]
+        return enlarged + (luma(high) - luma(enlarged))
 
 
 def _enlarged(low: Tensor, scale: int) -> Tensor:
@@ -73,7 +63,7 @@ def _enlarged(low: Tensor, scale: int) -> Tensor:
     return high
 
 
-def _reach_px(scale: int) -> int:
+def _receptive_radius_px(scale: int) -> int:
     """LR pixels to each side: six enlarged ones through the layers, then two through the bicubic kernel."""
     layers_px = 6
     if scale == 1:

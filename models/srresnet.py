@@ -5,7 +5,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from upscaler.models.contract import Contract, Network, conv_macs, onto_enlarged, zero_tail
+from upscaler.models.contract import Contract, Network, add_upsampled, conv_macs, zero_initialized_tail
 
 Norm = Literal["none", "batch"]
 Tail = Literal["single", "paper"]
@@ -38,21 +38,22 @@ class SRResNet(Network):
         self.blocks = nn.Sequential(*(ResidualBlock(channels, norm) for _ in range(blocks)))
         self.merge = _conv(channels, norm)
         self.adds_input = not paper
-        self.tail: nn.Module = _paper_tail(channels, scale) if paper else zero_tail(channels, scale)
+        self.tail: nn.Module = (
+            _paper_tail(channels, scale) if paper else zero_initialized_tail(channels, scale)
+        )
         self.contract = Contract(
             scale=scale,
-            reach_px=head_px // 2 + 2 * blocks + 1 + _tail_reach_px(scale, paper),
+            receptive_radius_px=head_px // 2 + 2 * blocks + 1 + _tail_radius_px(scale, paper),
             multiple_of=1,
-            half=True,
             macs_per_pixel=conv_macs(self) - conv_macs(self.tail) + _tail_macs(self.tail),
         )
 
     def forward(self, low: Tensor) -> Tensor:
         """See ``Network``."""
         first = self.head_activation(self.head(low.to(self.dtype)))  # (B, C, H, W)
-        features = self.merge(self.through(self.blocks, first)) + first
+        features = self.merge(self.run_body(self.blocks, first)) + first
         if self.adds_input:
-            return onto_enlarged(self.tail(features), low, self.contract.scale)
+            return add_upsampled(self.tail(features), low, self.contract.scale)
         high: Tensor = self.tail(features)  # (B, 3, H*scale, W*scale)
         return high.float()
 
@@ -94,7 +95,7 @@ def _paper_tail(channels: int, scale: int) -> nn.Sequential:
     return tail
 
 
-def _tail_reach_px(scale: int, paper: bool) -> int:
+def _tail_radius_px(scale: int, paper: bool) -> int:
     """LR pixels that the tail looks to each side: a layer after enlargement by k reaches 1/k as far."""
     if not paper:
         return 1

@@ -11,7 +11,7 @@ from support.makers import Configure, MakePhotos, Ship, network_of
 from support.pictures import photograph
 from torch import nn
 
-from upscaler.models import checkpoint, shipped
+from upscaler.models import shipped, weight_file
 from upscaler.models.registry import PRESETS, build
 from upscaler.trainer.config.config import TrainConfig
 
@@ -79,6 +79,6 @@ def ship(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ship:
             network = build(architecture, small[architecture] | {"scale": scale} | arguments)
             nn.init.normal_(network.tail.weight, std=0.2)
             file = folder / shipped.WEIGHTS[model][scale]
-            checkpoint.save(file, network, network.state_dict(), {})
+            weight_file.save(file, network, network.state_dict(), {})
 
     return put

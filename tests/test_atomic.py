@@ -21,7 +21,7 @@ from upscaler.images import animation, stills
 from upscaler.images.animation import Frame
 from upscaler.images.metadata import Metadata
 from upscaler.images.stills import Still
-from upscaler.models import checkpoint
+from upscaler.models import weight_file
 from upscaler.models.registry import build
 from upscaler.options import VideoOptions
 from upscaler.resume.job_folder import JobFolder, Manifest
@@ -37,7 +37,7 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="folders cannot 
 
 def write_network(path: Path) -> None:
     network = build("compact", {"scale": 2, "channels": 6, "depth": 1})
-    checkpoint.save(path, network, network.state_dict(), {})
+    weight_file.save(path, network, network.state_dict(), {})
 
 
 def write_segment(path: Path) -> None:

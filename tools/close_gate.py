@@ -9,7 +9,7 @@ damaged as it is; where damage is plain they are far above zero, and little chan
 import argparse
 from pathlib import Path
 
-from upscaler.models import checkpoint
+from upscaler.models import weight_file
 
 
 def close_gate(source: Path, target: Path, by: float) -> None:
@@ -18,11 +18,11 @@ def close_gate(source: Path, target: Path, by: float) -> None:
     Raises:
         SystemExit: The weights have no gate.
     """
-    weights = checkpoint.load(source)
+    weights = weight_file.load(source)
     if "gate.bias" not in weights.state:
         raise SystemExit(f"'{source}' has no gate")
     lowered = {name: tensor - by if name == "gate.bias" else tensor for name, tensor in weights.state.items()}
-    checkpoint.save(target, weights.network(), lowered, weights.training | {"gate_closed_by": by})
+    weight_file.save(target, weights.network(), lowered, weights.training | {"gate_closed_by": by})
 
 
 def main() -> None:

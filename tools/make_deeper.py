@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from upscaler.models import checkpoint
+from upscaler.models import weight_file
 from upscaler.models.registry import build
 
 
@@ -22,7 +22,7 @@ def make_deeper(source: Path, target: Path) -> None:
     Raises:
         SystemExit: The weights are of another kind of network.
     """
-    weights = checkpoint.load(source)
+    weights = weight_file.load(source)
     if weights.architecture != "compact":
         raise SystemExit(f"'{source}' is no plain network")
     deeper = build(weights.architecture, weights.arguments | {"depth": 2 * weights.arguments["depth"]})
@@ -34,7 +34,7 @@ def make_deeper(source: Path, target: Path) -> None:
             state[f"body.{4 * layer + part}.{kind}"] = tensor
     for layer in range(weights.arguments["depth"]):
         state |= _handing_on(4 * layer + 2, weights.arguments["channels"])
-    checkpoint.save(target, deeper, state, weights.training | {"deepened": True})
+    weight_file.save(target, deeper, state, weights.training | {"deepened": True})
 
 
 def _handing_on(place: int, channels: int) -> dict[str, Tensor]:

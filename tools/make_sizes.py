@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 
 from upscaler.errors import TrainingError
-from upscaler.inference.resize import resize_plane
+from upscaler.inference.resize import resize_bicubic
 from upscaler.trainer.data.sources import flat_names
 
 SIZES = (1.0, 0.75, 0.5)
@@ -29,10 +29,10 @@ def smoothness_db(picture: Image.Image) -> float:
     """PSNR on luma of the picture reduced and enlarged again by bicubic."""
     luma = np.asarray(picture.convert("L"))
     height, width = (side - side % SCALE for side in luma.shape)
-    luma = luma[:height, :width].copy()
-    low = resize_plane(luma, height // SCALE, width // SCALE)
-    error = resize_plane(low, height, width).astype(float) - luma
-    return float(10 * np.log10(255**2 / (np.square(error).mean() + 1e-9)))
+    codes = torch.from_numpy(luma[:height, :width].copy())[None, None]
+    low = resize_bicubic(codes, height // SCALE, width // SCALE)
+    error = resize_bicubic(low, height, width).double() - codes
+    return float(10 * torch.log10(255**2 / (error.square().mean() + 1e-9)))
 
 
 def write(path: Path, name: str, target: Path) -> int:

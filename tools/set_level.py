@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from upscaler.models import checkpoint
+from upscaler.models import weight_file
 from upscaler.models.contract import Network
 from upscaler.trainer.data.sources import pictures_below
 from upscaler.trainer.evaluation import bicubic
@@ -48,7 +48,7 @@ def set_level(source: Path, target: Path, pictures: list[Path]) -> Tensor:
     Raises:
         SystemExit: The last layer of the network is no plain tail.
     """
-    weights = checkpoint.load(source)
+    weights = weight_file.load(source)
     network = weights.network()
     scale = network.contract.scale
     bias = weights.state.get("tail.bias")
@@ -62,7 +62,7 @@ def set_level(source: Path, target: Path, pictures: list[Path]) -> Tensor:
         added += missing(network, high[:height, :width]) / len(pictures)
     raised = (bias.double() + added.repeat_interleave(scale * scale)).float()
     history = weights.training | {"level_raised_by": [round(float(value), 5) for value in added]}
-    checkpoint.save(target, network, weights.state | {"tail.bias": raised}, history)
+    weight_file.save(target, network, weights.state | {"tail.bias": raised}, history)
     return added
 
 

@@ -117,7 +117,7 @@ def command(  # noqa: PLR0913 - one parameter per option
 
 def _lpips(net: str | None, trunk: Path | None, heads: Path | None, device: str) -> "Lpips | None":
     from upscaler.errors import UsageError
-    from upscaler.inference import device as devices
+    from upscaler.inference import devices
     from upscaler.trainer.evaluation.lpips import NETS, Lpips
 
     if net is None:
@@ -126,7 +126,7 @@ def _lpips(net: str | None, trunk: Path | None, heads: Path | None, device: str)
         return None
     if net not in NETS:
         raise UsageError(f"unknown --lpips '{net}'", f"use one of {', '.join(NETS)}")
-    return Lpips(net, trunk, heads, devices.pick(device))
+    return Lpips(net, trunk, heads, devices.select(device))
 
 
 def _printing(

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import torch
 
-from upscaler.inference import device
-from upscaler.models import checkpoint
+from upscaler.inference import devices
+from upscaler.models import weight_file
 from upscaler.trainer.config.config import TrainConfig
 from upscaler.trainer.data.crops import Crops
 from upscaler.trainer.data.photos import Photos, load_photos
@@ -77,7 +77,7 @@ def train(
         torch.set_num_threads(config.threads)
     with distributed.joined(config.device) as team:
         if team.place.type == "cpu":
-            device.keep_freed_memory()
+            devices.keep_freed_memory()
         run = Run(config, team)
         run.begin(restart)
         report = on_report if team.leads else _nobody
@@ -213,7 +213,7 @@ def _wanted(work: Work) -> Wanted:
     """What the network is to make of LR crops, from these and the originals."""
     run, config = work.run, work.run.config
     if work.teacher is None or run.stage == 2:
-        return run.network.target
+        return run.network.training_target
     batch, patch_px = work.part_shape()
     teacher = Teacher(
         work.teacher,
@@ -225,7 +225,7 @@ def _wanted(work: Work) -> Wanted:
     )
     if teacher.note:
         work.say(teacher.note)
-    return lambda low, _high: run.network.target(low, teacher(low))
+    return lambda low, _high: run.network.training_target(low, teacher(low))
 
 
 def _largest_patch_px(config: TrainConfig) -> int:
@@ -241,7 +241,7 @@ def _already_done(run: Run) -> Outcome | None:
     last = run.config.stage_numbers()[-1]
     if run.saved is None or run.stage != last or run.share() < 1 or not all(map(Path.is_file, files)):
         return None
-    psnr_db = checkpoint.load(files[-1]).training.get("psnr_db", math.nan)
+    psnr_db = weight_file.load(files[-1]).training.get("psnr_db", math.nan)
     return Outcome(True, files, float(psnr_db), run.step)
 
 

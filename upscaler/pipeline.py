@@ -16,7 +16,8 @@ from pathlib import Path
 
 from upscaler.errors import DeviceError, MediaError
 from upscaler.images import animation, stills, transparency
-from upscaler.inference.engine import Plan, Upscaler
+from upscaler.inference.engine import Upscaler
+from upscaler.inference.plan import Plan
 from upscaler.jobs import Job
 from upscaler.options import VideoOptions
 from upscaler.results import Done, OnNote, OnProgress, Progress, StreamPlan, VideoFacts

@@ -10,11 +10,11 @@ from torch import Tensor
 from upscaler.errors import MediaError
 from upscaler.images import stills
 from upscaler.inference.engine import Upscaler
-from upscaler.inference.resize import as_codes, resized
+from upscaler.inference.resize import resize_bicubic
 from upscaler.jobs import Job, bicubic_beside
 from upscaler.options import VideoOptions
 from upscaler.pipeline import describe, make_folder
-from upscaler.pixels import Pixels
+from upscaler.pixels import Pixels, as_codes
 from upscaler.results import Done, Progress
 from upscaler.video import yuv
 from upscaler.video.read import Frame, VideoInfo, VideoReader
@@ -53,8 +53,8 @@ def write_preview(
     on_note(f"{describe(plan, height, width)}, the frame at {float(frame.pts * info.time_base):.3f} s")
     rgb = yuv.to_rgb([plane.to(engine.device) for plane in frame.planes], frame.layout).unsqueeze(0)
     pictures = {
-        job.target: engine.enlarge(rgb, plan),
-        bicubic_beside(job.target): resized(rgb, plan.height, plan.width),
+        job.target: engine.upscale(rgb, plan),
+        bicubic_beside(job.target): resize_bicubic(rgb, plan.height, plan.width),
     }
     make_folder(job.target.parent)
     for path, picture in pictures.items():

@@ -7,9 +7,11 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from upscaler.inference.engine import Plan, Upscaler
-from upscaler.inference.overlap import alike, in_flight
-from upscaler.inference.resize import resized
+from upscaler.inference.batching import batch_equal
+from upscaler.inference.engine import Upscaler
+from upscaler.inference.overlap import run_overlapped
+from upscaler.inference.plan import Plan
+from upscaler.inference.resize import resize_bicubic
 from upscaler.video import yuv
 from upscaler.video.geometry import coded_box
 from upscaler.video.read import Frame, VideoInfo
@@ -50,7 +52,7 @@ def enlarged(
         fitting = plan
         if rgb.shape[-2:] != (info.height, info.width):  # the size changed in mid-stream
             fitting = replace(engine.plan(*rgb.shape[-2:]), height=plan.height, width=plan.width)
-        larger = engine.enlarge(rgb, fitting, sums=sums)
+        larger = engine.upscale(rgb, fitting, sums=sums)
         made = []
         for picture, source in zip(larger, sources, strict=True):
             made += yuv.from_rgb(picture, layout)
@@ -58,13 +60,13 @@ def enlarged(
                 made.append(_alpha(source, batch[0].layout, plan, layout))
         return made
 
-    together = alike(
+    together = batch_equal(
         frames,
         lambda frame: (frame.layout, [plane.shape for plane in frame.planes]),
         lambda frame: engine.batch_for(*frame.planes[0].shape),
     )
     batches = (([plane for frame in batch for plane in frame.planes], batch) for batch in together)
-    for planes, batch in in_flight(batches, work, engine.device):
+    for planes, batch in run_overlapped(batches, work, engine.device):
         each = len(planes) // len(batch)
         for index, frame in enumerate(batch):
             yield planes[index * each : (index + 1) * each], frame.pts
@@ -73,4 +75,4 @@ def enlarged(
 def _alpha(source: list[Tensor], given: yuv.Layout, plan: Plan, layout: yuv.Layout) -> Tensor:
     """The plane of opacity, enlarged without a network; opaque where the source has none."""
     alpha = yuv.to_alpha(source, given) if given.alpha else torch.ones_like(source[0], dtype=torch.float32)
-    return yuv.from_alpha(resized(alpha[None, None], plan.height, plan.width)[0, 0], layout)
+    return yuv.from_alpha(resize_bicubic(alpha[None, None], plan.height, plan.width)[0, 0], layout)

@@ -10,7 +10,7 @@ from support.media import clip, save
 from upscaler import Upscaler, pipeline
 from upscaler.cli.forecast import Forecast, _span, fastest
 from upscaler.jobs import Job
-from upscaler.models import checkpoint, shipped
+from upscaler.models import shipped, weight_file
 from upscaler.options import VideoOptions
 from upscaler.results import Progress
 
@@ -111,14 +111,14 @@ def test_the_share_of_time_is_that_of_multiply_adds_and_output(ship: Ship) -> No
     ship("fast", 2, 4)
     ship("srresnet", 4, channels=24, blocks=4)
     pixel = {
-        name: checkpoint.load(shipped.weight_files(name)[4]).network().contract.macs_per_pixel + 16 * 2000
+        name: weight_file.load(shipped.weight_files(name)[4]).network().contract.macs_per_pixel + 16 * 2000
         for name in ("fast", "srresnet")
     }
     for scale in (3, 4):
         name, share = fastest(Upscaler("srresnet", scale), 48, 64) or ("", 0.0)
         assert name == "fast"
         assert share == pytest.approx(pixel["fast"] / pixel["srresnet"])
-    small = checkpoint.load(shipped.weight_files("fast")[2]).network().contract.macs_per_pixel + 4 * 2000
+    small = weight_file.load(shipped.weight_files("fast")[2]).network().contract.macs_per_pixel + 4 * 2000
     _, share = fastest(Upscaler("srresnet", size_px=(128, 96)), 48, 64) or ("", 0.0)
     assert share == pytest.approx(small / pixel["srresnet"])
     _, share = fastest(Upscaler("srresnet", 8), 48, 64) or ("", 0.0)

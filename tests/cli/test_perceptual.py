@@ -15,7 +15,7 @@ from torch import Tensor
 from upscaler import Upscaler, pipeline
 from upscaler.errors import UsageError, WeightsError
 from upscaler.jobs import Job
-from upscaler.models import checkpoint, shipped
+from upscaler.models import shipped, weight_file
 from upscaler.options import VideoOptions
 from upscaler.results import Done, Progress
 from upscaler.resume import job_folder
@@ -29,7 +29,7 @@ def pair(ship: Ship) -> None:
 
 def enlarged(upscaler: Upscaler) -> Tensor:
     low = torch.rand(1, 3, 10, 13, generator=torch.Generator().manual_seed(1))
-    return upscaler.enlarge(low, upscaler.plan(10, 13))
+    return upscaler.upscale(low, upscaler.plan(10, 13))
 
 
 @pytest.mark.parametrize(("perceptual", "flavour"), [(0.0, ""), (0.25, ""), (0.25, "-photo"), (1.0, "")])
@@ -40,8 +40,8 @@ def test_the_weights_are_blended_and_either_name_means_the_pair(
     if flavour:
         for name in names:
             ship(name, 4)
-    states = [checkpoint.load(shipped.weight_files(name)[4]).state for name in names]
-    wanted = checkpoint.load(shipped.weight_files(names[0])[4]).network()
+    states = [weight_file.load(shipped.weight_files(name)[4]).state for name in names]
+    wanted = weight_file.load(shipped.weight_files(names[0])[4]).network()
     wanted.load_state_dict(
         {name: (1 - perceptual) * states[0][name].float() + perceptual * states[1][name].float()
          for name in states[0]}

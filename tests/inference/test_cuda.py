@@ -45,7 +45,7 @@ def test_tiles_on_the_gpu_give_the_whole_picture() -> None:
 def test_the_probe_bounds_what_goes_through_at_once() -> None:
     free = Upscaler("balanced", 4, device="cuda")
     bound = Upscaler("balanced", 4, device="cuda", memory_limit_gb=0.05)
-    assert bound._stage(4).pixels_at_once < free._stage(4).pixels_at_once
+    assert bound._network(4).pixels_at_once < free._network(4).pixels_at_once
     pixels = photograph(400, 500)
     torch.cuda.reset_peak_memory_stats()
     before = torch.cuda.memory_allocated()
@@ -77,7 +77,7 @@ def test_self_ensemble_on_the_gpu_is_that_of_the_processor() -> None:
     upscaler = Upscaler("fast", 2, device="cuda", tta=True)
     for _ in range(3):
         made = upscaler.image(photograph(60, 80))
-    assert len(upscaler._stage(2).runtime()._graphs) == 2
+    assert len(upscaler._network(2).runtime()._graphs) == 2
     assert np.abs(made.astype(int) - exact).max() <= 1
     frames = [photograph(60, 80, seed) for seed in range(5)]
     for made, frame in zip(upscaler.frames(frames), frames, strict=True):
@@ -88,10 +88,10 @@ def test_self_ensemble_on_the_gpu_is_that_of_the_processor() -> None:
 def test_captured_work_gives_what_uncaptured_work_gives() -> None:
     upscaler = Upscaler("fast", 2, device="cuda")
     pictures_before = [upscaler.image(photograph(60, 80, seed)) for seed in range(2)]
-    assert not upscaler._stage(2).runtime()._graphs
+    assert not upscaler._network(2).runtime()._graphs
     for _ in range(4):
         upscaler.image(photograph(60, 80, 5))
-    assert upscaler._stage(2).runtime()._graphs
+    assert upscaler._network(2).runtime()._graphs
     for seed, before in enumerate(pictures_before):
         assert np.array_equal(upscaler.image(photograph(60, 80, seed)), before)
     assert upscaler.take_notices() == []
@@ -102,7 +102,7 @@ def test_an_overflow_in_flight_is_redone_in_a_safer_precision() -> None:
     frames = [photograph(60, 80, seed) for seed in range(6)]
     expected = list(Upscaler("fast", 2, device="cuda", precision="bf16").frames(frames))
     with torch.no_grad():
-        upscaler._stage(2).network.head.weight.fill_(float("inf"))  # only in the fp16 network
+        upscaler._network(2).network.head.weight.fill_(float("inf"))  # only in the fp16 network
     for made, wanted in zip(upscaler.frames(frames), expected, strict=True):
         assert np.abs(made.astype(int) - wanted).max() <= 1
     assert upscaler.take_notices() == ["values overflowed in fp16: redone in bf16"]

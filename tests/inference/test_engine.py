@@ -13,9 +13,9 @@ from torch import Tensor
 
 from upscaler import Upscaler
 from upscaler.errors import DeviceError, UsageError, WeightsError
-from upscaler.inference import device, tiled_network
-from upscaler.inference.resize import resize_plane
-from upscaler.models import checkpoint, registry
+from upscaler.inference import devices, tiled_network
+from upscaler.inference.resize import resize_bicubic
+from upscaler.models import registry, weight_file
 from upscaler.models.contract import Contract
 
 Maker = Callable[..., Path]
@@ -28,7 +28,7 @@ def nearest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Maker:
     def make(**arguments: int) -> Path:
         path = tmp_path / f"nearest-{len(list(tmp_path.iterdir()))}.safetensors"
         network = Nearest(**arguments)
-        checkpoint.save(path, network, network.state_dict(), {})
+        weight_file.save(path, network, network.state_dict(), {})
         return path
 
     return make
@@ -56,7 +56,7 @@ def test_tiled_equals_whole(tmp_path: Path, seed: int) -> None:
     whole = Upscaler(path, tile_px=1000, precision="fp32")
     tiled = Upscaler(path, tile_px=int(generator.integers(12, 40)), precision="fp32")
     plan = whole.plan(height, width)
-    difference = whole.enlarge(source, plan) - tiled.enlarge(source, plan)
+    difference = whole.upscale(source, plan) - tiled.upscale(source, plan)
     assert float(difference.abs().max()) < 1e-5
 
 
@@ -66,10 +66,10 @@ def test_a_tiling_without_enough_overlap_would_be_seen(tmp_path: Path) -> None:
     source = torch.rand(1, 3, 60, 60)
     whole = Upscaler(path, tile_px=1000, precision="fp32")
     tiled = Upscaler(path, tile_px=20, precision="fp32")
-    network = tiled._stage(2).network
-    network.contract = Contract(2, 1, 1, half=True, macs_per_pixel=0)
+    network = tiled._network(2).network
+    network.contract = Contract(2, 1, 1, macs_per_pixel=0)
     plan = whole.plan(60, 60)
-    difference = whole.enlarge(source, plan) - tiled.enlarge(source, plan)
+    difference = whole.upscale(source, plan) - tiled.upscale(source, plan)
     assert float(difference.abs().max()) > 1e-3
 
 
@@ -106,7 +106,8 @@ def test_enlarging_keeps_the_mean_and_the_place() -> None:
     """A real model: reduced again, the result is the source; a shift by a pixel would not be."""
     pixels = photograph(64, 96)
     larger = Upscaler("balanced", 4, precision="fp32").image(pixels)
-    again = np.stack([resize_plane(larger[:, :, c].copy(), 64, 96) for c in range(3)], -1).astype(float)
+    reduced = resize_bicubic(torch.from_numpy(larger).permute(2, 0, 1)[None], 64, 96)[0]
+    again = reduced.permute(1, 2, 0).numpy().astype(float)
     error = np.abs(again - pixels).mean()
     shifted = np.abs(again[1:, 1:] - pixels[:-1, :-1]).mean()
     assert abs((again - pixels).mean()) < 0.5  # levels; half of this is usual
@@ -195,13 +196,13 @@ def test_a_driver_that_is_too_old_is_named_where_a_gpu_was_asked_for(
         return False
 
     monkeypatch.setattr(torch.cuda, "is_available", unusable)
-    device._gpus.cache_clear()
+    devices._gpus.cache_clear()
     try:
         assert Upscaler("fast").device.type == "cpu"
         with pytest.raises(DeviceError, match=r"'cuda' on this machine: .* driver .* too old \("):
             Upscaler("fast", device="cuda")
     finally:
-        device._gpus.cache_clear()
+        devices._gpus.cache_clear()
 
 
 def test_out_of_memory_halves_until_it_fits_and_says_so_once(
@@ -287,7 +288,7 @@ def test_values_that_are_never_finite_end_in_a_clear_error(
 def test_a_memory_limit_makes_tiles_smaller_and_the_picture_stays(tmp_path: Path) -> None:
     path = weights(tmp_path / "w.safetensors")
     free, bound = Upscaler(path, precision="fp32"), Upscaler(path, precision="fp32", memory_limit_gb=0.002)
-    assert bound._stage(2).pixels_at_once < 10_000 < free._stage(2).pixels_at_once
+    assert bound._network(2).pixels_at_once < 10_000 < free._network(2).pixels_at_once
     pixels = photograph(150, 170)
     difference = free.image(pixels).astype(int) - bound.image(pixels)
     assert np.abs(difference).max() <= 1
@@ -313,7 +314,9 @@ def test_batches_of_tiles(nearest: Maker, monkeypatch: pytest.MonkeyPatch) -> No
     pixels = photograph(100, 100)
     for batch, expected in ((2, 2), (10_000, 25), (None, 25)):
         batches.clear()
-        upscaler = Upscaler(nearest(scale=2, reach_px=5), precision="fp32", tile_px=28, batch=batch)
+        upscaler = Upscaler(
+            nearest(scale=2, receptive_radius_px=5), precision="fp32", tile_px=28, batch=batch
+        )
         assert np.array_equal(upscaler.image(pixels), pixels.repeat(2, 0).repeat(2, 1))
         assert batches[0] == max(batches) == expected
 
@@ -327,7 +330,7 @@ def test_half_precision_is_within_one_code_and_62_db(model: str, precision: str)
     assert (difference <= 1).mean() >= 0.999
     source = torch.from_numpy(pixels).permute(2, 0, 1)[None] / 255  # floats: rounding to codes would hide it
     plan = exact.plan(96, 128)
-    error = (half.enlarge(source, plan) - exact.enlarge(source, plan)).square().mean()
+    error = (half.upscale(source, plan) - exact.upscale(source, plan)).square().mean()
     assert -10 * float(torch.log10(error)) >= 62
 
 

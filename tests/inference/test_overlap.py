@@ -10,7 +10,7 @@ from support.pictures import photograph
 from torch import Tensor
 
 from upscaler import Upscaler
-from upscaler.inference import overlap
+from upscaler.inference import batching, overlap
 from upscaler.inference.runtime import Runtime
 from upscaler.models.contract import Network
 
@@ -19,9 +19,11 @@ CPU = torch.device("cpu")
 
 def test_neighbours_of_one_kind_go_together() -> None:
     items = ["a1", "a2", "a3", "b1", "a4", "c1", "c2"]
-    together = overlap.alike(items, kind=lambda item: item[0], most=lambda item: 3 if item[0] == "c" else 2)
+    together = batching.batch_equal(
+        items, key=lambda item: item[0], max_batch=lambda item: 3 if item[0] == "c" else 2
+    )
     assert list(together) == [["a1", "a2"], ["a3"], ["b1"], ["a4"], ["c1", "c2"]]
-    assert list(overlap.alike([], kind=str, most=lambda item: 2)) == []
+    assert list(batching.batch_equal([], key=str, max_batch=lambda item: 2)) == []
 
 
 def test_on_a_processor_batches_are_done_as_they_are_asked_for() -> None:
@@ -36,7 +38,7 @@ def test_on_a_processor_batches_are_done_as_they_are_asked_for() -> None:
         assert sums is None  # checks its values itself
         return [tensors[0] * 10 + tag]
 
-    made = overlap.in_flight(batches(), work, CPU)
+    made = overlap.run_overlapped(batches(), work, CPU)
     assert next(made)[0] == [torch.tensor(0.0)]
     assert read == [0]
     assert [(float(results[0]), tag) for results, tag in made] == [(11.0, 1), (22.0, 2)]
@@ -112,12 +114,12 @@ def test_the_engine_leaves_sums_to_who_asked_for_them(monkeypatch: pytest.Monkey
     source = torch.rand(1, 3, 50, 60)
     plan = upscaler.plan(50, 60)
     sums: list[Tensor] = []
-    assert torch.equal(upscaler.enlarge(source, plan, sums=sums), upscaler.enlarge(source, plan))
+    assert torch.equal(upscaler.upscale(source, plan, sums=sums), upscaler.upscale(source, plan))
     assert sums and all(bool(value.isfinite()) for value in sums)
     real = Runtime.__call__
     monkeypatch.setattr(Runtime, "__call__", lambda self, low: real(self, low) * float("nan"))
     sums.clear()
-    upscaler.enlarge(source, plan, sums=sums)  # does not raise: who asked for the sums looks at them
+    upscaler.upscale(source, plan, sums=sums)  # does not raise: who asked for the sums looks at them
     assert not all(bool(value.isfinite()) for value in sums)
 
 

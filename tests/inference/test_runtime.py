@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from upscaler import Upscaler
 from upscaler.errors import UsageError
-from upscaler.inference import device, engine
+from upscaler.inference import devices, engine
 from upscaler.inference.runtime import Runtime
 from upscaler.models.compact import Compact
 
@@ -34,11 +34,11 @@ def plant_compiler(monkeypatch: pytest.MonkeyPatch, compiled: Callable[[Tensor],
         raise compiled
 
     made = failing if isinstance(compiled, Exception) else compiled
-    monkeypatch.setattr(device, "has_compiler", lambda: True)
+    monkeypatch.setattr(devices, "has_compiler", lambda: True)
     monkeypatch.setattr(torch, "compile", lambda network, dynamic: made)
 
 
-@pytest.mark.skipif(not device.has_compiler(), reason="needs a C++ compiler")
+@pytest.mark.skipif(not devices.has_compiler(), reason="needs a C++ compiler")
 @pytest.mark.slow
 def test_compiled_equals_eager() -> None:
     pixels = photograph(40, 48)
@@ -46,11 +46,11 @@ def test_compiled_equals_eager() -> None:
     upscaler = Upscaler("fast", 2, precision="fp32", runtime="compiled")
     assert np.abs(upscaler.image(pixels) - eager).max() <= 1
     assert upscaler.take_notices() == []
-    assert upscaler._stage(2).runtime().compiled
+    assert upscaler._network(2).runtime().compiled
 
 
 def test_without_a_compiler_it_goes_on_uncompiled_and_says_so_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(device, "has_compiler", lambda: False)
+    monkeypatch.setattr(devices, "has_compiler", lambda: False)
     pixels = photograph(20, 24)
     upscaler = Upscaler("fast", 2, runtime="compiled")
     for _ in range(2):

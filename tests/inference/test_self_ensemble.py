@@ -11,9 +11,9 @@ from support.pictures import photograph
 from torch import Tensor
 
 from upscaler import Upscaler, pipeline
-from upscaler.inference.resize import as_codes
 from upscaler.inference.runtime import Runtime
-from upscaler.models import checkpoint, registry
+from upscaler.models import registry, weight_file
+from upscaler.pixels import as_codes
 
 
 @pytest.mark.parametrize("multiple", [1, 4])
@@ -22,7 +22,7 @@ def test_an_equivariant_network_gives_the_same_picture(
 ) -> None:
     monkeypatch.setitem(registry.NETWORKS, "nearest", Nearest)
     network = Nearest(scale=3, multiple_of=multiple)
-    checkpoint.save(tmp_path / "n.safetensors", network, network.state_dict(), {})
+    weight_file.save(tmp_path / "n.safetensors", network, network.state_dict(), {})
     pixels = photograph(50, 71)
     made = Upscaler(tmp_path / "n.safetensors", tile_px=24, precision="fp32", tta=True).image(pixels)
     assert np.array_equal(made, pixels.repeat(3, 0).repeat(3, 1))
@@ -34,9 +34,9 @@ def test_a_random_network_gives_the_mean_of_the_eight(tmp_path: Path) -> None:
     upscaler = Upscaler(path, precision="fp32", tta=True)
     plan = upscaler.plan(21, 34)
     with torch.inference_mode():
-        wanted = mean_of_eight(checkpoint.load(path).network(), low)
-        once = checkpoint.load(path).network()(low)
-    assert float((upscaler.enlarge(low, plan) - wanted).abs().max()) < 1e-5
+        wanted = mean_of_eight(weight_file.load(path).network(), low)
+        once = weight_file.load(path).network()(low)
+    assert float((upscaler.upscale(low, plan) - wanted).abs().max()) < 1e-5
     assert float((once - wanted).abs().max()) > 1e-2  # the eight differ
 
 
@@ -45,7 +45,7 @@ def test_the_mean_is_rounded_once(tmp_path: Path) -> None:
     pixels = photograph(24, 31)
     low = torch.tensor(pixels).permute(2, 0, 1)[None].float() / 255
     with torch.inference_mode():
-        wanted = as_codes(mean_of_eight(checkpoint.load(path).network(), low), torch.uint8)
+        wanted = as_codes(mean_of_eight(weight_file.load(path).network(), low), torch.uint8)
     made = Upscaler(path, precision="fp32", tta=True).image(pixels)
     difference = torch.from_numpy(made).permute(2, 0, 1)[None].int() - wanted
     assert (difference == 0).double().mean() > 0.999 and int(difference.abs().max()) <= 1
@@ -58,7 +58,7 @@ def test_tiled_equals_whole(tmp_path: Path) -> None:
     tiled = Upscaler(path, tile_px=23, precision="fp32", tta=True)
     plan = whole.plan(47, 80)
     assert plan.passes == 8
-    assert float((whole.enlarge(low, plan) - tiled.enlarge(low, plan)).abs().max()) < 1e-5
+    assert float((whole.upscale(low, plan) - tiled.upscale(low, plan)).abs().max()) < 1e-5
 
 
 def test_a_scale_that_takes_two_networks_ensembles_both(ship: Ship) -> None:
@@ -68,9 +68,9 @@ def test_a_scale_that_takes_two_networks_ensembles_both(ship: Ship) -> None:
     plan = upscaler.plan(9, 14)
     assert pipeline.describe(plan, 9, 14) == "14x9 -> 112x72 (x4 then x2, 8 passes)"
     with torch.inference_mode():
-        networks = [checkpoint.load(path).network() for path in upscaler.weights_of(plan)]
+        networks = [weight_file.load(path).network() for path in upscaler.weights_of(plan)]
         wanted = mean_of_eight(networks[1], mean_of_eight(networks[0], low).float())
-    assert float((upscaler.enlarge(low, plan) - wanted).abs().max()) < 1e-5
+    assert float((upscaler.upscale(low, plan) - wanted).abs().max()) < 1e-5
 
 
 def test_a_graph_s_result_may_be_overwritten_by_the_next(
@@ -98,7 +98,7 @@ def test_it_counts_as_eight_times_the_work_and_takes_its_memory(tmp_path: Path) 
     assert once.plan(30, 40).passes == 1
     works = [engine.macs(engine.plan(30, 40), 30, 40) for engine in (once, ensemble)]
     assert works[1] == 8 * works[0] > 0
-    assert ensemble._stage(2).pixels_at_once < once._stage(2).pixels_at_once
+    assert ensemble._network(2).pixels_at_once < once._network(2).pixels_at_once
 
 
 def test_values_that_overflow_in_one_version_are_redone(

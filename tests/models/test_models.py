@@ -7,7 +7,7 @@ from support.makers import network_of
 from torch import Tensor, nn
 
 from upscaler.errors import WeightsError
-from upscaler.models import checkpoint, shipped
+from upscaler.models import shipped, weight_file
 from upscaler.models.compact import Compact
 from upscaler.models.contract import Network
 from upscaler.models.registry import NETWORKS, PRESETS, SCALES, build
@@ -53,7 +53,7 @@ def test_reach_is_exact(preset: str, scale: int) -> None:
         is_matrix = parameter.ndim == 4
         # A sum of 1 over the two channels: neither overflow in the middle nor underflow in the corners.
         nn.init.constant_(parameter, 0.5 if is_matrix else 0.0 if name.endswith("bias") else 1.0)
-    reach = network.contract.reach_px
+    reach = network.contract.receptive_radius_px
     middle = reach + 2
     low = torch.zeros(2, 3, 2 * middle + 1, 2 * middle + 1, dtype=torch.float64)
     low[0, :, middle, middle] = 1
@@ -78,7 +78,7 @@ def gated() -> Compact:
 
 def test_a_gate_reaches_as_far_as_it_says() -> None:
     network = gated()
-    reach = network.contract.reach_px
+    reach = network.contract.receptive_radius_px
     assert reach == 2 + 2 + 4
     low = torch.rand(1, 3, 2 * reach + 5, 2 * reach + 5, dtype=torch.float64)
     other = low.clone()
@@ -112,7 +112,7 @@ def test_a_gate_scales_what_is_added() -> None:
 def test_pixels_beyond_reach_do_not_matter(preset: str) -> None:
     """The same with the biases and random weights of a real network, on a picture full of detail."""
     network = make(preset, 2, channels=8).eval()
-    reach = network.contract.reach_px
+    reach = network.contract.receptive_radius_px
     low = torch.rand(1, 3, 3, 2 * reach + 5)
     other = low.clone()
     other[..., reach + 3 :] = torch.rand(3, reach + 2)
@@ -189,8 +189,8 @@ def test_one_slope_per_activation(preset: str) -> None:
 def test_arguments_and_file_rebuild_the_network(preset: str, tmp_path: Path) -> None:
     network = make(preset, 3, channels=8).eval()
     path = tmp_path / "weights.safetensors"
-    checkpoint.save(path, network, network.state_dict(), {})
-    rebuilt = checkpoint.load(path).network()
+    weight_file.save(path, network, network.state_dict(), {})
+    rebuilt = weight_file.load(path).network()
     assert rebuilt.contract == network.contract
     assert rebuilt.arguments == network.arguments
     network.half().float()  # the file holds fp16
@@ -241,7 +241,7 @@ def test_impossible_networks_are_refused(
 def test_shipped_weights_are_what_the_table_says() -> None:
     for model in shipped.installed_models():
         for scale, path in shipped.weight_files(model).items():
-            file = checkpoint.load(path)
+            file = weight_file.load(path)
             network = file.network()
             architecture, arguments = PRESETS[network_of(model, scale)]
             wanted = build(architecture, arguments | {"scale": scale}).arguments

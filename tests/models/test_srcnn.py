@@ -9,10 +9,10 @@ from support.pictures import photograph
 from torch import Tensor, nn
 
 from upscaler.inference.engine import Upscaler
-from upscaler.models import checkpoint
+from upscaler.models import weight_file
 from upscaler.models.contract import Network
+from upscaler.models.luma import luma
 from upscaler.models.registry import build
-from upscaler.models.srcnn import luminance
 from upscaler.trainer.evaluation import bicubic
 from upscaler.trainer.stages import losses
 
@@ -28,7 +28,7 @@ def trained(scale: int) -> Network:
 
 def chroma(rgb: Tensor) -> Tensor:
     """Differences of blue and red to luminance, of which every Cb and Cr is a multiple."""
-    return torch.cat([rgb[:, 2:], rgb[:, :1]], 1) - luminance(rgb)
+    return torch.cat([rgb[:, 2:], rgb[:, :1]], 1) - luma(rgb)
 
 
 def test_layers_are_the_paper_s() -> None:
@@ -50,7 +50,7 @@ def test_luminance_changes_and_chroma_passes_through(scale: int) -> None:
         plain = build("srcnn", {"scale": scale})(low)
         made = trained(scale)(low)
     assert torch.allclose(chroma(made), chroma(plain), atol=1e-6)
-    assert float((luminance(made) - luminance(plain)).abs().mean()) > 0.01
+    assert float((luma(made) - luma(plain)).abs().mean()) > 0.01
 
 
 def test_a_fresh_network_enlarges_as_the_baseline() -> None:
@@ -72,9 +72,9 @@ def test_training_is_by_luminance_alone(scale: int) -> None:
     network = trained(scale)
     low, high = torch.rand(1, 3, 10, 10), torch.rand(1, 3, 10 * scale, 10 * scale)
     with torch.inference_mode():
-        made, target = network(low), network.target(low, high)
-    assert torch.allclose(luminance(target), luminance(high), atol=1e-6)
-    wanted = losses.absolute_loss(luminance(made), luminance(high))
+        made, target = network(low), network.training_target(low, high)
+    assert torch.allclose(luma(target), luma(high), atol=1e-6)
+    wanted = losses.absolute_loss(luma(made), luma(high))
     assert float(losses.absolute_loss(made, target)) == pytest.approx(float(wanted), rel=1e-5)
 
 
@@ -86,7 +86,7 @@ def test_tiles_give_the_whole_picture(tmp_path: Path, precision: str, scale: int
     pixels = np.array(Image.open(file))
     network = trained(scale)
     path = tmp_path / "weights.safetensors"
-    checkpoint.save(path, network, network.state_dict(), {})
+    weight_file.save(path, network, network.state_dict(), {})
     whole = Upscaler(path, device="cpu", precision=precision).image(pixels)
     assert whole.shape == (90 * scale, 110 * scale, 3)
     tiled = Upscaler(path, device="cpu", precision=precision, tile_px=40, batch=2).image(pixels)

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import upscaler
-from upscaler.models import checkpoint
+from upscaler.models import weight_file
 from upscaler.models.shipped import WEIGHTS, installed_scales
 
 ROOT = Path(__file__).parents[2]
@@ -43,7 +43,7 @@ def test_every_package_has_its_folder(project: dict[str, Any]) -> None:
 def test_weights_are_small_and_described(model: str, scale: int) -> None:
     path = FOLDER / WEIGHTS[model][scale]
     assert path.stat().st_size <= 4_000_000
-    weights = checkpoint.load(path)
+    weights = weight_file.load(path)
     assert weights.scale == scale
     floating = {tensor.dtype for tensor in weights.state.values() if tensor.is_floating_point()}
     assert floating == {torch.float16}

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from support.command import run
 
-from upscaler.models import checkpoint
+from upscaler.models import weight_file
 from upscaler.models.compact import Compact
 from upscaler.models.srresnet import SRResNet
 from upscaler.trainer.data.photos import load_photos
@@ -66,9 +66,9 @@ def test_a_closed_gate_adds_less(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     network = Compact(scale=1, channels=8, depth=1, gate_px=5)
     with torch.no_grad():
         network.tail.weight.normal_(std=0.1)
-    checkpoint.save(tmp_path / "open.safetensors", network, network.state_dict(), {"minutes": 3})
+    weight_file.save(tmp_path / "open.safetensors", network, network.state_dict(), {"minutes": 3})
     close_gate.close_gate(tmp_path / "open.safetensors", tmp_path / "closed.safetensors", 2.0)
-    before, after = (checkpoint.load(tmp_path / f"{name}.safetensors") for name in ("open", "closed"))
+    before, after = (weight_file.load(tmp_path / f"{name}.safetensors") for name in ("open", "closed"))
     picture = torch.rand(1, 3, 20, 20)
     changes = [file.network()(picture) - picture for file in (before, after)]
     share = float(torch.tensor(1.0).sigmoid() / torch.tensor(3.0).sigmoid())  # verdicts of 1 instead of 3
@@ -85,16 +85,16 @@ def test_a_level_set_is_that_of_the_photographs(tmp_path: Path, monkeypatch: pyt
     darker = torch.tensor([0.01, 0.0, -0.01])  # of R, G and B
     with torch.no_grad():
         network.tail.bias.copy_(-darker.repeat_interleave(4))
-    checkpoint.save(tmp_path / "dark.safetensors", network, network.state_dict(), {"minutes": 3})
+    weight_file.save(tmp_path / "dark.safetensors", network, network.state_dict(), {"minutes": 3})
     added = set_level.set_level(tmp_path / "dark.safetensors", tmp_path / "level.safetensors", [PHOTOGRAPH])
     assert torch.allclose(added.float(), darker, atol=2e-3)  # what is clamped makes the difference
-    after = checkpoint.load(tmp_path / "level.safetensors")
+    after = weight_file.load(tmp_path / "level.safetensors")
     with Image.open(PHOTOGRAPH) as picture:
         missing = set_level.missing(after.network(), np.array(picture.convert("RGB")))
     assert missing.abs().max() < 2e-3
     assert after.training["level_raised_by"] == [round(float(value), 5) for value in added]
     paper = SRResNet(scale=2, channels=8, blocks=1, tail="paper")
-    checkpoint.save(tmp_path / "paper.safetensors", paper, paper.state_dict(), {})
+    weight_file.save(tmp_path / "paper.safetensors", paper, paper.state_dict(), {})
     with pytest.raises(SystemExit, match="no single tail"):
         set_level.set_level(tmp_path / "paper.safetensors", tmp_path / "never.safetensors", [PHOTOGRAPH])
 
@@ -124,14 +124,14 @@ def test_deeper_weights_make_the_same_picture(tmp_path: Path, monkeypatch: pytes
     network = Compact(scale=2, channels=8, depth=3)
     for parameter in network.parameters():
         torch.nn.init.normal_(parameter, std=0.2)
-    checkpoint.save(tmp_path / "plain.safetensors", network, network.state_dict(), {"minutes": 3})
+    weight_file.save(tmp_path / "plain.safetensors", network, network.state_dict(), {"minutes": 3})
     make_deeper.make_deeper(tmp_path / "plain.safetensors", tmp_path / "deeper.safetensors")
-    before, after = (checkpoint.load(tmp_path / f"{name}.safetensors") for name in ("plain", "deeper"))
+    before, after = (weight_file.load(tmp_path / f"{name}.safetensors") for name in ("plain", "deeper"))
     assert after.arguments == before.arguments | {"depth": 6}
     assert after.training == {"minutes": 3, "deepened": True}
     picture = torch.rand(1, 3, 20, 20)
     assert torch.allclose(after.network()(picture), before.network()(picture), atol=1e-5)
     other = SRResNet(scale=2, channels=8, blocks=1)
-    checkpoint.save(tmp_path / "other.safetensors", other, other.state_dict(), {})
+    weight_file.save(tmp_path / "other.safetensors", other, other.state_dict(), {})
     with pytest.raises(SystemExit, match="no plain network"):
         make_deeper.make_deeper(tmp_path / "other.safetensors", tmp_path / "never.safetensors")

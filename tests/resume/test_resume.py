@@ -22,7 +22,7 @@ from torch import Tensor
 
 from upscaler import jobs, pipeline
 from upscaler.errors import DeviceError, MediaError, UsageError
-from upscaler.inference import device
+from upscaler.inference import devices
 from upscaler.inference.engine import Upscaler
 from upscaler.jobs import Job
 from upscaler.options import Options, VideoOptions
@@ -232,11 +232,11 @@ def test_an_execution_that_is_impossible_here_is_refused(
 def test_the_execution_of_the_earlier_run_is_followed(tmp_path: Path) -> None:
     source = clip(tmp_path / "in.mp4", frames=FRAMES)
     before = Upscaler("fast", 2, precision="fp32")
-    before._stage(2).pixels_at_once = 1000  # as if memory had run out
+    before._network(2).pixels_at_once = 1000  # as if memory had run out
     cut(before, source, tmp_path / "out.mp4", 15)
     after = Upscaler("fast", 2, precision="fp32")
     done, _, _ = run(after, source, tmp_path / "out.mp4")
-    assert after._stage(2).pixels_at_once == 1000
+    assert after._network(2).pixels_at_once == 1000
     assert done.video is not None and done.video.settings["pixels at once, x2"] == 1000
 
 
@@ -245,10 +245,10 @@ def test_an_earlier_run_that_was_compiled_goes_on_compiled(
 ) -> None:
     plan = engine.plan(48, 64)
     compiled = engine.execution(plan) | {"runtime, x2": "compiled"}
-    monkeypatch.setattr(device, "has_compiler", lambda: False)
+    monkeypatch.setattr(devices, "has_compiler", lambda: False)
     with pytest.raises(DeviceError, match="no C\\+\\+ compiler"):
         engine.follow(compiled, plan)
-    monkeypatch.setattr(device, "has_compiler", lambda: True)
+    monkeypatch.setattr(devices, "has_compiler", lambda: True)
     monkeypatch.setattr(torch, "compile", lambda network, dynamic: network)
     engine.follow(compiled, plan)
     assert engine.execution(plan)["runtime, x2"] == "compiled"
@@ -259,13 +259,13 @@ def test_an_earlier_run_that_was_compiled_goes_on_compiled(
 def test_batches_end_at_a_segments_border(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = clip(tmp_path / "in.mp4", frames=FRAMES)
     engine = Upscaler("fast", 2, precision="fp32", batch=4)
-    whole, sizes = engine.enlarge, []
+    whole, sizes = engine.upscale, []
 
     def noted(rgb: Tensor, *rest: object, **named: object) -> Tensor:
         sizes.append(len(rgb))
         return whole(rgb, *rest, **named)
 
-    monkeypatch.setattr(engine, "enlarge", noted)
+    monkeypatch.setattr(engine, "upscale", noted)
     run(engine, source, tmp_path / "whole.mp4")
     assert sizes == [4, 3, 4, 3, 4, 3, 3]
     cut(engine, source, tmp_path / "out.mp4", 2 * LENGTH)

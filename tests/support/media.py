@@ -15,7 +15,7 @@ from support.pictures import photograph
 from upscaler import pipeline
 from upscaler.inference.engine import Upscaler
 from upscaler.jobs import Job
-from upscaler.models import checkpoint
+from upscaler.models import weight_file
 from upscaler.models.compact import Compact
 from upscaler.options import VideoOptions
 from upscaler.results import Done
@@ -115,7 +115,7 @@ def write_tone(output: av.container.OutputContainer, stream: object, hertz: floa
 def identity(folder: Path) -> Upscaler:
     """An engine whose network gives back what it gets, through all of the engine's own steps."""
     network = Compact(scale=1, channels=4, depth=1)  # before training the tail is zero
-    checkpoint.save(folder / "identity.safetensors", network, network.state_dict(), {})
+    weight_file.save(folder / "identity.safetensors", network, network.state_dict(), {})
     return Upscaler(folder / "identity.safetensors", precision="fp32")
 
 

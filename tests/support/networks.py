@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from upscaler.models import checkpoint, perceptual
+from upscaler.models import perceptual, weight_file
 from upscaler.models.compact import Compact
 from upscaler.models.contract import Contract, Network
 
@@ -15,11 +15,15 @@ from upscaler.models.contract import Contract, Network
 class Nearest(Network):
     """Repeats pixels: what any tiling of it must give is known to the bit."""
 
-    def __init__(self, *, scale: int, multiple_of: int = 1, reach_px: int = 3) -> None:
+    def __init__(self, *, scale: int, multiple_of: int = 1, receptive_radius_px: int = 3) -> None:
         super().__init__()
-        self.arguments = {"scale": scale, "multiple_of": multiple_of, "reach_px": reach_px}
+        self.arguments = {
+            "scale": scale,
+            "multiple_of": multiple_of,
+            "receptive_radius_px": receptive_radius_px,
+        }
         self.gain = nn.Parameter(torch.ones(1))
-        self.contract = Contract(scale, reach_px, multiple_of, half=True, macs_per_pixel=0)
+        self.contract = Contract(scale, receptive_radius_px, multiple_of, macs_per_pixel=0)
 
     def forward(self, low: Tensor) -> Tensor:
         height, width = low.shape[-2:]
@@ -31,7 +35,7 @@ class Nearest(Network):
 def weights(path: Path, scale: int = 2, channels: int = 8, depth: int = 3) -> Path:
     network = Compact(scale=scale, channels=channels, depth=depth)
     nn.init.normal_(network.tail.weight, std=0.2)
-    checkpoint.save(path, network, network.state_dict(), {})
+    weight_file.save(path, network, network.state_dict(), {})
     return path
 
 

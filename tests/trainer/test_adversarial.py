@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 
 from upscaler.cli.app import app as upscale
 from upscaler.errors import TrainingError, UsageError, WeightsError
-from upscaler.models import checkpoint, discriminator
+from upscaler.models import discriminator, weight_file
 from upscaler.trainer.config.config import TrainConfig
 from upscaler.trainer.config.gan import GanConfig
 from upscaler.trainer.config.presets import PRESETS
@@ -139,7 +139,7 @@ def test_every_preset_runs_both_stages(prepare: Prepare, whole_vgg: Path, preset
     outcome = train(config, reports.append)
     assert (outcome.finished, outcome.steps) == (True, 20)
     assert [path.name for path in outcome.weights] == ["weights-stage1.safetensors", "weights.safetensors"]
-    first, second = (checkpoint.load(path) for path in outcome.weights)
+    first, second = (weight_file.load(path) for path in outcome.weights)
     assert (first.training["stage"], first.training["steps"]) == (1, 10)
     assert (second.training["stage"], second.training["steps"]) == (2, 20)
     assert any(not torch.equal(tensor, second.state[name]) for name, tensor in first.state.items())
@@ -248,7 +248,7 @@ def test_killed_at_any_moment_it_goes_on_from_the_last_state(prepare: Prepare) -
     assert subprocess.run(arguments, stdout=subprocess.DEVNULL, check=False).returncode == 0
     one, other = tensors_of(saved_state(straight)), tensors_of(saved_state(config))
     assert [place for place in one if not torch.equal(one[place], other[place])] == []
-    written = [checkpoint.load(Path(each.output)).state for each in (straight, config)]
+    written = [weight_file.load(Path(each.output)).state for each in (straight, config)]
     assert all(torch.equal(tensor, written[1][name]) for name, tensor in written[0].items())
     steps = [int(row["step"]) for row in table(config)]
     assert steps == sorted(steps)
@@ -289,7 +289,7 @@ def test_a_batch_in_parts_gives_the_same_weights(prepare: Prepare) -> None:
         settings = prepare(name, batch=5, phase2_share=0.0, precision="fp32", micro_batch=micro_batch)
         settings["gan"] |= {"batch": 5}
         train(settled(settings), silent)
-        outcomes.append(checkpoint.load(Path(settings["output"])).state)
+        outcomes.append(weight_file.load(Path(settings["output"])).state)
     for tensor, other in zip(outcomes[0].values(), outcomes[1].values(), strict=True):
         torch.testing.assert_close(other.float(), tensor.float(), rtol=5e-3, atol=5e-4)
 
@@ -463,12 +463,12 @@ def test_a_larger_length_goes_on_in_stage_two(prepare: Prepare) -> None:
     train(config, silent)
     outcome = train(dataclasses.replace(config, steps=12), silent)
     assert (outcome.finished, outcome.steps) == (True, 12)
-    assert checkpoint.load(outcome.weights[0]).training["steps"] == 4  # stage one stays as it was
+    assert weight_file.load(outcome.weights[0]).training["steps"] == 4  # stage one stays as it was
 
 
 def test_batch_norm_keeps_the_statistics_of_stage_one(prepare: Prepare) -> None:
     outcome = train(settled(prepare(network="srresnet-paper")), silent)
-    first, second = (checkpoint.load(path).state for path in outcome.weights)
+    first, second = (weight_file.load(path).state for path in outcome.weights)
     names = [name for name in first if name.endswith("running_var")]
     assert names
     assert all(torch.equal(first[name], second[name]) for name in names)

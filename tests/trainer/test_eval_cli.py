@@ -19,7 +19,7 @@ from support.makers import MakePhotos, Ship
 from typer.testing import CliRunner
 
 from upscaler.errors import UsageError
-from upscaler.models import checkpoint
+from upscaler.models import weight_file
 from upscaler.models.registry import build
 from upscaler.trainer.eval_cli import app
 from upscaler.trainer.evaluation import bicubic, metrics
@@ -107,7 +107,7 @@ def test_weights_are_run_as_upscale_runs_them(folder: Path, tmp_path: Path) -> N
     """A fresh network enlarges bilinearly; its file says the scale."""
     network = build("compact", {"scale": 3, "channels": 4, "depth": 1})
     path = tmp_path / "w.safetensors"
-    checkpoint.save(path, network, network.state_dict(), {})
+    weight_file.save(path, network, network.state_dict(), {})
     subject = named(str(path), None, Given(), "cpu", "fp32")
     assert subject.scale == 3
     made = evaluate(subject, folder)

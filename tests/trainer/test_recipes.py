@@ -10,7 +10,7 @@ from support.networks import random_vgg
 from typer.testing import CliRunner
 
 from upscaler.errors import UsageError
-from upscaler.models import checkpoint, shipped
+from upscaler.models import shipped, weight_file
 from upscaler.models.registry import PRESETS
 from upscaler.trainer.cli import app
 from upscaler.trainer.config import resolve
@@ -96,7 +96,7 @@ def test_a_recipe_runs(tmp_path: Path, make_photos: MakePhotos, ship: Ship, name
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0, result.output
     model, scale = FILES[name]
-    made = checkpoint.load(target)
+    made = weight_file.load(target)
     wanted = PRESETS["srresnet" if model == "srgan" else model]
     assert (made.architecture, made.scale) == (wanted[0], scale)
     assert made.training["settings"]["start_from"] == {"fast-x3": "fast-x4", "srgan-x2": "srresnet-x2"}[name]

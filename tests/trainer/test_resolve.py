@@ -9,7 +9,7 @@ import pytest
 from support.makers import Ship
 
 from upscaler.errors import UsageError, WeightsError
-from upscaler.models import checkpoint, shipped
+from upscaler.models import shipped, weight_file
 from upscaler.models.registry import PRESETS as NETWORKS
 from upscaler.models.registry import build
 from upscaler.options import DEFAULT_MODEL
@@ -38,7 +38,7 @@ def test_nothing_but_photographs_is_enough() -> None:
 def test_a_gpu_takes_twenty_minutes(monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
 
-    monkeypatch.setattr("upscaler.inference.device.pick", lambda name: torch.device("cuda"))
+    monkeypatch.setattr("upscaler.inference.devices.select", lambda name: torch.device("cuda"))
     assert settle(GIVEN)[0].minutes == 20.0
 
 
@@ -60,7 +60,7 @@ def test_a_network_without_shipped_weights_starts_from_nothing() -> None:
 def test_the_weights_to_start_from_name_network_and_scale(tmp_path: Path) -> None:
     architecture, arguments = NETWORKS["fast"]
     network = build(architecture, arguments | {"scale": 2})
-    checkpoint.save(tmp_path / "fast.safetensors", network, network.state_dict(), {})
+    weight_file.save(tmp_path / "fast.safetensors", network, network.state_dict(), {})
     config, _ = settle(GIVEN | {"start_from": str(tmp_path / "fast.safetensors")})
     assert (config.network, config.scale) == ("fast", 2)
     config, _ = settle(GIVEN | {"start_from": str(tmp_path / "fast.safetensors"), "scale": 3})
@@ -68,7 +68,7 @@ def test_the_weights_to_start_from_name_network_and_scale(tmp_path: Path) -> Non
     config, _ = settle(GIVEN | {"start_from": "fast"})
     assert (config.network, config.scale) == ("fast", 4)
     odd = build("compact", {"scale": 2, "channels": 5, "depth": 1})
-    checkpoint.save(tmp_path / "odd.safetensors", odd, odd.state_dict(), {})
+    weight_file.save(tmp_path / "odd.safetensors", odd, odd.state_dict(), {})
     with pytest.raises(WeightsError, match="of no network that --network names"):
         settle(GIVEN | {"start_from": str(tmp_path / "odd.safetensors")})
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from typer.testing import CliRunner
 
 from upscaler.errors import UsageError, WeightsError
-from upscaler.models import checkpoint
+from upscaler.models import weight_file
 from upscaler.models.registry import PRESETS, build
 from upscaler.trainer.cli import app
 from upscaler.trainer.config.gan import GanConfig
@@ -26,7 +26,7 @@ def brighter_by(path: Path, levels: float, scale: int = 2) -> Path:
     architecture, arguments = PRESETS["fast"]
     network = build(architecture, arguments | {"scale": scale})
     nn.init.constant_(network.tail.bias, levels / 255)
-    checkpoint.save(path, network, network.state_dict(), {})
+    weight_file.save(path, network, network.state_dict(), {})
     return path
 
 
@@ -36,7 +36,7 @@ def test_stage_one_learns_from_the_teacher_and_stage_two_from_the_originals(
     gan = GanConfig(vgg_weight=0.0, adversarial_weight=0.0, batch=2, patch_px=12, learning_rate=1e-2)
     teacher = brighter_by(tmp_path / "teacher.safetensors", 40)
     config = configure(teacher=str(teacher), degradation="clean", stages="1,2", steps=70, gan=gan)
-    files = [checkpoint.load(path) for path in train(config, silent).weights]
+    files = [weight_file.load(path) for path in train(config, silent).weights]
     grey = torch.full((16, 16, 3), 100, dtype=torch.uint8)
     after_one, after_two = (validation.run_network(file.network(), grey).mean() for file in files)
     assert after_one == pytest.approx(140, abs=8)
@@ -98,7 +98,7 @@ def test_a_teacher_short_of_memory_works_in_parts(
 def test_a_teacher_that_cannot_be_compiled_says_so(
     configure: Configure, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("upscaler.inference.device.has_compiler", lambda: False)
+    monkeypatch.setattr("upscaler.inference.devices.has_compiler", lambda: False)
     teacher = brighter_by(tmp_path / "teacher.safetensors", 0)
     config = configure(teacher=str(teacher), degradation="clean", steps=1, compiled=True)
     assert any(line.startswith("teacher: no C++ compiler found") for line in messages(config))
@@ -131,7 +131,7 @@ def test_the_trial_of_a_compiled_network_is_like_what_follows(
 
         return call
 
-    monkeypatch.setattr("upscaler.inference.device.has_compiler", lambda: True)
+    monkeypatch.setattr("upscaler.inference.devices.has_compiler", lambda: True)
     monkeypatch.setattr(torch, "compile", recording)
     teacher = "none" if trained else str(brighter_by(tmp_path / "teacher.safetensors", 0))
     how = {"compiled": True, "precision": "bf16", "phase2_share": 0.0, "degradation": "clean"}

@@ -15,7 +15,7 @@ from torch import nn
 from typer.testing import CliRunner
 
 from upscaler.errors import WeightsError
-from upscaler.models import checkpoint, shipped
+from upscaler.models import shipped, weight_file
 from upscaler.models.registry import PRESETS, build
 from upscaler.trainer.cli import app
 from upscaler.trainer.data.photos import load_photos
@@ -36,7 +36,7 @@ def test_training_improves_on_the_start(configure: Configure, optimizer: str) ->
     assert outcome.finished
     assert outcome.steps == 80
     assert outcome.psnr_db > before + 0.5
-    written = checkpoint.load(outcome.weights[-1])
+    written = weight_file.load(outcome.weights[-1])
     # What is reported is what the file does: the averaged weights, rounded to fp16.
     assert validation.validate(written.network(), pairs).psnr_db == pytest.approx(outcome.psnr_db, abs=1e-3)
     assert written.training["steps"] == 80
@@ -51,7 +51,7 @@ def test_named_weights_of_another_depth_are_passed_over(configure: Configure, sh
     ship("fast", 3, channels=32, depth=10)  # the nearest scale
     ship("fast", 4, channels=32, depth=5)
     outcome = train(configure(start_from="fast", steps=1, learning_rate=1e-9), silent)
-    begun, made = (checkpoint.load(path) for path in (shipped.weight_files("fast")[4], outcome.weights[0]))
+    begun, made = (weight_file.load(path) for path in (shipped.weight_files("fast")[4], outcome.weights[0]))
     assert torch.equal(made.state["body.0.weight"], begun.state["body.0.weight"])
     with pytest.raises(WeightsError, match="another width, depth"):
         train(configure("deeper", start_from="fast-x3", steps=1), silent)
@@ -121,7 +121,7 @@ def test_training_at_scale_1_restores_what_jpeg_took(configure: Configure) -> No
     pairs = load_photos(config.photos, 1, 16, degradation="jpeg15").held_out
     before = validation.validate(build("compact", PRESETS["fast"][1] | {"scale": 1}), pairs).psnr_db
     assert outcome.psnr_db > before + 0.3
-    written = checkpoint.load(outcome.weights[-1])
+    written = weight_file.load(outcome.weights[-1])
     assert written.scale == 1
     assert written.training["degradation"] == "jpeg15"
 
@@ -167,7 +167,7 @@ def test_names_that_are_no_utf_8_stop_nothing(configure: Configure, tmp_path: Pa
     assert "bad\\udce9.png" in (run_folder(config) / "left-out.txt").read_text(encoding="utf-8")
     assert '/caf\\udce9"]' in (run_folder(config) / "config.toml").read_text(encoding="utf-8")
     assert "caf\\udce9" in Path(config.output).with_suffix(".md").read_text(encoding="utf-8")
-    assert checkpoint.load(Path(config.output)).training["settings"]["photos"] == [folder.name]
+    assert weight_file.load(Path(config.output)).training["settings"]["photos"] == [folder.name]
 
 
 def test_what_is_left_out_is_listed_and_crops_fit(configure: Configure) -> None:
@@ -189,9 +189,11 @@ def test_training_from_given_low_versions(configure: Configure, tmp_path: Path) 
         Image.new("RGB", (64, 56)).save(low / f"photo{index:02}x2.png")
     config = configure(steps=30, lr_dirs=(str(low),), warmup_steps=4)
     outcome = train(config, silent)
-    made = validation.run_network(checkpoint.load(outcome.weights[-1]).network(), torch.zeros(8, 8, 3).byte())
+    made = validation.run_network(
+        weight_file.load(outcome.weights[-1]).network(), torch.zeros(8, 8, 3).byte()
+    )
     assert made.mean() > 10
-    written = checkpoint.load(outcome.weights[-1]).training
+    written = weight_file.load(outcome.weights[-1]).training
     assert written["degradation"] == "given"
     assert written["settings"]["lr_dirs"] == ["low"]
     result = CliRunner().invoke(
@@ -211,7 +213,7 @@ def test_reports_tell_how_long_training_waits_for_crops(configure: Configure) ->
 def test_without_a_compiler_training_runs_uncompiled_and_says_so_once(
     configure: Configure, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("upscaler.inference.device.has_compiler", lambda: False)
+    monkeypatch.setattr("upscaler.inference.devices.has_compiler", lambda: False)
     said = messages(configure(steps=2, compiled=True))
     assert sum("no C++ compiler" in line for line in said) == 1
 
@@ -229,7 +231,7 @@ def test_a_compile_that_fails_falls_back_and_changes_nothing(
     plain = configure("plain", steps=2, network="srresnet-paper", compiled=False)
     fallen = configure("fallen", steps=2, network="srresnet-paper", compiled=True)
     messages(plain)
-    monkeypatch.setattr("upscaler.inference.device.has_compiler", lambda: True)
+    monkeypatch.setattr("upscaler.inference.devices.has_compiler", lambda: True)
     monkeypatch.setattr(torch, "compile", broken)
     said = messages(fallen)
     assert [line for line in said if "compiling failed" in line and "planted: no headers)" in line]

@@ -13,7 +13,7 @@ from support.training import arguments, run_folder, saved_state
 from typer.testing import CliRunner
 
 from upscaler.errors import UsageError
-from upscaler.models import checkpoint
+from upscaler.models import weight_file
 from upscaler.trainer.cli import app
 
 
@@ -127,7 +127,7 @@ def test_command_trains_and_says_where_to(configure: Configure) -> None:
     result = CliRunner().invoke(app, arguments(config, "--steps", "2"))
     assert result.exit_code == 0, result.output
     assert result.stdout.splitlines()[-1].startswith(f"ready: {config.output} (PSNR ")
-    assert checkpoint.load(Path(config.output)).scale == 2
+    assert weight_file.load(Path(config.output)).scale == 2
     assert signal.getsignal(signal.SIGINT) is earlier
 
 
@@ -146,7 +146,7 @@ def test_interrupt_saves_and_the_same_command_goes_on(configure: Configure) -> N
     step = saved_state(config)["step"]
     assert step < 400
     assert output.splitlines()[-1] == f"stopped at step {step}; the same command goes on from there"
-    assert checkpoint.load(Path(config.output)).training["steps"] == step
+    assert weight_file.load(Path(config.output)).training["steps"] == step
     shorter = [*command[:-1], str(step + 3)]
     done = subprocess.run(shorter, capture_output=True, text=True, timeout=120, check=False)
     assert (done.returncode, done.stderr) == (0, "")
@@ -165,7 +165,7 @@ def test_settings_file_and_single_settings(configure: Configure, tmp_path: Path)
     more = ["--network=fast", "--steps=2", "--no-compile", "--device=cpu", "--threads=1"]
     result = CliRunner().invoke(app, [*options, *more])
     assert result.exit_code == 0, result.output
-    settings = checkpoint.load(Path(config.output)).training["settings"]
+    settings = weight_file.load(Path(config.output)).training["settings"]
     assert (settings["batch"], settings["phase2_share"], settings["patch_px"]) == (2, 0.0, 12)
 
 

@@ -11,7 +11,7 @@ from support.makers import Configure, MakePhotos
 from support.training import assert_equal, run_folder, saved_state, silent, stop_after, table
 
 from upscaler.errors import TrainingError, UsageError, WeightsError
-from upscaler.models import checkpoint
+from upscaler.models import weight_file
 from upscaler.trainer.loops import train
 from upscaler.trainer.run import state_file
 from upscaler.trainer.run.session import Report
@@ -51,7 +51,7 @@ def test_a_continued_run_equals_a_straight_one_bit_for_bit(
     assert other.pop("best") <= one.pop("best")
     assert one["step"] == 8
     assert_equal(one, other)
-    assert_equal(checkpoint.load(Path(straight.output)).state, checkpoint.load(Path(split.output)).state)
+    assert_equal(weight_file.load(Path(straight.output)).state, weight_file.load(Path(split.output)).state)
 
 
 def test_the_run_does_move_the_weights(configure: Configure) -> None:
@@ -131,7 +131,7 @@ def test_restart_forgets_the_earlier_run(configure: Configure) -> None:
     again = dataclasses.replace(config, seed=1, steps=8)
     train(again, silent, restart=True)
     train(fresh, silent)
-    assert_equal(checkpoint.load(Path(fresh.output)).state, checkpoint.load(Path(again.output)).state)
+    assert_equal(weight_file.load(Path(fresh.output)).state, weight_file.load(Path(again.output)).state)
     assert len(table(config)) == 1
     assert [path.name for path in (run_folder(config) / "samples").iterdir()] == ["step_000008.png"]
 
@@ -191,7 +191,7 @@ def test_a_run_among_its_photographs_does_not_learn_from_itself(configure: Confi
     train(config, silent, stop_after(2))
     assert train(config, silent).finished
     outcome = train(config, silent, restart=True)
-    history = checkpoint.load(outcome.weights[-1]).training
+    history = weight_file.load(outcome.weights[-1]).training
     assert (history["photographs"], history["held_out"]) == (3, 1)
 
 
@@ -208,7 +208,10 @@ def test_from_weights_of_another_scale(configure: Configure) -> None:
     train(source, silent)
     config = configure(scale=4, start_from=source.output)
     outcome = train(config, silent, stop_after(0))
-    trained, started = checkpoint.load(Path(source.output)).state, checkpoint.load(outcome.weights[-1]).state
+    trained, started = (
+        weight_file.load(Path(source.output)).state,
+        weight_file.load(outcome.weights[-1]).state,
+    )
     assert not started["tail.weight"].any()
     body = [name for name in trained if not name.startswith("tail.")]
     assert body

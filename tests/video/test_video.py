@@ -232,7 +232,7 @@ def test_a_failing_network_ends_the_job_and_leaves_nothing(
     engine: Upscaler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = clip(tmp_path / "in.mp4", frames=30)
-    whole = engine.enlarge
+    whole = engine.upscale
     calls = iter(range(100))
 
     def failing(*arguments: object, **named: object) -> object:
@@ -240,7 +240,7 @@ def test_a_failing_network_ends_the_job_and_leaves_nothing(
             raise RuntimeError("planted")
         return whole(*arguments, **named)
 
-    monkeypatch.setattr(engine, "enlarge", failing)
+    monkeypatch.setattr(engine, "upscale", failing)
     with pytest.raises(RuntimeError, match="planted"):
         run(engine, source, tmp_path / "out.mp4")
     assert [path.name for path in tmp_path.iterdir()] == ["in.mp4"]

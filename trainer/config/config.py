@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from upscaler.errors import UsageError
 from upscaler.models.perceptual import LAYERS
-from upscaler.models.registry import PRESETS
+from upscaler.models.registry import PRESETS, SCALES
 from upscaler.trainer.config.gan import (
     PIXEL_LOSSES,
     SCHEDULES,
@@ -36,8 +36,6 @@ _FREE_ON_RESUME = {
 # doubled in all ten layers, and rare patterns came out as bursts of noise.
 _MUON = {"compact": (0.02, 0.1), "srresnet": (0.01, 0.1), "srcnn": (0.01, 0.0)}
 
-_SCALES = (1, 2, 3, 4, 8)
-
 # Torch's generators take a little more, and some are seeded with a little more than the seed.
 _SEEDS = 2**63
 
@@ -64,7 +62,7 @@ _NOT_NEGATIVE = (
     "micro_batch",
 )
 _CHOICES: dict[str, tuple[object, ...]] = {
-    "scale": _SCALES,
+    "scale": SCALES,
     "stages": ("1", "2", "1,2"),
     "optimizer": ("muon", "adamw"),
     "schedule": SCHEDULES,
@@ -122,7 +120,7 @@ class TrainConfig:
         checkpointing: Compute the features of the network's body again in the backward pass instead of
             keeping them: less memory, same result, more time; uncompiled.
         seed: Of the initial weights and of the crops.
-        device: As in ``device.pick``.
+        device: As in ``devices.select``.
         precision: ``auto`` (bf16 where it is fast), ``bf16`` or ``fp32``; losses are fp32 always.
         threads: Processor threads; 0 leaves torch's choice. Two runs of one thread each, side by side, do
             more work than one run of two.

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from upscaler.errors import UsageError, WeightsError
-from upscaler.inference import device
-from upscaler.models import checkpoint, shipped
+from upscaler.inference import devices
+from upscaler.models import find_weights, shipped, weight_file
 from upscaler.models.registry import PRESETS as NETWORKS
 from upscaler.models.registry import build
 from upscaler.trainer.config.config import TrainConfig
@@ -176,7 +176,7 @@ def _settle_open(settings: Settings) -> list[str]:
     notes = []
     start = settings.get("start_from", "shipped")
     if "scale" not in settings:
-        settings["scale"] = 4 if start in ("shipped", "none") else round(checkpoint.default_scale(start))
+        settings["scale"] = 4 if start in ("shipped", "none") else round(find_weights.default_scale(start))
     if "stages" not in settings:
         settings["stages"] = "1" if settings["scale"] == 1 else "1,2"
     if settings["stages"] == "1" and settings["gan"].get("vgg"):
@@ -189,7 +189,7 @@ def _settle_open(settings: Settings) -> list[str]:
         what = "nothing: none are shipped" if name == "none" else f"the shipped weights '{name}'"
         notes.append(f"network {network}, from {what}")
     if settings.get("minutes") is None and settings.get("steps") is None:
-        settings["minutes"] = _MINUTES[device.pick(settings.get("device", "auto")).type]
+        settings["minutes"] = _MINUTES[devices.select(settings.get("device", "auto")).type]
         notes.append(f"takes {settings['minutes']:.0f} minutes; --minutes or --steps choose otherwise")
     elif settings.get("steps") is not None and settings["steps"] >= 100_000:
         notes.append(f"takes {settings['steps']:,} steps; --minutes or --steps choose otherwise")
@@ -205,8 +205,8 @@ def _shipped_start(network: str, degradation: str) -> str:
 
 def _network_of(start: str, settings: Settings) -> str:
     """The preset whose weights a file or a named model holds."""
-    files = checkpoint.weight_files(start)
-    weights = checkpoint.load(files[min(files, key=lambda scale: abs(scale - settings["scale"]))])
+    files = find_weights.weight_files(start)
+    weights = weight_file.load(files[min(files, key=lambda scale: abs(scale - settings["scale"]))])
     scale = {"scale": weights.scale}
     for name, (architecture, arguments) in NETWORKS.items():
         if architecture == weights.architecture:

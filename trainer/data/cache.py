@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from upscaler.errors import TrainingError
-from upscaler.inference import device
+from upscaler.inference import devices
 
 # Share of the free memory that photographs may take; the rest is for the training.
 _MEMORY_SHARE = 0.5
@@ -54,7 +54,7 @@ def _available_bytes() -> int:
         for line in meminfo.read_text().splitlines():
             if line.startswith("MemAvailable:"):
                 return int(line.split()[1]) * 1024
-    return device.free_memory_bytes(torch.device("cpu"))
+    return devices.free_memory_bytes(torch.device("cpu"))
 
 
 def _mapped(size_bytes: int, folder: Path | None) -> Tensor:

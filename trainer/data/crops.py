@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Generator, Tensor
 
-from upscaler.inference import device
+from upscaler.inference import devices
 from upscaler.trainer.data.photos import Pair
 from upscaler.trainer.degrade import degradations
 
@@ -275,7 +275,7 @@ def _square(picture: Tensor, top: int, left: int, side_px: int, scale: int) -> T
 
 def _fit(pairs: list[Pair], place: torch.device) -> bool:
     sides = (side for pair in pairs for side in (pair.low, pair.high, *pair.damaged))
-    return sum(side.numel() for side in sides) < _DEVICE_SHARE * device.free_memory_bytes(place)
+    return sum(side.numel() for side in sides) < _DEVICE_SHARE * devices.free_memory_bytes(place)
 
 
 class OnDevice:

@@ -19,7 +19,7 @@ from torch import Generator, Tensor
 
 from upscaler.errors import TrainingError, UpscalerError
 from upscaler.images import stills
-from upscaler.inference.resize import resized
+from upscaler.inference.resize import resize_bicubic
 from upscaler.trainer.data import file_names, sources
 from upscaler.trainer.data.cache import Cache
 from upscaler.trainer.data.sources import LrFiles, Source
@@ -240,7 +240,7 @@ def _multiple(pixels: Tensor, scale: int) -> Tensor:
 def _smaller(pixels: Tensor, share: float) -> Tensor:
     """Reduced by antialiased bicubic, ``(H, W, 3)`` -> ``(share * H, share * W, 3)``."""
     height, width = (_smaller_px(side, share) for side in pixels.shape[:2])
-    return resized(pixels.permute(2, 0, 1).unsqueeze(0), height, width)[0].permute(1, 2, 0)
+    return resize_bicubic(pixels.permute(2, 0, 1).unsqueeze(0), height, width)[0].permute(1, 2, 0)
 
 
 def _smaller_px(side_px: int, share: float) -> int:

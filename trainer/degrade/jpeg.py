@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from upscaler.models.luma import luma
+
 # Annex K.1 and K.2, row by row: quantisation of luma and of chroma at quality 50.
 _LUMA_STEPS = (
     (16, 11, 10, 16, 24, 40, 51, 61),
@@ -97,8 +99,8 @@ def _transform(device: str) -> Tensor:
 
 def _to_ycbcr(rgb: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Full-range BT.601, as JFIF has it; whole levels."""
-    r, g, b = rgb.unbind(1)
-    y = 0.299 * r + 0.587 * g + 0.114 * b
+    y = luma(rgb)[:, 0]
+    r, _, b = rgb.unbind(1)
     cb = (b - y) / 1.772 + 128
     cr = (r - y) / 1.402 + 128
     return y.round(), cb.round_().clamp_(0, 255), cr.round_().clamp_(0, 255)

@@ -8,6 +8,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from upscaler.models.luma import LUMA_WEIGHTS
+
 
 def luma(rgb: NDArray[np.uint8]) -> NDArray[np.float64]:
     """BT.601 studio-swing luma, rounded to 8-bit levels, as Matlab's ``rgb2ycbcr`` of uint8 gives.
@@ -27,7 +29,7 @@ def gray(rgb: NDArray[np.uint8]) -> NDArray[np.float64]:
 
     For pictures published as a single channel, which tables compare raw instead of as studio-swing luma.
     """
-    return _rounded(rgb.astype(np.float64) @ np.array([0.299, 0.587, 0.114]))
+    return _rounded(rgb.astype(np.float64) @ np.array(LUMA_WEIGHTS))
 
 
 def _rounded(levels: NDArray[np.float64]) -> NDArray[np.float64]:

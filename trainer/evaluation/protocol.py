@@ -22,6 +22,7 @@ from upscaler.errors import MediaError, UpscalerError, UsageError
 from upscaler.images import stills
 from upscaler.images.formats import IMAGE_SUFFIXES
 from upscaler.inference.engine import Upscaler
+from upscaler.models.registry import SCALES
 from upscaler.trainer.data import file_names
 from upscaler.trainer.degrade import degradations, h264
 from upscaler.trainer.evaluation import bicubic, metrics
@@ -30,7 +31,6 @@ from upscaler.trainer.evaluation.lpips import Lpips
 Rgb = NDArray[np.uint8]
 
 BASELINE = "bicubic"
-SCALES = (1, 2, 3, 4, 8)
 _SSIM_WINDOW_PX = 11
 # Below this the deepest features of LPIPS's trunks have no pixel left.
 _LPIPS_SIDE_PX = 32
@@ -139,7 +139,7 @@ def named(
         name: A weight file, the name of shipped weights, ``bicubic``, or a folder of finished pictures.
         scale: 1, 2, 3, 4 or 8; ``None``: the weight file's own, else 4.
         given: Where LR pictures come from.
-        device: As in ``device.pick``.
+        device: As in ``devices.select``.
         precision: auto, fp32, bf16 or fp16.
         tta: Self-ensemble; see ``Upscaler``.
         perceptual: Blend of two models' weights; likewise.

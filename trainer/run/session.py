@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from upscaler.errors import TrainingError
-from upscaler.inference import device
+from upscaler.inference import devices
 from upscaler.models.contract import Network
 from upscaler.models.perceptual import VGGFeatures
 from upscaler.trainer.data.crops import Crops
@@ -121,7 +121,7 @@ class Work:
                     pairs = [(low_part, wanted(low_part, high_part)) for low_part, high_part in sides]
                     return stage.step(pairs, self.rate_factor())
             except (RuntimeError, MemoryError) as error:
-                if not device.is_out_of_memory(error):
+                if not devices.is_out_of_memory(error):
                     raise
                 # Processes of a team wait for each other inside a step: none of them can begin it anew.
                 if self.run.team.size > 1:
@@ -133,7 +133,7 @@ class Work:
     def _take_less(self, batch: int, parts: int, differing: list[str]) -> None:
         largest = -(-batch // parts)
         if largest == 1:
-            what = f"{device.describe(self.run.team.place)} has too little memory for a single crop"
+            what = f"{devices.describe(self.run.team.place)} has too little memory for a single crop"
             raise TrainingError(what, f"use {self._less_memory()}, or a smaller --network")
         self.micro_batch = largest // 2
         result = f"another result because of {' and '.join(differing)}" if differing else "same result"

@@ -13,8 +13,8 @@ from torch import Tensor
 from upscaler import __version__
 from upscaler.errors import TrainingError, UsageError, WeightsError
 from upscaler.folder_lock import FolderLock
-from upscaler.inference import device
-from upscaler.models import checkpoint
+from upscaler.inference import devices
+from upscaler.models import find_weights, transfer, weight_file
 from upscaler.models.contract import Network
 from upscaler.models.registry import PRESETS, build
 from upscaler.trainer.config import resolve
@@ -56,7 +56,7 @@ class Run:
         torch.manual_seed(config.seed)
         architecture, arguments = PRESETS[config.network]
         network = build(architecture, arguments | {"scale": config.scale})
-        network.recomputes = config.checkpointing
+        network.gradient_checkpointing = config.checkpointing
         self.network = _channels_last(network.to(team.place))
         self.stage = config.stage_numbers()[0]
         self.average = state_file.AveragedWeights(self.network, self._ema_decay())
@@ -92,7 +92,7 @@ class Run:
             self._require_same_settings(saved)
             self.restore(saved)
         elif self.config.start_from != "none":
-            checkpoint.transfer(self._start_weights(), self.network)
+            transfer.transfer_body(self._start_weights(), self.network)
             self.average = state_file.AveragedWeights(self.network, self._ema_decay())
         elif self.stage == 2:
             raise UsageError(
@@ -104,11 +104,11 @@ class Run:
         """The file of the state."""
         return self.folder / "state.pt"
 
-    def _start_weights(self) -> checkpoint.WeightFile:
+    def _start_weights(self) -> weight_file.WeightFile:
         """Of the named weights those of the nearest scale, of those that fit the network if any do."""
-        files = checkpoint.weight_files(self.config.start_from)
-        weights = [checkpoint.load(path) for path in files.values()]
-        fitting = [file for file in weights if checkpoint.fits(file, self.network)]
+        files = find_weights.weight_files(self.config.start_from)
+        weights = [weight_file.load(path) for path in files.values()]
+        fitting = [file for file in weights if transfer.body_matches(file, self.network)]
         return min(fitting or weights, key=lambda file: abs(file.scale - self.config.scale))
 
     def _ema_decay(self) -> float:
@@ -284,7 +284,7 @@ class Run:
             "upscaler": __version__,
             "torch": torch.__version__,
             "Python": platform.python_version(),
-            "device": device.describe(self.team.place),
+            "device": devices.describe(self.team.place),
         }
         state_file.write_text(self.folder / "config.toml", resolve.as_toml(self.config, versions))
 
@@ -292,7 +292,7 @@ class Run:
         """Write a weight file that says how it came to be, and its model card."""
         history = self.history(scores)
         try:
-            checkpoint.save(path, network, network.state_dict(), history)
+            weight_file.save(path, network, network.state_dict(), history)
         except WeightsError as error:
             raise TrainingError(error.message, error.hint) from error
         state_file.write_text(path.with_suffix(".md"), model_card.text(path.stem, network, history))
@@ -309,7 +309,7 @@ class Run:
         return {
             "upscaler": __version__,
             "settings": resolve.public(self.config),
-            "device": device.describe(self.team.place),
+            "device": devices.describe(self.team.place),
             "processes": self.team.size,
             "stage": self.stage,
             "steps": self.step,

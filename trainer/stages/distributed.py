@@ -10,7 +10,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from upscaler.inference import device
+from upscaler.inference import devices
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -89,15 +89,15 @@ def joined(device_name: str) -> Iterator[Team]:
     """The team that torchrun's environment variables describe; left when the block ends.
 
     Raises:
-        DeviceError: As ``device.pick``.
+        DeviceError: As ``devices.select``.
     """
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
-        yield Team(device.pick(device_name))
+        yield Team(devices.select(device_name))
         return
-    place = device.pick(device_name)
+    place = devices.select(device_name)
     if place.type == "cuda":
-        place = device.pick(f"cuda:{os.environ['LOCAL_RANK']}")
+        place = devices.select(f"cuda:{os.environ['LOCAL_RANK']}")
         torch.cuda.set_device(place)
     dist.init_process_group("nccl" if place.type == "cuda" else "gloo")
     try:

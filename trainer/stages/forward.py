@@ -6,14 +6,14 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from upscaler.inference import device
+from upscaler.inference import devices
 
 Forward = Callable[[Tensor], Tensor]
 
 
 def autocast(place: torch.device, precision: str = "auto") -> contextlib.AbstractContextManager[object]:
     """Convolutions in bf16 or fp32; ``auto`` is bf16 where it is fast. Never fp16: gradients underflow."""
-    fast = device.fast_dtype(place) is not torch.float32
+    fast = devices.fast_dtype(place) is not torch.float32
     if precision == "fp32" or (precision == "auto" and not fast):
         return contextlib.nullcontext()
     return torch.autocast(place.type, torch.bfloat16)
@@ -63,7 +63,7 @@ def _compiled(
 
     The trial is like what will follow in all that counts for the compiler, which else would begin again.
     """
-    if not device.can_compile(place):
+    if not devices.can_compile(place):
         return module, "no C++ compiler found: training runs uncompiled, about 1.2 times slower"
     compiled: Forward = torch.compile(module, dynamic=False)
     buffers = {name: buffer.clone() for name, buffer in module.named_buffers()}

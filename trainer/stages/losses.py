@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from upscaler.models.luma import luma
+
 
 def squared_loss(made: Tensor, wanted: Tensor) -> Tensor:
     """Mean squared difference (MSE), of which PSNR is the logarithm; for the last stretch of a training."""
@@ -41,10 +43,10 @@ def luma_and_chroma(rgb: Tensor) -> tuple[Tensor, Tensor]:
     Returns:
         ``(B, 1, H, W)`` and ``(B, 2, H, W)``, fp32.
     """
-    red, green, blue = rgb.float().unbind(1)
-    luma = 0.299 * red + 0.587 * green + 0.114 * blue
-    differences = torch.stack([(blue - luma) / 1.772, (red - luma) / 1.402], 1)
-    return luma.unsqueeze(1), differences / 2
+    rgb = rgb.float()
+    y = luma(rgb)
+    differences = torch.cat([(rgb[:, 2:] - y) / 1.772, (rgb[:, :1] - y) / 1.402], 1)
+    return y, differences / 2
 
 
 def total_variation(made: Tensor) -> Tensor:

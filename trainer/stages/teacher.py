@@ -9,7 +9,7 @@ from torch import Tensor
 
 from upscaler.errors import WeightsError
 from upscaler.inference.self_ensemble import ensemble
-from upscaler.models import checkpoint
+from upscaler.models import find_weights, weight_file
 from upscaler.models.contract import Network
 from upscaler.trainer.stages.forward import fast_forward
 
@@ -58,10 +58,10 @@ def teaching_network(name: str, scale: int, place: torch.device) -> Network | No
     """
     if name == "none":
         return None
-    files = checkpoint.weight_files(name)
+    files = find_weights.weight_files(name)
     if scale not in files:
         scales = ", ".join(f"x{known}" for known in files)
         raise WeightsError(f"teacher '{name}' is for {scales}, not for x{scale}")
-    network = checkpoint.load(files[scale]).network().to(place).requires_grad_(False)
+    network = weight_file.load(files[scale]).network().to(place).requires_grad_(False)
     network.to(memory_format=torch.channels_last)  # changes it in place
     return network

@@ -240,7 +240,7 @@ def _run(inputs: list[Path], options: Options) -> NoReturn:
     from upscaler.cli import json_report
     from upscaler.cli.display import Display, say, summary
     from upscaler.cli.forecast import Forecast
-    from upscaler.models.checkpoint import default_scale
+    from upscaler.models.find_weights import default_scale
     from upscaler.resume.fingerprint import versions
 
     INTERRUPTS.release()

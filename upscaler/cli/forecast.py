@@ -6,8 +6,9 @@ from pathlib import Path
 
 from upscaler.errors import UpscalerError
 from upscaler.images import stills
-from upscaler.inference.engine import Upscaler, scales_for
-from upscaler.models import checkpoint, shipped
+from upscaler.inference.engine import Upscaler
+from upscaler.inference.plan import scales_for
+from upscaler.models import find_weights, shipped, weight_file
 from upscaler.results import OnNote, OnProgress, Progress
 
 # Work is slow from so many seconds on, and a video's if it also takes so many times its playing time.
@@ -136,7 +137,7 @@ def fastest(engine: Upscaler, height: int, width: int) -> tuple[str, float] | No
     own = _time_like(engine.files, factor)
     if max(engine.files) == 1 or not own:
         return None
-    models = {name: checkpoint.blendable_files(name, None) for name in shipped.installed_models()}
+    models = {name: find_weights.blendable_files(name, None) for name in shipped.installed_models()}
     shares = {name: _time_like(files, factor) / own for name, files in models.items() if max(files) > 1}
     if not shares:
         return None
@@ -149,7 +150,7 @@ def _time_like(files: Mapping[int, tuple[Path, ...]], factor: float) -> float:
     """What a model's time for an LR pixel is proportional to, on any one machine."""
     total, pixels = 0.0, 1
     for scale in scales_for(files, factor):
-        contract = checkpoint.load(files[scale][0]).network().contract
+        contract = weight_file.load(files[scale][0]).network().contract
         total += pixels * (contract.macs_per_pixel + _MACS_LIKE_OUTPUT * scale**2)
         pixels *= scale**2
     return total

@@ -15,7 +15,7 @@ from upscaler.errors import MediaError, UsageError
 from upscaler.images import exif, metadata, palette, stills, transparency
 from upscaler.images.metadata import Metadata
 from upscaler.images.stills import Still
-from upscaler.pixels import Pixels
+from upscaler.pixels import Pixels, to_8_bits
 
 _LONGEST_IN_GIF_MS = 655_350
 _USUAL_MS = 100  # what viewers make of a duration of 0
@@ -82,7 +82,7 @@ class Animation:
 def _frame(picture: Image.Image, canvas: tuple[int, int, int, int], orientation: int) -> Frame:
     shown = picture.crop(canvas) if picture.size != canvas[2:] else picture
     if shown.mode.startswith("I"):  # 16 bits of gray, which Pillow would clip to 8
-        shown = Image.fromarray(((np.asarray(shown).astype(np.uint32) + 128) // 257).astype(np.uint8))
+        shown = Image.fromarray(to_8_bits(np.asarray(shown).astype(np.uint16)))
     rgba = stills.upright(np.asarray(shown.convert("RGBA")), orientation)
     alpha = rgba[:, :, 3]
     hides = bool((alpha < 255).any())

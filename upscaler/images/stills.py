@@ -16,7 +16,7 @@ from upscaler import atomic
 from upscaler.errors import MediaError, UsageError
 from upscaler.images import exif, formats, metadata, palette, sixteen_bit, transparency
 from upscaler.images.metadata import Metadata
-from upscaler.pixels import Pixels
+from upscaler.pixels import Pixels, to_8_bits
 
 _BY_SUFFIX = {suffix: row for row in formats.FORMATS for suffix in row.suffixes}
 # Suffix -> Pillow's name of the format and the arguments to save with.
@@ -255,12 +255,8 @@ def _shallow(still: Still) -> Still:
     """The picture with 8 bits, rounded."""
     if still.pixels.dtype == np.uint8:
         return still
-    alpha = None if still.alpha is None else _round_to_8_bits(still.alpha)
-    return replace(still, pixels=_round_to_8_bits(still.pixels), alpha=alpha)
-
-
-def _round_to_8_bits(samples: Pixels) -> NDArray[np.uint8]:
-    return ((samples.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    alpha = None if still.alpha is None else to_8_bits(still.alpha)
+    return replace(still, pixels=to_8_bits(still.pixels), alpha=alpha)
 
 
 def read_rgb8(path: Path) -> NDArray[np.uint8]:

@@ -1,9 +1,7 @@
 """The networks at work: frames in, larger frames out, on one device in one precision."""
 
-import math
 import os
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +9,14 @@ import torch
 from torch import Tensor
 
 from upscaler.errors import DeviceError, UsageError
-from upscaler.inference import device as devices
-from upscaler.inference.overlap import alike, in_flight
-from upscaler.inference.resize import resized
+from upscaler.inference import devices
+from upscaler.inference.batching import batch_equal
+from upscaler.inference.overlap import run_overlapped
+from upscaler.inference.plan import Plan, scales_for
+from upscaler.inference.resize import resize_bicubic
 from upscaler.inference.self_ensemble import PASSES_TTA
-from upscaler.inference.tiled_network import DTYPES, OnProgress, Stage, name_of
-from upscaler.models import checkpoint
+from upscaler.inference.tiled_network import DTYPES, OnProgress, TiledNetwork, name_of
+from upscaler.models import blending, find_weights
 from upscaler.options import DEFAULT_MODEL, RUNTIMES, SCALE_MAX, EngineOptions
 from upscaler.pixels import Pixels
 
@@ -24,23 +24,6 @@ from upscaler.pixels import Pixels
 _TRIAL_PX = 128
 # Seconds of uncompiled work from which on compiling, which takes up to 15 s, is tried.
 _COMPILE_FROM_S = 300.0
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How pictures of one size are enlarged.
-
-    Attributes:
-        scales: Of the networks, in the order in which they run; empty when no network is needed.
-        height: Of the result, after the last network and an antialiased reduction where they differ.
-        width: Of the result.
-        passes: How often each network runs; 8 for self-ensemble.
-    """
-
-    scales: tuple[int, ...]
-    height: int
-    width: int
-    passes: int = 1
 
 
 class Upscaler:
@@ -104,23 +87,23 @@ class Upscaler:
             tta,
             perceptual,
         )
-        self.device = devices.pick(device)
+        self.device = devices.select(device)
         if self.device.type == "cpu":
             devices.keep_freed_memory()
         self.dtype = devices.fast_dtype(self.device) if precision == "auto" else DTYPES[precision]
         self.size_px = size_px
-        self.files = checkpoint.blendable_files(model, perceptual)
-        self.scale = checkpoint.default_scale(model) if scale is None else scale
+        self.files = find_weights.blendable_files(model, perceptual)
+        self.scale = find_weights.default_scale(model) if scale is None else scale
         if max(self.files) == 1 and (self.scale != 1 or size_px):
             raise UsageError(
                 f"model '{model}' restores without enlarging",
                 "use --scale 1, and enlarge the result with another model",
             )
-        self._stages: dict[int, Stage] = {}
+        self._networks: dict[int, TiledNetwork] = {}
         self._notices: list[str] = []
         if size_px is None:
             for network_scale in scales_for(self.files, self.scale):
-                self._stage(network_scale).runtime()  # a damaged weight file is better found now
+                self._network(network_scale).runtime()  # a damaged weight file is better found now
 
     def plan(self, height: int, width: int) -> Plan:
         """How a picture of this size would be enlarged.
@@ -155,7 +138,7 @@ class Upscaler:
         source = _as_tensor(pixels)
         height, width = pixels.shape[:2]
         plan = self.plan(height, width)
-        result = self.enlarge(source.permute(2, 0, 1).unsqueeze(0), plan, on_progress)
+        result = self.upscale(source.permute(2, 0, 1).unsqueeze(0), plan, on_progress)
         array: Pixels = result.squeeze(0).permute(1, 2, 0).contiguous().numpy()
         return array
 
@@ -168,17 +151,17 @@ class Upscaler:
 
         def enlarge(sources: list[Tensor], _: int, sums: list[Tensor] | None) -> list[Tensor]:
             batch = torch.stack([source.permute(2, 0, 1) for source in sources])
-            result = self.enlarge(batch, self.plan(*batch.shape[-2:]), sums=sums)
+            result = self.upscale(batch, self.plan(*batch.shape[-2:]), sums=sums)
             return list(result.permute(0, 2, 3, 1).contiguous())
 
         # Copies: a reader may fill the same array anew for every frame, while several are waiting here.
         sources = (_as_tensor(frame).clone() for frame in frames)
-        together = alike(
+        together = batch_equal(
             sources,
             lambda source: (source.shape, source.dtype),
             lambda source: self.batch_for(*source.shape[:2]),
         )
-        for results, _ in in_flight(((batch, len(batch)) for batch in together), enlarge, self.device):
+        for results, _ in run_overlapped(((batch, len(batch)) for batch in together), enlarge, self.device):
             yield from (result.numpy() for result in results)
 
     def batch_for(self, height: int, width: int) -> int:
@@ -191,7 +174,7 @@ class Upscaler:
         scales = self.plan(height, width).scales
         if self.device.type == "cpu" or not scales:
             return 1
-        return max(1, self._stage(scales[0]).pixels_at_once // (height * width))
+        return max(1, self._network(scales[0]).pixels_at_once // (height * width))
 
     def prepare(self, height: int, width: int, frames: int) -> None:
         """Choose the fastest way to run, for ``frames`` frames of one size that lie ahead.
@@ -201,8 +184,8 @@ class Upscaler:
         """
         if self.options.runtime != "auto" or not (scales := self.plan(height, width).scales):
             return
-        runtime = self._stage(scales[0]).runtime()
-        tile_px = self._stage(scales[0]).tile_side(height, width)
+        runtime = self._network(scales[0]).runtime()
+        tile_px = self._network(scales[0]).tile_side(height, width)
         with torch.inference_mode():
             small = self._sample(min(_TRIAL_PX, height), min(_TRIAL_PX, width))
             pixels_ahead = frames * height * width * self.plan(height, width).passes
@@ -215,7 +198,7 @@ class Upscaler:
         return low.contiguous(memory_format=torch.channels_last)
 
     @torch.inference_mode()
-    def enlarge(
+    def upscale(
         self,
         source: Tensor,
         plan: Plan,
@@ -236,9 +219,9 @@ class Upscaler:
             ``(B, 3, plan.height, plan.width)``, where the source is and in its dtype.
         """
         for scale in plan.scales:
-            source = self._stage(scale).through(source, on_progress, sums)
+            source = self._network(scale).through(source, on_progress, sums)
         if source.shape[-2:] != (plan.height, plan.width):
-            source = resized(source, plan.height, plan.width)
+            source = resize_bicubic(source, plan.height, plan.width)
         return source
 
     def weights_of(self, plan: Plan) -> list[Path]:
@@ -253,21 +236,21 @@ class Upscaler:
         """The same for each network of the plan."""
         found, pixels = [], height * width * plan.passes
         for scale in plan.scales:
-            found.append(pixels * sum(weight.numel() for weight in self._stage(scale).network.parameters()))
+            found.append(pixels * sum(weight.numel() for weight in self._network(scale).network.parameters()))
             pixels *= scale**2
         return found
 
     def execution(self, plan: Plan) -> dict[str, str | int]:
         """How the networks of a plan run here, resolved: with equal ones, frames give equal bits."""
         at_once = {
-            f"pixels at once, x{scale}": self._stage(scale).pixels_at_once for scale in set(plan.scales)
+            f"pixels at once, x{scale}": self._network(scale).pixels_at_once for scale in set(plan.scales)
         }
         return {
             "device": devices.name(self.device),
             "precision": name_of(self.dtype),
             "threads": torch.get_num_threads(),
             **at_once,
-            **{f"runtime, x{scale}": self._stage(scale).runtime().name for scale in set(plan.scales)},
+            **{f"runtime, x{scale}": self._network(scale).runtime().name for scale in set(plan.scales)},
         }
 
     def follow(self, execution: Mapping[str, str | int], plan: Plan) -> None:
@@ -294,8 +277,8 @@ class Upscaler:
             raise DeviceError("the network was compiled, and no C++ compiler is found")
         torch.set_num_threads(threads)
         for scale, name in runtimes.items():
-            self._stage(scale).runtime().use(name)
-            self._stage(scale).pixels_at_once = int(execution[f"pixels at once, x{scale}"])
+            self._network(scale).runtime().use(name)
+            self._network(scale).pixels_at_once = int(execution[f"pixels at once, x{scale}"])
 
     def factor(self, height: int, width: int) -> float:
         """By how much a picture of this size is enlarged."""
@@ -312,20 +295,11 @@ class Upscaler:
         if text not in self._notices:
             self._notices.append(text)
 
-    def _stage(self, scale: int) -> Stage:
-        if scale not in self._stages:
-            weights = checkpoint.blended(self.files[scale], self.options.perceptual or 0)
-            self._stages[scale] = Stage(weights, self.device, self.dtype, self.options, self._notice)
-        return self._stages[scale]
-
-
-def scales_for(known: Collection[int], factor: float) -> tuple[int, ...]:
-    """The networks that reach ``factor``: the smallest that does, else the largest and what is left."""
-    scales: list[int] = []
-    while (left := factor / math.prod(scales)) > 1 or (factor == 1 and not scales):
-        reaching = [scale for scale in known if scale >= left]
-        scales.append(min(reaching) if reaching else max(known))
-    return tuple(scales)
+    def _network(self, scale: int) -> TiledNetwork:
+        if scale not in self._networks:
+            weights = blending.load_blended(self.files[scale], self.options.perceptual or 0)
+            self._networks[scale] = TiledNetwork(weights, self.device, self.dtype, self.options, self._notice)
+        return self._networks[scale]
 
 
 def _as_tensor(pixels: Pixels) -> Tensor:

@@ -18,22 +18,7 @@ Work = Callable[[list[Tensor], T, list[Tensor] | None], list[Tensor]]
 _DEPTH = 3
 
 
-def alike(items: Iterable[T], kind: Callable[[T], object], most: Callable[[T], int]) -> Iterator[list[T]]:
-    """Neighbours of one kind, at most ``most`` of them together."""
-    batch: list[T] = []
-    for item in items:
-        if batch and kind(item) != kind(batch[0]):
-            yield batch
-            batch = []
-        batch.append(item)
-        if len(batch) >= most(item):
-            yield batch
-            batch = []
-    if batch:
-        yield batch
-
-
-def in_flight(
+def run_overlapped(
     batches: Iterable[tuple[list[Tensor], T]], work: Work[T], device: torch.device
 ) -> Iterator[tuple[list[Tensor], T]]:
     """Do ``work`` on every batch, in order.

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from upscaler.inference import device as devices
+from upscaler.inference import devices
 from upscaler.models.contract import Network
 
 # A shape that has come this often will come again: the GPU's work for it is captured.

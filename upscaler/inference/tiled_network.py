@@ -9,16 +9,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from upscaler.errors import DeviceError, WeightsError
-from upscaler.inference import device as devices
-from upscaler.inference import memory, tiling
-from upscaler.inference.overlap import in_flight
-from upscaler.inference.resize import PEAK, as_codes
+from upscaler.inference import devices, memory, tiling
+from upscaler.inference.overlap import run_overlapped
 from upscaler.inference.runtime import Runtime
 from upscaler.inference.self_ensemble import ensemble
-from upscaler.models.checkpoint import WeightFile
 from upscaler.models.contract import Network
-from upscaler.models.fold import folded
+from upscaler.models.fold import fold_for_inference
+from upscaler.models.weight_file import WeightFile
 from upscaler.options import EngineOptions
+from upscaler.pixels import as_codes, as_floats
 
 OnProgress = Callable[[int, int], None]
 
@@ -34,7 +33,7 @@ _TILE_PX_MIN = 32  # besides the overlap
 _SAFER = {torch.float16: torch.bfloat16, torch.bfloat16: torch.float32}
 
 
-class Stage:
+class TiledNetwork:
     """A network on a device.
 
     Args:
@@ -63,7 +62,7 @@ class Stage:
         self._pixels_at_once: int | None = None
         self._bounded = options.memory_limit_gb is not None  # or when memory has run out
         if options.tile_px is not None:
-            tiling.spans(2**20, options.tile_px, self.network.contract.reach_px)
+            tiling.spans(2**20, options.tile_px, self.network.contract.receptive_radius_px)
 
     @property
     def network(self) -> Network:
@@ -74,7 +73,7 @@ class Stage:
         """What runs the network, made on first use; in a safer ``dtype`` when given."""
         dtype = dtype or self._dtype
         if dtype not in self._runtimes:
-            network = folded(self._weights.network())
+            network = fold_for_inference(self._weights.network())
             network = network.to(device=self._device, dtype=dtype).to(memory_format=torch.channels_last)
             self._runtimes[dtype] = Runtime(network, self._notice)
             if self._options.runtime == "compiled":
@@ -112,7 +111,7 @@ class Stage:
     @property
     def _smallest_tile_px(self) -> int:
         """Smaller ones would be overlap and little else."""
-        return 2 * self.network.contract.reach_px + _TILE_PX_MIN
+        return 2 * self.network.contract.receptive_radius_px + _TILE_PX_MIN
 
     @property
     def _ensemble_bytes(self) -> int:
@@ -123,7 +122,7 @@ class Stage:
         """Run the network over every frame; when memory runs out, again with half as much at once.
 
         Args:
-            source: As for ``Upscaler.enlarge``, which also explains ``sums``.
+            source: As for ``Upscaler.upscale``, which also explains ``sums``.
             on_progress: Called with (tiles done, tiles in all).
             sums: Gets a sum per batch, or ``None``.
 
@@ -161,7 +160,7 @@ class Stage:
         frames, _, height, width = source.shape
         contract = self.network.contract
         scale, tile_px = contract.scale, self.tile_side(height, width)
-        tiles = tiling.plan(height, width, tile_px, contract.reach_px)
+        tiles = tiling.plan(height, width, tile_px, contract.receptive_radius_px)
         result = torch.empty(
             (frames, 3, height * scale, width * scale),
             dtype=source.dtype,
@@ -186,7 +185,7 @@ class Stage:
         if source.device.type == self._device.type:  # nothing to upload, and who called looks at the sums
             made = ((enlarged(low, part, sums), part) for low, part in cut)
         else:
-            made = in_flight(cut, enlarged, self._device)
+            made = run_overlapped(cut, enlarged, self._device)
         done = 0
         for (high,), part in made:
             for (frame, tile), piece in zip(part, high, strict=True):
@@ -234,9 +233,7 @@ class Stage:
     def _forward(self, low: Tensor, dtype: torch.dtype | None = None) -> Tensor:
         """Tiles ``(B, 3, h, w)`` of codes or floats -> fp32 ``(B, 3, h*scale, w*scale)`` on the device."""
         runtime = self.runtime(dtype)
-        peak = PEAK.get(low.dtype, 1)
-        low = low.to(self._device).float()
-        low = low / peak if peak != 1 else low
+        low = as_floats(low.to(self._device))
         enlarge = functools.partial(_fitted, runtime)
         return ensemble(enlarge, low) if self._options.tta else enlarge(low)
 

@@ -35,41 +35,41 @@ class Tile:
     columns: Span
 
 
-def plan(height: int, width: int, tile_px: int, reach_px: int) -> list[Tile]:
+def plan(height: int, width: int, tile_px: int, radius_px: int) -> list[Tile]:
     """Cut a picture into tiles of one size, row by row.
 
     Args:
         height: Of the picture, LR pixels.
         width: Of the picture, LR pixels.
         tile_px: Largest side of a tile; a picture that is smaller is not cut along that axis.
-        reach_px: How far the network looks to each side.
+        radius_px: How far the network looks to each side.
 
     Raises:
         UsageError: The picture must be cut, but a tile is not larger than twice the reach.
     """
     return [
         Tile(rows, columns)
-        for rows in spans(height, tile_px, reach_px)
-        for columns in spans(width, tile_px, reach_px)
+        for rows in spans(height, tile_px, radius_px)
+        for columns in spans(width, tile_px, radius_px)
     ]
 
 
-def spans(length: int, tile_px: int, reach_px: int) -> list[Span]:
+def spans(length: int, tile_px: int, radius_px: int) -> list[Span]:
     """Cut one axis; see ``plan``. The kept parts follow each other without gap or overlap."""
     if tile_px >= length:
         return [Span(0, length, 0, length)]
-    step = tile_px - 2 * reach_px
+    step = tile_px - 2 * radius_px
     if step < 1:
         raise UsageError(
             f"a tile of {tile_px} pixels is too small for this network",
-            f"it overlaps its neighbours by {2 * reach_px}; use --tile {2 * reach_px + 64} or more",
+            f"it overlaps its neighbours by {2 * radius_px}; use --tile {2 * radius_px + 64} or more",
         )
     cut: list[Span] = []
     kept = 0
     while kept < length:
         start = min(len(cut) * step, length - tile_px)
         stop = start + tile_px
-        keep_stop = length if stop == length else stop - reach_px
+        keep_stop = length if stop == length else stop - radius_px
         cut.append(Span(start, stop, kept, keep_stop))
         kept = keep_stop
     return cut

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from upscaler.errors import UsageError
 from upscaler.models import contract
 from upscaler.models.contract import Network
-from upscaler.models.recompute import recomputed
+from upscaler.models.gradient_checkpointing import run_checkpointed
 from upscaler.models.registry import PRESETS, build
 from upscaler.trainer.config.gan import GanConfig
 from upscaler.trainer.loops import train
@@ -25,7 +25,7 @@ def network_of(name: str, recomputes: bool) -> Network:
     network = build(architecture, arguments | {"scale": 2})
     for parameter in network.parameters():  # the tail begins with zeros, which would hide the body
         parameter.data += 0.01 * torch.randn_like(parameter)
-    network.recomputes = recomputes
+    network.gradient_checkpointing = recomputes
     return network
 
 
@@ -78,7 +78,7 @@ def test_every_part_but_the_last_is_computed_twice() -> None:
             return super().forward(features)
 
     layers = nn.Sequential(*(Counted(2, 2) for _ in range(7)))  # parts of 3, 3 and 1
-    made = recomputed(layers, torch.rand(1, 2))
+    made = run_checkpointed(layers, torch.rand(1, 2))
     assert [calls.count(id(layer)) for layer in layers] == [1] * 7
     made.sum().backward()
     assert [calls.count(id(layer)) for layer in layers] == [2] * 6 + [1]
@@ -87,8 +87,8 @@ def test_every_part_but_the_last_is_computed_twice() -> None:
 @pytest.mark.parametrize("stages", ["1", "1,2"])
 def test_training_is_the_same(configure: Configure, monkeypatch: pytest.MonkeyPatch, stages: str) -> None:
     counted: list[int] = []
-    genuine = contract.recomputed
-    monkeypatch.setattr(contract, "recomputed", lambda *given: counted.append(1) or genuine(*given))  # type: ignore[func-returns-value]
+    genuine = contract.run_checkpointed
+    monkeypatch.setattr(contract, "run_checkpointed", lambda *given: counted.append(1) or genuine(*given))  # type: ignore[func-returns-value]
     gan = GanConfig(vgg_weight=0.0, batch=2, patch_px=12, discriminator_channels=8)
     states: list[dict[str, Any]] = []
     for name, checkpointing in (("plain", False), ("less", True)):

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 
-def recomputed(layers: nn.Sequential, features: Tensor) -> Tensor:
+def run_checkpointed(layers: nn.Sequential, features: Tensor) -> Tensor:
     """``layers(features)`` with the same result, gradients and statistics of batch norm, bit for bit.
 
     The last part is kept, as the backward pass begins with it.

@@ -23,7 +23,7 @@ _BF16_TURNS = 6
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
 
 
-def pick(name: str) -> torch.device:
+def select(name: str) -> torch.device:
     """Turn a device name into a device that is really there.
 
     Args:

@@ -1,19 +1,16 @@
 """The weight file: safetensors whose metadata rebuild the network. No pickle, so loading runs no code."""
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save as serialise
+from safetensors.torch import save as serialize
 from torch import Tensor
 
 from upscaler import atomic
-from upscaler.errors import UsageError, WeightsError
-from upscaler.models import shipped
+from upscaler.errors import WeightsError
 from upscaler.models.contract import Network
 from upscaler.models.registry import NETWORKS, SCALES, build
 
@@ -80,7 +77,7 @@ def save(path: Path, network: Network, state: dict[str, Tensor], training: dict[
     if broken:
         raise WeightsError(f"'{path}' is not written: {broken[0]} is not finite in fp16")
     try:
-        atomic.write_bytes(path, serialise(halves, metadata))
+        atomic.write_bytes(path, serialize(halves, metadata))
     except OSError as error:
         raise WeightsError(f"cannot write '{path}': {error.strerror}") from error
 
@@ -130,107 +127,3 @@ def _from_metadata(path: Path, metadata: dict[str, str], state: dict[str, Tensor
     if type(scale) is not int or scale not in SCALES:
         raise WeightsError(f"'{path}' is of scale {scale}", f"scales are {SCALES}")
     return WeightFile(architecture, arguments, state, training)
-
-
-def transfer(source: WeightFile, network: Network) -> list[str]:
-    """Copy the body of ``source``, and of its tail and gate what has the same name and shape.
-
-    This starts a training from another scale: the body is copied, the tail stays new.
-
-    Returns:
-        Names of the tensors of ``network`` that were not in ``source``.
-
-    Raises:
-        WeightsError: The source is of another architecture, width, depth or kind.
-    """
-    if type(network) is not NETWORKS[source.architecture]:
-        raise WeightsError(f"weights of network '{source.architecture}' cannot start this one")
-    if not fits(source, network):
-        raise WeightsError("the weights to start from have another width, depth or kind of layers")
-    own = network.state_dict()
-    fitting = {
-        name: tensor.float()
-        for name, tensor in source.state.items()
-        if name in own and own[name].shape == tensor.shape
-    }
-    network.load_state_dict(own | fitting)
-    return sorted(set(own) - set(fitting))
-
-
-def fits(source: WeightFile, network: Network) -> bool:
-    """Whether ``source`` has the body of the network: its kind, width and depth."""
-    if type(network) is not NETWORKS[source.architecture]:
-        return False
-    return _body_shapes(source.state) == _body_shapes(network.state_dict())
-
-
-def _body_shapes(state: dict[str, Tensor]) -> dict[str, torch.Size]:
-    return {name: tensor.shape for name, tensor in state.items() if not name.startswith(("tail.", "gate."))}
-
-
-def blended(files: tuple[Path, ...], perceptual: float) -> WeightFile:
-    """The weights of one file, or every weight between those of two files.
-
-    Weights trained one from the other lie so near that each blend is a good network, from the fidelity of the
-    first to the texture of the second (network interpolation: ESRGAN, arXiv 1809.00219, section 3.4).
-
-    Args:
-        files: One, or two of equal networks.
-        perceptual: Share of the second, 0..1.
-
-    Raises:
-        WeightsError: A file is missing or damaged, or the networks differ.
-    """
-    first, *others = map(load, files)
-    for other in others:
-        if (first.architecture, first.arguments) != (other.architecture, other.arguments):
-            raise WeightsError(f"'{files[0]}' and '{files[1]}' are of different networks: no blend of them")
-        state = {
-            name: torch.lerp(tensor.float(), other.state[name].float(), perceptual)
-            for name, tensor in first.state.items()
-        }
-        first = replace(first, state=state)
-    return first
-
-
-def blendable_files(model: str | Path, perceptual: float | None) -> Mapping[int, tuple[Path, ...]]:
-    """What ``blended`` needs for a named model or a file, by scale: two files each with ``perceptual``.
-
-    Raises:
-        UsageError: ``perceptual`` is given for a model that has no such pair.
-        WeightsError: The model is unknown, or its file is missing or damaged.
-    """
-    if perceptual is None:
-        return {scale: (file,) for scale, file in weight_files(model).items()}
-    pair = next((pair for pair in shipped.BLENDABLE if str(model) in pair), None)
-    if pair is None:
-        known = ", or ".join(" and ".join(pair) for pair in shipped.BLENDABLE)
-        one_of = " or ".join(pair[1] for pair in shipped.BLENDABLE)
-        raise UsageError(f"model '{model}' has no --perceptual: it blends {known}", f"use --model {one_of}")
-    faithful, textured = map(weight_files, pair)
-    files = {scale: (file, textured[scale]) for scale, file in faithful.items() if scale in textured}
-    if not files:
-        raise WeightsError(f"{' and '.join(pair)} are installed for different scales: no blend of them")
-    return files
-
-
-def weight_files(model: str | Path) -> dict[int, Path]:
-    """The weight files of a named model or of a file, by scale.
-
-    Raises:
-        WeightsError: The model is unknown, or its file is missing or damaged.
-    """
-    path = Path(model)
-    if path.suffix == ".safetensors" or path.is_file():
-        return {load(path).scale: path}
-    return shipped.weight_files(str(model))
-
-
-def default_scale(model: str | Path) -> float:
-    """The factor when none is asked for; raises as above.
-
-    A weight file's own; 4 for a named model that enlarges, 1 for one that only restores.
-    """
-    files = weight_files(model)
-    enlarges = str(model) in shipped.WEIGHTS and max(files) > 1
-    return shipped.DEFAULT_SCALE if enlarges else float(min(files))

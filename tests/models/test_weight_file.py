@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import save_file
 
 from upscaler.errors import WeightsError
-from upscaler.models import checkpoint
+from upscaler.models import transfer, weight_file
 from upscaler.models.contract import Network
 from upscaler.models.registry import build
 
@@ -22,7 +22,7 @@ def path(tmp_path: Path) -> Path:
     network = small()
     torch.nn.init.normal_(network.get_parameter("tail.weight"))
     target = tmp_path / "weights.safetensors"
-    checkpoint.save(target, network, network.state_dict(), {"steps": 7, "photos": ["faces"]})
+    weight_file.save(target, network, network.state_dict(), {"steps": 7, "photos": ["faces"]})
     return target
 
 
@@ -43,8 +43,8 @@ def test_round_trip(tmp_path: Path) -> None:
     network = small()
     state = {name: torch.randn_like(tensor) for name, tensor in network.state_dict().items()}
     target = tmp_path / "w.safetensors"
-    checkpoint.save(target, network, state, {"steps": 7})
-    file = checkpoint.load(target)
+    weight_file.save(target, network, state, {"steps": 7})
+    file = weight_file.load(target)
     assert (file.architecture, file.scale, file.training) == ("compact", 4, {"steps": 7})
     assert file.arguments == network.arguments
     loaded = file.network()
@@ -57,8 +57,8 @@ def test_channels_last_weights_and_counters_survive(tmp_path: Path) -> None:
     network = build("srresnet", {"scale": 2, "channels": 4, "blocks": 1, "norm": "batch"})
     network.to(memory_format=torch.channels_last)
     network(torch.rand(2, 3, 6, 6))  # moves the running statistics and their counter
-    checkpoint.save(tmp_path / "w.safetensors", network, network.state_dict(), {})
-    loaded = checkpoint.load(tmp_path / "w.safetensors").network().state_dict()
+    weight_file.save(tmp_path / "w.safetensors", network, network.state_dict(), {})
+    loaded = weight_file.load(tmp_path / "w.safetensors").network().state_dict()
     for name, tensor in network.state_dict().items():
         expected = tensor.half().float() if tensor.is_floating_point() else tensor
         assert torch.equal(loaded[name], expected)
@@ -67,20 +67,20 @@ def test_channels_last_weights_and_counters_survive(tmp_path: Path) -> None:
 
 def test_missing_file(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match=r"no weight file '.*nothing\.safetensors'"):
-        checkpoint.load(tmp_path / "nothing.safetensors")
+        weight_file.load(tmp_path / "nothing.safetensors")
 
 
 @pytest.mark.parametrize("keep", [0, 4, 100, -1])
 def test_truncated_file(path: Path, keep: int) -> None:
     path.write_bytes(path.read_bytes()[:keep])
     with pytest.raises(WeightsError, match="is not a safetensors file"):
-        checkpoint.load(path)
+        weight_file.load(path)
 
 
 def test_a_picture_is_no_weight_file(path: Path) -> None:
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(1000))
     with pytest.raises(WeightsError, match="is not a safetensors file"):
-        checkpoint.load(path)
+        weight_file.load(path)
 
 
 @pytest.mark.parametrize(
@@ -104,13 +104,13 @@ def test_a_picture_is_no_weight_file(path: Path) -> None:
 def test_metadata_that_cannot_be_used(path: Path, metadata: dict[str, str | None], message: str) -> None:
     rewrite(path, **metadata)
     with pytest.raises(WeightsError, match=message):
-        checkpoint.load(path)
+        weight_file.load(path)
 
 
 def test_the_rewritten_file_would_be_good(path: Path) -> None:
     """Else the refusals above could have another reason."""
     rewrite(path)
-    assert checkpoint.load(path).network().contract.scale == 4
+    assert weight_file.load(path).network().contract.scale == 4
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ def test_the_rewritten_file_would_be_good(path: Path) -> None:
 def test_weights_of_another_shape(path: Path, arguments: dict[str, int]) -> None:
     rewrite(path, arguments=json.dumps(arguments))
     with pytest.raises(WeightsError, match="do not fit network 'compact'"):
-        checkpoint.load(path).network()
+        weight_file.load(path).network()
 
 
 def test_failing_write_keeps_the_old_file(path: Path) -> None:
@@ -130,7 +130,7 @@ def test_failing_write_keeps_the_old_file(path: Path) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, limits[1]))
     try:
         with pytest.raises(WeightsError, match="cannot write"):
-            checkpoint.save(path, large, large.state_dict(), {})
+            weight_file.save(path, large, large.state_dict(), {})
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert path.read_bytes() == before
@@ -143,13 +143,13 @@ def test_values_that_fp16_does_not_hold_are_not_written(path: Path, value: float
     network = small()
     torch.nn.init.constant_(network.get_parameter("head.bias"), value)
     with pytest.raises(WeightsError, match=r"head\.bias is not finite"):
-        checkpoint.save(path, network, network.state_dict(), {})
+        weight_file.save(path, network, network.state_dict(), {})
     assert path.read_bytes() == before
 
 
 def test_transfer_to_another_scale_copies_the_body(path: Path) -> None:
-    source, target = checkpoint.load(path), small(scale=2)
-    fresh = checkpoint.transfer(source, target)
+    source, target = weight_file.load(path), small(scale=2)
+    fresh = transfer.transfer_body(source, target)
     assert fresh == ["tail.bias", "tail.weight"]
     state = target.state_dict()
     for name, tensor in source.state.items():
@@ -159,15 +159,15 @@ def test_transfer_to_another_scale_copies_the_body(path: Path) -> None:
 
 
 def test_transfer_to_the_same_scale_copies_everything(path: Path) -> None:
-    source, target = checkpoint.load(path), small()
-    assert checkpoint.transfer(source, target) == []
+    source, target = weight_file.load(path), small()
+    assert transfer.transfer_body(source, target) == []
     assert torch.equal(target.state_dict()["tail.weight"], source.state["tail.weight"].float())
 
 
 def test_transfer_to_a_network_with_a_gate_leaves_the_gate_new(path: Path) -> None:
     target = small(scale=1, gate_px=5)
     wanted = {name: value.clone() for name, value in target.state_dict().items() if "gate." in name}
-    assert set(checkpoint.transfer(checkpoint.load(path), target)) >= {"gate.bias", "gate.weight"}
+    assert set(transfer.transfer_body(weight_file.load(path), target)) >= {"gate.bias", "gate.weight"}
     assert all(torch.equal(target.state_dict()[name], value) for name, value in wanted.items())
 
 
@@ -176,10 +176,10 @@ def test_transfer_from_another_body_is_refused(path: Path, arguments: dict[str, 
     target = small(**arguments)
     before = {name: tensor.clone() for name, tensor in target.state_dict().items()}
     with pytest.raises(WeightsError, match="another width, depth or kind"):
-        checkpoint.transfer(checkpoint.load(path), target)
+        transfer.transfer_body(weight_file.load(path), target)
     assert all(torch.equal(tensor, before[name]) for name, tensor in target.state_dict().items())
 
 
 def test_transfer_between_architectures_is_refused(path: Path) -> None:
     with pytest.raises(WeightsError, match="'compact' cannot start"):
-        checkpoint.transfer(checkpoint.load(path), build("srresnet", {"scale": 4, "blocks": 1}))
+        transfer.transfer_body(weight_file.load(path), build("srresnet", {"scale": 4, "blocks": 1}))

@@ -1,0 +1,34 @@
+"""Blends of two sets of weights of the same network, from faithful to textured."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from upscaler.errors import WeightsError
+from upscaler.models.weight_file import WeightFile, load
+
+
+def load_blended(files: tuple[Path, ...], perceptual: float) -> WeightFile:
+    """The weights of one file, or every weight between those of two files.
+
+    Weights trained one from the other lie so near that each blend is a good network, from the fidelity of the
+    first to the texture of the second (network interpolation: ESRGAN, arXiv 1809.00219, section 3.4).
+
+    Args:
+        files: One, or two of equal networks.
+        perceptual: Share of the second, 0..1.
+
+    Raises:
+        WeightsError: A file is missing or damaged, or the networks differ.
+    """
+    first, *others = map(load, files)
+    for other in others:
+        if (first.architecture, first.arguments) != (other.architecture, other.arguments):
+            raise WeightsError(f"'{files[0]}' and '{files[1]}' are of different networks: no blend of them")
+        state = {
+            name: torch.lerp(tensor.float(), other.state[name].float(), perceptual)
+            for name, tensor in first.state.items()
+        }
+        first = replace(first, state=state)
+    return first

@@ -1,0 +1,51 @@
+"""From the name of a model, or the path of a weight file, to the weight files by scale."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from upscaler.errors import UsageError, WeightsError
+from upscaler.models import shipped
+from upscaler.models.weight_file import load
+
+
+def weight_files(model: str | Path) -> dict[int, Path]:
+    """The weight files of a named model or of a file, by scale.
+
+    Raises:
+        WeightsError: The model is unknown, or its file is missing or damaged.
+    """
+    path = Path(model)
+    if path.suffix == ".safetensors" or path.is_file():
+        return {load(path).scale: path}
+    return shipped.weight_files(str(model))
+
+
+def blendable_files(model: str | Path, perceptual: float | None) -> Mapping[int, tuple[Path, ...]]:
+    """What ``blending.load_blended`` needs, by scale: two files each if ``perceptual`` is given.
+
+    Raises:
+        UsageError: ``perceptual`` is given for a model that has no such pair.
+        WeightsError: The model is unknown, or its file is missing or damaged.
+    """
+    if perceptual is None:
+        return {scale: (file,) for scale, file in weight_files(model).items()}
+    pair = next((pair for pair in shipped.BLENDABLE if str(model) in pair), None)
+    if pair is None:
+        known = ", or ".join(" and ".join(pair) for pair in shipped.BLENDABLE)
+        one_of = " or ".join(pair[1] for pair in shipped.BLENDABLE)
+        raise UsageError(f"model '{model}' has no --perceptual: it blends {known}", f"use --model {one_of}")
+    faithful, textured = map(weight_files, pair)
+    files = {scale: (file, textured[scale]) for scale, file in faithful.items() if scale in textured}
+    if not files:
+        raise WeightsError(f"{' and '.join(pair)} are installed for different scales: no blend of them")
+    return files
+
+
+def default_scale(model: str | Path) -> float:
+    """The factor when none is asked for; raises as above.
+
+    A weight file's own; 4 for a named model that enlarges, 1 for one that only restores.
+    """
+    files = weight_files(model)
+    enlarges = str(model) in shipped.WEIGHTS and max(files) > 1
+    return shipped.DEFAULT_SCALE if enlarges else float(min(files))

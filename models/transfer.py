@@ -1,0 +1,45 @@
+"""Starting a network from the weights of another scale: the body is copied, the tail starts new."""
+
+import torch
+from torch import Tensor
+
+from upscaler.errors import WeightsError
+from upscaler.models.contract import Network
+from upscaler.models.registry import NETWORKS
+from upscaler.models.weight_file import WeightFile
+
+
+def transfer_body(source: WeightFile, network: Network) -> list[str]:
+    """Copy the body of ``source``, and of its tail and gate what has the same name and shape.
+
+    This starts a training from another scale: the body is copied, the tail stays new.
+
+    Returns:
+        Names of the tensors of ``network`` that were not in ``source``.
+
+    Raises:
+        WeightsError: The source is of another architecture, width, depth or kind.
+    """
+    if type(network) is not NETWORKS[source.architecture]:
+        raise WeightsError(f"weights of network '{source.architecture}' cannot start this one")
+    if not body_matches(source, network):
+        raise WeightsError("the weights to start from have another width, depth or kind of layers")
+    own = network.state_dict()
+    fitting = {
+        name: tensor.float()
+        for name, tensor in source.state.items()
+        if name in own and own[name].shape == tensor.shape
+    }
+    network.load_state_dict(own | fitting)
+    return sorted(set(own) - set(fitting))
+
+
+def body_matches(source: WeightFile, network: Network) -> bool:
+    """Whether ``source`` has the body of the network: its kind, width and depth."""
+    if type(network) is not NETWORKS[source.architecture]:
+        return False
+    return _body_shapes(source.state) == _body_shapes(network.state_dict())
+
+
+def _body_shapes(state: dict[str, Tensor]) -> dict[str, torch.Size]:
+    return {name: tensor.shape for name, tensor in state.items() if not name.startswith(("tail.", "gate."))}

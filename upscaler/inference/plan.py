@@ -1,0 +1,31 @@
+"""Which networks run, in which order, to reach a size."""
+
+import math
+from collections.abc import Collection
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How pictures of one size are enlarged.
+
+    Attributes:
+        scales: Of the networks, in the order in which they run; empty when no network is needed.
+        height: Of the result, after the last network and an antialiased reduction where they differ.
+        width: Of the result.
+        passes: How often each network runs; 8 for self-ensemble.
+    """
+
+    scales: tuple[int, ...]
+    height: int
+    width: int
+    passes: int = 1
+
+
+def scales_for(known: Collection[int], factor: float) -> tuple[int, ...]:
+    """The networks that reach ``factor``: the smallest that does, else the largest and what is left."""
+    scales: list[int] = []
+    while (left := factor / math.prod(scales)) > 1 or (factor == 1 and not scales):
+        reaching = [scale for scale in known if scale >= left]
+        scales.append(min(reaching) if reaching else max(known))
+    return tuple(scales)
