@@ -58,7 +58,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "models",
     },
     "trainer.stages": {"trainer.config", "inference", "models"},
-    "trainer.evaluation": {"trainer.data", "trainer.degrade", "images", "inference"},
+    "trainer.evaluation": {"trainer.data", "trainer.degrade", "images", "inference", "models"},
     "trainer.data": {"trainer.degrade", "images", "inference"},
     "trainer.config": {"trainer.degrade", "inference", "models"},
     "trainer.degrade": {"video", "models"},
