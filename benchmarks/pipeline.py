@@ -26,7 +26,7 @@ from upscaler.inference.engine import Upscaler
 from upscaler.jobs import Job
 from upscaler.options import VideoOptions
 from upscaler.video import encoders, segment_writer
-from upscaler.video.read import VideoReader
+from upscaler.video.reader import VideoReader
 from upscaler.video_frames import enlarged
 
 SCALE = 4

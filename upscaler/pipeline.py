@@ -24,9 +24,10 @@ from upscaler.results import Done, OnNote, OnProgress, Progress, StreamPlan, Vid
 from upscaler.resume.fingerprint import changes, fingerprint
 from upscaler.resume.job_folder import JobFolder, Manifest
 from upscaler.video import codecs, encoders, hdr, mux, segment_writer, segments, stream_plan, trim, yuv
-from upscaler.video.read import VideoInfo, VideoReader
+from upscaler.video.info import VideoInfo, Window
+from upscaler.video.reader import VideoReader
 from upscaler.video.threads import Ahead, Behind
-from upscaler.video.verify import Found, verify
+from upscaler.video.verify import Verified, verify
 from upscaler.video_frames import enlarged, fitting
 
 
@@ -44,7 +45,7 @@ class _Work:
 class _Encoded:
     frames_in: int
     frames_resumed: int
-    window: mux.Window
+    window: Window
     segments: list[segments.Segment]
     stages_s: dict[str, float]
 
@@ -147,7 +148,7 @@ def upscale_video(
             on_note(line)
         with JobFolder(job.target) as folder:
             closed = _begun(folder, job, engine, reader.info, work, options, on_note)
-            writer = segments.SegmentsWriter(folder.path, work.settings, work.segment_frames, closed)
+            writer = segments.SegmentedVideoWriter(folder.path, work.settings, work.segment_frames, closed)
             made = _encode(reader, engine, work.plan, writer, options, on_progress)
             found, lost = _put_together(made, reader.info, job, folder, plans, trims=options.trims)
         notes, warnings = reader.remarks(), reader.faults(whole=not options.trims) + lost
@@ -178,7 +179,7 @@ def _decide(reader: VideoReader, job: Job, engine: Upscaler, options: VideoOptio
         lines.append(f"pixels are made square: {choice.codec} in {suffix} cannot say {info.sample_aspect}")
     if reader.interlaced_frames and options.deinterlace != "off":
         lines.append("interlaced: made whole by bwdif, as many frames as before")
-    for name in hdr.lost(info.hdr, choice.spec.name) if info.hdr else ():
+    for name in hdr.lost_metadata(info.hdr, choice.spec.name) if info.hdr else ():
         lines.append(f"{name} metadata is lost: {choice.spec.name} does not write it")
     settings = segment_writer.settings_for(info, choice, plan.height, plan.width, square=square)
     frames = segments.frames_per_segment(engine.macs(plan, info.height, info.width), engine.device.type)
@@ -224,7 +225,7 @@ def _put_together(
     plans: list[StreamPlan],
     *,
     trims: bool,
-) -> tuple[Found, list[str]]:
+) -> tuple[Verified, list[str]]:
     """Merge, read again, and only then give the file its name; what stands in it, what was lost of the rest.
 
     Raises:
@@ -232,7 +233,7 @@ def _put_together(
     """
     begun = time.monotonic()
     merged = folder.path / f"merged{job.target.suffix.lower()}"
-    put = mux.merge(
+    losses = mux.merge(
         made.segments,
         job.source,
         merged,
@@ -252,7 +253,7 @@ def _put_together(
         raise MediaError(f"'{job.target}' is not written: {error}", f"it is kept as '{kept}'") from error
     made.stages_s["verify"] = time.monotonic() - begun - made.stages_s["merge"]
     folder.publish(merged)
-    return found, put.faults
+    return found, losses
 
 
 def check_codecs(jobs: Iterable[Job], options: VideoOptions) -> None:
@@ -305,7 +306,7 @@ def _encode(
     reader: VideoReader,
     engine: Upscaler,
     plan: Plan,
-    writer: segments.SegmentsWriter,
+    writer: segments.SegmentedVideoWriter,
     options: VideoOptions,
     on_progress: OnProgress,
 ) -> _Encoded:
@@ -323,7 +324,7 @@ def _encode(
         Ahead(trim.after(writer.segments, trim.wanted(reader, options))) as frames,
         Behind(writer.write) as encoder,
     ):
-        for part in segments.parts(iter(frames), writer.length):  # no batch may cross a segment's border
+        for part in segments.chunks(iter(frames), writer.length):  # no batch may cross a segment's border
             for planes, pts in enlarged(part, engine, plan, reader.info, writer.settings.layout):
                 encoder.put(planes, pts)
                 done += 1

@@ -17,7 +17,8 @@ from upscaler.pipeline import describe, make_folder
 from upscaler.pixels import Pixels, as_codes
 from upscaler.results import Done, Progress
 from upscaler.video import yuv
-from upscaler.video.read import Frame, VideoInfo, VideoReader
+from upscaler.video.info import Frame, VideoInfo
+from upscaler.video.reader import VideoReader
 from upscaler.video.trim import expected_frames
 from upscaler.video_frames import fitting
 

@@ -14,7 +14,7 @@ from upscaler.inference.plan import Plan
 from upscaler.inference.resize import resize_bicubic
 from upscaler.video import yuv
 from upscaler.video.geometry import coded_box
-from upscaler.video.read import Frame, VideoInfo
+from upscaler.video.info import Frame, VideoInfo
 
 
 @contextmanager

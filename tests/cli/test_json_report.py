@@ -19,7 +19,7 @@ from support.media import clip, frame_times, save
 from typer.testing import CliRunner
 
 from upscaler.cli.app import app
-from upscaler.video.read import VideoReader
+from upscaler.video.reader import VideoReader
 
 
 def run(*arguments: object, code: int = 0) -> str:

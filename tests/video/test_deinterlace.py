@@ -13,7 +13,7 @@ from upscaler.errors import UsageError
 from upscaler.inference.engine import Upscaler
 from upscaler.jobs import Job
 from upscaler.options import VideoOptions
-from upscaler.video.read import VideoReader
+from upscaler.video.reader import VideoReader
 
 TIMES = [Fraction(index, 25) + Fraction(index % 3, 500) for index in range(20)]
 

@@ -18,10 +18,10 @@ from upscaler.cli.app import app
 from upscaler.errors import UsageError
 from upscaler.inference.engine import Upscaler
 from upscaler.options import VideoOptions, parse_pair
-from upscaler.video import codecs, pixel_formats, read, segment_writer, stream_plan, yuv
+from upscaler.video import codecs, pixel_formats, reader, segment_writer, stream_plan, yuv
 from upscaler.video.codecs import Encoder
 from upscaler.video.encoders import choose
-from upscaler.video.read import VideoReader
+from upscaler.video.reader import VideoReader
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +99,7 @@ def test_what_is_encoded_by_default(
         assert frame.color_range == (2 if made.startswith("gbr") else 1)
         assert frame.colorspace == (0 if made.startswith("gbr") else 6)
     with VideoReader(path) as before, VideoReader(tmp_path / f"out{suffix}") as after:
-        small, large = (next(reader.frames()) for reader in (before, after))
+        small, large = (next(clip.frames()) for clip in (before, after))
         means = [yuv.to_rgb(each.planes, each.layout).mean((1, 2)) for each in (small, large)]
     assert torch.allclose(*means, atol=0.02)  # not of the frame before, nor in other colours
 
@@ -322,24 +322,24 @@ def test_a_hardware_decoder_that_is_there_is_used(
 ) -> None:
     source = clip(tmp_path / "in.mp4", frames=5)
     asked: list[object] = []
-    whole = read.open_input
+    whole = reader.open_input
 
     def opened(path: Path, hardware: object = None) -> av.container.InputContainer:
         asked.append(hardware)
         return whole(path)
 
-    monkeypatch.setattr(read, "open_input", opened)
-    monkeypatch.setattr(read, "_is_hardware", lambda _: True)
+    monkeypatch.setattr(reader, "open_input", opened)
+    monkeypatch.setattr(reader, "_is_hardware", lambda _: True)
     done, notes = run_video(engine, source, tmp_path / "out.mp4", decoder="nvdec")
     assert done.frames == 5
-    assert asked[0] is not None and any("decoded by NVDEC" in note for note in notes)
+    assert asked[0] is not None and any("decoding with NVDEC" in note for note in notes)
 
 
 def test_a_hardware_decoder_that_fails_at_the_first_frame_falls_back(
     engine: Upscaler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = clip(tmp_path / "in.mp4", frames=5)
-    whole, opened = read.open_input, []
+    whole, opened = reader.open_input, []
 
     def half_broken(path: Path, hardware: object = None) -> av.container.InputContainer:
         opened.append(hardware)
@@ -351,8 +351,8 @@ def test_a_hardware_decoder_that_fails_at_the_first_frame_falls_back(
     for packet in packets:
         damaged = damaged.replace(packet, bytes(len(packet)))
     (tmp_path / "broken.mkv").write_bytes(damaged)
-    monkeypatch.setattr(read, "open_input", half_broken)
-    monkeypatch.setattr(read, "_is_hardware", lambda _: True)
+    monkeypatch.setattr(reader, "open_input", half_broken)
+    monkeypatch.setattr(reader, "_is_hardware", lambda _: True)
     done, notes = run_video(engine, source, tmp_path / "out.mp4", decoder="auto")
     assert done.frames == 5 and len(opened) >= 2
     assert any("NVDEC cannot decode it" in note for note in notes)

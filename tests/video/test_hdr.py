@@ -13,7 +13,7 @@ from upscaler.jobs import Job
 from upscaler.options import VideoOptions
 from upscaler.video import hdr
 from upscaler.video.hdr import Hdr
-from upscaler.video.read import VideoReader
+from upscaler.video.reader import VideoReader
 
 # The primaries of BT.2020 and its white, as in SMPTE ST 2086.
 BT2020 = tuple(

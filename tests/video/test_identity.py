@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from support.media import identity, run_video
 
 from upscaler.inference.engine import Upscaler
-from upscaler.video.read import Frame, VideoReader
+from upscaler.video.reader import Frame, VideoReader
 from upscaler.video_frames import enlarged
 
 CLIPS = Path(os.environ.get("UPSCALER_TEST_DATA", "/nowhere")) / "video"

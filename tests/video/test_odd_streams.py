@@ -13,7 +13,7 @@ from av.video.frame import VideoFrame
 from support.media import clip, frame_times, identity, run_video
 
 from upscaler.inference.engine import Upscaler
-from upscaler.video.demux import Timeline
+from upscaler.video.timeline import Timeline
 
 PADDING = b"\x47\x1f\xff\x10" + bytes(184)  # a packet of a transport stream with nothing in it
 
@@ -80,7 +80,7 @@ def test_a_stream_that_begins_late_is_named_and_the_rest_is_kept(
     done, _ = run_video(engine, source, tmp_path / "out.mp4", audio=audio)
     assert done.frames == len(frame_times(tmp_path / "out.mp4")) == 75
     assert not done.warnings
-    assert sum("begins too late" in note for note in done.notes) == 1
+    assert sum("starts too late" in note for note in done.notes) == 1
     with av.open(str(tmp_path / "out.mp4")) as container:
         assert len(container.streams.audio) == audio
 
@@ -124,7 +124,7 @@ def test_transport_streams_joined_by_cat_go_on_after_one_another(
     times = frame_times(target)
     assert done.frames == len(times) == 75
     assert not done.warnings
-    assert sum("go back 2 times" in note for note in done.notes) == 1
+    assert sum("jump 2 times" in note for note in done.notes) == 1
     for before, after in pairwise(times):
         assert Fraction(1, 26) < after - before < Fraction(7, 100)  # the sound is longer than the picture
     [(begin_s, end_s)] = tones(target)
@@ -205,7 +205,7 @@ def test_subtitles_that_are_not_utf8_are_left_out_and_counted(engine: Upscaler, 
     done, _ = run_video(engine, source, tmp_path / "out.mp4")
     assert subtitles(tmp_path / "out.mp4") == [(100, b"\x00\x03one"), (500, b"\x00\x05three")]
     [warning] = done.warnings
-    assert "left out of subtitle 1" in warning and "1 packet; .mkv" in warning
+    assert "subtitle 1" in warning and "dropped 1 packet that" in warning and "; .mkv" in warning
     done, _ = run_video(engine, source, tmp_path / "out.mkv")
     assert subtitles(tmp_path / "out.mkv") == lines and not done.warnings
 
@@ -223,7 +223,7 @@ def test_a_subtitle_that_stands_after_a_later_one_is_kept_and_told(
     found = [(begin_ms, text[-3:]) for begin_ms, text in subtitles(tmp_path / f"out{suffix}")]
     assert found == [(100, b"one"), (500, b"two"), (500, b"ree")]
     [warning] = done.warnings
-    assert "later than stamped in subtitle 1" in warning and "1 packet" in warning
+    assert "subtitle 1" in warning and "moved 1 packet after" in warning
 
 
 @pytest.mark.parametrize(("ticks", "suffix"), [(10**7, ".mp4"), (10**9, ".mov"), (2**31 - 1, ".mp4")])
@@ -264,8 +264,8 @@ def test_streams_jump_one_by_one_and_are_moved_alike(tmp_path: Path) -> None:
         packets += [packet for packet in second if packet not in early]
         timeline = Timeline(one)
         for packet in packets:
-            timeline.place(packet)
-        assert timeline.jumps == 1
+            timeline.shift(packet)
+        assert timeline.discontinuities == 1
         assert [times_of(first, 0), times_of(first, 1)] == wanted
         found = [*times_of(second, 0), *times_of(second, 1)]
         [by_s] = {after - before for before, after in zip([*wanted[0], *wanted[1]], found, strict=True)}
@@ -284,8 +284,8 @@ def test_a_single_wrong_stamp_is_no_jump(tmp_path: Path, wrong_s: int, index: in
         wrong.pts, wrong.dts = wrong.pts + wrong_s * 90_000, wrong.dts + wrong_s * 90_000
         timeline = Timeline(container)
         for packet in packets:
-            timeline.place(packet)
-        assert timeline.jumps == 0
+            timeline.shift(packet)
+        assert timeline.discontinuities == 0
         assert [times_of(right, 0), times_of(right, 1)] == wanted
 
 
@@ -301,4 +301,4 @@ def test_pictures_whose_stamps_go_back_where_no_joint_may_be_are_told(
     plain.write_bytes(written)
     done, _ = run_video(engine, plain, tmp_path / "out.mp4")
     assert done.frames == len(frame_times(tmp_path / "out.mp4")) == 25
-    assert sum("frames follow the one before at once" in warning for warning in done.warnings) == 1
+    assert sum("frames after their predecessor" in warning for warning in done.warnings) == 1

@@ -17,8 +17,8 @@ from support.media import clip, frame_times, identity, run_video, write_tone
 from support.pictures import photograph
 
 from upscaler.inference.engine import Upscaler
-from upscaler.video.demux import Stamps
-from upscaler.video.read import VideoReader
+from upscaler.video.reader import VideoReader
+from upscaler.video.timestamps import BestEffortTimestamps
 
 EVENT = 15  # frame of the flash, at 25 frames/s, and of the beep
 FRAMES = 25
@@ -259,7 +259,7 @@ def test_missing_and_disordered_stamps_are_mended(
     spoil: Callable[[list[int]], list[tuple[int | None, int | None]]],
 ) -> None:
     stamps = [40 * index for index in range(30)]
-    mender = Stamps(40)
+    mender = BestEffortTimestamps(40)
     mended = [mender.next(pts, dts) for pts, dts in spoil(stamps)]
     assert all(a < b for a, b in pairwise(mended))
     assert mended[-10:] == stamps[-10:] or spoil is shuffled_presentation

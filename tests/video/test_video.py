@@ -19,8 +19,18 @@ from upscaler.inference.engine import Upscaler
 from upscaler.jobs import Job
 from upscaler.options import VideoOptions
 from upscaler.results import Done
-from upscaler.video import codecs, encoders, geometry, mux, segment_writer, segments, stream_plan, yuv
-from upscaler.video.read import VideoReader
+from upscaler.video import (
+    codecs,
+    encoders,
+    geometry,
+    mux,
+    segment_packets,
+    segment_writer,
+    segments,
+    stream_plan,
+    yuv,
+)
+from upscaler.video.reader import VideoReader
 
 # Stamps with gaps of many lengths, in 1/90000 s.
 VARIABLE = list(accumulate([0, 3003, 3003, 9000, 1, 20000, 3754, 3753, 45000, 3003, 3003, 1500]))
@@ -168,7 +178,7 @@ def test_a_size_that_changes_in_mid_stream(engine: Upscaler, tmp_path: Path, int
         sizes = {(frame.width, frame.height) for frame in made.decode(video=0)}
     assert done.frames == len(frame_times(tmp_path / "out.mp4")) == 18
     assert sizes == {(128, 96)}
-    assert any("6 frames" in note and "another size" in note for note in done.notes)
+    assert any("6 frames differ in size" in note for note in done.notes)
 
 
 @pytest.mark.parametrize("codec", sorted(codecs.CODECS))
@@ -218,10 +228,10 @@ def test_unreadable_videos_say_why(engine: Upscaler, tmp_path: Path) -> None:
         write_tone(output, output.add_stream("aac", rate=48000, layout="stereo"), 440, 0.5)
     for name, reason in {
         "empty.mp4": "empty",
-        "text.mp4": "not a video",
-        "half.mp4": "not a video",
-        "sound.mp4": "no video stream",
-        "missing.mp4": "not there",
+        "text.mp4": "not a readable video",
+        "half.mp4": "not a readable video",
+        "sound.mp4": "has no video stream",
+        "missing.mp4": "does not exist",
     }.items():
         with pytest.raises(MediaError, match=reason):
             run(engine, tmp_path / name, tmp_path / "out.mp4")
@@ -273,7 +283,7 @@ def test_damaged_packets_are_told(engine: Upscaler, tmp_path: Path) -> None:
     assert damaged > 0
     done = run(engine, source, tmp_path / "out.mkv")
     assert done.frames == frames == len(frame_times(tmp_path / "out.mkv"))
-    assert f"{damaged} damaged packets" in done.warnings[0]
+    assert f"could not decode {damaged} damaged packets" in done.warnings[0]
 
 
 @pytest.mark.parametrize(
@@ -335,15 +345,15 @@ def test_segments_of_one_video_merge_into_the_whole(tmp_path: Path) -> None:
     with VideoReader(source) as reader:
         settings = segment_writer.settings_for(reader.info, encoders.choose(".mp4", VideoOptions()), 48, 64)
         frames = list(reader.frames())
-    with segments.SegmentsWriter(tmp_path, settings, 5, []) as writer:
+    with segments.SegmentedVideoWriter(tmp_path, settings, 5, []) as writer:
         for frame in frames:
             writer.write(frame.planes, frame.pts)
         writer.finish()
     target = tmp_path / "out.mp4"
-    merged = mux.merge(writer.segments, source, target, stream_plan.plan(source, target))
+    losses = mux.merge(writer.segments, source, target, stream_plan.plan(source, target))
     assert [segment.frames for segment in writer.segments] == [5, 5, 2]
     assert segments.closed_segments(tmp_path) == writer.segments
-    assert merged.frames == len(VARIABLE)
+    assert not losses
     assert frame_times(tmp_path / "out.mp4") == [Fraction(pts, 90000) for pts in VARIABLE]
     assert audio_packets(tmp_path / "out.mp4") == audio_packets(source)
 
@@ -400,9 +410,9 @@ def test_a_failed_merge_leaves_the_old_target(
 ) -> None:
     source = clip(tmp_path / "in.mp4", frames=5)
     (tmp_path / "out.mp4").write_text("precious")
-    whole = mux._video_packets
-    monkeypatch.setattr(mux, "_video_packets", lambda *a, **k: islice(whole(*a, **k), 4))
-    with pytest.raises(MediaError, match=r"holds 4 of 5 frames.*kept as .*incomplete\.mp4"):
+    whole = mux.segment_packets
+    monkeypatch.setattr(mux, "segment_packets", lambda *a, **k: islice(whole(*a, **k), 4))
+    with pytest.raises(MediaError, match=r"contains 4 of 5 frames.*kept as .*incomplete\.mp4"):
         run(engine, source, tmp_path / "out.mp4")
     assert (tmp_path / "out.mp4").read_text() == "precious"
     assert len(frame_times(tmp_path / "out.mp4.upscaling" / "incomplete.mp4")) == 4
@@ -412,14 +422,14 @@ def test_a_frame_at_another_time_fails_the_job(
     engine: Upscaler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = clip(tmp_path / "in.mp4", frames=5)
-    whole = mux.move
+    whole = segment_packets.retarget
 
-    def late(packet: Packet, by_s: Fraction, target: object) -> Packet:
-        moved = whole(packet, by_s, target)
+    def late(packet: Packet, offset_s: Fraction, target: object) -> Packet:
+        moved = whole(packet, offset_s, target)
         moved.pts += moved.pts == 4 * 3600
         return moved
 
-    monkeypatch.setattr(mux, "move", late)
+    monkeypatch.setattr(segment_packets, "retarget", late)
     with pytest.raises(MediaError, match=r"frame 4 is off by 0\.011 ms"):
         run(engine, source, tmp_path / "out.mp4")
     assert not (tmp_path / "out.mp4").exists()
@@ -530,6 +540,6 @@ def test_a_video_of_360_degrees_is_named(tmp_path: Path) -> None:
     source.write_bytes(content)
     with VideoReader(source) as reader:
         assert [line.partition(":")[0] for line in reader.notes] == [
-            "it is a 360 degree video",
-            "it is of two views in a frame, for 3D",
+            "360 degree metadata is lost",
+            "stereoscopic 3D metadata is lost",
         ]

@@ -21,8 +21,8 @@ from upscaler.video import hdr
 from upscaler.video.codecs import CODECS, Codec, Encoder, holds_alpha
 from upscaler.video.demux import MEDIA_ERRORS
 from upscaler.video.hdr import Hdr
+from upscaler.video.info import ColorTags
 from upscaler.video.pixel_formats import RGB_MATRIX, UNSPECIFIED, known_format, pixel_format, sampling_name
-from upscaler.video.read import ColorTags
 from upscaler.video.yuv import Layout
 
 os.environ.setdefault("SVT_LOG", "1")  # SVT-AV1 prints its settings to the terminal unless told not to

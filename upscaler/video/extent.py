@@ -1,4 +1,4 @@
-"""How far the packets of a file reach, against what its header promises."""
+"""Whether a file is as long as its header declares."""
 
 from fractions import Fraction
 
@@ -7,41 +7,45 @@ from av.packet import Packet
 from av.stream import Stream
 from av.video.stream import VideoStream
 
-# Containers whose header states a duration; for others FFmpeg takes it from the end that is there.
-_PROMISING = ("mov", "matroska", "avi", "flv", "asf")
-_SHORT_S = Fraction(1, 2)  # headers of whole files were up to 0.05 s off
+# Containers whose header declares a duration; for others FFmpeg derives it from the packets that are there.
+_DECLARE_DURATION = ("mov", "matroska", "avi", "flv", "asf")
+_TOLERANCE_S = Fraction(1, 2)  # headers of complete files were up to 0.05 s off
 
 
 class Extent:
-    """Counts the packets of a file as they are read.
+    """Measures how far the packets of a file reach.
 
     Args:
-        container: That they come from.
-        film: The stream that is upscaled.
+        container: The file.
+        video: The stream that is upscaled.
     """
 
-    def __init__(self, container: InputContainer, film: VideoStream) -> None:
+    def __init__(self, container: InputContainer, video: VideoStream) -> None:
         self._container = container
-        self._film = film
-        self._packets = 0  # of the film
+        self._video = video
+        self._video_packets = 0
         self._end_s = Fraction(0)
 
-    def note(self, packet: "Packet[Stream]") -> None:
+    def record(self, packet: "Packet[Stream]") -> None:
         """Take a packet of any stream into account."""
-        self._packets += packet.stream.index == self._film.index and packet.size > 0
+        self._video_packets += packet.stream.index == self._video.index and packet.size > 0
         stamp = packet.dts if packet.pts is None else packet.pts
         if stamp is not None and packet.size and packet.time_base and not packet.is_discard:
             self._end_s = max(self._end_s, (stamp + (packet.duration or 0)) * packet.time_base)
 
     def missing(self) -> str:
-        """What is there of what the header promises, where that is less; else empty. For files read whole."""
+        """How much of what the header declares is present, if not all; else empty.
+
+        Only meaningful after the file was read to its end.
+        """
         name = self._container.format.name
-        # Of the frames that an mp4 holds, its index has those that its edit list makes use of.
-        frames = len(self._film.index_entries) if name.startswith("mov") else 0
+        # The index of an mp4 lists the frames that its edit list uses.
+        frames = len(self._video.index_entries) if name.startswith("mov") else 0
         found_s = self._end_s - Fraction(self._container.start_time or 0, 1_000_000)
-        promised_s = Fraction(self._container.duration or 0, 1_000_000)
-        fewer = self._packets < frames
-        if not fewer and not (name.startswith(_PROMISING) and found_s < promised_s - _SHORT_S):
+        declared_s = Fraction(self._container.duration or 0, 1_000_000)
+        too_few = self._video_packets < frames
+        too_short = name.startswith(_DECLARE_DURATION) and found_s < declared_s - _TOLERANCE_S
+        if not too_few and not too_short:
             return ""
-        text = f"{float(found_s):.2f} of {float(promised_s):.2f} s are there"
-        return f"{text}, {self._packets} of {frames} frames" if fewer else text
+        text = f"{float(found_s):.2f} of {float(declared_s):.2f} s are present"
+        return f"{text}, {self._video_packets} of {frames} frames" if too_few else text

@@ -1,4 +1,4 @@
-"""Encode: frames as planes -> one closed segment, a video file of its own that starts at time 0."""
+"""Encode: frames as planes -> one segment, a self-contained video file that starts at time 0."""
 
 from contextlib import suppress
 from fractions import Fraction
@@ -15,15 +15,23 @@ from torch.utils.dlpack import from_dlpack
 
 from upscaler import atomic
 from upscaler.errors import MediaError
-from upscaler.video.demux import MEDIA_ERRORS, address
+from upscaler.video.demux import MEDIA_ERRORS, ffmpeg_path
 from upscaler.video.encoders import Choice, EncodeSettings, configure
-from upscaler.video.read import ColorTags, VideoInfo
+from upscaler.video.info import ColorTags, VideoInfo
 
 
 def settings_for(
     info: VideoInfo, choice: Choice, height: int, width: int, *, square: bool = False
 ) -> EncodeSettings:
-    """Encoder settings that keep the time base, the colours and, unless ``square``, the pixels' shape."""
+    """Encoder settings for a source.
+
+    Args:
+        info: Of the source; time base, rate, colours and HDR metadata are kept.
+        choice: The encoder and its options.
+        height: Of the output, pixels.
+        width: Of the output, pixels.
+        square: Whether output pixels are square; otherwise the source's pixel aspect is kept.
+    """
     return EncodeSettings(
         choice=choice,
         width=width,
@@ -39,22 +47,21 @@ def settings_for(
 
 
 class SegmentWriter:
-    """Encodes frames into one closed segment; a context manager.
+    """Encodes frames into one segment; a context manager.
 
-    The segment stands under its name only once it is complete: it is written beside it, flushed to the disk
-    and renamed by ``finish``. Leaving the context without ``finish`` removes what was written.
+    The segment gets its name only when complete: ``finish`` flushes a temporary file to disk and renames it.
+    Leaving the context without ``finish`` removes that file.
 
     Args:
         path: Of the segment, with ``settings.segment_suffix``.
         settings: See ``EncodeSettings``.
 
     Attributes:
-        frames: Written so far.
-        first_pts: Stamp of the first, which is 0 in the segment.
-        pts: Stamps of all, for segments that do not keep them exactly (``.mkv``).
+        frames: Frames written so far.
+        first_pts: PTS of the first frame, which is 0 in the segment.
 
     Raises:
-        MediaError: The encoder cannot be opened.
+        MediaError: The encoder cannot be opened, or the file not created.
     """
 
     def __init__(self, path: Path, settings: EncodeSettings) -> None:
@@ -62,12 +69,11 @@ class SegmentWriter:
         self.settings = settings
         self.frames = 0
         self.first_pts = 0
-        self.pts: list[int] = []
         self._closed = False
         self._partial = path.with_name(f"{path.stem}.part{path.suffix}")
         try:
-            muxed = {} if path.suffix == ".mkv" else {"movie_timescale": "90000"}
-            self._container = av.open(address(self._partial), "w", options=muxed)
+            options = {} if path.suffix == ".mkv" else {"movie_timescale": "90000"}
+            self._container = av.open(ffmpeg_path(self._partial), "w", options=options)
         except MEDIA_ERRORS as error:
             raise MediaError(f"'{path}' cannot be written: {error}") from error
         try:
@@ -90,8 +96,8 @@ class SegmentWriter:
         """Encode one frame.
 
         Args:
-            planes: ``(h, w)`` each, on the host; as ``settings.layout`` says.
-            pts: In units of the time base, larger than the one before.
+            planes: ``(h, w)`` each, ``settings.layout.dtype``, on the CPU; as ``settings.layout`` says.
+            pts: In units of the time base, larger than that of the previous frame.
 
         Raises:
             MediaError: The encoder or the disk failed.
@@ -102,11 +108,10 @@ class SegmentWriter:
         frame.pts = pts - self.first_pts
         frame.time_base = self.settings.time_base
         self.frames += 1
-        self.pts.append(pts)
         self._mux(frame)
 
     def finish(self) -> None:
-        """Drain the encoder, close the file, and put it under its name.
+        """Flush the encoder, close the file, and give it its name.
 
         Raises:
             MediaError: The encoder or the disk failed.
@@ -123,13 +128,13 @@ class SegmentWriter:
         try:
             for packet in self._stream.encode(frame):
                 if frame is None and self.frames <= 2 and self.settings.choice.spec.name == "libx265":
-                    packet.dts = packet.pts  # of one or two frames, x265 makes it from memory never set
+                    packet.dts = packet.pts  # for one or two frames x265 derives it from uninitialised memory
                 self._container.mux(packet)
         except MEDIA_ERRORS as error:
             raise MediaError(f"encoding failed at frame {self.frames}: {error}") from error
 
     def _discard(self) -> None:
-        with suppress(*MEDIA_ERRORS):  # a file that is thrown away may be incomplete
+        with suppress(*MEDIA_ERRORS):  # a file that is removed may be incomplete
             self._container.close()
         self._closed = True
         with suppress(OSError):
@@ -137,8 +142,7 @@ class SegmentWriter:
 
     def _open_stream(self) -> VideoStream:
         settings = self.settings
-        added = self._container.add_stream(settings.choice.spec.name, rate=settings.rate)
-        stream = cast(VideoStream, added)
+        stream = cast(VideoStream, self._container.add_stream(settings.choice.spec.name, rate=settings.rate))
         configure(stream.codec_context, settings)
         stream.time_base = settings.time_base
         stream.codec_context.open()
@@ -160,7 +164,10 @@ def _as_video_frame(planes: list[Tensor], settings: EncodeSettings) -> VideoFram
 
 
 def _semi_planar(planes: list[Tensor]) -> list[Tensor]:
-    """Three planes as luma and chroma pairs ``(h, w, 2)``; 10-bit codes lie in the upper bits of 16."""
+    """Y, U and V planes ``(h, w)`` -> luma ``(h, w)`` and chroma pairs ``(h, w, 2)``.
+
+    The dtype stays the same; 10-bit codes move to the upper bits of 16.
+    """
     y, u, v = planes
     pairs = torch.stack([u, v], -1)
     return [y, pairs] if y.dtype == torch.uint8 else [y << 6, pairs << 6]

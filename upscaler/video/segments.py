@@ -1,8 +1,8 @@
-"""Closed segments: pieces of so many frames, each a video file of its own, and what is known of each.
+"""Segments: self-contained encoded files of a fixed number of frames, which survive an interruption.
 
-An encoder's memory ends with its segment, so a video encoded in one go and one encoded in several runs hold
-the same bytes. Beside every segment stands a small JSON file with the exact PTS of its frames; it is written
-last, so where it stands the segment is whole.
+Every segment has an encoder of its own, so a video encoded in one run and one encoded in several have the
+same bytes. A JSON file beside each segment records the exact PTS of its frames. It is written last: a segment
+that has one is complete.
 """
 
 import json
@@ -24,25 +24,25 @@ from upscaler.video.segment_writer import SegmentWriter
 
 T = TypeVar("T")
 
-# A segment is about a minute of work, which is what a power cut costs: as many frames as take a minute at
-# such a speed, in multiply-adds per second of the network. It must not be measured: two runs would differ.
+# A segment is about a minute of work, the most that a power cut costs, at this speed of the network in
+# multiply-adds per second. A measured speed would differ between runs, and with it the bytes.
 _MACS_PER_S = {"cpu": 0.1e12, "cuda": 30e12}
 _SECONDS = 60
-# But not so few frames that their key frames cost size (docs/video.md), nor so many that much is lost where
-# the decoder or the encoder sets the speed.
+# Fewer frames cost size, because each segment starts with a key frame (docs/video.md); with more, too much is
+# lost where the decoder or the encoder limits the speed.
 _FRAMES_MIN, _FRAMES_MAX = 120, 1200
-REORDERED_MOST = 64  # more frames than any encoder moves one ahead of others
+MAX_REORDERED_FRAMES = 64  # no encoder moves a frame past more than this
 
 
 @dataclass(frozen=True)
 class Segment:
-    """A closed piece of encoded video.
+    """A complete segment.
 
     Attributes:
-        path: A file whose stamps start at 0.
-        frames: How many it holds.
-        first_pts: Stamp of its first frame in the whole video, in units of ``time_base``.
-        last_pts: Stamp of its last frame.
+        path: A file whose PTS start at 0.
+        frames: Number of frames.
+        first_pts: PTS of its first frame in the whole video, in units of ``time_base``.
+        last_pts: PTS of its last frame in the whole video.
         time_base: Of the whole video, seconds.
     """
 
@@ -53,41 +53,41 @@ class Segment:
     time_base: Fraction
 
     def pts(self) -> list[int]:
-        """Stamps of all its frames, read from the JSON file beside it."""
-        stamps: list[int] = _record(self.path)["pts"]
-        return stamps
+        """PTS of all its frames in the whole video, read from the JSON file beside it."""
+        pts: list[int] = _record(self.path)["pts"]
+        return pts
 
 
 def frames_per_segment(macs_per_frame: float, device: str) -> int:
-    """How many frames a segment holds.
+    """The number of frames in a segment.
 
     Args:
-        macs_per_frame: Multiply-adds of the network for a frame.
+        macs_per_frame: Multiply-adds of the network per frame.
         device: ``cpu`` or ``cuda``.
     """
     frames = _SECONDS * _MACS_PER_S[device] / max(1.0, macs_per_frame)
     return int(min(_FRAMES_MAX, max(_FRAMES_MIN, frames)))
 
 
-def parts(items: Iterator[T], length: int) -> Iterator[Iterator[T]]:
-    """Split an iterator into such of ``length`` items; each must be used up before the next is asked for."""
+def chunks(items: Iterator[T], length: int) -> Iterator[Iterator[T]]:
+    """Split an iterator into chunks of ``length`` items; exhaust each chunk before taking the next."""
     for first in items:
         yield chain([first], islice(items, length - 1))
 
 
-class SegmentsWriter:
-    """Encodes frames into closed segments, one after the other; a context manager.
+class SegmentedVideoWriter:
+    """Encodes frames into consecutive segments; a context manager.
 
-    Leaving the context without ``finish`` keeps the closed segments and removes the one at hand.
-
-    Attributes:
-        segments: The closed ones so far, earlier ones included.
+    Leaving the context without ``finish`` keeps the complete segments and removes the open one.
 
     Args:
-        folder: Where they are written.
+        folder: Where segments are written.
         settings: See ``EncodeSettings``.
         length: Frames in every segment but the last.
-        closed: Segments that are there already; new ones follow them.
+        closed: Existing segments; new ones follow them.
+
+    Attributes:
+        segments: The complete segments so far, including the existing ones.
     """
 
     def __init__(self, folder: Path, settings: EncodeSettings, length: int, closed: list[Segment]) -> None:
@@ -122,7 +122,7 @@ class SegmentsWriter:
             self.finish()
 
     def finish(self) -> None:
-        """Close the segment at hand, if there is one.
+        """Close the open segment, if there is one.
 
         Raises:
             MediaError: The encoder or the disk failed.
@@ -149,7 +149,7 @@ class SegmentsWriter:
 
 
 def closed_segments(folder: Path) -> list[Segment]:
-    """The whole segments in a folder, from the first on, up to the first that is missing or damaged."""
+    """The complete segments in a folder, up to the first that is missing or damaged."""
     segments: list[Segment] = []
     while (segment := _closed(_record_path(folder, len(segments)))) is not None:
         segments.append(segment)
@@ -171,6 +171,6 @@ def _record_path(folder: Path, number: int) -> Path:
 
 
 def _record(path: Path) -> dict[str, Any]:
-    """What the JSON file beside a segment says; or that file itself."""
+    """The content of the JSON file beside a segment; also accepts the path of that file."""
     record: dict[str, Any] = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
     return record

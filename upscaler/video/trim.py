@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 from upscaler.errors import MediaError
 from upscaler.options import VideoOptions
-from upscaler.video.mux import Window
-from upscaler.video.read import Frame, VideoInfo, VideoReader
+from upscaler.video.info import Frame, VideoInfo, Window
+from upscaler.video.reader import VideoReader
 from upscaler.video.segments import Segment
 
 

@@ -1,4 +1,4 @@
-"""The finished file read again: every frame that was encoded must stand in it, at its own time."""
+"""Read the finished file again: it must contain every encoded frame, at its own time."""
 
 import heapq
 from collections.abc import Iterable, Iterator
@@ -8,80 +8,80 @@ from pathlib import Path
 
 from upscaler.errors import MediaError
 from upscaler.video.demux import MEDIA_ERRORS, main_video_stream, open_input
-from upscaler.video.segments import REORDERED_MOST, Segment
+from upscaler.video.segments import MAX_REORDERED_FRAMES, Segment
 
-_TICK_S = Fraction(1, 1000)  # Matroska and WebM count in these
+_TICK_S = Fraction(1, 1000)  # of Matroska and WebM
 
 
 @dataclass(frozen=True)
-class Found:
-    """What stands in a file.
+class Verified:
+    """What a file contains.
 
     Attributes:
         frames: Of the video.
-        seconds: From the first frame's time to the end of the last one.
+        seconds: From the start of the first frame to the end of the last.
     """
 
     frames: int
     seconds: float
 
 
-def verify(path: Path, segments: list[Segment], begin_s: Fraction) -> Found:
-    """Read a finished file again, packet by packet, and compare its frames with those that were encoded.
+def verify(path: Path, segments: list[Segment], begin_s: Fraction) -> Verified:
+    """Demux a finished file and compare its frames with those that were encoded.
 
-    In mp4 and mov every time must be exact. Matroska and WebM round to 1 ms, and may shift everything alike
-    where a sound begins before time 0.
+    In mp4 and mov every time must be exact. Matroska and WebM round to 1 ms, and shift all times alike where
+    audio begins before time 0.
 
     Args:
         path: The finished file.
-        segments: What it must hold.
-        begin_s: Time of the source at which the file begins.
+        segments: What it must contain.
+        begin_s: Time in the source at which the file begins, seconds.
 
     Raises:
-        MediaError: A frame is missing, too many, or at another time.
+        MediaError: A frame is missing, surplus, or at another time; or the file cannot be read.
     """
-    wanted = (pts * segment.time_base - begin_s for segment in segments for pts in segment.pts())
+    expected = (pts * segment.time_base - begin_s for segment in segments for pts in segment.pts())
     total = sum(segment.frames for segment in segments)
     exact = path.suffix.lower() not in (".mkv", ".webm")
     tolerance_s = Fraction(0) if exact else _TICK_S
     count = 0
     faults: list[str] = []
     shift_s = first_s = last_s = Fraction(0)
-    for time_s, stop_s in _shown(path):
-        due_s = next(wanted, time_s)  # one frame too many is found by counting
+    for time_s, stop_s in _frame_times(path):
+        expected_s = next(expected, time_s)  # a surplus frame is found by counting
         if count == 0:
-            first_s, shift_s = time_s, Fraction(0) if exact else time_s - due_s
-        if abs(time_s - due_s - shift_s) > tolerance_s and not faults:
-            faults = [f"frame {count} is off by {float(time_s - due_s) * 1000:.3f} ms"]
+            first_s, shift_s = time_s, Fraction(0) if exact else time_s - expected_s
+        if abs(time_s - expected_s - shift_s) > tolerance_s and not faults:
+            faults = [f"frame {count} is off by {float(time_s - expected_s) * 1000:.3f} ms"]
         count += 1
         last_s = stop_s
     if count != total:
-        faults.insert(0, f"it holds {count} of {total} frames")
+        faults.insert(0, f"it contains {count} of {total} frames")
     if faults:
-        raise MediaError(f"the finished file, read again, is not right: {'; '.join(faults)}")
-    return Found(count, float(last_s - first_s))
+        raise MediaError(f"verification of the finished file failed: {'; '.join(faults)}")
+    return Verified(count, float(last_s - first_s))
 
 
-def _shown(path: Path) -> Iterator[tuple[Fraction, Fraction]]:
-    """Begin and end of every frame in the order of being shown, seconds."""
+def _frame_times(path: Path) -> Iterator[tuple[Fraction, Fraction]]:
+    """Start and end of every frame in presentation order, seconds."""
     try:
         with open_input(path) as container:
             stream = main_video_stream(container, path)
-            yield from _in_order(
+            yield from _sorted(
                 (packet.pts * packet.time_base, ((packet.pts + (packet.duration or 0)) * packet.time_base))
                 for packet in container.demux(stream)
                 if packet.size and not packet.is_discard and packet.pts is not None and packet.time_base
             )
     except MEDIA_ERRORS as error:
-        raise MediaError(f"the finished file cannot be read again: {error}") from error
+        raise MediaError(f"the finished file cannot be verified: {error}") from error
 
 
-def _in_order(times: Iterable[tuple[Fraction, Fraction]]) -> Iterator[tuple[Fraction, Fraction]]:
-    """Sort what is almost sorted, with little memory."""
+def _sorted(times: Iterable[tuple[Fraction, Fraction]]) -> Iterator[tuple[Fraction, Fraction]]:
+    """Sort times that are almost sorted, with little memory."""
     waiting: list[tuple[Fraction, Fraction]] = []
     for time in times:
         heapq.heappush(waiting, time)
-        if len(waiting) > REORDERED_MOST:
+        if len(waiting) > MAX_REORDERED_FRAMES:
             yield heapq.heappop(waiting)
     while waiting:
         yield heapq.heappop(waiting)

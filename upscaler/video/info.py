@@ -1,0 +1,84 @@
+"""What is known of a video, of a decoded frame, and of the part of the video that is upscaled."""
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+from torch import Tensor
+
+from upscaler.video.hdr import Hdr
+from upscaler.video.yuv import Layout
+
+
+@dataclass(frozen=True)
+class ColorTags:
+    """The colour description of a file, as H.273 codes; 2 means unspecified.
+
+    ``matrix`` and ``full_range`` are never unspecified: for an untagged file they are the usual guess, and
+    the output is tagged with what was used.
+    """
+
+    matrix: int
+    primaries: int
+    transfer: int
+    full_range: bool
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One decoded frame.
+
+    Attributes:
+        planes: ``(h, w)`` each, ``layout.dtype``, full code range; see ``yuv.Layout`` for their order.
+        pts: In units of the video's time base, counted from the start of the file.
+        layout: How the planes encode colour.
+    """
+
+    planes: list[Tensor]
+    pts: int
+    layout: Layout
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """What is known of a video before its second frame is decoded.
+
+    Attributes:
+        width: Of the coded picture, before any rotation, pixels.
+        height: Of the coded picture, pixels.
+        time_base: Unit of every PTS, seconds.
+        rate: Frames per second, for rate control and headers only; never used to compute times.
+        frames: The count that the file declares, or an estimate from its duration; 0 when unknown.
+        sample_aspect: Width of a pixel over its height.
+        rotation: Degrees counter-clockwise by which the picture is rotated for display: 0, 90, 180 or 270.
+        mirrored: Whether it is mirrored left to right after that.
+        layout: How the first frame's planes encode colour.
+        chapters: Number of chapters.
+        colors: Tags to write into the output.
+        hdr: HDR metadata, where the transfer function is an HDR one.
+    """
+
+    width: int
+    height: int
+    time_base: Fraction
+    rate: Fraction
+    frames: int
+    sample_aspect: Fraction
+    rotation: int
+    mirrored: bool
+    layout: Layout
+    chapters: int
+    colors: ColorTags
+    hdr: Hdr | None
+
+
+@dataclass(frozen=True)
+class Window:
+    """The part of the source that is upscaled, seconds from the start of the file.
+
+    Attributes:
+        start_s: Time of the first frame.
+        stop_s: End of the last frame.
+    """
+
+    start_s: Fraction
+    stop_s: Fraction

@@ -1,0 +1,285 @@
+"""Demux and decode: a video file -> frames as planes, each with its own PTS.
+
+Nothing here multiplies an index by a frame rate: the time of a frame is the PTS in the file.
+"""
+
+from collections.abc import Iterator
+from contextlib import suppress
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import Self, cast
+
+from av.codec.context import CodecContext
+from av.codec.hwaccel import HWAccel
+from av.packet import Packet
+from av.stream import Stream
+from av.video.codeccontext import VideoCodecContext
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+from torch.utils.dlpack import from_dlpack
+
+from upscaler.errors import MediaError
+from upscaler.video import hdr
+from upscaler.video.deinterlace import Mode, deinterlace
+from upscaler.video.demux import (
+    MEDIA_ERRORS,
+    demux,
+    frame_rate,
+    has_alpha_packets,
+    has_undetected_stream,
+    main_video_stream,
+    open_input,
+    start_offset,
+)
+from upscaler.video.extent import Extent
+from upscaler.video.geometry import lost_projections, orientation
+from upscaler.video.info import ColorTags, Frame, VideoInfo
+from upscaler.video.pixel_formats import as_plane, layout_of, matrix_code, planar, siting_of
+from upscaler.video.timeline import Timeline
+from upscaler.video.timestamps import BestEffortTimestamps
+
+# FFmpeg's native decoders of these codecs ignore the alpha channel.
+_ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
+
+
+class VideoReader:
+    """A video file opened for reading; a context manager.
+
+    Args:
+        path: The file.
+        deinterlace: See ``deinterlace.deinterlace``.
+        decoder: ``software``; ``nvdec`` or ``auto``: NVDEC where it can decode the first frame, else
+            software.
+
+    Attributes:
+        info: What is known of the video.
+        notes: Lines for the user before the first frame: which hardware decodes, or why none does.
+        damaged_packets: Packets so far that could not be decoded.
+        damaged_frames: Frames so far that the decoder marked as corrupt.
+        interlaced_frames: Interlaced frames so far.
+        resized_frames: Frames so far with another size than the first.
+        shown_until: PTS at which the frame yielded last is replaced by the next one or, at the end, ends.
+
+    Raises:
+        MediaError: The file cannot be opened, has no video, or no frame can be decoded.
+    """
+
+    info: VideoInfo
+    _decoded: Iterator[VideoFrame]
+    _first: VideoFrame | None
+
+    def __init__(self, path: Path, deinterlace: Mode = "auto", decoder: str = "software") -> None:
+        self.path = path
+        self.notes: list[str] = []
+        self._deinterlace: Mode = deinterlace
+        if decoder != "software":
+            try:
+                self._open(HWAccel("cuda", allow_software_fallback=False))
+                self.notes.append("decoding with NVDEC")
+                return
+            except (MediaError, *MEDIA_ERRORS) as error:
+                self.notes.append(f"NVDEC cannot decode it ({error.__cause__ or error}); using software")
+        self._open(None)
+
+    def _open(self, hardware: HWAccel | None) -> None:
+        """Open the file and decode the first frame."""
+        self.damaged_packets = 0
+        self.damaged_frames = 0
+        self.interlaced_frames = 0
+        self.resized_frames = 0
+        self.shown_until = 0
+        self._encrypted = False
+        self._container = open_input(self.path, hardware)
+        try:
+            self._stream = main_video_stream(self._container, self.path)
+            self._extent = Extent(self._container, self._stream)
+            self._decoder = self._native_or_alpha_decoder(hardware)
+            self._decoder.thread_type = "AUTO"
+            self._offset = start_offset(self._container, self._stream.time_base)
+            self._decode_from_here()
+            if self._first is None:
+                reason = "it is encrypted (DRM)" if self._encrypted else "the video stream is damaged"
+                raise MediaError(f"no frame of '{self.path}' can be decoded", reason)
+            self._siting = siting_of(self._first)
+            self.info = self._describe(self._first)
+            if "stereo_mode" not in self._stream.metadata:  # Matroska's tag, which is copied with the others
+                self.notes += lost_projections(self._first)
+        except BaseException:
+            self._container.close()
+            raise
+
+    def _native_or_alpha_decoder(self, hardware: HWAccel | None) -> VideoCodecContext:
+        """The stream's decoder, or the one that also decodes its alpha channel."""
+        native = self._stream.codec_context
+        if has_alpha_packets(self._stream) and native.codec.canonical_name in _ALPHA_DECODERS:
+            if hardware:
+                raise MediaError("it does not decode alpha")
+            created = CodecContext.create(_ALPHA_DECODERS[native.codec.canonical_name], "r")
+            decoder = cast(VideoCodecContext, created)
+            decoder.color_primaries = native.color_primaries  # which only the container declares
+            decoder.color_trc = native.color_trc
+            return decoder
+        if hardware and not _is_hardware(native):
+            raise MediaError(f"it has no decoder for {native.name}")
+        return native
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._container.close()
+
+    def frames(self) -> Iterator[Frame]:
+        """All frames in presentation order; can be iterated once."""
+        decoded, self._first = self._first, None
+        while decoded is not None:
+            following = next(self._decoded, None)
+            self.resized_frames += (decoded.width, decoded.height) != (self.info.width, self.info.height)
+            frame = self._as_frame(decoded)
+            # Most files declare no duration for frames that are followed by others.
+            duration = max(decoded.duration or 0, self._step())
+            self.shown_until = frame.pts + duration if following is None else self._pts(following)
+            yield frame
+            decoded = following
+
+    def seek(self, time_s: Fraction) -> None:
+        """Continue near a time, before it where the file allows; does nothing where seeking fails.
+
+        Not exact: some files have a wrong index, or none.
+        """
+        start_us = self._container.start_time or 0
+        try:
+            self._container.seek(round(time_s * 1_000_000) + start_us)
+            self._decoder.flush_buffers()
+        except MEDIA_ERRORS:
+            return
+        self._decode_from_here()
+
+    def _decode_from_here(self) -> None:
+        """Decode the next frame, at the start or after seeking; earlier timestamps no longer matter."""
+        self._timestamps = BestEffortTimestamps(self._step())
+        self._timeline = Timeline(self._container)
+        self._decoded = deinterlace(self._with_pts(), self._time_base(), self._deinterlace)
+        self._first = next(self._decoded, None)
+
+    def _with_pts(self) -> Iterator[VideoFrame]:
+        """Decoded frames, each with a PTS."""
+        for frame in self._decode():
+            frame.pts = self._timestamps.next(frame.pts, frame.dts)
+            self.interlaced_frames += frame.interlaced_frame
+            self.damaged_frames += frame.is_corrupt
+            yield frame
+
+    def _decode(self) -> Iterator[VideoFrame]:
+        """Decoded frames, including those that the decoder delays to the end."""
+        packets = demux(self._container)  # all streams: where they end shows whether the file is complete
+        while True:
+            try:
+                packet = next(packets)
+            except StopIteration:
+                return
+            except MEDIA_ERRORS:
+                self.damaged_packets += 1
+                with suppress(*MEDIA_ERRORS):
+                    yield from self._decoder.decode(None)
+                return
+            self._timeline.shift(packet)
+            self._record(packet)
+            if packet.stream.index != self._stream.index:
+                continue
+            try:
+                yield from self._decoder.decode(cast("Packet[VideoStream]", packet))
+            except EOFError:
+                return
+            except MEDIA_ERRORS:
+                self.damaged_packets += 1
+
+    def _record(self, packet: "Packet[Stream]") -> None:
+        """Record what the file contains."""
+        self._extent.record(packet)
+        if packet.stream.index == self._stream.index:
+            self._encrypted |= packet.has_sidedata("encryption_info")
+
+    def remarks(self) -> list[str]:
+        """What was unusual in the part of the file that was read, one line each."""
+        lines = []
+        if self.resized_frames:
+            lines.append(f"'{self.path}': {self.resized_frames} frames differ in size from the first")
+        if joints := self._timeline.discontinuities:
+            count = "once" if joints == 1 else f"{joints} times"
+            lines.append(f"'{self.path}': timestamps jump {count}; the parts are joined without a gap")
+        if has_undetected_stream(self._container):
+            lines.append(f"'{self.path}': dropped a stream that starts too late to be detected")
+        return lines
+
+    def faults(self, *, whole: bool) -> list[str]:
+        """What was damaged in the part of the file that was read, one line each.
+
+        Args:
+            whole: The file was read to its end, so that a missing end can be detected.
+        """
+        lines = []
+        if self.damaged_packets:
+            lines.append(f"'{self.path}': could not decode {self.damaged_packets} damaged packets")
+        if self.damaged_frames:
+            lines.append(f"'{self.path}': {self.damaged_frames} damaged frames were concealed")
+        if moved := self._timestamps.moved:
+            lines.append(
+                f"'{self.path}': non-monotonic timestamps; moved {moved} frames after their predecessor"
+            )
+        if whole and (missing := self._extent.missing()):
+            lines.append(f"'{self.path}' ends early: {missing}")
+        return lines
+
+    def _step(self) -> int:
+        """Ticks between frames where a timestamp has to be made up."""
+        rate = frame_rate(self._stream)
+        return max(1, round(1 / (rate * self._time_base())))
+
+    def _time_base(self) -> Fraction:
+        return self._stream.time_base or Fraction(1, 90000)
+
+    def _as_frame(self, frame: VideoFrame) -> Frame:
+        layout = layout_of(frame, self._siting)
+        planes = [as_plane(from_dlpack(plane), layout) for plane in planar(frame).planes]
+        return Frame(planes, self._pts(frame), layout)
+
+    def _pts(self, frame: VideoFrame) -> int:
+        """Of a decoded frame, counted from the start of the file."""
+        assert frame.pts is not None, "_with_pts sets it"
+        return frame.pts - self._offset
+
+    def _describe(self, frame: VideoFrame) -> VideoInfo:
+        stream = self._stream
+        layout = layout_of(frame, self._siting)
+        rate = frame_rate(stream)
+        count = stream.frames
+        if not count and self._container.duration:
+            count = round(self._container.duration / 1_000_000 * rate)
+        rotation, mirrored = orientation(frame)
+        return VideoInfo(
+            width=frame.width,
+            height=frame.height,
+            time_base=self._time_base(),
+            rate=rate,
+            frames=count,
+            sample_aspect=stream.sample_aspect_ratio or Fraction(1),
+            rotation=rotation,
+            mirrored=mirrored,
+            layout=layout,
+            chapters=len(self._container.chapters()),
+            colors=ColorTags(
+                matrix=matrix_code(frame),
+                primaries=int(frame.color_primaries),
+                transfer=int(frame.color_trc),
+                full_range=layout.full_range,
+            ),
+            hdr=hdr.read(frame, may_be_untagged=self._decoder.codec.canonical_name in ("hevc", "av1")),
+        )
+
+
+def _is_hardware(context: VideoCodecContext) -> bool:
+    return bool(context.is_hwaccel)

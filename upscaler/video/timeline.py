@@ -1,0 +1,111 @@
+"""One continuous timeline for files joined from several recordings, as ``cat a.ts b.ts`` does."""
+
+from fractions import Fraction
+from typing import cast
+
+import av.container
+from av.format import Flags as FormatFlags
+from av.packet import Packet
+from av.stream import Stream
+
+from upscaler.video.timestamps import NOTABLE_S
+
+_LEAP_S = Fraction(1)  # longer than a frame or an audio packet
+
+
+class Timeline:
+    """Closes the discontinuities of one file.
+
+    Where the DTS of a stream jump back, a new part of the file begins: all streams continue where they were,
+    each from its own jump on and all shifted by the same time, so that audio stays in sync. Two readers that
+    pass every packet of a file through their timelines get the same times. Containers that do not allow
+    discontinuities are left unchanged, and a single wrong timestamp does not count as a jump.
+
+    Attributes:
+        needs_every_packet: Every packet of the file must be passed to ``shift``; otherwise ``shift`` never
+            changes one.
+    """
+
+    def __init__(self, container: av.container.InputContainer) -> None:
+        self.needs_every_packet = bool(container.format.flags & cast(int, FormatFlags.ts_discont.value))
+        self._offsets_s = [Fraction(0)]  # of each part of the file
+        self._positions: dict[int, _Position] = {}  # of audio and video, by stream index
+
+    @property
+    def discontinuities(self) -> int:
+        """How many so far."""
+        return len(self._offsets_s) - 1
+
+    def shift(self, packet: "Packet[Stream]") -> None:
+        """Move a packet to its time on the timeline; call it with every packet of the file, in order."""
+        stamp = packet.pts if packet.dts is None else packet.dts
+        if not self.needs_every_packet or stamp is None or not packet.time_base:
+            return
+        time_s, duration_s = stamp * packet.time_base, (packet.duration or 0) * packet.time_base
+        if packet.stream.type in ("audio", "video"):
+            position = self._positions.setdefault(
+                packet.stream.index, _Position(time_s, self.discontinuities)
+            )
+            self._choose_part(position, time_s)
+            offset_s = self._offsets_s[position.part]
+            position.advance(time_s + offset_s, duration_s)
+        else:  # subtitles are sparse, but stored near what is shown with them
+            offset_s = min(self._offsets_s, key=lambda offset_s: abs(time_s + offset_s - self._end_s()))
+        offset = round(offset_s / packet.time_base)
+        packet.pts = None if packet.pts is None else packet.pts + offset
+        packet.dts = None if packet.dts is None else packet.dts + offset
+
+    def _end_s(self) -> Fraction:
+        return max((position.end_s for position in self._positions.values()), default=Fraction(0))
+
+    def _choose_part(self, position: "_Position", time_s: Fraction) -> None:
+        """Find the part of the file that a packet belongs to; begin a new one where none fits."""
+        if position.left_s is not None:  # the previous packet jumped: was it the only one?
+            back_s = time_s + self._offsets_s[position.part - 1] - position.left_s
+            alone = sum(other.part == position.part for other in self._positions.values()) == 1
+            if position.part == self.discontinuities and alone and -NOTABLE_S < back_s < _LEAP_S:
+                self._offsets_s.pop()
+                position.part -= 1
+                position.last_s = position.previous_s = position.left_s
+            position.left_s = None
+        if time_s + self._offsets_s[position.part] >= min(position.last_s, position.previous_s) - NOTABLE_S:
+            return
+        if position.part == self.discontinuities:
+            self._offsets_s.append(self._offset_of_new_part_s(position, time_s))
+            position.left_s = position.last_s
+        later, end_s = range(position.part + 1, len(self._offsets_s)), self._end_s()
+        position.part = min(later, key=lambda part: abs(time_s + self._offsets_s[part] - end_s))
+
+    def _offset_of_new_part_s(self, position: "_Position", time_s: Fraction) -> Fraction:
+        """The offset with which no stream of a new part begins before the previous part ends.
+
+        Args:
+            position: Of the stream that enters the part first.
+            time_s: Where it begins; the others are assumed to begin relative to it as in the first part.
+        """
+        return max(
+            other.end_s - (time_s + other.first_s - position.first_s) for other in self._positions.values()
+        )
+
+
+class _Position:
+    """How far a stream has been read. Times are DTS on the timeline, except ``first_s``.
+
+    Attributes:
+        first_s: Of the first packet, as the file has it.
+        part: The part of the file that the stream is in.
+        last_s: Of the last packet.
+        previous_s: Of the packet before it, which reveals a single timestamp that is too late.
+        end_s: Where the last packet ends.
+        left_s: Of the last packet before a jump, directly after the jump.
+    """
+
+    def __init__(self, first_s: Fraction, part: int) -> None:
+        self.first_s = first_s
+        self.part = part
+        self.last_s = self.previous_s = self.end_s = first_s - 10**9  # before everything
+        self.left_s: Fraction | None = None
+
+    def advance(self, time_s: Fraction, duration_s: Fraction) -> None:
+        """Record a packet."""
+        self.previous_s, self.last_s, self.end_s = self.last_s, time_s, time_s + duration_s
