@@ -1,12 +1,12 @@
-"""Everything that is worth knowing about an NVIDIA GPU, in minutes; `gpu.sh` prepares the machine and calls it.
+"""Networks, engine and the whole command on an NVIDIA GPU, in minutes; `gpu.sh` prepares the machine.
 
     python benchmarks/gpu.py OUT_FOLDER [--minutes 6] [--rehearse]
 
-Writes `gpu.json` and `gpu.md` (tables for `docs/performance.md`) after every step, so that an interrupted run
-leaves what it has. A step that fails leaves its error in the tables and does not stop the others; the exit code
-is then 1. No step starts after `--minutes`.
+Writes `gpu.json` and `gpu.md` (tables for `docs/performance.md`) after every step, so that an interrupted
+run leaves what it has. A step that fails leaves its error in the tables and does not stop the others; the
+exit code is then 1. No step starts after `--minutes`.
 
-- `bare`: the folded network alone, half precision, frames on the GPU: eager, as CUDA graph, compiled; per batch;
+- `bare`: the folded network alone, in half precision, frames on the GPU: eager, CUDA graph, compiled;
 - `loop`: the fp16 loop that other programs hold (`peers.py`), one frame at a time;
 - `engine`: `Upscaler.frames`, arrays in and out: upload, network and download overlap;
 - `decode`, `pipeline`, `video`: decoding alone; decoding and network with both colour conversions, without
