@@ -32,17 +32,17 @@ import numpy as np
 import torch
 from peers import loop, network_of
 from pipeline import clip
+from upscaler.video.read import VideoReader
 
 from upscaler import pipeline
 from upscaler.errors import UpscalerError
-from upscaler.inference import device
+from upscaler.inference import devices
 from upscaler.inference.engine import Upscaler
 from upscaler.inference.runtime import Runtime
 from upscaler.jobs import Job
-from upscaler.models.fold import folded
+from upscaler.models.fold import fold_for_inference
 from upscaler.options import VideoOptions
 from upscaler.video import encoders
-from upscaler.video.read import VideoReader
 from upscaler.video_frames import enlarged
 
 Row = dict[str, float | str]
@@ -112,7 +112,7 @@ class Bench:
         self.sizes, self.results, self.work = sizes, results, work
         self.device = torch.device(sizes.device)
         self.gpu = self.device.type == "cuda"
-        self.dtype = device.fast_dtype(self.device)
+        self.dtype = devices.fast_dtype(self.device)
         self.peak_flops = 0.0
         self._clips: dict[tuple[int, int], Path] = {}
 
@@ -173,10 +173,10 @@ class Bench:
 
     def bare(self, model: str, height: int, width: int) -> None:
         """The network alone, per way to run it and batch."""
-        network = folded(network_of(model, 2)).to(device=self.device, dtype=self.dtype)
+        network = fold_for_inference(network_of(model, 2)).to(device=self.device, dtype=self.dtype)
         network = network.to(memory_format=torch.channels_last)
         flops = 2 * network.contract.macs_per_pixel * height * width
-        compiled = device.can_compile(self.device)
+        compiled = devices.can_compile(self.device)
         for batch in self.sizes.batches:
             low = torch.rand(batch, 3, height, width, device=self.device)
             low = low.contiguous(memory_format=torch.channels_last)
@@ -284,7 +284,7 @@ def main() -> None:
     begun = time.monotonic()
     sizes = REHEARSAL if arguments.rehearse else REAL
     arguments.out.mkdir(parents=True, exist_ok=True)
-    machine = {"device": device.describe(torch.device(sizes.device)), "torch": torch.__version__}
+    machine = {"device": devices.describe(torch.device(sizes.device)), "torch": torch.__version__}
     results = Results(arguments.out, machine)
     work = Path(tempfile.mkdtemp())
     try:

@@ -32,7 +32,7 @@ from pipeline import clip, parts
 from timing import matrix_peak_flops, print_table, take_turns
 
 from upscaler import pipeline
-from upscaler.inference import device
+from upscaler.inference import devices
 from upscaler.inference.engine import Upscaler
 from upscaler.jobs import Job
 
@@ -146,7 +146,7 @@ def arguments_of(description: str) -> argparse.Namespace:
 def main() -> None:
     """Print a table for every model and scale."""
     arguments = arguments_of(__doc__.splitlines()[0])
-    device.keep_freed_memory()
+    devices.keep_freed_memory()
     sizes = [tuple(map(int, reversed(size.split("x")))) for size in arguments.sizes]
     if arguments.what == "pictures":
         sizes = picture_sizes(arguments.megapixels)
@@ -160,7 +160,7 @@ def main() -> None:
                 peak = matrix_peak_flops(engine.dtype)
                 if not figures:
                     print(
-                        f"{device.describe(engine.device)}; torch {torch.__version__}; {engine.dtype}; "
+                        f"{devices.describe(engine.device)}; torch {torch.__version__}; {engine.dtype}; "
                         f"matrix peak {peak / 1e12:.2f} TFLOP/s"
                     )
                 peers = peers_per_pixel(model, scale, arguments.ncnn_wheel, arguments.rounds, folder)

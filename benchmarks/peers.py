@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from upscaler.models import checkpoint, shipped
+from upscaler.models import shipped, weight_file
 from upscaler.models.contract import Network
 
 Call = Callable[[], object]
@@ -23,7 +23,7 @@ Call = Callable[[], object]
 
 def network_of(model: str, scale: int) -> Network:
     """The network of shipped weights, as trained."""
-    return checkpoint.load(shipped.weight_files(model)[scale]).network().eval()
+    return weight_file.load(shipped.weight_files(model)[scale]).network().eval()
 
 
 def loop(model: str, scale: int, height: int, width: int, device: str = "cpu") -> Call:

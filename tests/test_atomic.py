@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from support.pictures import photograph
+from upscaler.video.read import ColorTags
 
 from upscaler import atomic
 from upscaler.errors import UpscalerError
@@ -29,7 +30,6 @@ from upscaler.trainer.run import plot, state_file
 from upscaler.trainer.run.record import Record
 from upscaler.video import encoders
 from upscaler.video.encoders import EncodeSettings
-from upscaler.video.read import ColorTags
 from upscaler.video.segment_writer import SegmentWriter
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="folders cannot be synced there")

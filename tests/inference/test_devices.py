@@ -5,7 +5,7 @@ import time
 import pytest
 import torch
 
-from upscaler.inference import device
+from upscaler.inference import devices
 
 CPU = torch.device("cpu")
 
@@ -23,8 +23,8 @@ def test_bf16_is_chosen_where_it_is_native_and_pays(
     monkeypatch: pytest.MonkeyPatch, capabilities: dict[str, bool], pays: bool, expected: torch.dtype
 ) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
-    monkeypatch.setattr(device, "_bf16_pays", lambda: pays)
-    assert device.fast_dtype(CPU) is expected
+    monkeypatch.setattr(devices, "_bf16_pays", lambda: pays)
+    assert devices.fast_dtype(CPU) is expected
 
 
 @pytest.mark.parametrize("slow", [torch.bfloat16, torch.float32])
@@ -37,15 +37,15 @@ def test_the_faster_format_wins_the_trial(monkeypatch: pytest.MonkeyPatch, slow:
         return genuine(given, weight, padding=padding)
 
     monkeypatch.setattr(torch.nn.functional, "conv2d", convolve)
-    device._bf16_pays.cache_clear()
+    devices._bf16_pays.cache_clear()
     try:
-        assert device._bf16_pays() is (slow is torch.float32)
+        assert devices._bf16_pays() is (slow is torch.float32)
     finally:
-        device._bf16_pays.cache_clear()
+        devices._bf16_pays.cache_clear()
 
 
 def test_the_trial_draws_no_random_numbers() -> None:
-    device._bf16_pays.cache_clear()
+    devices._bf16_pays.cache_clear()
     before = torch.get_rng_state()
-    device.fast_dtype(CPU)
+    devices.fast_dtype(CPU)
     assert torch.equal(torch.get_rng_state(), before)
