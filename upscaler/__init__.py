@@ -1,6 +1,6 @@
 """Batch image and video upscaling.
 
-``Upscaler`` is loaded on first use, so that importing the package loads neither torch nor av.
+``Upscaler`` loads on first use, so that importing the package loads neither torch nor av.
 """
 
 from typing import TYPE_CHECKING, Any

@@ -1,4 +1,4 @@
-"""``upscale`` and ``python -m upscaler``: interrupts are held back before anything else is loaded."""
+"""``upscale`` and ``python -m upscaler``: interrupts are deferred before anything else loads."""
 
 from upscaler.interrupts import INTERRUPTS
 

@@ -1,12 +1,12 @@
-"""The errors a user can meet. This room imports nothing, so that every other room may raise them."""
+"""Errors that a user can fix. Imports nothing, so that every module can raise them."""
 
 
 class UpscalerError(Exception):
-    """Something the user can mend: what happened, to which file, and what to do next.
+    """An error that the user can fix: what is wrong, with which file, and what to do next.
 
     Args:
-        message: One line that says what is wrong and with which file or value.
-        hint: One line that says what to do next; may be empty.
+        message: One line: what is wrong, with which file or value.
+        hint: What to do next, in one line; may be empty.
     """
 
     def __init__(self, message: str, hint: str = "") -> None:
@@ -19,11 +19,11 @@ class UpscalerError(Exception):
 
 
 class UsageError(UpscalerError):
-    """The command line or the arguments cannot be carried out as given; nothing was started."""
+    """The options or arguments are invalid; nothing was started."""
 
 
 class MediaError(UpscalerError):
-    """A picture or a video cannot be read or written."""
+    """An image or a video cannot be read or written."""
 
 
 class WeightsError(UpscalerError):
@@ -31,8 +31,8 @@ class WeightsError(UpscalerError):
 
 
 class DeviceError(UpscalerError):
-    """The device asked for is not there, or cannot do what was asked of it."""
+    """The requested device is not available, or does not support what was requested."""
 
 
 class TrainingError(UpscalerError):
-    """A training run cannot start or cannot go on."""
+    """A training run cannot start or cannot continue."""

@@ -1,46 +1,47 @@
-"""SIGINT and SIGTERM: held back while libraries are loaded, then KeyboardInterrupt, then as by default."""
+"""SIGINT and SIGTERM: deferred while libraries load, then KeyboardInterrupt, at exit the default action."""
 
 import signal
 from types import FrameType
 
-_NUMBERS = (signal.SIGINT, signal.SIGTERM)
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interrupts:
-    """SIGINT and SIGTERM end the work as KeyboardInterrupt, so that nothing half-written stays behind.
+    """Turns SIGINT and SIGTERM into KeyboardInterrupt, so that no partial file is left.
 
-    While libraries are loaded they are only noted: some swallow an exception raised in their midst. On the
-    way out they end the process at once: what is raised while Python shuts down is shown with its traceback.
+    While libraries load, a signal is only recorded: some libraries swallow an exception raised during their
+    import. At exit, a signal ends the process at once: Python prints a traceback for anything raised while it
+    shuts down.
     """
 
     def __init__(self) -> None:
-        self._noted = False
-        self._held = True
+        self._received = False
+        self._deferred = True
 
     def hold(self) -> None:
-        """From now on, only note them."""
-        for number in _NUMBERS:
+        """From now on, only record signals."""
+        for number in _SIGNALS:
             signal.signal(number, self._handle)
 
     def release(self) -> None:
-        """From now on, raise; at once if one was noted."""
-        self._held = False
-        if self._noted:
+        """From now on, raise KeyboardInterrupt; at once if a signal was recorded."""
+        self._deferred = False
+        if self._received:
             raise KeyboardInterrupt
 
     def leave(self) -> None:
-        """From now on, end the process without a word; for when everything is written.
+        """From now on, end the process silently; called when everything is written.
 
-        Without ``hold`` before it, as in a program that only borrows the command, it changes nothing.
+        Does nothing without an earlier ``hold``, as in a program that calls the command's function.
         """
-        for number in _NUMBERS:
+        for number in _SIGNALS:
             if signal.getsignal(number) == self._handle:
                 signal.signal(number, signal.SIG_DFL)
 
     def _handle(self, _number: int, _frame: FrameType | None) -> None:
-        self._noted = True
-        if not self._held:
+        self._received = True
+        if not self._deferred:
             raise KeyboardInterrupt
 
 
-INTERRUPTS = Interrupts()  # one, as the process has them once
+INTERRUPTS = Interrupts()  # signal handlers are per process

@@ -1,8 +1,8 @@
-"""Input paths -> a list of jobs: what is upscaled, where it goes, and every refusal before work starts."""
+"""Input paths -> jobs: what is upscaled and where it goes. Finds what is impossible before work starts."""
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,14 +20,14 @@ VIDEO_SUFFIXES = {
     ".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ogv", ".ts",
     ".vob", ".webm", ".wmv",
 }  # fmt: skip
-_WORDS: dict[Kind, str] = {"still": "picture", "video": "video", "preview": "video"}
+_WORDS: dict[Kind, str] = {"still": "an image", "video": "a video", "preview": "a video"}
 _PREVIEW, _BICUBIC = ".preview.png", ".bicubic.png"
-CONTAINERS = (".mp4", ".m4v", ".mov", ".mkv", ".webm")  # that can be written
+CONTAINERS = (".mp4", ".m4v", ".mov", ".mkv", ".webm")  # the ones that we write
 
 
 @dataclass(frozen=True)
 class Job:
-    """One file to upscale; a ``preview`` makes a picture of one frame of a video."""
+    """One file to upscale. A ``preview`` writes one frame of a video as an image."""
 
     source: Path
     target: Path
@@ -36,13 +36,13 @@ class Job:
 
 @dataclass(frozen=True)
 class Unreadable:
-    """A folder that is not searched, or not as a whole, and why."""
+    """A folder that was not searched, or only in part."""
 
     folder: Path
     reason: str
 
     def __str__(self) -> str:
-        return f"the folder '{self.folder}' cannot be read: {self.reason}"
+        return f"cannot read folder '{self.folder}': {self.reason}"
 
 
 @dataclass(frozen=True)
@@ -50,11 +50,11 @@ class JobList:
     """What is to be done.
 
     Attributes:
-        jobs: In the order of the arguments, folders sorted by name.
-        ignored: Files in folders that are neither picture nor video by their suffix, links to folders, and
-            links to nowhere.
-        unreadable: Folders whose files may not be among the jobs.
-        skipped: What would be done if its target did not exist.
+        jobs: In the order of the inputs; files in folders sorted by name.
+        ignored: Files in folders whose suffix is neither an image's nor a video's, links to folders, and
+            broken links.
+        unreadable: Folders with files that may be missing from the jobs.
+        skipped: Jobs whose target exists already.
     """
 
     jobs: list[Job]
@@ -63,7 +63,7 @@ class JobList:
     skipped: list[Job] = field(default_factory=list)
 
     def ignored_kinds(self) -> str:
-        """How many files of which suffix are ignored, and links: ``2 .txt, 1 .zip, 1 linked``."""
+        """Counts of ignored files by suffix, and of links: ``2 .txt, 1 .zip, 1 linked``."""
         linked = {path for path in self.ignored if path.is_symlink() and not path.is_file()}
         suffixes = Counter(
             "linked" if path in linked else path.suffix.lower() or path.name for path in self.ignored
@@ -72,33 +72,33 @@ class JobList:
 
 
 def plan(inputs: Iterable[Path], options: Options) -> JobList:
-    """List the jobs, or refuse.
+    """List the jobs, or raise what is wrong with them.
 
     Args:
-        inputs: Files and folders (searched recursively).
-        options: Where results go, and whether existing ones are replaced or left out.
+        inputs: Files and folders; folders are searched recursively.
+        options: Where results go, and whether existing ones are replaced or skipped.
 
     Raises:
-        UsageError: An input is missing or of no known kind, there is nothing to do, two inputs have one
-            target, a target is an input, or a target exists; a picture is to be previewed; a name is too
-            long, or lies in a folder that cannot be looked into.
+        UsageError: An input is missing or neither image nor video; no input is left; two inputs have the same
+            target; a target is an input, or exists; a preview of an image is requested; a name is too long,
+            or in a folder that cannot be read.
     """
     try:
-        found = _planned(list(inputs), options)
-        _refuse_long_names(found.jobs)
+        job_list = _plan(list(inputs), options)
+        _check_name_lengths(job_list.jobs)
     except OSError as error:
-        name = error.filename or "."  # of none, it is the current folder that is gone
-        raise UsageError(f"'{name}' cannot be used: {error.strerror}") from error
-    return found
+        name = error.filename or "."  # without a name, the current folder was deleted
+        raise UsageError(f"cannot use '{name}': {error.strerror}") from error
+    return job_list
 
 
-def _planned(inputs: list[Path], options: Options) -> JobList:
+def _plan(inputs: list[Path], options: Options) -> JobList:
     jobs: list[Job] = []
     ignored: list[Path] = []
     unreadable: list[Unreadable] = []
     single = len(inputs) == 1
     if options.output == Path("-"):
-        raise UsageError("-o - is no file", "results are not written to standard output")
+        raise UsageError("-o - is not a file", "results cannot be written to standard output")
     for path in inputs:
         if path.is_dir():
             found = _folder_jobs(path, options, single)
@@ -108,26 +108,26 @@ def _planned(inputs: list[Path], options: Options) -> JobList:
         elif path.is_file():
             jobs.append(_file_job(path, options, single))
         else:
-            known = "is neither file nor folder" if path.exists() else "does not exist"
-            raise UsageError(f"'{path}' {known}", "name pictures, videos, or folders of them")
+            problem = "is neither a file nor a folder" if path.exists() else "does not exist"
+            raise UsageError(f"'{path}' {problem}", "pass images, videos, or folders of them")
     if not jobs and unreadable:
         raise UsageError(str(unreadable[0]))
     if not jobs:
         names = ", ".join(f"'{path}'" for path in inputs)
-        raise UsageError(f"no picture and no video in {names}", "pictures and videos go by their suffix")
+        raise UsageError(f"no images or videos in {names}", "files are recognised by their suffix")
     if options.preview:
         jobs = [_as_preview(job) for job in jobs]
-    _refuse_collisions(jobs)
-    _refuse_folders(jobs)
-    made = {} if options.overwrite else {job: existing for job in jobs if (existing := _existing(job))}
-    if made and not options.skip_existing:
-        _refuse_existing(made)
-    ahead = [job for job in jobs if job not in made]
-    return JobList(ahead, ignored, unreadable, skipped=list(made))
+    _check_collisions(jobs)
+    _check_folders(jobs)
+    existing = {} if options.overwrite else {job: paths for job in jobs if (paths := _existing_targets(job))}
+    if existing and not options.skip_existing:
+        raise _exist_error([path for paths in existing.values() for path in paths])
+    remaining = [job for job in jobs if job not in existing]
+    return JobList(remaining, ignored, unreadable, skipped=list(existing))
 
 
 def kind_of(path: Path) -> Kind | None:
-    """What a file is by its suffix."""
+    """Image or video, by the suffix; ``None`` if neither."""
     suffix = path.suffix.lower()
     if suffix in IMAGE_SUFFIXES:
         return "still"
@@ -137,18 +137,18 @@ def kind_of(path: Path) -> Kind | None:
 def _file_job(path: Path, options: Options, single: bool) -> Job:
     kind = kind_of(path)
     if kind is None:
-        raise UsageError(f"'{path}' is neither picture nor video by its suffix")
+        raise UsageError(f"the suffix of '{path}' is neither an image's nor a video's")
     output = options.output
     if output is None:
         return Job(path, path.with_name(f"{path.stem}_{_label(options)}{_target_suffix(path)}"), kind)
-    names_file = kind_of(output) is not None and not output.is_dir()
-    if single and names_file:
-        return Job(path, _checked(output, kind), kind)
-    if names_file:
-        raise UsageError(f"'{output}' is a file name, but there are several inputs", "name a folder with -o")
+    is_file_name = kind_of(output) is not None and not output.is_dir()
+    if single and is_file_name:
+        return Job(path, _check_target(output, kind), kind)
+    if is_file_name:
+        raise UsageError(f"'{output}' is a file name, but there are several inputs", "use -o FOLDER")
     if single and output.suffix and not output.is_dir():
-        known = ", ".join(IMAGE_SUFFIXES if kind == "still" else CONTAINERS)
-        raise UsageError(f"'{output}' has no suffix of a {_WORDS[kind]} that can be written", f"use {known}")
+        writable = ", ".join(IMAGE_SUFFIXES if kind == "still" else CONTAINERS)
+        raise UsageError(f"cannot write {_WORDS[kind]} to '{output}': unknown suffix", f"use {writable}")
     return Job(path, (output / path.name).with_suffix(_target_suffix(path)), kind)
 
 
@@ -157,10 +157,10 @@ def _folder_jobs(folder: Path, options: Options, single: bool) -> JobList:
     root = options.output
     if root is None:
         if not resolved.name:
-            raise UsageError(f"'{folder}' has no folder beside it to write to", "name one with -o")
+            raise UsageError(f"'{folder}' has no parent folder to write to", "use -o FOLDER")
         root = resolved.with_name(f"{resolved.name}_{_label(options)}")
     elif kind_of(root) and not root.is_dir():
-        raise UsageError(f"'{root}' is a file name, but '{folder}' is a folder", "name a folder with -o")
+        raise UsageError(f"'{root}' is a file name, but '{folder}' is a folder", "use -o FOLDER")
     elif not single:
         root = root / resolved.name
     jobs: list[Job] = []
@@ -179,37 +179,37 @@ def _folder_jobs(folder: Path, options: Options, single: bool) -> JobList:
 def _files(
     folder: Path, target_root: Path, ignored: list[Path], unreadable: list[Unreadable]
 ) -> Iterator[Path]:
-    """All files below ``folder``, sorted; hidden ones, job folders and all below the target are left out.
+    """All files below ``folder``, sorted, without hidden ones, job folders and anything below the target.
 
-    Links to folders, which may lead in circles, and links to nowhere are added to ``ignored``. Folders that
-    cannot be looked into are added to ``unreadable``, and the rest is searched.
+    Links to folders, which may be circular, and broken links are added to ``ignored``. Folders that cannot be
+    read are added to ``unreadable``, and the rest is searched.
     """
-    skipped = _real(target_root)
+    excluded = _real(target_root)
 
-    def note(error: OSError) -> None:
+    def on_error(error: OSError) -> None:
         unreadable.append(Unreadable(Path(error.filename), error.strerror or str(error)))
 
-    for parent, names, files in os.walk(folder, onerror=note):
+    for parent, names, files in os.walk(folder, onerror=on_error):
         names[:] = sorted(
             name
             for name in names
             if not name.startswith(".")
             and not name.endswith(job_folder.SUFFIX)
-            and _real(Path(parent) / name) != skipped
+            and _real(Path(parent) / name) != excluded
         )
         visible = [Path(parent) / name for name in sorted(files) if not name.startswith(".")]
         try:
             ignored += [path for name in names if (path := Path(parent) / name).is_symlink()]
-            found = [path for path in visible if path.is_file()]  # no pipes, no links to nowhere
+            readable = [path for path in visible if path.is_file()]  # no pipes, no broken links
             ignored += [path for path in visible if path.is_symlink() and not path.is_file()]
-        except OSError as error:  # names can be listed, but nothing more
+        except OSError as error:  # the folder can be listed, but not entered
             unreadable.append(Unreadable(Path(parent), error.strerror or str(error)))
         else:
-            yield from found
+            yield from readable
 
 
 def _real(path: Path) -> Path:
-    """The path without links; unlike ``Path.resolve``, one that ends in a circle of links is no error."""
+    """The path without links. ``Path.resolve`` would raise for a circle of links."""
     return Path(os.path.realpath(path))
 
 
@@ -221,33 +221,33 @@ def _label(options: Options) -> str:
 
 
 def _target_suffix(path: Path) -> str:
-    """The source's own suffix where that format can be written."""
+    """The suffix of the source, or ``.mkv`` if we cannot write its container."""
     suffix = path.suffix
     if suffix.lower() in VIDEO_SUFFIXES and suffix.lower() not in CONTAINERS:
         return ".mkv"
     return suffix
 
 
-def _checked(target: Path, kind: Kind) -> Path:
+def _check_target(target: Path, kind: Kind) -> Path:
     if kind_of(target) != kind:
-        raise UsageError(f"a {_WORDS[kind]} cannot be written to '{target}'", "check the suffix")
+        raise UsageError(f"cannot write {_WORDS[kind]} to '{target}'", "check the suffix")
     if kind == "video" and target.suffix.lower() not in CONTAINERS:
-        raise UsageError(f"'{target}' cannot be written", f"use {', '.join(CONTAINERS)}")
+        raise UsageError(f"cannot write '{target}': unsupported container", f"use {', '.join(CONTAINERS)}")
     return target
 
 
 def _as_preview(job: Job) -> Job:
     if job.kind == "still":
-        raise UsageError(f"--preview is for videos, and '{job.source}' is a picture")
+        raise UsageError(f"--preview is for videos, but '{job.source}' is an image")
     return Job(job.source, job.target.with_suffix(_PREVIEW), "preview")
 
 
 def bicubic_beside(preview: Path) -> Path:
-    """Where the same frame goes, enlarged without a network."""
+    """Where a preview writes the same frame upscaled by bicubic."""
     return preview.with_name(preview.name.removesuffix(_PREVIEW) + _BICUBIC)
 
 
-def _refuse_collisions(jobs: list[Job]) -> None:
+def _check_collisions(jobs: list[Job]) -> None:
     sources = {_real(job.source) for job in jobs}
     targets: dict[Path, Path] = {}
     for job in jobs:
@@ -263,38 +263,37 @@ def _refuse_collisions(jobs: list[Job]) -> None:
         targets[target] = job.source
 
 
-def _refuse_folders(jobs: list[Job]) -> None:
+def _check_folders(jobs: list[Job]) -> None:
     for job in jobs:
         if job.target.is_dir():
             raise UsageError(f"'{job.target}' is a folder", "choose another name with -o")
 
 
-def _existing(job: Job) -> list[Path]:
-    """What a job would replace; not the work of a run that was killed in its last moment."""
+def _existing_targets(job: Job) -> list[Path]:
+    """Files that a job would replace, except the finished work of a run that was killed at its very end."""
     targets = [] if job_folder.was_finished(job.target) else [job.target]
     if job.kind == "preview":
         targets.append(bicubic_beside(job.target))
     return [path for path in targets if path.exists()]
 
 
-def _refuse_existing(made: Mapping[Job, list[Path]]) -> None:
-    first, *others = [path for existing in made.values() for path in existing]
-    more = f" (and {len(others)} more)" if others else ""
-    raise UsageError(
-        f"'{first}' exists{more}", "--overwrite replaces what exists, --skip-existing makes what does not"
+def _exist_error(paths: list[Path]) -> UsageError:
+    more = f" (and {len(paths) - 1} more)" if len(paths) > 1 else ""
+    return UsageError(
+        f"'{paths[0]}' already exists{more}", "--overwrite replaces files, --skip-existing keeps them"
     )
 
 
-def _refuse_long_names(jobs: list[Job]) -> None:
-    """Let the file system say which names it does not take, those beside the targets included.
+def _check_name_lengths(jobs: list[Job]) -> None:
+    """Ask the file system whether it accepts the names of targets and job folders.
 
     Raises:
-        OSError: Such a name is too long.
+        OSError: A name is too long.
     """
     for job in jobs:
         longest = job_folder.folder_of(job.target) if job.kind == "video" else job.target
-        # A folder that is still to be made refuses nothing, so the one in which it will be is asked.
-        parents = (parent for parent in longest.absolute().parents if parent.exists())
-        there = next(parents, longest.parent)
+        # A folder that does not exist yet accepts every name; ask the nearest parent that exists.
+        existing = (parent for parent in longest.absolute().parents if parent.exists())
+        parent = next(existing, longest.parent)
         with suppress(FileNotFoundError, NotADirectoryError):
-            os.lstat(there / longest.name)
+            os.lstat(parent / longest.name)

@@ -167,7 +167,6 @@ class Options:
         overwrite: Replace targets that exist.
         skip_existing: Leave them, and make the others.
         preview: Make a picture of one frame of each video instead.
-        report: File for a JSON object a line for every job; ``-``: standard output; ``None``: none.
         engine: How frames are enlarged.
         video: How video is encoded.
     """
@@ -176,7 +175,6 @@ class Options:
     overwrite: bool = False
     skip_existing: bool = False
     preview: bool = False
-    report: Path | None = None
     engine: EngineOptions = field(default_factory=EngineOptions)
     video: VideoOptions = field(default_factory=VideoOptions)
 

@@ -39,8 +39,8 @@ def test_a_picture_is_written_beside_the_source(tmp_path: Path) -> None:
 def test_options_for_video_are_not_silently_ignored(tmp_path: Path) -> None:
     source = save(tmp_path / "a.png")
     said = run(source, "--scale", 1, "--crf", 20, "--start", 1, "--no-audio", "--encoder-option", "a=b")
-    assert "--crf, --encoder-option, --no-audio, --start: without effect, for there is no video" in said
-    assert "without effect" not in run(source, "--scale", 1, "--overwrite")
+    assert "--crf, --encoder-option, --no-audio, --start ignored: no video among the inputs" in said
+    assert "ignored" not in run(source, "--scale", 1, "--overwrite")
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has such a device")
@@ -58,8 +58,8 @@ def test_the_bar_has_room_beside_a_long_name() -> None:
     import pty
 
     program = """
-from upscaler.display import Display
-from upscaler.report import Progress
+from upscaler.cli.display import Display
+from upscaler.results import Progress
 with Display(1) as display:
     display.begin("a/very/long/way/to/a/film/that/is/in/no/hurry/and/so/on/and/so/on/and/so/on/film.mp4")
     display.advance(Progress(50, 100, "frames"))
@@ -155,7 +155,7 @@ def test_a_folder_goes_on_with_what_does_not_exist_yet(tmp_path: Path) -> None:
     assert "--skip-existing" in run(tmp_path / "in", code=2)
     report = tmp_path / "report.jsonl"
     said = run(tmp_path / "in", "--skip-existing", "--json", report)
-    assert "1 of 1 files" in said and "1 skipped, which exist" in said
+    assert "1 of 1 files" in said and "1 skipped (already exist)" in said
     assert (tmp_path / "in_x4" / "a.png").read_text() == "precious"
     assert (tmp_path / "in_x4" / "b.png").read_bytes()[:4] == b"\x89PNG"
     outcomes = [json.loads(line)["outcome"] for line in report.read_text().splitlines()]
@@ -167,7 +167,7 @@ def test_a_folder_goes_on_with_what_does_not_exist_yet(tmp_path: Path) -> None:
     ("arguments", "message"),
     [
         (["missing.png"], "does not exist"),
-        (["empty"], "no picture and no video"),
+        (["empty"], "no images or videos"),
         (["a.png", "--model", "no-such"], "no-such"),
         (["a.png", "--model", "missing.safetensors"], "no weight file"),
         (["a.png", "--model", "a.png"], "not a safetensors file"),
@@ -216,7 +216,7 @@ def test_a_target_folder_that_is_a_file(tmp_path: Path) -> None:
     video = clip(tmp_path / "v.mp4", frames=2)
     (tmp_path / "taken").write_text("precious")
     said = run(source, video, "-o", tmp_path / "taken", code=1)
-    assert said.count("error:") == 2 and "fault of this program" not in said
+    assert said.count("error:") == 2 and "internal error" not in said
     assert (tmp_path / "taken").read_text() == "precious"
 
 
@@ -261,7 +261,7 @@ def test_an_interrupt_leaves_nothing_behind(tmp_path: Path, number: signal.Signa
     process.send_signal(number)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "stopped" in said and "Traceback" not in said
+    assert "interrupted" in said and "Traceback" not in said
     assert files(tmp_path) == ["in.mp4"]
 
 
@@ -282,7 +282,7 @@ def test_an_interrupt_on_the_way_out_shows_no_traceback(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("entry", "arguments", "said"),
     [
-        ("upscaler.__main__:main", ["a.png", "--scale", "2"], "stopped; nothing half-written is left"),
+        ("upscaler.__main__:main", ["a.png", "--scale", "2"], "interrupted; no partial file is left"),
         ("upscaler.trainer.__main__:train", [".", "-o", "w.safetensors"], ""),
         ("upscaler.trainer.__main__:evaluate", ["bicubic", "."], ""),
     ],
@@ -332,8 +332,9 @@ def test_a_folder_that_cannot_be_read_fails_and_the_rest_is_done(
 
     monkeypatch.setattr(os, "scandir", scandir)  # root may read every folder
     said = run(tmp_path / "p", "--scale", 1, "--json", tmp_path / "report", code=1)
-    assert said.count("error:") == 1 and f"'{tmp_path / 'p' / 'locked'}' cannot be read: Permission" in said
-    assert "1 of 1 files" in said and "folders not read: 1" in said
+    assert said.count("error:") == 1
+    assert f"cannot read folder '{tmp_path / 'p' / 'locked'}': Permission" in said
+    assert "1 of 1 files" in said and "1 folders not readable" in said
     assert files(tmp_path / "p_x1") == ["a.png"]
     folder, picture = map(json.loads, (tmp_path / "report").read_text(encoding="utf-8").splitlines())
     assert (folder["kind"], folder["outcome"], folder["target"]) == ("folder", "failed", None)

@@ -69,7 +69,7 @@ def test_a_slow_video_is_told_once_from_what_was_measured(large: Upscaler, clock
     assert name == "fast" and share < 0.5
     assert (
         said[5]
-        == f"about 3 h 20 min to go at 0.5 frames/s; --model fast would take about {_span(12000 * share)}"
+        == f"about 3 h 20 min left at 0.5 frames/s; --model fast would take about {_span(12000 * share)}"
     )
 
 
@@ -89,7 +89,7 @@ def test_what_is_not_slow_is_not_told(
 def test_slow_work_is_told_too_where_nothing_is_faster(ship: Ship, clock: Clock) -> None:
     ship("fast", 4)
     ship("srresnet", 4, channels=24, blocks=4)
-    wanted = ["about 3 h 20 min to go at 0.5 frames/s; no installed model is faster"]
+    wanted = ["about 3 h 20 min left at 0.5 frames/s; no installed model is faster"]
     assert [line for line in watched(Upscaler("fast", 4), clock, 2.0, 6006) if line] == wanted
     ship("restore", 1, channels=24)
     assert [
@@ -104,7 +104,7 @@ def test_frames_of_an_earlier_run_do_not_count(large: Upscaler, clock: Clock) ->
     clock.now_s += 12
     assert said == []
     watch(Progress(5007, 6007, "frames", 5000, (48, 64), 25.0))
-    assert said[0].startswith("about 33 min to go at 0.5 frames/s")
+    assert said[0].startswith("about 33 min left at 0.5 frames/s")
 
 
 def test_the_share_of_time_is_that_of_multiply_adds_and_output(ship: Ship) -> None:
@@ -151,7 +151,7 @@ def test_pictures_are_one_piece_of_work(large: Upscaler, clock: Clock, tmp_path:
             tiles.append(len(said))
     _, share = fastest(large, 24, 32) or ("", 0.0)
     # After five tiles 10 s are measured: 3 tiles of this picture and 97 pictures are left, 2 s a tile.
-    wanted = f"about 13 min to go; --model fast would take about {_span(share * (3 + 4 * 97) * 2)}"
+    wanted = f"about 13 min left; --model fast would take about {_span(share * (3 + 4 * 97) * 2)}"
     assert said == [wanted] and tiles == [0, 0, 0, 0, 1, 1, 1, 1]
 
 
@@ -170,7 +170,7 @@ def test_two_networks_count_as_much_as_they_cost(ship: Ship, clock: Clock, tmp_p
     watch(
         Progress(1, 1, "tiles", source_px=(24, 32))
     )  # the first network is done; the second takes as much longer as it costs
-    assert said[0].startswith(f"about {_span(60 * second / first)} to go; --model fast")
+    assert said[0].startswith(f"about {_span(60 * second / first)} left; --model fast")
 
 
 def test_the_progress_of_the_pipeline_is_enough(large: Upscaler, clock: Clock, tmp_path: Path) -> None:
@@ -183,8 +183,8 @@ def test_the_progress_of_the_pipeline_is_enough(large: Upscaler, clock: Clock, t
     job = Job(source, target, "video")
     watch = Forecast(clock=clock).watch(source, large, slow, notes.append)
     pipeline.upscale_video(job, large, VideoOptions(), watch, notes.append)
-    assert [note for note in notes if "to go" in note] == [
-        next(note for note in notes if note.startswith("about 17 min to go at 0.01 frames/s; --model fast"))
+    assert [note for note in notes if "left" in note] == [
+        next(note for note in notes if note.startswith("about 17 min left at 0.01 frames/s; --model fast"))
     ]
 
 
@@ -194,7 +194,7 @@ def test_the_command_tells_it(large: Upscaler, tmp_path: Path, monkeypatch: pyte
     for number in range(3):
         save(tmp_path / "in" / f"{number}.png", 24, 32)
     said = run(tmp_path / "in", "--model", "srresnet")
-    assert said.count("about 1 min to go; --model fast would take about 1 min") == 1
+    assert said.count("about 1 min left; --model fast would take about 1 min") == 1
     assert run(tmp_path / "in", "--model", "fast", "--overwrite").count("no installed model is faster") == 1
 
 

@@ -89,7 +89,7 @@ def test_the_report_can_go_to_standard_output(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "message"), [("a.png", "picture or a video"), ("no/report", "cannot be written")]
+    ("name", "message"), [("a.png", "image or a video"), ("no/report", "cannot write the report")]
 )
 def test_a_report_that_cannot_be_written(tmp_path: Path, name: str, message: str) -> None:
     source = save(tmp_path / "a.png")
@@ -227,7 +227,7 @@ def test_a_name_that_is_no_utf_8_is_reported(tmp_path: Path) -> None:
 def test_a_report_that_a_full_disk_ends_is_one_line(tmp_path: Path) -> None:
     sources = [save(tmp_path / name) for name in ("a.png", "b.png")]
     said = run(*sources, "--scale", 1, "--json", "/dev/full", code=1)
-    assert said.count("error:") == 1 and "the report '/dev/full' cannot be written: No space left" in said
+    assert said.count("error:") == 1 and "cannot write the report '/dev/full': No space left" in said
     assert "2 of 2 files" in said and (tmp_path / "b_x1.png").exists()
 
 

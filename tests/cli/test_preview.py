@@ -122,10 +122,10 @@ def test_it_is_turned_and_as_deep_as_the_video(engine: Upscaler, tmp_path: Path)
 def test_what_is_refused_before(tmp_path: Path) -> None:
     source = counting_clip(tmp_path / "in.mp4", 2)
     (tmp_path / "in_x4.bicubic.png").write_text("precious")
-    with pytest.raises(UsageError, match=r"in_x4\.bicubic\.png' exists"):
+    with pytest.raises(UsageError, match=r"in_x4\.bicubic\.png' already exists"):
         jobs.plan([source], Options(preview=True))
     assert jobs.plan([source], Options(preview=True, overwrite=True)).jobs[0].kind == "preview"
-    with pytest.raises(UsageError, match=r"photo\.png' is a picture"):
+    with pytest.raises(UsageError, match=r"photo\.png' is an image"):
         jobs.plan([save(tmp_path / "photo.png")], Options(preview=True))
     [job] = jobs.plan([source], Options(preview=True, output=tmp_path / "new.mkv")).jobs
     assert (job.target.name, jobs.bicubic_beside(job.target).name) == ("new.preview.png", "new.bicubic.png")

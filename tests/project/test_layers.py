@@ -21,7 +21,8 @@ LEAVES = {"errors", "interrupts", "options", "results", "atomic", "folder_lock",
 # A room and the other rooms that it may import, from the command line down. A file at the top of a folder
 # that is no leaf is a room of its own; what a room holds may import each other.
 MAY_IMPORT: dict[str, set[str]] = {
-    "cli": {"pipeline", "preview", "jobs", "resume", "inference", "images", "models"},
+    "cli": {"batch", "jobs", "resume", "inference", "images", "models"},
+    "batch": {"pipeline", "preview", "jobs", "inference", "models"},
     "preview": {"pipeline", "jobs", "video_frames", "inference", "images", "video"},
     "pipeline": {"jobs", "resume", "video_frames", "inference", "images", "video"},
     "resume": {"video"},

@@ -1,4 +1,4 @@
-"""The command line: parameters, batches, the progress bar, the JSON report and exit codes.
+"""The ``upscale`` command: parameters, progress bar, forecast, JSON report and exit codes.
 
-May import everything but the trainer; nothing imports it. Only this room prints and exits.
+May import everything but the trainer; nothing imports it. Only commands print and exit.
 """

@@ -1,4 +1,4 @@
-"""What a terminal shows while files are worked on; part of the command, used by nothing else."""
+"""Lines on stderr and, on a terminal, a progress bar."""
 
 import sys
 import time
@@ -13,18 +13,22 @@ from rich.progress import Progress as Bar
 from upscaler.jobs import JobList
 from upscaler.results import Progress
 
-_NAME_SHARE = 1 / 3  # of the terminal's width; with longer names the bar and the time left would have no room
+_NAME_SHARE = 1 / 3  # of the terminal's width: leaves room for the bar and the time left
 
 
 def say(text: str) -> None:
-    """Write a line to stderr; above the bar, if there is one. Where nobody reads it, the work goes on."""
+    """Write a line to stderr, above the bar if there is one. Errors (a closed pipe) are ignored."""
     with suppress(OSError):
         if sys.stderr is not None:
             print(text, file=sys.stderr, flush=True)  # noqa: T201
 
 
 class Display:
-    """Lines and, on a terminal, a progress bar per file with frames/s and time left; to stderr."""
+    """Shows each file of a batch: on a terminal a bar with frames/s and time left; then lines.
+
+    Args:
+        files: Number of files in the batch.
+    """
 
     def __init__(self, files: int) -> None:
         self._console = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -36,11 +40,11 @@ class Display:
             TimeRemainingColumn(),
             console=self._console,
             transient=True,
-            disable=not self._console.file.isatty(),  # whatever FORCE_COLOR says: logs need no bar
+            disable=not self._console.file.isatty(),  # whatever FORCE_COLOR says: no bar in logs
         )
         self._task: TaskID | None = None
         self._files = files
-        self._begun = 0
+        self._started = 0
         self._start = 0.0
 
     def __enter__(self) -> Self:
@@ -51,22 +55,22 @@ class Display:
         self._bar.stop()
 
     def begin(self, name: str) -> None:
-        """A file is begun."""
-        self._begun += 1
+        """Start a file."""
+        self._started += 1
         self._name = name
         self._start = time.monotonic()
-        count = f"[{self._begun}/{self._files}] " if self._files > 1 else ""
-        most = max(8, int(self._console.width * _NAME_SHARE))
-        shown = name if len(name) <= most else f"…{name[1 - most :]}"
+        count = f"[{self._started}/{self._files}] " if self._files > 1 else ""
+        width = max(8, int(self._console.width * _NAME_SHARE))
+        shown = name if len(name) <= width else f"…{name[1 - width :]}"
         self._task = self._bar.add_task(f"{count}{shown}", total=None, rate="")
 
     def note(self, text: str) -> None:
-        """Something about the file at hand."""
+        """Write a line about the current file."""
         say(f"{self._name}: {text}")
 
     def advance(self, progress: Progress) -> None:
-        """A frame, or some tiles, are done."""
-        assert self._task is not None, "begin comes first"
+        """Move the bar: more frames or tiles are done."""
+        assert self._task is not None, "call begin first"
         elapsed_s = max(1e-9, time.monotonic() - self._start)
         self._bar.update(
             self._task,
@@ -76,8 +80,8 @@ class Display:
         )
 
     def end(self, outcome: str, notes: Iterable[str] = ()) -> None:
-        """The file is done with."""
-        assert self._task is not None, "begin comes first"
+        """Finish the current file: write the notes, then the outcome with the time."""
+        assert self._task is not None, "call begin first"
         self._bar.remove_task(self._task)
         for note in notes:
             say(note)
@@ -85,7 +89,7 @@ class Display:
 
 
 def _rate(done: int, unit: str, elapsed_s: float) -> str:
-    """Units a second, or seconds a unit where it takes long."""
+    """``12.50 frames/s``, or ``140 s each`` if it is slow."""
     if not done:
         return ""
     return (
@@ -94,15 +98,15 @@ def _rate(done: int, unit: str, elapsed_s: float) -> str:
 
 
 def summary(job_list: JobList, failed: int, frames: int, elapsed_s: float) -> str:
-    """What became of all files, in one line."""
+    """How a whole batch ended, in one line."""
     done = len(job_list.jobs) - failed
     text = f"{done} of {len(job_list.jobs)} files, {frames} frames, {elapsed_s:.1f} s"
     if failed:
         text += f"; {failed} failed"
     if job_list.unreadable:
-        text += f"; folders not read: {len(job_list.unreadable)}"
+        text += f"; {len(job_list.unreadable)} folders not readable"
     if job_list.skipped:
-        text += f"; {len(job_list.skipped)} skipped, which exist"
+        text += f"; {len(job_list.skipped)} skipped (already exist)"
     if job_list.ignored:
         text += f"; {len(job_list.ignored)} ignored ({job_list.ignored_kinds()})"
     return text

@@ -1,4 +1,4 @@
-"""How long slow work will take, told once, from work that was measured; and which model would be faster."""
+"""Says once how long a slow batch will take, from a measurement, and which model would be faster."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -11,134 +11,134 @@ from upscaler.inference.plan import scales_for
 from upscaler.models import find_weights, shipped, weight_file
 from upscaler.results import OnNote, OnProgress, Progress
 
-# Work is slow from so many seconds on, and a video's if it also takes so many times its playing time.
+# Slow: more than this left; for a video, also slower than this many times its playing time.
 _SLOW_S = 600.0
 _SLOW_PLAYING_TIMES = 4.0
-# So much is measured first.
+# Measure for this long first.
 _MEASURED_S = 10.0
-# A model is worth naming as faster if it takes at most this share of the time.
+# Name a model as faster if it takes at most this share of the time.
 _FASTER_SHARE = 0.75
-# To write a pixel takes about as long as so many multiply-adds: what the times of `fast`, `balanced` and
-# `srresnet` in docs/performance.md have besides their convolutions.
-_MACS_LIKE_OUTPUT = 2000
+# Writing an output pixel takes about as long as this many multiply-adds: the part of the times of `fast`,
+# `balanced` and `srresnet` in docs/performance.md that convolutions do not explain.
+_OUTPUT_COST_MACS = 2000
 
 
 class Forecast:
-    """Watches the progress of the jobs of one run: ``watch`` wraps what is called after every part of a job.
+    """Watches the progress of the jobs of one batch: ``watch`` wraps the progress callback of a job.
 
     Args:
-        pictures: Sources of all pictures of the run, which count as one piece of work.
-        clock: Seconds that only rise.
+        stills: Sources of all stills of the batch; together they count as one piece of work.
+        clock: Returns seconds; monotonic.
     """
 
-    def __init__(self, pictures: Sequence[Path] = (), clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, stills: Sequence[Path] = (), clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._said = False
-        self._waiting = dict.fromkeys(pictures)
-        self._macs_waiting: dict[Path, int] | None = None  # their sizes are read when first needed
+        self._announced = False
+        self._pending = dict.fromkeys(stills)
+        self._pending_macs: dict[Path, int] | None = None  # None until the first use, which reads their sizes
         self._macs_done, self._busy_s = 0.0, 0.0
 
     def watch(self, source: Path, engine: Upscaler, on_progress: OnProgress, on_note: OnNote) -> OnProgress:
-        """Watch one job, from its first progress on.
+        """Wrap the progress callback of one job.
 
         Args:
-            source: Of the job; if it is one of the pictures, it no longer lies ahead.
-            engine: At work on it; the same for all pictures.
-            on_progress: Called as before.
-            on_note: Called with the line, if there is one.
+            source: Source of the job; no longer pending from now on.
+            engine: The job's engine; all stills share one.
+            on_progress: Called with every progress.
+            on_note: Called with the forecast, at most once per batch.
         """
-        self._waiting.pop(source, None)
-        if self._macs_waiting:
-            self._macs_waiting.pop(source, None)
-        picture, video = self._picture(engine, on_note), self._video(engine, on_note)
+        self._pending.pop(source, None)
+        if self._pending_macs:
+            self._pending_macs.pop(source, None)
+        still, video = self._watch_still(engine, on_note), self._watch_video(engine, on_note)
 
         def watch(progress: Progress) -> None:
             on_progress(progress)
-            (picture if progress.unit == "tiles" else video)(progress)
+            (still if progress.unit == "tiles" else video)(progress)
 
         return watch
 
-    def _video(self, engine: Upscaler, on_note: OnNote) -> OnProgress:
+    def _watch_video(self, engine: Upscaler, on_note: OnNote) -> OnProgress:
         first: tuple[float, int] | None = None
 
         def watch(progress: Progress) -> None:
             nonlocal first
             now = self._clock()
-            first = first or (now, progress.done)  # what warms up and what an earlier run did do not count
-            seconds, made = now - first[0], progress.done - first[1]
-            if self._said or not made or seconds < _MEASURED_S:
+            first = first or (now, progress.done)  # not counted: warm-up, and frames of an earlier run
+            seconds, frames = now - first[0], progress.done - first[1]
+            if self._announced or not frames or seconds < _MEASURED_S:
                 return
             left = progress.total - progress.done
-            if seconds / made > _SLOW_PLAYING_TIMES / progress.rate:
-                rate = f" at {made / seconds:.2g} frames/s"
-                self._tell(on_note, engine, progress.source_px, seconds / made * left, rate)
+            if seconds / frames > _SLOW_PLAYING_TIMES / progress.rate:
+                rate = f" at {frames / seconds:.2g} frames/s"
+                self._announce(on_note, engine, progress.source_px, seconds / frames * left, rate)
 
         return watch
 
-    def _picture(self, engine: Upscaler, on_note: OnNote) -> OnProgress:
-        """Watches a picture. Every network counts its tiles from 1; the first call says 0 of 0."""
+    def _watch_still(self, engine: Upscaler, on_note: OnNote) -> OnProgress:
+        """Watch a still. Each network counts its tiles from 1; the first call is 0 of 0."""
         costs: list[int] = []  # multiply-adds of each network
-        begun, before_s, before_macs = 0.0, self._busy_s, self._macs_done
-        finished = 0  # networks
+        start_s, before_s, before_macs = 0.0, self._busy_s, self._macs_done
+        finished = 0  # number of networks
 
         def watch(progress: Progress) -> None:
-            nonlocal begun, finished
+            nonlocal start_s, finished
             size = progress.source_px
             if not costs:
                 costs.extend(engine.macs_each(engine.plan(*size), *size))
-                begun = self._clock()
+                start_s = self._clock()
             if not progress.total or not costs:
                 return
             macs = sum(costs[:finished]) + costs[finished] * progress.done / progress.total
             finished = min(finished + (progress.done == progress.total), len(costs) - 1)
-            self._busy_s = before_s + self._clock() - begun
+            self._busy_s = before_s + self._clock() - start_s
             self._macs_done = before_macs + macs
-            if not self._said and self._busy_s >= _MEASURED_S and self._macs_done:
-                left = sum(costs) - macs + sum(self._ahead(engine).values())
-                self._tell(on_note, engine, size, self._busy_s / self._macs_done * left)
+            if not self._announced and self._busy_s >= _MEASURED_S and self._macs_done:
+                left = sum(costs) - macs + sum(self._pending_work(engine).values())
+                self._announce(on_note, engine, size, self._busy_s / self._macs_done * left)
 
         return watch
 
-    def _ahead(self, engine: Upscaler) -> dict[Path, int]:
-        """The work of every picture that has not begun; none of those that cannot be read."""
-        if self._macs_waiting is None:
-            self._macs_waiting = {}
-            for path in self._waiting:
+    def _pending_work(self, engine: Upscaler) -> dict[Path, int]:
+        """Multiply-adds of each pending still, except those that cannot be read."""
+        if self._pending_macs is None:
+            self._pending_macs = {}
+            for path in self._pending:
                 try:
                     height, width = stills.size(path)
-                    self._macs_waiting[path] = engine.macs(engine.plan(height, width), height, width)
+                    self._pending_macs[path] = engine.macs(engine.plan(height, width), height, width)
                 except UpscalerError:
                     continue
-        return self._macs_waiting
+        return self._pending_macs
 
-    def _tell(
+    def _announce(
         self, on_note: OnNote, engine: Upscaler, size: tuple[int, int], left_s: float, rate: str = ""
     ) -> None:
         if left_s <= _SLOW_S:
             return
-        self._said = True
+        self._announced = True
         other = "no installed model is faster"
         if faster := fastest(engine, *size):
             name, share = faster
             other = f"--model {name} would take about {_span(left_s * share)}"
-        on_note(f"about {_span(left_s)} to go{rate}; {other}")
+        on_note(f"about {_span(left_s)} left{rate}; {other}")
 
 
 def fastest(engine: Upscaler, height: int, width: int) -> tuple[str, float] | None:
-    """The installed model that enlarges pictures of this size fastest, if it is clearly faster.
+    """The installed model that upscales images of this size fastest, if it is clearly faster.
 
-    Of two flavours, which are equally fast, the engine's own.
+    The photo and the clean version of a model are equally fast: the engine's own kind is preferred.
 
     Returns:
-        Its name, and about which share of the engine's time it takes; ``None`` where nothing is faster, or
-        nothing does the same: restore without enlarging.
+        Its name, and about which share of the engine's time it takes; ``None`` if no model is faster, or the
+        engine restores at scale 1, which no other model does.
     """
     factor = engine.factor(height, width)
-    own = _time_like(engine.files, factor)
+    own = _relative_time(engine.files, factor)
     if max(engine.files) == 1 or not own:
         return None
     models = {name: find_weights.blendable_files(name, None) for name in shipped.installed_models()}
-    shares = {name: _time_like(files, factor) / own for name, files in models.items() if max(files) > 1}
+    shares = {name: _relative_time(files, factor) / own for name, files in models.items() if max(files) > 1}
     if not shares:
         return None
     photo = str(engine.options.model).endswith(shipped.PHOTO)
@@ -146,18 +146,18 @@ def fastest(engine: Upscaler, height: int, width: int) -> tuple[str, float] | No
     return (name, shares[name]) if shares[name] <= _FASTER_SHARE else None
 
 
-def _time_like(files: Mapping[int, tuple[Path, ...]], factor: float) -> float:
-    """What a model's time for an LR pixel is proportional to, on any one machine."""
+def _relative_time(files: Mapping[int, tuple[Path, ...]], factor: float) -> float:
+    """The time that a model takes per LR pixel, in a unit that depends on the machine only."""
     total, pixels = 0.0, 1
     for scale in scales_for(files, factor):
         contract = weight_file.load(files[scale][0]).network().contract
-        total += pixels * (contract.macs_per_pixel + _MACS_LIKE_OUTPUT * scale**2)
+        total += pixels * (contract.macs_per_pixel + _OUTPUT_COST_MACS * scale**2)
         pixels *= scale**2
     return total
 
 
 def _span(seconds: float) -> str:
-    """Such as ``50 min``, ``3 h 20 min`` or ``3 days``."""
+    """``50 min``, ``3 h 20 min`` or ``3 days``."""
     minutes = max(1, round(seconds / 60))
     if minutes < 60:
         return f"{minutes} min"

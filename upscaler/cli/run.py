@@ -1,0 +1,88 @@
+"""Run a batch and show it: progress bar, lines on stderr, JSON report, summary, exit code."""
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from upscaler.batch import Batch, Result, interrupted
+from upscaler.cli import json_report
+from upscaler.cli.display import Display, say, summary
+from upscaler.cli.forecast import Forecast
+from upscaler.errors import UpscalerError
+from upscaler.jobs import Job
+from upscaler.options import Options
+from upscaler.results import OnProgress, Outcome
+
+EXIT_DONE, EXIT_FAILED, EXIT_DAMAGED, EXIT_INTERRUPTED = 0, 1, 3, 130  # 2: see app.py
+
+
+def run(inputs: Sequence[Path], options: Options, report: Path | None) -> int:
+    """Plan everything, then run one job after the other.
+
+    Args:
+        inputs: Images, videos, and folders of them.
+        options: Everything else that decides what is written.
+        report: File for the JSON report; ``-``: standard output; ``None``: no report.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        UpscalerError: The batch cannot start; nothing is written then.
+    """
+    start = time.monotonic()
+    batch = Batch(inputs, options)
+    job_list = batch.job_list
+    if batch.ignored_options:
+        say(f"{', '.join(batch.ignored_options)} ignored: no video among the inputs")
+    forecast = Forecast([job.source for job in job_list.jobs if job.kind == "still"])
+    outcomes: Counter[Outcome] = Counter()
+    frames = 0
+    with json_report.opened(report) as lines, Display(len(job_list.jobs)) as display:
+        for result in batch.not_run():
+            if result.error:
+                say(f"error: {result.error_line}")
+            _report(result, lines)
+        for job in job_list.jobs:
+            result = _run_job(job, batch, display, forecast)
+            _report(result, lines)
+            if result.outcome == "interrupted":
+                return EXIT_INTERRUPTED
+            outcomes[result.outcome] += 1
+            frames += result.done.frames if result.done else 0
+    say(summary(job_list, outcomes["failed"], frames, time.monotonic() - start))
+    if outcomes["failed"] or job_list.unreadable or (lines and lines.failed):
+        return EXIT_FAILED
+    return EXIT_DAMAGED if outcomes["done with warnings"] else EXIT_DONE
+
+
+def _run_job(job: Job, batch: Batch, display: Display, forecast: Forecast) -> Result:
+    """Run one job and show how it ended."""
+    display.begin(str(job.source))
+    start = time.monotonic()
+    on_progress: OnProgress = display.advance
+    if job.kind != "preview":
+        on_progress = forecast.watch(job.source, batch.engines[job.kind], display.advance, display.note)
+    try:
+        result = batch.run(job, on_progress, display.note)
+    except KeyboardInterrupt as interrupt:
+        kept = getattr(interrupt, "__notes__", ["no partial file is left"])
+        display.end(f"interrupted; {kept[-1]}")
+        return interrupted(job, time.monotonic() - start)
+    if result.error:
+        notes = getattr(result.error, "__notes__", ())
+        display.end("; ".join([f"error: {result.error_line}", *notes]))
+    elif result.done:
+        warnings = [f"warning: {line}" for line in result.done.warnings]
+        display.end(f"wrote {job.target}", [*result.done.notes, *warnings])
+    return result
+
+
+def _report(result: Result, lines: json_report.Report | None) -> None:
+    """Add a result to the report, if there is one; if that fails, say so and go on with the work itself."""
+    try:
+        if lines:
+            lines.add(json_report.line(result))
+    except UpscalerError as error:
+        say(f"error: {error}")
