@@ -13,16 +13,12 @@ from upscaler.images.formats import IMAGE_SUFFIXES
 from upscaler.models.shipped import DEFAULT_SCALE
 from upscaler.options import Options
 from upscaler.resume import job_folder
+from upscaler.video.formats import CONTAINERS, VIDEO_SUFFIXES
 
 Kind = Literal["still", "video", "preview"]
 
-VIDEO_SUFFIXES = {
-    ".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ogv", ".ts",
-    ".vob", ".webm", ".wmv",
-}  # fmt: skip
 _WORDS: dict[Kind, str] = {"still": "an image", "video": "a video", "preview": "a video"}
 _PREVIEW, _BICUBIC = ".preview.png", ".bicubic.png"
-CONTAINERS = (".mp4", ".m4v", ".mov", ".mkv", ".webm")  # the ones that we write
 
 
 @dataclass(frozen=True)

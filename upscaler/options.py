@@ -8,16 +8,17 @@ from pathlib import Path
 from typing import Literal
 
 from upscaler.errors import UsageError
+from upscaler.video import codecs
 
 SCALE_MIN, SCALE_MAX = 1.0, 8.0
 DEFAULT_MODEL = {"still": "balanced-photo", "video": "fast-photo", "preview": "fast-photo"}
 DEVICES = "auto, cpu, cuda or cuda:N"
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 RUNTIMES = ("auto", "eager", "compiled")
-CODECS = ("h264", "hevc", "av1", "vp9", "prores", "ffv1")
-ENCODERS = ("software", "auto", "nvenc", "qsv", "amf")
+CODECS = tuple(codecs.CODECS)
+ENCODERS = ("auto", *codecs.ENCODER_FAMILIES)
 DECODERS = ("software", "auto", "nvdec")
-AUDIO_CODECS = ("aac", "alac", "flac", "mp3", "opus")
+AUDIO_CODECS = tuple(codecs.AUDIO_ENCODERS)
 # Of VideoOptions' fields, those that the command line calls by another name.
 _OPTION = {
     "pixel_format": "pixel-format",

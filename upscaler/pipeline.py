@@ -166,12 +166,12 @@ def _decide(reader: VideoReader, job: Job, engine: Upscaler, options: VideoOptio
     info, suffix = reader.info, job.target.suffix.lower()
     choice = encoders.choose(suffix, options, info.layout)
     asked = engine.plan(info.height, info.width)
-    square = info.sample_aspect != 1 and not codecs.keeps_pixel_aspect(suffix, choice.codec)
+    square = info.sample_aspect != 1 and not codecs.stores_pixel_aspect(suffix, choice.codec)
     asked = _squared(asked, info.sample_aspect) if square else asked
     plan = _even(asked, choice.layout)
     even = "" if plan == asked else f" (rounded to even from {asked.width}x{asked.height})"
     lines = [
-        f"{describe(plan, info.height, info.width)}{even}, {choice.line()}",
+        f"{describe(plan, info.height, info.width)}{even}, {choice.describe()}",
         *reader.notes,
         *choice.notes,
     ]
@@ -179,8 +179,8 @@ def _decide(reader: VideoReader, job: Job, engine: Upscaler, options: VideoOptio
         lines.append(f"pixels are made square: {choice.codec} in {suffix} cannot say {info.sample_aspect}")
     if reader.interlaced_frames and options.deinterlace != "off":
         lines.append("interlaced: made whole by bwdif, as many frames as before")
-    for name in hdr.lost_metadata(info.hdr, choice.spec.name) if info.hdr else ():
-        lines.append(f"{name} metadata is lost: {choice.spec.name} does not write it")
+    for name in hdr.lost_metadata(info.hdr, choice.encoder.name) if info.hdr else ():
+        lines.append(f"{name} metadata is lost: {choice.encoder.name} does not write it")
     settings = segment_writer.settings_for(info, choice, plan.height, plan.width, square=square)
     frames = segments.frames_per_segment(engine.macs(plan, info.height, info.width), engine.device.type)
     return _Work(plan, settings, frames, lines)

@@ -18,6 +18,8 @@ FOLDERS = {"upscaler": "upscaler", "models": "upscaler.models", "trainer": "upsc
 
 # Files at the top of upscaler/ that every room may import; they import only each other.
 LEAVES = {"errors", "interrupts", "options", "results", "atomic", "folder_lock", "pixels", "version"}
+# Tables of plain data, which import nothing but each other, so that every file may import them.
+TABLES = {"upscaler.images.formats", "upscaler.video.codecs", "upscaler.video.formats"}
 # A room and the other rooms that it may import, from the command line down. A file at the top of a folder
 # that is no leaf is a room of its own; what a room holds may import each other.
 MAY_IMPORT: dict[str, set[str]] = {
@@ -26,7 +28,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "preview": {"pipeline", "jobs", "video_frames", "inference", "images", "video"},
     "pipeline": {"jobs", "resume", "video_frames", "inference", "images", "video"},
     "resume": {"video"},
-    "jobs": {"images", "resume", "models"},  # suffixes, job folders, shipped weights: none loads torch
+    "jobs": {"resume", "models"},  # job folders, shipped weights: neither loads torch
     "video_frames": {"inference", "video"},
     "inference": {"models"},
     "images": set(),
@@ -162,6 +164,10 @@ def wrong_directions(found: list[Import]) -> Iterator[str]:
         if each.top != "upscaler" or each.module in STARTS | {"upscaler"}:
             continue
         here, there = room(each.module), room(each.target)
+        if each.module in TABLES and each.target not in TABLES:
+            yield f"{each}: a table imports only tables"
+        if each.target in TABLES:
+            continue
         if each.target in COMMANDS:
             yield f"{each}: nothing imports a command"
         elif here not in MAY_IMPORT and here not in LEAVES:
@@ -172,7 +178,11 @@ def wrong_directions(found: list[Import]) -> Iterator[str]:
 
 def stale_permissions(found: list[Import]) -> Iterator[str]:
     """Rows of the table that nothing needs."""
-    used = {(room(each.module), room(each.target)) for each in found if each.top == "upscaler"}
+    used = {
+        (room(each.module), room(each.target))
+        for each in found
+        if each.top == "upscaler" and each.target not in TABLES
+    }
     for here, rooms in MAY_IMPORT.items():
         yield from (
             f"'{here}' may import '{there}', and does not" for there in rooms if (here, there) not in used
@@ -266,6 +276,8 @@ def test_modules_have_no_circle() -> None:
         ("upscaler.models.compact", "import numpy as np", "a network knows"),
         ("upscaler.results", "from upscaler.inference import engine", "'results' may import"),
         ("upscaler.errors", "import os", "errors imports nothing"),
+        ("upscaler.video.codecs", "from upscaler import errors", "a table imports only tables"),
+        ("upscaler.options", "from upscaler.video import reader", "'options' may import"),
         ("upscaler.inference.engine", "import models.registry", "write the full name"),
         ("upscaler.inference.engine", "from trainer.metrics import luma", "write the full name"),
         ("upscaler.inference.engine", "from . import tiling", "write the full name"),
@@ -298,6 +310,8 @@ def test_checker_finds_what_is_planted(module: str, planted: str, complaint: str
         "upscaler.trainer.loops": "from upscaler.trainer.run import session\nimport numpy",
         "upscaler.trainer.run.session": "",
         "upscaler.trainer.stages.pixel": "",
+        "upscaler.options": "from upscaler.video import codecs",
+        "upscaler.video.codecs": "from dataclasses import dataclass",
         "upscaler.video.reader": "import av",
     }
     assert not violations(sources)

@@ -209,11 +209,13 @@ def test_crf_and_preset_reach_the_encoder(engine: Upscaler, tmp_path: Path) -> N
 
 def test_codecs_and_containers_are_checked_before() -> None:
     assert encoders.choose(".webm", VideoOptions()).codec == "vp9"
-    assert encoders.choose(".mp4", VideoOptions()).line() == "h264 crf 18 preset medium (libx264, yuv420p)"
-    with pytest.raises(UsageError, match=r"\.webm file cannot hold h264") as caught:
+    assert (
+        encoders.choose(".mp4", VideoOptions()).describe() == "h264 crf 18 preset medium (libx264, yuv420p)"
+    )
+    with pytest.raises(UsageError, match=r"\.webm does not support h264") as caught:
         encoders.choose(".webm", VideoOptions(codec="h264"))
     assert ".mkv" in caught.value.hint
-    with pytest.raises(UsageError, match="crf 60"):
+    with pytest.raises(UsageError, match="CRF 60"):
         encoders.choose(".mp4", VideoOptions(codec="h264", crf=60))
     with pytest.raises(UsageError, match="preset"):
         encoders.choose(".mp4", VideoOptions(codec="h264", preset="warp"))

@@ -1,9 +1,11 @@
-"""The table of video codecs: what can hold each of them, and which encoders make it, with which options.
+"""The table of codecs: containers, encoders and their options. Loads neither torch nor av.
 
-A codec is added here; ``encoders`` chooses among what is here.
+To add a video codec, add a row to ``CODECS``; ``encoders`` chooses from it.
 """
 
 from dataclasses import dataclass
+
+from upscaler.video.formats import container_of
 
 
 @dataclass(frozen=True)
@@ -11,19 +13,18 @@ class Encoder:
     """An encoder and what is specific to it.
 
     Attributes:
-        name: FFmpeg's.
-        bits: Depths that it takes with subsampled chroma.
-        quality_options: Names of the options that take the constant rate factor, or nothing.
-        crf: Default constant rate factor, where there is one.
-        crf_max: Largest that it takes.
-        crf_min: Least that it takes as such; hardware takes 0 for "as you like".
-        preset_option: Name of the option that trades speed for size, or nothing.
+        name: FFmpeg's name.
+        bits: Supported bit depths with subsampled chroma.
+        quality_options: Names of the options for the constant rate factor; empty if there are none.
+        crf: Default constant rate factor, if any.
+        crf_max: Its largest value.
+        crf_min: Its smallest value; hardware encoders interpret 0 as automatic.
+        preset_option: Name of the option that trades speed for size; empty if there is none.
         preset: Its default.
-        presets: Values that it takes.
+        presets: Its values.
         options: Further options.
-        semi_planar: Whether it wants both chroma planes as one (nv12, p010le); for more than 8 bits only,
-            unless ``semi_planar_8``.
-        semi_planar_8: Whether for 8 bits too.
+        semi_planar: Whether it requires interleaved chroma (p010le) for more than 8 bits.
+        semi_planar_8: Whether it requires interleaved chroma (nv12) for 8 bits, too.
     """
 
     name: str
@@ -42,30 +43,41 @@ class Encoder:
 
 @dataclass(frozen=True)
 class Codec:
-    """A codec, what can hold it and what makes it.
+    """A video codec.
 
     Attributes:
-        containers: Suffixes of the containers that can hold it.
-        encoders: By family; ``software`` is there always, the others in the order in which they are tried.
+        containers: Suffixes of the containers that support it.
+        encoders: By family. All codecs have ``software``; the others are tried in this order.
         tag: Four-character code for mp4 and mov, where the default plays in fewer programs.
-        says_aspect: Whether the coded video itself says the shape of its pixels.
+        stores_aspect: Whether the bitstream itself stores the pixel aspect.
+        stores_alpha_in: Suffixes of the containers in which it can have an alpha channel.
     """
 
     containers: tuple[str, ...]
     encoders: dict[str, Encoder]
     tag: str | None = None
-    says_aspect: bool = False
+    stores_aspect: bool = False
+    stores_alpha_in: tuple[str, ...] = ()
 
 
-_X26X = (
-    "ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow", "placebo",
-)  # fmt: skip
-_PRORES = ("proxy", "lt", "standard", "hq", "4444", "4444xq")
-_MOST = (".mp4", ".m4v", ".mov", ".mkv")
-_VP9_ALPHA = (".webm", ".mkv")  # the muxers of the others drop it without a word
+_X26X_PRESETS = (
+    "ultrafast",
+    "superfast",
+    "veryfast",
+    "faster",
+    "fast",
+    "medium",
+    "slow",
+    "slower",
+    "veryslow",
+    "placebo",
+)
+_PRORES_PROFILES = ("proxy", "lt", "standard", "hq", "4444", "4444xq")
+_QSV_PRESETS = ("veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow")
+_MP4_AND_MKV = (".mp4", ".m4v", ".mov", ".mkv")
 
 
-def _numbers(count: int) -> tuple[str, ...]:
+def _numbered(count: int) -> tuple[str, ...]:
     return tuple(str(number) for number in range(count))
 
 
@@ -94,7 +106,7 @@ def _qsv(codec: str, bits: tuple[int, ...], crf: int) -> Encoder:
         51,
         "preset",
         "medium",
-        ("veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow"),
+        _QSV_PRESETS,
         semi_planar=True,
         semi_planar_8=True,
         crf_min=1,
@@ -119,17 +131,17 @@ def _amf(codec: str, bits: tuple[int, ...], crf: int) -> Encoder:
 
 CODECS: dict[str, Codec] = {
     "h264": Codec(
-        _MOST,
+        _MP4_AND_MKV,
         {
-            "software": Encoder("libx264", (8, 10), ("crf",), 18, 51, "preset", "medium", _X26X),
+            "software": Encoder("libx264", (8, 10), ("crf",), 18, 51, "preset", "medium", _X26X_PRESETS),
             "nvenc": _nvenc("h264", (8,), 19),
             "qsv": _qsv("h264", (8,), 19),
             "amf": _amf("h264", (8,), 19),
         },
-        says_aspect=True,
+        stores_aspect=True,
     ),
     "hevc": Codec(
-        _MOST,
+        _MP4_AND_MKV,
         {
             "software": Encoder(
                 "libx265",
@@ -139,7 +151,7 @@ CODECS: dict[str, Codec] = {
                 51,
                 "preset",
                 "medium",
-                _X26X,
+                _X26X_PRESETS,
                 (("x265-params", "log-level=error"),),
             ),
             "nvenc": _nvenc("hevc", (8, 10), 21),
@@ -147,12 +159,12 @@ CODECS: dict[str, Codec] = {
             "amf": _amf("hevc", (8, 10), 21),
         },
         tag="hvc1",
-        says_aspect=True,
+        stores_aspect=True,
     ),
     "av1": Codec(
         (".mp4", ".mkv", ".webm"),
         {
-            "software": Encoder("libsvtav1", (8, 10), ("crf",), 24, 63, "preset", "8", _numbers(14)),
+            "software": Encoder("libsvtav1", (8, 10), ("crf",), 24, 63, "preset", "8", _numbered(14)),
             "nvenc": _nvenc("av1", (8, 10), 27, 63),
             "qsv": _qsv("av1", (8, 10), 27),
         },
@@ -162,16 +174,17 @@ CODECS: dict[str, Codec] = {
         {
             "software": Encoder(
                 "libvpx-vp9",
-                (8,),  # as FFmpeg is built for av
+                (8,),  # the limit of the FFmpeg that av bundles
                 ("crf",),
                 24,
                 63,
                 "cpu-used",
                 "3",
-                _numbers(9),
+                _numbered(9),
                 (("b", "0"), ("row-mt", "1"), ("deadline", "good")),
             ),
         },
+        stores_alpha_in=(".webm", ".mkv"),  # the muxers of the others drop it without an error
     ),
     "prores": Codec(
         (".mov", ".mkv"),
@@ -180,30 +193,38 @@ CODECS: dict[str, Codec] = {
                 "prores_ks",
                 (10,),
                 preset_option="profile",
-                presets=_PRORES,
-                options=(("vendor", "apl0"),),  # players of Apple look for it
+                presets=_PRORES_PROFILES,
+                options=(("vendor", "apl0"),),  # Apple's players expect it
             )
         },
+        stores_alpha_in=(".mov", ".mkv"),
     ),
     "ffv1": Codec(
         (".mkv",),
         {
-            # Version 3 with checksums, every frame on its own: what archives ask for.
+            # Version 3 with checksums and only key frames, as archives require.
             "software": Encoder(
                 "ffv1",
                 (8, 9, 10, 12, 14, 16),
                 options=(("level", "3"), ("slicecrc", "1"), ("g", "1"), ("slices", "4")),
             )
         },
+        stores_alpha_in=(".mkv",),
     ),
 }
 
 
-def keeps_pixel_aspect(suffix: str, codec: str) -> bool:
-    """Whether pixels that are not square stay so: av cannot write their shape into Matroska's own header."""
-    return suffix not in (".mkv", ".webm") or CODECS[codec].says_aspect
+# Families of encoders; `auto` tries hardware first.
+ENCODER_FAMILIES = tuple(dict.fromkeys(family for codec in CODECS.values() for family in codec.encoders))
+# Audio codec -> FFmpeg's encoder.
+AUDIO_ENCODERS = {"aac": "aac", "alac": "alac", "flac": "flac", "mp3": "libmp3lame", "opus": "libopus"}
 
 
-def holds_alpha(suffix: str, codec: str) -> bool:
-    """Whether alpha has a place in this codec and container."""
-    return codec in ("ffv1", "prores") or (codec == "vp9" and suffix in _VP9_ALPHA)
+def stores_pixel_aspect(suffix: str, codec: str) -> bool:
+    """Whether a file can have non-square pixels: av cannot write the aspect into Matroska's own header."""
+    return container_of(suffix).is_mp4 or CODECS[codec].stores_aspect
+
+
+def stores_alpha(suffix: str, codec: str) -> bool:
+    """Whether a file can have an alpha channel."""
+    return suffix in CODECS[codec].stores_alpha_in

@@ -3,6 +3,8 @@
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
+from upscaler.video.formats import Container
+
 if TYPE_CHECKING:
     from av.container.core import Chapter  # exists only in av's stub file
 
@@ -12,14 +14,14 @@ _STALE |= {"alpha_mode", "bps", "number_of_frames", "number_of_bytes"}
 _STALE_PREFIXES = ("_statistics_", "duration-", "bps-", "number_of_frames-", "number_of_bytes-")
 
 
-def kept_tags(metadata: dict[str, str], muxer: str) -> dict[str, str]:
+def kept_tags(metadata: dict[str, str], container: Container) -> dict[str, str]:
     """The tags of a file or stream, without those that describe the source container.
 
     Args:
         metadata: Of the source.
-        muxer: FFmpeg's name of the output container.
+        container: Of the output.
     """
-    stale = _STALE if muxer in ("mp4", "mov") else _STALE | {"handler_name", "name"}
+    stale = _STALE if container.is_mp4 else _STALE | {"handler_name", "name"}
     kept = {
         key: value
         for key, value in metadata.items()

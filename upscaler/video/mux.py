@@ -25,11 +25,11 @@ from upscaler.video.demux import (
     main_video_stream,
     open_input,
 )
+from upscaler.video.formats import Container, container_of
 from upscaler.video.info import Window
 from upscaler.video.metadata import kept_chapters, kept_tags
 from upscaler.video.segment_packets import extend_last, segment_packets
 from upscaler.video.segments import Segment
-from upscaler.video.stream_plan import MUXERS
 from upscaler.video.timeline import Timeline
 from upscaler.video.timestamps import MonotonicDts
 from upscaler.video.tracks import Track, open_track
@@ -98,13 +98,12 @@ def _merge(
     *,
     cut: bool,
 ) -> list[str]:
-    muxer = MUXERS[path.suffix.lower()]  # explicit: the muxer that FFmpeg guesses for .m4v refuses HEVC
-    is_mp4 = muxer in ("mp4", "mov")
-    options = {"movie_timescale": _movie_timescale(segments[0].time_base)} if is_mp4 else {}
+    container = container_of(path.suffix)
+    options = {"movie_timescale": _movie_timescale(segments[0].time_base)} if container.is_mp4 else {}
     with (
         open_input(source) as original,
         open_input(segments[0].path) as first,
-        av.open(ffmpeg_path(path), "w", format=muxer, options=options) as output,
+        av.open(ffmpeg_path(path), "w", format=container.muxer, options=options) as output,
     ):
         start_s = Fraction(original.start_time or 0, 1_000_000)
         begin_s, stop_s = Fraction(0), None
@@ -112,12 +111,17 @@ def _merge(
             begin_s = window.start_s
             start_s, stop_s = start_s + window.start_s, start_s + window.stop_s
         video = _add_video(
-            output, first.streams.video[0], segments[0], main_video_stream(original, source), orientation
+            output,
+            container,
+            segments[0],
+            first.streams.video[0],
+            main_video_stream(original, source),
+            orientation,
         )
-        kept = _add_others(original, output, plans, start_s, muxer)
+        kept = _add_others(original, output, plans, start_s, container)
         output.set_chapters(kept_chapters(original.chapters(), start_s, stop_s))
-        output.metadata.update(kept_tags(original.metadata, muxer))
-        film = segment_packets(segments, video, begin_s, allows_negative_dts=is_mp4)
+        output.metadata.update(kept_tags(original.metadata, container))
+        film = segment_packets(segments, video, begin_s, allows_negative_dts=container.is_mp4)
         if window:
             film = extend_last(film, window.stop_s - begin_s)
         others = _other_packets(original, kept, (start_s, stop_s) if cut else None) if kept else iter(())
@@ -128,8 +132,9 @@ def _merge(
 
 def _add_video(
     output: av.container.OutputContainer,
-    encoded: VideoStream,
+    container: Container,
     segment: Segment,
+    encoded: VideoStream,
     original: VideoStream,
     orientation: tuple[int, bool],
 ) -> Stream:
@@ -137,21 +142,21 @@ def _add_video(
 
     Args:
         output: Its header must not be written yet.
-        encoded: The stream of the first segment.
-        segment: That segment.
+        container: Of the output.
+        segment: The first one.
+        encoded: Its stream.
         original: The source's stream, for its tags.
         orientation: Rotation in degrees, and whether the picture is mirrored.
     """
-    muxer = output.format.name
     video = output.add_stream_from_template(encoded, opaque=True)
     video.time_base = segment.time_base
     if encoded.sample_aspect_ratio:  # a template does not include it
         video.codec_context.sample_aspect_ratio = encoded.sample_aspect_ratio
-    if muxer in ("mp4", "mov"):
+    if container.is_mp4:
         video.codec_context.codec_tag = encoded.codec_context.codec_tag  # hvc1 plays where hev1 does not
         # For a time code track: without a rate the muxer fails at the end.
         video.codec_context.framerate = min(frame_rate(original), _TIMECODE_RATE_MAX)
-    video.metadata.update(kept_tags(original.metadata, muxer))
+    video.metadata.update(kept_tags(original.metadata, container))
     if has_alpha_packets(encoded):  # without the tag, players ignore the alpha packets
         video.metadata["alpha_mode"] = "1"
     video.disposition = original.disposition
@@ -172,7 +177,7 @@ def _add_others(
     output: av.container.OutputContainer,
     plans: list[StreamPlan],
     start_s: Fraction,
-    muxer: str,
+    container: Container,
 ) -> dict[int, _Kept]:
     """Add a stream for every other stream that is kept; by index of the source's stream."""
     kept: dict[int, _Kept] = {}
@@ -184,14 +189,14 @@ def _add_others(
             attached = cast(AttachmentStream, stream)
             output.add_attachment(attached.name or "file", attached.mimetype or "", attached.data or b"")
             continue
-        if plan.kind == "cover" and muxer == "matroska":  # players would show a track as a second video
+        if plan.kind == "cover" and container.attachments:  # players would show a track as a second video
             suffix, subtype = {"mjpeg": ("jpg", "jpeg")}.get(plan.codec, (plan.codec, plan.codec))
             output.add_attachment(f"cover.{suffix}", f"image/{subtype}", _first_packet(original, stream))
             continue
         track = open_track(stream, output, plan, start_s)
-        track.target.metadata.update(kept_tags(stream.metadata, muxer))
+        track.target.metadata.update(kept_tags(stream.metadata, container))
         track.target.disposition = stream.disposition
-        strict = muxer in ("mp4", "mov") and track.target.type == "audio"
+        strict = container.is_mp4 and track.target.type == "audio"
         kept[plan.index] = _Kept(plan, track, MonotonicDts(strict=strict))
     return kept
 

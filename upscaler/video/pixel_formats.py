@@ -1,4 +1,4 @@
-"""What FFmpeg's pixel formats and colour codes mean, as layouts of planes, and back."""
+"""FFmpeg's pixel formats and colour codes <-> layouts of planes."""
 
 from contextlib import suppress
 from dataclasses import replace
@@ -13,10 +13,11 @@ from torch import Tensor
 
 from upscaler.errors import UsageError
 from upscaler.video.demux import MEDIA_ERRORS
+from upscaler.video.ffmpeg_log import captured_log
 from upscaler.video.yuv import Layout, Matrix, Siting, guessed_matrix
 
-# Codes of ITU-T H.273, which FFmpeg uses too. Several stand for one matrix; 10 (BT.2020 of constant
-# luminance) is taken as 9 in both directions.
+# Codes of ITU-T H.273, which FFmpeg uses too. Several codes denote one matrix; 10 (BT.2020 with constant
+# luminance) is treated as 9 in both directions.
 MATRICES: dict[int, Matrix] = {
     1: "bt709",
     4: "fcc",
@@ -44,54 +45,50 @@ def _planar_formats() -> dict[str, Layout]:
             formats[f"yuva{name}p{depth}"] = replace(plain, alpha=True)
             if bits == 8:
                 formats[f"yuvj{name}p"] = replace(plain, full_range=True)
-        whole = Layout(bits=bits, horizontal=1, vertical=1)
-        formats[f"gray{depth}"] = replace(whole, kind="gray")
-        formats[f"gbrp{depth}"] = replace(whole, kind="gbr", full_range=True)
-        formats[f"gbrap{depth}"] = replace(whole, kind="gbr", full_range=True, alpha=True)
+        full_chroma = Layout(bits=bits, horizontal=1, vertical=1)
+        formats[f"gray{depth}"] = replace(full_chroma, kind="gray")
+        formats[f"gbrp{depth}"] = replace(full_chroma, kind="gbr", full_range=True)
+        formats[f"gbrap{depth}"] = replace(full_chroma, kind="gbr", full_range=True, alpha=True)
     return formats
 
 
-# Pixel formats whose planes are taken as they are; of the layouts only what the format itself says counts.
+# Pixel formats whose planes are used directly, with those parts of the layout that the format determines.
 PLANAR = _planar_formats()
 
 
 def siting_of(frame: VideoFrame) -> Siting:
-    """Where the frame's chroma samples lie; left where nothing is said, as H.264 and HEVC define.
+    """Where the chroma samples of a frame lie; left when unspecified, as H.264 and HEVC define.
 
-    av 18.1 has no attribute for it, but a filter that describes frames says it; decoders know their codec's
-    own rule (center for JPEG and H.263).
+    av 18.1 has no attribute for it, but FFmpeg's filter ``showinfo`` logs it. Decoders know the default of
+    their codec (center for JPEG and H.263).
     """
     graph = av.filter.Graph()
     source = graph.add_buffer(
         width=frame.width, height=frame.height, format=frame.format, time_base=Fraction(1, 1000)
     )
-    describer, sink = graph.add("showinfo"), graph.add("buffersink")
-    source.link_to(describer)
-    describer.link_to(sink)
+    showinfo, sink = graph.add("showinfo"), graph.add("buffersink")
+    source.link_to(showinfo)
+    showinfo.link_to(sink)
     graph.configure()
-    level = av.logging.get_level()
-    av.logging.set_level(av.logging.INFO)
     try:
-        with av.logging.Capture() as lines:
+        with captured_log(av.logging.INFO) as lines:
             graph.push(frame)
             graph.pull()
     except MEDIA_ERRORS:
         return "left"
-    finally:
-        av.logging.set_level(level)
-    text = " ".join(line for _, _, line in lines)
-    return next((name for name in _SITINGS if f"cl:{name} " in text), "left")
+    words = " ".join(lines).split()
+    return next((name for name in _SITINGS if f"cl:{name}" in words), "left")
 
 
 def layout_of(frame: VideoFrame, siting: Siting) -> Layout:
-    """What the planes of ``planar(frame)`` mean; an untagged matrix is guessed."""
+    """The layout of the planes of ``planar(frame)``; an untagged matrix is guessed."""
     layout = PLANAR[_planar_name(frame)]
     full = layout.full_range or frame.format.name.startswith("yuvj") or int(frame.color_range) == _FULL_RANGE
     return replace(layout, matrix=_matrix_of(frame), full_range=full, siting=siting)
 
 
 def _matrix_of(frame: VideoFrame) -> Matrix:
-    """As tagged; else what goes with wide primaries, or with the size."""
+    """The tagged matrix; else a guess from the primaries or the size."""
     if int(frame.colorspace) in MATRICES:
         return MATRICES[int(frame.colorspace)]
     if int(frame.color_primaries) == _BT2020_PRIMARIES:
@@ -100,13 +97,13 @@ def _matrix_of(frame: VideoFrame) -> Matrix:
 
 
 def matrix_code(frame: VideoFrame) -> int:
-    """The code to tag the output with: the frame's own where it is understood, else that of the guess."""
-    own = int(frame.colorspace)
-    return own if own in MATRICES else MATRIX_CODES[_matrix_of(frame)]
+    """The matrix code to tag the output with: the frame's where it is supported, else that of the guess."""
+    tagged = int(frame.colorspace)
+    return tagged if tagged in MATRICES else MATRIX_CODES[_matrix_of(frame)]
 
 
 def _planar_name(frame: VideoFrame) -> str:
-    """The planar format for what this frame holds: its own when its planes can be taken as they are."""
+    """The planar format with the same samples; the frame's own format if its planes can be used directly."""
     name = frame.format.name
     if name in PLANAR:
         return name
@@ -124,13 +121,21 @@ def _planar_name(frame: VideoFrame) -> str:
 
 
 def planar(frame: VideoFrame) -> VideoFrame:
-    """The frame in a format whose planes can be taken as they are; the samples change only their places."""
+    """The frame in a format whose planes can be used directly; samples are rearranged, never changed."""
     name = _planar_name(frame)
     return frame if frame.format.name == name else frame.reformat(format=name)
 
 
 def as_plane(plane: Tensor, layout: Layout) -> Tensor:
-    """A plane as the dtype of its layout, without a copy."""
+    """A plane with the dtype of its layout, without a copy.
+
+    Args:
+        plane: ``(h, w)`` uint8 or uint16, as av exports it.
+        layout: Of the frame.
+
+    Returns:
+        ``(h, w)`` uint8, or int16 with the same bits.
+    """
     return plane if layout.bits == 8 else plane.view(torch.int16)
 
 
@@ -148,21 +153,21 @@ def pixel_format(layout: Layout) -> str:
 
 
 def known_format(name: str) -> Layout:
-    """The layout of the pixel format that a user named.
+    """The layout of a pixel format named by the user.
 
     Raises:
-        UsageError: FFmpeg has none of this name, or it is not among ``PLANAR``.
+        UsageError: The name is not FFmpeg's, or not among ``PLANAR``.
     """
     with suppress(ValueError):
         av.VideoFormat(name)
-        if name in PLANAR and not name.startswith("yuvj"):  # those mean what range tags say better
+        if name in PLANAR and not name.startswith("yuvj"):  # deprecated names; range tags express the same
             return PLANAR[name]
     raise UsageError(
-        f"pixel format '{name}' is unknown", "use, say, yuv420p, yuv422p10le, yuv444p or gbrp10le"
+        f"unknown pixel format '{name}'", "use yuv420p, yuv422p10le, yuv444p or gbrp10le, for example"
     )
 
 
 def sampling_name(layout: Layout) -> str:
-    """How the chroma is sampled, as people write it: 4:2:0."""
+    """The usual notation of chroma subsampling, such as 4:2:0."""
     names = {(2, 2): "4:2:0", (2, 1): "4:2:2", (1, 1): "4:4:4", (1, 2): "4:4:0"}
     return names[layout.horizontal, layout.vertical]

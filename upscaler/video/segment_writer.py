@@ -16,12 +16,12 @@ from torch.utils.dlpack import from_dlpack
 from upscaler import atomic
 from upscaler.errors import MediaError
 from upscaler.video.demux import MEDIA_ERRORS, ffmpeg_path
-from upscaler.video.encoders import Choice, EncodeSettings, configure
+from upscaler.video.encoders import EncoderChoice, EncodeSettings, configure
 from upscaler.video.info import ColorTags, VideoInfo
 
 
 def settings_for(
-    info: VideoInfo, choice: Choice, height: int, width: int, *, square: bool = False
+    info: VideoInfo, choice: EncoderChoice, height: int, width: int, *, square: bool = False
 ) -> EncodeSettings:
     """Encoder settings for a source.
 
@@ -80,7 +80,7 @@ class SegmentWriter:
             self._stream = self._open_stream()
         except MEDIA_ERRORS as error:
             self._discard()
-            name = settings.choice.spec.name
+            name = settings.choice.encoder.name
             raise MediaError(f"the encoder {name} cannot be opened: {error}") from error
 
     def __enter__(self) -> Self:
@@ -127,7 +127,7 @@ class SegmentWriter:
     def _mux(self, frame: VideoFrame | None) -> None:
         try:
             for packet in self._stream.encode(frame):
-                if frame is None and self.frames <= 2 and self.settings.choice.spec.name == "libx265":
+                if frame is None and self.frames <= 2 and self.settings.choice.encoder.name == "libx265":
                     packet.dts = packet.pts  # for one or two frames x265 derives it from uninitialised memory
                 self._container.mux(packet)
         except MEDIA_ERRORS as error:
@@ -142,7 +142,9 @@ class SegmentWriter:
 
     def _open_stream(self) -> VideoStream:
         settings = self.settings
-        stream = cast(VideoStream, self._container.add_stream(settings.choice.spec.name, rate=settings.rate))
+        stream = cast(
+            VideoStream, self._container.add_stream(settings.choice.encoder.name, rate=settings.rate)
+        )
         configure(stream.codec_context, settings)
         stream.time_base = settings.time_base
         stream.codec_context.open()

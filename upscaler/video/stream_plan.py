@@ -1,7 +1,7 @@
-"""What becomes of every stream beside the video, found out before the first frame.
+"""Plan what becomes of every stream besides the video, before the first frame.
 
-Nothing is looked up in a table of what a container is said to take: the header of a small file with the
-stream in it is written to memory, and the muxer's own words are the reason when it refuses.
+Whether a container takes a stream is tried, not looked up: the header of a small file with that stream is
+written to memory. When the muxer refuses it, its log message is the reason shown to the user.
 """
 
 import io
@@ -21,40 +21,26 @@ from av.stream import Disposition, Stream
 
 from upscaler.errors import UsageError
 from upscaler.results import Action, StreamPlan
+from upscaler.video.codecs import AUDIO_ENCODERS
 from upscaler.video.demux import MEDIA_ERRORS, main_video_stream, open_input
+from upscaler.video.ffmpeg_log import captured_log
+from upscaler.video.formats import container_of
 
-# Suffix of the target -> FFmpeg's name of the container.
-MUXERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}
+_REQUESTED = {"audio": "as requested (--no-audio)", "subtitle": "as requested (--no-subtitles)"}
 
-# Encoder for audio that a container does not take as it is: for sources without loss, and for the others.
-_AUDIO_ENCODERS = {
-    ".mp4": ("alac", "aac"),
-    ".m4v": ("alac", "aac"),
-    ".mov": ("alac", "aac"),
-    ".mkv": ("flac", "aac"),
-    ".webm": ("libopus", "libopus"),
-}
-_TEXT_ENCODERS = {
-    ".mp4": "mov_text",
-    ".m4v": "mov_text",
-    ".mov": "mov_text",
-    ".mkv": "srt",
-    ".webm": "webvtt",
-}
 _TEXT_CODECS = {"ass", "mov_text", "ssa", "srt", "subrip", "text", "webvtt"}
-# The channel layout to encode with where an encoder does not take the source's own, by number of channels.
+# Number of channels -> layout to encode with when the encoder does not support the source's layout.
 _LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "4.0", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
 _LOSSLESS = {"alac", "flac", "mlp", "tta", "truehd", "wavpack"}
-_NO_DATA = "no container here keeps data streams reliably"
-AUDIO_CODECS = {"aac": "aac", "alac": "alac", "flac": "flac", "mp3": "libmp3lame", "opus": "libopus"}
+_NO_DATA = "none of the containers keeps data streams reliably"
 
 
 def table(plans: list[StreamPlan], chapters: int) -> list[str]:
-    """What becomes of everything beside the video, one aligned line each; empty when there is nothing.
+    """A table of what becomes of everything besides the video, in aligned lines; empty if there is nothing.
 
     Args:
         plans: From ``plan``.
-        chapters: How many the source has; every container takes them.
+        chapters: Number of chapters; every container supports them.
     """
     rows = [(f"{plan.kind} {plan.index}", plan.codec, plan.language or "-", plan.result()) for plan in plans]
     if chapters:
@@ -72,18 +58,18 @@ def table(plans: list[StreamPlan], chapters: int) -> list[str]:
 def plan(
     source: Path, target: Path, *, audio: bool = True, subtitles: bool = True, audio_codec: str | None = None
 ) -> list[StreamPlan]:
-    """Decide about every stream of the source but its main video.
+    """Plan every stream of the source except its main video.
 
     Args:
         source: File to read.
         target: File to write; its suffix names the container.
         audio: Keep audio streams.
         subtitles: Keep subtitle streams.
-        audio_codec: A key of ``AUDIO_CODECS`` to encode all audio with; ``None``: copy where possible.
+        audio_codec: A key of ``AUDIO_ENCODERS`` to encode all audio with; ``None``: copy where possible.
 
     Raises:
-        MediaError: The source cannot be opened or holds no video.
-        UsageError: The container does not take the audio codec.
+        MediaError: The source cannot be opened or has no video.
+        UsageError: The container does not support the audio codec.
     """
     suffix = target.suffix.lower()
     with open_input(source) as container:
@@ -94,86 +80,90 @@ def plan(
                 continue
             kind = _kind(stream)
             if (kind == "audio" and not audio) or (kind == "subtitle" and not subtitles):
-                plans.append(_planned(stream, "drop", reason="it was asked for"))
+                plans.append(_planned(stream, "drop", reason=_REQUESTED[kind]))
             elif kind == "audio" and audio_codec:
-                plans.append(_forced(stream, suffix, audio_codec))
+                plans.append(_encode_with(stream, suffix, audio_codec))
             else:
-                plans.append(_decided(stream, suffix))
+                plans.append(_copy_or_convert(stream, suffix))
         return plans
 
 
-def _decided(stream: Stream, suffix: str) -> StreamPlan:
+def _copy_or_convert(stream: Stream, suffix: str) -> StreamPlan:
     kind = _kind(stream)
-    if kind == "data":  # the muxers make their own chapter and timecode tracks; others are refused at the end
-        kept = "timecode" in stream.metadata  # which the video has, too
-        reason = "the time code goes along with the video" if kept else _NO_DATA
+    if (
+        kind == "data"
+    ):  # muxers create chapter and timecode tracks themselves, and refuse others only at the end
+        is_timecode = "timecode" in stream.metadata  # a tag that the video stream has, too
+        reason = "the timecode is kept with the video" if is_timecode else _NO_DATA
         return _planned(stream, "drop", reason=reason)
     if kind == "video":
         return _planned(stream, "drop", reason="only the first video stream is upscaled")
     if kind == "attachment":
-        kept = suffix == ".mkv"
-        reason = f"{suffix} has no attachments; .mkv keeps it"
-        return _planned(stream, "copy") if kept else _planned(stream, "drop", reason=reason)
+        if container_of(suffix).attachments:
+            return _planned(stream, "copy")
+        return _planned(stream, "drop", reason=f"{suffix} has no attachments; .mkv keeps it")
     reason = refusal(stream, suffix) or ""
     if not reason:
         return _planned(stream, "copy")
     if kind == "audio":
-        encoders = _AUDIO_ENCODERS[suffix] if _is_lossless(stream) else _AUDIO_ENCODERS[suffix][1:]
-        for encoder in encoders:
+        container = container_of(suffix)
+        encoders = [container.lossless_audio] if _is_lossless(stream) else []
+        for encoder in [*encoders, container.lossy_audio]:
             converted = _converted(stream, encoder, reason)
             if converted:
                 return converted
     if kind == "subtitle" and _codec_name(stream) in _TEXT_CODECS:
-        return _planned(stream, "convert", encoder=_TEXT_ENCODERS[suffix], reason=reason)
+        return _planned(stream, "convert", encoder=container_of(suffix).subtitles, reason=reason)
     return _planned(stream, "drop", reason=f"{reason}; {_keepers(stream)}")
 
 
 def _keepers(stream: Stream) -> str:
-    """The containers that take a stream as it is, in words."""
+    """The containers that a stream can be copied into, in words."""
     keepers = [suffix for suffix in (".mkv", ".mov", ".mp4", ".webm") if refusal(stream, suffix) is None]
-    return f"{' and '.join(keepers)} would keep it" if keepers else "no container here keeps it"
+    return f"{' and '.join(keepers)} would keep it" if keepers else "none of the containers keeps it"
 
 
 def check_audio_codec(suffix: str, audio_codec: str) -> None:
-    """Refuse sound that a container cannot hold.
+    """Refuse an audio codec that the container does not support.
 
     Args:
         suffix: Of the target.
-        audio_codec: A key of ``AUDIO_CODECS``.
+        audio_codec: A key of ``AUDIO_ENCODERS``.
 
     Raises:
-        UsageError: The container does not take it.
+        UsageError: The container does not support it.
     """
-    encoder = AUDIO_CODECS[audio_codec]
+    encoder = AUDIO_ENCODERS[audio_codec]
     try:
         with _small_file(suffix) as output:
             output.add_stream(encoder, rate=48000)
             output.start_encoding()
     except MEDIA_ERRORS as error:
         raise UsageError(
-            f"a {suffix} file cannot hold {encoder.removeprefix('lib')} audio: {error}",
+            f"{suffix} does not support {audio_codec} audio: {error}",
             "use another container",
         ) from error
 
 
-def _forced(stream: Stream, suffix: str, audio_codec: str) -> StreamPlan:
+def _encode_with(stream: Stream, suffix: str, audio_codec: str) -> StreamPlan:
     check_audio_codec(suffix, audio_codec)
-    encoder = AUDIO_CODECS[audio_codec]
-    converted = _converted(stream, encoder, "it was asked for")
+    converted = _converted(stream, AUDIO_ENCODERS[audio_codec], "as requested (--audio-codec)")
     if converted is None:
-        why = f"it cannot be decoded here, or not be encoded with {encoder.removeprefix('lib')}"
-        return _planned(stream, "drop", reason=why)
+        reason = f"it cannot be decoded, or not be encoded with {audio_codec}"
+        return _planned(stream, "drop", reason=reason)
     return converted
 
 
 def _converted(stream: Stream, encoder: str, reason: str) -> StreamPlan | None:
-    """The stream encoded with its own rate and channels where the encoder takes them; None if none."""
+    """A plan to encode audio, with its own sample rate and channels if supported; ``None`` if impossible."""
     if not isinstance(stream, AudioStream) or stream.codec_context is None:
         return None
     context = stream.codec_context
     layouts = (context.layout.name, _LAYOUTS.get(context.channels, "stereo"), "stereo")
     for layout in dict.fromkeys(layouts):
-        for rate in dict.fromkeys((context.sample_rate or 48_000, 48_000)):  # unknown where it begins late
+        for rate in dict.fromkeys(
+            (context.sample_rate or 48_000, 48_000)
+        ):  # unknown for a stream that starts late
             if _opens(encoder, rate, layout):
                 planned = _planned(stream, "convert", encoder=encoder, reason=reason)
                 return replace(planned, rate=rate, layout=layout)
@@ -216,27 +206,22 @@ def _is_lossless(stream: Stream) -> bool:
 
 
 def refusal(stream: Stream, suffix: str) -> str | None:
-    """Why a container does not take a stream as it is, or None if it does."""
-    muxer = MUXERS[suffix]
-    if muxer == "mp4" and _codec_name(stream).startswith("pcm_"):
-        return "PCM in mp4 is read wrongly by many programs"
-    level = av.logging.get_level()
-    av.logging.set_level(av.logging.ERROR)
+    """Why a stream cannot be copied into a container; ``None`` if it can."""
+    if container_of(suffix).muxer == "mp4" and _codec_name(stream).startswith("pcm_"):
+        return "many players misread PCM in mp4"
     try:
-        with av.logging.Capture() as said, _small_file(suffix) as output:
+        with captured_log(av.logging.ERROR) as log, _small_file(suffix) as output:
             copy = output.add_stream_from_template(stream)
             copy.disposition = stream.disposition
             output.start_encoding()
-    except MEDIA_ERRORS as error:  # which says no more than "invalid argument" of what the muxer refuses
-        return said[0][2].strip().rstrip(".") if said else str(error)
-    finally:
-        av.logging.set_level(level)
+    except MEDIA_ERRORS as error:  # often just "Invalid argument"; the log has the reason
+        return log[0].rstrip(".") if log else str(error)
     return None
 
 
 def _small_file(suffix: str) -> av.container.OutputContainer:
     """A file in memory with a small video stream."""
-    muxer = MUXERS[suffix]
+    muxer = container_of(suffix).muxer
     output = av.open(io.BytesIO(), "w", format=muxer)
     video = output.add_stream("libvpx-vp9" if muxer == "webm" else "libx264", rate=25)
     video.width = video.height = 64

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from upscaler.errors import MediaError
 from upscaler.video.demux import MEDIA_ERRORS, main_video_stream, open_input
+from upscaler.video.formats import container_of
 from upscaler.video.segments import MAX_REORDERED_FRAMES, Segment
 
 _TICK_S = Fraction(1, 1000)  # of Matroska and WebM
@@ -42,7 +43,7 @@ def verify(path: Path, segments: list[Segment], begin_s: Fraction) -> Verified:
     """
     expected = (pts * segment.time_base - begin_s for segment in segments for pts in segment.pts())
     total = sum(segment.frames for segment in segments)
-    exact = path.suffix.lower() not in (".mkv", ".webm")
+    exact = container_of(path.suffix).exact_times
     tolerance_s = Fraction(0) if exact else _TICK_S
     count = 0
     faults: list[str] = []
