@@ -29,7 +29,7 @@ from upscaler.models.registry import PRESETS, build
 from upscaler.trainer.config.config import TrainConfig
 from upscaler.trainer.data.crops import Crops
 from upscaler.trainer.data.photos import load_photos
-from upscaler.trainer.stages.distributed import Team
+from upscaler.trainer.stages.distributed import World
 from upscaler.trainer.stages.forward import fast_forward
 from upscaler.trainer.stages.pixel import PixelStage
 
@@ -97,9 +97,9 @@ def our_way(network_name: str, crops: Crops) -> tuple[Callable[[], object], Call
     )
     if note:
         print(note)
-    stage = PixelStage(network, module=network, forward=forward, config=config, team=Team(CPU))
+    stage = PixelStage(network, module=network, forward=forward, config=config, world=World(CPU))
     batch = crops.draw(BATCH, PATCH_PX)
-    return lambda: stage.step(*crops.draw(BATCH, PATCH_PX), 1.0, 1), lambda: stage.step(*batch, 1.0, 1)
+    return lambda: stage.step([crops.draw(BATCH, PATCH_PX)], 1.0), lambda: stage.step([batch], 1.0)
 
 
 def several(step: Callable[[], object]) -> Callable[[], None]:

@@ -19,7 +19,7 @@ from PIL import Image, ImageDraw, ImageFont
 from upscaler.models.shipped import BLENDABLE
 from upscaler.trainer.evaluation import bicubic
 from upscaler.trainer.evaluation.lpips import Lpips
-from upscaler.trainer.evaluation.protocol import Given, Pictures, Score, evaluate, named
+from upscaler.trainer.evaluation.protocol import Given, Pictures, Score, evaluate, resolve_subject
 
 Rgb = NDArray[np.uint8]
 
@@ -32,7 +32,7 @@ FONT = ImageFont.load_default(13)
 def main() -> None:
     """Read the arguments and do it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("high", type=Path, help="folder with HR pictures")
+    parser.add_argument("hr", type=Path, help="folder with HR pictures")
     parser.add_argument("out", type=Path, help="folder to write to")
     parser.add_argument("--lr-dir", type=Path, help="folder with LR pictures; default: they are made")
     parser.add_argument(
@@ -46,11 +46,11 @@ def main() -> None:
     arguments = parser.parse_args()
     lpips = Lpips("squeeze", arguments.lpips_trunk, arguments.lpips_heads, torch.device("cpu"))
     given, pair = Given(arguments.lr_dir, arguments.degradation), BLENDABLE[arguments.photo]
-    compare(arguments.high, arguments.out, given, pair, arguments.scale, arguments.crops, lpips)
+    compare(arguments.hr, arguments.out, given, pair, arguments.scale, arguments.crops, lpips)
 
 
 def compare(
-    high: Path, out: Path, given: Given, pair: tuple[str, str], scale: int, crops: int, lpips: Lpips
+    hr: Path, out: Path, given: Given, pair: tuple[str, str], scale: int, crops: int, lpips: Lpips
 ) -> None:
     """Measure every blend of a pair, keep crops of both ends, and write the three files."""
     places: dict[str, tuple[slice, slice]] = {}
@@ -60,14 +60,14 @@ def compare(
 
         def keep(score: Score, pictures: Pictures, share: float = share) -> None:
             if share == SHARES[0]:
-                plain = bicubic.enlarged(pictures.low, scale)
-                place = places[score.name] = blurred_most(plain, pictures.high)
-                rows[score.name] = [plain[place], pictures.made[place], pictures.high[place]]
+                plain = bicubic.enlarged(pictures.lr, scale)
+                place = places[score.name] = blurred_most(plain, pictures.hr)
+                rows[score.name] = [plain[place], pictures.sr[place], pictures.hr[place]]
             elif share == SHARES[-1]:
-                rows[score.name].insert(2, pictures.made[places[score.name]])
+                rows[score.name].insert(2, pictures.sr[places[score.name]])
 
-        subject = named(pair[1], scale, given, perceptual=share)
-        result = evaluate(subject, high, given, lpips=lpips, on_score=keep)
+        subject = resolve_subject(pair[1], scale, given, perceptual=share)
+        result = evaluate(subject, hr, given, lpips=lpips, on_score=keep)
         if result.failures:
             raise SystemExit("\n".join(result.failures))
         means[share] = result.mean
@@ -80,9 +80,9 @@ def compare(
     (out / "curve.md").write_text(table(means), encoding="utf-8")
 
 
-def blurred_most(plain: Rgb, high: Rgb) -> tuple[slice, slice]:
+def blurred_most(plain: Rgb, hr: Rgb) -> tuple[slice, slice]:
     """The crop in which bicubic is farthest from the original."""
-    error = np.abs(plain.astype(np.float64) - high).mean(2)
+    error = np.abs(plain.astype(np.float64) - hr).mean(2)
     sides = [min(CROP_PX, side) for side in error.shape]
     total = np.pad(error, ((1, 0), (1, 0))).cumsum(0).cumsum(1)
     corners = [

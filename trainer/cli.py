@@ -172,15 +172,15 @@ def train(  # noqa: PLR0913 - one parameter per option
 
 
 def _run(options: dict[str, Any], file: Path | None, assignments: list[str], restart: bool) -> "Outcome":
-    from upscaler.trainer.config.resolve import merged, parse_assignment, settle
-    from upscaler.trainer.display import Display
+    from upscaler.trainer.config.resolve import merged, parse_assignment, resolve_config
+    from upscaler.trainer.display import TrainingDisplay
     from upscaler.trainer.loops import train as run
 
     INTERRUPTS.release()
     for text in assignments:
         options = merged(options, parse_assignment(text))
-    config, notes = settle(options, file)
-    with _StopOnInterrupt() as stop, Display() as display:
+    config, notes = resolve_config(options, file)
+    with _StopOnInterrupt() as stop, TrainingDisplay() as display:
         if _leads():
             for note in notes:
                 display.line(note)

@@ -6,13 +6,13 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
 if TYPE_CHECKING:
-    from upscaler.trainer.run.session import Report
+    from upscaler.trainer.run.session import TrainingReport
 
 # Terms of the loss are shown in this order; the other numbers of a step are for the log.
 _NOT_TERMS = ("real_score", "fake_score", "gradient_norm", "data_wait")
 
 
-class Display:
+class TrainingDisplay:
     """A line per event; on a terminal also a bar with stage, loss terms, rate and time left."""
 
     def __init__(self) -> None:
@@ -40,7 +40,7 @@ class Display:
         """A line that stays."""
         self._console.print(text, markup=False)
 
-    def report(self, report: "Report") -> None:
+    def report(self, report: "TrainingReport") -> None:
         """Show what the loop reports."""
         if report.message:
             self.line(report.message)
@@ -61,7 +61,7 @@ class Display:
             self._task, completed=report.share, description=f"stage {report.stage}", numbers=numbers
         )
 
-    def _rate(self, report: "Report") -> str:
+    def _rate(self, report: "TrainingReport") -> str:
         last, self._last = self._last, (report.step, report.elapsed_s)
         if last is None or report.elapsed_s <= last[1]:
             return ""

@@ -74,7 +74,9 @@ def command(  # noqa: PLR0913 - one parameter per option
             raise UsageError("--degradation makes LR pictures, --lr-dir gives them", "use one of the two")
         degradation = degradation or "clean"
         given = protocol.Given(lr_dir, degradation)
-        measured = protocol.named(subject, scale, given, device, precision, tta=tta, perceptual=perceptual)
+        measured = protocol.resolve_subject(
+            subject, scale, given, device, precision, tta=tta, perceptual=perceptual
+        )
         distance = _lpips(lpips, lpips_trunk, lpips_heads, device)
         page = None if html is None else report.Page(html)
         result = protocol.evaluate(

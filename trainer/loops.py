@@ -17,7 +17,7 @@ from upscaler.models import weight_file
 from upscaler.trainer.config.config import TrainConfig
 from upscaler.trainer.data.crops import Crops
 from upscaler.trainer.data.photos import Photos, load_photos
-from upscaler.trainer.run.session import Report, Wanted, Work
+from upscaler.trainer.run.session import Target, TrainingReport, Work
 from upscaler.trainer.run.train_state import Run
 from upscaler.trainer.stages import distributed
 from upscaler.trainer.stages.adversarial import AdversarialStage, perceptual_network
@@ -52,7 +52,7 @@ class Outcome:
 
 def train(
     config: TrainConfig,
-    on_report: Callable[[Report], None],
+    on_report: Callable[[TrainingReport], None],
     should_stop: Callable[[], bool] = lambda: False,
     restart: bool = False,
 ) -> Outcome:
@@ -75,19 +75,21 @@ def train(
     """
     if config.threads:
         torch.set_num_threads(config.threads)
-    with distributed.joined(config.device) as team:
-        if team.place.type == "cpu":
+    with distributed.join_world(config.device) as world:
+        if world.device.type == "cpu":
             devices.keep_freed_memory()
-        run = Run(config, team)
+        run = Run(config, world)
         run.begin(restart)
-        report = on_report if team.leads else _nobody
+        report = on_report if world.is_rank_zero else _nobody
         done = _already_done(run)
         if done:
-            report(Report(run.step, 1.0, run.elapsed_s, run.stage, message=_FINISHED.format(run.step)))
+            report(
+                TrainingReport(run.step, 1.0, run.elapsed_s, run.stage, message=_FINISHED.format(run.step))
+            )
             return done
         # Before the photographs are read: what cannot be had must not be found out an hour later.
-        vgg = perceptual_network(config.gan, team.place) if 2 in config.stage_numbers() else None
-        teacher = teaching_network(config.teacher, config.scale, team.place)
+        vgg = perceptual_network(config.gan, world.device) if 2 in config.stage_numbers() else None
+        teacher = teaching_network(config.teacher, config.scale, world.device)
         photos = load_photos(
             config.photos,
             config.scale,
@@ -100,14 +102,14 @@ def train(
         # Only now: a misspelt folder of photographs must not cost an earlier run.
         with run.own_folder(restart):
             run.require_same(photos)
-            if team.leads:
+            if world.is_rank_zero:
                 run.write_settings()
             crops = Crops(
                 photos.training,
                 config.scale,
                 config.seed,
                 config.degradation,
-                team.place,
+                world.device,
                 flat_crop_drop_ratio=config.flat_crop_drop_ratio,
             )
             work = Work(run, photos, crops, report, should_stop, vgg, teacher)
@@ -119,11 +121,11 @@ def train(
 
 def _train_stages(work: Work) -> Outcome:
     run, config = work.run, work.run.config
-    module = run.team.wrapped(run.network)
+    module = run.world.wrap(run.network)
     batch, patch_px = work.part_shape()
     forward, note = fast_forward(
         module,
-        run.team.place,
+        run.world.device,
         precision=config.precision,
         compiled=config.compiled and not config.checkpointing,
         batch=batch,
@@ -153,7 +155,7 @@ def _stage(work: Work, module: torch.nn.Module, forward: Forward) -> Stage:
     run, config = work.run, work.run.config
     stage: Stage
     if run.stage == 1:
-        stage = PixelStage(run.network, module=module, forward=forward, config=config, team=run.team)
+        stage = PixelStage(run.network, module=module, forward=forward, config=config, world=run.world)
     else:
         stage = AdversarialStage(
             run.network,
@@ -162,7 +164,7 @@ def _stage(work: Work, module: torch.nn.Module, forward: Forward) -> Stage:
             averaged=run.average_forward,
             settings=config.gan,
             side_px=work.shape()[1] * config.scale,
-            team=run.team,
+            world=run.world,
             precision=config.precision,
             seed=config.seed,
             vgg=work.vgg,
@@ -176,12 +178,12 @@ def _stage(work: Work, module: torch.nn.Module, forward: Forward) -> Stage:
 
 def _train_stage(work: Work, stage: Stage) -> bool:
     """Train until the stage's share of the run is over, or somebody wants to stop; True when it is over."""
-    run, team = work.run, work.run.team
-    wanted = _wanted(work)
+    run, world = work.run, work.run.world
+    target = _target(work)
     last_tick = last_look = last_checkpoint = time.monotonic()
     while True:
         now = time.monotonic()
-        run.elapsed_s, stop, look, due = team.agreed(
+        run.elapsed_s, stop, look, due = world.broadcast(
             run.elapsed_s + min(now - last_tick, _LONGEST_STEP_S),
             work.should_stop(),
             now - last_look > _LOOK_EVERY_S,
@@ -202,14 +204,14 @@ def _train_stage(work: Work, stage: Stage) -> bool:
             return finished
         batch, patch_px = work.shape()
         drawn = time.monotonic()
-        low, high = (team.own(side) for side in work.crops.draw(batch * team.size, patch_px))
+        lr, hr = (world.shard(side) for side in work.crops.draw(batch * world.size, patch_px))
         work.data_wait_s += time.monotonic() - drawn
-        work.guard.add(work.step(stage, low, high, wanted))
+        work.guard.add(work.step(stage, lr, hr, target))
         run.average.follow(run.network, run.step - run.stage_step)
         run.step += 1
 
 
-def _wanted(work: Work) -> Wanted:
+def _target(work: Work) -> Target:
     """What the network is to make of LR crops, from these and the originals."""
     run, config = work.run, work.run.config
     if work.teacher is None or run.stage == 2:
@@ -225,7 +227,7 @@ def _wanted(work: Work) -> Wanted:
     )
     if teacher.note:
         work.say(teacher.note)
-    return lambda low, _high: run.network.training_target(low, teacher(low))
+    return lambda lr, _hr: run.network.training_target(lr, teacher(lr))
 
 
 def _largest_patch_px(config: TrainConfig) -> int:
@@ -245,7 +247,7 @@ def _already_done(run: Run) -> Outcome | None:
     return Outcome(True, files, float(psnr_db), run.step)
 
 
-def _nobody(_report: Report) -> None:
+def _nobody(_report: TrainingReport) -> None:
     """Where the reports of the other processes go."""
 
 

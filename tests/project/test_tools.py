@@ -33,7 +33,7 @@ def test_reduced_pictures_and_their_enlargements_are_pairs(
     run(tmp_path / "lr", "-o", tmp_path / "taught", "--model", "fast", "--scale", 4)
     taught = load_photos((str(tmp_path / "taught"),), 4, 16, lr_dirs=(str(tmp_path / "lr"),))
     for pair in taught.training + taught.held_out:
-        assert (tuple(pair.low.shape), tuple(pair.high.shape)) == ((32, 50, 3), (128, 200, 3))
+        assert (tuple(pair.lr.shape), tuple(pair.hr.shape)) == ((32, 50, 3), (128, 200, 3))
 
 
 @pytest.mark.parametrize("script", ["make_reduced", "make_softer", "make_sizes"])

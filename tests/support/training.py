@@ -11,10 +11,10 @@ from torch import Tensor
 from upscaler.trainer.config.config import TrainConfig
 from upscaler.trainer.loops import train
 from upscaler.trainer.run import state_file
-from upscaler.trainer.run.session import Report
+from upscaler.trainer.run.session import TrainingReport
 
 
-def silent(_report: Report) -> None:
+def silent(_report: TrainingReport) -> None:
     """For runs whose reports do not matter."""
 
 

@@ -24,12 +24,12 @@ from upscaler.models import discriminator, weight_file
 from upscaler.trainer.config.config import TrainConfig
 from upscaler.trainer.config.gan import GanConfig
 from upscaler.trainer.config.presets import PRESETS
-from upscaler.trainer.config.resolve import as_toml, settle
+from upscaler.trainer.config.resolve import as_toml, resolve_config
 from upscaler.trainer.loops import train
 from upscaler.trainer.run import state_file
-from upscaler.trainer.run.session import Report
+from upscaler.trainer.run.session import TrainingReport
 from upscaler.trainer.stages import adversarial, losses
-from upscaler.trainer.stages.distributed import Team
+from upscaler.trainer.stages.distributed import World
 
 Prepare = Callable[..., dict[str, Any]]
 
@@ -80,10 +80,10 @@ def prepare(tmp_path: Path, make_photos: MakePhotos, shallow_vgg: Path) -> Prepa
 
 
 def settled(settings: dict[str, Any]) -> TrainConfig:
-    return settle(settings)[0]
+    return resolve_config(settings)[0]
 
 
-def silent(_report: Report) -> None:
+def silent(_report: TrainingReport) -> None:
     """For runs whose reports do not matter."""
 
 
@@ -114,10 +114,10 @@ def tensors_of(saved: object, where: str = "") -> dict[str, Tensor]:
 
 def test_vgg_begins_all_over_the_period_of_the_grid_and_small_crops_stay_whole() -> None:
     generator = torch.Generator().manual_seed(0)
-    corners = {adversarial._drawn_corner(96, generator) for _ in range(400)}
+    corners = {adversarial._draw_vgg_offset(96, generator) for _ in range(400)}
     assert corners == {(down, right) for down in range(6) for right in range(6)}
     # VGG's four poolings leave nothing of less than 16 pixels.
-    assert {adversarial._drawn_corner(16, generator) for _ in range(50)} == {(0, 0)}
+    assert {adversarial._draw_vgg_offset(16, generator) for _ in range(50)} == {(0, 0)}
 
 
 @pytest.mark.parametrize(
@@ -135,7 +135,7 @@ def test_every_preset_runs_both_stages(prepare: Prepare, whole_vgg: Path, preset
     if preset not in ("paper", "tutorial"):
         small |= {"network": "fast", "start_from": "none"}
     config = settled(small | {"stage_one_share": 0.5})
-    reports: list[Report] = []
+    reports: list[TrainingReport] = []
     outcome = train(config, reports.append)
     assert (outcome.finished, outcome.steps) == (True, 20)
     assert [path.name for path in outcome.weights] == ["weights-stage1.safetensors", "weights.safetensors"]
@@ -258,16 +258,16 @@ def test_killed_at_any_moment_it_goes_on_from_the_last_state(prepare: Prepare) -
 def test_two_processes_do_what_one_does_with_twice_the_batch(prepare: Prepare) -> None:
     """Losses of every step, in both stages; the same crops, split in two."""
     common = {"steps": 8, "precision": "fp32", "checkpoint_every_s": 1e-9, "phase2_share": 0.0}
-    alone, team = prepare("alone", batch=4, **common), prepare("team", batch=2, **common)
-    alone["gan"]["batch"], team["gan"]["batch"] = 4, 2
+    alone, world = prepare("alone", batch=4, **common), prepare("world", batch=2, **common)
+    alone["gan"]["batch"], world["gan"]["batch"] = 4, 2
     train(settled(alone), silent)
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     result = subprocess.run(
-        [*torchrun, *command(team)], capture_output=True, text=True, timeout=300, check=False
+        [*torchrun, *command(world)], capture_output=True, text=True, timeout=300, check=False
     )
     assert result.returncode == 0, result.stderr
     assert result.stdout.count("photographs to train on") == 1  # only the first process talks
-    one, other = table(settled(alone)), table(settled(team))
+    one, other = table(settled(alone)), table(settled(world))
     assert [row["step"] for row in one] == [row["step"] for row in other]
     assert {row["stage"] for row in one} == {"1", "2"}
     terms = ("pixel", "fft", "vgg", "adversarial", "discriminator", "real_score", "fake_score")
@@ -297,13 +297,13 @@ def test_a_batch_in_parts_gives_the_same_weights(prepare: Prepare) -> None:
 def test_when_memory_runs_out_less_is_done_at_once(prepare: Prepare, monkeypatch: pytest.MonkeyPatch) -> None:
     """Five crops do not fit, nor do three; the gradients of what was begun must not count."""
     sizes: list[int] = []
-    genuine = losses.absolute_loss
+    genuine = losses.l1_loss
 
-    def tight(made: Tensor, wanted: Tensor) -> Tensor:
-        sizes.append(len(made))
-        if len(made) > 2:
+    def tight(sr: Tensor, hr: Tensor) -> Tensor:
+        sizes.append(len(sr))
+        if len(sr) > 2:
             raise torch.OutOfMemoryError("planted")
-        return genuine(made, wanted)
+        return genuine(sr, hr)
 
     monkeypatch.setitem(losses.PIXEL_LOSSES, "l1", tight)
     config = settled(prepare(stages="1", steps=2, batch=5, phase2_share=0.0, loss_colors="rgb"))
@@ -318,12 +318,12 @@ def test_when_memory_runs_out_less_is_done_at_once(prepare: Prepare, monkeypatch
 
 
 def test_in_stage_two_less_memory_has_other_names(prepare: Prepare, monkeypatch: pytest.MonkeyPatch) -> None:
-    def tight(made: Tensor, wanted: Tensor) -> Tensor:
-        if len(made) > 1 and made.shape[-1] == 24:
+    def tight(sr: Tensor, hr: Tensor) -> Tensor:
+        if len(sr) > 1 and sr.shape[-1] == 24:
             raise torch.OutOfMemoryError("planted")
-        return genuine(made, wanted)
+        return genuine(sr, hr)
 
-    genuine = losses.absolute_loss
+    genuine = losses.l1_loss
     monkeypatch.setitem(losses.PIXEL_LOSSES, "l1", tight)
     said: list[str] = []
     config = settled(prepare(stages="1,2", steps=2, phase2_share=0.0, checkpointing=True))
@@ -340,14 +340,14 @@ def test_memory_that_runs_out_under_the_discriminator_moves_neither_network_twic
     more = {"stages": "1,2", "steps": 4, "label_noise": 0.2, "phase2_share": 0.0, "micro_batch": 1}
     plain, tight = settled(prepare("plain", **more)), settled(prepare("tight", **more | {"micro_batch": 0}))
     train(plain, silent)
-    genuine = losses.judgement_loss
+    genuine = losses.discriminator_loss
 
     def full(kind: str, fake: Tensor, real: Tensor, **labels: Any) -> Tensor:  # noqa: ANN401
         if len(fake) > 1:
             raise torch.OutOfMemoryError("planted")
         return genuine(kind, fake, real, **labels)
 
-    monkeypatch.setattr(losses, "judgement_loss", full)
+    monkeypatch.setattr(losses, "discriminator_loss", full)
     train(tight, silent)
     saved = saved_state(tight)
     for optimizer in ("optimizer", "discriminator_optimizer"):
@@ -371,12 +371,12 @@ def test_memory_that_runs_out_under_the_discriminator_moves_neither_network_twic
 def test_what_smaller_parts_change_is_said(
     prepare: Prepare, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], result: str
 ) -> None:
-    genuine = losses.absolute_loss
+    genuine = losses.l1_loss
 
-    def tight(made: Tensor, wanted: Tensor) -> Tensor:
-        if len(made) > 1 and (made.shape[-1] == 24 or changes.get("stages") == "1"):
+    def tight(sr: Tensor, hr: Tensor) -> Tensor:
+        if len(sr) > 1 and (sr.shape[-1] == 24 or changes.get("stages") == "1"):
             raise torch.OutOfMemoryError("planted")
-        return genuine(made, wanted)
+        return genuine(sr, hr)
 
     monkeypatch.setitem(losses.PIXEL_LOSSES, "l1", tight)
     settings = prepare(**{"stages": "1,2", "steps": 2, "phase2_share": 0.0, "loss_colors": "rgb"} | changes)
@@ -389,7 +389,7 @@ def test_what_smaller_parts_change_is_said(
 def test_when_not_even_one_crop_fits_it_says_what_to_do(
     prepare: Prepare, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(_made: Tensor, _wanted: Tensor) -> Tensor:
+    def full(_sr: Tensor, _hr: Tensor) -> Tensor:
         raise RuntimeError("DefaultCPUAllocator: not enough memory")
 
     monkeypatch.setitem(losses.PIXEL_LOSSES, "l1", full)
@@ -402,15 +402,15 @@ def test_a_team_that_runs_out_of_memory_ends_with_one_line(
 ) -> None:
     """Its processes wait for each other inside a step, so none of them can begin it anew alone."""
 
-    def full(_made: Tensor, _wanted: Tensor) -> Tensor:
+    def full(_sr: Tensor, _hr: Tensor) -> Tensor:
         raise torch.OutOfMemoryError("planted")
 
-    def own(team: Team, crops: Tensor) -> Tensor:
-        team.size = 2  # from here on
+    def shard(world: World, crops: Tensor) -> Tensor:
+        world.size = 2  # from here on
         return crops
 
     monkeypatch.setitem(losses.PIXEL_LOSSES, "l1", full)
-    monkeypatch.setattr(Team, "own", own)
+    monkeypatch.setattr(World, "shard", shard)
     with pytest.raises(TrainingError, match=r"step 0 in one of 2 processes.*micro_batch=N"):
         train(settled(prepare(stages="1")), silent)
 
@@ -432,7 +432,7 @@ def test_small_faces_shrink_the_patch_and_the_discriminator_s_head(
 
 
 def test_other_errors_are_not_taken_for_memory(prepare: Prepare, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(_made: Tensor, _wanted: Tensor) -> Tensor:
+    def broken(_sr: Tensor, _hr: Tensor) -> Tensor:
         raise RuntimeError("planted")
 
     monkeypatch.setitem(losses.PIXEL_LOSSES, "l1", broken)
@@ -443,13 +443,13 @@ def test_other_errors_are_not_taken_for_memory(prepare: Prepare, monkeypatch: py
 def test_trouble_in_stage_two_goes_back_with_the_discriminator(
     prepare: Prepare, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    genuine, calls = losses.deception_loss, iter(range(99))
+    genuine, calls = losses.generator_loss, iter(range(99))
 
     def broken(kind: str, fake: Tensor, real: Tensor) -> Tensor:
         return genuine(kind, fake, real) * (float("nan") if next(calls) == 2 else 1)
 
     config = settled(prepare())
-    monkeypatch.setattr(losses, "deception_loss", broken)
+    monkeypatch.setattr(losses, "generator_loss", broken)
     said: list[str] = []
     assert train(config, lambda report: said.append(report.message or "")).finished
     assert "'adversarial' is no longer finite at step 7: back to step 4, with half the learning rate" in said
@@ -478,7 +478,7 @@ def test_a_run_leaves_its_settings_and_cards(prepare: Prepare) -> None:
     config = settled(prepare())
     outcome = train(config, silent)
     folder = Path(config.output).with_suffix(".run")
-    assert settle({}, folder / "config.toml")[0] == config
+    assert resolve_config({}, folder / "config.toml")[0] == config
     assert (folder / "config.toml").read_text().startswith("# upscaler ")
     for path, stage in zip(outcome.weights, ("stage 1 of 1,2", "stage 2 of 1,2"), strict=True):
         card = path.with_suffix(".md").read_text()

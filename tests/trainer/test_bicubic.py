@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from upscaler.trainer.evaluation import bicubic
-from upscaler.trainer.evaluation.protocol import Enlarger, Given, evaluate, named
+from upscaler.trainer.evaluation.protocol import Enlarger, Given, evaluate, resolve_subject
 
 Plane = list[list[int]]
 
@@ -121,5 +121,5 @@ PUBLISHED_DB = {
     [pytest.param(*row, marks=[pytest.mark.slow] if row[0] == "B100" else []) for row in PUBLISHED_DB],
 )
 def test_bicubic_gives_the_published_rows(name: str, scale: int) -> None:
-    result = evaluate(named("bicubic", scale, Given()), data(name) / "HR")
+    result = evaluate(resolve_subject("bicubic", scale, Given()), data(name) / "HR")
     assert result.mean.psnr_db == pytest.approx(PUBLISHED_DB[name, scale], abs=0.01)

@@ -5,8 +5,8 @@ import pytest
 import torch
 from support.makers import MakePhotos
 
-from upscaler.trainer.data.crops import Crops, OnDevice, OnProcessor, Places
-from upscaler.trainer.data.photos import Pair, load_photos
+from upscaler.trainer.data.crops import CropCoordinates, Crops, OnDevice, OnProcessor
+from upscaler.trainer.data.photos import PhotoPair, load_photos
 from upscaler.trainer.degrade.degradations import reduce
 
 
@@ -56,7 +56,7 @@ def test_low_and_high_crops_show_the_same_place(folder: Path, scale: int) -> Non
 def test_crops_come_in_all_eight_symmetries() -> None:
     high = torch.randint(256, (16, 16, 3), dtype=torch.uint8)
     low = torch.randint(256, (8, 8, 3), dtype=torch.uint8)  # its own pattern: both must turn alike
-    lows, highs = Crops([Pair("one", low, high)], 2, 0).draw(64, 8)
+    lows, highs = Crops([PhotoPair("one", low, high)], 2, 0).draw(64, 8)
     wanted = {}
     for mirrored in (False, True):
         for quarters in range(4):
@@ -76,19 +76,19 @@ def test_crops_come_in_all_eight_symmetries() -> None:
 
 
 def test_flat_crops_are_left_out() -> None:
-    textured = Pair(
+    textured = PhotoPair(
         "textured",
         torch.randint(256, (48, 48, 3), dtype=torch.uint8),
         torch.randint(256, (96, 96, 3), dtype=torch.uint8),
     )
-    flat = Pair(
+    flat = PhotoPair(
         "flat",
         torch.full((16, 16, 3), 77, dtype=torch.uint8),
         torch.full((32, 32, 3), 77, dtype=torch.uint8),
     )
     # A tenth of the area is flat: of 16 crops drawn for 12 used seldom more than the 4 that are left out.
     crops = Crops([textured, flat], 2, 0)
-    flat_ones = sum(int(crops._places(crops.generator, 16, 8).photo.sum()) for _ in range(40))
+    flat_ones = sum(int(crops._coordinates(crops.generator, 16, 8).photo.sum()) for _ in range(40))
     assert 30 < flat_ones < 100
     lows = torch.cat([crops.draw(12, 8)[0] for _ in range(40)])
     assert (lows.flatten(1).std(1) == 0).sum() <= 2
@@ -100,7 +100,7 @@ def test_the_share_of_the_flattest_that_is_left_out(flat_crop_drop_ratio: float)
     ramp = torch.arange(256).repeat_interleave(16).expand(16, -1)
     noise = (torch.rand(16, 4096) - 0.5) * ramp + 128
     low = noise.round().to(torch.uint8)[..., None].expand(-1, -1, 3).contiguous()
-    pair = Pair("ramp", low, low.repeat_interleave(2, 0).repeat_interleave(2, 1))
+    pair = PhotoPair("ramp", low, low.repeat_interleave(2, 0).repeat_interleave(2, 1))
     crops = Crops([pair], 2, 0, flat_crop_drop_ratio=flat_crop_drop_ratio)
     contrasts = torch.cat([crops.draw(4, 16)[0] for _ in range(100)]).flatten(1).std(1) * 255 * 12**0.5
     ranks = 4 / (1 - flat_crop_drop_ratio)
@@ -108,10 +108,10 @@ def test_the_share_of_the_flattest_that_is_left_out(flat_crop_drop_ratio: float)
 
 
 def test_large_photographs_are_drawn_more_often() -> None:
-    def random_pair(side: int, red: int) -> Pair:
+    def random_pair(side: int, red: int) -> PhotoPair:
         low = torch.randint(256, (side, side, 3), dtype=torch.uint8)
         low[..., 0] = red
-        return Pair(str(red), low, low.repeat_interleave(2, 0).repeat_interleave(2, 1))
+        return PhotoPair(str(red), low, low.repeat_interleave(2, 0).repeat_interleave(2, 1))
 
     low, _ = Crops([random_pair(16, 0), random_pair(48, 255)], 2, 0).draw(600, 8)
     assert float(low[:, 0].mean()) == pytest.approx(0.9, abs=0.05)
@@ -129,9 +129,9 @@ def test_crops_cut_on_a_device_are_those_cut_in_memory(folder: Path, scale: int)
         )
         for version in (0, 1, 3)
     ]
-    places = Places(*torch.tensor(crops).unbind(1))
+    coordinates = CropCoordinates(*torch.tensor(crops).unbind(1))
     ways = OnProcessor(pairs, scale), OnDevice(pairs, scale, torch.device("cpu"))
-    for one, other in zip(*(way.cut(places, 24) for way in ways), strict=True):
+    for one, other in zip(*(way.cut(coordinates, 24) for way in ways), strict=True):
         assert torch.equal(one, other)
 
 
@@ -169,7 +169,7 @@ def test_what_is_drawn_ahead_is_what_would_have_been_drawn(folder: Path, degrada
 def test_trouble_in_drawing_is_raised_where_crops_are_asked_for(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(*_: object) -> Places:
+    def broken(*_: object) -> CropCoordinates:
         raise MemoryError("planted")
 
     crops = Crops(load_photos((str(folder),), 2, 16).training, 2, 0)

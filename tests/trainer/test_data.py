@@ -48,9 +48,9 @@ def test_pairs_are_the_photograph_and_its_reduction(folder: Path, scale: int) ->
         with Image.open(folder / pair.name) as picture:
             original = np.asarray(picture)
         height, width = (side - side % scale for side in original.shape[:2])
-        assert np.array_equal(pair.high.numpy(), original[:height, :width])
-        assert torch.equal(as_batch(pair.low), reduce(as_batch(pair.high), scale))
-        assert pair.low.shape == (height // scale, width // scale, 3)
+        assert np.array_equal(pair.hr.numpy(), original[:height, :width])
+        assert torch.equal(as_batch(pair.lr), reduce(as_batch(pair.hr), scale))
+        assert pair.lr.shape == (height // scale, width // scale, 3)
 
 
 def test_reduction_of_scale_1_changes_nothing() -> None:
@@ -178,8 +178,8 @@ def test_given_low_versions_are_used(tmp_path: Path, make_photos: MakePhotos, na
     pairs = photos.training + photos.held_out
     assert len(pairs) == 4
     for pair in pairs:
-        assert set(pair.low.flatten().tolist()) == {40 * int(pair.name[5:7])}
-        assert pair.high.shape == (64, 66, 3)
+        assert set(pair.lr.flatten().tolist()) == {40 * int(pair.name[5:7])}
+        assert pair.hr.shape == (64, 66, 3)
     low, _ = Crops(photos.training, 2, 0, "given").draw(30, 8)
     assert {round(float(level) * 255) for level in low[:, 0, 0, 0]} == {
         40 * int(pair.name[5:7]) for pair in photos.training
@@ -214,7 +214,7 @@ def test_each_folder_of_photographs_has_its_own_low_versions(tmp_path: Path) -> 
     photos = load_photos(highs, 2, 8, degradation="given", lr_dirs=lows)
     pairs = photos.training + photos.held_out
     assert len(pairs) == 4
-    assert all(int(pair.low[0, 0, 0]) == int(pair.high[0, 0, 0]) for pair in pairs)
+    assert all(int(pair.lr[0, 0, 0]) == int(pair.hr[0, 0, 0]) for pair in pairs)
 
 
 def test_low_versions_that_could_be_anybody_s_are_refused(tmp_path: Path) -> None:
@@ -230,7 +230,7 @@ def test_low_versions_that_could_be_anybody_s_are_refused(tmp_path: Path) -> Non
     for path in (tmp_path / "lr200").glob("[01].webp"):
         path.unlink()
     photos = load_photos(highs[:1], 2, 8, degradation="given", lr_dirs=lows)
-    assert [int(pair.low[0, 0, 0]) for pair in photos.training + photos.held_out] == [50, 200]
+    assert [int(pair.lr[0, 0, 0]) for pair in photos.training + photos.held_out] == [50, 200]
 
 
 # Where photographs are kept
@@ -247,11 +247,11 @@ def test_photographs_that_memory_does_not_hold_lie_in_a_file(
         assert (wanted.mapped, photos.mapped) == (False, True)
         for one, other in zip(wanted.training, photos.training, strict=True):
             for first, second in zip(
-                (one.low, one.high, *one.damaged), (other.low, other.high, *other.damaged), strict=True
+                (one.lr, one.hr, *one.lr_variants), (other.lr, other.hr, *other.lr_variants), strict=True
             ):
                 assert torch.equal(first, second)
         # All of them in one mapping, one after the other, and no file left in the folder.
-        starts = [pair.high.data_ptr() for pair in photos.training]
+        starts = [pair.hr.data_ptr() for pair in photos.training]
         assert starts == sorted(starts)
         assert starts[-1] - starts[0] < 5 * 112 * 128 * 3 * 6
         assert [path.name for path in tmp_path.iterdir()] == ["photos"]
@@ -277,15 +277,15 @@ def test_photographs_at_several_sizes(folder: Path) -> None:
     assert [pair.name for pair in photos.training] == names
     assert photos.photographs == 4
     whole, smaller, half = photos.training[:3]
-    assert smaller.high.shape == (84, 96, 3)
-    assert torch.equal(as_batch(half.high), reduce(as_batch(whole.high), 2))
+    assert smaller.hr.shape == (84, 96, 3)
+    assert torch.equal(as_batch(half.hr), reduce(as_batch(whole.hr), 2))
     for pair in photos.training:
-        assert torch.equal(as_batch(pair.low), reduce(as_batch(pair.high), 2))
+        assert torch.equal(as_batch(pair.lr), reduce(as_batch(pair.hr), 2))
 
 
 def test_sizes_that_do_not_hold_a_crop_are_passed_over(folder: Path) -> None:
     photos = load_photos((str(folder),), 2, 48, sizes=(1.0, 0.9, 0.5))
-    assert {pair.high.shape[0] for pair in photos.training} == {112, 100}
+    assert {pair.hr.shape[0] for pair in photos.training} == {112, 100}
     assert photos.left_out == []
 
 
@@ -324,5 +324,5 @@ def test_several_threads_load_what_one_loads(folder: Path) -> None:
         together.training + together.held_out, alone.training + alone.held_out, strict=True
     ):
         assert one.name == other.name
-        assert torch.equal(one.high, other.high)
-        assert torch.equal(one.low, other.low)
+        assert torch.equal(one.hr, other.hr)
+        assert torch.equal(one.lr, other.lr)

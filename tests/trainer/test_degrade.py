@@ -11,7 +11,7 @@ from torch import Generator, Tensor
 
 from upscaler.errors import UsageError
 from upscaler.trainer.data.crops import Crops
-from upscaler.trainer.data.photos import Pair, load_photos
+from upscaler.trainer.data.photos import PhotoPair, load_photos
 from upscaler.trainer.degrade import artifacts, h264, jpeg
 from upscaler.trainer.degrade.degradations import parse, reduce
 
@@ -32,7 +32,7 @@ def as_tensor(pixels: NDArray[np.uint8]) -> Tensor:
 
 
 def by(name: str, high: Tensor, scale: int, seed: int = 0) -> Tensor:
-    damage = parse(name).damage
+    damage = parse(name).degrade
     assert damage is not None
     low, _ = damage(reduce(high, scale), high, scale, seeded(seed))
     return low
@@ -229,7 +229,7 @@ def test_good_jpeg_is_to_be_left_as_it_is_where_nothing_is_enlarged() -> None:
         ("jpeg91-100", 2, False),
         ("jpeg95", 1, False),
     ):
-        damage = parse(name).damage
+        damage = parse(name).degrade
         assert damage is not None
         low, wanted = damage(reduce(high, scale), high, scale, seeded())
         assert torch.equal(wanted, low if kept else high), name
@@ -283,13 +283,13 @@ def test_films_show_the_photograph_in_place_and_damaged() -> None:
 
 
 @pytest.fixture
-def pair() -> Pair:
+def pair() -> PhotoPair:
     high = torch.from_numpy(photograph(160, 192))
-    return Pair("one", reduce(high.permute(2, 0, 1)[None], 2)[0].permute(1, 2, 0).contiguous(), high)
+    return PhotoPair("one", reduce(high.permute(2, 0, 1)[None], 2)[0].permute(1, 2, 0).contiguous(), high)
 
 
 @pytest.mark.parametrize("name", DAMAGING)
-def test_damaged_crops_show_the_same_place(pair: Pair, name: str) -> None:
+def test_damaged_crops_show_the_same_place(pair: PhotoPair, name: str) -> None:
     low, high = Crops([pair], 2, 0, name).draw(12, 24)
     assert (low.shape, high.shape) == ((12, 3, 24, 24), (12, 3, 48, 48))
     assert low.dtype == high.dtype == torch.float32
@@ -302,27 +302,27 @@ def test_damaged_crops_show_the_same_place(pair: Pair, name: str) -> None:
         assert float((low - shifted)[inside].square().mean()) > 1.1 * near
 
 
-def test_scale_1_has_high_crops_of_the_same_size(pair: Pair) -> None:
-    same = Pair("one", pair.high, pair.high)
+def test_scale_1_has_high_crops_of_the_same_size(pair: PhotoPair) -> None:
+    same = PhotoPair("one", pair.hr, pair.hr)
     low, high = Crops([same], 1, 0, "jpeg20").draw(8, 32)
     assert low.shape == high.shape == (8, 3, 32, 32)
     assert 20 < psnr(low * 255, high * 255) < 40
 
 
-def test_the_grid_of_jpeg_lies_anywhere_over_the_crops(pair: Pair) -> None:
+def test_the_grid_of_jpeg_lies_anywhere_over_the_crops(pair: PhotoPair) -> None:
     """The steps at the borders of blocks: were the grid always at 0, they would be in the same columns."""
-    low, _ = Crops([Pair("one", pair.high, pair.high)], 1, 0, "jpeg5").draw(256, 32)
+    low, _ = Crops([PhotoPair("one", pair.hr, pair.hr)], 1, 0, "jpeg5").draw(256, 32)
     steps = low.mean(1).diff(dim=2).abs().mean(1)  # (256, 31)
     strongest = {int(each) for each in steps.view(256, -1)[:, :24].view(256, 3, 8).mean(1).argmax(1)}
     assert strongest == set(range(8))
 
 
-def test_a_photograph_no_larger_than_the_crop(pair: Pair) -> None:
-    small = Pair("small", pair.low[:24, :20], pair.high[:48, :40])
+def test_a_photograph_no_larger_than_the_crop(pair: PhotoPair) -> None:
+    small = PhotoPair("small", pair.lr[:24, :20], pair.hr[:48, :40])
     low, high = Crops([small], 2, 0, "jpeg90").draw(8, 20)
     assert (low.shape, high.shape) == ((8, 3, 20, 20), (8, 3, 40, 40))
     values = set(high.mul(255).round().int().flatten().tolist())
-    assert values <= set(small.high.int().flatten().tolist())
+    assert values <= set(small.hr.int().flatten().tolist())
 
 
 @pytest.mark.parametrize("name", ["photo", "video", "real", "strong"])
@@ -348,14 +348,14 @@ def test_held_out_photographs_are_degraded_alike_in_every_run(
     assert len(one.held_out) == len(clean.held_out)
     changed = 0
     for first, second, plain in zip(one.held_out, other.held_out, clean.held_out, strict=True):
-        assert first.low.shape == plain.low.shape
-        assert torch.equal(first.low, second.low)
-        assert torch.equal(first.high, plain.high)
-        changed += not torch.equal(first.low, plain.low)
+        assert first.lr.shape == plain.lr.shape
+        assert torch.equal(first.lr, second.lr)
+        assert torch.equal(first.hr, plain.hr)
+        changed += not torch.equal(first.lr, plain.lr)
     assert changed or name == "photo"
 
 
-def test_video_draws_from_the_films(pair: Pair) -> None:
-    films = tuple(torch.full_like(pair.low, level) for level in (50, 100, 150))
-    low, _ = Crops([Pair("one", pair.low, pair.high, films)], 2, 0, "video").draw(60, 16)
+def test_video_draws_from_the_films(pair: PhotoPair) -> None:
+    films = tuple(torch.full_like(pair.lr, level) for level in (50, 100, 150))
+    low, _ = Crops([PhotoPair("one", pair.lr, pair.hr, films)], 2, 0, "video").draw(60, 16)
     assert set(low[:, 0, 0, 0].mul(255).round().int().tolist()) == {50, 100, 150}

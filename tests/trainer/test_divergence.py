@@ -4,13 +4,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from upscaler.trainer.stages.distributed import Team
+from upscaler.trainer.stages.distributed import World
 from upscaler.trainer.stages.divergence import Guard, color_alarm, discriminator_alarm
 
 
 @pytest.fixture
 def guard() -> Guard:
-    return Guard(Team(torch.device("cpu")))
+    return Guard(World(torch.device("cpu")))
 
 
 def told(**values: float) -> dict[str, Tensor]:

@@ -23,7 +23,15 @@ from upscaler.models import weight_file
 from upscaler.models.registry import build
 from upscaler.trainer.eval_cli import app
 from upscaler.trainer.evaluation import bicubic, metrics
-from upscaler.trainer.evaluation.protocol import Enlarger, Evaluation, Finished, Given, Score, evaluate, named
+from upscaler.trainer.evaluation.protocol import (
+    Enlarger,
+    Evaluation,
+    Finished,
+    Given,
+    Score,
+    evaluate,
+    resolve_subject,
+)
 
 Rgb = NDArray[np.uint8]
 
@@ -108,24 +116,24 @@ def test_weights_are_run_as_upscale_runs_them(folder: Path, tmp_path: Path) -> N
     network = build("compact", {"scale": 3, "channels": 4, "depth": 1})
     path = tmp_path / "w.safetensors"
     weight_file.save(path, network, network.state_dict(), {})
-    subject = named(str(path), None, Given(), "cpu", "fp32")
+    subject = resolve_subject(str(path), None, Given(), "cpu", "fp32")
     assert subject.scale == 3
     made = evaluate(subject, folder)
     assert len(made.scores) == 2
-    base = evaluate(named("bicubic", 3, Given()), folder)
+    base = evaluate(resolve_subject("bicubic", 3, Given()), folder)
     assert base.mean.psnr_db - 2 < made.mean.psnr_db < base.mean.psnr_db
 
 
 @pytest.mark.parametrize("scale", [5, 9, 0, -2])
 def test_scales_that_no_table_has(scale: int) -> None:
     with pytest.raises(UsageError, match=f"scale {scale} cannot be measured"):
-        named("bicubic", scale, Given())
+        resolve_subject("bicubic", scale, Given())
 
 
 @pytest.mark.parametrize("degradation", ["clean", "bilinear"])
 def test_at_scale_1_something_must_be_damaged(degradation: str) -> None:
     with pytest.raises(UsageError, match="at scale 1 there is nothing to restore"):
-        named("bicubic", 1, Given(degradation=degradation))
+        resolve_subject("bicubic", 1, Given(degradation=degradation))
 
 
 # Degraded pictures
@@ -172,7 +180,7 @@ def test_finished_pictures_are_scored_as_they_lie_there(folder: Path, name: str,
         picture.save(made / name.format(path.stem), lossless=True)
         pair = metrics.luma(blurred[:60, :72]), metrics.luma(pixels[:60, :72])
         wanted.append((metrics.psnr_db(*pair, 4), metrics.ssim(*pair, 4)))
-    subject = named(str(made), None, Given())
+    subject = resolve_subject(str(made), None, Given())
     assert isinstance(subject, Finished)
     result = evaluate(subject, folder)
     assert result.failures == []
@@ -380,7 +388,7 @@ def test_bicubic_on_set5_is_the_published_value() -> None:
             "needs the benchmark pictures: set UPSCALER_TEST_DATA to the folder that holds bench/Set5"
         )
     set5 = Path(data) / "bench" / "Set5"
-    result = evaluate(named("bicubic", 4, Given()), set5 / "HR", Given(set5 / "LRbicx4"))
+    result = evaluate(resolve_subject("bicubic", 4, Given()), set5 / "HR", Given(set5 / "LRbicx4"))
     assert len(result.scores) == 5
     assert result.mean.psnr_db == pytest.approx(28.42, abs=0.01)
     assert result.mean.ssim == pytest.approx(0.8104, abs=0.001)

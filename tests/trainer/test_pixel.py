@@ -6,21 +6,21 @@ from torch import Tensor, nn
 
 from upscaler.models.registry import build
 from upscaler.trainer.config.config import TrainConfig
-from upscaler.trainer.stages.distributed import Team
+from upscaler.trainer.stages.distributed import World
 from upscaler.trainer.stages.pixel import PixelStage
 
 
-def _terms(made: Tensor, wanted: Tensor, **settings: object) -> dict[str, float]:
-    """The terms of one step of a network whose output is ``made``."""
+def _terms(sr: Tensor, hr: Tensor, **settings: object) -> dict[str, float]:
+    """The terms of one step of a network whose output is ``sr``."""
     config = TrainConfig(photos=("x",), output="x.safetensors", steps=1, network="fast", **settings)  # type: ignore[arg-type]
     network = build("compact", {"scale": 4, "channels": 4, "depth": 1})
 
-    def forward(low: Tensor) -> Tensor:
-        return made + 0 * network(low).sum()
+    def forward(lr: Tensor) -> Tensor:
+        return sr + 0 * network(lr).sum()
 
-    team = Team(torch.device("cpu"))
-    stage = PixelStage(network, module=nn.Identity(), forward=forward, config=config, team=team)
-    told = stage.step([(torch.zeros(1, 3, 2, 2), wanted)], rate_factor=0.0)
+    world = World(torch.device("cpu"))
+    stage = PixelStage(network, module=nn.Identity(), forward=forward, config=config, world=world)
+    told = stage.step([(torch.zeros(1, 3, 2, 2), hr)], rate_factor=0.0)
     return {name: float(value) for name, value in told.items()}
 
 

@@ -14,7 +14,7 @@ from upscaler.models import shipped, weight_file
 from upscaler.models.registry import PRESETS
 from upscaler.trainer.cli import app
 from upscaler.trainer.config import resolve
-from upscaler.trainer.config.resolve import settle
+from upscaler.trainer.config.resolve import resolve_config
 from upscaler.trainer.degrade import degradations
 
 GIVEN: dict[str, Any] = {"photos": ["photos"], "output": "w.safetensors", "device": "cpu"}
@@ -32,7 +32,7 @@ def test_every_file_that_ships_has_its_recipe() -> None:
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_recipe_makes_what_its_name_says(name: str) -> None:
-    config, notes = settle(GIVEN, Path(name))
+    config, notes = resolve_config(GIVEN, Path(name))
     model, scale = FILES[name]
     assert config.scale == scale
     assert PRESETS[config.network] == PRESETS[network_of(model, scale)]
@@ -66,11 +66,11 @@ def test_recipes_say_what_they_set_once(name: str) -> None:
 
 def test_a_file_goes_before_the_recipe_of_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert settle(GIVEN, Path("fast-x4"))[0].network == "fast"
+    assert resolve_config(GIVEN, Path("fast-x4"))[0].network == "fast"
     Path("fast-x4").write_text('network = "srresnet"\n')
-    assert settle(GIVEN, Path("fast-x4"))[0].network == "srresnet"
+    assert resolve_config(GIVEN, Path("fast-x4"))[0].network == "srresnet"
     with pytest.raises(UsageError, match=r"cannot read 'fast-x5'.*one of balanced-photo-x2"):
-        settle(GIVEN, Path("fast-x5"))
+        resolve_config(GIVEN, Path("fast-x5"))
 
 
 @pytest.mark.parametrize("name", ["fast-x3", "srgan-x2"])

@@ -16,7 +16,7 @@ from upscaler.options import DEFAULT_MODEL
 from upscaler.trainer.config.config import TrainConfig
 from upscaler.trainer.config.gan import GanConfig
 from upscaler.trainer.config.presets import PRESETS
-from upscaler.trainer.config.resolve import as_toml, merged, parse_assignment, settle
+from upscaler.trainer.config.resolve import as_toml, merged, parse_assignment, resolve_config
 
 GIVEN: dict[str, Any] = {"photos": ["photos"], "output": "w.safetensors", "device": "cpu"}
 
@@ -28,7 +28,7 @@ def written(tmp_path: Path, text: str) -> Path:
 
 
 def test_nothing_but_photographs_is_enough() -> None:
-    config, notes = settle(GIVEN)
+    config, notes = resolve_config(GIVEN)
     assert (config.network, config.scale, config.stages) == ("balanced", 4, "1,2")
     assert (config.start_from, config.minutes, config.steps) == ("balanced-photo", 60.0, None)
     assert any("shipped weights 'balanced-photo'" in line for line in notes)
@@ -39,20 +39,20 @@ def test_a_gpu_takes_twenty_minutes(monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
 
     monkeypatch.setattr("upscaler.inference.devices.select", lambda name: torch.device("cuda"))
-    assert settle(GIVEN)[0].minutes == 20.0
+    assert resolve_config(GIVEN)[0].minutes == 20.0
 
 
 def test_a_training_starts_from_the_flavour_that_is_nearest(ship: Ship) -> None:
     ship("fast", 4, channels=32, depth=5)
     clean, photo = (GIVEN | {"network": "fast", "degradation": name} for name in ("clean", "photo"))
-    assert [settle(given)[0].start_from for given in (clean, photo)] == ["fast", "fast"]
+    assert [resolve_config(given)[0].start_from for given in (clean, photo)] == ["fast", "fast"]
     ship("fast-photo", 4, channels=32, depth=5)
-    assert [settle(given)[0].start_from for given in (clean, photo)] == ["fast", "fast-photo"]
-    assert settle(GIVEN | {"network": "fast", "degradation": "jpeg40"})[0].start_from == "fast-photo"
+    assert [resolve_config(given)[0].start_from for given in (clean, photo)] == ["fast", "fast-photo"]
+    assert resolve_config(GIVEN | {"network": "fast", "degradation": "jpeg40"})[0].start_from == "fast-photo"
 
 
 def test_a_network_without_shipped_weights_starts_from_nothing() -> None:
-    config, notes = settle(GIVEN | {"network": "srresnet-paper"})
+    config, notes = resolve_config(GIVEN | {"network": "srresnet-paper"})
     assert config.start_from == "none"
     assert any("from nothing" in line for line in notes)
 
@@ -61,30 +61,30 @@ def test_the_weights_to_start_from_name_network_and_scale(tmp_path: Path) -> Non
     architecture, arguments = NETWORKS["fast"]
     network = build(architecture, arguments | {"scale": 2})
     weight_file.save(tmp_path / "fast.safetensors", network, network.state_dict(), {})
-    config, _ = settle(GIVEN | {"start_from": str(tmp_path / "fast.safetensors")})
+    config, _ = resolve_config(GIVEN | {"start_from": str(tmp_path / "fast.safetensors")})
     assert (config.network, config.scale) == ("fast", 2)
-    config, _ = settle(GIVEN | {"start_from": str(tmp_path / "fast.safetensors"), "scale": 3})
+    config, _ = resolve_config(GIVEN | {"start_from": str(tmp_path / "fast.safetensors"), "scale": 3})
     assert (config.network, config.scale) == ("fast", 3)
-    config, _ = settle(GIVEN | {"start_from": "fast"})
+    config, _ = resolve_config(GIVEN | {"start_from": "fast"})
     assert (config.network, config.scale) == ("fast", 4)
     odd = build("compact", {"scale": 2, "channels": 5, "depth": 1})
     weight_file.save(tmp_path / "odd.safetensors", odd, odd.state_dict(), {})
     with pytest.raises(WeightsError, match="of no network that --network names"):
-        settle(GIVEN | {"start_from": str(tmp_path / "odd.safetensors")})
+        resolve_config(GIVEN | {"start_from": str(tmp_path / "odd.safetensors")})
 
 
 def test_options_go_before_the_file_and_the_file_before_the_preset(tmp_path: Path) -> None:
     file = written(tmp_path, 'preset = "sharp"\nbatch = 5\nseed = 3\n[gan]\npixel_weight = 0.5\n')
-    config, _ = settle(GIVEN | {"seed": 4, "gan": {"batch": 3}}, file)
+    config, _ = resolve_config(GIVEN | {"seed": 4, "gan": {"batch": 3}}, file)
     assert (config.batch, config.seed) == (5, 4)
     assert (config.gan.pixel_weight, config.gan.batch) == (0.5, 3)
     assert config.gan.adversarial == "relativistic"
-    assert settle(GIVEN | {"preset": "balanced"}, file)[0].gan.adversarial == "vanilla"
+    assert resolve_config(GIVEN | {"preset": "balanced"}, file)[0].gan.adversarial == "vanilla"
 
 
 @pytest.mark.parametrize("length", [{"minutes": 5.0}, {"steps": 7}])
 def test_a_length_replaces_the_preset_s(length: dict[str, Any]) -> None:
-    config, _ = settle(GIVEN | {"preset": "paper"} | length)
+    config, _ = resolve_config(GIVEN | {"preset": "paper"} | length)
     assert (config.minutes, config.steps) == (length.get("minutes"), length.get("steps"))
 
 
@@ -95,7 +95,7 @@ def test_everything_unknown_is_named_at_once_with_the_nearest_name(tmp_path: Pat
         "[gan]\nlabel_nois = 0.1\nvgg_layers = 3\nzzzz = 1\n",
     )
     with pytest.raises(UsageError) as caught:
-        settle(GIVEN, file)
+        resolve_config(GIVEN, file)
     message = str(caught.value)
     for part in (
         "unknown setting 'batchsize' (did you mean 'batch'?)",
@@ -112,7 +112,7 @@ def test_everything_unknown_is_named_at_once_with_the_nearest_name(tmp_path: Pat
 
 def test_wrong_values_are_named_at_once_with_their_table() -> None:
     with pytest.raises(UsageError) as caught:
-        settle(
+        resolve_config(
             GIVEN
             | {"schedule": "linear", "stage_one_share": 1.5, "steps": 3}
             | {"gan": {"discriminator": "patch", "label_noise": -1.0, "vgg_layers": {"conv9_1": 1.0}}}
@@ -161,7 +161,7 @@ def test_wrong_values_are_named_at_once_with_their_table() -> None:
 )
 def test_other_impossible_settings(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        settle(GIVEN | settings)
+        resolve_config(GIVEN | settings)
 
 
 @pytest.mark.parametrize(
@@ -175,23 +175,23 @@ def test_other_impossible_settings(settings: dict[str, Any], message: str) -> No
     ],
 )
 def test_small_crops_that_are_large_enough(settings: dict[str, Any]) -> None:
-    assert settle(GIVEN | settings)[0].gan.patch_px == settings["gan"]["patch_px"]
+    assert resolve_config(GIVEN | settings)[0].gan.patch_px == settings["gan"]["patch_px"]
 
 
 def test_photographs_and_output_must_be_given_but_may_be_in_the_file(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="photos must be given; output must be given"):
-        settle({})
+        resolve_config({})
     file = written(tmp_path, 'photos = ["a", "b"]\noutput = "w.safetensors"\n')
-    assert settle({"device": "cpu"}, file)[0].photos == ("a", "b")
+    assert resolve_config({"device": "cpu"}, file)[0].photos == ("a", "b")
 
 
 @pytest.mark.parametrize("content", [b"steps = ", b"\xff\xfe"])
 def test_what_is_no_toml_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "settings.toml").write_bytes(content)
     with pytest.raises(UsageError, match="is not TOML"):
-        settle(GIVEN, tmp_path / "settings.toml")
+        resolve_config(GIVEN, tmp_path / "settings.toml")
     with pytest.raises(UsageError, match="cannot read"):
-        settle(GIVEN, tmp_path / "none.toml")
+        resolve_config(GIVEN, tmp_path / "none.toml")
 
 
 @pytest.mark.parametrize(
@@ -225,16 +225,16 @@ def test_single_settings_of_one_table_come_together() -> None:
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_the_written_settings_give_the_same_settings(tmp_path: Path, preset: str) -> None:
-    config, _ = settle(
+    config, _ = resolve_config(
         GIVEN | {"preset": preset, "photos": ['odd "name"\\', "täglich"], "gan": {"vgg": "a b.safetensors"}}
     )
     file = written(tmp_path, as_toml(config, {"torch": "2.11"}))
     assert file.read_text().startswith("# torch 2.11\n")
-    assert settle({}, file)[0] == config
+    assert resolve_config({}, file)[0] == config
 
 
 def test_every_setting_is_in_the_written_file() -> None:
-    text = as_toml(settle(GIVEN)[0], {})
+    text = as_toml(resolve_config(GIVEN)[0], {})
     for field in (*dataclasses.fields(TrainConfig), *dataclasses.fields(GanConfig)):
         assert field.name in text
 
@@ -248,13 +248,13 @@ def test_every_setting_is_described() -> None:
 @pytest.mark.parametrize("settings", [{"stages": "1"}, {"scale": 1, "degradation": "jpeg20"}])
 def test_a_vgg_that_no_stage_uses_is_told(settings: dict[str, Any]) -> None:
     vgg = {"gan": {"vgg": "vgg19.safetensors"}}
-    assert "VGG19 is not used" in " ".join(settle(GIVEN | settings | vgg)[1])
-    assert "VGG19" not in " ".join(settle(GIVEN | vgg)[1])
+    assert "VGG19 is not used" in " ".join(resolve_config(GIVEN | settings | vgg)[1])
+    assert "VGG19" not in " ".join(resolve_config(GIVEN | vgg)[1])
 
 
 def test_paper_is_the_paper() -> None:
     """Section 3.2 of arXiv 1609.04802."""
-    config, notes = settle(GIVEN | {"preset": "paper"})
+    config, notes = resolve_config(GIVEN | {"preset": "paper"})
     assert (config.network, config.scale, config.start_from) == ("srresnet-paper", 4, "none")
     assert (config.batch, config.patch_px * config.scale, config.phase2_share) == (16, 96, 0)
     assert (config.steps, config.stage_one_share) == (1_200_000, pytest.approx(1e6 / 1.2e6))

@@ -64,15 +64,15 @@ def test_shipped_weights_teach_by_their_name(configure: Configure, ship: Ship) -
 def test_a_self_ensemble_answers_with_the_mean_of_the_eight() -> None:
     network = build("compact", {"scale": 2, "channels": 8, "depth": 2}).eval()
     nn.init.normal_(network.tail.weight, std=0.1)
-    low = torch.rand(2, 3, 12, 12)
+    lr = torch.rand(2, 3, 12, 12)
     once, mean = (
-        Teacher(network, precision="fp32", compiled=False, batch=2, patch_px=12, tta=tta)(low)
+        Teacher(network, precision="fp32", compiled=False, batch=2, patch_px=12, tta=tta)(lr)
         for tta in (False, True)
     )
     with torch.no_grad():
-        wanted = mean_of_eight(network, low).clamp(0, 1)
-    assert float((mean - wanted).abs().max()) < 1e-5
-    assert float((once - wanted).abs().max()) > 1e-2  # the eight differ
+        hr = mean_of_eight(network, lr).clamp(0, 1)
+    assert float((mean - hr).abs().max()) < 1e-5
+    assert float((once - hr).abs().max()) > 1e-2  # the eight differ
 
 
 def test_a_teacher_short_of_memory_works_in_parts(
@@ -81,11 +81,11 @@ def test_a_teacher_short_of_memory_works_in_parts(
     sizes: list[int] = []
     genuine = Teacher.__call__
 
-    def tight(teacher: Teacher, low: Tensor) -> Tensor:
-        sizes.append(len(low))
-        if len(low) > 2:
+    def tight(teacher: Teacher, lr: Tensor) -> Tensor:
+        sizes.append(len(lr))
+        if len(lr) > 2:
             raise torch.OutOfMemoryError("planted")
-        return genuine(teacher, low)
+        return genuine(teacher, lr)
 
     monkeypatch.setattr(Teacher, "__call__", tight)
     teacher = brighter_by(tmp_path / "teacher.safetensors", 0)
@@ -124,10 +124,10 @@ def test_the_trial_of_a_compiled_network_is_like_what_follows(
     seen: dict[int, set[tuple[object, ...]]] = {}
 
     def recording(network: nn.Module, **_: object) -> Callable[[Tensor], Any]:
-        def call(low: Tensor) -> Any:  # noqa: ANN401
-            how = (low.shape, low.stride(), torch.is_grad_enabled(), torch.is_autocast_enabled("cpu"))
+        def call(lr: Tensor) -> Any:  # noqa: ANN401
+            how = (lr.shape, lr.stride(), torch.is_grad_enabled(), torch.is_autocast_enabled("cpu"))
             seen.setdefault(id(network), set()).add(how)
-            return network(low)
+            return network(lr)
 
         return call
 

@@ -21,7 +21,7 @@ from upscaler.trainer.cli import app
 from upscaler.trainer.data.photos import load_photos
 from upscaler.trainer.loops import train
 from upscaler.trainer.run import state_file, validation
-from upscaler.trainer.run.session import Report, rate_factor
+from upscaler.trainer.run.session import TrainingReport, rate_factor
 
 
 @pytest.mark.parametrize("optimizer", ["muon", "adamw"])
@@ -29,7 +29,7 @@ def test_training_improves_on_the_start(configure: Configure, optimizer: str) ->
     config = configure(
         steps=80, optimizer=optimizer, warmup_steps=10, learning_rate=None, degradation="clean"
     )
-    reports: list[Report] = []
+    reports: list[TrainingReport] = []
     outcome = train(config, reports.append)
     pairs = load_photos(config.photos, 2, 16).held_out
     before = validation.validate(build("compact", PRESETS["fast"][1] | {"scale": 2}), pairs).psnr_db
@@ -203,7 +203,7 @@ def test_training_from_given_low_versions(configure: Configure, tmp_path: Path) 
 
 
 def test_reports_tell_how_long_training_waits_for_crops(configure: Configure) -> None:
-    reports: list[Report] = []
+    reports: list[TrainingReport] = []
     train(configure(steps=3, checkpoint_every_s=1e-9), reports.append)
     shares = [report.means["data_wait"] for report in reports if report.means]
     assert len(shares) == 3
@@ -245,7 +245,7 @@ def test_a_process_that_was_asleep_has_not_trained(
     """One step takes ten hours by the clock; of a run of three hours that is not the end."""
     seconds, asleep = iter(range(10**9)), iter([0.0] * 40 + [36_000.0] * 10**6)
     monkeypatch.setattr("upscaler.trainer.loops.time.monotonic", lambda: next(seconds) + next(asleep))
-    reports: list[Report] = []
+    reports: list[TrainingReport] = []
     outcome = train(configure(minutes=180.0), reports.append, stop_after(20))
     assert not outcome.finished
     assert 0 < reports[-1].elapsed_s < 1000

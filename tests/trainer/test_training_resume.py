@@ -14,9 +14,9 @@ from upscaler.errors import TrainingError, UsageError, WeightsError
 from upscaler.models import weight_file
 from upscaler.trainer.loops import train
 from upscaler.trainer.run import state_file
-from upscaler.trainer.run.session import Report
+from upscaler.trainer.run.session import TrainingReport
 from upscaler.trainer.run.train_state import Run
-from upscaler.trainer.stages.distributed import Team
+from upscaler.trainer.stages.distributed import World
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,7 @@ def test_a_continued_run_equals_a_straight_one_bit_for_bit(
         torch.manual_seed(12345)  # another process would not have this one's generators
         assert not train(split, silent, stop).finished
     assert saved_state(split)["step"] == 5
-    reports: list[Report] = []
+    reports: list[TrainingReport] = []
     assert train(split, reports.append).finished
     assert reports[0].message == "going on from step 5"
     one, other = saved_state(straight), saved_state(split)
@@ -76,7 +76,7 @@ def test_by_the_clock_a_continued_run_goes_on_in_its_schedule(
     halfway = saved_state(config)["elapsed_s"]
     assert 30 < halfway < 90
     next(itertools.islice(seconds, 10_000, None))  # hours between the two parts
-    reports: list[Report] = []
+    reports: list[TrainingReport] = []
     assert train(config, reports.append).finished
     first, last = (next(report for report in each if report.means) for each in (reports, reports[::-1]))
     assert halfway < first.elapsed_s < halfway + 10
@@ -88,7 +88,7 @@ def test_a_finished_run_stays_as_it_is(configure: Configure) -> None:
     config = configure()
     first = train(config, silent)
     before = Path(config.output).read_bytes()
-    reports: list[Report] = []
+    reports: list[TrainingReport] = []
     assert train(config, reports.append) == dataclasses.replace(
         first, psnr_db=pytest.approx(first.psnr_db, abs=1e-3)
     )
@@ -162,12 +162,12 @@ def test_only_the_first_process_deletes_and_the_others_wait_for_it(
     train(config, silent, stop_after(2))
     told: list[object] = []
 
-    def same(_team: Team, value: object) -> object:
+    def broadcast_object(_world: World, value: object) -> object:
         told.append(value)
         return ("planted by the first", "a hint")
 
-    monkeypatch.setattr(Team, "same", same)
-    second = Run(config, Team(torch.device("cpu"), rank=1, size=2))
+    monkeypatch.setattr(World, "broadcast_object", broadcast_object)
+    second = Run(config, World(torch.device("cpu"), rank=1, size=2))
     planted = pytest.raises(TrainingError, match="planted by the first")  # they end together, too
     with planted, second.own_folder(restart=True):
         pass
@@ -178,7 +178,7 @@ def test_only_the_first_process_deletes_and_the_others_wait_for_it(
 def test_one_run_at_a_time(configure: Configure) -> None:
     config = configure()
     train(config, silent, stop_after(2))
-    with Run(config, Team(torch.device("cpu"))).own_folder(restart=False):
+    with Run(config, World(torch.device("cpu"))).own_folder(restart=False):
         for restart in (False, True):
             with pytest.raises(TrainingError, match="another upscale-train is at work on"):
                 train(config, silent, restart=restart)

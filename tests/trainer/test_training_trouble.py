@@ -15,7 +15,7 @@ from torch import Tensor
 from upscaler.errors import TrainingError
 from upscaler.trainer.loops import train
 from upscaler.trainer.run import state_file
-from upscaler.trainer.run.session import Report
+from upscaler.trainer.run.session import TrainingReport
 from upscaler.trainer.run.train_state import Run
 from upscaler.trainer.stages import losses
 
@@ -124,7 +124,7 @@ def test_trouble_goes_back_to_the_last_good_state_once(
 ) -> None:
     config = configure(steps=7, loss_colors="rgb")  # asks for the loss once a step
     train(config, silent, stop_after(2))
-    good, calls = losses.absolute_loss, iter(range(99))
+    good, calls = losses.l1_loss, iter(range(99))
     monkeypatch.setitem(
         losses.PIXEL_LOSSES, "l1", lambda made, wanted: (broken if next(calls) == 2 else good)(made, wanted)
     )
@@ -148,7 +148,7 @@ def test_trouble_never_replaces_the_last_good_state(
     train(config, silent, stop_after(2))
     files = [run_folder(config) / "state.pt", Path(config.output)]
     before = [path.read_bytes() for path in files]
-    good, calls = losses.absolute_loss, iter(range(99))
+    good, calls = losses.l1_loss, iter(range(99))
     monkeypatch.setitem(
         losses.PIXEL_LOSSES,
         "l1",
@@ -165,14 +165,14 @@ def test_the_wait_for_crops_is_a_share_also_after_going_back(
     """A clock of one second a look, so that losses are looked at after every step."""
     config = configure(steps=9, loss_colors="rgb")
     train(config, silent, stop_after(2))
-    seconds, good, calls = itertools.count(), losses.absolute_loss, iter(range(99))
+    seconds, good, calls = itertools.count(), losses.l1_loss, iter(range(99))
     monkeypatch.setattr("upscaler.trainer.loops.time.monotonic", lambda: float(next(seconds)))
     monkeypatch.setitem(
         losses.PIXEL_LOSSES,
         "l1",
         lambda made, wanted: (broken_loss if next(calls) == 4 else good)(made, wanted),
     )
-    reports: list[Report] = []
+    reports: list[TrainingReport] = []
     assert train(config, reports.append).finished
     assert any("back to step 2" in (report.message or "") for report in reports)
     shares = [report.means["data_wait"] for report in reports if report.means]

@@ -12,17 +12,19 @@ from torch import Tensor, nn
 
 from upscaler.models.perceptual import VGGFeatures
 from upscaler.models.registry import build
-from upscaler.trainer.data.photos import Pair
+from upscaler.trainer.data.photos import PhotoPair
 from upscaler.trainer.run import validation
 
 
 def test_a_blank_photograph_does_not_hide_the_others(configure: Configure) -> None:
-    blank = Pair("b", torch.zeros(20, 20, 3, dtype=torch.uint8), torch.zeros(40, 40, 3, dtype=torch.uint8))
+    blank = PhotoPair(
+        "b", torch.zeros(20, 20, 3, dtype=torch.uint8), torch.zeros(40, 40, 3, dtype=torch.uint8)
+    )
     low = torch.randint(256, (20, 20, 3), dtype=torch.uint8)
-    other = Pair("o", low, torch.randint(256, (40, 40, 3), dtype=torch.uint8))
+    other = PhotoPair("o", low, torch.randint(256, (40, 40, 3), dtype=torch.uint8))
     network = build("compact", {"scale": 2, "channels": 4, "depth": 1})
 
-    def psnr_db(*pairs: Pair) -> float:
+    def psnr_db(*pairs: PhotoPair) -> float:
         return validation.validate(network, list(pairs)).psnr_db
 
     assert psnr_db(blank) == 100
@@ -52,7 +54,7 @@ def test_vgg_distance_is_zero_for_equals_and_grows_with_the_difference() -> None
         state[f"features.{number}.bias"] = torch.zeros(after)
     vgg = VGGFeatures(["conv1_1", "conv1_2"], state, after_activation=False, factor=None)
     picture = torch.from_numpy(photograph(300, 280))
-    pair = Pair("p", picture, picture)
+    pair = PhotoPair("p", picture, picture)
     scores = [
         validation.validate(Fixed(noisy(picture, sigma)), [pair], vgg)  # type: ignore[arg-type]
         for sigma in (0.0, 5.0, 20.0)
@@ -66,7 +68,7 @@ def test_vgg_distance_is_zero_for_equals_and_grows_with_the_difference() -> None
 def test_color_drift_is_the_largest_shift_of_a_channel() -> None:
     picture = torch.full((40, 40, 3), 100, dtype=torch.uint8)
     shifted = picture + torch.tensor([0, 3, 1], dtype=torch.uint8)
-    scores = validation.validate(Fixed(shifted), [Pair("p", picture, picture)])  # type: ignore[arg-type]
+    scores = validation.validate(Fixed(shifted), [PhotoPair("p", picture, picture)])  # type: ignore[arg-type]
     assert scores.color_drift == pytest.approx(3)
     assert scores.vgg_distance is None
 
@@ -76,7 +78,7 @@ def test_samples_show_lr_bicubic_network_and_original(tmp_path: Path) -> None:
     low = high[::2, ::2].contiguous()
     network = build("compact", {"scale": 2, "channels": 4, "depth": 1})
     paths = [tmp_path / "samples.png", tmp_path / "deep" / "step.png"]
-    validation.write_samples(paths, network, [Pair("p", low, high)] * 5)
+    validation.write_samples(paths, network, [PhotoPair("p", low, high)] * 5)
     assert paths[0].read_bytes() == paths[1].read_bytes()
     with Image.open(paths[0]) as picture:
         pixels = np.asarray(picture)

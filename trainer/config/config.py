@@ -14,7 +14,7 @@ from upscaler.trainer.config.gan import (
     SMALLEST_PATCH_PX,
     GanConfig,
     Schedule,
-    wrong_values,
+    range_errors,
 )
 from upscaler.trainer.degrade import degradations
 
@@ -183,7 +183,7 @@ class TrainConfig:
         """
         if not self.degradation:
             object.__setattr__(self, "degradation", degradations.GIVEN if self.lr_dirs else "photo")
-        wrong = wrong_values(self, _POSITIVE, _NOT_NEGATIVE, _CHOICES) + self.gan.wrong()
+        wrong = range_errors(self, _POSITIVE, _NOT_NEGATIVE, _CHOICES) + self.gan.validation_errors()
         wrong += _wrong_degradation(self) + _wrong_sizes(self) + _wrong_teacher(self) + _small_crops(self)
         wrong += [f"seed must be below {_SEEDS}"] if self.seed >= _SEEDS else []
         if Path(self.output).suffix != ".safetensors":

@@ -106,9 +106,9 @@ class GanConfig:
     fft_weight: float = 0.0
     ema_decay: float = 0.999
 
-    def wrong(self) -> list[str]:
+    def validation_errors(self) -> list[str]:
         """A line for every setting that cannot be, named as in a settings file."""
-        wrong = wrong_values(self, _POSITIVE_GAN, _NOT_NEGATIVE_GAN, _CHOICES_GAN)
+        wrong = range_errors(self, _POSITIVE_GAN, _NOT_NEGATIVE_GAN, _CHOICES_GAN)
         if self.patch_px < SMALLEST_PATCH_PX:
             wrong.append(f"patch_px must be at least {SMALLEST_PATCH_PX}")
         unknown = [name for name in self.vgg_layers if name not in LAYERS]
@@ -142,7 +142,7 @@ class Checked(Protocol):
         """Of the averaged weights."""
 
 
-def wrong_values(
+def range_errors(
     config: Checked,
     positive: tuple[str, ...],
     not_negative: tuple[str, ...],

@@ -31,7 +31,7 @@ _RECIPES = Path(__file__).parents[1] / "recipes"
 Settings = dict[str, Any]
 
 
-def settle(given: Settings, file: Path | None = None) -> tuple[TrainConfig, list[str]]:
+def resolve_config(given: Settings, file: Path | None = None) -> tuple[TrainConfig, list[str]]:
     """The settings of a run, complete.
 
     Args:
@@ -66,7 +66,7 @@ def settle(given: Settings, file: Path | None = None) -> tuple[TrainConfig, list
             wrong.append(f"{name} must be given")
     if wrong:
         raise UsageError("; ".join(wrong))
-    notes = _settle_open(settings)
+    notes = _resolve_open(settings)
     gan = GanConfig(**_tuples(settings.pop("gan")))
     return TrainConfig(**_tuples(settings), gan=gan), notes
 
@@ -171,7 +171,7 @@ def _tuples(settings: Settings) -> Settings:
     return {name: tuple(value) if isinstance(value, list) else value for name, value in settings.items()}
 
 
-def _settle_open(settings: Settings) -> list[str]:
+def _resolve_open(settings: Settings) -> list[str]:
     """Fill in what depends on the machine and the weights at hand; returns what was chosen."""
     notes = []
     start = settings.get("start_from", "shipped")

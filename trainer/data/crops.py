@@ -1,4 +1,4 @@
-"""Pairs of photographs -> batches of LR and HR crops, turned, degraded and on the device.
+"""Pairs of photographs -> batches of LR and HR crops, rotated, degraded and on the device.
 
 What is drawn depends only on the generator, so that a continued run draws what an unbroken one would have
 drawn.
@@ -12,7 +12,7 @@ import torch
 from torch import Generator, Tensor
 
 from upscaler.inference import devices
-from upscaler.trainer.data.photos import Pair
+from upscaler.trainer.data.photos import PhotoPair
 from upscaler.trainer.degrade import degradations
 
 # LR pixels around a crop that is degraded as it is drawn: so that the grid of JPEG's 8-pixel blocks can lie
@@ -24,42 +24,42 @@ _DEVICE_SHARE = 0.4
 
 
 @dataclass(frozen=True)
-class Places:
+class CropCoordinates:
     """Where the crops of a batch are taken from; every field ``(N,)`` int64, all on one device.
 
     Attributes:
         photo: Number of the pair.
         top: First row, LR pixels; what lies outside the photograph repeats its edge.
         left: First column, likewise.
-        turn: Which of the eight symmetries of the square is applied.
-        version: Which LR version: 0 is ``low``, from 1 on those that were prepared.
+        symmetry: Which of the eight symmetries of the square is applied.
+        variant: Which LR variant: 0 is ``lr``, from 1 on those that were prepared.
     """
 
     photo: Tensor
     top: Tensor
     left: Tensor
-    turn: Tensor
-    version: Tensor
+    symmetry: Tensor
+    variant: Tensor
 
     @property
     def columns(self) -> tuple[Tensor, ...]:
         """The fields in their order."""
-        return self.photo, self.top, self.left, self.turn, self.version
+        return self.photo, self.top, self.left, self.symmetry, self.variant
 
-    def __getitem__(self, chosen: Tensor) -> "Places":
-        return Places(*(column[chosen] for column in self.columns))
+    def __getitem__(self, chosen: Tensor) -> "CropCoordinates":
+        return CropCoordinates(*(column[chosen] for column in self.columns))
 
-    def to(self, place: torch.device) -> "Places":
+    def to(self, device: torch.device) -> "CropCoordinates":
         """The same on a device, in one transfer."""
-        return Places(*torch.stack(self.columns).to(place, non_blocking=True).unbind())
+        return CropCoordinates(*torch.stack(self.columns).to(device, non_blocking=True).unbind())
 
 
 @dataclass(frozen=True)
 class _Drawn:
     """A batch as ``Crops.draw`` returns it, and the state of the generator after it."""
 
-    low: Tensor
-    high: Tensor
+    lr: Tensor
+    hr: Tensor
     state: Tensor
 
 
@@ -84,7 +84,7 @@ class Crops:
         scale: HR size over LR size.
         seed: Of the generator.
         degradation: As in ``degrade.parse``.
-        place: Where crops are degraded and delivered; ``None``: on the processor. On a GPU the photographs
+        device: Where crops are degraded and delivered; ``None``: on the processor. On a GPU the photographs
             are kept there too if they fit.
         flat_crop_drop_ratio: Share of the crops drawn that is left out, the flattest; at least 0, below 1.
 
@@ -95,33 +95,33 @@ class Crops:
 
     def __init__(
         self,
-        pairs: list[Pair],
+        pairs: list[PhotoPair],
         scale: int,
         seed: int,
         degradation: str = "clean",
-        place: torch.device | None = None,
+        device: torch.device | None = None,
         flat_crop_drop_ratio: float = 0.25,
     ) -> None:
         self.pairs = pairs
         self.scale = scale
         self.generator = Generator().manual_seed(seed)
         self.drawing_s = 0.0
-        self._place = place or torch.device("cpu")
+        self._device = device or torch.device("cpu")
         self._drawn_per_used = 1 / (1 - flat_crop_drop_ratio)
-        self._damage = degradations.parse(degradation).damage
+        self._degrade = degradations.parse(degradation).degrade
         self._ahead: _Ahead | None = None
-        on_device = self._place.type != "cpu" and _fit(pairs, self._place)
-        self._source = OnDevice(pairs, scale, self._place) if on_device else OnProcessor(pairs, scale)
+        on_device = self._device.type != "cpu" and _fit(pairs, self._device)
+        self._source = OnDevice(pairs, scale, self._device) if on_device else OnProcessor(pairs, scale)
         # On a GPU there is little to do, and a second thread would hold up the first.
         self._worker = None if on_device else ThreadPoolExecutor(1, "crops")
-        sizes = torch.tensor([pair.low.shape[:2] for pair in pairs])
+        sizes = torch.tensor([pair.lr.shape[:2] for pair in pairs])
         self._areas = sizes.prod(1).float()
         self._heights, self._widths = sizes.unbind(1)
-        self._sizes_there = sizes.to(self._source.place)
-        self._versions = 1 + len(pairs[0].damaged)
+        self._sizes_on_device = sizes.to(self._source.device)
+        self._variants = 1 + len(pairs[0].lr_variants)
 
     def draw(self, batch: int, patch_px: int) -> tuple[Tensor, Tensor]:
-        """Draw crops, leave out the flattest, turn and mirror the rest, degrade them.
+        """Draw crops, leave out the flattest, rotate and mirror the rest, degrade them.
 
         Where photographs are cut on the processor, the next batch of the same shape is drawn while the
         network works on this one. That changes nothing: ``generator`` is always where the batches handed out
@@ -144,56 +144,58 @@ class Crops:
             ahead = self._worker.submit(self._drawn, drawn.state, batch, patch_px)
             self._ahead = _Ahead(drawn.state, batch, patch_px, ahead)
         self.drawing_s += time.monotonic() - began
-        return drawn.low, drawn.high
+        return drawn.lr, drawn.hr
 
     def _drawn(self, state: Tensor, batch: int, patch_px: int) -> _Drawn:
         """A batch from this state of the generator on, and the state after it."""
         generator = Generator()
         generator.set_state(state)
-        places = self._chosen(generator, batch, patch_px)
-        if self._damage is None:
-            low, high = self._source.cut(places, patch_px)
+        coordinates = self._chosen(generator, batch, patch_px)
+        if self._degrade is None:
+            lr, hr = self._source.cut(coordinates, patch_px)
         else:
-            low, high = self._damaged(generator, places, patch_px)
-        return _Drawn(self._delivered(low), self._delivered(high), generator.get_state())
+            lr, hr = self._degraded(generator, coordinates, patch_px)
+        return _Drawn(self._delivered(lr), self._delivered(hr), generator.get_state())
 
-    def _chosen(self, generator: Generator, batch: int, patch_px: int) -> Places:
+    def _chosen(self, generator: Generator, batch: int, patch_px: int) -> CropCoordinates:
         """The roughest of what is drawn, where the photographs are; a GPU is not waited for."""
-        places = self._places(generator, round(batch * self._drawn_per_used), patch_px)
-        turn = torch.randint(8, (batch,), generator=generator)
-        version = torch.zeros_like(turn)
-        if self._versions > 1:
+        coordinates = self._coordinates(generator, round(batch * self._drawn_per_used), patch_px)
+        symmetry = torch.randint(8, (batch,), generator=generator)
+        variant = torch.zeros_like(symmetry)
+        if self._variants > 1:
             shares = torch.rand(batch, generator=generator)
-            version = 1 + (shares * (self._versions - 1)).long()
-        turn, version = torch.stack([turn, version]).to(self._source.place, non_blocking=True)
-        places = places.to(self._source.place)
-        rough = _roughness(self._source.lows(places, patch_px))
+            variant = 1 + (shares * (self._variants - 1)).long()
+        symmetry, variant = torch.stack([symmetry, variant]).to(self._source.device, non_blocking=True)
+        coordinates = coordinates.to(self._source.device)
+        rough = _roughness(self._source.cut_lr(coordinates, patch_px))
         used = rough.argsort(descending=True, stable=True)[:batch].sort().values
-        return replace(places[used], turn=turn, version=version)
+        return replace(coordinates[used], symmetry=symmetry, variant=variant)
 
-    def _places(self, generator: Generator, count: int, patch_px: int) -> Places:
+    def _coordinates(self, generator: Generator, count: int, patch_px: int) -> CropCoordinates:
         photo = torch.multinomial(self._areas, count, replacement=True, generator=generator)
         down, right = torch.rand(count, 2, generator=generator, dtype=torch.float64).unbind(1)
         top = (down * (self._heights[photo] - patch_px + 1)).long()
         left = (right * (self._widths[photo] - patch_px + 1)).long()
         upright = torch.zeros_like(photo)
-        return Places(photo, top, left, turn=upright, version=upright)
+        return CropCoordinates(photo, top, left, symmetry=upright, variant=upright)
 
-    def _damaged(self, generator: Generator, places: Places, patch_px: int) -> tuple[Tensor, Tensor]:
+    def _degraded(
+        self, generator: Generator, coordinates: CropCoordinates, patch_px: int
+    ) -> tuple[Tensor, Tensor]:
         """Crops degraded with what is around them, then cut to size anywhere in it."""
-        assert self._damage is not None, "else they are cut from what was prepared"
+        assert self._degrade is not None, "else they are cut from what was prepared"
         wide_px = patch_px + _MARGIN_PX
-        heights, widths = self._sizes_there[places.photo].unbind(1)
-        top, left = _inside(places.top, wide_px, heights), _inside(places.left, wide_px, widths)
-        around = self._source.cut(replace(places, top=top, left=left), wide_px)
-        low, high = (side.to(self._place, non_blocking=True) for side in around)
-        low, high = self._damage(low, high, self.scale, generator)
-        corners = torch.randint(_MARGIN_PX, (len(low), 2), generator=generator).tolist()
-        return _windows(low, corners, patch_px, 1), _windows(high, corners, patch_px, self.scale)
+        heights, widths = self._sizes_on_device[coordinates.photo].unbind(1)
+        top, left = _inside(coordinates.top, wide_px, heights), _inside(coordinates.left, wide_px, widths)
+        around = self._source.cut(replace(coordinates, top=top, left=left), wide_px)
+        lr, hr = (side.to(self._device, non_blocking=True) for side in around)
+        lr, hr = self._degrade(lr, hr, self.scale, generator)
+        corners = torch.randint(_MARGIN_PX, (len(lr), 2), generator=generator).tolist()
+        return _windows(lr, corners, patch_px, 1), _windows(hr, corners, patch_px, self.scale)
 
     def _delivered(self, crops: Tensor) -> Tensor:
         """``(B, 3, h, w)`` uint8 -> fp32 in [0, 1], channels_last, on the device."""
-        crops = crops.to(self._place, non_blocking=True).contiguous(memory_format=torch.channels_last)
+        crops = crops.to(self._device, non_blocking=True).contiguous(memory_format=torch.channels_last)
         return crops.float().div_(255)
 
 
@@ -223,42 +225,42 @@ def _roughness(crops: Tensor) -> Tensor:
     return grey.diff(dim=1).abs().sum((1, 2)) + grey.diff(dim=2).abs().sum((1, 2))
 
 
-def _turned(crop: Tensor, turn: int) -> Tensor:
+def _rotated(crop: Tensor, symmetry: int) -> Tensor:
     """One of the eight symmetries of the square, ``(p, p, ...)``."""
-    crop = torch.rot90(crop, turn % 4, (0, 1))
-    return crop.flip(1) if turn >= 4 else crop
+    crop = torch.rot90(crop, symmetry % 4, (0, 1))
+    return crop.flip(1) if symmetry >= 4 else crop
 
 
 class OnProcessor:
     """Cuts crops out of photographs in memory, one after the other."""
 
-    place = torch.device("cpu")
+    device = torch.device("cpu")
 
-    def __init__(self, pairs: list[Pair], scale: int) -> None:
-        self._high = [pair.high for pair in pairs]
-        self._low = [(pair.low, *pair.damaged) for pair in pairs]
+    def __init__(self, pairs: list[PhotoPair], scale: int) -> None:
+        self._hr = [pair.hr for pair in pairs]
+        self._lr = [(pair.lr, *pair.lr_variants) for pair in pairs]
         self._scale = scale
 
-    def cut(self, places: Places, side_px: int) -> tuple[Tensor, Tensor]:
+    def cut(self, coordinates: CropCoordinates, side_px: int) -> tuple[Tensor, Tensor]:
         """LR ``(B, 3, side_px, side_px)`` and HR ``(B, 3, side_px*scale, side_px*scale)``, uint8."""
-        high = [
-            _turned(_square(self._high[photo], top, left, side_px, self._scale), turn)
-            for photo, top, left, turn, _ in _rows(places)
+        hr = [
+            _rotated(_square(self._hr[photo], top, left, side_px, self._scale), symmetry)
+            for photo, top, left, symmetry, _ in _rows(coordinates)
         ]
-        return self.lows(places, side_px), torch.stack(high).permute(0, 3, 1, 2)
+        return self.cut_lr(coordinates, side_px), torch.stack(hr).permute(0, 3, 1, 2)
 
-    def lows(self, places: Places, side_px: int) -> Tensor:
+    def cut_lr(self, coordinates: CropCoordinates, side_px: int) -> Tensor:
         """The LR side of ``cut``."""
-        low = [
-            _turned(_square(self._low[photo][version], top, left, side_px, 1), turn)
-            for photo, top, left, turn, version in _rows(places)
+        lr = [
+            _rotated(_square(self._lr[photo][variant], top, left, side_px, 1), symmetry)
+            for photo, top, left, symmetry, variant in _rows(coordinates)
         ]
-        return torch.stack(low).permute(0, 3, 1, 2)
+        return torch.stack(lr).permute(0, 3, 1, 2)
 
 
-def _rows(places: Places) -> list[list[int]]:
-    """Photo, top, left, turn and version of each crop."""
-    rows: list[list[int]] = torch.stack(places.columns, 1).tolist()
+def _rows(coordinates: CropCoordinates) -> list[list[int]]:
+    """Photo, top, left, symmetry and variant of each crop."""
+    rows: list[list[int]] = torch.stack(coordinates.columns, 1).tolist()
     return rows
 
 
@@ -273,53 +275,59 @@ def _square(picture: Tensor, top: int, left: int, side_px: int, scale: int) -> T
     return picture
 
 
-def _fit(pairs: list[Pair], place: torch.device) -> bool:
-    sides = (side for pair in pairs for side in (pair.low, pair.high, *pair.damaged))
-    return sum(side.numel() for side in sides) < _DEVICE_SHARE * devices.free_memory_bytes(place)
+def _fit(pairs: list[PhotoPair], device: torch.device) -> bool:
+    sides = (side for pair in pairs for side in (pair.lr, pair.hr, *pair.lr_variants))
+    return sum(side.numel() for side in sides) < _DEVICE_SHARE * devices.free_memory_bytes(device)
 
 
 class OnDevice:
     """Cuts crops out of photographs that lie on the device as rows of pixels, all of a batch in one step."""
 
-    def __init__(self, pairs: list[Pair], scale: int, place: torch.device) -> None:
-        self.place = place
+    def __init__(self, pairs: list[PhotoPair], scale: int, device: torch.device) -> None:
+        self.device = device
         self._scale = scale
-        self._high = _Pixels([pair.high for pair in pairs], place)
-        self._low = _Pixels([side for pair in pairs for side in (pair.low, *pair.damaged)], place)
-        versions = torch.tensor([1 + len(pair.damaged) for pair in pairs])
-        self._first_low = (versions.cumsum(0) - versions).to(place)
+        self._hr = _Pixels([pair.hr for pair in pairs], device)
+        self._lr = _Pixels([side for pair in pairs for side in (pair.lr, *pair.lr_variants)], device)
+        variants = torch.tensor([1 + len(pair.lr_variants) for pair in pairs])
+        self._first_lr = (variants.cumsum(0) - variants).to(device)
 
-    def cut(self, places: Places, side_px: int) -> tuple[Tensor, Tensor]:
-        """As ``OnProcessor.cut``, on the device, from places there."""
-        return self.lows(places, side_px), self._high.squares(places.photo, places, side_px, self._scale)
+    def cut(self, coordinates: CropCoordinates, side_px: int) -> tuple[Tensor, Tensor]:
+        """As ``OnProcessor.cut``, on the device, from coordinates there."""
+        return self.cut_lr(coordinates, side_px), self._hr.squares(
+            coordinates.photo, coordinates, side_px, self._scale
+        )
 
-    def lows(self, places: Places, side_px: int) -> Tensor:
+    def cut_lr(self, coordinates: CropCoordinates, side_px: int) -> Tensor:
         """The LR side of ``cut``."""
-        return self._low.squares(self._first_low[places.photo] + places.version, places, side_px, 1)
+        return self._lr.squares(
+            self._first_lr[coordinates.photo] + coordinates.variant, coordinates, side_px, 1
+        )
 
 
 class _Pixels:
     """Pictures as one long row of pixels."""
 
-    def __init__(self, pictures: list[Tensor], place: torch.device) -> None:
+    def __init__(self, pictures: list[Tensor], device: torch.device) -> None:
         sizes = torch.tensor([picture.shape[:2] for picture in pictures])
         areas = sizes.prod(1)
-        self._heights, self._widths = (side.to(place) for side in sizes.unbind(1))
-        self._starts = (areas.cumsum(0) - areas).to(place)
-        self._pixels = torch.empty(int(areas.sum()), 3, dtype=torch.uint8, device=place)
+        self._heights, self._widths = (side.to(device) for side in sizes.unbind(1))
+        self._starts = (areas.cumsum(0) - areas).to(device)
+        self._pixels = torch.empty(int(areas.sum()), 3, dtype=torch.uint8, device=device)
         for picture, start in zip(pictures, (areas.cumsum(0) - areas).tolist(), strict=True):
             self._pixels[start : start + picture.shape[0] * picture.shape[1]].copy_(picture.reshape(-1, 3))
 
-    def squares(self, numbers: Tensor, places: Places, side_px: int, scale: int) -> Tensor:
-        """Squares of so many LR pixels of the numbered pictures at their places, turned."""
+    def squares(self, numbers: Tensor, coordinates: CropCoordinates, side_px: int, scale: int) -> Tensor:
+        """Squares of so many LR pixels of the numbered pictures at their coordinates, rotated."""
         side = side_px * scale
         plain = torch.arange(side * side, device=self._pixels.device).view(side, side)
-        turned = torch.stack([_turned(plain, turn) for turn in range(8)])[places.turn]  # (B, side, side)
+        rotated = torch.stack([_rotated(plain, symmetry) for symmetry in range(8)])[
+            coordinates.symmetry
+        ]  # (B, side, side)
         last_row, last_column = (
             (lengths[numbers] - 1).view(-1, 1, 1) for lengths in (self._heights, self._widths)
         )
-        rows = (places.top * scale).view(-1, 1, 1) + turned // side
-        columns = (places.left * scale).view(-1, 1, 1) + turned % side
+        rows = (coordinates.top * scale).view(-1, 1, 1) + rotated // side
+        columns = (coordinates.left * scale).view(-1, 1, 1) + rotated % side
         rows, columns = rows.clamp(min=0).minimum(last_row), columns.clamp(min=0).minimum(last_column)
         where = self._starts[numbers].view(-1, 1, 1) + rows * (last_column + 1) + columns
         return self._pixels[where].permute(0, 3, 1, 2)

@@ -34,23 +34,23 @@ _HELD_OUT_SEED = 20_160_915
 
 # Crops become smaller where fewer photographs than this share hold them, but not smaller than this.
 _HOLDING_SHARE = 0.95
-_SMALLEST_HIGH_PX = 64
+_SMALLEST_HR_PX = 64
 
 Item = TypeVar("Item")
-Made = TypeVar("Made")
+Loaded = TypeVar("Loaded")
 
 
 @dataclass(frozen=True)
-class Pair:
-    """One photograph twice: ``low`` ``(h, w, 3)`` and ``high`` ``(h*scale, w*scale, 3)``, RGB uint8.
+class PhotoPair:
+    """One photograph twice: ``lr`` ``(h, w, 3)`` and ``hr`` ``(h*scale, w*scale, 3)``, RGB uint8.
 
-    ``damaged`` are versions of ``low`` that were prepared, to be drawn from instead.
+    ``lr_variants`` are versions of ``lr`` that were prepared, to be drawn from instead.
     """
 
     name: str
-    low: Tensor
-    high: Tensor
-    damaged: tuple[Tensor, ...] = ()
+    lr: Tensor
+    hr: Tensor
+    lr_variants: tuple[Tensor, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -66,16 +66,16 @@ class Photos:
         mapped: Whether they lie in a file instead of in memory.
     """
 
-    training: list[Pair]
+    training: list[PhotoPair]
     photographs: int
-    held_out: list[Pair]
+    held_out: list[PhotoPair]
     left_out: list[str]
     patch_px: int = 1
     mapped: bool = False
 
     def fingerprint(self) -> int:
         """A number that changes when a photograph is added, removed, renamed or resized."""
-        known = [(pair.name, *pair.high.shape) for pair in (*self.training, *self.held_out)]
+        known = [(pair.name, *pair.hr.shape) for pair in (*self.training, *self.held_out)]
         return zlib.crc32(repr(known).encode())
 
 
@@ -110,7 +110,7 @@ def load_photos(
             photographs are left.
     """
     found = sources.find(folders)
-    lows = LrFiles(lr_dirs, scale, found, len(folders)) if lr_dirs else None
+    lr_files = LrFiles(lr_dirs, scale, found, len(folders)) if lr_dirs else None
     whole_sizes = [_size(source.path) for source in found]
     sides_px = [_smaller_px(min(size), max(sizes)) for size in whole_sizes if size]
     patch_px = _fitting_patch_px(sides_px, scale, patch_px)
@@ -119,16 +119,16 @@ def load_photos(
     needed = sum(height * width * bytes_per_pixel for height, width in filter(None, whole_sizes))
     cache = Cache(int(needed), cache_folder)
 
-    def made(source: Source) -> list[Pair] | str:
+    def load(source: Source) -> list[PhotoPair] | str:
         try:
-            pairs = _pairs(source.path, scale, patch_px, lows.of(source) if lows else None, sizes)
+            pairs = _pairs(source.path, scale, patch_px, lr_files.of(source) if lr_files else None, sizes)
             return [_filmed(pair, scale) for pair in pairs] if films else pairs
         except UpscalerError as error:
             return f"{source.path.name}: {error.message}"
 
-    photos: list[list[Pair]] = []  # one photograph at its sizes each
+    photos: list[list[PhotoPair]] = []  # one photograph at its sizes each
     left_out: list[str] = []
-    for index, versions in enumerate(_side_by_side(made, found)):
+    for index, versions in enumerate(_in_parallel(load, found)):
         if isinstance(versions, str):
             left_out.append(versions)
         else:
@@ -155,16 +155,16 @@ def load_photos(
     )
 
 
-def _side_by_side(make: Callable[[Item], Made], items: list[Item]) -> Iterator[Made]:
+def _in_parallel(load: Callable[[Item], Loaded], items: list[Item]) -> Iterator[Loaded]:
     """What becomes of each item, in their order, made by as many threads as torch may use.
 
     Few are made ahead: they lie in memory, which need not hold them all.
     """
     threads = torch.get_num_threads()
     if threads == 1:
-        yield from map(make, items)
+        yield from map(load, items)
         return
-    ahead: deque[Future[Made]] = deque()
+    ahead: deque[Future[Loaded]] = deque()
     try:
         # Decoding silences warnings for a while, each thread for all; what they leave behind ends here.
         with (
@@ -172,7 +172,7 @@ def _side_by_side(make: Callable[[Item], Made], items: list[Item]) -> Iterator[M
             ThreadPoolExecutor(threads, "photos", torch.set_num_threads, (1,)) as pool,
         ):
             for item in items:
-                ahead.append(pool.submit(make, item))
+                ahead.append(pool.submit(load, item))
                 if len(ahead) > 2 * threads:
                     yield ahead.popleft().result()
             while ahead:
@@ -194,36 +194,36 @@ def _fitting_patch_px(shorter_sides_px: list[int], scale: int, wanted_px: int) -
         return wanted_px
     sides = sorted(shorter_sides_px)
     held_px = sides[int(len(sides) * (1 - _HOLDING_SHARE))] // scale
-    return min(wanted_px, max(held_px, -(-_SMALLEST_HIGH_PX // scale)))
+    return min(wanted_px, max(held_px, -(-_SMALLEST_HR_PX // scale)))
 
 
 def _pairs(
-    path: Path, scale: int, patch_px: int, low_path: Path | None, sizes: tuple[float, ...]
-) -> list[Pair]:
+    path: Path, scale: int, patch_px: int, lr_path: Path | None, sizes: tuple[float, ...]
+) -> list[PhotoPair]:
     """The photograph at each of the sizes that hold a crop; raises a TrainingError if none does."""
     pixels = torch.from_numpy(stills.read_rgb8(path).copy())  # a decoder's own cannot be written
-    if low_path is not None:
-        return [_given_pair(path, pixels, scale, patch_px, low_path)]
+    if lr_path is not None:
+        return [_given_pair(path, pixels, scale, patch_px, lr_path)]
     pairs = []
     for share in sizes:
-        high = _multiple(pixels if share == 1 else _smaller(pixels, share), scale)
-        if min(high.shape[:2]) >= patch_px * scale:
-            low = high if scale == 1 else _reduced(high, scale)
-            pairs.append(Pair(path.name if share == 1 else f"{path.name} at {share:g}", low, high))
+        hr = _multiple(pixels if share == 1 else _smaller(pixels, share), scale)
+        if min(hr.shape[:2]) >= patch_px * scale:
+            lr = hr if scale == 1 else _reduced(hr, scale)
+            pairs.append(PhotoPair(path.name if share == 1 else f"{path.name} at {share:g}", lr, hr))
     if not pairs:
         raise _too_small(pixels, max(sizes))
     return pairs
 
 
-def _given_pair(path: Path, pixels: Tensor, scale: int, patch_px: int, low_path: Path) -> Pair:
-    high = _multiple(pixels, scale)
-    if min(high.shape[:2]) < patch_px * scale:
+def _given_pair(path: Path, pixels: Tensor, scale: int, patch_px: int, lr_path: Path) -> PhotoPair:
+    hr = _multiple(pixels, scale)
+    if min(hr.shape[:2]) < patch_px * scale:
         raise _too_small(pixels)
-    low = torch.from_numpy(stills.read_rgb8(low_path).copy())
-    height, width = (side // scale for side in high.shape[:2])
-    if low.shape[:2] != (height, width):
-        raise TrainingError(f"its LR picture is {low.shape[1]}x{low.shape[0]}, not {width}x{height}")
-    return Pair(path.name, low, high)
+    lr = torch.from_numpy(stills.read_rgb8(lr_path).copy())
+    height, width = (side // scale for side in hr.shape[:2])
+    if lr.shape[:2] != (height, width):
+        raise TrainingError(f"its LR picture is {lr.shape[1]}x{lr.shape[0]}, not {width}x{height}")
+    return PhotoPair(path.name, lr, hr)
 
 
 def _too_small(pixels: Tensor, share: float = 1.0) -> TrainingError:
@@ -247,31 +247,31 @@ def _smaller_px(side_px: int, share: float) -> int:
     return max(1, round(side_px * share))
 
 
-def _reduced(high: Tensor, scale: int) -> Tensor:
-    return reduce(high.permute(2, 0, 1).unsqueeze(0), scale)[0].permute(1, 2, 0).contiguous()
+def _reduced(hr: Tensor, scale: int) -> Tensor:
+    return reduce(hr.permute(2, 0, 1).unsqueeze(0), scale)[0].permute(1, 2, 0).contiguous()
 
 
-def _filmed(pair: Pair, scale: int) -> Pair:
+def _filmed(pair: PhotoPair, scale: int) -> PhotoPair:
     """With versions out of coded films, which are those of this name whatever else is in the folder."""
     generator = Generator().manual_seed(file_names.seed_of(pair.name))
-    films = h264.versions(pair.high.permute(2, 0, 1), scale, _FILMS, generator)
-    return replace(pair, damaged=tuple(films))
+    films = h264.versions(pair.hr.permute(2, 0, 1), scale, _FILMS, generator)
+    return replace(pair, lr_variants=tuple(films))
 
 
-def _kept(pair: Pair, cache: Cache) -> Pair:
-    high = cache.keep(pair.high)
-    low = high if pair.low is pair.high else cache.keep(pair.low)
-    return Pair(pair.name, low, high, tuple(map(cache.keep, pair.damaged)))
+def _kept(pair: PhotoPair, cache: Cache) -> PhotoPair:
+    hr = cache.keep(pair.hr)
+    lr = hr if pair.lr is pair.hr else cache.keep(pair.lr)
+    return PhotoPair(pair.name, lr, hr, tuple(map(cache.keep, pair.lr_variants)))
 
 
-def _degraded(pair: Pair, scale: int, degradation: str) -> Pair:
+def _degraded(pair: PhotoPair, scale: int, degradation: str) -> PhotoPair:
     """With the LR version that the network will be judged by, the same in every run."""
-    if pair.damaged:
-        return replace(pair, low=pair.damaged[0])
-    damage = degradations.parse(degradation).damage
-    if damage is None:
+    if pair.lr_variants:
+        return replace(pair, lr=pair.lr_variants[0])
+    degrade = degradations.parse(degradation).degrade
+    if degrade is None:
         return pair
     generator = Generator().manual_seed(_HELD_OUT_SEED + file_names.seed_of(pair.name))
-    low, high = (side.permute(2, 0, 1).unsqueeze(0) for side in (pair.low, pair.high))
-    made, _ = damage(low, high, scale, generator)
-    return replace(pair, low=made[0].permute(1, 2, 0).contiguous())
+    lr, hr = (side.permute(2, 0, 1).unsqueeze(0) for side in (pair.lr, pair.hr))
+    degraded, _ = degrade(lr, hr, scale, generator)
+    return replace(pair, lr=degraded[0].permute(1, 2, 0).contiguous())

@@ -42,27 +42,27 @@ def change(levels: Tensor, chosen: Tensor, how: Callable[[Tensor, Tensor], Tenso
 # Reduction
 
 
-def by_bicubic(high: Tensor, scale: int) -> Tensor:
+def by_bicubic(hr: Tensor, scale: int) -> Tensor:
     """Reduce by cubic interpolation (a = -0.5), antialiased."""
-    size = (high.shape[-2] // scale, high.shape[-1] // scale)
-    return F.interpolate(high, size=size, mode="bicubic", antialias=True)
+    size = (hr.shape[-2] // scale, hr.shape[-1] // scale)
+    return F.interpolate(hr, size=size, mode="bicubic", antialias=True)
 
 
-def by_triangle(high: Tensor, scale: int) -> Tensor:
+def by_triangle(hr: Tensor, scale: int) -> Tensor:
     """Reduce by linear interpolation, antialiased."""
-    size = (high.shape[-2] // scale, high.shape[-1] // scale)
-    return F.interpolate(high, size=size, mode="bilinear", antialias=True)
+    size = (hr.shape[-2] // scale, hr.shape[-1] // scale)
+    return F.interpolate(hr, size=size, mode="bilinear", antialias=True)
 
 
-def by_box(high: Tensor, scale: int) -> Tensor:
+def by_box(hr: Tensor, scale: int) -> Tensor:
     """Reduce to the means of squares."""
-    return F.avg_pool2d(high, scale)
+    return F.avg_pool2d(hr, scale)
 
 
-def by_lanczos(high: Tensor, scale: int) -> Tensor:
+def by_lanczos(hr: Tensor, scale: int) -> Tensor:
     """Reduce with three lobes of Lanczos; torch has none."""
-    down, across = (_lanczos_matrix(side, scale, high.device) for side in high.shape[-2:])
-    return down @ high.contiguous() @ across.T
+    down, across = (_lanczos_matrix(side, scale, hr.device) for side in hr.shape[-2:])
+    return down @ hr.contiguous() @ across.T
 
 
 def _lanczos_matrix(length: int, scale: int, device: torch.device) -> Tensor:

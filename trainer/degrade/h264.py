@@ -23,7 +23,7 @@ _REPEATABLE = {
 _LAYOUT = yuv.Layout()  # 8 bits, 4:2:0, BT.709, studio range: what most films have
 
 
-def versions(high: Tensor, scale: int, count: int, generator: Generator) -> list[Tensor]:
+def versions(hr: Tensor, scale: int, count: int, generator: Generator) -> list[Tensor]:
     """Reduced versions of one photograph, each out of a short coded film of its own.
 
     The film pans by up to three HR pixels a frame, so that frames are predicted from each other with vectors
@@ -31,7 +31,7 @@ def versions(high: Tensor, scale: int, count: int, generator: Generator) -> list
     Constant rate factor 16 to 36.
 
     Args:
-        high: RGB ``(3, H, W)`` uint8 on the processor; sides multiples of ``scale``.
+        hr: RGB ``(3, H, W)`` uint8 on the processor; sides multiples of ``scale``.
         scale: HR size over LR size.
         count: How many versions.
         generator: Decides everything.
@@ -39,15 +39,15 @@ def versions(high: Tensor, scale: int, count: int, generator: Generator) -> list
     Returns:
         ``count`` pictures ``(H/scale, W/scale, 3)`` uint8.
     """
-    return [_version(high, scale, generator) for _ in range(count)]
+    return [_version(hr, scale, generator) for _ in range(count)]
 
 
-def _version(high: Tensor, scale: int, generator: Generator) -> Tensor:
+def _version(hr: Tensor, scale: int, generator: Generator) -> Tensor:
     crf = int(torch.randint(16, 37, (1,), generator=generator))
     kept = int(torch.randint(_FRAMES, (1,), generator=generator))
     down, right = torch.randint(-3, 4, (2,), generator=generator).tolist()
     film = [
-        _reduced(_panned(high, (time - kept) * down, (time - kept) * right), scale) for time in range(_FRAMES)
+        _reduced(_panned(hr, (time - kept) * down, (time - kept) * right), scale) for time in range(_FRAMES)
     ]
     made = _coded(film, crf)[kept]
     return made.mul_(255).round_().clamp_(0, 255).to(torch.uint8).permute(1, 2, 0).contiguous()

@@ -20,26 +20,26 @@ from upscaler.trainer.degrade import artifacts, h264, jpeg
 _SHARING_SIZES = 4
 
 
-def real(low: Tensor, high: Tensor, scale: int, generator: Generator) -> tuple[Tensor, Tensor]:
+def real(lr: Tensor, hr: Tensor, scale: int, generator: Generator) -> tuple[Tensor, Tensor]:
     """A tenth reduced only, the others as a phone and a website leave them.
 
     Args:
-        low: ``high`` reduced, uint8.
-        high: RGB ``(B, 3, H, W)`` uint8; H and W multiples of ``scale``.
+        lr: ``hr`` reduced, uint8.
+        hr: RGB ``(B, 3, H, W)`` uint8; H and W multiples of ``scale``.
         scale: HR size over LR size.
         generator: Decides everything.
 
     Returns:
-        LR ``(B, 3, H/scale, W/scale)`` uint8, and ``high``.
+        LR ``(B, 3, H/scale, W/scale)`` uint8, and ``hr``.
     """
-    parts = [_degraded(part, scale, generator) for part in torch.split(high, _SHARING_SIZES)]
-    clean = artifacts.chance(0.1, len(high), generator).to(high.device).view(-1, 1, 1, 1)
-    return torch.where(clean, low, torch.cat(parts)), high
+    parts = [_degraded(part, scale, generator) for part in torch.split(hr, _SHARING_SIZES)]
+    clean = artifacts.chance(0.1, len(hr), generator).to(hr.device).view(-1, 1, 1, 1)
+    return torch.where(clean, lr, torch.cat(parts)), hr
 
 
-def _degraded(high: Tensor, scale: int, generator: Generator) -> Tensor:
-    size = (high.shape[-2] // scale, high.shape[-1] // scale)
-    return _by_website(_by_phone(high.float(), scale, generator), size, generator).to(torch.uint8)
+def _degraded(hr: Tensor, scale: int, generator: Generator) -> Tensor:
+    size = (hr.shape[-2] // scale, hr.shape[-1] // scale)
+    return _by_website(_by_phone(hr.float(), scale, generator), size, generator).to(torch.uint8)
 
 
 def _by_phone(levels: Tensor, scale: int, generator: Generator) -> Tensor:

@@ -18,7 +18,7 @@ from upscaler.errors import WeightsError
 
 Net = Literal["squeeze", "alex", "vgg"]
 
-# Of each kind: torchvision's name of the trunk, after which of its `features` a comparison is made, and how
+# Of each kind: torchvision's name of the trunk, after which of its `features` features are compared, and how
 # many channels there are.
 _TRUNKS: dict[Net, tuple[str, tuple[int, ...], tuple[int, ...]]] = {
     "squeeze": ("squeezenet1_1", (2, 5, 8, 10, 11, 12, 13), (64, 128, 256, 384, 384, 512, 512)),
@@ -59,9 +59,9 @@ class Lpips:
         )
 
     @torch.inference_mode()
-    def distance(self, made: NDArray[np.uint8], wanted: NDArray[np.uint8]) -> float:
+    def distance(self, sr: NDArray[np.uint8], hr: NDArray[np.uint8]) -> float:
         """Distance of two pictures ``(H, W, 3)`` RGB of at least 32 pixels each way; 0 for equal ones."""
-        both = torch.stack([torch.tensor(made), torch.tensor(wanted)]).to(self._device)
+        both = torch.stack([torch.tensor(sr), torch.tensor(hr)]).to(self._device)
         features = (both.permute(0, 3, 1, 2).float() / 127.5 - 1 - self._mean) / self._deviation
         total, start = 0.0, 0
         for end, head in zip(self._ends, self._heads, strict=True):
@@ -80,9 +80,9 @@ def _trunk(name: str, layers: int, path: Path | None) -> nn.Sequential:
     with torch.device("meta"):  # initial weights would be thrown away
         features: nn.Sequential = models.get_model(name).features[:layers]
     state = _downloaded(name) if path is None else _tensors(path)
-    wanted = features.state_dict()
-    given = {key: state[f"features.{key}"].float() for key in wanted if f"features.{key}" in state}
-    if any(key not in given or given[key].shape != tensor.shape for key, tensor in wanted.items()):
+    expected = features.state_dict()
+    given = {key: state[f"features.{key}"].float() for key in expected if f"features.{key}" in state}
+    if any(key not in given or given[key].shape != tensor.shape for key, tensor in expected.items()):
         raise WeightsError(f"'{path}' does not hold torchvision's {name}", "LPIPS needs all of its features")
     features.load_state_dict(given, assign=True)
     return features.eval()
@@ -109,8 +109,8 @@ def _heads(net: Net, channels: tuple[int, ...], path: Path | None) -> list[Tenso
         name = f"lin{index}.model.1.weight"
         head = state.get(name, state.get(f"{net}.{name}"))
         if head is None or head.shape != (1, count, 1, 1):
-            wanted = f"no '{name}' of {count} channels"
-            raise WeightsError(f"'{path}' does not hold the linear layers of LPIPS {net}", wanted)
+            hint = f"no '{name}' of {count} channels"
+            raise WeightsError(f"'{path}' does not hold the linear layers of LPIPS {net}", hint)
         found.append(head.float()[0])
     return found
 

@@ -37,29 +37,29 @@ def _rounded(levels: NDArray[np.float64]) -> NDArray[np.float64]:
     return rounded
 
 
-def psnr_db(made: NDArray[np.float64], wanted: NDArray[np.float64], border_px: int = 0) -> float:
+def psnr_db(sr: NDArray[np.float64], hr: NDArray[np.float64], border_px: int = 0) -> float:
     """Peak signal-to-noise ratio with peak 255, in dB; infinite for equal input.
 
     Args:
-        made: ``(H, W)`` or ``(H, W, C)`` in 0..255.
-        wanted: Same shape.
+        sr: ``(H, W)`` or ``(H, W, C)`` in 0..255.
+        hr: Same shape.
         border_px: Pixels left out on every side; tables leave out ``scale``.
     """
-    difference = _inner(made, border_px) - _inner(wanted, border_px)
+    difference = _inner(sr, border_px) - _inner(hr, border_px)
     mean_square = float(np.mean(np.square(difference)))
     return math.inf if mean_square == 0 else 10 * math.log10(255**2 / mean_square)
 
 
-def ssim(made: NDArray[np.float64], wanted: NDArray[np.float64], border_px: int = 0) -> float:
+def ssim(sr: NDArray[np.float64], hr: NDArray[np.float64], border_px: int = 0) -> float:
     """Structural similarity (Wang et al., 2004): 11x11 Gaussian, sigma 1.5, valid positions only.
 
     Args:
-        made: ``(H, W)`` in 0..255, at least 11 pixels each way inside the border.
-        wanted: Same shape.
+        sr: ``(H, W)`` in 0..255, at least 11 pixels each way inside the border.
+        hr: Same shape.
         border_px: Pixels left out on every side.
     """
-    x = torch.from_numpy(np.ascontiguousarray(_inner(made, border_px)))[None, None]
-    y = torch.from_numpy(np.ascontiguousarray(_inner(wanted, border_px)))[None, None]
+    x = torch.from_numpy(np.ascontiguousarray(_inner(sr, border_px)))[None, None]
+    y = torch.from_numpy(np.ascontiguousarray(_inner(hr, border_px)))[None, None]
     mean_x, mean_y = _blurred(x), _blurred(y)
     variance_x = _blurred(x * x) - mean_x**2
     variance_y = _blurred(y * y) - mean_y**2

@@ -90,7 +90,7 @@ class Enlarger:
 
 @dataclass(frozen=True)
 class Finished:
-    """Pictures that were made before, to be measured.
+    """Images that were made before, to be measured.
 
     Attributes:
         scale: By which they were enlarged; it sets the border that is left out.
@@ -103,11 +103,11 @@ class Finished:
 
 @dataclass(frozen=True)
 class Pictures:
-    """One comparison, ``(H, W, 3)`` RGB uint8 each: what was given, what was made of it, and the original."""
+    """One comparison, ``(H, W, 3)`` RGB uint8 each: LR, SR and HR."""
 
-    low: Rgb
-    made: Rgb
-    high: Rgb
+    lr: Rgb
+    sr: Rgb
+    hr: Rgb
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ class Given:
     degradation: str = "clean"
 
 
-def named(
+def resolve_subject(
     name: str,
     scale: int | None,
     given: Given,
@@ -162,36 +162,36 @@ def named(
         return Finished(scale or 4, Path(name))
     if name == BASELINE:
         factor = scale or 4
-        made = Enlarger(factor, lambda low: bicubic.enlarged(low, factor), is_baseline=True)
+        method = Enlarger(factor, lambda lr: bicubic.enlarged(lr, factor), is_baseline=True)
     else:
         upscaler = Upscaler(name, scale, device=device, precision=precision, tta=tta, perceptual=perceptual)
         if upscaler.scale not in SCALES:
             raise UsageError(f"scale {upscaler.scale:g} cannot be measured", f"scales are {SCALES}")
-        made = Enlarger(int(upscaler.scale), lambda low: upscaler.image(low).astype("uint8", copy=False))
-    if made.scale == 1 and given.folder is None and not known.restorable:
+        method = Enlarger(int(upscaler.scale), lambda lr: upscaler.image(lr).astype("uint8", copy=False))
+    if method.scale == 1 and given.folder is None and not known.restorable:
         hint = "say how pictures are damaged, for example --degradation jpeg20, or give them by --lr-dir"
         raise UsageError("at scale 1 there is nothing to restore", hint)
-    return made
+    return method
 
 
 def evaluate(
     subject: Enlarger | Finished,
-    high_folder: Path,
+    hr_dir: Path,
     given: Given | None = None,
     *,
     save_folder: Path | None = None,
     lpips: Lpips | None = None,
     on_score: Callable[[Score, Pictures], None] = lambda score, pictures: None,
 ) -> Evaluation:
-    """Compare every picture of a folder with what is made of its LR version.
+    """Compare every picture of a folder with what the subject makes of its LR version.
 
     One bad file does not stop the rest.
 
     Args:
         subject: What is being measured.
-        high_folder: HR pictures; folders in it are not searched.
+        hr_dir: HR pictures; folders in it are not searched.
         given: Where LR pictures come from; ``None``: the bicubic reduction of the published tables.
-        save_folder: Where the made pictures go, as ``<stem>.png``; ``None``: nowhere.
+        save_folder: Where the SR pictures go, as ``<stem>.png``; ``None``: nowhere.
         lpips: Measures LPIPS too.
         on_score: Called after each picture.
 
@@ -199,17 +199,17 @@ def evaluate(
         UsageError: A folder is missing or holds no pictures, or saving would replace a source.
     """
     given = given or Given()
-    paths = _pictures(high_folder)
-    sources = [high_folder, given.folder, subject.folder if isinstance(subject, Finished) else None]
+    paths = _pictures(hr_dir)
+    sources = [hr_dir, given.folder, subject.folder if isinstance(subject, Finished) else None]
     _check_folders(given.folder, save_folder, [folder for folder in sources if folder])
     scores: list[Score] = []
     failures: list[str] = []
     for path in paths:
         try:
-            high, is_gray = _read_high(path, subject.scale, lpips is not None)
-            pictures = _made(subject, path, high, given)
+            hr, is_gray = _read_hr(path, subject.scale, lpips is not None)
+            pictures = _made(subject, path, hr, given)
             if save_folder is not None:
-                stills.write_rgb8(save_folder / f"{path.stem}.png", pictures.made)
+                stills.write_rgb8(save_folder / f"{path.stem}.png", pictures.sr)
         except UpscalerError as error:
             failures.append(str(error))
             continue
@@ -234,9 +234,9 @@ def _pictures(folder: Path) -> list[Path]:
     return paths
 
 
-def _check_folders(low_folder: Path | None, save_folder: Path | None, sources: list[Path]) -> None:
-    if low_folder is not None and not low_folder.is_dir():
-        raise UsageError(f"no folder '{low_folder}'", "--lr-dir takes a folder with LR pictures")
+def _check_folders(lr_dir: Path | None, save_folder: Path | None, sources: list[Path]) -> None:
+    if lr_dir is not None and not lr_dir.is_dir():
+        raise UsageError(f"no folder '{lr_dir}'", "--lr-dir takes a folder with LR pictures")
     if save_folder is None:
         return
     if save_folder.resolve() in {folder.resolve() for folder in sources}:
@@ -247,36 +247,36 @@ def _check_folders(low_folder: Path | None, save_folder: Path | None, sources: l
         raise UsageError(f"cannot write '{save_folder}': {error.strerror}") from error
 
 
-def _made(subject: Enlarger | Finished, path: Path, high: Rgb, given: Given) -> Pictures:
+def _made(subject: Enlarger | Finished, path: Path, hr: Rgb, given: Given) -> Pictures:
     if given.folder is None:
-        low = _degraded(path.name, high, subject.scale, given.degradation)
+        lr = _degraded(path.name, hr, subject.scale, given.degradation)
     else:
-        low = _read_low(path, high, given.folder, subject.scale)
+        lr = _read_lr(path, hr, given.folder, subject.scale)
     if isinstance(subject, Finished):
-        return Pictures(low, _read_finished(path, high, subject), high)
-    made = subject.enlarge(low)
-    assert made.shape == high.shape, f"enlarged to {made.shape}, expected {high.shape}"
-    return Pictures(low, made, high)
+        return Pictures(lr, _read_finished(path, hr, subject), hr)
+    sr = subject.enlarge(lr)
+    assert sr.shape == hr.shape, f"enlarged to {sr.shape}, expected {hr.shape}"
+    return Pictures(lr, sr, hr)
 
 
 def _score(
     name: str, pictures: Pictures, scale: int, is_gray: bool, lpips: Lpips | None, *, from_luma: bool
 ) -> Score:
     """Scores of a picture; ``from_luma``: of bicubic as in the published tables."""
-    made, high = pictures.made, pictures.high
+    sr, hr = pictures.sr, pictures.hr
     if is_gray:  # compared raw; the three channels of the original are equal
-        pair = metrics.gray(made), high[:, :, 0].astype("float64")
+        pair = metrics.gray(sr), hr[:, :, 0].astype("float64")
     else:
-        pair = metrics.luma(made), metrics.luma(high)
+        pair = metrics.luma(sr), metrics.luma(hr)
     if from_luma:
         exact = bicubic.enlarged(bicubic.reduced(pair[1], scale), scale)
         pair = np.floor(exact.clip(0, 255) + 0.5), pair[1]
-    distance = None if lpips is None else lpips.distance(made, high)
+    distance = None if lpips is None else lpips.distance(sr, hr)
     border_px = scale if scale > 1 else 0  # what is not enlarged is as good at the border as elsewhere
     return Score(name, metrics.psnr_db(*pair, border_px), metrics.ssim(*pair, border_px), distance)
 
 
-def _read_high(path: Path, scale: int, for_lpips: bool) -> tuple[Rgb, bool]:
+def _read_hr(path: Path, scale: int, for_lpips: bool) -> tuple[Rgb, bool]:
     """The picture cropped to a multiple of the scale, and whether it has a single channel."""
     still = stills.read(path)
     pixels = still.pixels.astype("uint8", copy=False)
@@ -289,23 +289,23 @@ def _read_high(path: Path, scale: int, for_lpips: bool) -> tuple[Rgb, bool]:
     return pixels[:height, :width], still.gray
 
 
-def _degraded(name: str, high: Rgb, scale: int, degradation: str) -> Rgb:
+def _degraded(name: str, hr: Rgb, scale: int, degradation: str) -> Rgb:
     """The LR version of a picture; the same for a file name whatever else is measured."""
     generator = torch.Generator().manual_seed(file_names.seed_of(name))
-    whole = torch.tensor(high).permute(2, 0, 1).unsqueeze(0)
+    whole = torch.tensor(hr).permute(2, 0, 1).unsqueeze(0)
     known = degradations.parse(degradation)
     if known.name == "video":
         films: Rgb = h264.versions(whole[0], scale, 1, generator)[0].numpy()
         return films
-    low = bicubic.reduced(high, scale)
-    if known.damage is not None and known.jpeg_quality is None:
-        batch = torch.tensor(low).permute(2, 0, 1).unsqueeze(0)
-        made, _ = known.damage(batch, whole, scale, generator)
-        low = made[0].permute(1, 2, 0).contiguous().numpy()
+    lr = bicubic.reduced(hr, scale)
+    if known.degrade is not None and known.jpeg_quality is None:
+        batch = torch.tensor(lr).permute(2, 0, 1).unsqueeze(0)
+        degraded, _ = known.degrade(batch, whole, scale, generator)
+        lr = degraded[0].permute(1, 2, 0).contiguous().numpy()
     if known.jpeg_quality is None:
-        return low
+        return lr
     lowest, highest = known.jpeg_quality
-    return _saved_as_jpeg(low, int(torch.randint(lowest, highest + 1, (1,), generator=generator)))
+    return _saved_as_jpeg(lr, int(torch.randint(lowest, highest + 1, (1,), generator=generator)))
 
 
 def _saved_as_jpeg(pixels: Rgb, quality: int) -> Rgb:
@@ -315,30 +315,30 @@ def _saved_as_jpeg(pixels: Rgb, quality: int) -> Rgb:
         return np.array(picture)
 
 
-def _read_low(path: Path, high: Rgb, folder: Path, scale: int) -> Rgb:
+def _read_lr(path: Path, hr: Rgb, folder: Path, scale: int) -> Rgb:
     found = _belonging("LR picture", path, folder, scale)
-    low = stills.read_rgb8(found)
-    height, width = (side // scale for side in high.shape[:2])
-    if low.shape[:2] != (height, width):
+    lr = stills.read_rgb8(found)
+    height, width = (side // scale for side in hr.shape[:2])
+    if lr.shape[:2] != (height, width):
         raise MediaError(
-            f"'{found}' is {low.shape[1]}x{low.shape[0]}, not {width}x{height}",
+            f"'{found}' is {lr.shape[1]}x{lr.shape[0]}, not {width}x{height}",
             f"the LR of '{path}' at x{scale}, with HR cropped to a multiple of the scale",
         )
-    return low
+    return lr
 
 
-def _read_finished(path: Path, high: Rgb, finished: Finished) -> Rgb:
-    """The made picture, cropped like the original if it was not."""
+def _read_finished(path: Path, hr: Rgb, finished: Finished) -> Rgb:
+    """The SR picture, cropped like the original if it was not."""
     found = _belonging("finished picture", path, finished.folder, finished.scale)
-    made = stills.read_rgb8(found)
-    height, width = high.shape[:2]
-    beyond = [given - wanted for given, wanted in zip(made.shape[:2], (height, width), strict=True)]
+    sr = stills.read_rgb8(found)
+    height, width = hr.shape[:2]
+    beyond = [given - wanted for given, wanted in zip(sr.shape[:2], (height, width), strict=True)]
     if min(beyond) < 0 or max(beyond) >= finished.scale:
         raise MediaError(
-            f"'{found}' is {made.shape[1]}x{made.shape[0]}, not {width}x{height}",
+            f"'{found}' is {sr.shape[1]}x{sr.shape[0]}, not {width}x{height}",
             f"the size of '{path}', cropped to a multiple of the scale or not",
         )
-    return made[:height, :width]
+    return sr[:height, :width]
 
 
 def _belonging(what: str, path: Path, folder: Path, scale: int) -> Path:

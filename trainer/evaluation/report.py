@@ -79,13 +79,13 @@ class Page:
         Raises:
             MediaError: It cannot be written.
         """
-        height, width = pictures.high.shape[:2]
+        height, width = pictures.hr.shape[:2]
         figures = "".join(
             self._figure(score.name, title, pixels, height, width)
             for title, pixels in (
-                ("given", pictures.low),
-                ("made", pictures.made),
-                ("original", pictures.high),
+                ("given", pictures.lr),
+                ("made", pictures.sr),
+                ("original", pictures.hr),
             )
         )
         title = html.escape(f"{score.name}: {_line(score)}")

@@ -22,14 +22,14 @@ from upscaler.trainer.stages.divergence import Guard, Means, color_alarm, discri
 from upscaler.trainer.stages.stage import Stage
 
 # What the network is to make of LR crops, from these and their originals.
-Wanted = Callable[[Tensor, Tensor], Tensor]
+Target = Callable[[Tensor, Tensor], Tensor]
 
 _RETURNS_AT_MOST = 3
 _ROW_EVERY_S = 10.0
 
 
 @dataclass(frozen=True)
-class Report:
+class TrainingReport:
     """What the loop tells the world.
 
     Attributes:
@@ -59,7 +59,7 @@ class Work:
         run: Run,
         photos: Photos,
         crops: Crops,
-        report: Callable[[Report], None],
+        report: Callable[[TrainingReport], None],
         should_stop: Callable[[], bool],
         vgg: VGGFeatures | None,
         teacher: Network | None = None,
@@ -67,11 +67,11 @@ class Work:
         self.run, self.photos, self.crops = run, photos, crops
         self.report, self.should_stop, self.vgg = report, should_stop, vgg
         self.teacher = teacher
-        self.guard = Guard(run.team)
+        self.guard = Guard(run.world)
         self.micro_batch = run.config.micro_batch
         self.returns = 0
         self.scores = Scores(math.nan)
-        self.record = Record(run.folder, run.step, run.config.tensorboard) if run.team.leads else None
+        self.record = Record(run.folder, run.step, run.config.tensorboard) if run.world.is_rank_zero else None
         self.data_wait_s = 0.0
         self._looks: list[Means] = []
         self._look_elapsed_s = self._row_elapsed_s = run.elapsed_s
@@ -104,36 +104,36 @@ class Work:
         step = run.step - run.stage_step
         return run.rate_scale * rate_factor(step, run.share(), settings.warmup_steps, settings.schedule)
 
-    def step(self, stage: Stage, low: Tensor, high: Tensor, wanted: Wanted) -> dict[str, Tensor]:
+    def step(self, stage: Stage, lr: Tensor, hr: Tensor, target: Target) -> dict[str, Tensor]:
         """One step; when memory runs out, in training or in teaching, again in smaller parts.
 
         Args:
             stage: What is trained.
-            low: LR ``(B, 3, h, w)`` in [0, 1].
-            high: The originals of it.
-            wanted: Makes of parts of both what the network is to learn.
+            lr: LR ``(B, 3, h, w)`` in [0, 1].
+            hr: The originals of it.
+            target: Makes of parts of both what the network is to learn.
         """
         while True:
-            parts = self._parts(len(low))
-            sides = zip(low.chunk(parts), high.chunk(parts), strict=True)
+            parts = self._parts(len(lr))
+            sides = zip(lr.chunk(parts), hr.chunk(parts), strict=True)
             try:
                 with _fastest_convolutions():
-                    pairs = [(low_part, wanted(low_part, high_part)) for low_part, high_part in sides]
+                    pairs = [(lr_part, target(lr_part, hr_part)) for lr_part, hr_part in sides]
                     return stage.step(pairs, self.rate_factor())
             except (RuntimeError, MemoryError) as error:
                 if not devices.is_out_of_memory(error):
                     raise
-                # Processes of a team wait for each other inside a step: none of them can begin it anew.
-                if self.run.team.size > 1:
-                    what = f"memory ran out at step {self.run.step} in one of {self.run.team.size} processes"
+                # Processes of a world wait for each other inside a step: none of them can begin it anew.
+                if self.run.world.size > 1:
+                    what = f"memory ran out at step {self.run.step} in one of {self.run.world.size} processes"
                     raise TrainingError(what, f"use --set micro_batch=N, or {self._less_memory()}") from error
-            stage.forget_gradients()
-            self._take_less(len(low), parts, stage.differs_in_parts())
+            stage.zero_grad()
+            self._take_less(len(lr), parts, stage.differs_in_parts())
 
     def _take_less(self, batch: int, parts: int, differing: list[str]) -> None:
         largest = -(-batch // parts)
         if largest == 1:
-            what = f"{devices.describe(self.run.team.place)} has too little memory for a single crop"
+            what = f"{devices.describe(self.run.world.device)} has too little memory for a single crop"
             raise TrainingError(what, f"use {self._less_memory()}, or a smaller --network")
         self.micro_batch = largest // 2
         result = f"another result because of {' and '.join(differing)}" if differing else "same result"
@@ -238,7 +238,9 @@ class Work:
     ) -> None:
         run = self.run
         self.report(
-            Report(run.step, run.share_of_run(), run.elapsed_s, run.stage, means or {}, scores, message)
+            TrainingReport(
+                run.step, run.share_of_run(), run.elapsed_s, run.stage, means or {}, scores, message
+            )
         )
 
 

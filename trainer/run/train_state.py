@@ -23,7 +23,7 @@ from upscaler.trainer.data.crops import Crops
 from upscaler.trainer.data.photos import Photos
 from upscaler.trainer.run import model_card, run_folder, state_file, validation
 from upscaler.trainer.run.validation import Scores
-from upscaler.trainer.stages.distributed import Team
+from upscaler.trainer.stages.distributed import World
 from upscaler.trainer.stages.stage import Stage
 
 # States written before there was a stage two lack these.
@@ -49,15 +49,15 @@ class Run:
         saved: The state that was taken up, until the stage has taken up its part.
     """
 
-    def __init__(self, config: TrainConfig, team: Team) -> None:
+    def __init__(self, config: TrainConfig, world: World) -> None:
         self.config = config
-        self.team = team
+        self.world = world
         self.folder = run_folder.beside(config.output)
         torch.manual_seed(config.seed)
         architecture, arguments = PRESETS[config.network]
         network = build(architecture, arguments | {"scale": config.scale})
         network.gradient_checkpointing = config.checkpointing
-        self.network = _channels_last(network.to(team.place))
+        self.network = _channels_last(network.to(world.device))
         self.stage = config.stage_numbers()[0]
         self.average = state_file.AveragedWeights(self.network, self._ema_decay())
         self.step = 0
@@ -87,8 +87,8 @@ class Run:
     def begin(self, restart: bool) -> None:
         """Take up the saved state if there is one, else the weights to start from. Writes nothing."""
         path = self.state_path
-        if not restart and self.team.same(path.exists()):
-            saved = self.team.same(state_file.load(path) if self.team.leads else None)
+        if not restart and self.world.broadcast_object(path.exists()):
+            saved = self.world.broadcast_object(state_file.load(path) if self.world.is_rank_zero else None)
             self._require_same_settings(saved)
             self.restore(saved)
         elif self.config.start_from != "none":
@@ -157,7 +157,9 @@ class Run:
     def go_back(self, stage: Stage, crops: Crops) -> None:
         """Take up the last state on disk, with half the learning rates from there on."""
         rate_scale = self.rate_scale
-        self.restore(self.team.same(state_file.load(self.state_path) if self.team.leads else None))
+        self.restore(
+            self.world.broadcast_object(state_file.load(self.state_path) if self.world.is_rank_zero else None)
+        )
         self.restore_stage(stage, crops)
         self.rate_scale = rate_scale / 2
 
@@ -195,7 +197,9 @@ class Run:
         """Make the run's folder, keep other runs out of it, and empty it if that is wanted."""
         with contextlib.ExitStack() as held:
             # The first process does it; the others wait for it.
-            wrong = self.team.same(self._make_folder(restart, held) if self.team.leads else None)
+            wrong = self.world.broadcast_object(
+                self._make_folder(restart, held) if self.world.is_rank_zero else None
+            )
             if wrong:
                 raise TrainingError(*wrong)
             yield
@@ -217,7 +221,7 @@ class Run:
 
     def show_degraded(self, photos: Photos) -> list[str]:
         """Write what is left out, and the page of degraded crops if that is wanted; lines worth telling."""
-        if not self.team.leads:
+        if not self.world.is_rank_zero:
             return []
         lines = []
         if photos.left_out:
@@ -232,7 +236,7 @@ class Run:
 
     def save(self, stage: Stage, crops: Crops) -> None:
         """Write the state, atomically."""
-        if not self.team.leads:
+        if not self.world.is_rank_zero:
             return
         common = {
             "config": self.config.as_dict(),
@@ -261,15 +265,15 @@ class Run:
                     return name
         return None
 
-    def average_forward(self, low: Tensor) -> Tensor:
+    def average_forward(self, lr: Tensor) -> Tensor:
         """The network's answer with the averaged weights as they are."""
-        high: Tensor = torch.func.functional_call(self.network, self.average.values, (low,))
-        return high
+        hr: Tensor = torch.func.functional_call(self.network, self.average.values, (lr,))
+        return hr
 
     def averaged(self) -> Network:
         """A copy of the network with the averaged weights, rounded to the fp16 of the weight file."""
         architecture, _ = PRESETS[self.config.network]
-        network = build(architecture, self.network.arguments).to(self.team.place)
+        network = build(architecture, self.network.arguments).to(self.world.device)
         network.load_state_dict(
             {
                 name: tensor.half().float() if tensor.is_floating_point() else tensor
@@ -284,7 +288,7 @@ class Run:
             "upscaler": __version__,
             "torch": torch.__version__,
             "Python": platform.python_version(),
-            "device": devices.describe(self.team.place),
+            "device": devices.describe(self.world.device),
         }
         state_file.write_text(self.folder / "config.toml", resolve.as_toml(self.config, versions))
 
@@ -309,8 +313,8 @@ class Run:
         return {
             "upscaler": __version__,
             "settings": resolve.public(self.config),
-            "device": devices.describe(self.team.place),
-            "processes": self.team.size,
+            "device": devices.describe(self.world.device),
+            "processes": self.world.size,
             "stage": self.stage,
             "steps": self.step,
             "minutes": round(self.elapsed_s / 60, 1),

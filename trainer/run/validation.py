@@ -15,7 +15,7 @@ from upscaler.errors import MediaError
 from upscaler.images import stills
 from upscaler.models.contract import Network
 from upscaler.models.perceptual import VGGFeatures
-from upscaler.trainer.data.photos import Pair
+from upscaler.trainer.data.photos import PhotoPair
 from upscaler.trainer.degrade import degradations
 from upscaler.trainer.degrade.degradations import reduce
 from upscaler.trainer.evaluation import metrics
@@ -29,11 +29,11 @@ _VGG_SIDE_PX = 256
 
 
 @torch.inference_mode()
-def run_network(network: Network, low: Tensor) -> np.ndarray[Any, np.dtype[np.uint8]]:
+def run_network(network: Network, lr: Tensor) -> np.ndarray[Any, np.dtype[np.uint8]]:
     """One LR picture ``(h, w, 3)`` uint8 through the network -> ``(h*scale, w*scale, 3)`` uint8."""
-    batch = low.permute(2, 0, 1).unsqueeze(0).to(next(network.parameters()).device)
-    high = network(batch.float().div_(255)).squeeze(0)
-    levels = high.mul(255).round_().clamp_(0, 255).to(torch.uint8)
+    batch = lr.permute(2, 0, 1).unsqueeze(0).to(next(network.parameters()).device)
+    sr = network(batch.float().div_(255)).squeeze(0)
+    levels = sr.mul(255).round_().clamp_(0, 255).to(torch.uint8)
     pixels: np.ndarray[Any, np.dtype[np.uint8]] = levels.permute(1, 2, 0).cpu().numpy()
     return pixels
 
@@ -63,7 +63,7 @@ class Scores:
         return found if self.vgg_distance is None else found | {"vgg_distance": round(self.vgg_distance, 5)}
 
 
-def validate(network: Network, pairs: list[Pair], vgg: VGGFeatures | None = None) -> Scores:
+def validate(network: Network, pairs: list[PhotoPair], vgg: VGGFeatures | None = None) -> Scores:
     """Score a network on held-out photographs.
 
     Args:
@@ -74,11 +74,11 @@ def validate(network: Network, pairs: list[Pair], vgg: VGGFeatures | None = None
     border_px = network.contract.scale
     psnrs_db, distances, drifts = [], [], []
     for pair in pairs:
-        made = run_network(network, pair.low)
-        psnrs_db.append(metrics.psnr_db(metrics.luma(made), metrics.luma(pair.high.numpy()), border_px))
-        drifts.append(np.abs(made.mean((0, 1)) - pair.low.numpy().mean((0, 1))).max())
+        sr = run_network(network, pair.lr)
+        psnrs_db.append(metrics.psnr_db(metrics.luma(sr), metrics.luma(pair.hr.numpy()), border_px))
+        drifts.append(np.abs(sr.mean((0, 1)) - pair.lr.numpy().mean((0, 1))).max())
         if vgg is not None:
-            distances.append(_vgg_distance(vgg, torch.from_numpy(made), pair.high))
+            distances.append(_vgg_distance(vgg, torch.from_numpy(sr), pair.hr))
     return Scores(
         psnr_db=float(np.mean(np.minimum(psnrs_db, _PSNR_LIMIT_DB))),
         vgg_distance=float(np.mean(distances)) if distances else None,
@@ -87,7 +87,7 @@ def validate(network: Network, pairs: list[Pair], vgg: VGGFeatures | None = None
 
 
 @torch.inference_mode()
-def _vgg_distance(vgg: VGGFeatures, made: Tensor, wanted: Tensor) -> float:
+def _vgg_distance(vgg: VGGFeatures, sr: Tensor, hr: Tensor) -> float:
     """Distance of features in the form of LPIPS (arXiv 1801.03924), with equal weights for all channels.
 
     Features of a position are scaled to length 1; squared differences are summed over channels, averaged
@@ -95,13 +95,13 @@ def _vgg_distance(vgg: VGGFeatures, made: Tensor, wanted: Tensor) -> float:
 
     Args:
         vgg: The features, those of the training.
-        made: ``(H, W, 3)`` uint8.
-        wanted: Same shape.
+        sr: ``(H, W, 3)`` uint8.
+        hr: Same shape.
     """
     place = vgg.mean.device
-    top, left = (max(0, side - _VGG_SIDE_PX) // 2 for side in wanted.shape[:2])
+    top, left = (max(0, side - _VGG_SIDE_PX) // 2 for side in hr.shape[:2])
     middle = (slice(top, top + _VGG_SIDE_PX), slice(left, left + _VGG_SIDE_PX))
-    pictures = torch.stack([made[middle], wanted[middle]]).permute(0, 3, 1, 2).to(place).float().div_(255)
+    pictures = torch.stack([sr[middle], hr[middle]]).permute(0, 3, 1, 2).to(place).float().div_(255)
     with autocast(place):
         layers = vgg(pictures)
     found = []
@@ -111,7 +111,7 @@ def _vgg_distance(vgg: VGGFeatures, made: Tensor, wanted: Tensor) -> float:
     return math.fsum(found) / len(found)
 
 
-def write_degraded(path: Path, pairs: list[Pair], scale: int, degradation: str) -> None:
+def write_degraded(path: Path, pairs: list[PhotoPair], scale: int, degradation: str) -> None:
     """A PNG that shows a degradation: a row per photograph, its middle, then up to seven LR versions of that.
 
     LR pixels are shown as squares, as large as they are in the original.
@@ -119,30 +119,30 @@ def write_degraded(path: Path, pairs: list[Pair], scale: int, degradation: str) 
     Raises:
         MediaError: It cannot be written.
     """
-    side_px = min(160, *(side for pair in pairs[:4] for side in pair.high.shape[:2])) // scale * scale
+    side_px = min(160, *(side for pair in pairs[:4] for side in pair.hr.shape[:2])) // scale * scale
     rows = []
     for row, pair in enumerate(pairs[:4]):
-        top, left = ((side - side_px) // 2 // scale for side in pair.high.shape[:2])
-        high = pair.high[top * scale :, left * scale :][:side_px, :side_px]
-        known = (pair.low,) if degradation == degradations.GIVEN else pair.damaged
-        lows = [low[top:, left:][: side_px // scale, : side_px // scale] for low in known]
-        lows = lows or _versions(high, scale, degradation, seed=row)
-        shown = [low.repeat_interleave(scale, 0).repeat_interleave(scale, 1) for low in lows]
-        rows.append(torch.cat([high, *shown], dim=1))
+        top, left = ((side - side_px) // 2 // scale for side in pair.hr.shape[:2])
+        hr = pair.hr[top * scale :, left * scale :][:side_px, :side_px]
+        known = (pair.lr,) if degradation == degradations.GIVEN else pair.lr_variants
+        lrs = [lr[top:, left:][: side_px // scale, : side_px // scale] for lr in known]
+        lrs = lrs or _versions(hr, scale, degradation, seed=row)
+        shown = [lr.repeat_interleave(scale, 0).repeat_interleave(scale, 1) for lr in lrs]
+        rows.append(torch.cat([hr, *shown], dim=1))
     stills.write_rgb8(path, torch.cat(rows).numpy())
 
 
-def _versions(high: Tensor, scale: int, degradation: str, seed: int, count: int = 7) -> list[Tensor]:
+def _versions(hr: Tensor, scale: int, degradation: str, seed: int, count: int = 7) -> list[Tensor]:
     """So many LR versions of ``(H, W, 3)`` uint8, one if they would all be alike."""
-    batch = high.permute(2, 0, 1).expand(count, -1, -1, -1)
-    damage = degradations.parse(degradation).damage
-    low = reduce(batch[:1], scale)
-    if damage:
-        low, _ = damage(low.expand(count, -1, -1, -1), batch, scale, torch.Generator().manual_seed(seed))
-    return list(low.permute(0, 2, 3, 1))
+    batch = hr.permute(2, 0, 1).expand(count, -1, -1, -1)
+    degrade = degradations.parse(degradation).degrade
+    lr = reduce(batch[:1], scale)
+    if degrade:
+        lr, _ = degrade(lr.expand(count, -1, -1, -1), batch, scale, torch.Generator().manual_seed(seed))
+    return list(lr.permute(0, 2, 3, 1))
 
 
-def write_samples(paths: list[Path], network: Network, pairs: list[Pair], side_px: int = 192) -> None:
+def write_samples(paths: list[Path], network: Network, pairs: list[PhotoPair], side_px: int = 192) -> None:
     """A PNG with a row per held-out photograph: LR, bicubic, network, original; up to four rows.
 
     Args:
@@ -154,14 +154,14 @@ def write_samples(paths: list[Path], network: Network, pairs: list[Pair], side_p
     scale = network.contract.scale
     rows = []
     for pair in pairs[:4]:
-        size = min(side_px, *pair.high.shape[:2])
+        size = min(side_px, *pair.hr.shape[:2])
         size -= size % scale
-        top, left = (((side - size) // 2) // scale * scale for side in pair.high.shape[:2])
-        low = pair.low[top // scale : (top + size) // scale, left // scale : (left + size) // scale]
-        high = pair.high[top : top + size, left : left + size].numpy()
-        squares = low.numpy().repeat(scale, 0).repeat(scale, 1)
-        bicubic = stills.resize(low.numpy(), size, size)
-        row = np.concatenate([squares, bicubic, run_network(network, low), high], axis=1)
+        top, left = (((side - size) // 2) // scale * scale for side in pair.hr.shape[:2])
+        lr = pair.lr[top // scale : (top + size) // scale, left // scale : (left + size) // scale]
+        hr = pair.hr[top : top + size, left : left + size].numpy()
+        squares = lr.numpy().repeat(scale, 0).repeat(scale, 1)
+        bicubic = stills.resize(lr.numpy(), size, size)
+        row = np.concatenate([squares, bicubic, run_network(network, lr), hr], axis=1)
         rows.append(np.pad(row, ((0, side_px - size), (0, 4 * (side_px - size)), (0, 0))))
     for path in paths:
         with contextlib.suppress(MediaError, OSError):  # a picture for the eye must not end a run

@@ -14,15 +14,15 @@ from upscaler.models import discriminator, perceptual
 from upscaler.models.contract import Network
 from upscaler.trainer.config.gan import GanConfig
 from upscaler.trainer.stages import losses
-from upscaler.trainer.stages.distributed import Team
+from upscaler.trainer.stages.distributed import World
 from upscaler.trainer.stages.forward import Forward, autocast, has_batch_norm
 from upscaler.trainer.stages.optimizer import Optimizer
-from upscaler.trainer.stages.stage import Pair
+from upscaler.trainer.stages.stage import MicroBatch
 
 Terms = dict[str, Tensor]
 
 
-def perceptual_network(settings: GanConfig, place: torch.device) -> perceptual.VGGFeatures | None:
+def perceptual_network(settings: GanConfig, device: torch.device) -> perceptual.VGGFeatures | None:
     """The VGG19 of stage two, or ``None`` when the settings use none.
 
     Raises:
@@ -37,7 +37,7 @@ def perceptual_network(settings: GanConfig, place: torch.device) -> perceptual.V
         state,
         after_activation=settings.vgg_after_activation,
         factor=settings.vgg_factor,
-    ).to(place)
+    ).to(device)
     network.to(memory_format=torch.channels_last)
     return network
 
@@ -61,12 +61,12 @@ class AdversarialStage:
 
     Args:
         network: The generator; batch norm keeps the statistics of stage one.
-        module: The same, as the team wrapped it.
+        module: The same, as the world wrapped it.
         forward: The same, as it is trained.
         averaged: The same with the averaged weights, for LDL; called only if that has a weight.
         settings: Of this stage.
         side_px: Side of the HR crops.
-        team: The processes of the run.
+        world: The processes of the run.
         precision: As in ``forward.autocast``.
         seed: Of the discriminator's initial weights and of the labels' noise.
         vgg: Of ``perceptual_network``.
@@ -81,13 +81,13 @@ class AdversarialStage:
         averaged: Forward,
         settings: GanConfig,
         side_px: int,
-        team: Team,
+        world: World,
         precision: str,
         seed: int,
         vgg: perceptual.VGGFeatures | None,
     ) -> None:
         self.settings = settings
-        self.team = team
+        self.world = world
         self.vgg = vgg
         self._precision = precision
         self._module, self._forward, self._averaged = module, forward, averaged
@@ -96,16 +96,16 @@ class AdversarialStage:
         torch.manual_seed(seed + 1)
         self.discriminator = discriminator.build(
             settings.discriminator, channels=settings.discriminator_channels, side_px=side_px
-        ).to(team.place)
+        ).to(world.device)
         self.discriminator.to(memory_format=torch.channels_last)
-        self._judge = team.wrapped(self.discriminator)
+        self._discriminator_module = world.wrap(self.discriminator)
         self.discriminator_optimizer = _adam(
             self.discriminator, settings.discriminator_learning_rate, settings
         )
         self._labels = torch.Generator().manual_seed(seed + 2)
         self._labels_before = self._labels.get_state()
 
-    def step(self, parts: list[Pair], rate_factor: float) -> Terms:
+    def step(self, parts: list[MicroBatch], rate_factor: float) -> Terms:
         """One step of the generator and one of the discriminator, on the same pictures.
 
         Args:
@@ -119,75 +119,75 @@ class AdversarialStage:
         """
         told: Terms = {}
         self._labels_before = self._labels.get_state()
-        corner = _drawn_corner(parts[0][1].shape[-1], self._labels)
-        crops = sum(len(low) for low, _ in parts)
+        corner = _draw_vgg_offset(parts[0][1].shape[-1], self._labels)
+        crops = sum(len(lr) for lr, _ in parts)
         fakes: list[Tensor] = []
 
         self.discriminator.requires_grad_(False)
-        for number, (low, high) in enumerate(parts, 1):
-            share = len(low) / crops
-            with self.team.summing(self._module, last=number == len(parts)):
-                made = self._forward(low)
-                terms = self._likeness(made, low, high, corner) | self._deception(made, high)
+        for number, (lr, hr) in enumerate(parts, 1):
+            share = len(lr) / crops
+            with self.world.gradient_sync(self._module, last=number == len(parts)):
+                sr = self._forward(lr)
+                terms = self._reconstruction_terms(sr, lr, hr, corner) | self._adversarial_terms(sr, hr)
                 (share * torch.stack(list(terms.values())).sum()).backward()  # type: ignore[no-untyped-call]
-            fakes.append(made.detach())
-            losses.add_part(told, terms, share)
+            fakes.append(sr.detach())
+            losses.accumulate(told, terms, share)
 
-        if self._has_opponent:
+        if self._has_discriminator:
             self.discriminator.requires_grad_(True)
-            for number, ((_, high), made) in enumerate(zip(parts, fakes, strict=True), 1):
-                share = len(made) / crops
-                with self.team.summing(self._judge, last=number == len(parts)):
-                    loss, scores = self._judgement(made, high)
+            for number, ((_, hr), sr) in enumerate(zip(parts, fakes, strict=True), 1):
+                share = len(sr) / crops
+                with self.world.gradient_sync(self._discriminator_module, last=number == len(parts)):
+                    loss, scores = self._discriminator_terms(sr, hr)
                     (share * loss).backward()  # type: ignore[no-untyped-call]
-                losses.add_part(told, {"discriminator": loss} | scores, share)
+                losses.accumulate(told, {"discriminator": loss} | scores, share)
 
         # Only now: where memory runs out before, neither of the two has moved, and all is done again.
         told["gradient_norm"] = self.optimizer.step(rate_factor)
-        if self._has_opponent:
+        if self._has_discriminator:
             self.discriminator_optimizer.step(rate_factor)
         return told
 
-    def _likeness(self, made: Tensor, low: Tensor, high: Tensor, corner: tuple[int, int]) -> Terms:
-        """The terms that hold the generator to the original; of ``corner`` see ``_drawn_corner``."""
+    def _reconstruction_terms(self, sr: Tensor, lr: Tensor, hr: Tensor, corner: tuple[int, int]) -> Terms:
+        """The terms that hold the generator to the original; of ``corner`` see ``_draw_vgg_offset``."""
         settings, terms = self.settings, Terms()
         if settings.pixel_weight:
-            terms["pixel"] = settings.pixel_weight * losses.PIXEL_LOSSES[settings.pixel_loss](made, high)
+            terms["pixel"] = settings.pixel_weight * losses.PIXEL_LOSSES[settings.pixel_loss](sr, hr)
         if settings.fft_weight:
-            terms["fft"] = settings.fft_weight * losses.spectrum_loss(made, high)
+            terms["fft"] = settings.fft_weight * losses.spectrum_loss(sr, hr)
         if settings.tv_weight:
-            terms["tv"] = settings.tv_weight * losses.total_variation(made)
+            terms["tv"] = settings.tv_weight * losses.total_variation(sr)
         if settings.grid_weight:
-            scale = high.shape[-1] // low.shape[-1]
-            terms["grid"] = settings.grid_weight * losses.grid_loss(made, high, scale)
+            scale = hr.shape[-1] // lr.shape[-1]
+            terms["grid"] = settings.grid_weight * losses.grid_loss(sr, hr, scale)
         if settings.power_weight:
-            terms["power"] = settings.power_weight * losses.power_loss(made, high)
+            terms["power"] = settings.power_weight * losses.power_loss(sr, hr)
         if settings.ldl_weight:
-            with torch.no_grad(), autocast(self.team.place, self._precision):
-                averaged = self._averaged(low)
-            terms["ldl"] = settings.ldl_weight * losses.artefact_loss(made, averaged, high)
+            with torch.no_grad(), autocast(self.world.device, self._precision):
+                averaged = self._averaged(lr)
+            terms["ldl"] = settings.ldl_weight * losses.ldl_loss(sr, averaged, hr)
         if self.vgg is not None:
             down, right = corner
-            with autocast(self.team.place, self._precision):
+            with autocast(self.world.device, self._precision):
                 with torch.no_grad():
-                    wanted = self.vgg(high[..., down:, right:])
-                features = self.vgg(made[..., down:, right:])
-            terms["vgg"] = settings.vgg_weight * losses.likeness_loss(
-                features, wanted, dict(settings.vgg_layers), settings.vgg_loss
+                    hr_features = self.vgg(hr[..., down:, right:])
+                sr_features = self.vgg(sr[..., down:, right:])
+            terms["vgg"] = settings.vgg_weight * losses.perceptual_loss(
+                sr_features, hr_features, dict(settings.vgg_layers), settings.vgg_loss
             )
         return terms
 
-    def _deception(self, made: Tensor, high: Tensor) -> Terms:
+    def _adversarial_terms(self, sr: Tensor, hr: Tensor) -> Terms:
         """The terms that the discriminator gives the generator."""
         settings, terms = self.settings, Terms()
-        if not self._has_opponent:
+        if not self._has_discriminator:
             return terms
-        with autocast(self.team.place, self._precision):
-            fake, fake_features = self.discriminator(made)
+        with autocast(self.world.device, self._precision):
+            fake, fake_features = self.discriminator(sr)
             with torch.no_grad():
-                real, real_features = self.discriminator(high) if self._compares else (fake, [])
+                real, real_features = self.discriminator(hr) if self._needs_real_logits else (fake, [])
         if settings.adversarial_weight:
-            terms["adversarial"] = settings.adversarial_weight * losses.deception_loss(
+            terms["adversarial"] = settings.adversarial_weight * losses.generator_loss(
                 settings.adversarial, fake.float(), real.float()
             )
         if settings.feature_weight:
@@ -195,21 +195,21 @@ class AdversarialStage:
         return terms
 
     @property
-    def _has_opponent(self) -> bool:
+    def _has_discriminator(self) -> bool:
         """Whether there is anything that the discriminator is for."""
         return bool(self.settings.adversarial_weight or self.settings.feature_weight)
 
     @property
-    def _compares(self) -> bool:
+    def _needs_real_logits(self) -> bool:
         """Whether the generator's step needs the verdict on the originals too."""
         return self.settings.adversarial == "relativistic" or self.settings.feature_weight > 0
 
-    def _judgement(self, made: Tensor, high: Tensor) -> tuple[Tensor, Terms]:
+    def _discriminator_terms(self, sr: Tensor, hr: Tensor) -> tuple[Tensor, Terms]:
         """The discriminator's loss and scores; one pass over both, as two would break under DDP."""
-        with autocast(self.team.place, self._precision):
-            logits, _ = self._judge(torch.cat([high, made]))
+        with autocast(self.world.device, self._precision):
+            logits, _ = self._discriminator_module(torch.cat([hr, sr]))
         real, fake = logits.float().chunk(2)
-        loss = losses.judgement_loss(
+        loss = losses.discriminator_loss(
             self.settings.adversarial,
             fake,
             real,
@@ -223,18 +223,18 @@ class AdversarialStage:
     def _noisy_labels(self, logits: Tensor, value: float) -> Tensor:
         """Normal noise around the label, drawn for all processes, so that every one is at the same place."""
         count, *rest = logits.shape
-        noise = torch.randn(count * self.team.size, *rest, generator=self._labels)
-        return value + self.settings.label_noise * self.team.own(noise)
+        noise = torch.randn(count * self.world.size, *rest, generator=self._labels)
+        return value + self.settings.label_noise * self.world.shard(noise)
 
-    def forget_gradients(self) -> None:
+    def zero_grad(self) -> None:
         """After a step that failed half-way: it can be done again, with the same draws."""
-        self.optimizer.forget_gradients()
-        self.discriminator_optimizer.forget_gradients()
+        self.optimizer.zero_grad()
+        self.discriminator_optimizer.zero_grad()
         self._labels.set_state(self._labels_before)
 
     def differs_in_parts(self) -> list[str]:
         """What looks at one part of a batch alone."""
-        if not self._has_opponent:
+        if not self._has_discriminator:
             return []
         relativistic = self.settings.adversarial == "relativistic" and self.settings.adversarial_weight
         found = ["the relativistic loss"] if relativistic else []
@@ -257,7 +257,7 @@ class AdversarialStage:
         self._labels.set_state(saved["labels"])
 
 
-def _drawn_corner(side_px: int, generator: torch.Generator) -> tuple[int, int]:
+def _draw_vgg_offset(side_px: int, generator: torch.Generator) -> tuple[int, int]:
     """How far (down, right) VGG begins in the crops of a step, HR pixels; less than a sixteenth of a crop.
 
     Its pooling lies on a grid. One that always lay in the same way over the network's own would not see what

@@ -6,7 +6,7 @@ from collections import deque
 import torch
 from torch import Tensor
 
-from upscaler.trainer.stages.distributed import Team
+from upscaler.trainer.stages.distributed import World
 
 # Not terms of a loss; they may be anything that is finite.
 _OTHER = ("real_score", "fake_score", "gradient_norm")
@@ -31,11 +31,11 @@ class Guard:
     """Collects what the steps return, without waiting for the device, and judges it when asked.
 
     Args:
-        team: The processes of the run; all come to the same verdict.
+        world: The processes of the run; all come to the same verdict.
     """
 
-    def __init__(self, team: Team) -> None:
-        self._team = team
+    def __init__(self, world: World) -> None:
+        self._world = world
         self._fresh: list[dict[str, Tensor]] = []
         self._past: dict[str, deque[float]] = {}
 
@@ -54,7 +54,7 @@ class Guard:
             return {}, None
         names = list(self._fresh[0])
         table = torch.stack([torch.stack([told[name].float() for name in names]) for told in self._fresh])
-        values = self._team.mean(table).cpu()  # (steps, names)
+        values = self._world.mean(table).cpu()  # (steps, names)
         first_step = last_step - len(self._fresh) + 1
         self._fresh = []
         broken = values.isfinite().logical_not().nonzero().tolist()

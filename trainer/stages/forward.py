@@ -11,12 +11,12 @@ from upscaler.inference import devices
 Forward = Callable[[Tensor], Tensor]
 
 
-def autocast(place: torch.device, precision: str = "auto") -> contextlib.AbstractContextManager[object]:
+def autocast(device: torch.device, precision: str = "auto") -> contextlib.AbstractContextManager[object]:
     """Convolutions in bf16 or fp32; ``auto`` is bf16 where it is fast. Never fp16: gradients underflow."""
-    fast = devices.fast_dtype(place) is not torch.float32
+    fast = devices.fast_dtype(device) is not torch.float32
     if precision == "fp32" or (precision == "auto" and not fast):
         return contextlib.nullcontext()
-    return torch.autocast(place.type, torch.bfloat16)
+    return torch.autocast(device.type, torch.bfloat16)
 
 
 def has_batch_norm(module: nn.Module) -> bool:
@@ -26,7 +26,7 @@ def has_batch_norm(module: nn.Module) -> bool:
 
 def fast_forward(
     module: nn.Module,
-    place: torch.device,
+    device: torch.device,
     *,
     precision: str,
     compiled: bool,
@@ -36,8 +36,8 @@ def fast_forward(
     """The generator as it is trained.
 
     Args:
-        module: The network on ``place``; it will be trained where its parameters require gradients.
-        place: Where it runs.
+        module: The network on ``device``; it will be trained where its parameters require gradients.
+        device: Where it runs.
         precision: As in ``autocast``.
         compiled: Compile it, if that can be.
         batch: Crops that go through it at once; compiling is tried with so many.
@@ -47,33 +47,33 @@ def fast_forward(
         The function ``(B, 3, h, w)`` -> fp32 ``(B, 3, h*scale, w*scale)``, and a line worth telling.
     """
     shape = (batch, 3, patch_px, patch_px)
-    function, note = _compiled(module, place, precision, shape) if compiled else (module, None)
+    function, note = _compiled(module, device, precision, shape) if compiled else (module, None)
 
-    def forward(low: Tensor) -> Tensor:
-        with autocast(place, precision):
-            return function(low)
+    def forward(lr: Tensor) -> Tensor:
+        with autocast(device, precision):
+            return function(lr)
 
     return forward, note
 
 
 def _compiled(
-    module: nn.Module, place: torch.device, precision: str, shape: tuple[int, int, int, int]
+    module: nn.Module, device: torch.device, precision: str, shape: tuple[int, int, int, int]
 ) -> tuple[Forward, str | None]:
     """The compiled network, or the network itself and the reason; tried out, because compiling is lazy.
 
     The trial is like what will follow in all that counts for the compiler, which else would begin again.
     """
-    if not devices.can_compile(place):
+    if not devices.can_compile(device):
         return module, "no C++ compiler found: training runs uncompiled, about 1.2 times slower"
     compiled: Forward = torch.compile(module, dynamic=False)
     buffers = {name: buffer.clone() for name, buffer in module.named_buffers()}
-    low = torch.zeros(shape, device=place).contiguous(memory_format=torch.channels_last)
+    lr = torch.zeros(shape, device=device).contiguous(memory_format=torch.channels_last)
     trained = any(parameter.requires_grad for parameter in module.parameters())
     try:
-        with torch.set_grad_enabled(trained), autocast(place, precision):
-            made = compiled(low)
+        with torch.set_grad_enabled(trained), autocast(device, precision):
+            sr = compiled(lr)
         if trained:
-            made.sum().backward()  # type: ignore[no-untyped-call]
+            sr.sum().backward()  # type: ignore[no-untyped-call]
     except RuntimeError as error:  # torch's compile errors are of this class
         reason = str(error).strip().partition("\n")[0]
         return module, f"compiling failed: training runs uncompiled, about 1.2 times slower ({reason})"

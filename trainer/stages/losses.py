@@ -9,28 +9,28 @@ from torch import Tensor
 from upscaler.models.luma import luma
 
 
-def squared_loss(made: Tensor, wanted: Tensor) -> Tensor:
+def mse_loss(sr: Tensor, hr: Tensor) -> Tensor:
     """Mean squared difference (MSE), of which PSNR is the logarithm; for the last stretch of a training."""
-    return (made - wanted).square().mean()
+    return (sr - hr).square().mean()
 
 
-def absolute_loss(made: Tensor, wanted: Tensor) -> Tensor:
+def l1_loss(sr: Tensor, hr: Tensor) -> Tensor:
     """Mean absolute difference (L1); EDSR (arXiv 1707.02921) found it to converge better than MSE."""
-    return (made - wanted).abs().mean()
+    return (sr - hr).abs().mean()
 
 
-def charbonnier_loss(made: Tensor, wanted: Tensor) -> Tensor:
+def charbonnier_loss(sr: Tensor, hr: Tensor) -> Tensor:
     """Mean of sqrt(difference^2 + 0.001^2) (LapSRN, arXiv 1710.01992): L1 with a round bottom."""
-    return ((made - wanted).square() + 1e-6).sqrt().mean()
+    return ((sr - hr).square() + 1e-6).sqrt().mean()
 
 
-def spectrum_loss(made: Tensor, wanted: Tensor) -> Tensor:
+def spectrum_loss(sr: Tensor, hr: Tensor) -> Tensor:
     """Mean absolute difference of the spectra, real and imaginary parts (as in SAFMN, arXiv 2302.13800).
 
     The transform is orthonormal, so that the weight does not depend on the size of the crops: SAFMN's
     0.05 on unnormalised spectra of 192-pixel crops is a weight of about 10 here.
     """
-    spectrum = torch.fft.rfft2(made.float() - wanted.float(), norm="ortho")
+    spectrum = torch.fft.rfft2(sr.float() - hr.float(), norm="ortho")
     return torch.view_as_real(spectrum).abs().mean()
 
 
@@ -49,12 +49,12 @@ def luma_and_chroma(rgb: Tensor) -> tuple[Tensor, Tensor]:
     return y, differences / 2
 
 
-def total_variation(made: Tensor) -> Tensor:
+def total_variation(sr: Tensor) -> Tensor:
     """Mean absolute step between neighbouring pixels, down plus right (SRGAN's regulariser)."""
-    return made.diff(dim=-2).abs().mean() + made.diff(dim=-1).abs().mean()
+    return sr.diff(dim=-2).abs().mean() + sr.diff(dim=-1).abs().mean()
 
 
-def grid_loss(made: Tensor, wanted: Tensor, scale: int, cells: int = 4) -> Tensor:
+def grid_loss(sr: Tensor, hr: Tensor, scale: int, cells: int = 4) -> Tensor:
     """L1 of the error that repeats from LR pixel to LR pixel: the grid with which features are fooled.
 
     A pixel shuffle makes each of the ``scale * scale`` places inside an LR pixel by weights of its own. A
@@ -62,12 +62,12 @@ def grid_loss(made: Tensor, wanted: Tensor, scale: int, cells: int = 4) -> Tenso
     it among the texture that is missed anyhow. Texture has no such period, so its error disappears in a mean.
 
     Args:
-        made: From the network.
-        wanted: The original.
+        sr: From the network.
+        hr: The original.
         scale: The period.
         cells: Side of the square of LR pixels over which each place is averaged, clipped to the picture.
     """
-    places = F.pixel_unshuffle(made - wanted, scale)  # (B, 3 * scale * scale, H / scale, W / scale)
+    places = F.pixel_unshuffle(sr - hr, scale)  # (B, 3 * scale * scale, H / scale, W / scale)
     sides = [min(cells, side) for side in places.shape[-2:]]
     return F.avg_pool2d(places, sides, 1).abs().mean()
 
@@ -76,7 +76,7 @@ def grid_loss(made: Tensor, wanted: Tensor, scale: int, cells: int = 4) -> Tenso
 _LEAST_POWER = (0.375 * 0.5 / 255) ** 2
 
 
-def power_loss(made: Tensor, wanted: Tensor, side_px: int = 32) -> Tensor:
+def power_loss(sr: Tensor, hr: Tensor, side_px: int = 32) -> Tensor:
     """L1 of the logarithms of the power spectra of luma: how much there is of every wave, not where it lies.
 
     Texture cannot be guessed pixel by pixel, but how strong it is at each frequency can. Too little is blur,
@@ -85,13 +85,13 @@ def power_loss(made: Tensor, wanted: Tensor, side_px: int = 32) -> Tensor:
     (arXiv 2003.01826); theirs is over rings of the whole spectrum.
 
     Args:
-        made: From the network.
-        wanted: The original.
+        sr: From the network.
+        hr: The original.
         side_px: Side of the windows (Hann, overlapping by half), clipped to the crop. Spectra are averaged
             over squares of 2x2 windows: a pattern in one corner is not to make up for a lack in another.
     """
-    side_px = min(side_px, *made.shape[-2:])
-    powers = [_power(luma_and_chroma(pictures)[0].squeeze(1), side_px) for pictures in (made, wanted)]
+    side_px = min(side_px, *sr.shape[-2:])
+    powers = [_power(luma_and_chroma(pictures)[0].squeeze(1), side_px) for pictures in (sr, hr)]
     return (powers[0] / powers[1]).log().abs().mean()
 
 
@@ -111,24 +111,24 @@ def _mean_of_neighbours(values: Tensor, dimension: int) -> Tensor:
     return (values.narrow(dimension, 0, count) + values.narrow(dimension, 1, count)) / 2
 
 
-def artefact_loss(made: Tensor, averaged: Tensor, wanted: Tensor) -> Tensor:
+def ldl_loss(sr: Tensor, averaged: Tensor, hr: Tensor) -> Tensor:
     """L1 where artefacts are likely (LDL, Liang et al., CVPR 2022).
 
     A pixel weighs as much as the error varies around it (7x7) and in the whole crop (power 1/5), and nothing
     where the averaged network is further from the original: there the newest weights are an improvement.
 
     Args:
-        made: From the network in training.
+        sr: From the network in training.
         averaged: The same from the averaged weights, without gradient.
-        wanted: The original.
+        hr: The original.
     """
     with torch.no_grad():
-        error = (wanted - made).abs().sum(1, keepdim=True)
-        error_of_average = (wanted - averaged).abs().sum(1, keepdim=True)
+        error = (hr - sr).abs().sum(1, keepdim=True)
+        error_of_average = (hr - averaged).abs().sum(1, keepdim=True)
         crop_wide = error.var((-1, -2, -3), keepdim=True).pow(0.2)
         weight = crop_wide * _local_variance(error, 7)
         weight[error < error_of_average] = 0
-    return (weight * (made - wanted)).abs().mean()
+    return (weight * (sr - hr)).abs().mean()
 
 
 def _local_variance(values: Tensor, side_px: int) -> Tensor:
@@ -140,19 +140,19 @@ def _local_variance(values: Tensor, side_px: int) -> Tensor:
     return (square - mean.square()).clamp(min=0) * (count / (count - 1))
 
 
-def likeness_loss(
-    made: dict[str, Tensor], wanted: dict[str, Tensor], weights: dict[str, float], criterion: str
+def perceptual_loss(
+    sr: dict[str, Tensor], hr: dict[str, Tensor], weights: dict[str, float], criterion: str
 ) -> Tensor:
     """Weighted sum over layers of the difference of their features, ``l1`` or ``mse``."""
     difference = PIXEL_LOSSES[criterion]
-    parts = [weight * difference(made[name].float(), wanted[name]) for name, weight in weights.items()]
+    parts = [weight * difference(sr[name].float(), hr[name]) for name, weight in weights.items()]
     return torch.stack(parts).sum()
 
 
-def feature_loss(made: list[Tensor], wanted: list[Tensor]) -> Tensor:
+def feature_loss(sr: list[Tensor], hr: list[Tensor]) -> Tensor:
     """Mean over the discriminator's levels of the L1 difference of its features (arXiv 2005.07502)."""
     return torch.stack(
-        [absolute_loss(one.float(), other.detach().float()) for one, other in zip(made, wanted, strict=True)]
+        [l1_loss(one.float(), other.detach().float()) for one, other in zip(sr, hr, strict=True)]
     ).mean()
 
 
@@ -166,7 +166,7 @@ def exact_labels(logits: Tensor, value: float) -> Tensor:
     return torch.full_like(logits, value)
 
 
-def deception_loss(kind: str, fake: Tensor, real: Tensor) -> Tensor:
+def generator_loss(kind: str, fake: Tensor, real: Tensor) -> Tensor:
     """What the generator minimises: enlargements taken for originals.
 
     Args:
@@ -184,7 +184,7 @@ def deception_loss(kind: str, fake: Tensor, real: Tensor) -> Tensor:
     return _entropy(fake, torch.ones_like(fake))
 
 
-def judgement_loss(
+def discriminator_loss(
     kind: str,
     fake: Tensor,
     real: Tensor,
@@ -196,7 +196,7 @@ def judgement_loss(
     """What the discriminator minimises: the mean over originals and enlargements of being wrong.
 
     Args:
-        kind: As in ``deception_loss``.
+        kind: As in ``generator_loss``.
         fake: Logits of enlargements, fp32.
         real: Logits of originals, fp32.
         fake_label: Target of cross-entropy for enlargements (not for ``hinge``).
@@ -216,13 +216,13 @@ def _entropy(logits: Tensor, targets: Tensor) -> Tensor:
 
 
 PIXEL_LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "l1": absolute_loss,
-    "mse": squared_loss,
+    "l1": l1_loss,
+    "mse": mse_loss,
     "charbonnier": charbonnier_loss,
 }
 
 
-def add_part(told: dict[str, Tensor], terms: dict[str, Tensor], share: float) -> None:
+def accumulate(told: dict[str, Tensor], terms: dict[str, Tensor], share: float) -> None:
     """Add the terms of a part of a batch, times its share, to those told so far; without gradients."""
     for name, value in terms.items():
         part = share * value.detach()

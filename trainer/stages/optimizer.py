@@ -123,10 +123,10 @@ class Optimizer:
             for group, peak in zip(part.param_groups, peaks, strict=True):
                 group["lr"] = peak * rate_factor
             part.step()
-        self.forget_gradients()
+        self.zero_grad()
         return norm
 
-    def forget_gradients(self) -> None:
+    def zero_grad(self) -> None:
         """Clear gradients without a step."""
         for part in self._parts:
             part.zero_grad(set_to_none=True)

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from upscaler.models.contract import Network
 from upscaler.trainer.config.config import TrainConfig
 from upscaler.trainer.stages import losses
-from upscaler.trainer.stages.distributed import Team
+from upscaler.trainer.stages.distributed import World
 from upscaler.trainer.stages.forward import Forward, has_batch_norm
 from upscaler.trainer.stages.optimizer import Optimizer
-from upscaler.trainer.stages.stage import Pair
+from upscaler.trainer.stages.stage import MicroBatch
 
 
 class PixelStage:
@@ -22,23 +22,23 @@ class PixelStage:
 
     Args:
         network: The generator.
-        module: The same, as the team wrapped it.
+        module: The same, as the world wrapped it.
         forward: The same, as it is trained.
         config: Of the run.
-        team: The processes of the run.
+        world: The processes of the run.
     """
 
     def __init__(
-        self, network: Network, *, module: nn.Module, forward: Forward, config: TrainConfig, team: Team
+        self, network: Network, *, module: nn.Module, forward: Forward, config: TrainConfig, world: World
     ) -> None:
-        self.config, self.team = config, team
+        self.config, self.world = config, world
         self._module, self._forward = module, forward
         rate, decay = config.matrix_step()
         self.optimizer = Optimizer(
             network, config.optimizer, rate, decay, betas=config.betas, clip_norm=config.clip_norm
         )
 
-    def step(self, parts: list[Pair], rate_factor: float) -> dict[str, Tensor]:
+    def step(self, parts: list[MicroBatch], rate_factor: float) -> dict[str, Tensor]:
         """One step of the network.
 
         Args:
@@ -50,34 +50,34 @@ class PixelStage:
             The terms of the loss times their weights, and ``gradient_norm``.
         """
         told: dict[str, Tensor] = {}
-        crops = sum(len(low) for low, _ in parts)
-        for number, (low, high) in enumerate(parts, 1):
-            share = len(low) / crops
-            with self.team.summing(self._module, last=number == len(parts)):
-                terms = self._likeness(self._forward(low), high)
+        crops = sum(len(lr) for lr, _ in parts)
+        for number, (lr, hr) in enumerate(parts, 1):
+            share = len(lr) / crops
+            with self.world.gradient_sync(self._module, last=number == len(parts)):
+                terms = self._reconstruction_terms(self._forward(lr), hr)
                 (share * torch.stack(list(terms.values())).sum()).backward()  # type: ignore[no-untyped-call]
-            losses.add_part(told, terms, share)
+            losses.accumulate(told, terms, share)
         told["gradient_norm"] = self.optimizer.step(rate_factor)
         return told
 
-    def _likeness(self, made: Tensor, high: Tensor) -> dict[str, Tensor]:
+    def _reconstruction_terms(self, sr: Tensor, hr: Tensor) -> dict[str, Tensor]:
         config, terms = self.config, dict[str, Tensor]()
         pixel_loss = losses.PIXEL_LOSSES[config.pixel_loss]
         if config.loss_colors == "rgb":
-            pixel, spectrum = pixel_loss(made, high), (made, high)
+            pixel, spectrum = pixel_loss(sr, hr), (sr, hr)
         else:
-            made_luma, made_chroma = losses.luma_and_chroma(made)
-            luma, chroma = losses.luma_and_chroma(high)
-            pixel, spectrum = pixel_loss(made_luma, luma) + pixel_loss(made_chroma, chroma), (made_luma, luma)
+            sr_luma, sr_chroma = losses.luma_and_chroma(sr)
+            luma, chroma = losses.luma_and_chroma(hr)
+            pixel, spectrum = pixel_loss(sr_luma, luma) + pixel_loss(sr_chroma, chroma), (sr_luma, luma)
         if config.pixel_weight:
             terms["pixel"] = config.pixel_weight * pixel
         if config.fft_weight:
             terms["fft"] = config.fft_weight * losses.spectrum_loss(*spectrum)
         return terms
 
-    def forget_gradients(self) -> None:
+    def zero_grad(self) -> None:
         """After a step that failed half-way."""
-        self.optimizer.forget_gradients()
+        self.optimizer.zero_grad()
 
     def differs_in_parts(self) -> list[str]:
         """What looks at one part of a batch alone."""

@@ -5,16 +5,16 @@ from typing import Any, Protocol
 from torch import Tensor
 
 # LR crops ``(B, 3, h, w)`` in [0, 1], and what the network is to make of them.
-Pair = tuple[Tensor, Tensor]
+MicroBatch = tuple[Tensor, Tensor]
 
 
 class Stage(Protocol):
     """What one stage trains and how: the pixel stage, or the adversarial one."""
 
-    def step(self, parts: list[Pair], rate_factor: float) -> dict[str, Tensor]:
+    def step(self, parts: list[MicroBatch], rate_factor: float) -> dict[str, Tensor]:
         """One step on the parts of a batch; returns the terms of the loss and other numbers."""
 
-    def forget_gradients(self) -> None:
+    def zero_grad(self) -> None:
         """After a step that failed half-way."""
 
     def differs_in_parts(self) -> list[str]:

@@ -32,25 +32,25 @@ class Teacher:
     def __init__(
         self, network: Network, *, precision: str, compiled: bool, batch: int, patch_px: int, tta: bool
     ) -> None:
-        place = network.device
+        device = network.device
         self._forward, note = fast_forward(
-            network, place, precision=precision, compiled=compiled, batch=batch, patch_px=patch_px
+            network, device, precision=precision, compiled=compiled, batch=batch, patch_px=patch_px
         )
         self.note = f"teacher: {note}" if note else None
         self._tta = tta
 
     @torch.no_grad()
-    def __call__(self, low: Tensor) -> Tensor:
+    def __call__(self, lr: Tensor) -> Tensor:
         """LR ``(B, 3, h, w)`` in [0, 1] -> fp32 ``(B, 3, h*scale, w*scale)`` in [0, 1]."""
-        made = ensemble(self._enlarged, low) if self._tta else self._enlarged(low)
-        return made.clamp(0, 1)
+        sr = ensemble(self._enlarged, lr) if self._tta else self._enlarged(lr)
+        return sr.clamp(0, 1)
 
-    def _enlarged(self, low: Tensor) -> Tensor:
+    def _enlarged(self, lr: Tensor) -> Tensor:
         # Of one layout, whatever symmetry it is: for another one the compiler would begin again.
-        return self._forward(low.contiguous(memory_format=torch.channels_last))
+        return self._forward(lr.contiguous(memory_format=torch.channels_last))
 
 
-def teaching_network(name: str, scale: int, place: torch.device) -> Network | None:
+def teaching_network(name: str, scale: int, device: torch.device) -> Network | None:
     """The network of a weight file or of shipped weights, or ``None`` for the name ``none``.
 
     Raises:
@@ -62,6 +62,6 @@ def teaching_network(name: str, scale: int, place: torch.device) -> Network | No
     if scale not in files:
         scales = ", ".join(f"x{known}" for known in files)
         raise WeightsError(f"teacher '{name}' is for {scales}, not for x{scale}")
-    network = weight_file.load(files[scale]).network().to(place).requires_grad_(False)
+    network = weight_file.load(files[scale]).network().to(device).requires_grad_(False)
     network.to(memory_format=torch.channels_last)  # changes it in place
     return network
