@@ -1,7 +1,7 @@
 """A batch: plan all jobs, load the engines, then run one job after the other. A failed job ends alone."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -12,7 +12,7 @@ from upscaler.inference.engine import Upscaler
 from upscaler.jobs import Job, Kind
 from upscaler.models.find_weights import default_scale
 from upscaler.options import DEFAULT_MODEL, EngineOptions, Options
-from upscaler.results import Done, OnNote, OnProgress, Outcome
+from upscaler.results import Done, Message, OnMessage, OnProgress, Outcome
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,7 @@ class Result:
             ``skipped`` because the target exists.
         seconds: How long the job took.
         done: What the job wrote, unless it failed.
+        messages: What was said about it, in order.
         error: Why it failed; not an ``UpscalerError`` if it is a bug of this program.
     """
 
@@ -36,6 +37,7 @@ class Result:
     outcome: Outcome
     seconds: float = 0.0
     done: Done | None = None
+    messages: Sequence[Message] = ()
     error: Exception | None = None
 
     @property
@@ -89,34 +91,41 @@ class Batch:
         ]
         return unreadable + [_result(job, "skipped") for job in self.job_list.skipped]
 
-    def run(self, job: Job, on_progress: OnProgress, on_note: OnNote) -> Result:
+    def run(self, job: Job, on_progress: OnProgress, on_message: OnMessage) -> Result:
         """Run one job of the list. Every error becomes part of the result; only an interrupt is raised.
 
         Args:
             job: One of ``job_list.jobs``.
             on_progress: Called after every frame, or every batch of tiles.
-            on_note: Called with lines for the user.
+            on_message: Called with every message about the job as it arises.
         """
         start = time.monotonic()
-        try:
-            done = self._upscale(job, on_progress, on_note)
-        except Exception as error:  # a bug that one file brings to light must not end the batch
-            return _result(job, "failed", time.monotonic() - start, error=error)
-        outcome: Outcome = "done with warnings" if done.warnings else "done"
-        return _result(job, outcome, time.monotonic() - start, done=done)
+        messages: list[Message] = []
 
-    def _upscale(self, job: Job, on_progress: OnProgress, on_note: OnNote) -> Done:
+        def collect(message: Message) -> None:
+            messages.append(message)
+            on_message(message)
+
+        try:
+            done = self._upscale(job, on_progress, collect)
+        except Exception as error:  # a bug that one file brings to light must not end the batch
+            return _result(job, "failed", time.monotonic() - start, messages=messages, error=error)
+        warned = any(message.severity == "warning" for message in messages)
+        outcome: Outcome = "done with warnings" if warned else "done"
+        return _result(job, outcome, time.monotonic() - start, messages=messages, done=done)
+
+    def _upscale(self, job: Job, on_progress: OnProgress, on_message: OnMessage) -> Done:
         engine = self.engines[job.kind]
         if job.kind == "preview":
-            return preview.write_preview(job, engine, self._video_options, on_progress, on_note)
+            return preview.write_preview(job, engine, self._video_options, on_progress, on_message)
         if job.kind == "still":
-            return pipeline.upscale_still(job, engine, on_progress, on_note)
-        return pipeline.upscale_video(job, engine, self._video_options, on_progress, on_note)
+            return pipeline.upscale_still(job, engine, on_progress, on_message)
+        return pipeline.upscale_video(job, engine, self._video_options, on_progress, on_message)
 
 
-def interrupted(job: Job, seconds: float) -> Result:
+def interrupted(job: Job, seconds: float, messages: Sequence[Message]) -> Result:
     """The result of a job that an interrupt ended."""
-    return _result(job, "interrupted", seconds)
+    return _result(job, "interrupted", seconds, messages=messages)
 
 
 def _result(
@@ -125,9 +134,10 @@ def _result(
     seconds: float = 0.0,
     *,
     done: Done | None = None,
+    messages: Sequence[Message] = (),
     error: Exception | None = None,
 ) -> Result:
-    return Result(job.source, job.target, job.kind, outcome, seconds, done, error)
+    return Result(job.source, job.target, job.kind, outcome, seconds, done, messages, error)
 
 
 def _load_engines(kinds: set[Kind], options: EngineOptions) -> dict[Kind, Upscaler]:

@@ -20,8 +20,8 @@ from upscaler.inference.engine import Upscaler
 from upscaler.inference.plan import Plan
 from upscaler.jobs import Job
 from upscaler.options import VideoOptions
-from upscaler.results import Done, OnNote, OnProgress, Progress, StreamPlan, VideoFacts
-from upscaler.resume.fingerprint import changes, fingerprint
+from upscaler.results import Done, Message, OnMessage, OnProgress, Progress, StreamPlan, VideoFacts
+from upscaler.resume.fingerprint import fingerprint, has_changed
 from upscaler.resume.job_folder import JobFolder, Manifest
 from upscaler.video import codecs, encoders, hdr, mux, segment_writer, segments, stream_plan, trim, yuv
 from upscaler.video.info import VideoInfo, Window
@@ -54,7 +54,7 @@ def upscale_still(
     job: Job,
     engine: Upscaler,
     on_progress: OnProgress,
-    on_note: OnNote,
+    on_message: OnMessage,
 ) -> Done:
     """Enlarge one picture, or every frame of an animated one.
 
@@ -62,39 +62,42 @@ def upscale_still(
         job: Source and target.
         engine: Does the enlarging.
         on_progress: Called after every batch of tiles.
-        on_note: Called with lines worth telling.
+        on_message: Called with what the user should know.
 
     Raises:
         MediaError: The source cannot be read or the target not written; the target is then not there.
     """
     if animation.is_animated(job.source):
-        return _upscale_animation(job, engine, on_progress, on_note)
+        return _upscale_animation(job, engine, on_progress, on_message)
     still = stills.read(job.source)
     height, width = still.pixels.shape[:2]
     plan = engine.plan(height, width)
     stills.check_target(job.target, plan.height, plan.width)
-    on_note(describe(plan, height, width))
+    on_message(Message("info", describe(plan, height, width)))
     alpha, seen = still.alpha, still.pixels
-    if alpha is not None:
-        seen = transparency.revealed(seen, alpha)
-        alpha = transparency.enlarged(alpha, plan.height, plan.width, engine.image)
 
     def report(done: int, total: int) -> None:
         on_progress(Progress(done, total, "tiles", source_px=(height, width)))
 
-    report(0, 0)  # reading and transparency are done: what follows is the work that tiles measure
-    pixels = engine.image(seen, report)
+    with engine.messages_to(on_message):
+        if alpha is not None:
+            seen = transparency.revealed(seen, alpha)
+            alpha = transparency.enlarged(alpha, plan.height, plan.width, engine.image)
+        report(0, 0)  # reading and transparency are done: what follows is the work that tiles measure
+        pixels = engine.image(seen, report)
     make_folder(job.target.parent)
     stills.write(job.target, replace(still, pixels=pixels, alpha=alpha))
-    return Done(1, engine.take_notices(), animation.faults(job.source))
+    animation.warn_if_truncated(job.source, on_message)
+    return Done(1)
 
 
-def _upscale_animation(job: Job, engine: Upscaler, on_progress: OnProgress, on_note: OnNote) -> Done:
-    with animation.opened(job.source) as moving:
+def _upscale_animation(job: Job, engine: Upscaler, on_progress: OnProgress, on_message: OnMessage) -> Done:
+    with animation.opened(job.source) as moving, engine.messages_to(on_message):
         height, width, count = moving.height, moving.width, moving.count
         plan = engine.plan(height, width)
         animation.check_target(job.target, plan.height, plan.width)
-        on_note(describe(plan, height, width) + animation.told(job.target, count, plan.height, plan.width))
+        text = describe(plan, height, width) + animation.told(job.target, count, plan.height, plan.width)
+        on_message(Message("info", text))
         make_folder(job.target.parent)
         animation.write(
             job.target,
@@ -105,7 +108,8 @@ def _upscale_animation(job: Job, engine: Upscaler, on_progress: OnProgress, on_n
                 Progress(done, count, "frames", source_px=(height, width), rate=moving.rate)
             ),
         )
-    return Done(count, engine.take_notices(), animation.faults(job.source))
+    animation.warn_if_truncated(job.source, on_message)
+    return Done(count)
 
 
 def upscale_video(
@@ -113,7 +117,7 @@ def upscale_video(
     engine: Upscaler,
     options: VideoOptions,
     on_progress: OnProgress,
-    on_note: OnNote,
+    on_message: OnMessage,
 ) -> Done:
     """Enlarge one video: every frame at its own time, every audio stream copied.
 
@@ -125,7 +129,7 @@ def upscale_video(
         engine: Does the enlarging.
         options: How video is encoded.
         on_progress: Called after every frame.
-        on_note: Called with lines worth telling.
+        on_message: Called with what the user should know.
 
     Raises:
         MediaError: Reading, encoding or merging failed, or the finished file does not hold every frame at its
@@ -140,25 +144,30 @@ def upscale_video(
     )
     before = job.source.stat()
     with (
-        VideoReader(job.source, options.deinterlace, options.decoder) as reader,
+        VideoReader(job.source, options.deinterlace, options.decoder, on_message) as reader,
         fitting(engine, reader.info),
+        engine.messages_to(on_message),
     ):
         work = _decide(reader, job, engine, options)
         for line in (*work.lines, *stream_plan.table(plans, reader.info.chapters)):
-            on_note(line)
-        with JobFolder(job.target) as folder:
-            closed = _begun(folder, job, engine, reader.info, work, options, on_note)
+            on_message(Message("info", line))
+        with JobFolder(job.target, on_message) as folder:
+            closed = _begun(folder, job, engine, reader.info, work, options, on_message)
             writer = segments.SegmentedVideoWriter(folder.path, work.settings, work.segment_frames, closed)
             made = _encode(reader, engine, work.plan, writer, options, on_progress)
-            found, lost = _put_together(made, reader.info, job, folder, plans, trims=options.trims)
-        notes, warnings = reader.remarks(), reader.faults(whole=not options.trims) + lost
-    warnings += changes(job.source, before)
+            found = _put_together(
+                made, reader.info, job, folder, plans, trims=options.trims, on_message=on_message
+            )
+        reader.report(whole=not options.trims)
+    if has_changed(job.source, before):
+        text = "the file changed while it was read: sound and subtitles may not match the pictures"
+        on_message(Message("warning", text))
     settings = {**engine.execution(work.plan), "video": work.lines[0]}
     seconds_in = float(made.window.stop_s - made.window.start_s)
     facts = VideoFacts(
         made.frames_in, made.frames_resumed, seconds_in, found.seconds, plans, settings, made.stages_s
     )
-    return Done(found.frames, notes + engine.take_notices(), warnings, facts)
+    return Done(found.frames, facts)
 
 
 def _decide(reader: VideoReader, job: Job, engine: Upscaler, options: VideoOptions) -> _Work:
@@ -172,7 +181,6 @@ def _decide(reader: VideoReader, job: Job, engine: Upscaler, options: VideoOptio
     even = "" if plan == asked else f" (rounded to even from {asked.width}x{asked.height})"
     lines = [
         f"{describe(plan, info.height, info.width)}{even}, {choice.describe()}",
-        *reader.notes,
         *choice.notes,
     ]
     if square:
@@ -193,7 +201,7 @@ def _begun(
     info: VideoInfo,
     work: _Work,
     options: VideoOptions,
-    on_note: OnNote,
+    on_message: OnMessage,
 ) -> list[segments.Segment]:
     """The closed segments of an earlier run, with the engine set as it was; or a fresh manifest and none."""
     prints = fingerprint(
@@ -209,9 +217,11 @@ def _begun(
         except DeviceError as error:
             reason = str(error)
         if not reason:
-            on_note(f"going on after {sum(segment.frames for segment in closed)} frames of an earlier run")
+            frames = sum(segment.frames for segment in closed)
+            on_message(Message("info", f"resuming after {frames} frames of an earlier run"))
             return closed
-        on_note(f"begun anew, because the work of an earlier run does not fit: {reason}")
+        text = f"restarting: the earlier partial result cannot be reused, because {reason}"
+        on_message(Message("info", text))
     engine.prepare(info.height, info.width, info.frames)
     folder.begin(Manifest(prints, engine.execution(work.plan)))
     return []
@@ -225,23 +235,24 @@ def _put_together(
     plans: list[StreamPlan],
     *,
     trims: bool,
-) -> tuple[Verified, list[str]]:
-    """Merge, read again, and only then give the file its name; what stands in it, what was lost of the rest.
+    on_message: OnMessage,
+) -> Verified:
+    """Merge, read again, and only then give the file its name; what stands in it.
 
     Raises:
         MediaError: A frame is missing or at another time. What was made is then kept in the job folder.
     """
     begun = time.monotonic()
     merged = folder.path / f"merged{job.target.suffix.lower()}"
-    losses = mux.merge(
+    mux.merge(
         made.segments,
         job.source,
         merged,
         plans,
-        rotation=info.rotation,
-        mirrored=info.mirrored,
+        orientation=(info.rotation, info.mirrored),
         window=made.window,
         cut=trims,
+        on_message=on_message,
     )
     made.stages_s["merge"] = time.monotonic() - begun
     try:
@@ -253,7 +264,7 @@ def _put_together(
         raise MediaError(f"'{job.target}' is not written: {error}", f"it is kept as '{kept}'") from error
     made.stages_s["verify"] = time.monotonic() - begun - made.stages_s["merge"]
     folder.publish(merged)
-    return found, losses
+    return found
 
 
 def check_codecs(jobs: Iterable[Job], options: VideoOptions) -> None:

@@ -1,6 +1,6 @@
 """One frame of a video as a picture, upscaled and by bicubic, to judge a model and a scale by."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from fractions import Fraction
 
 import numpy as np
@@ -15,7 +15,7 @@ from upscaler.jobs import Job, bicubic_beside
 from upscaler.options import VideoOptions
 from upscaler.pipeline import describe, make_folder
 from upscaler.pixels import Pixels, as_codes
-from upscaler.results import Done, Progress
+from upscaler.results import Done, Message, OnMessage, OnProgress, Progress
 from upscaler.video import yuv
 from upscaler.video.info import Frame, VideoInfo
 from upscaler.video.reader import VideoReader
@@ -27,8 +27,8 @@ def write_preview(
     job: Job,
     engine: Upscaler,
     options: VideoOptions,
-    on_progress: Callable[[Progress], None],
-    on_note: Callable[[str], None],
+    on_progress: OnProgress,
+    on_message: OnMessage,
 ) -> Done:
     """Write a frame of a video as two PNG files, turned as it is to be shown, of 16 bits where it has over 8.
 
@@ -37,24 +37,25 @@ def write_preview(
         engine: Does the enlarging.
         options: Says which frame: at the start asked for, else from the middle.
         on_progress: Called at the end.
-        on_note: Called with lines worth telling.
+        on_message: Called with what the user should know.
 
     Raises:
         MediaError: The source cannot be read, has no frame there, or a target cannot be written.
     """
-    with VideoReader(job.source, options.deinterlace, options.decoder) as reader:
+    with VideoReader(job.source, options.deinterlace, options.decoder, on_message) as reader:
         info = reader.info
         frame = _frame(reader, options)
-        for note in reader.notes:
-            on_note(note)
     height, width = frame.planes[0].shape
     with fitting(engine, info):
         plan = engine.plan(height, width)
     stills.check_target(job.target, plan.height, plan.width)
-    on_note(f"{describe(plan, height, width)}, the frame at {float(frame.pts * info.time_base):.3f} s")
+    text = f"{describe(plan, height, width)}, the frame at {float(frame.pts * info.time_base):.3f} s"
+    on_message(Message("info", text))
     rgb = yuv.to_rgb([plane.to(engine.device) for plane in frame.planes], frame.layout).unsqueeze(0)
+    with engine.messages_to(on_message):
+        upscaled = engine.upscale(rgb, plan)
     pictures = {
-        job.target: engine.upscale(rgb, plan),
+        job.target: upscaled,
         bicubic_beside(job.target): resize_bicubic(rgb, plan.height, plan.width),
     }
     make_folder(job.target.parent)
@@ -62,7 +63,8 @@ def write_preview(
         pixels = _shown(picture[0], info, frame.layout.bits)
         stills.write(path, stills.Still(pixels, gray=frame.layout.kind == "gray"))
     on_progress(Progress(1, 1, "frames"))
-    return Done(1, [f"wrote {bicubic_beside(job.target)}", *engine.take_notices()])
+    on_message(Message("info", f"wrote {bicubic_beside(job.target)}"))
+    return Done(1)
 
 
 def _frame(reader: VideoReader, options: VideoOptions) -> Frame:

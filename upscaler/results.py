@@ -1,11 +1,26 @@
-"""What a job reports: how far it has come, and what it made."""
+"""What a job reports: messages and progress as it runs, and what it produced."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 Action = Literal["copy", "convert", "drop"]
 Outcome = Literal["done", "done with warnings", "failed", "interrupted", "skipped"]
+Severity = Literal["info", "warning"]
+
+
+@dataclass(frozen=True)
+class Message:
+    """One line about a job, for the user.
+
+    Attributes:
+        severity: ``warning`` where content of the source is missing from the output, or at another time,
+            because the source is damaged or changed; else ``info``.
+        text: Without the name of the source, which the receiver knows.
+    """
+
+    severity: Severity
+    text: str
 
 
 @dataclass(frozen=True)
@@ -93,16 +108,12 @@ class Done:
 
     Attributes:
         frames: Frames that stand in the target.
-        notes: Lines worth telling the user.
-        warnings: Lines that say what of the source is not in the target because it is damaged.
         video: More about it, for a video.
     """
 
     frames: int
-    notes: list[str]
-    warnings: list[str] = field(default_factory=list)
     video: VideoFacts | None = None
 
 
 OnProgress = Callable[[Progress], None]
-OnNote = Callable[[str], None]
+OnMessage = Callable[[Message], None]

@@ -6,13 +6,14 @@ import pytest
 from support.command import run
 from support.makers import Ship
 from support.media import clip, save
+from support.messages import Messages
 
 from upscaler import Upscaler, pipeline
 from upscaler.cli.forecast import Forecast, _span, fastest
 from upscaler.jobs import Job
 from upscaler.models import shipped, weight_file
 from upscaler.options import VideoOptions
-from upscaler.results import Progress
+from upscaler.results import Message, Progress
 
 
 class Clock:
@@ -45,10 +46,10 @@ def watched(
     said = [""] * frames
     done = 0
 
-    def on_note(line: str) -> None:
-        said[done - 1] += line
+    def on_message(message: Message) -> None:
+        said[done - 1] += message.text
 
-    watch = Forecast(clock=clock).watch(Path("in.mp4"), engine, ignored, on_note)
+    watch = Forecast(clock=clock).watch(Path("in.mp4"), engine, ignored, on_message)
     clock.now_s += 30 * seconds_each
     for done in range(1, frames + 1):
         watch(Progress(done, frames, "frames", source_px=(48, 64), rate=rate))
@@ -98,8 +99,8 @@ def test_slow_work_is_told_too_where_nothing_is_faster(ship: Ship, clock: Clock)
 
 
 def test_frames_of_an_earlier_run_do_not_count(large: Upscaler, clock: Clock) -> None:
-    said: list[str] = []
-    watch = Forecast(clock=clock).watch(Path("in.mp4"), large, ignored, said.append)
+    said = Messages()
+    watch = Forecast(clock=clock).watch(Path("in.mp4"), large, ignored, said)
     watch(Progress(5001, 6000, "frames", 5000, (48, 64), 25.0))
     clock.now_s += 12
     assert said == []
@@ -140,10 +141,10 @@ def test_pictures_are_one_piece_of_work(large: Upscaler, clock: Clock, tmp_path:
     sources = [save(tmp_path / f"{number}.png", 24, 32) for number in range(99)]
     (tmp_path / "bad.png").write_text("no picture")
     forecast = Forecast([*sources, tmp_path / "bad.png"], clock)
-    said: list[str] = []
+    said = Messages()
     tiles = []
     for source in sources[:2]:
-        watch = forecast.watch(source, large, ignored, said.append)
+        watch = forecast.watch(source, large, ignored, said)
         watch(Progress(0, 0, "tiles", source_px=(24, 32)))
         for tile in range(1, 5):
             clock.now_s += 2
@@ -160,9 +161,9 @@ def test_two_networks_count_as_much_as_they_cost(ship: Ship, clock: Clock, tmp_p
     ship("srresnet", 2, 4, channels=24, blocks=4)
     engine = Upscaler("srresnet", 8, precision="fp32")
     source = save(tmp_path / "a.png", 24, 32)
-    said: list[str] = []
+    said = Messages()
     forecast = Forecast([source], clock)
-    watch = forecast.watch(source, engine, ignored, said.append)
+    watch = forecast.watch(source, engine, ignored, said)
     watch(Progress(0, 0, "tiles", source_px=(24, 32)))
     first, second = engine.macs_each(engine.plan(24, 32), 24, 32)
     assert 5 < second / first < 16
@@ -175,14 +176,14 @@ def test_two_networks_count_as_much_as_they_cost(ship: Ship, clock: Clock, tmp_p
 
 def test_the_progress_of_the_pipeline_is_enough(large: Upscaler, clock: Clock, tmp_path: Path) -> None:
     source, target = clip(tmp_path / "in.mp4", frames=12), tmp_path / "out.mp4"
-    notes: list[str] = []
+    notes = Messages()
 
     def slow(_progress: object) -> None:
         clock.now_s += 100
 
     job = Job(source, target, "video")
-    watch = Forecast(clock=clock).watch(source, large, slow, notes.append)
-    pipeline.upscale_video(job, large, VideoOptions(), watch, notes.append)
+    watch = Forecast(clock=clock).watch(source, large, slow, notes)
+    pipeline.upscale_video(job, large, VideoOptions(), watch, notes)
     assert [note for note in notes if "left" in note] == [
         next(note for note in notes if note.startswith("about 17 min left at 0.01 frames/s; --model fast"))
     ]

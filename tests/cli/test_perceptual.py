@@ -9,6 +9,7 @@ from PIL import Image
 from support.command import run
 from support.makers import Ship
 from support.media import clip, save
+from support.messages import Messages
 from support.pictures import photograph
 from torch import Tensor
 
@@ -120,12 +121,12 @@ def test_a_video_made_otherwise_is_begun_anew(
     monkeypatch.setattr("upscaler.video.segments._FRAMES_MIN", 2)
     monkeypatch.setattr("upscaler.video.segments._FRAMES_MAX", 2)
     source, target = clip(tmp_path / "in.mp4", frames=8), tmp_path / "out.mp4"
-    notes: list[str] = []
+    notes = Messages()
 
     def upscale(options: dict[str, object], on_progress: object) -> Done:
         engine = Upscaler("srgan", 2, precision="fp32", **options)  # type: ignore[arg-type]
         job = Job(source, target, "video")
-        return pipeline.upscale_video(job, engine, VideoOptions(), on_progress, notes.append)  # type: ignore[arg-type]
+        return pipeline.upscale_video(job, engine, VideoOptions(), on_progress, notes)  # type: ignore[arg-type]
 
     def until_closed(progress: Progress) -> None:
         while progress.done == 7 and not list(job_folder.folder_of(target).glob("segment-*.json")):
@@ -136,7 +137,7 @@ def test_a_video_made_otherwise_is_begun_anew(
     with pytest.raises(InterruptedError):
         upscale(first, until_closed)
     assert upscale(then, lambda progress: None).frames == 8
-    assert reason in next(note for note in notes if "begun anew" in note)
+    assert reason in next(note for note in notes if "restarting" in note)
     if first.get("tta"):
         assert any("8 passes" in note for note in notes)
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import ExifTags, Image
+from support.messages import Messages
 from support.pictures import photograph
 from support.profiles import exchanged, linear_gray
 
@@ -72,17 +73,18 @@ def test_how_often_it_is_shown_is_kept(tmp_path: Path, suffix: str, plays: int) 
     assert read(animated(tmp_path / f"a{suffix}", plays=plays))[1] == plays
 
 
-def upscaled(engine: Upscaler, source: Path, target: Path) -> tuple[Done, list[Progress]]:
+def upscaled(engine: Upscaler, source: Path, target: Path) -> tuple[Done, list[Progress], Messages]:
+    messages = Messages()
     progress: list[Progress] = []
-    done = pipeline.upscale_still(Job(source, target, "still"), engine, progress.append, lambda _: None)
-    return done, progress
+    done = pipeline.upscale_still(Job(source, target, "still"), engine, progress.append, messages)
+    return done, progress, messages
 
 
 @pytest.mark.parametrize("suffix", animation.SUFFIXES)
 def test_every_frame_is_enlarged(engine: Upscaler, tmp_path: Path, suffix: str) -> None:
     plays_before = 0 if suffix == ".avif" else 2
     source = animated(tmp_path / f"a{suffix}", plays=plays_before)
-    done, progress = upscaled(engine, source, tmp_path / f"b{suffix}")
+    done, progress, _ = upscaled(engine, source, tmp_path / f"b{suffix}")
     assert done.frames == 4 and (progress[-1].done, progress[-1].total, progress[-1].unit) == (4, 4, "frames")
     made, plays = read(tmp_path / f"b{suffix}")
     assert plays == plays_before and [frame.duration_ms for frame in made] == DURATIONS_MS
@@ -139,18 +141,18 @@ def test_a_gif_that_ends_between_two_frames_is_told(engine: Upscaler, tmp_path: 
     source = animated(tmp_path / "a.gif")
     whole = source.read_bytes()
     source.write_bytes(whole + behind)
-    assert not upscaled(engine, source, tmp_path / "b.gif")[0].warnings
+    assert not upscaled(engine, source, tmp_path / "b.gif")[2].warnings
     frame = whole.rindex(b"!\xf9")  # the last one's control block
     for end, frames in ((len(whole) - 1, 4), (frame, 3)):
         source.write_bytes(whole[:end])
-        done, _ = upscaled(engine, source, tmp_path / "b.gif")
-        assert done.frames == frames and "may have been more frames" in done.warnings[0]
+        done, _, messages = upscaled(engine, source, tmp_path / "b.gif")
+        assert done.frames == frames and "more frames may have followed" in messages.warnings[0]
 
 
 def test_a_gif_of_one_frame_is_a_picture(engine: Upscaler, tmp_path: Path) -> None:
     Image.fromarray(photograph(24, 32)).save(tmp_path / "a.gif")
     assert not animation.is_animated(tmp_path / "a.gif")
-    assert not upscaled(engine, tmp_path / "a.gif", tmp_path / "b.gif")[0].warnings
+    assert not upscaled(engine, tmp_path / "a.gif", tmp_path / "b.gif")[2].warnings
     with Image.open(tmp_path / "b.gif") as picture:
         assert picture.size == (64, 48) and getattr(picture, "n_frames", 1) == 1
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 from support.makers import Configure
 from support.media import clip, frame_times, pictures
+from support.messages import held_by
 from support.pictures import photograph
 from support.training import messages, silent, table
 
@@ -32,7 +33,7 @@ def test_half_precision_on_the_gpu_is_within_one_code_of_the_processor(model: st
     assert upscaler.dtype is torch.float16
     difference = np.abs(upscaler.image(pixels).astype(int) - exact)
     assert (difference <= 1).mean() >= 0.999
-    assert upscaler.take_notices() == []
+    assert held_by(upscaler) == []
 
 
 def test_tiles_on_the_gpu_give_the_whole_picture() -> None:
@@ -82,7 +83,7 @@ def test_self_ensemble_on_the_gpu_is_that_of_the_processor() -> None:
     frames = [photograph(60, 80, seed) for seed in range(5)]
     for made, frame in zip(upscaler.frames(frames), frames, strict=True):
         assert np.abs(made.astype(int) - upscaler.image(frame)).max() <= 1
-    assert upscaler.take_notices() == []
+    assert held_by(upscaler) == []
 
 
 def test_captured_work_gives_what_uncaptured_work_gives() -> None:
@@ -94,7 +95,7 @@ def test_captured_work_gives_what_uncaptured_work_gives() -> None:
     assert upscaler._network(2).runtime()._graphs
     for seed, before in enumerate(pictures_before):
         assert np.array_equal(upscaler.image(photograph(60, 80, seed)), before)
-    assert upscaler.take_notices() == []
+    assert held_by(upscaler) == []
 
 
 def test_an_overflow_in_flight_is_redone_in_a_safer_precision() -> None:
@@ -105,7 +106,7 @@ def test_an_overflow_in_flight_is_redone_in_a_safer_precision() -> None:
         upscaler._network(2).network.head.weight.fill_(float("inf"))  # only in the fp16 network
     for made, wanted in zip(upscaler.frames(frames), expected, strict=True):
         assert np.abs(made.astype(int) - wanted).max() <= 1
-    assert upscaler.take_notices() == ["values overflowed in fp16: redone in bf16"]
+    assert held_by(upscaler) == ["values overflowed in fp16: redone in bf16"]
 
 
 def test_compiled_on_the_gpu_equals_eager() -> None:
@@ -113,7 +114,7 @@ def test_compiled_on_the_gpu_equals_eager() -> None:
     eager = Upscaler("fast", 2, device="cuda", runtime="eager").image(pixels).astype(int)
     upscaler = Upscaler("fast", 2, device="cuda", runtime="compiled")
     assert np.abs(upscaler.image(pixels) - eager).max() <= 1
-    assert upscaler.take_notices() == []
+    assert held_by(upscaler) == []
 
 
 def test_training_on_the_gpu_is_compiled_and_its_photographs_lie_there(

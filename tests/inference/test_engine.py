@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from support.messages import Messages, held_by
 from support.networks import Nearest, weights
 from support.pictures import photograph
 from torch import Tensor
@@ -219,15 +220,14 @@ def test_out_of_memory_halves_until_it_fits_and_says_so_once(
 
     real = Nearest.forward
     monkeypatch.setattr(Nearest, "forward", small_memory)
-    upscaler = Upscaler(nearest(scale=2), precision="fp32")
-    for _ in range(2):
-        assert np.array_equal(upscaler.image(pixels), pixels.repeat(2, 0).repeat(2, 1))
+    upscaler, messages = Upscaler(nearest(scale=2), precision="fp32"), Messages()
+    with upscaler.messages_to(messages):
+        for _ in range(2):
+            assert np.array_equal(upscaler.image(pixels), pixels.repeat(2, 0).repeat(2, 1))
     assert sizes[0] == 200 * 300  # tried whole
     assert sum(size > 10_000 for size in sizes) <= 4  # and remembered afterwards
-    assert upscaler.take_notices() == [
-        "memory ran out: going on with smaller tiles, which gives the same picture"
-    ]
-    assert upscaler.take_notices() == []
+    assert messages == ["out of memory: retrying with smaller tiles (same output)"]
+    assert held_by(upscaler) == []
 
 
 def test_out_of_memory_for_the_smallest_tile_is_an_error(
@@ -271,7 +271,7 @@ def test_values_that_are_not_finite_are_redone_in_safer_precisions(
     upscaler = Upscaler(nearest(scale=2), precision="fp16")
     assert np.array_equal(upscaler.image(pixels), pixels.repeat(2, 0).repeat(2, 1))
     assert tried == [torch.float16, torch.bfloat16, torch.float32]
-    assert upscaler.take_notices() == [
+    assert held_by(upscaler) == [
         "values overflowed in fp16: redone in bf16",
         "values overflowed in bf16: redone in fp32",
     ]
@@ -299,7 +299,7 @@ def test_a_memory_limit_below_the_smallest_tile_is_told(tmp_path: Path) -> None:
     for limit_gb, told in ((0.002, 0), (0.00001, 1)):
         bound = Upscaler(path, precision="fp32", memory_limit_gb=limit_gb)
         bound.image(photograph(150, 170))
-        assert sum("too small for a tile" in notice for notice in bound.take_notices()) == told
+        assert sum("too small for a tile" in text for text in held_by(bound)) == told
 
 
 def test_batches_of_tiles(nearest: Maker, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
+from support.messages import Messages, held_by
 from support.pictures import photograph
 from torch import Tensor, nn
 
@@ -21,9 +22,9 @@ def network() -> Compact:
     return made
 
 
-def runtime() -> tuple[Runtime, list[str]]:
-    notices: list[str] = []
-    return Runtime(network(), notices.append), notices
+def runtime() -> tuple[Runtime, Messages]:
+    messages = Messages()
+    return Runtime(network(), messages), messages
 
 
 def plant_compiler(monkeypatch: pytest.MonkeyPatch, compiled: Callable[[Tensor], Tensor] | Exception) -> None:
@@ -45,7 +46,7 @@ def test_compiled_equals_eager() -> None:
     eager = Upscaler("fast", 2, precision="fp32", runtime="eager").image(pixels).astype(int)
     upscaler = Upscaler("fast", 2, precision="fp32", runtime="compiled")
     assert np.abs(upscaler.image(pixels) - eager).max() <= 1
-    assert upscaler.take_notices() == []
+    assert held_by(upscaler) == []
     assert upscaler._network(2).runtime().compiled
 
 
@@ -55,26 +56,26 @@ def test_without_a_compiler_it_goes_on_uncompiled_and_says_so_once(monkeypatch: 
     upscaler = Upscaler("fast", 2, runtime="compiled")
     for _ in range(2):
         assert np.array_equal(upscaler.image(pixels), Upscaler("fast", 2).image(pixels))
-    assert upscaler.take_notices() == ["no C++ compiler found: going on uncompiled"]
+    assert held_by(upscaler) == ["no C++ compiler found: going on uncompiled"]
 
 
 def test_code_that_does_not_compile_is_run_uncompiled(monkeypatch: pytest.MonkeyPatch) -> None:
     plant_compiler(monkeypatch, RuntimeError("planted\nand a long trace"))
-    made, notices = runtime()
+    made, messages = runtime()
     made.compile()
     low = torch.rand(1, 3, 9, 11)
     assert torch.equal(made(low), made.network(low))
-    assert notices == ["compiling failed: going on uncompiled (planted)"]
+    assert messages == ["compiling failed: going on uncompiled (planted)"]
     assert not made.compiled
 
 
 def test_lack_of_memory_in_compiled_code_is_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
     plant_compiler(monkeypatch, torch.OutOfMemoryError("planted"))
-    made, notices = runtime()
+    made, messages = runtime()
     made.compile()
     with pytest.raises(torch.OutOfMemoryError):
         made(torch.rand(1, 3, 9, 11))
-    assert made.compiled and not notices
+    assert made.compiled and not messages
 
 
 @pytest.mark.parametrize(("gain", "kept"), [(2.0, True), (1.01, False), (0.5, False)])

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from support.makers import Ship
+from support.messages import held_by
 from support.networks import Nearest, mean_of_eight, weights
 from support.pictures import photograph
 from torch import Tensor
@@ -117,4 +118,4 @@ def test_values_that_overflow_in_one_version_are_redone(
     monkeypatch.setattr(Runtime, "__call__", overflowing)
     upscaler = Upscaler(path, precision="bf16", tta=True)
     assert np.array_equal(upscaler.image(pixels), wanted)
-    assert upscaler.take_notices() == ["values overflowed in bf16: redone in fp32"]
+    assert held_by(upscaler) == ["values overflowed in bf16: redone in fp32"]

@@ -18,6 +18,7 @@ import torch
 from av.container import OutputContainer
 from support.command import LENGTH, UPSCALE
 from support.media import audio_packets, clip, frame_times
+from support.messages import Messages
 from torch import Tensor
 
 from upscaler import jobs, pipeline
@@ -49,10 +50,16 @@ class CutError(Exception):
 
 
 def run(
-    engine: Upscaler, source: Path, target: Path, *, cut_after: int | None = None, **options: object
-) -> tuple[Done, list[str], list[Progress]]:
-    """Upscale; with ``cut_after`` the run ends after so many frames, once the encoder has caught up."""
-    notes: list[str] = []
+    engine: Upscaler,
+    source: Path,
+    target: Path,
+    *,
+    cut_after: int | None = None,
+    messages: Messages | None = None,
+    **options: object,
+) -> tuple[Done, Messages, list[Progress]]:
+    """Upscale; with ``cut_after`` the run ends after that many frames, once the encoder has caught up."""
+    messages = Messages() if messages is None else messages
     seen: list[Progress] = []
 
     def on_progress(progress: Progress) -> None:
@@ -65,15 +72,16 @@ def run(
             raise CutError
 
     job = Job(source, target, "video")
-    done = pipeline.upscale_video(job, engine, VideoOptions(**options), on_progress, notes.append)
-    return done, notes, seen
+    done = pipeline.upscale_video(job, engine, VideoOptions(**options), on_progress, messages)
+    return done, messages, seen
 
 
-def cut(engine: Upscaler, source: Path, target: Path, after: int, **options: object) -> list[str]:
-    """A run that is cut off; returns the notes of its error."""
-    with pytest.raises(CutError) as caught:
-        run(engine, source, target, cut_after=after, **options)
-    return getattr(caught.value, "__notes__", [])
+def cut(engine: Upscaler, source: Path, target: Path, after: int, **options: object) -> Messages:
+    """A run that is cut off; returns what it said."""
+    messages = Messages()
+    with pytest.raises(CutError):
+        run(engine, source, target, cut_after=after, messages=messages, **options)
+    return messages
 
 
 @pytest.mark.parametrize("codec", ["h264", "hevc", "vp9", "av1"])
@@ -82,11 +90,11 @@ def test_a_resumed_run_gives_the_same_bytes(engine: Upscaler, tmp_path: Path, co
     source = clip(tmp_path / "in.mp4", pts=pts, audio=["aac"])
     run(engine, source, tmp_path / "whole.mp4", codec=codec)
     kept = cut(engine, source, tmp_path / "out.mp4", 10, codec=codec)
-    assert "1 segments are kept" in kept[0]
+    assert "1 segments are kept" in kept[-1]
     assert not (tmp_path / "out.mp4").exists()
     cut(engine, source, tmp_path / "out.mp4", 23, codec=codec)
     done, notes, seen = run(engine, source, tmp_path / "out.mp4", codec=codec)
-    assert any("going on after 21 frames" in note for note in notes)
+    assert any("resuming after 21 frames" in note for note in notes)
     assert [progress.done for progress in seen] == [22, 23, 24] and seen[0].resumed == 21
     assert done.video is not None
     assert (done.video.frames_in, done.video.frames_resumed, done.frames) == (24, 21, 24)
@@ -111,7 +119,8 @@ def test_a_resumed_run_gives_the_same_streams(engine: Upscaler, tmp_path: Path, 
 
 def test_a_run_cut_off_before_the_first_segment_leaves_nothing(engine: Upscaler, tmp_path: Path) -> None:
     source = clip(tmp_path / "in.mp4", frames=FRAMES)
-    assert cut(engine, source, tmp_path / "out.mp4", LENGTH - 1) == []
+    said = cut(engine, source, tmp_path / "out.mp4", LENGTH - 1)
+    assert not any("kept" in text for text in said)
     assert [path.name for path in tmp_path.iterdir()] == ["in.mp4"]
 
 
@@ -182,7 +191,7 @@ def test_what_does_not_match_is_begun_anew(
     cut(engine, source, tmp_path / "out.mp4", 15)
     options = change(source)
     _, notes, seen = run(engine, source, tmp_path / "out.mp4", **options)
-    assert any(note.startswith("begun anew") for note in notes)
+    assert any(note.startswith("restarting") for note in notes)
     assert any(re.search(reason, note) for note in notes), notes
     assert seen[0].done == 1
     run(engine, source, tmp_path / "whole.mp4", **options)
@@ -207,7 +216,7 @@ def test_changed_weights_and_another_machine_begin_anew(
     manifest[part][name] = value
     path.write_text(json.dumps(manifest))
     _, notes, seen = run(engine, source, tmp_path / "out.mp4")
-    assert any(note.startswith("begun anew") and reason in note for note in notes), notes
+    assert any(note.startswith("restarting") and reason in note for note in notes), notes
     assert seen[0].done == 1
 
 
@@ -289,7 +298,7 @@ def test_a_damaged_segment_is_made_again(engine: Upscaler, tmp_path: Path, damag
     else:
         (record if damage == "no record" else second).unlink()
     _, notes, _ = run(engine, source, tmp_path / "out.mp4")
-    assert any("going on after 7 frames" in note for note in notes)
+    assert any("resuming after 7 frames" in note for note in notes)
     assert (tmp_path / "out.mp4").read_bytes() == (tmp_path / "whole.mp4").read_bytes()
 
 
@@ -297,7 +306,7 @@ def test_no_resume_begins_anew(engine: Upscaler, tmp_path: Path) -> None:
     source = clip(tmp_path / "in.mp4", frames=FRAMES)
     cut(engine, source, tmp_path / "out.mp4", 15)
     _, notes, seen = run(engine, source, tmp_path / "out.mp4", resume=False)
-    assert seen[0].done == 1 and not any("going on" in note or "anew" in note for note in notes)
+    assert seen[0].done == 1 and not any("resuming" in note or "restarting" in note for note in notes)
     assert not job_folder.folder_of(tmp_path / "out.mp4").exists()
 
 
@@ -305,7 +314,7 @@ def test_streams_may_be_chosen_anew_when_resuming(engine: Upscaler, tmp_path: Pa
     source = clip(tmp_path / "in.mp4", frames=FRAMES, audio=["aac"])
     cut(engine, source, tmp_path / "out.mp4", 15)
     _, notes, _ = run(engine, source, tmp_path / "out.mp4", audio=False)
-    assert any("going on after 14 frames" in note for note in notes)
+    assert any("resuming after 14 frames" in note for note in notes)
     with av.open(str(tmp_path / "out.mp4")) as container:
         assert len(container.streams) == 1
 
@@ -387,13 +396,14 @@ def test_a_full_disk_is_told_and_the_segments_are_kept(
 
     with monkeypatch.context() as patched:
         patched.setattr(module, "av", SimpleNamespace(open=limited))
-        with pytest.raises(MediaError, match="no space is left on the disk") as caught:
-            run(engine, source, tmp_path / "out.mp4")
-    assert f"{kept} segments are kept" in caught.value.__notes__[0]
+        messages = Messages()
+        with pytest.raises(MediaError, match="no space is left on the disk"):
+            run(engine, source, tmp_path / "out.mp4", messages=messages)
+    assert f"{kept} segments are kept" in messages[-1]
     names = [path.name for path in job_folder.folder_of(tmp_path / "out.mp4").glob("*.mp4")]
     assert sorted(names) == [f"segment-{number:06}.mp4" for number in range(kept)]
     _, notes, _ = run(engine, source, tmp_path / "out.mp4")
-    assert any(f"going on after {min(kept * LENGTH, FRAMES)} frames" in note for note in notes)
+    assert any(f"resuming after {min(kept * LENGTH, FRAMES)} frames" in note for note in notes)
     assert (tmp_path / "out.mp4").read_bytes() == (tmp_path / "whole.mp4").read_bytes()
 
 

@@ -10,6 +10,7 @@ from av.audio.frame import AudioFrame
 from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 from PIL import Image
+from support.messages import Messages
 from support.pictures import photograph
 
 from upscaler import pipeline
@@ -119,13 +120,13 @@ def identity(folder: Path) -> Upscaler:
     return Upscaler(folder / "identity.safetensors", precision="fp32")
 
 
-def run_video(engine: Upscaler, source: Path, target: Path, **options: object) -> tuple[Done, list[str]]:
-    """Upscale a video quickly; what was made, and the lines told before."""
-    notes: list[str] = []
+def run_video(engine: Upscaler, source: Path, target: Path, **options: object) -> tuple[Done, Messages]:
+    """Upscale a video quickly; what was made, and what was said."""
+    messages = Messages()
     quick = {"preset": "ultrafast"} if target.suffix != ".webm" and not options.get("codec") else {}
     chosen = VideoOptions(**(quick | options))
-    done = pipeline.upscale_video(Job(source, target, "video"), engine, chosen, lambda _: None, notes.append)
-    return done, notes
+    done = pipeline.upscale_video(Job(source, target, "video"), engine, chosen, lambda _: None, messages)
+    return done, messages
 
 
 def frame_times(path: Path) -> list[Fraction]:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from av.video.frame import VideoFrame
 from support.media import frame_times
+from support.messages import Messages
 from support.pictures import photograph
 
 from upscaler import pipeline
@@ -49,10 +50,10 @@ def combing(path: Path, mode: str) -> float:
 def test_interlaced_frames_are_made_whole_and_keep_their_times(tmp_path: Path) -> None:
     source = interlaced_clip(tmp_path / "in.mp4")
     assert combing(source, "off") > 1.2 > 0.9 > combing(source, "auto")
-    notes: list[str] = []
+    notes = Messages()
     engine = Upscaler("fast", 2, precision="fp32")
     job = Job(source, tmp_path / "out.mp4", "video")
-    done = pipeline.upscale_video(job, engine, VideoOptions(preset="ultrafast"), lambda _: None, notes.append)
+    done = pipeline.upscale_video(job, engine, VideoOptions(preset="ultrafast"), lambda _: None, notes)
     assert done.frames == len(TIMES)
     assert frame_times(tmp_path / "out.mp4") == TIMES
     assert any("interlaced" in note for note in notes)

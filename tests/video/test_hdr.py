@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from av.video.frame import VideoFrame
 from support.media import clip
+from support.messages import Messages
 
 from upscaler import pipeline
 from upscaler.inference.engine import Upscaler
@@ -28,11 +29,11 @@ def engine() -> Upscaler:
     return Upscaler("fast", 2, precision="fp32")
 
 
-def run(engine: Upscaler, source: Path, target: Path, **options: object) -> list[str]:
-    notes: list[str] = []
+def run(engine: Upscaler, source: Path, target: Path, **options: object) -> Messages:
+    notes = Messages()
     options = {"preset": "ultrafast"} | options
     job = Job(source, target, "video")
-    pipeline.upscale_video(job, engine, VideoOptions(**options), lambda _: None, notes.append)
+    pipeline.upscale_video(job, engine, VideoOptions(**options), lambda _: None, notes)
     return notes
 
 

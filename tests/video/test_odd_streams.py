@@ -77,10 +77,10 @@ def test_a_stream_that_begins_late_is_named_and_the_rest_is_kept(
     engine: Upscaler, tmp_path: Path, audio: bool
 ) -> None:
     source = with_late_sound(tmp_path / "in.ts")
-    done, _ = run_video(engine, source, tmp_path / "out.mp4", audio=audio)
+    done, messages = run_video(engine, source, tmp_path / "out.mp4", audio=audio)
     assert done.frames == len(frame_times(tmp_path / "out.mp4")) == 75
-    assert not done.warnings
-    assert sum("starts too late" in note for note in done.notes) == 1
+    assert not messages.warnings
+    assert sum("starts too late" in note for note in messages) == 1
     with av.open(str(tmp_path / "out.mp4")) as container:
         assert len(container.streams.audio) == audio
 
@@ -120,11 +120,11 @@ def test_transport_streams_joined_by_cat_go_on_after_one_another(
     source, target = tmp_path / "in.ts", tmp_path / f"out{suffix}"
     second = piece(tmp_path / "a.ts", [Sound()])
     source.write_bytes(second * 3)
-    done, _ = run_video(engine, source, target)
+    done, messages = run_video(engine, source, target)
     times = frame_times(target)
     assert done.frames == len(times) == 75
-    assert not done.warnings
-    assert sum("jump 2 times" in note for note in done.notes) == 1
+    assert not messages.warnings
+    assert sum("jump 2 times" in note for note in messages) == 1
     for before, after in pairwise(times):
         assert Fraction(1, 26) < after - before < Fraction(7, 100)  # the sound is longer than the picture
     [(begin_s, end_s)] = tones(target)
@@ -154,8 +154,8 @@ def test_sound_that_changes_channels_and_rate_is_converted(
     source, target = tmp_path / "in.ts", tmp_path / f"out{suffix}"
     pieces = [piece(tmp_path / "a.ts", [sound], begin_s=place) for place, sound in enumerate(sounds)]
     source.write_bytes(b"".join(pieces))
-    done, _ = run_video(engine, source, target, audio_codec=forced)
-    assert not done.warnings
+    _, messages = run_video(engine, source, target, audio_codec=forced)
+    assert not messages.warnings
     with av.open(str(target)) as container:
         assert container.streams.audio[0].codec_context.channels == 6
     [(begin_s, end_s)] = tones(target)
@@ -202,12 +202,12 @@ def subtitles(path: Path) -> list[tuple[int, bytes]]:
 def test_subtitles_that_are_not_utf8_are_left_out_and_counted(engine: Upscaler, tmp_path: Path) -> None:
     lines = [(100, b"one"), (300, "Gr\u00fc\u00dfe".encode("latin-1")), (500, b"three")]
     source = with_subtitles(tmp_path / "in.mkv", lines)
-    done, _ = run_video(engine, source, tmp_path / "out.mp4")
+    _, messages = run_video(engine, source, tmp_path / "out.mp4")
     assert subtitles(tmp_path / "out.mp4") == [(100, b"\x00\x03one"), (500, b"\x00\x05three")]
-    [warning] = done.warnings
+    [warning] = messages.warnings
     assert "subtitle 1" in warning and "dropped 1 packet that" in warning and "; .mkv" in warning
-    done, _ = run_video(engine, source, tmp_path / "out.mkv")
-    assert subtitles(tmp_path / "out.mkv") == lines and not done.warnings
+    _, messages = run_video(engine, source, tmp_path / "out.mkv")
+    assert subtitles(tmp_path / "out.mkv") == lines and not messages.warnings
 
 
 @pytest.mark.parametrize("suffix", [".mkv", ".mp4"])
@@ -219,10 +219,10 @@ def test_a_subtitle_that_stands_after_a_later_one_is_kept_and_told(
     block = (600).to_bytes(2, "big") + b"\x00three"  # its time and flags, as they stand in the file
     assert written.count(block) == 1
     source.write_bytes(written.replace(block, (200).to_bytes(2, "big") + b"\x00three"))
-    done, _ = run_video(engine, source, tmp_path / f"out{suffix}")
+    _, messages = run_video(engine, source, tmp_path / f"out{suffix}")
     found = [(begin_ms, text[-3:]) for begin_ms, text in subtitles(tmp_path / f"out{suffix}")]
     assert found == [(100, b"one"), (500, b"two"), (500, b"ree")]
-    [warning] = done.warnings
+    [warning] = messages.warnings
     assert "subtitle 1" in warning and "moved 1 packet after" in warning
 
 
@@ -299,6 +299,6 @@ def test_pictures_whose_stamps_go_back_where_no_joint_may_be_are_told(
         assert written.count(block) == 1
         written = written.replace(block, b"\x81" + (begin_ms - 560).to_bytes(2, "big"))
     plain.write_bytes(written)
-    done, _ = run_video(engine, plain, tmp_path / "out.mp4")
+    done, messages = run_video(engine, plain, tmp_path / "out.mp4")
     assert done.frames == len(frame_times(tmp_path / "out.mp4")) == 25
-    assert sum("frames after their predecessor" in warning for warning in done.warnings) == 1
+    assert sum("frames after their predecessor" in warning for warning in messages.warnings) == 1

@@ -7,6 +7,7 @@ import pytest
 from av.video.frame import VideoFrame
 from PIL import Image
 from support.media import audio_packets, clip, rich_source, sound
+from support.messages import Messages
 from support.pictures import photograph
 
 from upscaler import pipeline
@@ -22,11 +23,11 @@ def engine() -> Upscaler:
     return Upscaler("fast", 2, precision="fp32")
 
 
-def run(engine: Upscaler, source: Path, target: Path, **options: object) -> list[str]:
-    notes: list[str] = []
+def run(engine: Upscaler, source: Path, target: Path, **options: object) -> Messages:
+    notes = Messages()
     job = Job(source, target, "video")
     options = {"preset": "ultrafast"} | options if target.suffix != ".webm" else options
-    pipeline.upscale_video(job, engine, VideoOptions(**options), lambda _: None, notes.append)
+    pipeline.upscale_video(job, engine, VideoOptions(**options), lambda _: None, notes)
     return notes
 
 

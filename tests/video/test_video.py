@@ -11,6 +11,7 @@ import torch
 from av.packet import Packet
 from av.video.frame import VideoFrame
 from support.media import audio_packets, clip, frame_times, identity, pictures, turned_clip, write_tone
+from support.messages import Messages
 from support.pictures import photograph
 
 from upscaler import pipeline
@@ -41,9 +42,15 @@ def engine() -> Upscaler:
     return Upscaler("fast", 2, precision="fp32")
 
 
-def run(engine: Upscaler, source: Path, target: Path, **options: object) -> Done:
+def run(
+    engine: Upscaler, source: Path, target: Path, messages: Messages | None = None, **options: object
+) -> Done:
     return pipeline.upscale_video(
-        Job(source, target, "video"), engine, VideoOptions(**options), lambda _: None, lambda _: None
+        Job(source, target, "video"),
+        engine,
+        VideoOptions(**options),
+        lambda _: None,
+        Messages() if messages is None else messages,
     )
 
 
@@ -99,13 +106,13 @@ def test_content_is_the_source_enlarged(engine: Upscaler, tmp_path: Path) -> Non
 
 def test_odd_sizes_are_rounded_to_even(tmp_path: Path) -> None:
     source = clip(tmp_path / "in.mkv", height=45, width=63, encoder="ffv1", frames=2)
-    notes: list[str] = []
+    notes = Messages()
     pipeline.upscale_video(
         Job(source, tmp_path / "out.mp4", "video"),
         Upscaler("fast", 3, precision="fp32"),
         VideoOptions(preset="ultrafast"),
         lambda _: None,
-        notes.append,
+        notes,
     )
     with av.open(str(tmp_path / "out.mp4")) as made:
         assert (made.streams.video[0].width, made.streams.video[0].height) == (188, 134)
@@ -173,12 +180,13 @@ def test_a_size_that_changes_in_mid_stream(engine: Upscaler, tmp_path: Path, int
             output.mux(stream.encode(None))
         parts += (tmp_path / "part.ts").read_bytes()
     source.write_bytes(parts)
-    done = run(engine, source, tmp_path / "out.mp4")
+    messages = Messages()
+    done = run(engine, source, tmp_path / "out.mp4", messages)
     with av.open(str(tmp_path / "out.mp4")) as made:
         sizes = {(frame.width, frame.height) for frame in made.decode(video=0)}
     assert done.frames == len(frame_times(tmp_path / "out.mp4")) == 18
     assert sizes == {(128, 96)}
-    assert any("6 frames differ in size" in note for note in done.notes)
+    assert any("6 frames differ in size" in note for note in messages)
 
 
 @pytest.mark.parametrize("codec", sorted(codecs.CODECS))
@@ -283,9 +291,10 @@ def test_damaged_packets_are_told(engine: Upscaler, tmp_path: Path) -> None:
         frames = sum(1 for _ in reader.frames())
         damaged = reader.damaged_packets
     assert damaged > 0
-    done = run(engine, source, tmp_path / "out.mkv")
+    messages = Messages()
+    done = run(engine, source, tmp_path / "out.mkv", messages)
     assert done.frames == frames == len(frame_times(tmp_path / "out.mkv"))
-    assert f"could not decode {damaged} damaged packets" in done.warnings[0]
+    assert f"could not decode {damaged} damaged packets" in messages.warnings[0]
 
 
 @pytest.mark.parametrize(
@@ -381,11 +390,13 @@ def test_a_file_that_ends_early_is_named(engine: Upscaler, tmp_path: Path) -> No
             if packet.size:
                 packet.stream = copy
                 output.mux(packet)
-    assert run(engine, source, tmp_path / "whole-out.mp4").warnings == []
+    messages = Messages()
+    run(engine, source, tmp_path / "whole-out.mp4", messages)
+    assert messages.warnings == []
     source.write_bytes(source.read_bytes()[: source.stat().st_size * 3 // 4])
-    done = run(engine, source, tmp_path / "out.mp4")
+    done = run(engine, source, tmp_path / "out.mp4", messages)
     assert 0 < done.frames < 60
-    assert any("ends early" in line and "of 60 frames" in line for line in done.warnings)
+    assert any("ends early" in line and "of 60 frames" in line for line in messages.warnings)
 
 
 def test_hevc_in_mp4_has_the_tag_that_plays_everywhere(engine: Upscaler, tmp_path: Path) -> None:
@@ -519,10 +530,9 @@ def test_rotation_is_read_beside_side_data_that_av_does_not_know() -> None:
 def test_a_source_that_changes_meanwhile_is_told(engine: Upscaler, tmp_path: Path) -> None:
     source = clip(tmp_path / "in.mp4", frames=3)
     job = Job(source, tmp_path / "out.mp4", "video")
-    done = pipeline.upscale_video(
-        job, engine, VideoOptions(), lambda _: os.utime(source, (1, 1)), lambda _: None
-    )
-    assert "was changed meanwhile" in "".join(done.warnings)
+    messages = Messages()
+    pipeline.upscale_video(job, engine, VideoOptions(), lambda _: os.utime(source, (1, 1)), messages)
+    assert any("changed while it was read" in text for text in messages.warnings)
 
 
 def test_a_video_of_360_degrees_is_named(tmp_path: Path) -> None:
@@ -540,8 +550,9 @@ def test_a_video_of_360_degrees_is_named(tmp_path: Path) -> None:
         grown = struct.pack(">I", size + len(box)) + content[begin + 4 : begin + size]
         content = content[:begin] + grown + more + content[begin + size :]
     source.write_bytes(content)
-    with VideoReader(source) as reader:
-        assert [line.partition(":")[0] for line in reader.notes] == [
+    messages = Messages()
+    with VideoReader(source, on_message=messages):
+        assert [line.partition(":")[0] for line in messages] == [
             "360 degree metadata is lost",
             "stereoscopic 3D metadata is lost",
         ]

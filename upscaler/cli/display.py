@@ -2,7 +2,6 @@
 
 import sys
 import time
-from collections.abc import Iterable
 from contextlib import suppress
 from typing import Self
 
@@ -11,7 +10,7 @@ from rich.progress import BarColumn, TaskID, TaskProgressColumn, TextColumn, Tim
 from rich.progress import Progress as Bar
 
 from upscaler.jobs import JobList
-from upscaler.results import Progress
+from upscaler.results import Message, Progress
 
 _NAME_SHARE = 1 / 3  # of the terminal's width: leaves room for the bar and the time left
 
@@ -64,9 +63,10 @@ class Display:
         shown = name if len(name) <= width else f"…{name[1 - width :]}"
         self._task = self._bar.add_task(f"{count}{shown}", total=None, rate="")
 
-    def note(self, text: str) -> None:
+    def message(self, message: Message) -> None:
         """Write a line about the current file."""
-        say(f"{self._name}: {text}")
+        severity = "warning: " if message.severity == "warning" else ""
+        say(f"{self._name}: {severity}{message.text}")
 
     def advance(self, progress: Progress) -> None:
         """Move the bar: more frames or tiles are done."""
@@ -79,12 +79,10 @@ class Display:
             rate=_rate(progress.done - progress.resumed, progress.unit, elapsed_s),
         )
 
-    def end(self, outcome: str, notes: Iterable[str] = ()) -> None:
-        """Finish the current file: write the notes, then the outcome with the time."""
+    def end(self, outcome: str) -> None:
+        """Finish the current file: write the outcome with the time."""
         assert self._task is not None, "call begin first"
         self._bar.remove_task(self._task)
-        for note in notes:
-            say(note)
         say(f"{outcome} ({time.monotonic() - self._start:.1f} s)")
 
 

@@ -9,7 +9,7 @@ from upscaler.images import stills
 from upscaler.inference.engine import Upscaler
 from upscaler.inference.plan import scales_for
 from upscaler.models import find_weights, shipped, weight_file
-from upscaler.results import OnNote, OnProgress, Progress
+from upscaler.results import Message, OnMessage, OnProgress, Progress
 
 # Slow: more than this left; for a video, also slower than this many times its playing time.
 _SLOW_S = 600.0
@@ -38,19 +38,21 @@ class Forecast:
         self._pending_macs: dict[Path, int] | None = None  # None until the first use, which reads their sizes
         self._macs_done, self._busy_s = 0.0, 0.0
 
-    def watch(self, source: Path, engine: Upscaler, on_progress: OnProgress, on_note: OnNote) -> OnProgress:
+    def watch(
+        self, source: Path, engine: Upscaler, on_progress: OnProgress, on_message: OnMessage
+    ) -> OnProgress:
         """Wrap the progress callback of one job.
 
         Args:
             source: Source of the job; no longer pending from now on.
             engine: The job's engine; all stills share one.
             on_progress: Called with every progress.
-            on_note: Called with the forecast, at most once per batch.
+            on_message: Called with the forecast, at most once per batch.
         """
         self._pending.pop(source, None)
         if self._pending_macs:
             self._pending_macs.pop(source, None)
-        still, video = self._watch_still(engine, on_note), self._watch_video(engine, on_note)
+        still, video = self._watch_still(engine, on_message), self._watch_video(engine, on_message)
 
         def watch(progress: Progress) -> None:
             on_progress(progress)
@@ -58,7 +60,7 @@ class Forecast:
 
         return watch
 
-    def _watch_video(self, engine: Upscaler, on_note: OnNote) -> OnProgress:
+    def _watch_video(self, engine: Upscaler, on_message: OnMessage) -> OnProgress:
         first: tuple[float, int] | None = None
 
         def watch(progress: Progress) -> None:
@@ -71,11 +73,11 @@ class Forecast:
             left = progress.total - progress.done
             if seconds / frames > _SLOW_PLAYING_TIMES / progress.rate:
                 rate = f" at {frames / seconds:.2g} frames/s"
-                self._announce(on_note, engine, progress.source_px, seconds / frames * left, rate)
+                self._announce(on_message, engine, progress.source_px, seconds / frames * left, rate)
 
         return watch
 
-    def _watch_still(self, engine: Upscaler, on_note: OnNote) -> OnProgress:
+    def _watch_still(self, engine: Upscaler, on_message: OnMessage) -> OnProgress:
         """Watch a still. Each network counts its tiles from 1; the first call is 0 of 0."""
         costs: list[int] = []  # multiply-adds of each network
         start_s, before_s, before_macs = 0.0, self._busy_s, self._macs_done
@@ -95,7 +97,7 @@ class Forecast:
             self._macs_done = before_macs + macs
             if not self._announced and self._busy_s >= _MEASURED_S and self._macs_done:
                 left = sum(costs) - macs + sum(self._pending_work(engine).values())
-                self._announce(on_note, engine, size, self._busy_s / self._macs_done * left)
+                self._announce(on_message, engine, size, self._busy_s / self._macs_done * left)
 
         return watch
 
@@ -112,7 +114,7 @@ class Forecast:
         return self._pending_macs
 
     def _announce(
-        self, on_note: OnNote, engine: Upscaler, size: tuple[int, int], left_s: float, rate: str = ""
+        self, on_message: OnMessage, engine: Upscaler, size: tuple[int, int], left_s: float, rate: str = ""
     ) -> None:
         if left_s <= _SLOW_S:
             return
@@ -121,7 +123,7 @@ class Forecast:
         if faster := fastest(engine, *size):
             name, share = faster
             other = f"--model {name} would take about {_span(left_s * share)}"
-        on_note(f"about {_span(left_s)} left{rate}; {other}")
+        on_message(Message("info", f"about {_span(left_s)} left{rate}; {other}"))
 
 
 def fastest(engine: Upscaler, height: int, width: int) -> tuple[str, float] | None:

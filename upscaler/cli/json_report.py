@@ -27,9 +27,10 @@ def line(result: Result) -> str:
         "outcome": result.outcome,
         "error": result.error_line or None,
         "seconds": round(result.seconds, 3),
+        "messages": [asdict(message) for message in result.messages],
     }
     if done := result.done:
-        content |= {"frames_out": done.frames, "warnings": done.warnings, "notes": done.notes}
+        content["frames_out"] = done.frames
         content |= _video(done.video, done.frames) if done.video else {}
     return _encode(content | {"versions": versions()})
 

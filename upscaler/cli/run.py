@@ -12,7 +12,7 @@ from upscaler.cli.forecast import Forecast
 from upscaler.errors import UpscalerError
 from upscaler.jobs import Job
 from upscaler.options import Options
-from upscaler.results import OnProgress, Outcome
+from upscaler.results import Message, OnProgress, Outcome
 
 EXIT_DONE, EXIT_FAILED, EXIT_DAMAGED, EXIT_INTERRUPTED = 0, 1, 3, 130  # 2: see app.py
 
@@ -63,19 +63,19 @@ def _run_job(job: Job, batch: Batch, display: Display, forecast: Forecast) -> Re
     start = time.monotonic()
     on_progress: OnProgress = display.advance
     if job.kind != "preview":
-        on_progress = forecast.watch(job.source, batch.engines[job.kind], display.advance, display.note)
+        on_progress = forecast.watch(job.source, batch.engines[job.kind], display.advance, display.message)
+    messages: list[Message] = []
+
+    def on_message(message: Message) -> None:
+        messages.append(message)
+        display.message(message)
+
     try:
-        result = batch.run(job, on_progress, display.note)
-    except KeyboardInterrupt as interrupt:
-        kept = getattr(interrupt, "__notes__", ["no partial file is left"])
-        display.end(f"interrupted; {kept[-1]}")
-        return interrupted(job, time.monotonic() - start)
-    if result.error:
-        notes = getattr(result.error, "__notes__", ())
-        display.end("; ".join([f"error: {result.error_line}", *notes]))
-    elif result.done:
-        warnings = [f"warning: {line}" for line in result.done.warnings]
-        display.end(f"wrote {job.target}", [*result.done.notes, *warnings])
+        result = batch.run(job, on_progress, on_message)
+    except KeyboardInterrupt:
+        display.end("interrupted; no partial file is left")
+        return interrupted(job, time.monotonic() - start, messages)
+    display.end(f"error: {result.error_line}" if result.error else f"wrote {job.target}")
     return result
 
 

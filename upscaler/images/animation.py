@@ -16,6 +16,7 @@ from upscaler.images import exif, metadata, palette, stills, transparency
 from upscaler.images.metadata import Metadata
 from upscaler.images.stills import Still
 from upscaler.pixels import Pixels, to_8_bits
+from upscaler.results import Message, OnMessage
 
 _LONGEST_IN_GIF_MS = 655_350
 _USUAL_MS = 100  # what viewers make of a duration of 0
@@ -102,15 +103,15 @@ def is_animated(path: Path) -> bool:
         return False
 
 
-def faults(path: Path) -> list[str]:
-    """What no frame tells: that a GIF ends before its end, so that more frames may have been there."""
+def warn_if_truncated(path: Path, on_message: OnMessage) -> None:
+    """Warn of a GIF without a trailer, of which more frames may have been lost."""
     try:
         with path.open("rb") as file:
             if file.read(3) != b"GIF" or _has_end(b"GIF" + file.read()):
-                return []
-    except OSError:  # gone meanwhile: it has been read as far as it was there
-        return []
-    return [f"'{path}' is cut off: there may have been more frames"]
+                return
+    except OSError:  # removed since it was read
+        return
+    on_message(Message("warning", "the file is truncated: more frames may have followed"))
 
 
 def _has_end(gif: bytes) -> bool:

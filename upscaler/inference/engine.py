@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from upscaler.inference.tiled_network import DTYPES, OnProgress, TiledNetwork, n
 from upscaler.models import blending, find_weights
 from upscaler.options import DEFAULT_MODEL, RUNTIMES, SCALE_MAX, EngineOptions
 from upscaler.pixels import Pixels
+from upscaler.results import Message, OnMessage
 
 # Side of the picture with which the speed of uncompiled work is estimated, in LR pixels.
 _TRIAL_PX = 128
@@ -100,7 +102,8 @@ class Upscaler:
                 "use --scale 1, and enlarge the result with another model",
             )
         self._networks: dict[int, TiledNetwork] = {}
-        self._notices: list[str] = []
+        self._on_message: OnMessage | None = None
+        self._messages: list[Message] = []  # of this job; between jobs, for the next one
         if size_px is None:
             for network_scale in scales_for(self.files, self.scale):
                 self._network(network_scale).runtime()  # a damaged weight file is better found now
@@ -286,19 +289,31 @@ class Upscaler:
             return self.scale
         return min(self.size_px[0] / width, self.size_px[1] / height)
 
-    def take_notices(self) -> list[str]:
-        """What happened since the last call that a user should know of, each thing once."""
-        notices, self._notices = self._notices, []
-        return notices
+    @contextmanager
+    def messages_to(self, on_message: OnMessage) -> Iterator[None]:
+        """Within this context, which is that of one job, the engine's messages go to ``on_message``.
 
-    def _notice(self, text: str) -> None:
-        if text not in self._notices:
-            self._notices.append(text)
+        Each comes once, as it arises. What arose before the context, such as a missing compiler, comes first.
+        """
+        for message in self._messages:
+            on_message(message)
+        self._on_message = on_message
+        try:
+            yield
+        finally:
+            self._on_message, self._messages = None, []
+
+    def _report(self, message: Message) -> None:
+        if message in self._messages:
+            return
+        self._messages.append(message)
+        if self._on_message is not None:
+            self._on_message(message)
 
     def _network(self, scale: int) -> TiledNetwork:
         if scale not in self._networks:
             weights = blending.load_blended(self.files[scale], self.options.perceptual or 0)
-            self._networks[scale] = TiledNetwork(weights, self.device, self.dtype, self.options, self._notice)
+            self._networks[scale] = TiledNetwork(weights, self.device, self.dtype, self.options, self._report)
         return self._networks[scale]
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from upscaler.inference import devices
 from upscaler.models.contract import Network
+from upscaler.results import Message, OnMessage
 
 # A shape that has come this often will come again: the GPU's work for it is captured.
 _SIGHTS_BEFORE_CAPTURE = 3
@@ -25,16 +26,16 @@ class Runtime:
 
     Args:
         network: For inference, on its device, in the number format in which it runs, channels_last.
-        on_notice: Called with a line worth telling, such as a failure to compile.
+        on_message: Called with what the user should know, such as a failure to compile.
 
     Attributes:
         compiled: Whether compiled code is used; see ``compile``.
     """
 
-    def __init__(self, network: Network, on_notice: Callable[[str], None]) -> None:
+    def __init__(self, network: Network, on_message: OnMessage) -> None:
         self.network = network
         self.compiled = False
-        self._on_notice = on_notice
+        self._on_message = on_message
         self._compiled_network: Callable[[Tensor], Tensor] = network
         self._sights: dict[tuple[int, ...], int] = {}
         self._graphs: dict[tuple[int, ...], _Graph] = {}
@@ -62,7 +63,7 @@ class Runtime:
     def compile(self) -> None:
         """Use compiled code from now on; where that fails, say so and go on without."""
         if not devices.can_compile(self.network.device):
-            self._on_notice("no C++ compiler found: going on uncompiled")
+            self._on_message(Message("info", "no C++ compiler found: going on uncompiled"))
             return
         cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "upscaler" / "compiled"
         os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache))
@@ -102,7 +103,7 @@ class Runtime:
                     raise
                 self.compiled = False
                 reason = str(error).strip().partition("\n")[0]
-                self._on_notice(f"compiling failed: going on uncompiled ({reason})")
+                self._on_message(Message("info", f"compiling failed: going on uncompiled ({reason})"))
         high: Tensor = self.network(low)
         return high
 
@@ -120,7 +121,9 @@ class Runtime:
                     raise
                 self._captures = False
                 reason = str(error).strip().partition("\n")[0]
-                self._on_notice(f"capturing the GPU's work failed: going on without ({reason})")
+                self._on_message(
+                    Message("info", f"capturing the GPU's work failed: going on without ({reason})")
+                )
                 return self._run(low)
             while len(self._graphs) >= _GRAPHS_MAX:
                 del self._graphs[next(iter(self._graphs))]

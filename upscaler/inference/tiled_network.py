@@ -18,6 +18,7 @@ from upscaler.models.fold import fold_for_inference
 from upscaler.models.weight_file import WeightFile
 from upscaler.options import EngineOptions
 from upscaler.pixels import as_codes, as_floats
+from upscaler.results import Message, OnMessage
 
 OnProgress = Callable[[int, int], None]
 
@@ -41,7 +42,7 @@ class TiledNetwork:
         device: Where it runs.
         dtype: In which it runs, unless values overflow.
         options: Of these, ``runtime``, ``tile_px``, ``batch``, ``memory_limit_gb`` and ``tta``.
-        on_notice: Called with lines worth telling.
+        on_message: Called with what the user should know.
 
     Raises:
         UsageError: The tile asked for is too small for this network.
@@ -54,10 +55,10 @@ class TiledNetwork:
         device: torch.device,
         dtype: torch.dtype,
         options: EngineOptions,
-        on_notice: Callable[[str], None],
+        on_message: OnMessage,
     ) -> None:
         self._weights, self._device, self._dtype = weights, device, dtype
-        self._options, self._notice = options, on_notice
+        self._options, self._on_message = options, on_message
         self._runtimes: dict[torch.dtype, Runtime] = {}
         self._pixels_at_once: int | None = None
         self._bounded = options.memory_limit_gb is not None  # or when memory has run out
@@ -75,7 +76,7 @@ class TiledNetwork:
         if dtype not in self._runtimes:
             network = fold_for_inference(self._weights.network())
             network = network.to(device=self._device, dtype=dtype).to(memory_format=torch.channels_last)
-            self._runtimes[dtype] = Runtime(network, self._notice)
+            self._runtimes[dtype] = Runtime(network, self._on_message)
             if self._options.runtime == "compiled":
                 self._runtimes[dtype].compile()
         return self._runtimes[dtype]
@@ -103,10 +104,11 @@ class TiledNetwork:
         side = self._smallest_tile_px
         if self._options.memory_limit_gb is not None and pixels < side**2:
             needed_gb = side**2 * bytes_each / 1e9
-            self._notice(
+            text = (
                 f"the memory limit of {self._options.memory_limit_gb:g} GB is too small for a tile of {side} "
                 f"pixels, which takes about {needed_gb:.2g} GB: going on with that"
             )
+            self._on_message(Message("info", text))
 
     @property
     def _smallest_tile_px(self) -> int:
@@ -153,7 +155,8 @@ class TiledNetwork:
         self._bounded = True
         for runtime in self._runtimes.values():
             runtime.forget()
-        self._notice("memory ran out: going on with smaller tiles, which gives the same picture")
+        text = "out of memory: retrying with smaller tiles (same output)"
+        self._on_message(Message("info", text))
 
     def _tiled(self, source: Tensor, on_progress: OnProgress | None, sums: list[Tensor] | None) -> Tensor:
         """Run a network over every tile of every frame; same device and dtype out as in."""
@@ -227,7 +230,8 @@ class TiledNetwork:
                     f"the network gives values that are not finite, in {name_of(dtype)} too",
                     "the weights are damaged: train or copy them again",
                 )
-            self._notice(f"values overflowed in {name_of(dtype)}: redone in {name_of(_SAFER[dtype])}")
+            text = f"values overflowed in {name_of(dtype)}: redone in {name_of(_SAFER[dtype])}"
+            self._on_message(Message("info", text))
             dtype = _SAFER[dtype]
 
     def _forward(self, low: Tensor, dtype: torch.dtype | None = None) -> Tensor:

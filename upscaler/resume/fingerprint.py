@@ -62,13 +62,12 @@ def fingerprint(
     return {name: str(value) for name, value in prints.items()}
 
 
-def changes(source: Path, before: os.stat_result) -> list[str]:
-    """A line where a source that was read twice, for pictures and for sound, is not what it was before."""
-    with suppress(OSError):  # gone by now, but not before it was read
+def has_changed(source: Path, before: os.stat_result) -> bool:
+    """Whether a file has another size or modification time than ``before``; not if it is gone."""
+    with suppress(OSError):
         now = source.stat()
-        if (now.st_size, now.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
-            return [f"'{source}' was changed meanwhile: its sound and subtitles may not fit the pictures"]
-    return []
+        return (now.st_size, now.st_mtime_ns) != (before.st_size, before.st_mtime_ns)
+    return False
 
 
 def _flat(name: str, value: object) -> dict[str, object]:

@@ -16,6 +16,7 @@ from typing import Self
 from upscaler import atomic
 from upscaler.errors import MediaError
 from upscaler.folder_lock import FolderLock
+from upscaler.results import Message, OnMessage
 
 SUFFIX = ".upscaling"
 _MANIFEST, _FINISHED = "job.json", "finished.json"
@@ -51,18 +52,19 @@ class JobFolder:
     """The folder, held by one process at a time; a context manager.
 
     Leaving it without an error removes it. Leaving it with one keeps it where it holds a closed segment,
-    without what is half-written, and adds a note that says so to the error; a full disk becomes a
-    ``MediaError``.
+    without what is half-written, and sends a message that says so; a full disk becomes a ``MediaError``.
 
     Args:
-        target: The video to be made.
+        target: The video to be written.
+        on_message: Called when segments are kept.
 
     Raises:
         MediaError: The folder cannot be made, another process is at work in it, or its name is taken.
     """
 
-    def __init__(self, target: Path) -> None:
+    def __init__(self, target: Path, on_message: OnMessage = lambda _: None) -> None:
         self.target = target
+        self._on_message = on_message
         self.path = folder_of(target)
 
     def __enter__(self) -> Self:
@@ -90,15 +92,11 @@ class JobFolder:
                 self.path.rmdir()
         else:
             self._remove("merged.*", "*.part.*", "*.part")
-            error.add_note(
-                f"{closed} segments are kept in '{self.path}'; the same command goes on after them"
-            )
+            text = f"{closed} segments are kept in '{self.path}'; rerun the same command to continue"
+            self._on_message(Message("info", text))
         self._lock.release()
         if error is not None and _is_full(error):
-            full = MediaError(f"no space is left on the disk of '{self.target}'", "make room")
-            for note in getattr(error, "__notes__", ()):
-                full.add_note(note)
-            raise full from error
+            raise MediaError(f"no space is left on the disk of '{self.target}'", "make room") from error
 
     def manifest(self) -> Manifest | None:
         """What an earlier run left; None where it left nothing, or nothing that can be read."""

@@ -15,7 +15,7 @@ from av.stream import AttachmentStream, Disposition, Stream
 from av.video.stream import VideoStream
 
 from upscaler.errors import MediaError
-from upscaler.results import StreamPlan
+from upscaler.results import Message, OnMessage, StreamPlan
 from upscaler.video.demux import (
     MEDIA_ERRORS,
     demux,
@@ -58,11 +58,11 @@ def merge(
     path: Path,
     plans: list[StreamPlan],
     *,
-    rotation: int = 0,
-    mirrored: bool = False,
+    orientation: tuple[int, bool] = (0, False),
     window: Window | None = None,
     cut: bool = False,
-) -> list[str]:
+    on_message: OnMessage = lambda _: None,
+) -> None:
     """Write a file from video segments and the source's other streams.
 
     Args:
@@ -70,20 +70,18 @@ def merge(
         source: File whose other streams, chapters and tags are kept.
         path: File to write; its suffix names the container.
         plans: What becomes of each stream.
-        rotation: Degrees counter-clockwise by which the picture is rotated for display.
-        mirrored: Whether it is mirrored left to right after that.
+        orientation: Degrees counter-clockwise by which the picture is rotated for display, and whether it is
+            mirrored left to right after that.
         window: The part of the source that the segments contain; ``None``: the last frame keeps the duration
             that the encoder gave it.
         cut: Whether the other streams are cut to this part, too, and the output begins with it.
-
-    Returns:
-        A line for each stream from which packets were dropped or moved.
+        on_message: Called with a warning for each stream from which packets were dropped or moved.
 
     Raises:
         MediaError: The container refuses a stream, or the disk failed; an incomplete file may remain.
     """
     try:
-        return _merge(segments, source, path, plans, (rotation, mirrored), window, cut=cut)
+        _merge(segments, source, path, plans, orientation, window, on_message, cut=cut)
     except MEDIA_ERRORS as error:
         raise MediaError(f"cannot merge the video with the other streams: {error}") from error
 
@@ -95,9 +93,10 @@ def _merge(
     plans: list[StreamPlan],
     orientation: tuple[int, bool],
     window: Window | None,
+    on_message: OnMessage,
     *,
     cut: bool,
-) -> list[str]:
+) -> None:
     container = container_of(path.suffix)
     options = {"movie_timescale": _movie_timescale(segments[0].time_base)} if container.is_mp4 else {}
     with (
@@ -127,7 +126,9 @@ def _merge(
         others = _other_packets(original, kept, (start_s, stop_s) if cut else None) if kept else iter(())
         for packet in heapq.merge(film, others, key=_dts_s):
             output.mux(packet)
-    return [line for stream in kept.values() for line in _losses(stream, source)]
+    for stream in kept.values():
+        for text in _losses(stream):
+            on_message(Message("warning", text))
 
 
 def _add_video(
@@ -245,9 +246,9 @@ def _dts_s(packet: "Packet[Stream]") -> Fraction:
     return packet.dts * packet.time_base
 
 
-def _losses(stream: _Kept, source: Path) -> Iterator[str]:
+def _losses(stream: _Kept) -> Iterator[str]:
     """What was dropped or moved in a stream, one line each."""
-    name = f"{stream.plan.kind} {stream.plan.index} of '{source}'"
+    name = f"{stream.plan.kind} {stream.plan.index}"
     if damaged := stream.track.damaged:
         hint = "; .mkv keeps them as they are" if stream.plan.kind == "subtitle" else ""
         yield f"{name}: dropped {_count(damaged)} that could not be decoded{hint}"

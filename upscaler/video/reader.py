@@ -20,6 +20,7 @@ from av.video.stream import VideoStream
 from torch.utils.dlpack import from_dlpack
 
 from upscaler.errors import MediaError
+from upscaler.results import Message, OnMessage
 from upscaler.video import hdr
 from upscaler.video.deinterlace import Mode, deinterlace
 from upscaler.video.demux import (
@@ -51,10 +52,10 @@ class VideoReader:
         deinterlace: See ``deinterlace.deinterlace``.
         decoder: ``software``; ``nvdec`` or ``auto``: NVDEC where it can decode the first frame, else
             software.
+        on_message: Called while the file is opened, and by ``report``.
 
     Attributes:
         info: What is known of the video.
-        notes: Lines for the user before the first frame: which hardware decodes, or why none does.
         damaged_packets: Packets so far that could not be decoded.
         damaged_frames: Frames so far that the decoder marked as corrupt.
         interlaced_frames: Interlaced frames so far.
@@ -69,17 +70,24 @@ class VideoReader:
     _decoded: Iterator[VideoFrame]
     _first: VideoFrame | None
 
-    def __init__(self, path: Path, deinterlace: Mode = "auto", decoder: str = "software") -> None:
+    def __init__(
+        self,
+        path: Path,
+        deinterlace: Mode = "auto",
+        decoder: str = "software",
+        on_message: OnMessage = lambda _: None,
+    ) -> None:
         self.path = path
-        self.notes: list[str] = []
+        self._on_message = on_message
         self._deinterlace: Mode = deinterlace
         if decoder != "software":
             try:
                 self._open(HWAccel("cuda", allow_software_fallback=False))
-                self.notes.append("decoding with NVDEC")
+                self._on_message(Message("info", "decoding with NVDEC"))
                 return
             except (MediaError, *MEDIA_ERRORS) as error:
-                self.notes.append(f"NVDEC cannot decode it ({error.__cause__ or error}); using software")
+                text = f"NVDEC cannot decode it ({error.__cause__ or error}); using software"
+                self._on_message(Message("info", text))
         self._open(None)
 
     def _open(self, hardware: HWAccel | None) -> None:
@@ -104,7 +112,8 @@ class VideoReader:
             self._siting = siting_of(self._first)
             self.info = self._describe(self._first)
             if "stereo_mode" not in self._stream.metadata:  # Matroska's tag, which is copied with the others
-                self.notes += lost_projections(self._first)
+                for text in lost_projections(self._first):
+                    self._on_message(Message("info", text))
         except BaseException:
             self._container.close()
             raise
@@ -203,36 +212,35 @@ class VideoReader:
         if packet.stream.index == self._stream.index:
             self._encrypted |= packet.has_sidedata("encryption_info")
 
-    def remarks(self) -> list[str]:
-        """What was unusual in the part of the file that was read, one line each."""
-        lines = []
-        if self.resized_frames:
-            lines.append(f"'{self.path}': {self.resized_frames} frames differ in size from the first")
-        if joints := self._timeline.discontinuities:
-            count = "once" if joints == 1 else f"{joints} times"
-            lines.append(f"'{self.path}': timestamps jump {count}; the parts are joined without a gap")
-        if has_undetected_stream(self._container):
-            lines.append(f"'{self.path}': dropped a stream that starts too late to be detected")
-        return lines
-
-    def faults(self, *, whole: bool) -> list[str]:
-        """What was damaged in the part of the file that was read, one line each.
+    def report(self, *, whole: bool) -> None:
+        """Send a message for everything unusual and everything damaged in the part of the file that was read.
 
         Args:
             whole: The file was read to its end, so that a missing end can be detected.
         """
-        lines = []
+        for text in self._oddities():
+            self._on_message(Message("info", text))
+        for text in self._damage(whole=whole):
+            self._on_message(Message("warning", text))
+
+    def _oddities(self) -> Iterator[str]:
+        if self.resized_frames:
+            yield f"{self.resized_frames} frames differ in size from the first"
+        if joints := self._timeline.discontinuities:
+            count = "once" if joints == 1 else f"{joints} times"
+            yield f"timestamps jump {count}; the parts are joined without a gap"
+        if has_undetected_stream(self._container):
+            yield "dropped a stream that starts too late to be detected"
+
+    def _damage(self, *, whole: bool) -> Iterator[str]:
         if self.damaged_packets:
-            lines.append(f"'{self.path}': could not decode {self.damaged_packets} damaged packets")
+            yield f"could not decode {self.damaged_packets} damaged packets"
         if self.damaged_frames:
-            lines.append(f"'{self.path}': {self.damaged_frames} damaged frames were concealed")
+            yield f"{self.damaged_frames} damaged frames were concealed"
         if moved := self._timestamps.moved:
-            lines.append(
-                f"'{self.path}': non-monotonic timestamps; moved {moved} frames after their predecessor"
-            )
+            yield f"non-monotonic timestamps; moved {moved} frames after their predecessor"
         if whole and (missing := self._extent.missing()):
-            lines.append(f"'{self.path}' ends early: {missing}")
-        return lines
+            yield f"the file ends early: {missing}"
 
     def _step(self) -> int:
         """Ticks between frames where a timestamp has to be made up."""
