@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 import torch
 from support.pictures import photograph
-from upscaler.video.read import ColorTags
 
 from upscaler import atomic
 from upscaler.errors import UpscalerError
@@ -21,7 +20,7 @@ from upscaler.folder_lock import FolderLock
 from upscaler.images import animation, stills
 from upscaler.images.animation import Frame
 from upscaler.images.metadata import Metadata
-from upscaler.images.stills import Still
+from upscaler.images.still import Still
 from upscaler.models import weight_file
 from upscaler.models.registry import build
 from upscaler.options import VideoOptions
@@ -30,6 +29,7 @@ from upscaler.trainer.run import plot, state_file
 from upscaler.trainer.run.record import Record
 from upscaler.video import encoders
 from upscaler.video.encoders import EncodeSettings
+from upscaler.video.info import ColorTags
 from upscaler.video.segment_writer import SegmentWriter
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="folders cannot be synced there")

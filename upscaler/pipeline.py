@@ -81,8 +81,8 @@ def upscale_still(
 
     with engine.messages_to(on_message):
         if alpha is not None:
-            seen = transparency.revealed(seen, alpha)
-            alpha = transparency.enlarged(alpha, plan.height, plan.width, engine.image)
+            seen = transparency.bleed_colors(seen, alpha)
+            alpha = transparency.upscale_alpha(alpha, plan.height, plan.width, engine.image)
         report(0, 0)  # reading and transparency are done: what follows is the work that tiles measure
         pixels = engine.image(seen, report)
     make_folder(job.target.parent)
@@ -95,13 +95,13 @@ def _upscale_animation(job: Job, engine: Upscaler, on_progress: OnProgress, on_m
     with animation.opened(job.source) as moving, engine.messages_to(on_message):
         height, width, count = moving.height, moving.width, moving.count
         plan = engine.plan(height, width)
-        animation.check_target(job.target, plan.height, plan.width)
-        text = describe(plan, height, width) + animation.told(job.target, count, plan.height, plan.width)
-        on_message(Message("info", text))
+        image_format = animation.check_target(job.target, plan.height, plan.width)
+        size = animation.describe_size(image_format, count, plan.height, plan.width)
+        on_message(Message("info", describe(plan, height, width) + size))
         make_folder(job.target.parent)
         animation.write(
             job.target,
-            animation.enlarged(moving.frames(), engine.frames),
+            animation.upscale_frames(moving.frames(), engine.frames),
             moving.plays,
             moving.metadata,
             lambda done: on_progress(

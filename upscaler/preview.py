@@ -9,6 +9,7 @@ from torch import Tensor
 
 from upscaler.errors import MediaError
 from upscaler.images import stills
+from upscaler.images.still import Still
 from upscaler.inference.engine import Upscaler
 from upscaler.inference.resize import resize_bicubic
 from upscaler.jobs import Job, bicubic_beside
@@ -61,7 +62,7 @@ def write_preview(
     make_folder(job.target.parent)
     for path, picture in pictures.items():
         pixels = _shown(picture[0], info, frame.layout.bits)
-        stills.write(path, stills.Still(pixels, gray=frame.layout.kind == "gray"))
+        stills.write(path, Still(pixels, gray=frame.layout.kind == "gray"))
     on_progress(Progress(1, 1, "frames"))
     on_message(Message("info", f"wrote {bicubic_beside(job.target)}"))
     return Done(1)

@@ -222,10 +222,11 @@ def test_a_target_folder_that_is_a_file(tmp_path: Path) -> None:
 
 def test_a_fault_of_ours_does_not_end_the_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from upscaler.images import stills
+    from upscaler.images.still import Still
 
     real = stills.read
 
-    def failing(path: Path) -> stills.Still:
+    def failing(path: Path) -> Still:
         if path.name == "a.png":
             raise ZeroDivisionError("planted")
         return real(path)

@@ -15,6 +15,7 @@ from upscaler import pipeline
 from upscaler.errors import MediaError, UsageError
 from upscaler.images import animation
 from upscaler.images.animation import Frame
+from upscaler.images.formats import ANIMATION_SUFFIXES, format_of
 from upscaler.images.metadata import Metadata
 from upscaler.inference.engine import Upscaler
 from upscaler.jobs import Job
@@ -55,7 +56,7 @@ def read(path: Path) -> tuple[list[Frame], int]:
 
 
 @pytest.mark.parametrize("hides", [False, True])
-@pytest.mark.parametrize("suffix", animation.SUFFIXES)
+@pytest.mark.parametrize("suffix", ANIMATION_SUFFIXES)
 def test_what_is_written_is_what_is_seen(tmp_path: Path, suffix: str, hides: bool) -> None:
     frames, _ = read(animated(tmp_path / f"a{suffix}", hides))
     assert [frame.duration_ms for frame in frames] == DURATIONS_MS
@@ -80,7 +81,7 @@ def upscaled(engine: Upscaler, source: Path, target: Path) -> tuple[Done, list[P
     return done, progress, messages
 
 
-@pytest.mark.parametrize("suffix", animation.SUFFIXES)
+@pytest.mark.parametrize("suffix", ANIMATION_SUFFIXES)
 def test_every_frame_is_enlarged(engine: Upscaler, tmp_path: Path, suffix: str) -> None:
     plays_before = 0 if suffix == ".avif" else 2
     source = animated(tmp_path / f"a{suffix}", plays=plays_before)
@@ -122,7 +123,7 @@ def test_a_picture_for_old_viewers_is_no_frame(engine: Upscaler, tmp_path: Path)
 
 def test_formats_of_one_picture_are_refused_before_the_work(engine: Upscaler, tmp_path: Path) -> None:
     source = animated(tmp_path / "a.gif")
-    with pytest.raises(UsageError, match="one frame"):
+    with pytest.raises(UsageError, match="only one frame"):
         upscaled(engine, source, tmp_path / "b.jpg")
     assert [path.name for path in tmp_path.iterdir()] == ["a.gif"]
 
@@ -157,7 +158,7 @@ def test_a_gif_of_one_frame_is_a_picture(engine: Upscaler, tmp_path: Path) -> No
         assert picture.size == (64, 48) and getattr(picture, "n_frames", 1) == 1
 
 
-@pytest.mark.parametrize("suffix", animation.SUFFIXES)
+@pytest.mark.parametrize("suffix", ANIMATION_SUFFIXES)
 def test_times_that_a_format_cannot_hold_do_not_add_up(tmp_path: Path, suffix: str) -> None:
     frames = [Frame(photograph(16, 20, seed), None, 1000 / 60) for seed in range(60)]
     animation.write(tmp_path / f"a{suffix}", frames, 0, Metadata())
@@ -165,10 +166,17 @@ def test_times_that_a_format_cannot_hold_do_not_add_up(tmp_path: Path, suffix: s
     assert len(again) == 60 and abs(sum(frame.duration_ms for frame in again) - 1000) <= 5
 
 
-def test_much_memory_is_told() -> None:
-    said = animation.told(Path("a.gif"), 500, 1080, 1920)
-    assert said == ", 500 frames, 2.1 GB of memory until they are written"
-    assert animation.told(Path("a.PNG"), 50, 1080, 1920) == ", 50 frames"
+@pytest.mark.parametrize(
+    ("name", "count", "expected"),
+    [
+        ("a.gif", 500, ", 500 frames, 2.1 GB of memory until the file is written"),
+        ("a.PNG", 50, ", 50 frames"),
+    ],
+)
+def test_large_memory_use_is_announced(name: str, count: int, expected: str) -> None:
+    image_format = format_of(Path(name))
+    assert image_format is not None
+    assert animation.describe_size(image_format, count, 1080, 1920) == expected
 
 
 def test_the_longest_time_that_gif_holds(tmp_path: Path) -> None:
@@ -217,5 +225,5 @@ def test_frames_are_turned_upright(engine: Upscaler, tmp_path: Path) -> None:
 def test_sixteen_bits_of_gray_are_rounded_to_eight(tmp_path: Path) -> None:
     picture = Image.fromarray(np.full((4, 4), 40_000, np.uint16))
     assert picture.mode.startswith("I")
-    frame = animation._frame(picture, (0, 0, 4, 4), 1)
+    frame = animation._frame(picture, (4, 4), 1)
     assert (frame.pixels == round(40_000 / 257)).all()

@@ -14,7 +14,7 @@ from support.profiles import SRGB, exchanged, linear_gray
 
 from upscaler.images import sixteen_bit, stills
 from upscaler.images.metadata import Metadata
-from upscaler.images.stills import Still
+from upscaler.images.still import Still
 
 WITH_PROFILE = [".jpg", ".png", ".webp", ".tif", ".avif"]
 
@@ -224,7 +224,7 @@ def test_sixteen_bits_keep_their_profile(tmp_path: Path, suffix: str, channels: 
     assert alpha is None or np.array_equal(again.alpha, alpha)
     assert again.metadata.profile == profile
     with Image.open(tmp_path / f"a{suffix}") as picture:
-        assert sixteen_bit.is_deep(picture)
+        assert sixteen_bit.is_sixteen_bit(picture)
         if suffix == ".tif":
             assert picture.info["dpi"] == (240, 240)
             assert picture.tag_v2.get(ExifTags.Base.ExtraSamples) == ((2,) if channels == 4 else None)

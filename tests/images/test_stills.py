@@ -13,7 +13,7 @@ from support.pictures import photograph
 from upscaler.errors import MediaError, UsageError
 from upscaler.images import stills
 from upscaler.images.formats import IMAGE_SUFFIXES
-from upscaler.images.stills import Still
+from upscaler.images.still import Still
 
 LOSSLESS = [".png", ".tif", ".tiff", ".bmp"]
 
@@ -133,7 +133,7 @@ def test_what_cannot_be_read_says_why(tmp_path: Path) -> None:
     frames[0].save(tmp_path / "moving.webp", save_all=True, append_images=frames[1:])
     cases = {
         "empty.png": "empty",
-        "text.png": "not a picture",
+        "text.png": "not an image",
         "half.png": "truncated",
         "half.jpg": "truncated",
         "moving.webp": "animated",
@@ -151,7 +151,7 @@ def test_no_permission(tmp_path: Path) -> None:
     with pytest.raises(MediaError, match="permission"):
         stills.read(path)
     tmp_path.chmod(0o500)
-    with pytest.raises(MediaError, match="cannot be written"):
+    with pytest.raises(MediaError, match="cannot write"):
         stills.write(tmp_path / "b.png", Still(photograph(20, 20)))
 
 
@@ -172,7 +172,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(
 
 
 def test_an_unknown_suffix_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="no suffix"):
+    with pytest.raises(UsageError, match="no image suffix"):
         stills.write(tmp_path / "a.xyz", Still(photograph(20, 20)))
 
 
@@ -235,7 +235,7 @@ def test_pictures_of_phones_are_not_too_large(tmp_path: Path) -> None:
     whole = (tmp_path / "a.png").read_bytes()
     for height, width, reason in (
         (12_240, 16_320, "truncated"),
-        (23_200, 23_200, "larger than 536 megapixels"),
+        (23_200, 23_200, "more than 536 megapixels"),
     ):
         head = b"IHDR" + struct.pack(">II", width, height) + whole[24:29]
         named = whole[:12] + head + struct.pack(">I", zlib.crc32(head)) + whole[33:-30]
@@ -245,7 +245,7 @@ def test_pictures_of_phones_are_not_too_large(tmp_path: Path) -> None:
 
 
 def test_a_size_that_the_format_cannot_hold_is_refused() -> None:
-    with pytest.raises(UsageError, match="at most 65500"):
+    with pytest.raises(UsageError, match="limited to 65500"):
         stills.check_target(Path("a.jpg"), 100, 70_000)
     stills.check_target(Path("a.png"), 100, 70_000)
 
@@ -272,13 +272,13 @@ def test_size_is_told_from_the_head_alone(tmp_path: Path) -> None:
     Image.new("RGB", (30, 20)).save(tmp_path / "whole.png")
     head = (tmp_path / "whole.png").read_bytes()[:60]
     (tmp_path / "cut.png").write_bytes(head)
-    assert stills.size(tmp_path / "whole.png") == stills.size(tmp_path / "cut.png") == (20, 30)
+    assert stills.read_size(tmp_path / "whole.png") == stills.read_size(tmp_path / "cut.png") == (20, 30)
     for name, content in (("empty.png", b""), ("text.jpg", b"no picture")):
         (tmp_path / name).write_bytes(content)
-        with pytest.raises(MediaError, match="is not a picture that can be read"):
-            stills.size(tmp_path / name)
+        with pytest.raises(MediaError, match="is not an image"):
+            stills.read_size(tmp_path / name)
     with pytest.raises(MediaError):
-        stills.size(tmp_path / "nowhere.png")
+        stills.read_size(tmp_path / "nowhere.png")
 
 
 @pytest.mark.parametrize("error", [RuntimeError, TypeError, struct.error, KeyError])
@@ -293,5 +293,5 @@ def test_whatever_a_decoder_raises_is_damage(
     monkeypatch.setattr(Image, "open", fails)
     with pytest.raises(MediaError, match="damaged"):
         stills.read(path)
-    with pytest.raises(MediaError, match="is not a picture"):
-        stills.size(path)
+    with pytest.raises(MediaError, match="is not an image"):
+        stills.read_size(path)

@@ -21,7 +21,7 @@ from upscaler.pixels import Pixels
 def test_hidden_colours_are_the_nearest_that_are_seen(kind: type) -> None:
     pixels = photograph(16, 18).astype(kind)
     alpha = (np.random.default_rng(0).random((16, 18)) < 0.1).astype(kind)
-    filled = transparency.revealed(pixels, alpha)
+    filled = transparency.bleed_colors(pixels, alpha)
     seen = np.argwhere(alpha)
     for row, column in np.ndindex(16, 18):
         away = np.hypot(*(seen - (row, column)).T)
@@ -33,7 +33,7 @@ def test_hidden_colours_are_the_nearest_that_are_seen(kind: type) -> None:
 @pytest.mark.parametrize("value", [0, 255])
 def test_nothing_or_everything_seen_is_left_as_it_is(value: int) -> None:
     pixels = photograph(16, 18)
-    assert transparency.revealed(pixels, np.full((16, 18), value, np.uint8)) is pixels
+    assert transparency.bleed_colors(pixels, np.full((16, 18), value, np.uint8)) is pixels
 
 
 def test_what_was_cut_out_has_no_fringe(tmp_path: Path) -> None:
@@ -55,12 +55,12 @@ def test_what_is_equally_transparent_stays_so(kind: type) -> None:
     alpha = np.full((12, 12), peak, kind)
     alpha[:, 6:] = 0
     alpha[0, 0] = peak - 1
-    made = transparency.settled(np.full((24, 24, 3), 7, kind), alpha)
+    made = transparency.snap_flat_alpha(np.full((24, 24, 3), 7, kind), alpha)
     assert (made[:, :10][4:] == peak).all() and (made[:, 14:] == 0).all()
     assert (made[:, 10:14] == 7).all() and (made[:4, :4] == 7).all()
-    assert (transparency.settled(np.full((24, 24, 3), 7, kind), alpha // 2)[:, 14:] == 0).all()
+    assert (transparency.snap_flat_alpha(np.full((24, 24, 3), 7, kind), alpha // 2)[:, 14:] == 0).all()
     constant = np.full((5, 6), 99, kind)
-    assert (transparency.settled(np.full((14, 17, 3), 7, kind), constant) == 99).all()
+    assert (transparency.snap_flat_alpha(np.full((14, 17, 3), 7, kind), constant) == 99).all()
 
 
 @pytest.mark.parametrize("kind", [np.uint8, np.uint16])
@@ -68,10 +68,10 @@ def test_no_network_is_asked_about_the_same_everywhere(kind: type) -> None:
     def unasked(_: Pixels) -> Pixels:
         raise AssertionError("the network was asked")
 
-    made = transparency.enlarged(np.full((5, 6), 99, kind), 14, 17, unasked)
+    made = transparency.upscale_alpha(np.full((5, 6), 99, kind), 14, 17, unasked)
     assert made.shape == (14, 17) and made.dtype == kind and (made == 99).all()
     with pytest.raises(AssertionError, match="asked"):
-        transparency.enlarged(np.eye(5, 6, dtype=kind), 14, 17, unasked)
+        transparency.upscale_alpha(np.eye(5, 6, dtype=kind), 14, 17, unasked)
 
 
 def test_edges_of_what_was_cut_out_are_smooth(tmp_path: Path) -> None:

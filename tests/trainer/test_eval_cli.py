@@ -222,7 +222,7 @@ def test_command_prints_a_row_each_and_the_average(folder: Path) -> None:
         (lambda lr: (lr / "photo00x4.png").unlink(), "no LR picture of '.*photo00.png'"),
         (lambda lr: Image.new("RGB", (18, 16)).save(lr / "photo00x4.png"), "is 18x16, not 18x15"),
         (lambda lr: (lr / "photo00x4.png").write_bytes(b""), "is empty"),
-        (lambda lr: (lr.parent / "hr" / "photo00.png").write_text("x"), "is not a picture"),
+        (lambda lr: (lr.parent / "hr" / "photo00.png").write_text("x"), "is not an image"),
         (lambda lr: Image.new("RGB", (18, 15)).save(lr.parent / "hr" / "photo00.png"), "is too small"),
         (
             lambda lr: Image.fromarray(np.zeros((61, 75), np.uint16)).save(lr.parent / "hr" / "photo00.png"),

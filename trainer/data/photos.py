@@ -5,7 +5,6 @@ prepared. Other degradations are made of the crops as they are drawn.
 """
 
 import math
-import warnings
 import zlib
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -166,11 +165,7 @@ def _in_parallel(load: Callable[[Item], Loaded], items: list[Item]) -> Iterator[
         return
     ahead: deque[Future[Loaded]] = deque()
     try:
-        # Decoding silences warnings for a while, each thread for all; what they leave behind ends here.
-        with (
-            warnings.catch_warnings(),
-            ThreadPoolExecutor(threads, "photos", torch.set_num_threads, (1,)) as pool,
-        ):
+        with ThreadPoolExecutor(threads, "photos", torch.set_num_threads, (1,)) as pool:
             for item in items:
                 ahead.append(pool.submit(load, item))
                 if len(ahead) > 2 * threads:
@@ -183,7 +178,7 @@ def _in_parallel(load: Callable[[Item], Loaded], items: list[Item]) -> Iterator[
 
 def _size(path: Path) -> tuple[int, int] | None:
     try:
-        return stills.size(path)
+        return stills.read_size(path)
     except UpscalerError:
         return None  # decoding will tell why
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor
 
 from upscaler.errors import MediaError
@@ -160,7 +161,7 @@ def write_samples(paths: list[Path], network: Network, pairs: list[PhotoPair], s
         lr = pair.lr[top // scale : (top + size) // scale, left // scale : (left + size) // scale]
         hr = pair.hr[top : top + size, left : left + size].numpy()
         squares = lr.numpy().repeat(scale, 0).repeat(scale, 1)
-        bicubic = stills.resize(lr.numpy(), size, size)
+        bicubic = np.asarray(Image.fromarray(lr.numpy()).resize((size, size), Image.Resampling.BICUBIC))
         row = np.concatenate([squares, bicubic, run_network(network, lr), hr], axis=1)
         rows.append(np.pad(row, ((0, side_px - size), (0, 4 * (side_px - size)), (0, 0))))
     for path in paths:

@@ -107,7 +107,7 @@ class Forecast:
             self._pending_macs = {}
             for path in self._pending:
                 try:
-                    height, width = stills.size(path)
+                    height, width = stills.read_size(path)
                     self._pending_macs[path] = engine.macs(engine.plan(height, width), height, width)
                 except UpscalerError:
                     continue

@@ -1,4 +1,4 @@
-"""Still pictures and animations: reading and writing them with everything that belongs to them.
+"""Still images and animations: reading and writing them with their metadata.
 
-May import atomic, pixels, results and errors; knows neither inference nor video.
+May import atomic, pixels, results and errors; knows neither inference nor video. Start at ``stills``.
 """

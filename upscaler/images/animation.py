@@ -1,6 +1,5 @@
-"""Animated pictures: GIF, APNG, WebP and AVIF, frame by frame, each with the time that it is shown."""
+"""Animated GIF, PNG, WebP and AVIF: reading and writing them frame by frame, with each frame's duration."""
 
-import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -12,27 +11,26 @@ import numpy as np
 from PIL import Image, ImageSequence
 
 from upscaler.errors import MediaError, UsageError
-from upscaler.images import exif, metadata, palette, stills, transparency
+from upscaler.images import eight_bit, gif_palette, icc, library_settings, metadata, stills, transparency
+from upscaler.images.formats import ANIMATION_SUFFIXES, ImageFormat, format_of
 from upscaler.images.metadata import Metadata
-from upscaler.images.stills import Still
+from upscaler.images.orientation import apply_orientation, read_orientation, swaps_sides
+from upscaler.images.still import Still
 from upscaler.pixels import Pixels, to_8_bits
 from upscaler.results import Message, OnMessage
 
-_LONGEST_IN_GIF_MS = 655_350
-_USUAL_MS = 100  # what viewers make of a duration of 0
-# Bytes a pixel, measured: our frames, and where it makes them, Pillow's copies.
-_HELD_BYTES = {".avif": 7, ".gif": 2, ".png": 8, ".webp": 4}
-SUFFIXES = tuple(_HELD_BYTES)
+_GIF_STEP_MS, _GIF_MAX_MS = 10, 655_350
+_DEFAULT_MS = 100  # how long viewers show a frame with duration 0
 
 
 @dataclass(frozen=True)
 class Frame:
-    """One frame as it is seen, whatever the file stores of it.
+    """One frame as it is displayed, whatever part of it the file stores.
 
     Attributes:
-        pixels: ``(H, W, 3)`` RGB uint8.
-        alpha: ``(H, W)`` uint8, or ``None`` where all is seen.
-        duration_ms: How long it is shown; what 0 means is left to the viewer.
+        pixels: ``(H, W, 3)`` RGB uint8, upright.
+        alpha: ``(H, W)`` uint8, or ``None`` if the frame is opaque.
+        duration_ms: How long it is displayed; viewers choose what 0 means.
     """
 
     pixels: Pixels
@@ -45,16 +43,18 @@ class Animation:
     """An opened animation.
 
     Attributes:
-        count: How many frames it has.
-        height: Of every frame.
-        width: Of every frame.
-        plays: How many times it is shown, 0 for ever.
-        rate: Frames shown in a second, by the first one.
-        metadata: What else belongs to it.
+        path: Its file.
+        image: The same, opened by Pillow.
+        count: Number of frames.
+        height: Of every upright frame.
+        width: Likewise.
+        plays: How many times it is played, 0 for endlessly.
+        rate: Frames per second, from the duration of the first frame.
+        metadata: Of the file.
     """
 
     path: Path
-    picture: Image.Image
+    image: Image.Image
     count: int
     height: int
     width: int
@@ -68,38 +68,44 @@ class Animation:
         Raises:
             MediaError: The file is damaged or truncated.
         """
-        turned = exif.orientation(self.picture)
-        canvas = (0, 0, *self.picture.size)  # frames of a damaged GIF may be larger
+        orientation = read_orientation(self.image)
+        canvas = self.image.size  # frames of a damaged GIF may be larger
+        stored = ImageSequence.Iterator(self.image)
+        if getattr(self.image, "default_image", False):  # shown only by viewers that do not know APNG
+            self._decode_next(stored, canvas, orientation)
+        while frame := self._decode_next(stored, canvas, orientation):
+            yield frame
+
+    def _decode_next(
+        self, stored: ImageSequence.Iterator, canvas: tuple[int, int], orientation: int
+    ) -> Frame | None:
         try:
-            for number, picture in enumerate(ImageSequence.Iterator(self.picture)):
-                if number or not getattr(self.picture, "default_image", False):  # one for old viewers
-                    yield _frame(picture, canvas, turned)
+            with library_settings.applied():
+                image = next(stored, None)
+                return None if image is None else _frame(image, canvas, orientation)
         except MemoryError:
             raise
         except Exception as error:  # decoders raise whatever damage leads them to
             raise MediaError(f"'{self.path}' is damaged or truncated: {error}") from error
 
 
-def _frame(picture: Image.Image, canvas: tuple[int, int, int, int], orientation: int) -> Frame:
-    shown = picture.crop(canvas) if picture.size != canvas[2:] else picture
-    if shown.mode.startswith("I"):  # 16 bits of gray, which Pillow would clip to 8
-        shown = Image.fromarray(to_8_bits(np.asarray(shown).astype(np.uint16)))
-    rgba = stills.upright(np.asarray(shown.convert("RGBA")), orientation)
+def _frame(image: Image.Image, canvas: tuple[int, int], orientation: int) -> Frame:
+    displayed = image.crop((0, 0, *canvas)) if image.size != canvas else image
+    if displayed.mode.startswith("I"):  # 16-bit grayscale, which Pillow would clip to 8
+        displayed = Image.fromarray(to_8_bits(np.asarray(displayed).astype(np.uint16)))
+    rgba = apply_orientation(np.asarray(displayed.convert("RGBA")), orientation)
     alpha = rgba[:, :, 3]
-    hides = bool((alpha < 255).any())
-    return Frame(rgba[:, :, :3], alpha if hides else None, float(picture.info.get("duration", 0)))
+    is_opaque = bool((alpha == 255).all())
+    return Frame(rgba[:, :, :3], None if is_opaque else alpha, float(image.info.get("duration", 0)))
 
 
 def is_animated(path: Path) -> bool:
-    """Whether a file has several frames; False too for what cannot be read, and for pages."""
+    """Whether a file has several frames; ``False`` also for unreadable files and for pages of a TIFF."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with Image.open(path) as picture:
-                return (
-                    picture.format in ("AVIF", "GIF", "PNG", "WEBP") and getattr(picture, "n_frames", 1) > 1
-                )
-    except Exception:  # `stills.read` says what is wrong
+        with library_settings.applied(), Image.open(path) as image:
+            is_known = image.format in ("AVIF", "GIF", "PNG", "WEBP")
+            return is_known and getattr(image, "n_frames", 1) > 1
+    except Exception:  # `stills.read` reports the reason
         return False
 
 
@@ -143,51 +149,52 @@ def opened(path: Path) -> Iterator[Animation]:
     Raises:
         MediaError: It cannot be read.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about size, and about damage that is found in frames
-        try:
-            picture: Any = Image.open(path)
-        except Exception as error:
-            raise MediaError(f"'{path}' is not a picture that can be read") from error
-        with picture:
-            turns = exif.orientation(picture) >= 5
-            yield Animation(
-                path,
-                picture,
-                count=picture.n_frames - bool(getattr(picture, "default_image", False)),
-                height=picture.width if turns else picture.height,
-                width=picture.height if turns else picture.width,
-                plays=_plays(picture),
-                rate=1000 / (picture.info.get("duration") or _USUAL_MS),
-                metadata=metadata.read(picture),
-            )
+    try:
+        with library_settings.applied():
+            image: Any = Image.open(path)
+            count = image.n_frames - bool(getattr(image, "default_image", False))
+    except Exception as error:  # decoders raise whatever damage leads them to
+        raise MediaError(f"'{path}' is not an image, or not in a supported format") from error
+    with image:
+        is_turned = swaps_sides(read_orientation(image))
+        yield Animation(
+            path,
+            image,
+            count=count,
+            height=image.width if is_turned else image.height,
+            width=image.height if is_turned else image.width,
+            plays=_plays(image),
+            rate=1000 / (image.info.get("duration") or _DEFAULT_MS),
+            metadata=metadata.read(image),
+        )
 
 
-def _plays(picture: Image.Image) -> int:
-    """From the file's number of loops, which GIF counts from the second time on."""
-    loops = picture.info.get("loop")
-    if picture.format == "GIF":
+def _plays(image: Image.Image) -> int:
+    loops = image.info.get("loop")
+    if image.format == "GIF":  # stores the number of repetitions after the first play, or nothing
         return 1 if loops is None else int(loops) + (loops > 0)
     return int(loops or 0)
 
 
-def check_target(path: Path, height: int, width: int) -> None:
+def check_target(path: Path, height: int, width: int) -> ImageFormat:
     """Make sure that an animation of this size can be written in the format of the suffix.
 
+    Returns:
+        The format.
+
     Raises:
-        UsageError: The format holds a single picture, or none of this size.
+        UsageError: The format stores no animations, or none of this size.
     """
-    stills.check_target(path, height, width)
-    if path.suffix.lower() not in SUFFIXES:
-        raise UsageError(
-            f"'{path}' would hold one frame of an animation", f"use one of {', '.join(SUFFIXES)}"
-        )
+    image_format = stills.check_target(path, height, width)
+    if not image_format.animation_bytes_per_pixel:
+        raise UsageError(f"'{path}' can store only one frame", f"use one of {', '.join(ANIMATION_SUFFIXES)}")
+    return image_format
 
 
-def told(path: Path, count: int, height: int, width: int) -> str:
-    """How many frames a target will have, and from a gigabyte on the memory that they take, to end a line."""
-    gigabytes = count * height * width * _HELD_BYTES[path.suffix.lower()] / 1e9
-    memory = f", {gigabytes:.1f} GB of memory until they are written" if gigabytes >= 1 else ""
+def describe_size(image_format: ImageFormat, count: int, height: int, width: int) -> str:
+    """The frame count, and from a gigabyte up the memory that writing takes, as the end of a line."""
+    gigabytes = count * height * width * image_format.animation_bytes_per_pixel / 1e9
+    memory = f", {gigabytes:.1f} GB of memory until the file is written" if gigabytes >= 1 else ""
     return f", {count} frames{memory}"
 
 
@@ -195,92 +202,103 @@ def write(
     path: Path,
     frames: Iterable[Frame],
     plays: int,
-    brought: Metadata,
+    source: Metadata,
     on_frame: Callable[[int], None] = lambda _: None,
 ) -> None:
     """Write an animation atomically, in the format of the suffix.
 
-    All frames are in memory until the file is written, see ``told``. A frame of GIF has 256 colours,
-    its pixels are seen or not seen, and its time is a multiple of 10 ms.
+    All frames stay in memory until the file is written. A frame of a GIF has at most 256 colours, one bit of
+    alpha, and a duration that is a multiple of 10 ms.
 
     Args:
-        path: What it becomes.
-        frames: All of one size.
-        plays: How many times it is shown, 0 for ever.
-        brought: What else belongs to it; GIF keeps none of it.
-        on_frame: Called with the number of frames that are there, after each.
+        path: The target; its suffix is one of ``ANIMATION_SUFFIXES``.
+        frames: At least one, all of one size.
+        plays: How many times it is played, 0 for endlessly; AVIF does not store it.
+        source: Metadata to write; GIF keeps none.
+        on_frame: Called with the number of frames so far, after each.
 
     Raises:
         MediaError: The file cannot be written.
     """
-    name, arguments = stills.FORMATS[path.suffix.lower()]
-    pictures, durations_ms, hides, profile = [], list[float](), False, brought.profile
+    image_format = format_of(path)
+    assert image_format is not None, "checked by `check_target`"
+    images, durations_ms, has_alpha, profile = [], list[float](), False, source.profile
     for frame in frames:
-        hides = hides or frame.alpha is not None
-        picture, profile = _picture(frame, name, brought)
-        pictures.append(picture)
+        has_alpha = has_alpha or frame.alpha is not None
+        image, profile = _storable(frame, image_format, source)
+        images.append(image)
         durations_ms.append(frame.duration_ms)
-        on_frame(len(pictures))
-    brought = replace(brought, profile=profile)
-    arguments = arguments | metadata.save_arguments(brought, name, pictures[0].size)
-    arguments["duration"] = _whole_ms(
-        durations_ms, *((10, _LONGEST_IN_GIF_MS) if name == "GIF" else (1, None))
-    )
-    if name == "GIF":
-        arguments["optimize"] = False  # it would renumber the palette, and lose what is not seen
-        arguments |= {"disposal": 2} if hides else {}  # else the last frame shows where this one is hidden
-        arguments |= {} if plays == 1 else {"loop": max(0, plays - 1)}
-    elif name != "AVIF":  # which says nothing of it
-        arguments["loop"] = plays
-    with stills.replacing(path) as partial:
-        pictures[0].save(partial, name, save_all=True, append_images=pictures[1:], **arguments)
+        on_frame(len(images))
+    first = images[0]
+    source = replace(source, profile=profile)
+    arguments = dict(image_format.save_arguments)
+    arguments |= metadata.save_arguments(source, image_format, first.height, first.width)
+    arguments |= _playback_arguments(image_format, durations_ms, plays)
+    if image_format.name == "GIF":
+        arguments["optimize"] = False  # would renumber the palette and lose the transparent entry
+        if has_alpha:
+            arguments["disposal"] = 2  # clear each frame, or it shows through the next
+    with stills.writing(path) as partial:
+        first.save(partial, image_format.name, save_all=True, append_images=images[1:], **arguments)
 
 
-def _picture(frame: Frame, name: str, brought: Metadata) -> tuple[Image.Image, bytes | None]:
-    """A frame as the format stores it, and the profile to be written with it."""
-    still = Still(frame.pixels, gray=metadata.fits(brought.profile, "L"), metadata=brought)
-    picture, profile = stills.colored(still, name, "RGB")
+def _playback_arguments(image_format: ImageFormat, durations_ms: list[float], plays: int) -> dict[str, Any]:
+    """Pillow's arguments for durations and the number of plays."""
+    if image_format.name == "GIF":
+        loop = {} if plays == 1 else {"loop": max(0, plays - 1)}  # repetitions after the first play
+        return {"duration": _round_durations(durations_ms, _GIF_STEP_MS, _GIF_MAX_MS), **loop}
+    loop = {} if image_format.name == "AVIF" else {"loop": plays}
+    return {"duration": _round_durations(durations_ms, 1, None), **loop}
+
+
+def _storable(frame: Frame, image_format: ImageFormat, source: Metadata) -> tuple[Image.Image, bytes | None]:
+    """A frame in the mode that the format stores, and the profile to embed."""
+    still = Still(frame.pixels, gray=icc.describes(source.profile, "L"), metadata=source)
+    image, profile = eight_bit.encoded_colors(still, image_format, "RGB")
     if frame.alpha is not None:
-        picture.putalpha(Image.fromarray(frame.alpha))
-    # Every frame of a GIF has an entry for what is not seen: of later ones it is not known yet.
-    stored = palette.with_palette(picture, transparent=True) if name == "GIF" else picture.convert("RGBA")
-    return stored, profile
+        image.putalpha(Image.fromarray(frame.alpha))
+    if image_format.name == "GIF":
+        # Always with a transparent entry: whether a later frame needs one is not known yet.
+        return gif_palette.with_palette(image, transparent=True), profile
+    return image.convert("RGBA"), profile
 
 
-def _whole_ms(durations_ms: list[float], step_ms: int, longest_ms: int | None) -> list[int]:
-    """Times that a format can hold: what rounding adds or takes is made up for by the next ones."""
-    made: list[int] = []
+def _round_durations(durations_ms: list[float], step_ms: int, max_ms: int | None) -> list[int]:
+    """Durations as multiples of a step; each rounding error is carried over to the next frame."""
+    rounded: list[int] = []
     due_ms = 0.0
     for duration_ms in durations_ms:
         due_ms += duration_ms
-        steps = round((due_ms - sum(made)) / step_ms)
+        steps = round((due_ms - sum(rounded)) / step_ms)
         whole_ms = max(1, steps) * step_ms if duration_ms else 0
-        made.append(min(whole_ms, longest_ms or whole_ms))
-    return made
+        rounded.append(min(whole_ms, max_ms or whole_ms))
+    return rounded
 
 
-def enlarged(
-    frames: Iterator[Frame], enlarge: Callable[[Iterator[Pixels]], Iterator[Pixels]]
+def upscale_frames(
+    frames: Iterator[Frame], upscale: Callable[[Iterator[Pixels]], Iterator[Pixels]]
 ) -> Iterator[Frame]:
-    """Enlarge colours and transparency of every frame.
+    """Upscale colours and alpha of every frame.
 
     Args:
-        frames: Of one size.
-        enlarge: ``Upscaler.frames``; it may take several pictures before it gives the first one back.
+        frames: All of one size.
+        upscale: ``Upscaler.frames``; it may take several images before it returns the first.
     """
-    taken: deque[Frame] = deque()  # and not given back yet
+    pending: deque[Frame] = deque()  # taken by `upscale`, but not returned yet
 
-    def pictures() -> Iterator[Pixels]:
+    def images() -> Iterator[Pixels]:
         for frame in frames:
-            taken.append(frame)
+            pending.append(frame)
             if frame.alpha is None:
                 yield frame.pixels
             else:
-                yield transparency.revealed(frame.pixels, frame.alpha)
-                yield transparency.as_picture(frame.alpha)
+                yield transparency.bleed_colors(frame.pixels, frame.alpha)
+                yield transparency.as_gray_rgb(frame.alpha)
 
-    made = enlarge(pictures())
-    for pixels in made:
-        frame = taken.popleft()
-        alpha = None if frame.alpha is None else transparency.settled(next(made), frame.alpha)
+    upscaled = upscale(images())
+    for pixels in upscaled:
+        frame = pending.popleft()
+        alpha = None
+        if frame.alpha is not None:
+            alpha = transparency.snap_flat_alpha(next(upscaled), frame.alpha)
         yield replace(frame, pixels=pixels, alpha=alpha)

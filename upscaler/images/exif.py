@@ -1,7 +1,8 @@
-"""EXIF goes along byte for byte, as a camera and a person wrote it, but for what would no longer be true.
+"""EXIF, kept byte for byte except for what the upscaled image makes wrong: size, orientation, thumbnail.
 
-Written anew it would suffer: Pillow changes the types of values and leaves out what it cannot write, and the
-maker's notes hold offsets that are right only where they stand. (CIPA DC-008; its structure is TIFF 6.0's.)
+Rewriting the block would lose data: Pillow changes the types of values and drops what it cannot write, and
+maker notes hold offsets that are only right in their original place. (CIPA DC-008; its structure is that of
+TIFF 6.0.)
 """
 
 import struct
@@ -9,12 +10,12 @@ from typing import Any
 
 from PIL import ExifTags, Image
 
-_PREFIX = b"Exif\0\0"  # of JPEG; Pillow takes it for every format
-_LONGEST_IN_JPEG = 65_533  # bytes that a segment holds
-_LONG = 4  # type of a value
+_JPEG_PREFIX = b"Exif\0\0"  # of JPEG; Pillow takes it for every format
+_MAX_BYTES_IN_JPEG = 65_533 - len(_JPEG_PREFIX)  # what a segment holds
+_LONG = 4  # TIFF's type of a 32-bit value
 
-# What cameras and people write; everything else in the first directory of a TIFF says how it is built.
-_DESCRIBING = {
+# Tags that cameras and people write; the others in the first directory of a TIFF describe the file itself.
+_DESCRIPTIVE_TAGS = {
     ExifTags.Base.ImageDescription,
     ExifTags.Base.Make,
     ExifTags.Base.Model,
@@ -37,60 +38,60 @@ _DESCRIBING = {
 _DIRECTORIES = (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo)
 
 
-def orientation(picture: Image.Image) -> int:
-    """EXIF orientation, 1 to 8; 1 where there is none, or none that can be read."""
-    try:
-        value = picture.getexif().get(ExifTags.Base.Orientation, 1)
-    except Exception:  # Pillow's parser raises whatever its input leads to
-        return 1
-    return value if value in range(2, 9) else 1
-
-
-def block_of(picture: Image.Image) -> bytes | None:
-    """The EXIF of an opened picture, from its byte order mark on; ``None`` where there is none to be used."""
-    found = picture.info.get("exif")
-    if isinstance(found, bytes):
-        found = found.removeprefix(_PREFIX)
-        if _changed(found, 1, 1):
-            return found
-    try:  # a TIFF, whose own structure it is, or what Pillow can make of a damaged block
-        return _written_anew(picture.getexif(), _DIRECTORIES)
-    except Exception:  # as above
+def read(image: Image.Image) -> bytes | None:
+    """The EXIF block of an opened image, from its byte order mark on; ``None`` if it has no usable one."""
+    block = image.info.get("exif")
+    if isinstance(block, bytes):
+        block = block.removeprefix(_JPEG_PREFIX)
+        if _patched(block, 1, 1):
+            return block
+    try:  # a TIFF, whose own structure it is, or what Pillow makes of a damaged block
+        return _rewritten(image.getexif(), _DIRECTORIES)
+    except Exception:  # Pillow's parser raises whatever damaged input leads to
         return None
 
 
-def for_picture(block: bytes, form: str, height: int, width: int) -> bytes | None:
-    """The EXIF for an upright picture of this size, in this format (Pillow's name of it).
+def updated(block: bytes, format_name: str, height: int, width: int) -> bytes | None:
+    """The EXIF block for the upscaled, upright image.
 
-    The thumbnail is no longer found. In JPEG a block that is too long loses the maker's notes; TIFF gets what
-    stands in the first directory, for libtiff writes no further ones into compressed files.
+    The orientation is removed, width and height are set, and the thumbnail is unlinked. If the block is too
+    long for JPEG, maker notes are dropped. TIFF gets the first directory only: libtiff does not write the
+    others into compressed files.
+
+    Args:
+        block: As from ``read``.
+        format_name: Pillow's name of the format to write.
+        height: Of the image to write.
+        width: Likewise.
+
+    Returns:
+        The block as Pillow's ``save`` takes it, or ``None`` if nothing is left.
     """
-    longest = _LONGEST_IN_JPEG - len(_PREFIX)
-    if form == "TIFF":
-        kept = _kept(block, ())
-    elif form == "JPEG" and len(block) > longest:
-        kept = _kept(block, _DIRECTORIES)
-        kept = kept if kept and len(kept) <= longest else None
-    else:
-        kept = block
-    made = _changed(kept, height, width) if kept else None
-    return _PREFIX + made if made else None
+    kept: bytes | None = block
+    if format_name == "TIFF":
+        kept = _without_maker_notes(block, ())
+    elif format_name == "JPEG" and len(block) > _MAX_BYTES_IN_JPEG:
+        kept = _without_maker_notes(block, _DIRECTORIES)
+        if kept and len(kept) > _MAX_BYTES_IN_JPEG:
+            kept = None
+    patched = _patched(kept, height, width) if kept else None
+    return _JPEG_PREFIX + patched if patched else None
 
 
-def _kept(block: bytes, directories: tuple[ExifTags.IFD, ...]) -> bytes | None:
-    """The block written anew with these directories, without the maker's notes."""
+def _without_maker_notes(block: bytes, directories: tuple[ExifTags.IFD, ...]) -> bytes | None:
+    """The block rewritten with these directories; ``None`` if it cannot be parsed."""
     exif = Image.Exif()
     try:
-        exif.load(_PREFIX + block)
+        exif.load(_JPEG_PREFIX + block)
         exif.get_ifd(ExifTags.IFD.Exif).pop(ExifTags.Base.MakerNote, None)
-        return _written_anew(exif, directories)
+        return _rewritten(exif, directories)
     except Exception:  # Pillow's parser, as above
         return None
 
 
-def _changed(block: bytes, height: int, width: int) -> bytes | None:
-    """The block for an upright picture of this size, without a thumbnail; ``None`` if it is broken."""
-    made = bytearray(block)
+def _patched(block: bytes, height: int, width: int) -> bytes | None:
+    """The block with size, orientation and thumbnail corrected in place; ``None`` if it is damaged."""
+    patched = bytearray(block)
     sides = {
         ExifTags.Base.ImageWidth: width,
         ExifTags.Base.ImageLength: height,
@@ -99,66 +100,66 @@ def _changed(block: bytes, height: int, width: int) -> bytes | None:
     }
     try:
         order = {b"II": "<", b"MM": ">"}[block[:2]]
-        (first,) = struct.unpack_from(f"{order}I", made, 4)
-        entries = _entries(made, order, first)
-        struct.pack_into(
-            f"{order}I", made, _end(entries, first), 0
-        )  # where the directory of the thumbnail is
-        described = list(entries.items())
-        if details := entries.get(ExifTags.IFD.Exif):
-            (at,) = struct.unpack_from(f"{order}I", made, details + 8)
-            described += _entries(made, order, at).items()
-        for tag, entry in described:
+        (first,) = struct.unpack_from(f"{order}I", patched, 4)
+        entries = _entries(patched, order, first)
+        # The offset of the second directory, which is the thumbnail's.
+        struct.pack_into(f"{order}I", patched, _entries_end(entries, first), 0)
+        sized = list(entries.items())
+        if exif_pointer := entries.get(ExifTags.IFD.Exif):
+            (exif_directory,) = struct.unpack_from(f"{order}I", patched, exif_pointer + 8)
+            sized += _entries(patched, order, exif_directory).items()
+        for tag, offset in sized:
             if tag in sides:
-                struct.pack_into(f"{order}HHII", made, entry, tag, _LONG, 1, sides[ExifTags.Base(tag)])
-        if turned := entries.get(ExifTags.Base.Orientation):
-            _remove(made, order, first, turned, _end(entries, first))
+                struct.pack_into(f"{order}HHII", patched, offset, tag, _LONG, 1, sides[ExifTags.Base(tag)])
+        if orientation := entries.get(ExifTags.Base.Orientation):
+            _remove_entry(patched, order, first, orientation, _entries_end(entries, first))
     except (KeyError, struct.error):
         return None
-    return bytes(made)
+    return bytes(patched)
 
 
-def _entries(block: bytearray, order: str, at: int) -> dict[int, int]:
-    """Where the entries of a directory are, by tag, in their order."""
-    (count,) = struct.unpack_from(f"{order}H", block, at)
-    places = range(at + 2, at + 2 + 12 * count, 12)
-    return {struct.unpack_from(f"{order}H", block, place)[0]: place for place in places}
+def _entries(block: bytearray, order: str, directory: int) -> dict[int, int]:
+    """The offsets of a directory's entries by tag, in file order."""
+    (count,) = struct.unpack_from(f"{order}H", block, directory)
+    offsets = range(directory + 2, directory + 2 + 12 * count, 12)
+    return {struct.unpack_from(f"{order}H", block, offset)[0]: offset for offset in offsets}
 
 
-def _end(entries: dict[int, int], at: int) -> int:
-    """Where a directory's entries end: there the place of the next directory stands."""
-    return max(entries.values(), default=at - 10) + 12
+def _entries_end(entries: dict[int, int], directory: int) -> int:
+    """Where a directory's entries end; the offset of the next directory is stored there."""
+    return max(entries.values(), default=directory - 10) + 12
 
 
-def _remove(block: bytearray, order: str, at: int, entry: int, end: int) -> None:
-    """Take an entry out of a directory; the ones behind it move up, nothing else does."""
-    (count,) = struct.unpack_from(f"{order}H", block, at)
-    struct.pack_into(f"{order}H", block, at, count - 1)
+def _remove_entry(block: bytearray, order: str, directory: int, entry: int, end: int) -> None:
+    """Remove an entry of a directory; later entries move up, all other offsets stay."""
+    (count,) = struct.unpack_from(f"{order}H", block, directory)
+    struct.pack_into(f"{order}H", block, directory, count - 1)
     block[entry : end + 4] = block[entry + 12 : end + 4] + bytes(12)
 
 
-def _written_anew(found: Image.Exif, directories: tuple[ExifTags.IFD, ...]) -> bytes | None:
-    """A block of what cameras and people write, without what cannot be written."""
-    kept = Image.Exif()
-    _copy({tag: found[tag] for tag in _DESCRIBING if tag in found}, kept)
+def _rewritten(source: Image.Exif, directories: tuple[ExifTags.IFD, ...]) -> bytes | None:
+    """A new block of the descriptive tags and these directories, without what Pillow cannot write."""
+    exif = Image.Exif()
+    _copy_writable({tag: source[tag] for tag in _DESCRIPTIVE_TAGS if tag in source}, exif)
     for name in directories:
         directory = Image.Exif()
-        _copy(found.get_ifd(name), directory)
+        _copy_writable(source.get_ifd(name), directory)
         directory.pop(ExifTags.Base.ExifInteroperabilityOffset, None)
         if len(directory):
-            kept.get_ifd(name).update(directory)
-    is_empty = not len(kept) and not any(kept.get_ifd(name) for name in directories)
-    return None if is_empty else kept.tobytes().removeprefix(_PREFIX)
+            exif.get_ifd(name).update(directory)
+    is_empty = not len(exif) and not any(exif.get_ifd(name) for name in directories)
+    return None if is_empty else exif.tobytes().removeprefix(_JPEG_PREFIX)
 
 
-def _copy(tags: dict[int, Any], target: Image.Exif) -> None:
-    for tag, found in tags.items():
-        # Pillow reads text as Latin-1, whatever it is (mostly UTF-8), and would write ASCII.
-        value = found.encode("latin-1") if isinstance(found, str) and not found.isascii() else found
+def _copy_writable(tags: dict[int, Any], target: Image.Exif) -> None:
+    for tag, value in tags.items():
+        # Pillow reads any text as Latin-1 (most is UTF-8) and would write ASCII.
+        is_text = isinstance(value, str) and not value.isascii()
+        writable = value.encode("latin-1") if is_text else value
         trial = Image.Exif()
-        trial[tag] = value
+        trial[tag] = writable
         try:
             trial.tobytes()
         except Exception:  # struct.error, TypeError, ValueError, OverflowError, ...
             continue
-        target[tag] = value
+        target[tag] = writable

@@ -1,39 +1,36 @@
-"""What belongs to a picture besides its pixels: colour profile, EXIF, XMP, IPTC, texts, resolution.
+"""What an image file holds besides pixels: ICC profile, EXIF, XMP, IPTC, texts, resolution.
 
-Pixels stay in the colours of their profile all the way, and the profile goes with them into the target. Where
-it cannot (CMYK and Lab, which no network takes; formats without profiles), they are converted to sRGB.
+Pixels stay in the colours of their profile all the way, and the profile is written with them. Where that is
+impossible (CMYK and Lab, which no network takes; formats without profiles), pixels are converted to sRGB.
 """
 
-import io
 import os
 import struct
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from PIL import ExifTags, Image, ImageCms, PngImagePlugin
+from PIL import ExifTags, Image, PngImagePlugin
 
 from upscaler.images import exif, png_chunks, xmp
+from upscaler.images.formats import ImageFormat
+from upscaler.images.png_chunks import Chunk
 
-# The colours that a profile is for, as its bytes 16 to 19 say (ICC.1:2022, 7.2.6), by Pillow's mode.
-_SPACES = {"L": b"GRAY", "RGB": b"RGB ", "CMYK": b"CMYK", "LAB": b"Lab "}
-_WITH_PROFILE = {"JPEG", "PNG", "WEBP", "TIFF", "AVIF"}
-_WITH_RESOLUTION = {"JPEG", "PNG", "TIFF", "BMP"}
-_IPTC = 0x0404  # number of this one of Photoshop's resources
-_LONGEST_IN_PNG = 1 << 20  # bytes of a profile that Pillow reads again
+_IPTC_RESOURCE = 0x0404  # the number of IPTC among Photoshop's image resources
+_MAX_BYTES_IN_JPEG_SEGMENT = 65_533
 
 
 @dataclass(frozen=True)
 class Metadata:
-    """What a picture brings along, as bytes of its own file.
+    """Metadata of a source, as bytes of its own file.
 
     Attributes:
         profile: ICC profile of the pixels; ``None`` for sRGB or unknown.
-        exif: Of the source, as ``exif.block_of`` has it, or ``None``.
-        dpi: Pixels per inch along rows and columns, or ``None``.
-        xmp: Of the source, or ``None``.
-        iptc: Of a JPEG, or ``None``; goes into JPEG alone.
-        chunks: What a PNG says of itself otherwise; goes into PNG alone.
+        exif: As from ``exif.read``, or ``None``.
+        dpi: Pixels per inch, horizontally and vertically, or ``None``.
+        xmp: XMP packet, or ``None``.
+        iptc: IPTC of a JPEG, or ``None``; written to JPEG only.
+        chunks: Text and colour chunks of a PNG; written to PNG only.
     """
 
     profile: bytes | None = None
@@ -41,107 +38,83 @@ class Metadata:
     dpi: tuple[float, float] | None = None
     xmp: bytes | None = None
     iptc: bytes | None = None
-    chunks: tuple[png_chunks.Chunk, ...] = ()
+    chunks: tuple[Chunk, ...] = ()
 
 
-def read(picture: Image.Image) -> Metadata:
-    """What an opened picture brings along; what is damaged in it is left out, for the pixels may be whole."""
-    profile, dpi, packet = (picture.info.get(name) for name in ("icc_profile", "dpi", "xmp"))
-    packet = packet if isinstance(packet, bytes) else None
-    is_png = isinstance(picture, PngImagePlugin.PngImageFile)
-    chunks = png_chunks.chunks(Path(os.fsdecode(picture.filename))) if is_png else ()  # type: ignore[attr-defined]
-    iptc = (picture.info.get("photoshop") or {}).get(_IPTC)
-    return Metadata(profile or None, exif.block_of(picture), _resolution(dpi), packet, iptc, chunks)
+def read(image: Image.Image) -> Metadata:
+    """The metadata of an opened image; damaged parts are left out, because the pixels may be intact."""
+    profile, dpi, packet = (image.info.get(name) for name in ("icc_profile", "dpi", "xmp"))
+    chunks: tuple[Chunk, ...] = ()
+    if isinstance(image, PngImagePlugin.PngImageFile):
+        chunks = png_chunks.read(Path(os.fsdecode(image.filename)))
+    return Metadata(
+        profile=profile or None,
+        exif=exif.read(image),
+        dpi=_plausible_dpi(dpi),
+        xmp=packet if isinstance(packet, bytes) else None,
+        iptc=(image.info.get("photoshop") or {}).get(_IPTC_RESOURCE),
+        chunks=chunks,
+    )
 
 
-def _resolution(dpi: Any) -> tuple[float, float] | None:  # noqa: ANN401 - whatever stood in the file
+def _plausible_dpi(dpi: Any) -> tuple[float, float] | None:  # noqa: ANN401 - anything that a file may hold
     try:
-        across, down = (float(value) for value in dpi)
+        horizontal, vertical = (float(value) for value in dpi)
     except (TypeError, ValueError, ZeroDivisionError):
         return None
-    # 1 is what Pillow makes of a TIFF that does not say it.
-    return (across, down) if 1 < across < 65536 and 1 < down < 65536 else None
+    # Pillow reports 1 for a TIFF without resolution.
+    return (horizontal, vertical) if 1 < horizontal < 65536 and 1 < vertical < 65536 else None
 
 
-def fits(profile: bytes | None, mode: str) -> bool:
-    """Whether a profile is one for pixels of this mode of Pillow's."""
-    return profile is not None and profile[16:20] == _SPACES.get(mode)
+def save_arguments(metadata: Metadata, image_format: ImageFormat, height: int, width: int) -> dict[str, Any]:
+    """Arguments of Pillow's ``save`` that write what the format can hold.
 
-
-def save_arguments(metadata: Metadata, form: str, size: tuple[int, int]) -> dict[str, Any]:
-    """What to tell Pillow's ``save``, for a format (``JPEG``, ``PNG``, ...) and a size (width, height)."""
+    Args:
+        metadata: Its profile must describe the pixels to save.
+        image_format: The format to save in.
+        height: Of the upright image to save.
+        width: Likewise.
+    """
     arguments: dict[str, Any] = {}
-    width, height = size
-    packet = metadata.xmp and xmp.for_picture(metadata.xmp, form, height, width)
-    if form in _WITH_PROFILE:
+    name = image_format.name
+    packet = metadata.xmp and xmp.updated(metadata.xmp, image_format.name, height, width)
+    if image_format.metadata:
         arguments["icc_profile"] = metadata.profile
-        if metadata.exif and (block := exif.for_picture(metadata.exif, form, height, width)):
+        if metadata.exif and (block := exif.updated(metadata.exif, name, height, width)):
             arguments["exif"] = block
-    if form in _WITH_RESOLUTION and metadata.dpi:
+    if image_format.resolution and metadata.dpi:
         arguments["dpi"] = metadata.dpi
-    if form == "PNG":
+    if name == "PNG":
         arguments["pnginfo"] = PngImagePlugin.PngInfo()
-        for chunk in chunks_for_picture(metadata, height, width):
+        for chunk in png_chunks_to_write(metadata, height, width):
             arguments["pnginfo"].add(*chunk)
-    elif form == "TIFF" and packet:
+    elif name == "TIFF" and packet:
         arguments["exif"] = _tiff_tags(arguments.get("exif"), packet)
-    elif form in _WITH_PROFILE and packet:
+    elif image_format.metadata and packet:
         arguments["xmp"] = packet
-    if form == "JPEG" and metadata.iptc:
+    if name == "JPEG" and metadata.iptc:
         arguments["extra"] = _iptc_segment(metadata.iptc)
     return arguments
 
 
-def chunks_for_picture(metadata: Metadata, height: int, width: int) -> list[png_chunks.Chunk]:
-    """What a PNG of this size says of itself besides profile, EXIF and resolution."""
-    packet = metadata.xmp and xmp.for_picture(metadata.xmp, "PNG", height, width)
+def png_chunks_to_write(metadata: Metadata, height: int, width: int) -> list[Chunk]:
+    """The chunks of a PNG of this size other than profile, EXIF and resolution."""
+    packet = metadata.xmp and xmp.updated(metadata.xmp, "PNG", height, width)
     return [*metadata.chunks, *([png_chunks.xmp_chunk(packet)] if packet else [])]
 
 
 def _iptc_segment(iptc: bytes) -> bytes:
-    """A segment of JPEG (APP13) with IPTC as the only one of Photoshop's resources; its name is empty."""
-    resource = b"8BIM" + struct.pack(">HxxI", _IPTC, len(iptc)) + iptc + bytes(len(iptc) % 2)
+    """A JPEG segment (APP13) with IPTC as the only Photoshop resource; empty if it would be too long."""
+    resource = b"8BIM" + struct.pack(">HxxI", _IPTC_RESOURCE, len(iptc)) + iptc + bytes(len(iptc) % 2)
     segment = b"Photoshop 3.0\0" + resource
-    return b"\xff\xed" + struct.pack(">H", 2 + len(segment)) + segment if len(segment) < 65_534 else b""
+    if len(segment) > _MAX_BYTES_IN_JPEG_SEGMENT:
+        return b""
+    return b"\xff\xed" + struct.pack(">H", 2 + len(segment)) + segment
 
 
 def _tiff_tags(block: bytes | None, packet: bytes) -> Image.Exif:
-    """The first directory of a TIFF: EXIF's, and XMP."""
+    """The first directory of a TIFF: that of the EXIF block, and the XMP packet."""
     tags = Image.Exif()
     tags.load(block or b"")
     tags[ExifTags.Base.XMLPacket] = packet
     return tags
-
-
-def goes_along(profile: bytes | None, form: str, mode: str) -> bool:
-    """Whether a file of this format, with pixels of this mode, can hold the profile."""
-    too_long = form == "PNG" and len(profile or b"") > _LONGEST_IN_PNG
-    return fits(profile, mode) and form in _WITH_PROFILE and not too_long
-
-
-def in_srgb(picture: Image.Image, profile: bytes | None) -> Image.Image:
-    """The picture as sRGB, mode ``RGB``, by its profile if that can be used; no transparency.
-
-    Lab needs no profile. Without one, CMYK is taken as the complement of RGB, as Pillow does.
-    """
-    srgb = ImageCms.createProfile("sRGB")
-    source: Any = None
-    if fits(profile, picture.mode):
-        source = io.BytesIO(profile or b"")
-    elif picture.mode == "LAB":
-        source = ImageCms.createProfile("LAB")
-    if source is not None:
-        try:
-            converted = ImageCms.profileToProfile(
-                picture,
-                source,
-                srgb,
-                ImageCms.Intent.RELATIVE_COLORIMETRIC,
-                "RGB",
-                flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,
-            )
-            if converted is not None:
-                return converted
-        except (ImageCms.PyCMSError, OSError, ValueError):  # a damaged profile
-            pass
-    return picture.convert("RGB")

@@ -1,6 +1,6 @@
-"""What a PNG says of itself in chunks of its own: texts, and what its codes mean where no profile says it.
+"""Chunks of a PNG that neither Pillow nor OpenCV keeps: texts, and colour information other than a profile.
 
-(PNG, third edition: 5.3 on the layout of chunks, 11.3 on what they hold.)
+(PNG, third edition: 5.3 for the layout of chunks, 11.3 for their content.)
 """
 
 import struct
@@ -11,58 +11,63 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-Chunk = tuple[bytes, bytes]  # its type, and its data
+Chunk = tuple[bytes, bytes]  # type, data
 
-_BEFORE_CHUNKS = 33  # bytes: the signature, and the header's chunk
-_COLOR = (b"cHRM", b"cICP", b"gAMA", b"sRGB")
-_TEXT = (b"iTXt", b"tEXt", b"zTXt")
-_XMP = b"XML:com.adobe.xmp\0"
-# They are written from what was read of them; as they are, they would speak of the small picture.
-_REPLACED = (_XMP, b"Raw profile type ")
+_HEADER_BYTES = 33  # the signature and the IHDR chunk
+_COLOR_TYPES = (b"cHRM", b"cICP", b"gAMA", b"sRGB")
+_TEXT_TYPES = (b"iTXt", b"tEXt", b"zTXt")
+_XMP_KEYWORD = b"XML:com.adobe.xmp\0"
+# Texts that are written from their parsed content, because as they are they describe the small image.
+_REPLACED_KEYWORDS = (_XMP_KEYWORD, b"Raw profile type ")
 _INCHES_PER_METRE = 1 / 0.0254
 
 
-def chunks(path: Path) -> tuple[Chunk, ...]:
-    """The chunks of a file that are true for the enlarged picture, too; none of what is no PNG."""
-    kept = []
+def read(path: Path) -> tuple[Chunk, ...]:
+    """The intact text and colour chunks of a PNG that also hold for the upscaled image."""
+    chunks = []
     try:
         with path.open("rb") as file:
-            file.seek(_BEFORE_CHUNKS)
+            file.seek(_HEADER_BYTES)
             while len(head := file.read(8)) == 8:
                 length, kind = struct.unpack(">I4s", head)
-                if kind not in _COLOR + _TEXT:
+                if kind not in _COLOR_TYPES + _TEXT_TYPES:
                     file.seek(length + 4, 1)
                     continue
                 data, checksum = file.read(length), file.read(4)
-                whole = checksum == struct.pack(">I", zlib.crc32(kind + data))
-                if whole and not (kind in _TEXT and data.startswith(_REPLACED)):
-                    kept.append((kind, data))
-    except OSError:  # the pixels are there; what is said of them is the lesser loss
+                is_intact = checksum == struct.pack(">I", zlib.crc32(kind + data))
+                if is_intact and not (kind in _TEXT_TYPES and data.startswith(_REPLACED_KEYWORDS)):
+                    chunks.append((kind, data))
+    except OSError:  # losing these is better than losing the image
         return ()
-    return tuple(kept)
+    return tuple(chunks)
 
 
 def xmp_chunk(packet: bytes) -> Chunk:
-    """XMP as a text that is not compressed."""
-    return b"iTXt", _XMP + bytes(4) + packet
+    """An uncompressed text chunk with an XMP packet."""
+    return b"iTXt", _XMP_KEYWORD + bytes(4) + packet
 
 
 def resolution_chunk(dpi: tuple[float, float]) -> Chunk:
-    """Pixels per inch along rows and columns."""
-    across, down = (round(value * _INCHES_PER_METRE) for value in dpi)
-    return b"pHYs", struct.pack(">IIB", across, down, 1)
+    """A chunk with pixels per inch, horizontally and vertically."""
+    horizontal, vertical = (round(value * _INCHES_PER_METRE) for value in dpi)
+    return b"pHYs", struct.pack(">IIB", horizontal, vertical, 1)
 
 
-def write_with_chunks(path: Path, encoded: NDArray[np.uint8], added: Iterable[Chunk]) -> None:
-    """Write an encoded PNG, with chunks behind its header.
+def write_with_chunks(path: Path, encoded: NDArray[np.uint8], chunks: Iterable[Chunk]) -> None:
+    """Write an encoded PNG with chunks inserted after its header.
+
+    Args:
+        path: The file to write.
+        encoded: ``(N,)`` bytes of a whole PNG file.
+        chunks: To insert.
 
     Raises:
         OSError: The file cannot be written.
     """
     with path.open("wb") as file:
-        file.write(encoded[:_BEFORE_CHUNKS].data)
-        for kind, data in added:
+        file.write(encoded[:_HEADER_BYTES].data)
+        for kind, data in chunks:
             file.write(
                 struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
             )
-        file.write(encoded[_BEFORE_CHUNKS:].data)
+        file.write(encoded[_HEADER_BYTES:].data)

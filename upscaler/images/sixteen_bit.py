@@ -1,7 +1,7 @@
-"""Pictures with samples of 16 bits, which Pillow would silently reduce to 8.
+"""Images with 16 bits per sample, which Pillow would silently reduce to 8.
 
-OpenCV decodes their pixels. What it does not look at in a TIFF file (are samples inverted, is the fourth one
-transparency?) is read from its tags; what cannot be made right is refused.
+OpenCV decodes their pixels but ignores some tags of a TIFF: inverted samples, and what the fourth sample is.
+They are read here; files that cannot be decoded correctly are rejected.
 """
 
 from pathlib import Path
@@ -14,156 +14,161 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, TiffImagePlugin
 
 from upscaler.errors import MediaError
-from upscaler.images import exif, metadata, png_chunks, xmp
+from upscaler.images import exif, icc, metadata, png_chunks, xmp
+from upscaler.images.formats import ImageFormat
 from upscaler.images.metadata import Metadata
-
-# It would print its own lines beside our errors.
-cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+from upscaler.images.still import Still
 
 Samples = NDArray[np.uint16]
 
 # TIFF 6.0: PhotometricInterpretation (section 8) and ExtraSamples (section 18).
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB = 0, 1, 2
-_UNSPECIFIED, _ASSOCIATED, _STRAIGHT = 0, 1, 2
-_BYTE = 1  # type of a value (section 2)
+_UNSPECIFIED, _ASSOCIATED, _UNASSOCIATED = 0, 1, 2
+_TIFF_BYTE = 1  # the type BYTE of a value (section 2)
+_OPAQUE = 65_535
 
 
-def is_deep(picture: Image.Image) -> bool:
-    """Whether a sample has more than 8 bits, told from the file's head, never from the values."""
-    if picture.mode.startswith("I;16"):
+def is_sixteen_bit(image: Image.Image) -> bool:
+    """Whether samples have more than 8 bits, by the file's header and never by their values."""
+    if image.mode.startswith("I;16"):
         return True
-    if isinstance(picture, TiffImagePlugin.TiffImageFile):
-        return max(_numbers(picture, ExifTags.Base.BitsPerSample, 1)) > 8
-    raw_modes = (str(tile[3]) for tile in getattr(picture, "tile", ()))
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        return max(_tag_values(image, ExifTags.Base.BitsPerSample, 1)) > 8
+    raw_modes = (str(tile[3]) for tile in getattr(image, "tile", ()))
     return any("16" in mode and "BGR" not in mode for mode in raw_modes)
 
 
-def read(path: Path, picture: Image.Image) -> tuple[Samples, Samples | None]:
-    """Decode a picture that Pillow has opened.
+def read(path: Path, image: Image.Image) -> Still:
+    """Decode an image.
+
+    Args:
+        path: Its file.
+        image: The same file, opened by Pillow.
 
     Returns:
-        ``(H, W)`` or ``(H, W, 3)`` RGB, still to be turned as ``exif.orientation`` says (TIFF is already,
-        and says 1); and ``(H, W)`` transparency or ``None``.
+        The image with uint16 samples. A PNG is as stored: its orientation is still to be applied. A TIFF is
+        upright, and Pillow reports it as that.
 
     Raises:
-        MediaError: It is damaged, or of a kind that would come out as something else than it is.
+        MediaError: The file is damaged, or of a kind that OpenCV decodes wrongly.
     """
-    _refuse_unsupported(path, picture)
+    _check_supported(path, image)
     encoded = np.fromfile(path, dtype=np.uint8)  # cv2.imread cannot open every path
     try:
-        stored: Any = cv2.imdecode(encoded, cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION)
+        decoded: Any = cv2.imdecode(encoded, cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION)
     except cv2.error as error:
         raise MediaError(f"'{path}' is damaged or truncated") from error
-    if stored is None or stored.dtype != np.uint16:
-        raise MediaError(f"'{path}' has samples of a kind that cannot be read")
-    if stored.ndim == 2:
-        return _gray(picture, stored)
-    rgb = np.ascontiguousarray(stored[:, :, 2::-1])
-    return _with_transparency(picture, rgb, stored[:, :, 3]) if stored.shape[2] == 4 else (rgb, None)
+    if decoded is None or decoded.dtype != np.uint16:
+        raise MediaError(f"'{path}' has an unsupported sample format", "convert it to 16-bit integers")
+    if decoded.ndim == 2:
+        gray, alpha = _gray_and_alpha(image, decoded)
+        return Still(np.repeat(gray[:, :, None], 3, axis=2), alpha, gray=True, metadata=metadata.read(image))
+    rgb, alpha = np.ascontiguousarray(decoded[:, :, 2::-1]), None
+    if decoded.shape[2] == 4:
+        rgb, alpha = _rgb_and_alpha(image, rgb, decoded[:, :, 3])
+    return Still(rgb, alpha, metadata=metadata.read(image))
 
 
-def _numbers(picture: TiffImagePlugin.TiffImageFile, tag: int, default: int) -> tuple[int, ...]:
-    value: Any = picture.tag_v2.get(tag, default)
+def _tag_values(image: TiffImagePlugin.TiffImageFile, tag: int, default: int) -> tuple[int, ...]:
+    value: Any = image.tag_v2.get(tag, default)
     return tuple(value) if isinstance(value, tuple) else (value,)
 
 
-def _refuse_unsupported(path: Path, picture: Image.Image) -> None:
-    if not isinstance(picture, TiffImagePlugin.TiffImageFile):
+def _check_supported(path: Path, image: Image.Image) -> None:
+    if not isinstance(image, TiffImagePlugin.TiffImageFile):
         return
-    if _numbers(picture, ExifTags.Base.PlanarConfiguration, 1) != (1,):
-        raise MediaError(f"'{path}' stores each colour by itself (planar)", "save it interleaved")
+    if _tag_values(image, ExifTags.Base.PlanarConfiguration, 1) != (1,):
+        raise MediaError(f"'{path}' has planar 16-bit samples", "save it with interleaved samples")
     known = ((_WHITE_IS_ZERO,), (_BLACK_IS_ZERO,), (_RGB,))
-    if _numbers(picture, ExifTags.Base.PhotometricInterpretation, _RGB) not in known:
-        raise MediaError(f"'{path}' has more than 8 bits, and is neither RGB nor gray", "convert it to RGB")
+    if _tag_values(image, ExifTags.Base.PhotometricInterpretation, _RGB) not in known:
+        raise MediaError(f"'{path}' has 16 bits but is neither RGB nor grayscale", "convert it to RGB")
 
 
-def _gray(picture: Image.Image, stored: Samples) -> tuple[Samples, Samples | None]:
-    if isinstance(picture, TiffImagePlugin.TiffImageFile):
-        inverted = _numbers(picture, ExifTags.Base.PhotometricInterpretation, _RGB) == (_WHITE_IS_ZERO,)
-        return (65535 - stored if inverted else stored), None
-    transparent = picture.info.get("transparency")  # PNG's tRNS chunk: the one value that is not seen
+def _gray_and_alpha(image: Image.Image, stored: Samples) -> tuple[Samples, Samples | None]:
+    """Grayscale ``(H, W)`` with black as 0, and alpha ``(H, W)`` or ``None``."""
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        inverted = _tag_values(image, ExifTags.Base.PhotometricInterpretation, _RGB) == (_WHITE_IS_ZERO,)
+        return (65_535 - stored if inverted else stored), None
+    transparent = image.info.get("transparency")  # the tRNS chunk of PNG: the one transparent value
     if not isinstance(transparent, int):
         return stored, None
-    return stored, np.where(stored == transparent, 0, 65535).astype(np.uint16)
+    return stored, np.where(stored == transparent, 0, _OPAQUE).astype(np.uint16)
 
 
-def _with_transparency(picture: Image.Image, rgb: Samples, fourth: Samples) -> tuple[Samples, Samples | None]:
-    """Colours and what the fourth sample is; without a word about it, it is taken for transparency."""
+def _rgb_and_alpha(image: Image.Image, rgb: Samples, fourth: Samples) -> tuple[Samples, Samples | None]:
+    """RGB ``(H, W, 3)`` and straight alpha; an undeclared fourth sample ``(H, W)`` is taken for alpha."""
     alpha = np.ascontiguousarray(fourth)
     extra: tuple[int, ...] = ()
-    if isinstance(picture, TiffImagePlugin.TiffImageFile):
-        extra = _numbers(picture, ExifTags.Base.ExtraSamples, _STRAIGHT)[:1]
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        extra = _tag_values(image, ExifTags.Base.ExtraSamples, _UNASSOCIATED)[:1]
     if extra == (_UNSPECIFIED,):
         return rgb, None
-    if extra == (_ASSOCIATED,):  # colours were multiplied by it
-        divided = rgb.astype(np.float32) * 65535 / np.maximum(alpha, 1)[:, :, None]
-        return np.rint(np.minimum(divided, 65535)).astype(np.uint16), alpha
+    if extra == (_ASSOCIATED,):  # premultiplied
+        straight = rgb.astype(np.float32) * _OPAQUE / np.maximum(alpha, 1)[:, :, None]
+        return np.rint(np.minimum(straight, 65_535)).astype(np.uint16), alpha
     return rgb, alpha
 
 
-def write(partial: Path, pixels: Samples, alpha: Samples | None, brought: Metadata) -> None:
-    """Encode as PNG or TIFF, as the suffix says.
+def write(
+    path: Path, pixels: Samples, alpha: Samples | None, source: Metadata, image_format: ImageFormat
+) -> None:
+    """Encode as PNG or TIFF.
 
     Args:
-        partial: The file to write.
-        pixels: ``(H, W)``, or ``(H, W, 3)`` RGB.
-        alpha: ``(H, W)`` or ``None``; only with three channels.
-        brought: Goes into the file, but for EXIF in a TIFF.
+        path: The file to write.
+        pixels: ``(H, W)`` grayscale, or ``(H, W, 3)`` RGB.
+        alpha: ``(H, W)`` or ``None``; with RGB only.
+        source: Metadata to write, except for EXIF in a TIFF.
+        image_format: PNG or TIFF.
 
     Raises:
         OSError: The file cannot be written.
     """
-    form, mode = "PNG" if partial.suffix == ".png" else "TIFF", "L" if pixels.ndim == 2 else "RGB"
-    profile = brought.profile if metadata.goes_along(brought.profile, form, mode) else None
+    mode = "L" if pixels.ndim == 2 else "RGB"
+    profile = source.profile if icc.can_embed(source.profile, image_format, mode) else None
     if alpha is not None:
         pixels = np.dstack([pixels, alpha])
-    height, width = pixels.shape[:2]
-    if form == "PNG":
-        _write_png(partial, pixels, profile, brought)
+    if image_format.name == "PNG":
+        _write_png(path, pixels, profile, source)
     else:
-        packet = brought.xmp and xmp.for_picture(brought.xmp, form, height, width)
-        _write_tiff(partial, pixels, profile, packet, brought.dpi)
+        _write_tiff(path, pixels, profile, source)
 
 
-def _write_png(partial: Path, pixels: Samples, profile: bytes | None, brought: Metadata) -> None:
+def _write_png(path: Path, pixels: Samples, profile: bytes | None, source: Metadata) -> None:
     height, width = pixels.shape[:2]
-    stored = pixels if pixels.ndim == 2 else pixels[:, :, [2, 1, 0, 3][: pixels.shape[2]]]
-    block = brought.exif and exif.for_picture(brought.exif, "PNG", height, width)
-    blocks = {cv2.IMAGE_METADATA_ICCP: profile, cv2.IMAGE_METADATA_EXIF: block}
-    kept = {
-        kind: np.frombuffer(block.removeprefix(b"Exif\0\0"), np.uint8)  # a prefix that JPEG alone has
+    bgr = pixels if pixels.ndim == 2 else pixels[:, :, [2, 1, 0, 3][: pixels.shape[2]]]
+    exif_block = source.exif and exif.updated(source.exif, "PNG", height, width)
+    blocks = {cv2.IMAGE_METADATA_ICCP: profile, cv2.IMAGE_METADATA_EXIF: exif_block}
+    present = {
+        kind: np.frombuffer(block.removeprefix(b"Exif\0\0"), np.uint8)  # the prefix is JPEG's alone
         for kind, block in blocks.items()
         if block
     }
-    done, encoded = cv2.imencodeWithMetadata(
-        ".png", np.ascontiguousarray(stored), list(kept), list(kept.values())
+    succeeded, encoded = cv2.imencodeWithMetadata(
+        ".png", np.ascontiguousarray(bgr), list(present), list(present.values())
     )
-    if not done:
-        raise OSError("the encoder failed")
-    chunks = metadata.chunks_for_picture(brought, height, width)
-    if brought.dpi:
-        chunks.append(png_chunks.resolution_chunk(brought.dpi))
-    png_chunks.write_with_chunks(partial, encoded, chunks)
+    if not succeeded:
+        raise OSError("the PNG encoder failed")
+    chunks = metadata.png_chunks_to_write(source, height, width)
+    if source.dpi:
+        chunks.append(png_chunks.resolution_chunk(source.dpi))
+    png_chunks.write_with_chunks(path, encoded, chunks)
 
 
-def _write_tiff(
-    partial: Path,
-    pixels: Samples,
-    profile: bytes | None,
-    packet: bytes | None,
-    dpi: tuple[float, float] | None,
-) -> None:
+def _write_tiff(path: Path, pixels: Samples, profile: bytes | None, source: Metadata) -> None:
+    height, width = pixels.shape[:2]
+    packet = source.xmp and xmp.updated(source.xmp, "TIFF", height, width)
     tifffile.imwrite(
-        partial,
+        path,
         pixels,
         photometric="minisblack" if pixels.ndim == 2 else "rgb",
         extrasamples=["unassalpha"] if pixels.ndim == 3 and pixels.shape[2] == 4 else None,
         compression="zlib",
         predictor=True,
         iccprofile=profile,
-        extratags=[(ExifTags.Base.XMLPacket, _BYTE, len(packet), packet, True)] if packet else (),
-        resolution=dpi,
-        resolutionunit="INCH" if dpi else None,
-        metadata=None,  # no description of its own
+        extratags=[(ExifTags.Base.XMLPacket, _TIFF_BYTE, len(packet), packet, True)] if packet else (),
+        resolution=source.dpi,
+        resolutionunit="INCH" if source.dpi else None,
+        metadata=None,  # no description of tifffile's own
         software=False,
     )

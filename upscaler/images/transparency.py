@@ -1,4 +1,4 @@
-"""Transparency, and the colours that it hides."""
+"""Alpha: how it is upscaled, and what becomes of the colours that it hides."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,18 +9,18 @@ import numpy as np
 from upscaler.pixels import Pixels
 
 
-def revealed(pixels: Pixels, alpha: Pixels) -> Pixels:
-    """The picture with the colours that nobody sees taken from the nearest that are seen.
+def bleed_colors(pixels: Pixels, alpha: Pixels) -> Pixels:
+    """Give fully transparent pixels the colour of the nearest visible pixel.
 
-    Programs leave black or white where nothing is to be seen. Enlarged as it is, that would come through as a
-    fringe around everything that was cut out.
+    Programs leave black or white in transparent pixels. Upscaled as it is, that would show as a fringe around
+    everything visible.
 
     Args:
-        pixels: ``(H, W, 3)``.
-        alpha: ``(H, W)``; 0 is where nothing is seen.
+        pixels: ``(H, W, 3)`` RGB, uint8 or uint16.
+        alpha: ``(H, W)``, same dtype; 0 is transparent.
 
     Returns:
-        ``(H, W, 3)`` of the same dtype.
+        ``(H, W, 3)`` RGB of the same dtype; ``pixels`` itself if all or none of them are transparent.
     """
     hidden = (alpha == 0).astype(np.uint8)
     if not hidden.any() or hidden.all():
@@ -29,60 +29,68 @@ def revealed(pixels: Pixels, alpha: Pixels) -> Pixels:
         hidden, cv2.DIST_L2, cv2.DIST_MASK_5, labelType=cv2.DIST_LABEL_PIXEL
     )
     colors: Any = np.zeros((int(nearest.max()) + 1, 3), pixels.dtype)
-    seen = hidden == 0
-    colors[nearest[seen]] = pixels[seen]
-    filled: Pixels = colors[nearest]
-    return filled
+    visible = hidden == 0
+    colors[nearest[visible]] = pixels[visible]
+    bled: Pixels = colors[nearest]
+    return bled
 
 
-def as_picture(alpha: Pixels) -> Pixels:
-    """Transparency ``(H, W)`` as a gray picture ``(H, W, 3)`` for a network: its edges are edges too."""
-    gray: Any = np.repeat(alpha[:, :, None], 3, axis=2)
-    return gray  # type: ignore[no-any-return]  # of the same dtype
+def as_gray_rgb(alpha: Pixels) -> Pixels:
+    """Alpha ``(H, W)`` as a gray RGB image ``(H, W, 3)`` of the same dtype, as a network takes it."""
+    rgb: Any = np.repeat(alpha[:, :, None], 3, axis=2)
+    return rgb  # type: ignore[no-any-return]  # of the same dtype
 
 
-def enlarged(alpha: Pixels, height: int, width: int, enlarge: Callable[[Pixels], Pixels]) -> Pixels:
-    """The transparency of a picture at another size; without the network where it is the same everywhere.
+def upscale_alpha(alpha: Pixels, height: int, width: int, upscale: Callable[[Pixels], Pixels]) -> Pixels:
+    """Upscale alpha with the network, because its edges are edges too; uniform alpha needs no network.
 
     Args:
-        alpha: ``(h, w)``.
+        alpha: ``(h, w)``, uint8 or uint16.
         height: Of the result.
         width: Of the result.
-        enlarge: ``Upscaler.image``.
+        upscale: ``Upscaler.image``.
 
     Returns:
         ``(height, width)``, same dtype.
     """
     first = alpha[0, 0]
     if (alpha == first).all():  # as in most screenshots
-        constant: Pixels = np.full((height, width), first, alpha.dtype)
-        return constant
-    return settled(enlarge(as_picture(alpha)), alpha)
+        uniform: Pixels = np.full((height, width), first, alpha.dtype)
+        return uniform
+    return snap_flat_alpha(upscale(as_gray_rgb(alpha)), alpha)
 
 
-def settled(gray: Pixels, alpha: Pixels) -> Pixels:
-    """What a network made of ``as_picture``, exact where all around is equally transparent.
+def snap_flat_alpha(upscaled: Pixels, alpha: Pixels) -> Pixels:
+    """Make upscaled alpha exact wherever the source's alpha is uniform in its 3x3 neighbourhood.
 
     Args:
-        gray: ``(H, W, 3)``.
-        alpha: ``(h, w)`` of before, same dtype.
+        upscaled: ``(H, W, 3)``, the result of a network for ``as_gray_rgb(alpha)``.
+        alpha: ``(h, w)`` of the source, same dtype.
 
     Returns:
         ``(H, W)``, same dtype.
     """
-    made = gray[:, :, 1]
-    around = np.ones((3, 3), np.uint8)
-    flat = (cv2.erode(alpha, around) == cv2.dilate(alpha, around)).astype(np.uint8)
+    plane = upscaled[:, :, 1]
+    neighbourhood = np.ones((3, 3), np.uint8)
+    flat = (cv2.erode(alpha, neighbourhood) == cv2.dilate(alpha, neighbourhood)).astype(np.uint8)
     is_flat, exact = (
-        cv2.resize(plane, made.shape[::-1], interpolation=cv2.INTER_NEAREST) for plane in (flat, alpha)
+        cv2.resize(small, plane.shape[::-1], interpolation=cv2.INTER_NEAREST) for small in (flat, alpha)
     )
-    settled: Pixels = np.where(is_flat > 0, exact, made)
-    return settled
+    snapped: Pixels = np.where(is_flat > 0, exact, plane)
+    return snapped
 
 
-def flattened(pixels: Pixels, alpha: Pixels) -> Pixels:
-    """The picture over black, for formats without transparency."""
-    peak = np.iinfo(pixels.dtype).max
-    weighted = pixels.astype(np.float32) * (alpha[:, :, None].astype(np.float32) / peak)
+def composite_over_black(pixels: Pixels, alpha: Pixels) -> Pixels:
+    """Flatten an image onto black, for formats without alpha.
+
+    Args:
+        pixels: ``(H, W, 3)`` RGB, uint8 or uint16.
+        alpha: ``(H, W)``, same dtype, straight (not premultiplied).
+
+    Returns:
+        ``(H, W, 3)`` RGB, same dtype.
+    """
+    opaque = np.iinfo(pixels.dtype).max
+    weighted = pixels.astype(np.float32) * (alpha[:, :, None].astype(np.float32) / opaque)
     flat: Pixels = np.rint(weighted).astype(pixels.dtype)  # type: ignore[assignment]  # one of the two
     return flat

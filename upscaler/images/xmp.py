@@ -1,21 +1,35 @@
-"""XMP goes along as it was written, but for what would no longer be true.
+"""XMP, kept as it is written except for size and orientation.
 
-(ISO 16684-1; CIPA DC-010 has the names of what EXIF says.)
+(ISO 16684-1; CIPA DC-010 names the properties taken from EXIF.)
 """
 
 import re
 
-_LONGEST_IN_JPEG = 65_504  # bytes that Pillow puts into a segment
-# What lies behind a phone's picture, and is left there: gain maps, short films, depth.
-_OF_OTHER_PARTS = (b"hdrgm:", b"Container:Directory", b"MicroVideo", b"MotionPhoto", b"GDepth:", b"GImage:")
+_MAX_BYTES_IN_JPEG = 65_504  # what Pillow puts into a segment
+# Entries that describe data behind a phone's image, which is not kept: gain maps, videos, depth maps.
+_ABOUT_APPENDED_DATA = (
+    b"hdrgm:",
+    b"Container:Directory",
+    b"MicroVideo",
+    b"MotionPhoto",
+    b"GDepth:",
+    b"GImage:",
+)
 
 
-def for_picture(packet: bytes, form: str, height: int, width: int) -> bytes | None:
-    """The XMP for an upright picture of this size, in this format (Pillow's name of it).
+def updated(packet: bytes, format_name: str, height: int, width: int) -> bytes | None:
+    """The XMP packet for the upscaled, upright image.
 
-    ``None`` where it is too long for JPEG, or says where other parts of the source's file are.
+    Args:
+        packet: Of the source.
+        format_name: Pillow's name of the format to write.
+        height: Of the image to write.
+        width: Likewise.
+
+    Returns:
+        The packet, or ``None`` if it is too long for JPEG or describes data that is not kept.
     """
-    if any(name in packet for name in _OF_OTHER_PARTS):
+    if any(name in packet for name in _ABOUT_APPENDED_DATA):
         return None
     values = {
         "tiff:Orientation": 1,
@@ -24,6 +38,6 @@ def for_picture(packet: bytes, form: str, height: int, width: int) -> bytes | No
         "exif:PixelXDimension": width,
         "exif:PixelYDimension": height,
     }
-    for name, value in values.items():  # as an attribute, or as an element
+    for name, value in values.items():  # written as an attribute or as an element
         packet = re.sub(rb"(\b%b\s*(?:=\s*[\"']|>\s*))\d+" % name.encode(), rb"\g<1>%d" % value, packet)
-    return None if form == "JPEG" and len(packet) > _LONGEST_IN_JPEG else packet
+    return None if format_name == "JPEG" and len(packet) > _MAX_BYTES_IN_JPEG else packet

@@ -1,0 +1,93 @@
+"""Images with 8 bits per sample, read and written by Pillow."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from upscaler.images import gif_palette, icc, metadata
+from upscaler.images.formats import ImageFormat
+from upscaler.images.metadata import Metadata
+from upscaler.images.still import Still
+from upscaler.pixels import Pixels
+
+
+def read(image: Image.Image) -> Still:
+    """Decode an image that Pillow has opened.
+
+    Returns:
+        The image with uint8 samples, as stored: its orientation is still to be applied. CMYK and Lab become
+        sRGB.
+    """
+    source = metadata.read(image)
+    if image.mode == "La":  # premultiplied grayscale
+        image = image.convert("LA")
+    if image.has_transparency_data:
+        gray = image.mode in ("1", "L", "LA")
+        rgba = np.asarray(image.convert("RGBA"))
+        return Still(rgba[:, :, :3], rgba[:, :, 3], gray, source)
+    if image.mode in ("CMYK", "LAB"):
+        rgb = icc.to_srgb(image, source.profile)
+        return Still(np.asarray(rgb), metadata=replace(source, profile=None))
+    gray = image.mode in ("1", "L")
+    return Still(np.asarray(image.convert("RGB")), None, gray, source)
+
+
+def write(path: Path, still: Still, image_format: ImageFormat) -> None:
+    """Encode an image.
+
+    Args:
+        path: The file to write.
+        still: uint8; without alpha if the format has none.
+        image_format: The format to write.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
+    image, source = _storable(still, image_format)
+    arguments = metadata.save_arguments(source, image_format, image.height, image.width)
+    try:
+        image.save(path, image_format.name, **image_format.save_arguments, **arguments)
+    except ValueError as error:  # for example a side above 65535 in JPEG
+        raise OSError(str(error)) from error
+
+
+def _storable(still: Still, image_format: ImageFormat) -> tuple[Image.Image, Metadata]:
+    """The image in a mode that the format stores, and its metadata with the profile of that mode."""
+    stores_gray = image_format.gray if still.alpha is None else image_format.gray_alpha
+    store_gray = still.gray and stores_gray
+    image, profile = encoded_colors(still, image_format, "L" if store_gray else "RGB")
+    if still.alpha is not None:
+        image.putalpha(Image.fromarray(still.alpha))
+    if image_format.name == "GIF" and not store_gray:
+        image = gif_palette.with_palette(image, transparent=still.alpha is not None)
+    return image, replace(still.metadata, profile=profile)
+
+
+def encoded_colors(still: Still, image_format: ImageFormat, mode: str) -> tuple[Image.Image, bytes | None]:
+    """The colours of an image without its alpha, in sRGB if the format cannot embed the profile.
+
+    Args:
+        still: uint8.
+        image_format: The format to write.
+        mode: Pillow's ``L`` or ``RGB``.
+
+    Returns:
+        The image in that mode, and the profile to embed.
+    """
+    image = Image.fromarray(mean_of_channels(still.pixels) if still.gray else still.pixels)
+    profile = still.metadata.profile
+    if icc.can_embed(profile, image_format, mode):
+        return image.convert(mode), profile
+    if icc.describes(profile, image.mode):
+        image = icc.to_srgb(image, profile)
+    return image.convert(mode), None
+
+
+def mean_of_channels(pixels: Pixels) -> Pixels:
+    """The mean of the channels of ``(H, W, 3)`` uint8 or uint16, as ``(H, W)`` of the same dtype."""
+    mean: Any = cv2.transform(pixels, np.full((1, 3), 1 / 3))
+    return mean  # type: ignore[no-any-return]  # of the same dtype

@@ -1,0 +1,47 @@
+"""Settings of Pillow, OpenCV and ``warnings``, made while images are read or written.
+
+The libraries have them for the whole process only. They are restored as soon as no thread reads or writes an
+image, so importing and using this package leaves the settings of other code alone.
+"""
+
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+import cv2
+from PIL import Image
+
+MAX_MEGAPIXELS = 536
+
+_lock = threading.Lock()
+_threads_inside = 0
+_restore = ExitStack()
+
+
+@contextmanager
+def applied() -> Iterator[None]:
+    """Accept images of up to ``MAX_MEGAPIXELS``, and keep the libraries from printing."""
+    global _threads_inside
+    with _lock:
+        _threads_inside += 1
+        if _threads_inside == 1:
+            _apply()
+    try:
+        yield
+    finally:
+        with _lock:
+            _threads_inside -= 1
+            if _threads_inside == 0:
+                _restore.close()
+
+
+def _apply() -> None:
+    # Pillow's default, a third of this, is below what phones produce (200 megapixels). It warns above the
+    # limit and raises above twice the limit.
+    _restore.callback(setattr, Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)
+    Image.MAX_IMAGE_PIXELS = MAX_MEGAPIXELS * 1_000_000 // 2
+    _restore.callback(cv2.utils.logging.setLogLevel, cv2.utils.logging.getLogLevel())
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    _restore.enter_context(warnings.catch_warnings())
+    warnings.simplefilter("ignore")  # about size, and about damage that decoding reports
