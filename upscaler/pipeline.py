@@ -10,6 +10,7 @@ before it gets its name (``video/verify.py``).
 import math
 import time
 from collections.abc import Iterable
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -28,7 +29,7 @@ from upscaler.video.info import VideoInfo, Window
 from upscaler.video.reader import VideoReader
 from upscaler.video.threads import Ahead, Behind
 from upscaler.video.verify import Verified, verify
-from upscaler.video_frames import enlarged, fitting
+from upscaler.video_frames import enlarged, plan_frames
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ def upscale_still(
     alpha, seen = still.alpha, still.pixels
 
     def report(done: int, total: int) -> None:
-        on_progress(Progress(done, total, "tiles", source_px=(height, width)))
+        on_progress(Progress(done, total, "tiles", source_px=(height, width), factor=plan.factor))
 
     with engine.messages_to(on_message):
         if alpha is not None:
@@ -105,7 +106,9 @@ def _upscale_animation(job: Job, engine: Upscaler, on_progress: OnProgress, on_m
             moving.plays,
             moving.metadata,
             lambda done: on_progress(
-                Progress(done, count, "frames", source_px=(height, width), rate=moving.rate)
+                Progress(
+                    done, count, "frames", source_px=(height, width), factor=plan.factor, rate=moving.rate
+                )
             ),
         )
     animation.warn_if_truncated(job.source, on_message)
@@ -145,24 +148,24 @@ def upscale_video(
     before = job.source.stat()
     with (
         VideoReader(job.source, options.deinterlace, options.decoder, on_message) as reader,
-        fitting(engine, reader.info),
         engine.messages_to(on_message),
+        ExitStack() as execution,
     ):
         work = _decide(reader, job, engine, options)
         for line in (*work.lines, *stream_plan.table(plans, reader.info.chapters)):
             on_message(Message("info", line))
         with JobFolder(job.target, on_message) as folder:
-            closed = _begun(folder, job, engine, reader.info, work, options, on_message)
+            closed = _begun(folder, job, engine, reader.info, work, options, execution, on_message)
             writer = segments.SegmentedVideoWriter(folder.path, work.settings, work.segment_frames, closed)
             made = _encode(reader, engine, work.plan, writer, options, on_progress)
             found = _put_together(
                 made, reader.info, job, folder, plans, trims=options.trims, on_message=on_message
             )
         reader.report(whole=not options.trims)
+        settings = {**engine.execution(work.plan), "video": work.lines[0]}
     if has_changed(job.source, before):
         text = "the file changed while it was read: sound and subtitles may not match the pictures"
         on_message(Message("warning", text))
-    settings = {**engine.execution(work.plan), "video": work.lines[0]}
     seconds_in = float(made.window.stop_s - made.window.start_s)
     facts = VideoFacts(
         made.frames_in, made.frames_resumed, seconds_in, found.seconds, plans, settings, made.stages_s
@@ -174,7 +177,7 @@ def _decide(reader: VideoReader, job: Job, engine: Upscaler, options: VideoOptio
     """Sizes, encoder and segments for a video, and what to tell of it."""
     info, suffix = reader.info, job.target.suffix.lower()
     choice = encoders.choose(suffix, options, info.layout)
-    asked = engine.plan(info.height, info.width)
+    asked = plan_frames(engine, info, info.height, info.width)
     square = info.sample_aspect != 1 and not codecs.stores_pixel_aspect(suffix, choice.codec)
     asked = _squared(asked, info.sample_aspect) if square else asked
     plan = _even(asked, choice.layout)
@@ -201,9 +204,13 @@ def _begun(
     info: VideoInfo,
     work: _Work,
     options: VideoOptions,
+    execution: ExitStack,
     on_message: OnMessage,
 ) -> list[segments.Segment]:
-    """The closed segments of an earlier run, with the engine set as it was; or a fresh manifest and none."""
+    """The closed segments of an earlier run, or none and a fresh manifest.
+
+    With those of an earlier run the engine runs as it did then, until ``execution`` closes.
+    """
     prints = fingerprint(
         job.source, engine.weights_of(work.plan), engine.options, options, work.settings, work.segment_frames
     )
@@ -213,7 +220,7 @@ def _begun(
         try:
             reason = earlier.difference(prints)
             if not reason:
-                engine.follow(earlier.execution, work.plan)
+                execution.enter_context(engine.restored_execution(earlier.execution, work.plan))
         except DeviceError as error:
             reason = str(error)
         if not reason:
@@ -339,7 +346,7 @@ def _encode(
             for planes, pts in enlarged(part, engine, plan, reader.info, writer.settings.layout):
                 encoder.put(planes, pts)
                 done += 1
-                on_progress(Progress(done, max(total, done), "frames", resumed, source_px, rate))
+                on_progress(Progress(done, max(total, done), "frames", resumed, source_px, plan.factor, rate))
         network_s = time.monotonic() - begun - frames.waited_s - encoder.waited_s
         if done == 0:
             raise MediaError(f"'{reader.path}' has no frame between the start and the end asked for")

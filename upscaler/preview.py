@@ -21,7 +21,7 @@ from upscaler.video import yuv
 from upscaler.video.info import Frame, VideoInfo
 from upscaler.video.reader import VideoReader
 from upscaler.video.trim import expected_frames
-from upscaler.video_frames import fitting
+from upscaler.video_frames import plan_frames
 
 
 def write_preview(
@@ -47,8 +47,7 @@ def write_preview(
         info = reader.info
         frame = _frame(reader, options)
     height, width = frame.planes[0].shape
-    with fitting(engine, info):
-        plan = engine.plan(height, width)
+    plan = plan_frames(engine, info, height, width)
     stills.check_target(job.target, plan.height, plan.width)
     text = f"{describe(plan, height, width)}, the frame at {float(frame.pts * info.time_base):.3f} s"
     on_message(Message("info", text))

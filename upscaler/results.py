@@ -33,6 +33,7 @@ class Progress:
         unit: What is counted: ``frames`` or ``tiles``. Tiles are counted from 1 again for every network.
         resumed: How many of those that are done an earlier run did.
         source_px: (height, width) of what goes into the network.
+        factor: By how much it is upscaled; 0 when unknown.
         rate: Frames that are played in a second; 0 for a picture.
     """
 
@@ -41,6 +42,7 @@ class Progress:
     unit: str
     resumed: int = 0
     source_px: tuple[int, int] = (0, 0)
+    factor: float = 0.0
     rate: float = 0.0
 
 

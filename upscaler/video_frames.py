@@ -1,7 +1,6 @@
 """Frames through the network: planes -> RGB -> larger RGB -> planes, on the engine's device, in batches."""
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 
 import torch
@@ -17,16 +16,11 @@ from upscaler.video.geometry import coded_box
 from upscaler.video.info import Frame, VideoInfo
 
 
-@contextmanager
-def fitting(engine: Upscaler, info: VideoInfo) -> Iterator[None]:
-    """Meanwhile, the engine fits coded frames so that what is shown of them fits into the size asked for."""
-    asked_px = engine.size_px
-    if asked_px is not None:
-        engine.size_px = coded_box(asked_px, info.sample_aspect, info.rotation)
-    try:
-        yield
-    finally:
-        engine.size_px = asked_px
+def plan_frames(engine: Upscaler, info: VideoInfo, height: int, width: int) -> Plan:
+    """The plan for coded frames of this size: what is shown of them fits into the size asked for."""
+    size_px = engine.options.size_px
+    box_px = coded_box(size_px, info.sample_aspect, info.rotation) if size_px else None
+    return engine.plan(height, width, box_px)
 
 
 def enlarged(
@@ -45,20 +39,21 @@ def enlarged(
         Planes on the host and PTS, in order. On a GPU some frames are read ahead.
     """
 
-    def work(planes: list[Tensor], batch: list[Frame], sums: list[Tensor] | None) -> list[Tensor]:
+    def work(planes: list[Tensor], batch: list[Frame], check: bool) -> tuple[list[Tensor], Tensor]:
         each = len(planes) // len(batch)
         sources = [planes[first : first + each] for first in range(0, len(planes), each)]
         rgb = torch.stack([yuv.to_rgb(source, batch[0].layout) for source in sources])
-        fitting = plan
+        own_plan = plan
         if rgb.shape[-2:] != (info.height, info.width):  # the size changed in mid-stream
-            fitting = replace(engine.plan(*rgb.shape[-2:]), height=plan.height, width=plan.width)
-        larger = engine.upscale(rgb, fitting, sums=sums)
+            other = plan_frames(engine, info, *rgb.shape[-2:])
+            own_plan = replace(other, height=plan.height, width=plan.width)
+        larger, finite = engine.upscale_flagged(rgb, own_plan, check=check)
         made = []
         for picture, source in zip(larger, sources, strict=True):
             made += yuv.from_rgb(picture, layout)
             if layout.alpha:
                 made.append(_alpha(source, batch[0].layout, plan, layout))
-        return made
+        return made, finite
 
     together = batch_equal(
         frames,

@@ -52,7 +52,7 @@ def watched(
     watch = Forecast(clock=clock).watch(Path("in.mp4"), engine, ignored, on_message)
     clock.now_s += 30 * seconds_each
     for done in range(1, frames + 1):
-        watch(Progress(done, frames, "frames", source_px=(48, 64), rate=rate))
+        watch(Progress(done, frames, "frames", source_px=(48, 64), factor=engine.scale, rate=rate))
         clock.now_s += seconds_each
     return said
 
@@ -66,7 +66,7 @@ def test_a_slow_video_is_told_once_from_what_was_measured(large: Upscaler, clock
     assert [number for number, line in enumerate(said) if line] == [
         5
     ]  # after 10 s, of which the first frame is none
-    name, share = fastest(large, 48, 64) or ("", 1.0)
+    name, share = fastest(large, 4) or ("", 1.0)
     assert name == "fast" and share < 0.5
     assert (
         said[5]
@@ -101,10 +101,10 @@ def test_slow_work_is_told_too_where_nothing_is_faster(ship: Ship, clock: Clock)
 def test_frames_of_an_earlier_run_do_not_count(large: Upscaler, clock: Clock) -> None:
     said = Messages()
     watch = Forecast(clock=clock).watch(Path("in.mp4"), large, ignored, said)
-    watch(Progress(5001, 6000, "frames", 5000, (48, 64), 25.0))
+    watch(Progress(5001, 6000, "frames", 5000, (48, 64), 4.0, 25.0))
     clock.now_s += 12
     assert said == []
-    watch(Progress(5007, 6007, "frames", 5000, (48, 64), 25.0))
+    watch(Progress(5007, 6007, "frames", 5000, (48, 64), 4.0, 25.0))
     assert said[0].startswith("about 33 min left at 0.5 frames/s")
 
 
@@ -116,13 +116,13 @@ def test_the_share_of_time_is_that_of_multiply_adds_and_output(ship: Ship) -> No
         for name in ("fast", "srresnet")
     }
     for scale in (3, 4):
-        name, share = fastest(Upscaler("srresnet", scale), 48, 64) or ("", 0.0)
+        name, share = fastest(Upscaler("srresnet", scale), scale) or ("", 0.0)
         assert name == "fast"
         assert share == pytest.approx(pixel["fast"] / pixel["srresnet"])
     small = weight_file.load(shipped.weight_files("fast")[2]).network().contract.macs_per_pixel + 4 * 2000
-    _, share = fastest(Upscaler("srresnet", size_px=(128, 96)), 48, 64) or ("", 0.0)
+    _, share = fastest(Upscaler("srresnet", 2), 2) or ("", 0.0)
     assert share == pytest.approx(small / pixel["srresnet"])
-    _, share = fastest(Upscaler("srresnet", 8), 48, 64) or ("", 0.0)
+    _, share = fastest(Upscaler("srresnet", 8), 8) or ("", 0.0)
     assert share == pytest.approx((pixel["fast"] + 16 * small) / (17 * pixel["srresnet"]))
 
 
@@ -132,7 +132,7 @@ def test_of_two_flavours_the_own_one_is_named(ship: Ship) -> None:
     for model in ("fast", "fast-photo"):
         ship(model, 4)
     for flavour in ("", shipped.PHOTO):
-        name, _ = fastest(Upscaler(f"balanced{flavour}", 4), 48, 64) or ("", 0.0)
+        name, _ = fastest(Upscaler(f"balanced{flavour}", 4), 4) or ("", 0.0)
         assert name == f"fast{flavour}"
 
 
@@ -145,12 +145,12 @@ def test_pictures_are_one_piece_of_work(large: Upscaler, clock: Clock, tmp_path:
     tiles = []
     for source in sources[:2]:
         watch = forecast.watch(source, large, ignored, said)
-        watch(Progress(0, 0, "tiles", source_px=(24, 32)))
+        watch(Progress(0, 0, "tiles", source_px=(24, 32), factor=4.0))
         for tile in range(1, 5):
             clock.now_s += 2
-            watch(Progress(tile, 4, "tiles", source_px=(24, 32)))
+            watch(Progress(tile, 4, "tiles", source_px=(24, 32), factor=4.0))
             tiles.append(len(said))
-    _, share = fastest(large, 24, 32) or ("", 0.0)
+    _, share = fastest(large, 4) or ("", 0.0)
     # After five tiles 10 s are measured: 3 tiles of this picture and 97 pictures are left, 2 s a tile.
     wanted = f"about 13 min left; --model fast would take about {_span(share * (3 + 4 * 97) * 2)}"
     assert said == [wanted] and tiles == [0, 0, 0, 0, 1, 1, 1, 1]
@@ -164,12 +164,12 @@ def test_two_networks_count_as_much_as_they_cost(ship: Ship, clock: Clock, tmp_p
     said = Messages()
     forecast = Forecast([source], clock)
     watch = forecast.watch(source, engine, ignored, said)
-    watch(Progress(0, 0, "tiles", source_px=(24, 32)))
+    watch(Progress(0, 0, "tiles", source_px=(24, 32), factor=4.0))
     first, second = engine.macs_each(engine.plan(24, 32), 24, 32)
     assert 5 < second / first < 16
     clock.now_s += 60
     watch(
-        Progress(1, 1, "tiles", source_px=(24, 32))
+        Progress(1, 1, "tiles", source_px=(24, 32), factor=4.0)
     )  # the first network is done; the second takes as much longer as it costs
     assert said[0].startswith(f"about {_span(60 * second / first)} left; --model fast")
 

@@ -34,9 +34,9 @@ def test_on_a_processor_batches_are_done_as_they_are_asked_for() -> None:
             read.append(number)
             yield [torch.tensor(float(number))], number
 
-    def work(tensors: list[Tensor], tag: int, sums: list[Tensor] | None) -> list[Tensor]:
-        assert sums is None  # checks its values itself
-        return [tensors[0] * 10 + tag]
+    def work(tensors: list[Tensor], tag: int, check: bool) -> tuple[list[Tensor], Tensor]:
+        assert check
+        return [tensors[0] * 10 + tag], torch.tensor(True)
 
     made = overlap.run_overlapped(batches(), work, CPU)
     assert next(made)[0] == [torch.tensor(0.0)]
@@ -80,11 +80,10 @@ def log(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_the_host_waits_only_for_batches_that_are_three_behind(log: list[str]) -> None:
-    def work(tensors: list[Tensor], tag: int, sums: list[Tensor] | None) -> list[Tensor]:
-        assert sums is not None
+    def work(tensors: list[Tensor], tag: int, check: bool) -> tuple[list[Tensor], Tensor]:
+        assert not check
         log.append(f"work {tag}")
-        sums.append(tensors[0].sum())
-        return [tensors[0] + 1]
+        return [tensors[0] + 1], torch.tensor(True)
 
     batches = (([torch.full((2,), float(tag))], tag) for tag in range(4))
     made = [(results[0].tolist(), tag) for results, tag in overlap._overlapped(batches, work, CPU)]
@@ -97,30 +96,28 @@ def test_the_host_waits_only_for_batches_that_are_three_behind(log: list[str]) -
 
 
 def test_a_batch_with_a_value_that_is_not_finite_is_done_again_with_checks(log: list[str]) -> None:
-    def work(tensors: list[Tensor], tag: int, sums: list[Tensor] | None) -> list[Tensor]:
-        if sums is None:
-            return [torch.full((2,), -1.0)]
+    def work(tensors: list[Tensor], tag: int, check: bool) -> tuple[list[Tensor], Tensor]:
+        if check:
+            return [torch.full((2,), -1.0)], torch.tensor(True)
         result = tensors[0] / (tag != 1)  # the second batch divides by zero
-        sums.append(result.sum())
-        return [result]
+        return [result], result.sum().isfinite()
 
     batches = (([torch.full((2,), 5.0)], tag) for tag in range(3))
     made = [results[0].tolist() for results, _ in overlap._overlapped(batches, work, CPU)]
     assert made == [[5.0, 5.0], [-1.0, -1.0], [5.0, 5.0]]
 
 
-def test_the_engine_leaves_sums_to_who_asked_for_them(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_engine_flags_values_that_are_not_finite(monkeypatch: pytest.MonkeyPatch) -> None:
     upscaler = Upscaler("fast", 2, precision="fp32", tile_px=40)
     source = torch.rand(1, 3, 50, 60)
     plan = upscaler.plan(50, 60)
-    sums: list[Tensor] = []
-    assert torch.equal(upscaler.upscale(source, plan, sums=sums), upscaler.upscale(source, plan))
-    assert sums and all(bool(value.isfinite()) for value in sums)
+    result, finite = upscaler.upscale_flagged(source, plan, check=False)
+    assert torch.equal(result, upscaler.upscale(source, plan))
+    assert bool(finite)
     real = Runtime.__call__
     monkeypatch.setattr(Runtime, "__call__", lambda self, low: real(self, low) * float("nan"))
-    sums.clear()
-    upscaler.upscale(source, plan, sums=sums)  # does not raise: who asked for the sums looks at them
-    assert not all(bool(value.isfinite()) for value in sums)
+    _, finite = upscaler.upscale_flagged(source, plan, check=False)  # does not raise: the caller looks
+    assert not bool(finite)
 
 
 @pytest.mark.parametrize("batch", [1, 3])

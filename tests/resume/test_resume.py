@@ -233,9 +233,10 @@ def test_an_execution_that_is_impossible_here_is_refused(
 ) -> None:
     plan = engine.plan(48, 64)
     execution = engine.execution(plan)
-    engine.follow(execution, plan)
-    with pytest.raises(DeviceError, match=reason):
-        engine.follow(execution | {name: value}, plan)
+    with engine.restored_execution(execution, plan):
+        pass
+    with pytest.raises(DeviceError, match=reason), engine.restored_execution(execution | {name: value}, plan):
+        pass
 
 
 def test_the_execution_of_the_earlier_run_is_followed(tmp_path: Path) -> None:
@@ -243,10 +244,16 @@ def test_the_execution_of_the_earlier_run_is_followed(tmp_path: Path) -> None:
     before = Upscaler("fast", 2, precision="fp32")
     before._network(2).pixels_at_once = 1000  # as if memory had run out
     cut(before, source, tmp_path / "out.mp4", 15)
+    if (os.cpu_count() or 1) > 1:
+        torch.set_num_threads(2)
+    threads = torch.get_num_threads()
     after = Upscaler("fast", 2, precision="fp32")
     done, _, _ = run(after, source, tmp_path / "out.mp4")
-    assert after._network(2).pixels_at_once == 1000
     assert done.video is not None and done.video.settings["pixels at once, x2"] == 1000
+    assert done.video.settings["threads"] == 1
+    # The next file of the batch does not inherit it.
+    assert after._network(2).pixels_at_once > 1000
+    assert torch.get_num_threads() == threads
 
 
 def test_an_earlier_run_that_was_compiled_goes_on_compiled(
@@ -255,26 +262,25 @@ def test_an_earlier_run_that_was_compiled_goes_on_compiled(
     plan = engine.plan(48, 64)
     compiled = engine.execution(plan) | {"runtime, x2": "compiled"}
     monkeypatch.setattr(devices, "has_compiler", lambda: False)
-    with pytest.raises(DeviceError, match="no C\\+\\+ compiler"):
-        engine.follow(compiled, plan)
+    with pytest.raises(DeviceError, match="no C\\+\\+ compiler"), engine.restored_execution(compiled, plan):
+        pass
     monkeypatch.setattr(devices, "has_compiler", lambda: True)
     monkeypatch.setattr(torch, "compile", lambda network, dynamic: network)
-    engine.follow(compiled, plan)
-    assert engine.execution(plan)["runtime, x2"] == "compiled"
-    engine.follow(compiled | {"runtime, x2": "eager"}, plan)
+    with engine.restored_execution(compiled, plan):
+        assert engine.execution(plan)["runtime, x2"] == "compiled"
     assert engine.execution(plan)["runtime, x2"] == "eager"
 
 
 def test_batches_end_at_a_segments_border(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = clip(tmp_path / "in.mp4", frames=FRAMES)
     engine = Upscaler("fast", 2, precision="fp32", batch=4)
-    whole, sizes = engine.upscale, []
+    whole, sizes = engine.upscale_flagged, []
 
-    def noted(rgb: Tensor, *rest: object, **named: object) -> Tensor:
+    def noted(rgb: Tensor, *rest: object, **named: object) -> tuple[Tensor, Tensor]:
         sizes.append(len(rgb))
         return whole(rgb, *rest, **named)
 
-    monkeypatch.setattr(engine, "upscale", noted)
+    monkeypatch.setattr(engine, "upscale_flagged", noted)
     run(engine, source, tmp_path / "whole.mp4")
     assert sizes == [4, 3, 4, 3, 4, 3, 3]
     cut(engine, source, tmp_path / "out.mp4", 2 * LENGTH)

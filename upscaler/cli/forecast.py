@@ -73,7 +73,7 @@ class Forecast:
             left = progress.total - progress.done
             if seconds / frames > _SLOW_PLAYING_TIMES / progress.rate:
                 rate = f" at {frames / seconds:.2g} frames/s"
-                self._announce(on_message, engine, progress.source_px, seconds / frames * left, rate)
+                self._announce(on_message, engine, progress.factor, seconds / frames * left, rate)
 
         return watch
 
@@ -97,7 +97,7 @@ class Forecast:
             self._macs_done = before_macs + macs
             if not self._announced and self._busy_s >= _MEASURED_S and self._macs_done:
                 left = sum(costs) - macs + sum(self._pending_work(engine).values())
-                self._announce(on_message, engine, size, self._busy_s / self._macs_done * left)
+                self._announce(on_message, engine, progress.factor, self._busy_s / self._macs_done * left)
 
         return watch
 
@@ -114,20 +114,20 @@ class Forecast:
         return self._pending_macs
 
     def _announce(
-        self, on_message: OnMessage, engine: Upscaler, size: tuple[int, int], left_s: float, rate: str = ""
+        self, on_message: OnMessage, engine: Upscaler, factor: float, left_s: float, rate: str = ""
     ) -> None:
         if left_s <= _SLOW_S:
             return
         self._announced = True
         other = "no installed model is faster"
-        if faster := fastest(engine, *size):
+        if faster := fastest(engine, factor):
             name, share = faster
             other = f"--model {name} would take about {_span(left_s * share)}"
         on_message(Message("info", f"about {_span(left_s)} left{rate}; {other}"))
 
 
-def fastest(engine: Upscaler, height: int, width: int) -> tuple[str, float] | None:
-    """The installed model that upscales images of this size fastest, if it is clearly faster.
+def fastest(engine: Upscaler, factor: float) -> tuple[str, float] | None:
+    """The installed model that upscales by this factor fastest, if it is clearly faster.
 
     The photo and the clean version of a model are equally fast: the engine's own kind is preferred.
 
@@ -135,7 +135,6 @@ def fastest(engine: Upscaler, height: int, width: int) -> tuple[str, float] | No
         Its name, and about which share of the engine's time it takes; ``None`` if no model is faster, or the
         engine restores at scale 1, which no other model does.
     """
-    factor = engine.factor(height, width)
     own = _relative_time(engine.files, factor)
     if max(engine.files) == 1 or not own:
         return None

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -93,7 +93,6 @@ class Upscaler:
         if self.device.type == "cpu":
             devices.keep_freed_memory()
         self.dtype = devices.fast_dtype(self.device) if precision == "auto" else DTYPES[precision]
-        self.size_px = size_px
         self.files = find_weights.blendable_files(model, perceptual)
         self.scale = find_weights.default_scale(model) if scale is None else scale
         if max(self.files) == 1 and (self.scale != 1 or size_px):
@@ -108,22 +107,32 @@ class Upscaler:
             for network_scale in scales_for(self.files, self.scale):
                 self._network(network_scale).runtime()  # a damaged weight file is better found now
 
-    def plan(self, height: int, width: int) -> Plan:
-        """How a picture of this size would be enlarged.
+    def plan(self, height: int, width: int, box_px: tuple[int, int] | None = None) -> Plan:
+        """How a picture of this size would be upscaled.
+
+        Args:
+            height: Height of the picture.
+            width: Width of the picture.
+            box_px: (width, height) to fit inside, in place of the ``size_px`` that the engine was made with;
+                for coded frames whose pixels are not square or that are shown rotated.
 
         Raises:
-            UsageError: The size asked for is more than 8 times the picture's.
+            UsageError: The box is more than 8 times the picture's size.
         """
-        factor = self.factor(height, width)
-        target = (max(1, round(height * factor)), max(1, round(width * factor)))
-        if self.size_px is not None:
-            if factor > SCALE_MAX:
-                size = f"{self.size_px[0]}x{self.size_px[1]}"
-                raise UsageError(
-                    f"{size} is more than {SCALE_MAX:g} times {width}x{height}", "use a smaller --size"
-                )
-            target = min(self.size_px[1], target[0]), min(self.size_px[0], target[1])
-        return Plan(scales_for(self.files, factor), *target, passes=PASSES_TTA if self.options.tta else 1)
+        box_px = box_px or self.options.size_px
+        passes = PASSES_TTA if self.options.tta else 1
+        if box_px is None:
+            target = max(1, round(height * self.scale)), max(1, round(width * self.scale))
+            return Plan(scales_for(self.files, self.scale), *target, factor=self.scale, passes=passes)
+        factor = min(box_px[0] / width, box_px[1] / height)
+        if factor > SCALE_MAX:
+            size = f"{box_px[0]}x{box_px[1]}"
+            raise UsageError(
+                f"{size} is more than {SCALE_MAX:g} times {width}x{height}", "use a smaller --size"
+            )
+        target = max(1, round(height * factor)), max(1, round(width * factor))
+        target = min(box_px[1], target[0]), min(box_px[0], target[1])
+        return Plan(scales_for(self.files, factor), *target, factor=factor, passes=passes)
 
     def image(self, pixels: Pixels, on_progress: OnProgress | None = None) -> Pixels:
         """Enlarge one picture.
@@ -152,10 +161,10 @@ class Upscaler:
         says; on a GPU some are read ahead, and upload, computing and download overlap.
         """
 
-        def enlarge(sources: list[Tensor], _: int, sums: list[Tensor] | None) -> list[Tensor]:
+        def work(sources: list[Tensor], _: int, check: bool) -> tuple[list[Tensor], Tensor]:
             batch = torch.stack([source.permute(2, 0, 1) for source in sources])
-            result = self.upscale(batch, self.plan(*batch.shape[-2:]), sums=sums)
-            return list(result.permute(0, 2, 3, 1).contiguous())
+            result, finite = self.upscale_flagged(batch, self.plan(*batch.shape[-2:]), check=check)
+            return list(result.permute(0, 2, 3, 1).contiguous()), finite
 
         # Copies: a reader may fill the same array anew for every frame, while several are waiting here.
         sources = (_as_tensor(frame).clone() for frame in frames)
@@ -164,7 +173,7 @@ class Upscaler:
             lambda source: (source.shape, source.dtype),
             lambda source: self.batch_for(*source.shape[:2]),
         )
-        for results, _ in run_overlapped(((batch, len(batch)) for batch in together), enlarge, self.device):
+        for results, _ in run_overlapped(((batch, len(batch)) for batch in together), work, self.device):
             yield from (result.numpy() for result in results)
 
     def batch_for(self, height: int, width: int) -> int:
@@ -200,32 +209,48 @@ class Upscaler:
         low = torch.rand(self.batch_for(height, width), 3, height, width, device=self.device)
         return low.contiguous(memory_format=torch.channels_last)
 
-    @torch.inference_mode()
-    def upscale(
-        self,
-        source: Tensor,
-        plan: Plan,
-        on_progress: OnProgress | None = None,
-        sums: list[Tensor] | None = None,
-    ) -> Tensor:
-        """Enlarge a batch of frames as ``plan`` says.
+    def upscale(self, source: Tensor, plan: Plan, on_progress: OnProgress | None = None) -> Tensor:
+        """Upscale a batch of frames as ``plan`` says.
 
         Args:
-            source: RGB ``(B, 3, H, W)``, anywhere: uint8 or uint16 codes, or fp32 (nominally in [0, 1], not
-                clamped).
+            source: RGB ``(B, 3, H, W)`` on any device: uint8 or uint16 codes, or fp32 (nominally in [0, 1],
+                not clamped).
             plan: From ``plan`` for this size; its target size may be changed.
             on_progress: See ``image``.
-            sums: Gets scalars on the device, all finite if and only if all values were; the caller then looks
-                at them. ``None``: values are checked here, and what is not finite is redone.
 
         Returns:
-            ``(B, 3, plan.height, plan.width)``, where the source is and in its dtype.
+            RGB ``(B, 3, plan.height, plan.width)`` on the same device, in the same dtype and range.
+
+        Raises:
+            DeviceError: There is too little memory for the smallest tile.
+            WeightsError: Values are not finite in fp32 either.
         """
+        return self.upscale_flagged(source, plan, check=True, on_progress=on_progress)[0]
+
+    @torch.inference_mode()
+    def upscale_flagged(
+        self, source: Tensor, plan: Plan, *, check: bool, on_progress: OnProgress | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """As ``upscale``; the caller decides when to wait for the device.
+
+        Args:
+            source: See ``upscale``.
+            plan: See ``upscale``.
+            check: Check every batch and redo what is not finite in a safer precision, which waits for the
+                device.
+            on_progress: See ``image``.
+
+        Returns:
+            The result, and a bool scalar on the device: whether all values were finite. With ``check`` it is
+            always true.
+        """
+        finite = torch.ones((), dtype=torch.bool, device=self.device)
         for scale in plan.scales:
-            source = self._network(scale).through(source, on_progress, sums)
+            source, all_finite = self._network(scale).run(source, check=check, on_progress=on_progress)
+            finite = finite & all_finite
         if source.shape[-2:] != (plan.height, plan.width):
             source = resize_bicubic(source, plan.height, plan.width)
-        return source
+        return source, finite
 
     def weights_of(self, plan: Plan) -> list[Path]:
         """The weight files that a plan needs."""
@@ -256,8 +281,9 @@ class Upscaler:
             **{f"runtime, x{scale}": self._network(scale).runtime().name for scale in set(plan.scales)},
         }
 
-    def follow(self, execution: Mapping[str, str | int], plan: Plan) -> None:
-        """From now on run the networks of a plan as an earlier run did.
+    @contextmanager
+    def restored_execution(self, execution: Mapping[str, str | int], plan: Plan) -> Iterator[None]:
+        """Run the networks of a plan as an earlier run did, until the block ends.
 
         Args:
             execution: From ``execution``, maybe in another process.
@@ -278,16 +304,14 @@ class Upscaler:
             raise DeviceError(f"the runtime was {min(strange)}, which is not known here")
         if "compiled" in runtimes.values() and not devices.can_compile(self.device):
             raise DeviceError("the network was compiled, and no C++ compiler is found")
-        torch.set_num_threads(threads)
-        for scale, name in runtimes.items():
-            self._network(scale).runtime().use(name)
-            self._network(scale).pixels_at_once = int(execution[f"pixels at once, x{scale}"])
-
-    def factor(self, height: int, width: int) -> float:
-        """By how much a picture of this size is enlarged."""
-        if self.size_px is None:
-            return self.scale
-        return min(self.size_px[0] / width, self.size_px[1] / height)
+        own_threads = torch.get_num_threads()
+        with ExitStack() as restored:
+            for scale, name in runtimes.items():
+                pixels = int(execution[f"pixels at once, x{scale}"])
+                restored.enter_context(self._network(scale).restored(name, pixels))
+            torch.set_num_threads(threads)
+            restored.callback(torch.set_num_threads, own_threads)
+            yield
 
     @contextmanager
     def messages_to(self, on_message: OnMessage) -> Iterator[None]:

@@ -10,9 +10,10 @@ from torch import Tensor
 
 T = TypeVar("T")
 
-# A batch's tensors on the device, what belongs to it, and a list for sums that are finite if all values were;
-# gives results on the device. With ``None`` for the list it checks its values itself and redoes what failed.
-Work = Callable[[list[Tensor], T, list[Tensor] | None], list[Tensor]]
+# (a batch's tensors, its tag, whether to check) -> (results, flag). With ``check`` the work waits for the
+# device and redoes what is not finite; without, it does not wait, and the flag, a bool scalar on the device,
+# says whether all values were finite.
+Work = Callable[[list[Tensor], T, bool], tuple[list[Tensor], Tensor]]
 
 # Batches between upload and the end of download: one in each of the three stages.
 _DEPTH = 3
@@ -34,7 +35,7 @@ def run_overlapped(
     """
     if device.type == "cuda":
         return _overlapped(batches, work, device)
-    return ((work(tensors, tag, None), tag) for tensors, tag in batches)
+    return ((work(tensors, tag, True)[0], tag) for tensors, tag in batches)
 
 
 @dataclass(frozen=True)
@@ -71,13 +72,11 @@ def _started(
     compute.wait_stream(upload)
     for tensor in sources:
         tensor.record_stream(compute)  # its memory must not be given away before compute is through
-    sums: list[Tensor] = []
-    made = work(sources, tag, sums)
-    made.append(torch.isfinite(torch.stack(sums)).all() if sums else torch.ones((), dtype=torch.bool))
+    computed, finite = work(sources, tag, False)
     download.wait_stream(compute)
     with torch.cuda.stream(download):
-        results = [_pinned_like(tensor).copy_(tensor, non_blocking=True) for tensor in made]
-    for tensor in made:
+        results = [_pinned_like(tensor).copy_(tensor, non_blocking=True) for tensor in (*computed, finite)]
+    for tensor in (*computed, finite):
         if tensor.device.type == "cuda":
             tensor.record_stream(download)
     home = torch.cuda.Event()  # type: ignore[no-untyped-call]
@@ -90,7 +89,8 @@ def _landed(flying: _Flying[T], work: Work[T]) -> tuple[list[Tensor], T]:
     flying.home.synchronize()
     if bool(flying.finite):
         return flying.results, flying.tag
-    return [result.cpu() for result in work(flying.sources, flying.tag, None)], flying.tag
+    results, _ = work(flying.sources, flying.tag, True)
+    return [result.cpu() for result in results], flying.tag
 
 
 def _pinned(tensor: Tensor) -> Tensor:

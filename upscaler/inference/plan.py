@@ -7,18 +7,20 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Plan:
-    """How pictures of one size are enlarged.
+    """How pictures of one size are upscaled.
 
     Attributes:
-        scales: Of the networks, in the order in which they run; empty when no network is needed.
-        height: Of the result, after the last network and an antialiased reduction where they differ.
-        width: Of the result.
+        scales: Scales of the networks, in the order in which they run; empty when no network is needed.
+        height: Height of the result, after antialiased downscaling where the networks overshoot.
+        width: Width of the result.
+        factor: By how much the picture is upscaled, before rounding to whole pixels.
         passes: How often each network runs; 8 for self-ensemble.
     """
 
     scales: tuple[int, ...]
     height: int
     width: int
+    factor: float
     passes: int = 1
 
 

@@ -3,6 +3,7 @@
 import functools
 import math
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 import torch.nn.functional as F
@@ -120,28 +121,47 @@ class TiledNetwork:
         """For every LR pixel: the sum of the versions, and the one that is turned back, in fp32."""
         return 2 * 3 * 4 * self.network.contract.scale**2 if self._options.tta else 0
 
-    def through(self, source: Tensor, on_progress: OnProgress | None, sums: list[Tensor] | None) -> Tensor:
+    def run(
+        self, source: Tensor, *, check: bool, on_progress: OnProgress | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Run the network over every frame; when memory runs out, again with half as much at once.
 
         Args:
-            source: As for ``Upscaler.upscale``, which also explains ``sums``.
+            source: RGB ``(B, 3, H, W)`` on any device: uint8 or uint16 codes, or floats in [0, 1].
+            check: See ``Upscaler.upscale_flagged``.
             on_progress: Called with (tiles done, tiles in all).
-            sums: Gets a sum per batch, or ``None``.
 
         Returns:
-            ``(B, 3, H*scale, W*scale)``, where the source is and in its dtype.
+            RGB ``(B, 3, H*scale, W*scale)``, where the source is and in its dtype, and a bool scalar on the
+            device: whether all values were finite.
 
         Raises:
             DeviceError: There is too little memory for the smallest tile.
-            WeightsError: Values are not finite in fp32 either.
+            WeightsError: With ``check``: values are not finite in fp32 either.
         """
         while True:
             try:
-                return self._tiled(source, on_progress, sums)
+                return self._run_tiles(source, check, on_progress)
             except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
                 if not devices.is_out_of_memory(error):
                     raise
                 self._halve(source[:, 0].numel(), error)
+
+    @contextmanager
+    def restored(self, runtime: str, pixels_at_once: int) -> Iterator[None]:
+        """Run in another way until the block ends: ``eager`` or ``compiled``, with so many pixels at once.
+
+        When memory runs out meanwhile, the smaller number of pixels stays.
+        """
+        own_runtime, own_pixels, was_bounded = self.runtime().name, self.pixels_at_once, self._bounded
+        self.runtime().use(runtime)
+        self.pixels_at_once = pixels_at_once
+        try:
+            yield
+        finally:
+            self.runtime().use(own_runtime)
+            ran_out = self._bounded and not was_bounded
+            self.pixels_at_once = min(own_pixels, self.pixels_at_once) if ran_out else own_pixels
 
     def _halve(self, present_px: int, error: BaseException) -> None:
         smallest = self._smallest_tile_px
@@ -158,8 +178,10 @@ class TiledNetwork:
         text = "out of memory: retrying with smaller tiles (same output)"
         self._on_message(Message("info", text))
 
-    def _tiled(self, source: Tensor, on_progress: OnProgress | None, sums: list[Tensor] | None) -> Tensor:
-        """Run a network over every tile of every frame; same device and dtype out as in."""
+    def _run_tiles(
+        self, source: Tensor, check: bool, on_progress: OnProgress | None
+    ) -> tuple[Tensor, Tensor]:
+        """Run the network over every tile of every frame; see ``run``."""
         frames, _, height, width = source.shape
         contract = self.network.contract
         scale, tile_px = contract.scale, self.tile_side(height, width)
@@ -173,30 +195,29 @@ class TiledNetwork:
         pieces = [(frame, tile) for frame in range(frames) for tile in tiles]
         batch = self._tile_batch(min(tile_px, height) * min(tile_px, width))
         parts = [pieces[first : first + batch] for first in range(0, len(pieces), batch)]
+        finite = torch.ones((), dtype=torch.bool, device=self._device)
 
-        def enlarged(low: list[Tensor], _: object, sums: list[Tensor] | None) -> list[Tensor]:
-            if sums is None:
-                high = self._finite(low[0])
-            else:
-                high = self._forward(low[0])
-                sums.append(high.sum())
-            return [as_codes(high, source.dtype)]
+        def work(lr: list[Tensor], _: object, check: bool) -> tuple[list[Tensor], Tensor]:
+            sr = self._forward_checked(lr[0]) if check else self._forward(lr[0])
+            # One value that is not finite makes the sum so.
+            return [as_codes(sr, source.dtype)], finite if check else sr.sum().isfinite()
 
         cut = (([torch.stack([_cut(source[frame], tile) for frame, tile in part])], part) for part in parts)
-        made: Iterator[tuple[list[Tensor], list[tuple[int, tiling.Tile]]]]
+        results: Iterator[tuple[list[Tensor], Tensor, list[tuple[int, tiling.Tile]]]]
         # By type: "cuda" and "cuda:0" are not equal, and a frame is on the host or on this device.
-        if source.device.type == self._device.type:  # nothing to upload, and who called looks at the sums
-            made = ((enlarged(low, part, sums), part) for low, part in cut)
+        if source.device.type == self._device.type:  # nothing to upload
+            results = ((*work(lr, part, check), part) for lr, part in cut)
         else:
-            made = run_overlapped(cut, enlarged, self._device)
+            results = ((sr, finite, part) for sr, part in run_overlapped(cut, work, self._device))
         done = 0
-        for (high,), part in made:
-            for (frame, tile), piece in zip(part, high, strict=True):
+        for (sr,), flag, part in results:
+            finite = finite & flag
+            for (frame, tile), piece in zip(part, sr, strict=True):
                 _paste(result[frame], piece, tile, scale)
             done += len(part)
             if on_progress:
                 on_progress(done, len(pieces))
-        return result
+        return result, finite
 
     def tile_side(self, height: int, width: int) -> int:
         """Side of a tile: what was asked for, else as much as memory allows; all of a picture that fits."""
@@ -218,12 +239,12 @@ class TiledNetwork:
             return batch
         return min(batch, asked) if self._bounded else asked
 
-    def _finite(self, low: Tensor) -> Tensor:
+    def _forward_checked(self, low: Tensor) -> Tensor:
         """Run a batch in the engine's precision, and again in safer ones while a value is not finite."""
         dtype = self._dtype
         while True:
             high = self._forward(low, dtype)
-            if math.isfinite(float(high.sum())):  # one value that is not finite makes the sum so
+            if math.isfinite(float(high.sum())):
                 return high
             if dtype not in _SAFER:
                 raise WeightsError(
