@@ -1,4 +1,4 @@
-"""Options, settings and degradations that the documents mention exist."""
+"""Options, settings, degradations and names of the code that the documents mention exist."""
 
 import dataclasses
 import re
@@ -78,3 +78,20 @@ def test_documented_values_exist(document: Path) -> None:
 def test_the_documents_call_every_command() -> None:
     called = [name for path in DOCUMENTS for name, _ in commands(path.read_text(encoding="utf-8"))]
     assert min(called.count(name) for name in OPTIONS) > 5, "calls are no longer found"
+
+
+def test_names_in_the_glossary_are_names_of_the_code() -> None:
+    glossary = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").partition("## Glossary")[2]
+    names = [
+        name
+        for row in re.findall(r"^\|.*\| (.*) \|$", glossary, re.MULTILINE)
+        for name in re.findall(r"`([A-Za-z]\w+)\*?`", row)
+    ]
+    assert len(names) > 20, "the glossary is no longer found"
+    source = "\n".join(
+        path.read_text(encoding="utf-8")
+        for folder in ("upscaler", "models", "trainer")
+        for path in (ROOT / folder).rglob("*.py")
+    )
+    for name in names:
+        assert re.search(rf"\b{name}" if name.endswith("_") else rf"\b{name}\b", source), name
