@@ -1,1 +1,5 @@
-"""Video files: read frames with their own time stamps, write segments, merge with the copied streams."""
+"""Video files: read frames with their PTS, encode segments, merge them with the source's other streams.
+
+May import options, results, atomic and errors; knows neither inference nor images. ``formats`` and ``codecs``
+are tables without heavy imports, which every room may read.
+"""

@@ -1,6 +1,7 @@
-"""YUV planes <-> RGB tensors, in fp32 on the device of the planes. No swscale: it is measurably wrong.
+"""YUV planes <-> RGB tensors, in fp32 on the device of the planes.
 
-Nothing is clamped on the way to RGB and back; only the final codes are limited to what the format can hold.
+Not swscale, which is measurably inaccurate: it cannot site chroma left, and by default repeats chroma
+samples. RGB is never clamped; only the final codes are, to the range of their bits.
 Matrices and ranges: ITU-T H.273; siting: H.264 Annex E, figure E-1.
 """
 
@@ -14,12 +15,12 @@ from torch import Tensor
 Matrix = Literal["bt601", "bt709", "bt2020", "fcc", "smpte240m"]
 Siting = Literal["left", "center", "topleft"]
 
-# By how much `_halved` sharpens the mean of two neighbours: with 5/44, samples that alternate come back from
-# `_doubled` as they were, where the mean alone leaves 69 % of the alternation.
+# How much `_halved` sharpens the mean of two neighbours. With 5/44, alternating samples survive `_doubled`
+# and `_halved` unchanged; the mean alone leaves 69 % of the alternation.
 _SHARPNESS = 5 / 44
 
-# Kr and Kb of each matrix.
-_LUMA_SHARES: dict[str, tuple[float, float]] = {
+# Kr and Kb of each matrix (H.273, table 4).
+_LUMA_WEIGHTS: dict[str, tuple[float, float]] = {
     "bt601": (0.299, 0.114),
     "bt709": (0.2126, 0.0722),
     "bt2020": (0.2627, 0.0593),
@@ -37,10 +38,10 @@ class Layout:
         bits: Bits per sample, 8 to 16.
         horizontal: Luma columns per chroma column, 1 or 2.
         vertical: Luma rows per chroma row, 1 or 2.
-        matrix: Of YUV; nothing for the other kinds.
-        full_range: Whether codes use all values instead of the studio range.
-        siting: Where subsampled chroma samples lie among the luma samples.
-        alpha: Whether a last plane, of luma's size and always of full range, says how opaque pixels are.
+        matrix: Of YUV; ignored for the other kinds.
+        full_range: Whether codes use the full range instead of the limited one.
+        siting: Where subsampled chroma samples lie relative to luma samples.
+        alpha: Whether there is a last plane with the opacity, of luma's size and always of full range.
     """
 
     kind: Literal["yuv", "gray", "gbr"] = "yuv"
@@ -54,12 +55,12 @@ class Layout:
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of the planes: uint8, or int16 for more than 8 bits (uint16 has next to no operations in torch)."""
+        """Of the planes: uint8, or int16 for more than 8 bits (torch supports few operations on uint16)."""
         return torch.uint8 if self.bits == 8 else torch.int16
 
 
 def guessed_matrix(height: int, width: int) -> Matrix:
-    """What an untagged video most likely uses: BT.709 from 720 lines on, BT.601 below."""
+    """The most likely matrix of an untagged video: BT.709 from 720 lines or 1280 columns on, else BT.601."""
     return "bt709" if height >= 720 or width >= 1280 else "bt601"
 
 
@@ -67,12 +68,12 @@ def to_rgb(planes: list[Tensor], layout: Layout) -> Tensor:
     """Planes of one frame -> RGB.
 
     Args:
-        planes: ``(h, w)`` each, ``layout.dtype``; an alpha plane is not looked at.
-        layout: What they mean.
+        planes: ``(h, w)`` each, ``layout.dtype``; an alpha plane is ignored.
+        layout: Of the planes.
 
     Returns:
-        ``(3, H, W)`` RGB fp32, nominally in [0, 1], not clamped: codes outside the nominal range come back
-        as they were.
+        ``(3, H, W)`` RGB fp32, nominally in [0, 1] but not clamped: codes outside the nominal range survive a
+        round trip.
     """
     black, span = _luma_range(layout)
     if layout.kind == "gbr":
@@ -82,12 +83,12 @@ def to_rgb(planes: list[Tensor], layout: Layout) -> Tensor:
     if layout.kind == "gray":
         return y.expand(3, -1, -1)
     height, width = y.shape
-    middle, chroma_span = _chroma_range(layout)
+    zero, chroma_span = _chroma_range(layout)
     u, v = (
-        (_resampled(_as_float(plane), layout, _doubled)[:height, :width] - middle) / chroma_span
+        (_resampled(_as_float(plane), layout, _doubled)[:height, :width] - zero) / chroma_span
         for plane in planes[1:3]
     )
-    kr, kb = _LUMA_SHARES[layout.matrix]
+    kr, kb = _LUMA_WEIGHTS[layout.matrix]
     rgb = torch.empty(3, height, width, device=y.device)
     rgb[0] = y + 2 * (1 - kr) * v
     rgb[2] = y + 2 * (1 - kb) * u
@@ -99,46 +100,62 @@ def from_rgb(rgb: Tensor, layout: Layout) -> list[Tensor]:
     """RGB -> planes of one frame, rounded to codes.
 
     Args:
-        rgb: ``(3, H, W)`` fp32, nominally in [0, 1].
-        layout: What to make.
+        rgb: ``(3, H, W)`` RGB fp32, nominally in [0, 1].
+        layout: Of the planes to return.
 
     Returns:
-        Planes as in ``to_rgb``, without alpha. Codes are limited to what the bits hold, not to the studio
-        range.
+        ``(h, w)`` each, ``layout.dtype``, without alpha. Codes are clamped to the range of the bits, not to
+        the limited range.
     """
     black, span = _luma_range(layout)
     r, g, b = rgb.unbind(0)
     if layout.kind == "gbr":
         return [_as_codes(channel * span + black, layout) for channel in (g, b, r)]
-    kr, kb = _LUMA_SHARES[layout.matrix]
+    kr, kb = _LUMA_WEIGHTS[layout.matrix]
     y = kr * r + (1 - kr - kb) * g + kb * b
     luma = _as_codes(y * span + black, layout)
     if layout.kind == "gray":
         return [luma]
-    middle, chroma_span = _chroma_range(layout)
+    zero, chroma_span = _chroma_range(layout)
     u = _resampled((b - y) / (2 * (1 - kb)), layout, _halved)
     v = _resampled((r - y) / (2 * (1 - kr)), layout, _halved)
-    return [luma, *(_as_codes(chroma * chroma_span + middle, layout) for chroma in (u, v))]
+    return [luma, *(_as_codes(chroma * chroma_span + zero, layout) for chroma in (u, v))]
 
 
 def to_alpha(planes: list[Tensor], layout: Layout) -> Tensor:
-    """The alpha plane of a frame that has one, ``(H, W)`` fp32: 0 is transparent, 1 opaque."""
+    """The alpha of a frame that has it.
+
+    Args:
+        planes: ``(h, w)`` each, ``layout.dtype``.
+        layout: Of the planes.
+
+    Returns:
+        ``(H, W)`` fp32 in [0, 1]: 0 is transparent, 1 opaque.
+    """
     return _as_float(planes[-1]) / float(2**layout.bits - 1)
 
 
 def from_alpha(alpha: Tensor, layout: Layout) -> Tensor:
-    """``(H, W)`` fp32, 0 to 1 -> the alpha plane of a frame."""
+    """The alpha plane of a frame.
+
+    Args:
+        alpha: ``(H, W)`` fp32 in [0, 1].
+        layout: Of the frame.
+
+    Returns:
+        ``(H, W)``, ``layout.dtype``, full range.
+    """
     return _as_codes(alpha * (2**layout.bits - 1), layout)
 
 
 def even_sized(layout: Layout, height: int, width: int) -> tuple[int, int]:
-    """The size rounded down to what the subsampling allows encoders to take, at least one step."""
+    """(height, width) rounded down to multiples of the chroma subsampling, which encoders require."""
     rows, columns = layout.vertical, layout.horizontal
     return max(rows, height - height % rows), max(columns, width - width % columns)
 
 
 def _luma_range(layout: Layout) -> tuple[float, float]:
-    """Code of black, and codes from black to white."""
+    """The code of black, and the number of codes from black to white."""
     if layout.full_range:
         return 0.0, float(2**layout.bits - 1)
     step = 2 ** (layout.bits - 8)
@@ -146,11 +163,11 @@ def _luma_range(layout: Layout) -> tuple[float, float]:
 
 
 def _chroma_range(layout: Layout) -> tuple[float, float]:
-    """Code of no colour, and codes per unit of colour difference (which runs from -0.5 to 0.5)."""
-    middle = float(2 ** (layout.bits - 1))
+    """The code of zero colour difference, and codes per unit of it; it ranges from -0.5 to 0.5."""
+    zero = float(2 ** (layout.bits - 1))
     if layout.full_range:
-        return middle, float(2**layout.bits - 1)
-    return middle, 224.0 * 2 ** (layout.bits - 8)
+        return zero, float(2**layout.bits - 1)
+    return zero, 224.0 * 2 ** (layout.bits - 8)
 
 
 def _as_float(plane: Tensor) -> Tensor:
@@ -164,19 +181,19 @@ def _as_codes(values: Tensor, layout: Layout) -> Tensor:
     return codes.to(torch.uint8) if layout.bits == 8 else codes.to(torch.int32).to(torch.int16)
 
 
-def _resampled(chroma: Tensor, layout: Layout, step: Callable[[Tensor, bool], Tensor]) -> Tensor:
-    """Apply ``_doubled`` or ``_halved`` along each subsampled axis, as the siting says for that axis."""
+def _resampled(chroma: Tensor, layout: Layout, resample: Callable[[Tensor, bool], Tensor]) -> Tensor:
+    """Apply ``_doubled`` or ``_halved`` along each subsampled axis, with the siting of that axis."""
     if layout.horizontal == 2:
-        chroma = step(chroma, layout.siting != "center")
+        chroma = resample(chroma, layout.siting != "center")
     if layout.vertical == 2:
-        chroma = step(chroma.mT, layout.siting == "topleft").mT
+        chroma = resample(chroma.mT, layout.siting == "topleft").mT
     return chroma
 
 
 def _doubled(samples: Tensor, cosited: bool) -> Tensor:
-    """Twice the columns by Catmull-Rom; edges repeat. ``(h, w)`` -> ``(h, 2*w)``.
+    """Upsample columns by Catmull-Rom, repeating edges. ``(h, w)`` -> ``(h, 2*w)``.
 
-    Cosited: new columns lie on a sample and half-way to the next; else a quarter to each side of it.
+    Cosited: output columns lie on a sample and half-way to the next; else a quarter to each side of it.
     """
     before, after, beyond = _shifted(samples, -1), _shifted(samples, 1), _shifted(samples, 2)
     if cosited:
@@ -191,10 +208,10 @@ def _doubled(samples: Tensor, cosited: bool) -> Tensor:
 
 
 def _halved(samples: Tensor, cosited: bool) -> Tensor:
-    """Half the columns, the inverse of ``_doubled`` on smooth chroma. ``(h, w)`` -> ``(h, ceil(w/2))``."""
+    """Downsample columns; inverts ``_doubled`` on smooth chroma. ``(h, w)`` -> ``(h, ceil(w/2))``."""
     if cosited:
         return samples[..., 0::2]
-    if samples.shape[-1] % 2:  # an odd size: the last column is its own neighbour
+    if samples.shape[-1] % 2:  # odd: the last column is its own neighbour
         samples = torch.cat([samples, samples[..., -1:]], -1)
     near = samples[..., 0::2] + samples[..., 1::2]
     far = _shifted(samples, -1)[..., 0::2] + _shifted(samples, 1)[..., 1::2]
@@ -202,7 +219,7 @@ def _halved(samples: Tensor, cosited: bool) -> Tensor:
 
 
 def _shifted(samples: Tensor, by: int) -> Tensor:
-    """Column ``x`` of the result is column ``x + by``; edges repeat."""
+    """Shift columns so that column ``x`` becomes column ``x + by`` of the input; edges repeat."""
     width = samples.shape[-1]
     columns = torch.arange(by, width + by, device=samples.device).clamp_(0, width - 1)
     return samples.index_select(-1, columns)
