@@ -2,7 +2,8 @@
 
 import heapq
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -37,7 +38,7 @@ from upscaler.video.tracks import Track, open_track
 _TIMECODE_RATE_MAX = Fraction(255)  # frames per second that a time code track can count
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Kept:
     """A stream of the source that is kept.
 
@@ -45,11 +46,13 @@ class _Kept:
         plan: For the stream.
         track: Feeds its stream in the output.
         order: Of its packets.
+        refused: Packets so far that the muxer refused.
     """
 
     plan: StreamPlan
     track: Track
     order: MonotonicDts
+    refused: int = 0
 
 
 def merge(
@@ -80,10 +83,18 @@ def merge(
     Raises:
         MediaError: The container refuses a stream, or the disk failed; an incomplete file may remain.
     """
-    try:
-        _merge(segments, source, path, plans, orientation, window, on_message, cut=cut)
-    except MEDIA_ERRORS as error:
-        raise MediaError(f"cannot merge the video with the other streams: {error}") from error
+    tested = False
+    while True:
+        try:
+            losses = _merge(segments, source, path, plans, orientation, window, cut=cut, tested=tested)
+            break
+        except MEDIA_ERRORS as error:
+            # A damaged packet that the muxer refuses as the last one takes the rest of its queue with it.
+            if tested or not isinstance(error, ValueError):
+                raise MediaError(f"cannot merge the video with the other streams: {error}") from error
+            tested = True
+    for text in losses:
+        on_message(Message("warning", text))
 
 
 def _merge(
@@ -93,10 +104,11 @@ def _merge(
     plans: list[StreamPlan],
     orientation: tuple[int, bool],
     window: Window | None,
-    on_message: OnMessage,
     *,
     cut: bool,
-) -> None:
+    tested: bool,
+) -> list[str]:
+    """``merge`` once; ``tested``: copy only audio packets that can be decoded."""
     container = container_of(path.suffix)
     options = {"movie_timescale": _movie_timescale(segments[0].time_base)} if container.is_mp4 else {}
     with (
@@ -117,18 +129,15 @@ def _merge(
             main_video_stream(original, source),
             orientation,
         )
-        kept = _add_others(original, output, plans, start_s, container)
+        kept = _add_others(original, output, plans, start_s, container, tested=tested)
         output.set_chapters(kept_chapters(original.chapters(), start_s, stop_s))
         output.metadata.update(kept_tags(original.metadata, container))
         film = segment_packets(segments, video, begin_s, allows_negative_dts=container.is_mp4)
         if window:
             film = extend_last(film, window.stop_s - begin_s)
         others = _other_packets(original, kept, (start_s, stop_s) if cut else None) if kept else iter(())
-        for packet in heapq.merge(film, others, key=_dts_s):
-            output.mux(packet)
-    for stream in kept.values():
-        for text in _losses(stream):
-            on_message(Message("warning", text))
+        _mux(output, heapq.merge(film, others, key=_dts_s), kept)
+    return [line for stream in kept.values() for line in _losses(stream, path.suffix)]
 
 
 def _add_video(
@@ -167,6 +176,25 @@ def _add_video(
     return video
 
 
+def _mux(
+    output: av.container.OutputContainer, packets: Iterable["Packet[Stream]"], kept: dict[int, _Kept]
+) -> None:
+    """Write the header and all packets; a damaged packet that the muxer refuses costs only itself.
+
+    FFmpeg may report a packet that waited in its queue while it takes another one, even one of the video.
+    Whether all frames are there is checked afterwards (``verify``), so no packet is lost without a word.
+    """
+    output.start_encoding()  # here, so that refusing a stream as a whole stays an error
+    by_target = {stream.track.target.index: stream for stream in kept.values()}
+    for packet in packets:
+        stream = by_target.get(packet.stream.index)
+        try:
+            output.mux(packet)
+        except ValueError:  # what FFmpeg calls invalid data or an invalid argument; not a full disk
+            if stream is not None:
+                stream.refused += 1
+
+
 def _movie_timescale(time_base: Fraction) -> str:
     """Ticks per second for a late start such that the video's start is exact; 31 bits at most."""
     exact = math.lcm(90_000, time_base.denominator)
@@ -179,6 +207,8 @@ def _add_others(
     plans: list[StreamPlan],
     start_s: Fraction,
     container: Container,
+    *,
+    tested: bool,
 ) -> dict[int, _Kept]:
     """Add a stream for every other stream that is kept; by index of the source's stream."""
     kept: dict[int, _Kept] = {}
@@ -194,7 +224,7 @@ def _add_others(
             suffix, subtype = {"mjpeg": ("jpg", "jpeg")}.get(plan.codec, (plan.codec, plan.codec))
             output.add_attachment(f"cover.{suffix}", f"image/{subtype}", _first_packet(original, stream))
             continue
-        track = open_track(stream, output, plan, start_s)
+        track = open_track(stream, output, plan, start_s, tested=tested)
         track.target.metadata.update(kept_tags(stream.metadata, container))
         track.target.disposition = stream.disposition
         strict = container.is_mp4 and track.target.type == "audio"
@@ -222,7 +252,7 @@ def _other_packets(
     """
     timeline = Timeline(original)
     streams = None if timeline.needs_every_packet else [original.streams[index] for index in kept]
-    for packet in demux(original, streams):
+    for packet in _until_unreadable(demux(original, streams)):
         timeline.shift(packet)
         if packet.stream.index not in kept:
             continue
@@ -232,6 +262,12 @@ def _other_packets(
         yield from map(stream.order.enforce, stream.track.packets(packet))
     for stream in kept.values():
         yield from map(stream.order.enforce, stream.track.flush())
+
+
+def _until_unreadable(packets: Iterator["Packet[Stream]"]) -> Iterator["Packet[Stream]"]:
+    """Packets up to the point from which a damaged file cannot be read; the reader reported that already."""
+    with suppress(*MEDIA_ERRORS):
+        yield from packets
 
 
 def _begins_between(packet: "Packet[Stream]", start_s: Fraction, stop_s: Fraction | None) -> bool:
@@ -246,12 +282,14 @@ def _dts_s(packet: "Packet[Stream]") -> Fraction:
     return packet.dts * packet.time_base
 
 
-def _losses(stream: _Kept) -> Iterator[str]:
+def _losses(stream: _Kept, suffix: str) -> Iterator[str]:
     """What was dropped or moved in a stream, one line each."""
     name = f"{stream.plan.kind} {stream.plan.index}"
     if damaged := stream.track.damaged:
         hint = "; .mkv keeps them as they are" if stream.plan.kind == "subtitle" else ""
         yield f"{name}: dropped {_count(damaged)} that could not be decoded{hint}"
+    if refused := stream.refused:
+        yield f"{name}: dropped {_count(refused)} that {suffix} refused as damaged"
     if moved := stream.order.moved:
         yield f"{name}: non-monotonic timestamps; moved {_count(moved)} after their predecessor"
 

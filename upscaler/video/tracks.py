@@ -39,7 +39,12 @@ class Track(Protocol):
 
 
 def open_track(
-    stream: Stream, output: av.container.OutputContainer, plan: StreamPlan, start_s: Fraction
+    stream: Stream,
+    output: av.container.OutputContainer,
+    plan: StreamPlan,
+    start_s: Fraction,
+    *,
+    tested: bool = False,
 ) -> Track:
     """Add a stream to the output and return the track that feeds it.
 
@@ -48,9 +53,10 @@ def open_track(
         output: Its header must not be written yet.
         plan: For this stream; neither to be dropped nor an attachment.
         start_s: Time in the source at which the output begins, seconds.
+        tested: Copy only audio packets that can be decoded.
     """
     if plan.action == "copy":
-        return _Copied(stream, output.add_stream_from_template(stream), start_s)
+        return _Copied(stream, output.add_stream_from_template(stream), start_s, tested=tested)
     if plan.kind == "subtitle":
         return _Subtitles(cast(SubtitleStream, stream), output, plan.encoder, start_s)
     return _Audio(cast(AudioStream, stream), output, plan, start_s)
@@ -78,10 +84,11 @@ class _Copied:
     lacks its priming and audio starts late; with all of them, hidden audio becomes audible.
     """
 
-    def __init__(self, source: Stream, target: Stream, start_s: Fraction) -> None:
+    def __init__(self, source: Stream, target: Stream, start_s: Fraction, *, tested: bool) -> None:
         self.target = target
         self.damaged = 0
         self._is_audio = source.type == "audio"
+        self._tested = tested and self._is_audio and source.codec_context is not None
         self._start_s = start_s
         self._discarded: Packet[Stream] | None = None
         self._started = False
@@ -89,6 +96,9 @@ class _Copied:
     def packets(self, packet: "Packet[Stream]") -> Iterator["Packet[Stream]"]:
         without_time = packet.pts is None and packet.dts is None
         if packet.size == 0 or (without_time and self._is_audio):
+            return
+        if self._tested and not _is_decodable(cast("Packet[AudioStream]", packet)):
+            self.damaged += 1
             return
         if packet.is_discard:
             if not self._started:
@@ -102,6 +112,14 @@ class _Copied:
 
     def flush(self) -> Iterator["Packet[Stream]"]:
         return iter(())
+
+
+def _is_decodable(packet: "Packet[AudioStream]") -> bool:
+    try:
+        packet.decode()
+    except MEDIA_ERRORS:
+        return False
+    return True
 
 
 class _Audio:
