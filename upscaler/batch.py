@@ -73,9 +73,8 @@ class Batch:
     """
 
     def __init__(self, inputs: Iterable[Path], options: Options) -> None:
-        engine = options.engine
-        if engine.model and engine.scale is None and engine.size_px is None:
-            options = replace(options, engine=replace(engine, scale=default_scale(engine.model)))
+        if options.model and options.scale is None and options.size_px is None:
+            options = replace(options, scale=default_scale(options.model))
         self._video_options = options.video
         self.job_list = jobs.plan(inputs, options)
         kinds = {job.kind for job in self.job_list.jobs}
@@ -144,7 +143,7 @@ def _load_engines(kinds: set[Kind], options: EngineOptions) -> dict[Kind, Upscal
     by_model: dict[str, Upscaler] = {}
     engines: dict[Kind, Upscaler] = {}
     for kind in sorted(kinds):
-        model = options.model or DEFAULT_MODEL[kind]
+        model = str(options.model or DEFAULT_MODEL[kind])
         if model not in by_model:
             by_model[model] = Upscaler(**vars(replace(options, model=model)))
         engines[kind] = by_model[model]

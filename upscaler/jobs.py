@@ -93,7 +93,7 @@ def _plan(inputs: list[Path], options: Options) -> JobList:
     ignored: list[Path] = []
     unreadable: list[Unreadable] = []
     single = len(inputs) == 1
-    if options.output == Path("-"):
+    if options.output_path == Path("-"):
         raise UsageError("-o - is not a file", "results cannot be written to standard output")
     for path in inputs:
         if path.is_dir():
@@ -134,7 +134,7 @@ def _file_job(path: Path, options: Options, single: bool) -> Job:
     kind = kind_of(path)
     if kind is None:
         raise UsageError(f"the suffix of '{path}' is neither an image's nor a video's")
-    output = options.output
+    output = options.output_path
     if output is None:
         return Job(path, path.with_name(f"{path.stem}_{_label(options)}{_target_suffix(path)}"), kind)
     is_file_name = kind_of(output) is not None and not output.is_dir()
@@ -150,7 +150,7 @@ def _file_job(path: Path, options: Options, single: bool) -> Job:
 
 def _folder_jobs(folder: Path, options: Options, single: bool) -> JobList:
     resolved = _real(folder)
-    root = options.output
+    root = options.output_path
     if root is None:
         if not resolved.name:
             raise UsageError(f"'{folder}' has no parent folder to write to", "use -o FOLDER")
@@ -210,10 +210,9 @@ def _real(path: Path) -> Path:
 
 
 def _label(options: Options) -> str:
-    engine = options.engine
-    if engine.size_px:
-        return f"{engine.size_px[0]}x{engine.size_px[1]}"
-    return f"x{DEFAULT_SCALE if engine.scale is None else engine.scale:g}"
+    if options.size_px:
+        return f"{options.size_px[0]}x{options.size_px[1]}"
+    return f"x{DEFAULT_SCALE if options.scale is None else options.scale:g}"
 
 
 def _target_suffix(path: Path) -> str:

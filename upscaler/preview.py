@@ -70,7 +70,7 @@ def write_preview(
 def _frame(reader: VideoReader, options: VideoOptions) -> Frame:
     """The frame at the start asked for; without one, that of the middle of the part, or the nearest to it."""
     info, start_s = reader.info, options.start_s
-    wanted_s = expected_frames(info, options) / info.rate / 2 if start_s is None else start_s
+    wanted_s = expected_frames(info, options) / info.rate / 2 if start_s is None else options.from_s
     nearest = next(reader.frames())
     if nearest.pts * info.time_base >= wanted_s:
         return nearest

@@ -17,7 +17,17 @@ ROOT = Path(__file__).parents[2]
 FOLDERS = {"upscaler": "upscaler", "models": "upscaler.models", "trainer": "upscaler.trainer"}
 
 # Files at the top of upscaler/ that every room may import; they import only each other.
-LEAVES = {"errors", "interrupts", "options", "results", "atomic", "folder_lock", "pixels", "version"}
+LEAVES = {
+    "errors",
+    "interrupts",
+    "option_fields",
+    "options",
+    "results",
+    "atomic",
+    "folder_lock",
+    "pixels",
+    "version",
+}
 # Tables of plain data, which import nothing but each other, so that every file may import them.
 TABLES = {"upscaler.images.formats", "upscaler.video.codecs", "upscaler.video.formats"}
 # A room and the other rooms that it may import, from the command line down. A file at the top of a folder

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from upscaler.inference.resize import resize_bicubic
 from upscaler.inference.self_ensemble import PASSES_TTA
 from upscaler.inference.tiled_network import DTYPES, OnProgress, TiledNetwork, name_of
 from upscaler.models import blending, find_weights
+from upscaler.option_fields import takes_options
 from upscaler.options import DEFAULT_MODEL, RUNTIMES, SCALE_MAX, EngineOptions
 from upscaler.pixels import Pixels
 from upscaler.results import Message, OnMessage
@@ -34,23 +36,8 @@ class Upscaler:
     >>> from upscaler import Upscaler
     >>> larger = Upscaler("balanced-photo", scale=2).image(array)      # (H, W, 3) uint8 -> (2H, 2W, 3) uint8
 
-    Args:
-        model: Name of shipped weights, or path of a weight file.
-        scale: Factor from 1 to 8; ``None``: a weight file's own, or 4.
-        size_px: (width, height) to fit inside instead, keeping the aspect.
-        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-        precision: ``auto`` (fp16 on CUDA, bf16 where the processor multiplies it fast, else fp32), ``fp32``,
-            ``bf16`` or ``fp16``.
-        runtime: ``eager``, ``compiled``, or ``auto``: compiled where much work lies ahead and a trial shows
-            that it is faster; see ``prepare``.
-        tile_px: Side of a tile in LR pixels; ``None``: as much at once as suits the device.
-        batch: Tiles or frames that go through the network at once; ``None``: likewise.
-        memory_limit_gb: Memory that the network's features may take; goes before tile and batch. ``None``: a
-            share of what a GPU has free, and on a processor what 512x512 LR pixels take (at most about 1 GB).
-        tta: Self-ensemble (test-time augmentation): the mean, in fp32, of what comes of the 8 symmetries of a
-            picture. A little better, and takes 8 times as long.
-        perceptual: Blend the weights of ``srresnet`` (0, faithful) and ``srgan`` (1, textured), whichever of
-            the two is named, or of their ``-photo``; ``None``: those of the model named.
+    Takes the fields of ``EngineOptions`` as arguments: ``model`` and ``scale`` by position or by name, the
+    others by name.
 
     Attributes:
         files: Weight files by the scale of their network; two each where they are blended.
@@ -61,41 +48,18 @@ class Upscaler:
         DeviceError: The device is not there.
     """
 
-    def __init__(  # noqa: PLR0913 - one parameter per option
-        self,
-        model: str | Path = DEFAULT_MODEL["still"],
-        scale: float | None = None,
-        *,
-        size_px: tuple[int, int] | None = None,
-        device: str = "auto",
-        precision: str = "auto",
-        runtime: str = "auto",
-        tile_px: int | None = None,
-        batch: int | None = None,
-        memory_limit_gb: float | None = None,
-        tta: bool = False,
-        perceptual: float | None = None,
-    ) -> None:
-        self.options = EngineOptions(
-            str(model),
-            scale,
-            size_px,
-            device,
-            precision,
-            runtime,
-            tile_px,
-            batch,
-            memory_limit_gb,
-            tta,
-            perceptual,
-        )
-        self.device = devices.select(device)
+    @takes_options(EngineOptions)
+    def __init__(self, options: EngineOptions) -> None:
+        model = str(options.model or DEFAULT_MODEL["still"])
+        self.options = replace(options, model=model)
+        self.device = devices.select(options.device)
         if self.device.type == "cpu":
             devices.keep_freed_memory()
-        self.dtype = devices.fast_dtype(self.device) if precision == "auto" else DTYPES[precision]
-        self.files = find_weights.blendable_files(model, perceptual)
-        self.scale = find_weights.default_scale(model) if scale is None else scale
-        if max(self.files) == 1 and (self.scale != 1 or size_px):
+        auto = options.precision == "auto"
+        self.dtype = devices.fast_dtype(self.device) if auto else DTYPES[options.precision]
+        self.files = find_weights.blendable_files(model, options.perceptual)
+        self.scale = find_weights.default_scale(model) if options.scale is None else options.scale
+        if max(self.files) == 1 and (self.scale != 1 or options.size_px):
             raise UsageError(
                 f"model '{model}' restores without enlarging",
                 "use --scale 1, and enlarge the result with another model",
@@ -103,7 +67,7 @@ class Upscaler:
         self._networks: dict[int, TiledNetwork] = {}
         self._on_message: OnMessage | None = None
         self._messages: list[Message] = []  # of this job; between jobs, for the next one
-        if size_px is None:
+        if options.size_px is None:
             for network_scale in scales_for(self.files, self.scale):
                 self._network(network_scale).runtime()  # a damaged weight file is better found now
 

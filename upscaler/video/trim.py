@@ -49,7 +49,7 @@ def window(made: list[Segment], reader: VideoReader, options: VideoOptions) -> W
     """From the first frame made to the end of the last: until the next one, or the end asked for."""
     time_base = reader.info.time_base
     stop_s = reader.shown_until * time_base
-    if options.end_s is not None:
-        stop_s = min(stop_s, options.end_s)
+    if options.until_s is not None:
+        stop_s = min(stop_s, options.until_s)
     least_s = made[-1].last_pts * time_base + 1 / reader.info.rate
     return Window(made[0].first_pts * time_base, max(stop_s, least_s))
