@@ -6,7 +6,7 @@ import pytest
 
 from upscaler.errors import UsageError
 from upscaler.jobs import plan
-from upscaler.options import EngineOptions, Options, VideoOptions, parse_count, parse_size
+from upscaler.options import Options
 
 
 def touch(root: Path, *names: str) -> None:
@@ -23,15 +23,13 @@ def targets(root: Path, inputs: list[str], **options: object) -> list[str]:
 def test_beside_the_input(tmp_path: Path) -> None:
     touch(tmp_path, "a.JPG", "b.mp4", "c.avi")
     assert targets(tmp_path, ["a.JPG", "b.mp4", "c.avi"]) == ["a_x4.JPG", "b_x4.mp4", "c_x4.mkv"]
-    half = EngineOptions(scale=2.5)
-    assert targets(tmp_path, ["a.JPG"], engine=half) == ["a_x2.5.JPG"]
-    size = EngineOptions(size_px=(640, 480))
-    assert targets(tmp_path, ["a.JPG"], engine=size) == ["a_640x480.JPG"]
+    assert targets(tmp_path, ["a.JPG"], scale=2.5) == ["a_x2.5.JPG"]
+    assert targets(tmp_path, ["a.JPG"], size_px=(640, 480)) == ["a_640x480.JPG"]
 
 
 def test_a_folder_is_mirrored(tmp_path: Path) -> None:
     touch(tmp_path, "p/b.png", "p/sub/a.png", "p/sub/v.mov", "p/notes.txt", "p/.hidden.png", "p/.git/x.png")
-    found = plan([tmp_path / "p"], Options(engine=EngineOptions(scale=2)))
+    found = plan([tmp_path / "p"], Options(scale=2))
     assert [job.kind for job in found.jobs] == ["still", "still", "video"]
     names = [str(job.target.relative_to(tmp_path)) for job in found.jobs]
     assert names == ["p_x2/b.png", "p_x2/sub/a.png", "p_x2/sub/v.mov"]
@@ -121,32 +119,11 @@ def test_a_preview_is_skipped_if_either_of_its_pictures_exists(tmp_path: Path) -
     assert (found.jobs, len(found.skipped)) == ([], 1)
 
 
-def test_replacing_and_skipping_exclude_each_other() -> None:
-    with pytest.raises(UsageError, match="exclude each other"):
-        Options(overwrite=True, skip_existing=True)
-
-
 def test_a_link_to_an_input_is_seen_through(tmp_path: Path) -> None:
     touch(tmp_path, "a.jpg")
     (tmp_path / "link").symlink_to(tmp_path)
     with pytest.raises(UsageError, match="is an input"):
         plan([tmp_path / "a.jpg"], Options(output=tmp_path / "link"))
-
-
-def test_options_say_what_is_wrong() -> None:
-    assert parse_size("3840x2160") == (3840, 2160)
-    assert parse_count("auto", "--tile") is None and parse_count("512", "--tile") == 512
-    for wrong in ("3840", "x", "0x4", "4x-1", "axb"):
-        with pytest.raises(UsageError, match="is not a size"):
-            parse_size(wrong)
-    with pytest.raises(UsageError, match="tile"):
-        parse_count("big", "--tile")
-    with pytest.raises(UsageError, match="exclude"):
-        EngineOptions(scale=2, size_px=(1, 1))
-    with pytest.raises(UsageError, match="codec"):
-        VideoOptions(codec="mpeg2")
-    with pytest.raises(UsageError, match="crf"):
-        VideoOptions(crf=64)
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from support.pictures import photograph
 from torch import Tensor
 
 from upscaler import Upscaler, pipeline
+from upscaler.cli import app
 from upscaler.errors import UsageError, WeightsError
 from upscaler.jobs import Job
 from upscaler.models import shipped, weight_file
@@ -65,7 +66,7 @@ def test_the_ends_are_the_models_themselves(pair: None) -> None:
 
 @pytest.mark.parametrize("value", [-0.1, 1.5, float("nan")])
 def test_a_share_out_of_range_is_refused(pair: None, value: float) -> None:
-    with pytest.raises(UsageError, match="out of range"):
+    with pytest.raises(UsageError, match="must be a number from 0 to 1"):
         Upscaler("srgan", perceptual=value)
 
 
@@ -179,6 +180,5 @@ def test_help_names_what_is_installed(ship: Ship) -> None:
     ship("fast", 4)
     ship("srgan", 2)
     assert shipped.installed_models() == ["fast", "srgan"]
-    from upscaler.cli.app import _model_help
-
-    assert _model_help().startswith("fast, srgan, or a .safetensors file")
+    parameter = app._signature().parameters["model"].annotation.__metadata__[0]
+    assert parameter.help.startswith("fast, srgan, or a .safetensors file")

@@ -18,7 +18,7 @@ from upscaler.cli.app import app
 from upscaler.errors import MediaError, UsageError
 from upscaler.images import stills
 from upscaler.inference.engine import Upscaler
-from upscaler.options import EngineOptions, Options, VideoOptions
+from upscaler.options import Options, VideoOptions
 from upscaler.preview import write_preview
 from upscaler.results import Done
 
@@ -30,7 +30,7 @@ def engine() -> Upscaler:
 
 def preview(engine: Upscaler, source: Path, **options: object) -> tuple[Done, list[NDArray[np.uint8]]]:
     """Do it by way of the plan that the command makes; the two pictures, upscaled and bicubic."""
-    [job] = jobs.plan([source], Options(preview=True, engine=EngineOptions(scale=2))).jobs
+    [job] = jobs.plan([source], Options(preview=True, scale=2)).jobs
     done = write_preview(job, engine, VideoOptions(**options), lambda _: None, lambda _: None)
     return done, [stills.read(path).pixels for path in (job.target, jobs.bicubic_beside(job.target))]
 

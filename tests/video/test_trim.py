@@ -9,7 +9,7 @@ from upscaler import pipeline
 from upscaler.errors import MediaError, UsageError
 from upscaler.inference.engine import Upscaler
 from upscaler.jobs import Job
-from upscaler.options import VideoOptions, parse_time
+from upscaler.options import VideoOptions
 from upscaler.results import Done
 
 
@@ -56,12 +56,7 @@ def test_nothing_left_is_an_error(engine: Upscaler, tmp_path: Path) -> None:
     assert not (tmp_path / "out.mp4").exists()
 
 
-def test_times() -> None:
-    assert parse_time("83.5") == parse_time("1:23.5") == parse_time("0:01:23.5") == Fraction(167, 2)
-    assert parse_time("2:00:01") == 7201
-    for wrong in ("", "x", "1:2:3:4", "1.5:00", "-1", "1:"):
-        with pytest.raises(UsageError, match="is no time"):
-            parse_time(wrong)
+def test_a_part_without_frames_is_refused() -> None:
     for options in ({"start_s": Fraction(5), "end_s": Fraction(5)}, {"frames": 0}):
         with pytest.raises(UsageError):
             VideoOptions(**options)
