@@ -273,6 +273,42 @@ def test_a_frame_rate_of_a_file_is_never_used_for_time(tmp_path: Path) -> None:
         assert [frame.pts for frame in reader.frames()] == pts
 
 
+def default_frame_rate(path: Path) -> float:
+    """Frames per second from Matroska's element DefaultDuration (nanoseconds), read without FFmpeg."""
+    content = path.read_bytes()
+    at = content.index(b"\x23\xe3\x83") + 3
+    size = content[at] & 0x7F
+    return 1e9 / int.from_bytes(content[at + 1 : at + 1 + size], "big")
+
+
+@pytest.mark.parametrize("suffix", [".mkv", ".webm", ".mp4", ".mov"])
+@pytest.mark.parametrize(
+    ("source_suffix", "time_base", "pts", "rate"),
+    [
+        (".mkv", Fraction(1, 1000), [40 * index for index in range(30)], 25),
+        (".ts", Fraction(1, 90_000), [3003 * index for index in range(30)], 30_000 / 1001),
+        (".mp4", Fraction(1, 90_000), [90 * stamp for stamp in (0, 33, 67, 500, 900, 933, 1400, 1800)], 4),
+    ],
+)
+def test_header_declares_the_real_frame_rate(
+    engine: Upscaler,
+    tmp_path: Path,
+    source_suffix: str,
+    time_base: Fraction,
+    pts: list[int],
+    rate: float,
+    suffix: str,
+) -> None:
+    source = clip(tmp_path / f"in{source_suffix}", pts=pts, time_base=time_base)
+    target = tmp_path / f"out{suffix}"
+    run_video(engine, source, target)
+    if suffix in (".mkv", ".webm"):
+        assert default_frame_rate(target) == pytest.approx(rate, rel=0.13)
+    else:
+        with av.open(str(target)) as container:
+            assert float(container.streams.video[0].average_rate) == pytest.approx(rate, rel=0.13)
+
+
 @pytest.fixture(scope="module")
 def slides(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Four pictures of five seconds each, and 20 s of sound."""

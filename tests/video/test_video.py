@@ -340,6 +340,21 @@ def test_frames_of_every_format_become_the_right_rgb(tmp_path: Path, pixel_forma
     assert off.mean() < tolerance / 3, pixel_format
 
 
+def test_frames_stored_from_bottom_to_top(engine: Upscaler, tmp_path: Path) -> None:
+    """AMV, the codec of small music players; its decoder yields planes with negative strides."""
+    source = tmp_path / "in.avi"
+    with av.open(str(source), "w") as output:
+        stream = output.add_stream("amv", rate=16)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuvj420p"
+        for seed in range(3):
+            output.mux(stream.encode(VideoFrame.from_ndarray(photograph(48, 64, seed), format="rgb24")))
+        output.mux(stream.encode(None))
+    run(engine, source, tmp_path / "out.mp4", crf=10)
+    small, large = pictures(source).astype(float), pictures(tmp_path / "out.mp4").astype(float)
+    reduced = large.reshape(3, 48, 2, 64, 2).mean((2, 4))
+    assert np.abs(reduced - small).mean() < 4 < np.abs(reduced[:, ::-1] - small).mean()
+
+
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
 def test_a_late_start_is_moved_to_zero(engine: Upscaler, tmp_path: Path, suffix: str) -> None:
     first = 36_000 * 90_000

@@ -35,7 +35,8 @@ from upscaler.video.timeline import Timeline
 from upscaler.video.timestamps import MonotonicDts
 from upscaler.video.tracks import Track, open_track
 
-_TIMECODE_RATE_MAX = Fraction(255)  # frames per second that a time code track can count
+_SAME_RATE = Fraction(1, 100)
+_TIMECODE_RATE_MAX = Fraction(255)  # frames per second that a timecode track can count
 
 
 @dataclass
@@ -124,7 +125,7 @@ def _merge(
         video = _add_video(
             output,
             container,
-            segments[0],
+            segments,
             first.streams.video[0],
             main_video_stream(original, source),
             orientation,
@@ -143,7 +144,7 @@ def _merge(
 def _add_video(
     output: av.container.OutputContainer,
     container: Container,
-    segment: Segment,
+    segments: list[Segment],
     encoded: VideoStream,
     original: VideoStream,
     orientation: tuple[int, bool],
@@ -153,19 +154,20 @@ def _add_video(
     Args:
         output: Its header must not be written yet.
         container: Of the output.
-        segment: The first one.
-        encoded: Its stream.
+        segments: Of the whole video.
+        encoded: The stream of the first one.
         original: The source's stream, for its tags.
         orientation: Rotation in degrees, and whether the picture is mirrored.
     """
     video = output.add_stream_from_template(encoded, opaque=True)
-    video.time_base = segment.time_base
+    video.time_base = segments[0].time_base
+    # Otherwise Matroska declares one frame per tick; in mp4, a timecode track fails when the file is closed.
+    rate = _declared_rate(original, segments)
+    video.codec_context.framerate = min(rate, _TIMECODE_RATE_MAX) if container.is_mp4 else rate
     if encoded.sample_aspect_ratio:  # a template does not include it
         video.codec_context.sample_aspect_ratio = encoded.sample_aspect_ratio
     if container.is_mp4:
         video.codec_context.codec_tag = encoded.codec_context.codec_tag  # hvc1 plays where hev1 does not
-        # For a time code track: without a rate the muxer fails at the end.
-        video.codec_context.framerate = min(frame_rate(original), _TIMECODE_RATE_MAX)
     video.metadata.update(kept_tags(original.metadata, container))
     if has_alpha_packets(encoded):  # without the tag, players ignore the alpha packets
         video.metadata["alpha_mode"] = "1"
@@ -193,6 +195,17 @@ def _mux(
         except ValueError:  # what FFmpeg calls invalid data or an invalid argument; not a full disk
             if stream is not None:
                 stream.refused += 1
+
+
+def _declared_rate(original: VideoStream, segments: list[Segment]) -> Fraction:
+    """Frames per second for the header: the source's rate if the frames agree with it, else their average."""
+    claimed = frame_rate(original)
+    frames = sum(segment.frames for segment in segments)
+    duration_s = (segments[-1].last_pts - segments[0].first_pts) * segments[0].time_base
+    average = (frames - 1) / duration_s if frames > 1 else claimed
+    if abs(claimed / average - 1) < _SAME_RATE:
+        return claimed
+    return max(average.limit_denominator(1001), Fraction(1, 1001))
 
 
 def _movie_timescale(time_base: Fraction) -> str:

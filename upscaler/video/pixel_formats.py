@@ -9,7 +9,9 @@ import av.filter
 import av.logging
 import torch
 from av.video.frame import VideoFrame
+from av.video.plane import VideoPlane
 from torch import Tensor
+from torch.utils.dlpack import from_dlpack
 
 from upscaler.errors import UsageError
 from upscaler.video.demux import MEDIA_ERRORS
@@ -126,17 +128,26 @@ def planar(frame: VideoFrame) -> VideoFrame:
     return frame if frame.format.name == name else frame.reformat(format=name)
 
 
-def as_plane(plane: Tensor, layout: Layout) -> Tensor:
-    """A plane with the dtype of its layout, without a copy.
+def as_planes(frame: VideoFrame, layout: Layout) -> list[Tensor]:
+    """The planes of a frame in a planar format, without a copy where possible.
 
     Args:
-        plane: ``(h, w)`` uint8 or uint16, as av exports it.
-        layout: Of the frame.
+        frame: From ``planar``.
+        layout: From ``layout_of``.
 
     Returns:
-        ``(h, w)`` uint8, or int16 with the same bits.
+        ``(h, w)`` each, ``layout.dtype``.
     """
-    return plane if layout.bits == 8 else plane.view(torch.int16)
+    planes = [
+        _flipped(plane, layout) if plane.line_size < 0 else from_dlpack(plane) for plane in frame.planes
+    ]
+    return planes if layout.bits == 8 else [plane.view(torch.int16) for plane in planes]
+
+
+def _flipped(plane: VideoPlane, layout: Layout) -> Tensor:
+    """A copy of a plane that is stored from bottom to top (AMV), which DLPack cannot express."""
+    stored = torch.frombuffer(plane, dtype=layout.dtype)
+    return stored.view(plane.height, -1)[:, : plane.width].flip(0)
 
 
 def pixel_format(layout: Layout) -> str:

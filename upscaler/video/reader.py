@@ -17,7 +17,6 @@ from av.stream import Stream
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
-from torch.utils.dlpack import from_dlpack
 
 from upscaler.errors import MediaError
 from upscaler.results import Message, OnMessage
@@ -36,7 +35,7 @@ from upscaler.video.demux import (
 from upscaler.video.extent import Extent
 from upscaler.video.geometry import lost_projections, orientation
 from upscaler.video.info import ColorTags, Frame, VideoInfo
-from upscaler.video.pixel_formats import as_plane, layout_of, matrix_code, planar, siting_of
+from upscaler.video.pixel_formats import as_planes, layout_of, matrix_code, planar, siting_of
 from upscaler.video.timeline import Timeline
 from upscaler.video.timestamps import BestEffortTimestamps
 
@@ -252,8 +251,7 @@ class VideoReader:
 
     def _as_frame(self, frame: VideoFrame) -> Frame:
         layout = layout_of(frame, self._siting)
-        planes = [as_plane(from_dlpack(plane), layout) for plane in planar(frame).planes]
-        return Frame(planes, self._pts(frame), layout)
+        return Frame(as_planes(planar(frame), layout), self._pts(frame), layout)
 
     def _pts(self, frame: VideoFrame) -> int:
         """Of a decoded frame, counted from the start of the file."""
