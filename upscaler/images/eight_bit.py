@@ -28,7 +28,10 @@ def read(image: Image.Image) -> Still:
     if image.has_transparency_data:
         gray = image.mode in ("1", "L", "LA")
         rgba = np.asarray(image.convert("RGBA"))
-        return Still(rgba[:, :, :3], rgba[:, :, 3], gray, source)
+        alpha = rgba[:, :, 3]
+        # Windows writes 32-bit BMP with an unused fourth sample and yet declares it as alpha.
+        is_unused = image.format in ("BMP", "DIB") and not alpha.any()
+        return Still(rgba[:, :, :3], None if is_unused else alpha, gray, source)
     if image.mode in ("CMYK", "LAB"):
         rgb = icc.to_srgb(image, source.profile)
         return Still(np.asarray(rgb), metadata=replace(source, profile=None))
@@ -51,7 +54,7 @@ def write(path: Path, still: Still, image_format: ImageFormat) -> None:
     arguments = metadata.save_arguments(source, image_format, image.height, image.width)
     try:
         image.save(path, image_format.name, **image_format.save_arguments, **arguments)
-    except ValueError as error:  # for example a side above 65535 in JPEG
+    except (ValueError, RuntimeError) as error:  # for example a side above 65535 in JPEG; from libtiff
         raise OSError(str(error)) from error
 
 

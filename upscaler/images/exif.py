@@ -35,6 +35,7 @@ _DESCRIPTIVE_TAGS = {
     ExifTags.Base.XPKeywords,
     ExifTags.Base.XPSubject,
 }
+_RESOLUTION_UNITS = (1, 2, 3)  # none, inch, centimetre; libtiff writes no others
 _DIRECTORIES = (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo)
 
 
@@ -153,6 +154,8 @@ def _rewritten(source: Image.Exif, directories: tuple[ExifTags.IFD, ...]) -> byt
 
 def _copy_writable(tags: dict[int, Any], target: Image.Exif) -> None:
     for tag, value in tags.items():
+        if tag == ExifTags.Base.ResolutionUnit and value not in _RESOLUTION_UNITS:
+            continue
         # Pillow reads any text as Latin-1 (most is UTF-8) and would write ASCII.
         is_text = isinstance(value, str) and not value.isascii()
         writable = value.encode("latin-1") if is_text else value

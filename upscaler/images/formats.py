@@ -44,12 +44,12 @@ FORMATS = (
         name="AVIF",
         suffixes=(".avif",),
         save_arguments={"quality": 90, "subsampling": "4:4:4"},
-        max_side_px=65_536,
+        max_side_px=32_768,  # libavif writes larger ones, but does not read them
         alpha=True,
         metadata=True,
         animation_bytes_per_pixel=7,
     ),
-    ImageFormat(name="BMP", suffixes=(".bmp",), gray=True, resolution=True),
+    ImageFormat(name="BMP", suffixes=(".bmp", ".dib"), gray=True, resolution=True),
     ImageFormat(
         name="GIF",
         suffixes=(".gif",),
@@ -60,7 +60,7 @@ FORMATS = (
     ),
     ImageFormat(
         name="JPEG",
-        suffixes=(".jpg", ".jpeg", ".jfif"),
+        suffixes=(".jpg", ".jpeg", ".jfif", ".jpe"),
         save_arguments={"quality": 95, "subsampling": 0},  # 0 is 4:4:4
         max_side_px=65_500,
         gray=True,
@@ -69,7 +69,7 @@ FORMATS = (
     ),
     ImageFormat(
         name="PNG",
-        suffixes=(".png",),
+        suffixes=(".png", ".apng"),
         save_arguments={"compress_level": 4},  # half the time of the default 6, for 1 % more bytes
         alpha=True,
         gray=True,

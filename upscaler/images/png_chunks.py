@@ -53,6 +53,22 @@ def resolution_chunk(dpi: tuple[float, float]) -> Chunk:
     return b"pHYs", struct.pack(">IIB", horizontal, vertical, 1)
 
 
+def profile_chunk(profile: bytes) -> Chunk:
+    """A chunk with an ICC profile, compressed."""
+    return b"iCCP", b"ICC profile\0\0" + zlib.compress(profile)
+
+
+def exif_chunk(block: bytes) -> Chunk:
+    """A chunk with an EXIF block, from its byte order mark on."""
+    return b"eXIf", block
+
+
+def packed(chunk: Chunk) -> bytes:
+    """A chunk with its length and checksum."""
+    kind, data = chunk
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
 def write_with_chunks(path: Path, encoded: NDArray[np.uint8], chunks: Iterable[Chunk]) -> None:
     """Write an encoded PNG with chunks inserted after its header.
 
@@ -66,8 +82,5 @@ def write_with_chunks(path: Path, encoded: NDArray[np.uint8], chunks: Iterable[C
     """
     with path.open("wb") as file:
         file.write(encoded[:_HEADER_BYTES].data)
-        for kind, data in chunks:
-            file.write(
-                struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-            )
+        file.writelines(map(packed, chunks))
         file.write(encoded[_HEADER_BYTES:].data)

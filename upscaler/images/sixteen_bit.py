@@ -17,6 +17,8 @@ from upscaler.errors import MediaError
 from upscaler.images import exif, icc, metadata, png_chunks, xmp
 from upscaler.images.formats import ImageFormat
 from upscaler.images.metadata import Metadata
+from upscaler.images.pillow_corrections import raw_mode
+from upscaler.images.png_encoder import encode_gray_alpha
 from upscaler.images.still import Still
 
 Samples = NDArray[np.uint16]
@@ -26,16 +28,17 @@ _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB = 0, 1, 2
 _UNSPECIFIED, _ASSOCIATED, _UNASSOCIATED = 0, 1, 2
 _TIFF_BYTE = 1  # the type BYTE of a value (section 2)
 _OPAQUE = 65_535
+_PNG_COLOR_TYPE_OFFSET, _PNG_GRAY_ALPHA = 25, 4  # PNG, third edition: 11.2.1
 
 
 def is_sixteen_bit(image: Image.Image) -> bool:
-    """Whether samples have more than 8 bits, by the file's header and never by their values."""
+    """Whether samples of an image that is not loaded yet have more than 8 bits, by its header alone."""
     if image.mode.startswith("I;16"):
         return True
     if isinstance(image, TiffImagePlugin.TiffImageFile):
         return max(_tag_values(image, ExifTags.Base.BitsPerSample, 1)) > 8
-    raw_modes = (str(tile[3]) for tile in getattr(image, "tile", ()))
-    return any("16" in mode and "BGR" not in mode for mode in raw_modes)
+    stored = raw_mode(image)
+    return "16" in stored and "BGR" not in stored  # `BGR;16` has 16 bits per pixel
 
 
 def read(path: Path, image: Image.Image) -> Still:
@@ -66,7 +69,9 @@ def read(path: Path, image: Image.Image) -> Still:
     rgb, alpha = np.ascontiguousarray(decoded[:, :, 2::-1]), None
     if decoded.shape[2] == 4:
         rgb, alpha = _rgb_and_alpha(image, rgb, decoded[:, :, 3])
-    return Still(rgb, alpha, metadata=metadata.read(image))
+    # OpenCV decodes grayscale with alpha to equal channels; Pillow, too, calls it RGBA.
+    is_gray = image.format == "PNG" and encoded[_PNG_COLOR_TYPE_OFFSET] == _PNG_GRAY_ALPHA
+    return Still(rgb, alpha, bool(is_gray), metadata.read(image))
 
 
 def _tag_values(image: TiffImagePlugin.TiffImageFile, tag: int, default: int) -> tuple[int, ...]:
@@ -117,7 +122,7 @@ def write(
     Args:
         path: The file to write.
         pixels: ``(H, W)`` grayscale, or ``(H, W, 3)`` RGB.
-        alpha: ``(H, W)`` or ``None``; with RGB only.
+        alpha: ``(H, W)`` or ``None``; with grayscale in PNG only.
         source: Metadata to write, except for EXIF in a TIFF.
         image_format: PNG or TIFF.
 
@@ -126,30 +131,37 @@ def write(
     """
     mode = "L" if pixels.ndim == 2 else "RGB"
     profile = source.profile if icc.can_embed(source.profile, image_format, mode) else None
-    if alpha is not None:
-        pixels = np.dstack([pixels, alpha])
     if image_format.name == "PNG":
-        _write_png(path, pixels, profile, source)
+        _write_png(path, _encode_png(pixels, alpha), pixels.shape[:2], profile, source)
     else:
-        _write_tiff(path, pixels, profile, source)
+        samples = pixels if alpha is None else np.dstack([pixels, alpha])
+        _write_tiff(path, samples, profile, source)
 
 
-def _write_png(path: Path, pixels: Samples, profile: bytes | None, source: Metadata) -> None:
-    height, width = pixels.shape[:2]
-    bgr = pixels if pixels.ndim == 2 else pixels[:, :, [2, 1, 0, 3][: pixels.shape[2]]]
-    exif_block = source.exif and exif.updated(source.exif, "PNG", height, width)
-    blocks = {cv2.IMAGE_METADATA_ICCP: profile, cv2.IMAGE_METADATA_EXIF: exif_block}
-    present = {
-        kind: np.frombuffer(block.removeprefix(b"Exif\0\0"), np.uint8)  # the prefix is JPEG's alone
-        for kind, block in blocks.items()
-        if block
-    }
-    succeeded, encoded = cv2.imencodeWithMetadata(
-        ".png", np.ascontiguousarray(bgr), list(present), list(present.values())
-    )
+def _encode_png(pixels: Samples, alpha: Samples | None) -> NDArray[np.uint8]:
+    if pixels.ndim == 2 and alpha is not None:
+        return encode_gray_alpha(pixels, alpha)
+    bgr = pixels if pixels.ndim == 2 else pixels[:, :, ::-1]
+    samples = bgr if alpha is None else np.dstack([bgr, alpha])
+    succeeded, encoded = cv2.imencode(".png", np.ascontiguousarray(samples))
     if not succeeded:
         raise OSError("the PNG encoder failed")
+    return encoded.reshape(-1)
+
+
+def _write_png(
+    path: Path,
+    encoded: NDArray[np.uint8],
+    size: tuple[int, int],
+    profile: bytes | None,
+    source: Metadata,
+) -> None:
+    height, width = size
     chunks = metadata.png_chunks_to_write(source, height, width)
+    if profile:
+        chunks.append(png_chunks.profile_chunk(profile))
+    if source.exif and (block := exif.updated(source.exif, "PNG", height, width)):
+        chunks.append(png_chunks.exif_chunk(block.removeprefix(b"Exif\0\0")))  # the prefix is JPEG's alone
     if source.dpi:
         chunks.append(png_chunks.resolution_chunk(source.dpi))
     png_chunks.write_with_chunks(path, encoded, chunks)

@@ -19,6 +19,8 @@ class Still:
         alpha: ``(H, W)`` of the same dtype, 0 is transparent; ``None`` for an opaque image.
         gray: Whether the source is grayscale. A network makes its three equal channels slightly unequal, so
             their mean is written.
+        equal_channels: Whether the channels of an RGB source are equal everywhere, as in a black-and-white
+            photograph stored as RGB. Their mean is written to each of them.
         metadata: Profile, EXIF and the like.
     """
 
@@ -26,6 +28,7 @@ class Still:
     alpha: Pixels | None = None
     gray: bool = False
     metadata: Metadata = field(default_factory=Metadata)
+    equal_channels: bool = False
 
     def in_8_bits(self) -> Self:
         """The image as uint8, rounded."""

@@ -13,10 +13,11 @@ from PIL import Image, UnidentifiedImageError
 
 from upscaler import atomic
 from upscaler.errors import MediaError, UsageError
-from upscaler.images import eight_bit, library_settings, sixteen_bit, transparency
+from upscaler.images import eight_bit, icc, library_settings, pillow_corrections, sixteen_bit, transparency
 from upscaler.images.formats import IMAGE_SUFFIXES, ImageFormat, format_of
 from upscaler.images.orientation import apply_orientation, read_orientation
 from upscaler.images.still import Still
+from upscaler.pixels import Pixels
 
 
 def read(path: Path) -> Still:
@@ -29,6 +30,7 @@ def read(path: Path) -> Still:
         with library_settings.applied(), Image.open(path) as image:
             _check_supported(path, image)
             is_deep = sixteen_bit.is_sixteen_bit(image)
+            pillow_corrections.apply(image)
             image.load()  # finds truncation, which OpenCV does not report
             still = sixteen_bit.read(path, image) if is_deep else eight_bit.read(image)
             orientation = read_orientation(image)
@@ -36,8 +38,18 @@ def read(path: Path) -> Still:
         raise
     except Exception as error:  # OSError mostly, but decoders raise whatever damage leads them to
         raise _read_error(path, error) from error
-    alpha = None if still.alpha is None else apply_orientation(still.alpha, orientation)
-    return replace(still, pixels=apply_orientation(still.pixels, orientation), alpha=alpha)
+    return replace(
+        still,
+        pixels=apply_orientation(still.pixels, orientation),
+        alpha=None if still.alpha is None else apply_orientation(still.alpha, orientation),
+        equal_channels=not still.gray and _has_equal_channels(still.pixels),
+    )
+
+
+def _has_equal_channels(pixels: Pixels) -> bool:
+    """Whether R = G = B in all of ``(H, W, 3)``."""
+    red, green, blue = (pixels[:, :, channel] for channel in range(3))
+    return bool(np.array_equal(red, green) and np.array_equal(green, blue))
 
 
 def _read_error(path: Path, error: Exception) -> MediaError:
@@ -90,6 +102,9 @@ def write(path: Path, still: Still) -> None:
         MediaError: The file cannot be written.
     """
     image_format = check_target(path)
+    if still.equal_channels:
+        mean: Any = eight_bit.mean_of_channels(still.pixels)
+        still = replace(still, pixels=np.repeat(mean[:, :, None], 3, axis=2))
     if still.alpha is not None and not image_format.alpha:
         flat = transparency.composite_over_black(still.pixels, still.alpha)
         still = replace(still, pixels=flat, alpha=None)
@@ -138,8 +153,12 @@ def check_target(path: Path, height: int = 0, width: int = 0) -> ImageFormat:
 
 def _write_sixteen_bit(path: Path, still: Still, image_format: ImageFormat) -> None:
     pixels: Any = still.pixels
-    if still.gray and still.alpha is None:
+    if still.gray:
         pixels = eight_bit.mean_of_channels(still.pixels)
+        if still.alpha is not None and not image_format.gray_alpha:
+            if icc.describes(still.metadata.profile, "L"):
+                pixels = icc.gray_to_srgb(pixels, still.metadata.profile)
+            pixels = np.repeat(pixels[:, :, None], 3, axis=2)
     alpha: Any = still.alpha
     sixteen_bit.write(path, np.ascontiguousarray(pixels), alpha, still.metadata, image_format)
 
