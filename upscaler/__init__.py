@@ -1,15 +1,18 @@
 """Batch image and video upscaling.
 
-``Upscaler`` loads on first use, so that importing the package loads neither torch nor av.
+``upscale`` and ``Upscaler`` load on first use, so that importing the package loads neither torch nor av.
 """
 
 from typing import TYPE_CHECKING, Any
 
+from upscaler.errors import UpscalerError
+
 if TYPE_CHECKING:
+    from upscaler.batch import upscale
     from upscaler.inference.engine import Upscaler
 
 __version__ = "0.1.0"
-__all__ = ["Upscaler", "__version__"]
+__all__ = ["Upscaler", "UpscalerError", "__version__", "upscale"]
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - the signature PEP 562 asks for
@@ -17,4 +20,8 @@ def __getattr__(name: str) -> Any:  # noqa: ANN401 - the signature PEP 562 asks 
         from upscaler.inference.engine import Upscaler
 
         return Upscaler
+    if name == "upscale":
+        from upscaler.batch import upscale
+
+        return upscale
     raise AttributeError(f"module 'upscaler' has no attribute {name!r}")

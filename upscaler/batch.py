@@ -1,18 +1,25 @@
-"""A batch: plan all jobs, load the engines, then run one job after the other. A failed job ends alone."""
+"""A batch: plan all jobs, load the engines, run one job after the other. ``upscale`` does it from Python."""
 
+import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 from upscaler import jobs, pipeline, preview
-from upscaler.errors import MediaError, UpscalerError
+from upscaler.errors import MediaError, UpscalerError, UsageError
 from upscaler.inference.engine import Upscaler
 from upscaler.jobs import Job, Kind
 from upscaler.models.find_weights import default_scale
+from upscaler.option_fields import takes_options
 from upscaler.options import DEFAULT_MODEL, EngineOptions, Options
-from upscaler.results import Done, Message, OnMessage, OnProgress, Outcome
+from upscaler.results import Done, Message, OnMessage, OnProgress, Outcome, Progress, VideoFacts
+
+# FFmpeg's log, torch's thread count and the memory of the device exist once per process.
+_running = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -27,7 +34,7 @@ class Result:
             ``skipped`` because the target exists.
         seconds: How long the job took.
         done: What the job wrote, unless it failed.
-        messages: What was said about it, in order.
+        messages: Every message about the job, in order.
         error: Why it failed; not an ``UpscalerError`` if it is a bug of this program.
     """
 
@@ -39,6 +46,16 @@ class Result:
     done: Done | None = None
     messages: Sequence[Message] = ()
     error: Exception | None = None
+
+    @property
+    def frames(self) -> int:
+        """Frames written."""
+        return self.done.frames if self.done else 0
+
+    @property
+    def video(self) -> VideoFacts | None:
+        """Frame counts, durations, streams, settings and times of a finished video."""
+        return self.done.video if self.done else None
 
     @property
     def error_line(self) -> str:
@@ -63,7 +80,7 @@ class Batch:
 
     Attributes:
         job_list: What is to be done, and what is left out.
-        ignored_options: Options that have no effect on these jobs, as the command line spells them.
+        messages: Messages about the whole batch.
         engines: The engine for each kind of job; kinds with the same model share one.
 
     Raises:
@@ -80,7 +97,8 @@ class Batch:
         kinds = {job.kind for job in self.job_list.jobs}
         self.engines = _load_engines(kinds, options.engine)
         pipeline.check_codecs(self.job_list.jobs, options.video)
-        self.ignored_options = options.video.given() if kinds == {"still"} else []
+        ignored = ", ".join(options.video.given()) if kinds == {"still"} else ""
+        self.messages = [Message("info", f"{ignored} ignored: no video among the inputs")] if ignored else []
 
     def not_run(self) -> list[Result]:
         """A result for each input that no job is for: folders that cannot be read, and existing targets."""
@@ -91,7 +109,7 @@ class Batch:
         return unreadable + [_result(job, "skipped") for job in self.job_list.skipped]
 
     def run(self, job: Job, on_progress: OnProgress, on_message: OnMessage) -> Result:
-        """Run one job of the list. Every error becomes part of the result; only an interrupt is raised.
+        """Run one job of the list. Errors and interrupts become part of the result.
 
         Args:
             job: One of ``job_list.jobs``.
@@ -107,6 +125,8 @@ class Batch:
 
         try:
             done = self._upscale(job, on_progress, collect)
+        except KeyboardInterrupt:
+            return _result(job, "interrupted", time.monotonic() - start, messages=messages)
         except Exception as error:  # a bug that one file brings to light must not end the batch
             return _result(job, "failed", time.monotonic() - start, messages=messages, error=error)
         warned = any(message.severity == "warning" for message in messages)
@@ -122,9 +142,95 @@ class Batch:
         return pipeline.upscale_video(job, engine, self._video_options, on_progress, on_message)
 
 
-def interrupted(job: Job, seconds: float, messages: Sequence[Message]) -> Result:
-    """The result of a job that an interrupt ended."""
-    return _result(job, "interrupted", seconds, messages=messages)
+@contextmanager
+def one_at_a_time() -> Iterator[None]:
+    """Refuse a second batch in this process while the first one runs.
+
+    Raises:
+        UsageError: Another batch is running.
+    """
+    if not _running.acquire(blocking=False):
+        raise UsageError(
+            "another upscale is running in this process", "wait for it, or start another process"
+        )
+    try:
+        yield
+    finally:
+        _running.release()
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Arguments(Options):
+    """What ``upscale`` takes besides its inputs."""
+
+    on_progress: Callable[[Job, Progress], None] | None = None
+    on_message: Callable[[Job | None, Message], None] | None = None
+
+
+@takes_options(_Arguments)
+def upscale(inputs: str | Path | Iterable[str | Path], arguments: _Arguments) -> list[Result]:
+    """Upscale images and videos, as the ``upscale`` command does: same plan, same files.
+
+    >>> from upscaler import upscale
+    >>> results = upscale(["photos/", "film.mp4"], output="out/", scale=2)
+
+    Takes the fields of ``Options`` as arguments: ``output``, ``model`` and ``scale`` by position or by name,
+    the others by name. A failed input does not stop the others. Prints nothing.
+
+    Args:
+        inputs: Images, videos, and folders of them.
+        arguments: The options; ``on_progress``, called with the job and its progress after every frame of a
+            video or batch of tiles; and ``on_message``, called with the job (``None``: the whole batch) and
+            every message as it arises. What a callback raises ends the batch and is raised here.
+
+    Returns:
+        A result for each file: first those not run (folders that cannot be read, and with ``skip_existing``
+        files whose target exists), then the others in the order of the inputs.
+
+    Raises:
+        UsageError: The options or inputs are not possible, or another call runs in this process. As for the
+            next two, nothing is written then.
+        WeightsError: The model is unknown, or its file is damaged.
+        DeviceError: The device is not available.
+    """
+    paths = [inputs] if isinstance(inputs, str | Path) else list(inputs)
+    with one_at_a_time():
+        batch = Batch([Path(path) for path in paths], arguments)
+        callbacks = _Callbacks(arguments)
+        for message in batch.messages:
+            callbacks.message(None, message)
+        results = batch.not_run()
+        for job in batch.job_list.jobs:
+            result = batch.run(job, partial(callbacks.progress, job), partial(callbacks.message, job))
+            if callbacks.error:
+                raise callbacks.error
+            if result.outcome == "interrupted":
+                raise KeyboardInterrupt
+            results.append(result)
+        return results
+
+
+class _Callbacks:
+    """The callbacks of a caller. Keeps what they raise, which must not count as an error of the job."""
+
+    def __init__(self, arguments: _Arguments) -> None:
+        self.error: Exception | None = None
+        self._on_progress = arguments.on_progress
+        self._on_message = arguments.on_message
+
+    def progress(self, job: Job, progress: Progress) -> None:
+        self._call(self._on_progress, job, progress)
+
+    def message(self, job: Job | None, message: Message) -> None:
+        self._call(self._on_message, job, message)
+
+    def _call(self, callback: Callable[..., None] | None, *arguments: object) -> None:
+        try:
+            if callback:
+                callback(*arguments)
+        except Exception as error:
+            self.error = error
+            raise
 
 
 def _result(

@@ -5,14 +5,14 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from upscaler.batch import Batch, Result, interrupted
+from upscaler.batch import Batch, Result, one_at_a_time
 from upscaler.cli import json_report
 from upscaler.cli.display import Display, say, summary
 from upscaler.cli.forecast import Forecast
 from upscaler.errors import UpscalerError
 from upscaler.jobs import Job
 from upscaler.options import Options
-from upscaler.results import Message, OnProgress, Outcome
+from upscaler.results import OnProgress, Outcome
 
 EXIT_DONE, EXIT_FAILED, EXIT_DAMAGED, EXIT_INTERRUPTED = 0, 1, 3, 130  # 2: see app.py
 
@@ -31,11 +31,15 @@ def run(inputs: Sequence[Path], options: Options, report: Path | None) -> int:
     Raises:
         UpscalerError: The batch cannot start; nothing is written then.
     """
+    with one_at_a_time():
+        return _run(Batch(inputs, options), report)
+
+
+def _run(batch: Batch, report: Path | None) -> int:
     start = time.monotonic()
-    batch = Batch(inputs, options)
     job_list = batch.job_list
-    if batch.ignored_options:
-        say(f"{', '.join(batch.ignored_options)} ignored: no video among the inputs")
+    for message in batch.messages:
+        say(message.text)
     forecast = Forecast([job.source for job in job_list.jobs if job.kind == "still"])
     outcomes: Counter[Outcome] = Counter()
     frames = 0
@@ -50,7 +54,7 @@ def run(inputs: Sequence[Path], options: Options, report: Path | None) -> int:
             if result.outcome == "interrupted":
                 return EXIT_INTERRUPTED
             outcomes[result.outcome] += 1
-            frames += result.done.frames if result.done else 0
+            frames += result.frames
     say(summary(job_list, outcomes["failed"], frames, time.monotonic() - start))
     if outcomes["failed"] or job_list.unreadable or (lines and lines.failed):
         return EXIT_FAILED
@@ -60,22 +64,14 @@ def run(inputs: Sequence[Path], options: Options, report: Path | None) -> int:
 def _run_job(job: Job, batch: Batch, display: Display, forecast: Forecast) -> Result:
     """Run one job and show how it ended."""
     display.begin(str(job.source))
-    start = time.monotonic()
     on_progress: OnProgress = display.advance
     if job.kind != "preview":
         on_progress = forecast.watch(job.source, batch.engines[job.kind], display.advance, display.message)
-    messages: list[Message] = []
-
-    def on_message(message: Message) -> None:
-        messages.append(message)
-        display.message(message)
-
-    try:
-        result = batch.run(job, on_progress, on_message)
-    except KeyboardInterrupt:
+    result = batch.run(job, on_progress, display.message)
+    if result.outcome == "interrupted":
         display.end("interrupted; no partial file is left")
-        return interrupted(job, time.monotonic() - start, messages)
-    display.end(f"error: {result.error_line}" if result.error else f"wrote {job.target}")
+    else:
+        display.end(f"error: {result.error_line}" if result.error else f"wrote {job.target}")
     return result
 
 
