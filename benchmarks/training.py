@@ -29,6 +29,7 @@ from upscaler.models.registry import PRESETS, build
 from upscaler.trainer.config.config import TrainConfig
 from upscaler.trainer.data.crops import Crops
 from upscaler.trainer.data.photos import load_photos
+from upscaler.trainer.loops import update_weights
 from upscaler.trainer.stages.distributed import World
 from upscaler.trainer.stages.forward import fast_forward
 from upscaler.trainer.stages.pixel import PixelStage
@@ -97,9 +98,13 @@ def our_way(network_name: str, crops: Crops) -> tuple[Callable[[], object], Call
     )
     if note:
         print(note)
-    stage = PixelStage(network, module=network, forward=forward, config=config, world=World(CPU))
+    stage = PixelStage(network, generator=network, forward=forward, config=config)
+    world = World(CPU)
     batch = crops.draw(BATCH, PATCH_PX)
-    return lambda: stage.step([crops.draw(BATCH, PATCH_PX)], 1.0), lambda: stage.step([batch], 1.0)
+    return (
+        lambda: update_weights(stage, [crops.draw(BATCH, PATCH_PX)], 1.0, world),
+        lambda: update_weights(stage, [batch], 1.0, world),
+    )
 
 
 def several(step: Callable[[], object]) -> Callable[[], None]:

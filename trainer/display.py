@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
 if TYPE_CHECKING:
-    from upscaler.trainer.run.session import TrainingReport
+    from upscaler.trainer.run.report import TrainingReport
 
 # Terms of the loss are shown in this order; the other numbers of a step are for the log.
 _NOT_TERMS = ("real_score", "fake_score", "gradient_norm", "data_wait")
@@ -45,12 +45,14 @@ class TrainingDisplay:
         if report.message:
             self.line(report.message)
             return
-        left = _clock(report.elapsed_s * (1 - report.share) / report.share) if report.share else "?"
+        left = _clock(report.elapsed_s * (1 - report.progress) / report.progress) if report.progress else "?"
         if report.scores is not None:
             scores = f"PSNR {report.scores.psnr_db:.3f} dB"
             if report.scores.vgg_distance is not None:
                 scores += f", VGG distance {report.scores.vgg_distance:.4f}"
-            self.line(f"stage {report.stage}  step {report.step}  {report.share:6.1%}  {left} left  {scores}")
+            self.line(
+                f"stage {report.stage}  step {report.step}  {report.progress:6.1%}  {left} left  {scores}"
+            )
             return
         terms = "  ".join(
             f"{name} {value:.4f}" for name, value in report.means.items() if name not in _NOT_TERMS
@@ -58,7 +60,7 @@ class TrainingDisplay:
         wait = f"data {report.means['data_wait']:.0%}"
         numbers = f"step {report.step}  {self._rate(report)}  {left} left  {terms}  {wait}"
         self._bar.update(
-            self._task, completed=report.share, description=f"stage {report.stage}", numbers=numbers
+            self._task, completed=report.progress, description=f"stage {report.stage}", numbers=numbers
         )
 
     def _rate(self, report: "TrainingReport") -> str:

@@ -1,11 +1,10 @@
-"""MAIN FLOW: a patch's way, from a photograph into the weights.
+"""START HERE: the path of a crop, from photograph to weights.
 
-``train`` is a run from beginning to end. What happens to a batch is in ``pixel.PixelStage.step`` (stage one)
-and ``adversarial.AdversarialStage.step`` (stage two).
+``train`` is a whole run; ``train_step`` is one step: draw, forward, loss, backward, step, EMA.
+The losses are in ``stages/pixel.py`` (stage one) and ``stages/adversarial.py`` (stage two).
 """
 
 import math
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,20 +16,18 @@ from upscaler.models import weight_file
 from upscaler.trainer.config.config import TrainConfig
 from upscaler.trainer.data.crops import Crops
 from upscaler.trainer.data.photos import Photos, load_photos
-from upscaler.trainer.run.session import Target, TrainingReport, Work
-from upscaler.trainer.run.train_state import Run
+from upscaler.trainer.run.report import TrainingReport
+from upscaler.trainer.run.run_folder import RunFolder
+from upscaler.trainer.run.session import TrainingSession
+from upscaler.trainer.run.train_state import TrainState
 from upscaler.trainer.stages import distributed
 from upscaler.trainer.stages.adversarial import AdversarialStage, perceptual_network
+from upscaler.trainer.stages.distributed import World
 from upscaler.trainer.stages.forward import Forward, fast_forward
+from upscaler.trainer.stages.losses import accumulate
 from upscaler.trainer.stages.pixel import PixelStage
-from upscaler.trainer.stages.stage import Stage
-from upscaler.trainer.stages.teacher import Teacher, teaching_network
-
-_LOOK_EVERY_S = 0.5
-
-# A step that took longer did not train so long: the process was stopped, or the machine asleep.
-_LONGEST_STEP_S = 120.0
-_FINISHED = "finished at step {} already: more --steps or --minutes go on, --restart begins anew"
+from upscaler.trainer.stages.stage import MicroBatch, Stage, Terms
+from upscaler.trainer.stages.teacher import Teacher, load_teacher
 
 
 @dataclass(frozen=True)
@@ -38,9 +35,9 @@ class Outcome:
     """How a run ended.
 
     Attributes:
-        finished: False when it was stopped early; the same command goes on.
-        weights: The weight files, a finished stage's each; the last one is the output.
-        psnr_db: Last validation Y-PSNR.
+        finished: False if it was stopped early; the same call resumes it.
+        weights: The weight file of every finished stage; the last one is the output.
+        psnr_db: Y-PSNR of the last validation.
         steps: Steps done.
     """
 
@@ -58,19 +55,19 @@ def train(
 ) -> Outcome:
     """Train one or both stages.
 
-    An earlier run of the same settings is continued from its last state. The weight file of the stage is
-    written at every validation, so that it always holds the newest averaged weights.
+    An interrupted run with the same settings resumes from its last state. The weight file of the stage is
+    written at every validation and always holds the latest averaged weights.
 
     Args:
-        config: The settings.
-        on_report: Called about twice a second and at every event; by the first process only.
-        should_stop: Asked before every step; True saves the state and ends.
-        restart: Forget an earlier run.
+        config: Settings of the run.
+        on_report: Called about twice a second and at every event, by rank 0 only.
+        should_stop: Asked before every step; True saves the state and ends the run.
+        restart: Start over instead of resuming.
 
     Raises:
         TrainingError: The run cannot start, diverges again and again, or the disk is full. The last good
             state stays.
-        UsageError: The settings differ from those of the run to be continued.
+        UsageError: The settings differ from those of the run to be resumed.
         WeightsError: The weights to start from, or those of VGG19, cannot be used.
     """
     if config.threads:
@@ -78,32 +75,30 @@ def train(
     with distributed.join_world(config.device) as world:
         if world.device.type == "cpu":
             devices.keep_freed_memory()
-        run = Run(config, world)
-        run.begin(restart)
-        report = on_report if world.is_rank_zero else _nobody
-        done = _already_done(run)
+        folder = RunFolder(config, world)
+        state = TrainState(config, world, folder.state_path)
+        state.start(restart=restart)
+        report = on_report if world.is_rank_zero else _ignore
+        done = _finished_earlier(config, state)
         if done:
-            report(
-                TrainingReport(run.step, 1.0, run.elapsed_s, run.stage, message=_FINISHED.format(run.step))
-            )
+            report(_already_finished(state))
             return done
-        # Before the photographs are read: what cannot be had must not be found out an hour later.
+        # Before the photographs are decoded, which can take long: missing weights must fail at once.
         vgg = perceptual_network(config.gan, world.device) if 2 in config.stage_numbers() else None
-        teacher = teaching_network(config.teacher, config.scale, world.device)
+        teacher = load_teacher(config.teacher, config.scale, world.device)
         photos = load_photos(
             config.photos,
             config.scale,
-            _largest_patch_px(config),
+            config.largest_patch_px(),
             degradation=config.degradation,
             lr_dirs=config.lr_dirs,
             sizes=config.sizes,
-            cache_folder=_existing(Path(config.output).parent),
+            cache_folder=Path(config.output).parent,
         )
-        # Only now: a misspelt folder of photographs must not cost an earlier run.
-        with run.own_folder(restart):
-            run.require_same(photos)
-            if world.is_rank_zero:
-                run.write_settings()
+        # Only now: a misspelt folder of photographs must not delete an earlier run.
+        with folder.locked(restart=restart):
+            state.require_same_photos(photos)
+            folder.write_settings()
             crops = Crops(
                 photos.training,
                 config.scale,
@@ -112,160 +107,188 @@ def train(
                 world.device,
                 flat_crop_drop_ratio=config.flat_crop_drop_ratio,
             )
-            work = Work(run, photos, crops, report, should_stop, vgg, teacher)
-            opening = _opening_lines(photos, run.step, _largest_patch_px(config))
-            for line in opening + run.show_degraded(photos):
-                work.say(line)
-            return _train_stages(work)
+            session = TrainingSession(
+                config,
+                world,
+                folder=folder,
+                state=state,
+                photos=photos,
+                crops=crops,
+                on_report=report,
+                should_stop=should_stop,
+                vgg=vgg,
+                teacher=teacher,
+            )
+            for line in _opening_lines(config, state, photos) + folder.write_data_report(photos):
+                session.say(line)
+            return _train_stages(session)
 
 
-def _train_stages(work: Work) -> Outcome:
-    run, config = work.run, work.run.config
-    module = run.world.wrap(run.network)
-    batch, patch_px = work.part_shape()
+def _train_stages(session: TrainingSession) -> Outcome:
+    state, config = session.state, session.config
+    generator = session.world.wrap(state.network)
+    forward = _forward(session, generator)
+    written: list[Path] = []
+    finished = True
+    for number in config.stage_numbers():
+        written.append(config.stage_file(number))
+        if number < state.stage:  # done before this run was resumed
+            continue
+        if number > state.stage:
+            state.enter_stage(number)
+        build_stage = _pixel_stage if number == 1 else _adversarial_stage
+        stage = build_stage(session, generator, forward)
+        session.begin_stage(stage)
+        while session.continues(stage):
+            train_step(session, stage)
+        finished = state.stage_progress() >= 1
+        if not finished:
+            break
+    return Outcome(finished, tuple(written), session.scores.psnr_db, state.step)
+
+
+def train_step(session: TrainingSession, stage: Stage) -> None:
+    """One step of training: draw, forward, loss, backward, step, EMA."""
+    state = session.state
+    lr, hr = session.draw_crops()
+    rate_factor = session.rate_factor()
+    # Repeated with smaller micro-batches if memory runs out.
+    terms = session.micro_batches.run(
+        stage, lr, hr, lambda batch: update_weights(stage, batch, rate_factor, session.world), step=state.step
+    )
+    state.ema.update(state.network, state.step - state.stage_step)
+    state.step += 1
+    session.losses.add(terms)
+
+
+def update_weights(stage: Stage, batch: list[MicroBatch], rate_factor: float, world: World) -> Terms:
+    """Forward, loss, backward: of the generator, then of the discriminator on the same images; then step.
+
+    Gradients accumulate over the micro-batches. They are those of the whole batch, except for what
+    ``stage.batch_dependent_parts`` names.
+
+    Returns:
+        The loss terms, already multiplied by their weights, the scores of the discriminator, and the norm of
+        the generator's gradient.
+    """
+    terms: Terms = {}
+    crops = sum(len(lr) for lr, _ in batch)
+    stage.begin_step(hr_side_px=batch[0][1].shape[-1])
+
+    pairs = []  # what the discriminator compares
+    for number, (lr, hr) in enumerate(batch, 1):
+        share = len(lr) / crops
+        target = stage.target(lr, hr)
+        with world.gradient_sync(stage.generator, last=number == len(batch)):
+            sr = stage.forward(lr)
+            losses = stage.generator_losses(sr, lr, target)
+            loss = torch.stack(list(losses.values())).sum()
+            (share * loss).backward()  # type: ignore[no-untyped-call]
+        accumulate(terms, losses, share)
+        pairs.append((sr.detach(), target))
+
+    if stage.discriminator is not None:
+        for number, (sr, target) in enumerate(pairs, 1):
+            share = len(sr) / crops
+            with world.gradient_sync(stage.discriminator, last=number == len(pairs)):
+                discriminator_loss, scores = stage.discriminator_losses(sr, target)
+                (share * discriminator_loss).backward()  # type: ignore[no-untyped-call]
+            accumulate(terms, scores, share)
+
+    # Only now: if memory ran out above, no weight has changed, and the step can be repeated.
+    terms["gradient_norm"] = stage.update_weights(rate_factor)
+    return terms
+
+
+def _forward(session: TrainingSession, generator: torch.nn.Module) -> Forward:
+    """The generator, compiled once for both stages."""
+    config = session.config
+    batch, patch_px = session.crop_shape()
     forward, note = fast_forward(
-        module,
-        run.world.device,
+        generator,
+        session.world.device,
         precision=config.precision,
         compiled=config.compiled and not config.checkpointing,
-        batch=batch,
+        batch=session.micro_batches.largest(batch),
         patch_px=patch_px,
     )
     if config.compiled and config.checkpointing:
-        note = "checkpointing: training runs uncompiled"
+        note = "not compiled, because of --checkpointing"
     if note:
-        work.say(note)
-    written: list[Path] = []
-    for number in config.stage_numbers():
-        if number < run.stage:  # done before this run was continued
-            written.append(config.stage_file(number))
-            continue
-        if number > run.stage:
-            run.enter(number)
-        stage = _stage(work, module, forward)
-        finished = _train_stage(work, stage)
-        written.append(config.stage_file(number))
-        if not finished:
-            break
-    return Outcome(finished, tuple(written), work.scores.psnr_db, run.step)
+        session.say(note)
+    return forward
 
 
-def _stage(work: Work, module: torch.nn.Module, forward: Forward) -> Stage:
-    """What the stage that the run is in trains, as far as an earlier run had come."""
-    run, config = work.run, work.run.config
-    stage: Stage
-    if run.stage == 1:
-        stage = PixelStage(run.network, module=module, forward=forward, config=config, world=run.world)
-    else:
-        stage = AdversarialStage(
-            run.network,
-            module=module,
-            forward=forward,
-            averaged=run.average_forward,
-            settings=config.gan,
-            side_px=work.shape()[1] * config.scale,
-            world=run.world,
+def _pixel_stage(session: TrainingSession, generator: torch.nn.Module, forward: Forward) -> Stage:
+    config, teacher = session.config, None
+    if session.teacher is not None:
+        batch, patch_px = session.crop_shape()
+        teacher = Teacher(
+            session.teacher,
             precision=config.precision,
-            seed=config.seed,
-            vgg=work.vgg,
+            compiled=config.compiled,
+            batch=session.micro_batches.largest(batch),
+            patch_px=patch_px,
+            tta=config.teacher_tta,
         )
-    if run.saved is None:
-        run.save(stage, work.crops)  # so that there is something to go back to
-    run.restore_stage(stage, work.crops)
-    work.guard.forget()
-    return stage
+        if teacher.note:
+            session.say(teacher.note)
+    network = session.state.network
+    return PixelStage(network, generator=generator, forward=forward, config=config, teacher=teacher)
 
 
-def _train_stage(work: Work, stage: Stage) -> bool:
-    """Train until the stage's share of the run is over, or somebody wants to stop; True when it is over."""
-    run, world = work.run, work.run.world
-    target = _target(work)
-    last_tick = last_look = last_checkpoint = time.monotonic()
-    while True:
-        now = time.monotonic()
-        run.elapsed_s, stop, look, due = world.broadcast(
-            run.elapsed_s + min(now - last_tick, _LONGEST_STEP_S),
-            work.should_stop(),
-            now - last_look > _LOOK_EVERY_S,
-            now - last_checkpoint > run.config.checkpoint_every_s,
-        )
-        last_tick = now
-        finished = run.share() >= 1
-        if finished or stop or due or look:
-            last_look = now
-            if work.went_back(stage):
-                continue
-        if finished or stop or due:
-            if work.checkpoint(stage):
-                last_checkpoint = time.monotonic()
-            else:
-                continue
-        if finished or stop:
-            return finished
-        batch, patch_px = work.shape()
-        drawn = time.monotonic()
-        lr, hr = (world.shard(side) for side in work.crops.draw(batch * world.size, patch_px))
-        work.data_wait_s += time.monotonic() - drawn
-        work.guard.add(work.step(stage, lr, hr, target))
-        run.average.follow(run.network, run.step - run.stage_step)
-        run.step += 1
-
-
-def _target(work: Work) -> Target:
-    """What the network is to make of LR crops, from these and the originals."""
-    run, config = work.run, work.run.config
-    if work.teacher is None or run.stage == 2:
-        return run.network.training_target
-    batch, patch_px = work.part_shape()
-    teacher = Teacher(
-        work.teacher,
+def _adversarial_stage(session: TrainingSession, generator: torch.nn.Module, forward: Forward) -> Stage:
+    config = session.config
+    _, patch_px = session.crop_shape()
+    return AdversarialStage(
+        session.state.network,
+        generator=generator,
+        forward=forward,
+        ema_forward=session.state.ema_forward,
+        settings=config.gan,
+        hr_side_px=patch_px * config.scale,
+        world=session.world,
         precision=config.precision,
-        compiled=config.compiled,
-        batch=batch,
-        patch_px=patch_px,
-        tta=config.teacher_tta,
+        seed=config.seed,
+        vgg=session.vgg,
     )
-    if teacher.note:
-        work.say(teacher.note)
-    return lambda lr, _hr: run.network.training_target(lr, teacher(lr))
 
 
-def _largest_patch_px(config: TrainConfig) -> int:
-    """The smallest LR side that a photograph must have."""
-    first = (config.patch_px, config.phase2_patch_px if config.phase2_share else 0)
-    sides = {1: max(first), 2: config.gan.patch_px}
-    return max(sides[number] for number in config.stage_numbers())
-
-
-def _already_done(run: Run) -> Outcome | None:
-    """The outcome of a run that was finished before, if its weight files are still there."""
-    files = tuple(run.config.stage_file(number) for number in run.config.stage_numbers())
-    last = run.config.stage_numbers()[-1]
-    if run.saved is None or run.stage != last or run.share() < 1 or not all(map(Path.is_file, files)):
+def _finished_earlier(config: TrainConfig, state: TrainState) -> Outcome | None:
+    """The outcome of a run that is already finished, if its weight files still exist."""
+    files = tuple(config.stage_file(number) for number in config.stage_numbers())
+    in_last_stage = state.is_resumed and state.stage == config.stage_numbers()[-1]
+    if not in_last_stage or state.stage_progress() < 1 or not all(map(Path.is_file, files)):
         return None
     psnr_db = weight_file.load(files[-1]).training.get("psnr_db", math.nan)
-    return Outcome(True, files, float(psnr_db), run.step)
+    return Outcome(True, files, float(psnr_db), state.step)
 
 
-def _nobody(_report: TrainingReport) -> None:
-    """Where the reports of the other processes go."""
+def _already_finished(state: TrainState) -> TrainingReport:
+    message = (
+        f"already finished at step {state.step}: raise --steps or --minutes to continue, or use --restart"
+    )
+    return TrainingReport(state.step, 1.0, state.elapsed_s, state.stage, message=message)
 
 
-def _existing(folder: Path) -> Path:
-    """The folder, or the nearest one above it that exists."""
-    return next(parent for parent in (folder, *folder.absolute().parents) if parent.is_dir())
-
-
-def _opening_lines(photos: Photos, step: int, wanted_px: int) -> list[str]:
-    lines = [f"going on from step {step}"] if step else []
-    lines.append(f"{photos.photographs} photographs to train on, {len(photos.held_out)} held out")
+def _opening_lines(config: TrainConfig, state: TrainState, photos: Photos) -> list[str]:
+    lines = [f"resuming at step {state.step}"] if state.step else []
+    lines.append(
+        f"{photos.photographs} photographs to train on, {len(photos.held_out)} held out for validation"
+    )
     if photos.left_out:
         shown = ", ".join(photos.left_out[:5]) + (", ..." if len(photos.left_out) > 5 else "")
-        lines.append(f"{len(photos.left_out)} files left out: {shown}")
-    if photos.patch_px < wanted_px:
+        files = "1 file" if len(photos.left_out) == 1 else f"{len(photos.left_out)} files"
+        lines.append(f"{files} left out: {shown}")
+    needed_px = config.largest_patch_px()
+    if photos.patch_px < needed_px:
         lines.append(
-            f"crops have at most {photos.patch_px} LR pixels a side: too few photographs hold {wanted_px}"
+            f"crops are at most {photos.patch_px} LR pixels wide: too few photographs hold {needed_px}"
         )
     if photos.mapped:
-        lines.append("photographs are kept in a file beside the output: memory does not hold them")
+        lines.append("the photographs do not fit into memory: caching them in a file beside the output")
     return lines
+
+
+def _ignore(_report: TrainingReport) -> None:
+    """For reports of the other processes."""

@@ -11,7 +11,7 @@ from torch import Tensor
 from upscaler.trainer.config.config import TrainConfig
 from upscaler.trainer.loops import train
 from upscaler.trainer.run import state_file
-from upscaler.trainer.run.session import TrainingReport
+from upscaler.trainer.run.report import TrainingReport
 
 
 def silent(_report: TrainingReport) -> None:

@@ -27,7 +27,7 @@ from upscaler.trainer.config.presets import PRESETS
 from upscaler.trainer.config.resolve import as_toml, resolve_config
 from upscaler.trainer.loops import train
 from upscaler.trainer.run import state_file
-from upscaler.trainer.run.session import TrainingReport
+from upscaler.trainer.run.report import TrainingReport
 from upscaler.trainer.stages import adversarial, losses
 from upscaler.trainer.stages.distributed import World
 
@@ -310,10 +310,10 @@ def test_when_memory_runs_out_less_is_done_at_once(prepare: Prepare, monkeypatch
     said: list[str] = []
     assert train(config, lambda report: said.append(report.message or "")).finished
     assert sizes == [5, 2, 2, 1, 2, 2, 1]
-    (line,) = [line for line in said if "memory ran out" in line]
+    (line,) = [line for line in said if "out of memory" in line]
     assert line == (
-        "memory ran out: 2 crops at once from now on, same result; to save more, use a smaller --patch, "
-        "a smaller --batch or --checkpointing"
+        "out of memory: continuing with 2 crops at a time (same result); to save more, use a smaller "
+        "--patch, a smaller --batch or --checkpointing"
     )
 
 
@@ -328,8 +328,8 @@ def test_in_stage_two_less_memory_has_other_names(prepare: Prepare, monkeypatch:
     said: list[str] = []
     config = settled(prepare(stages="1,2", steps=2, phase2_share=0.0, checkpointing=True))
     assert train(config, lambda report: said.append(report.message or "")).finished
-    (line,) = [line for line in said if "memory ran out" in line]
-    assert line.startswith("memory ran out: 1 crops at once")
+    (line,) = [line for line in said if "out of memory" in line]
+    assert line.startswith("out of memory: continuing with 1 crops at a time")
     assert line.endswith("use a smaller gan.patch_px or a smaller gan.batch")
 
 
@@ -359,13 +359,13 @@ def test_memory_that_runs_out_under_the_discriminator_moves_neither_network_twic
     ("changes", "result"),
     [
         ({}, "same result"),
-        ({"adversarial": "relativistic"}, "another result because of the relativistic loss"),
+        ({"adversarial": "relativistic"}, "different result because of the relativistic loss"),
         ({"adversarial": "relativistic", "adversarial_weight": 0.0}, "same result"),
         (
             {"discriminator": "srgan", "adversarial": "relativistic"},
-            "another result because of the relativistic loss and the discriminator's batch norm",
+            "different result because of the relativistic loss and the discriminator's batch norm",
         ),
-        ({"network": "srresnet-paper", "stages": "1"}, "another result because of batch norm"),
+        ({"network": "srresnet-paper", "stages": "1"}, "different result because of batch norm"),
     ],
 )
 def test_what_smaller_parts_change_is_said(
@@ -382,8 +382,8 @@ def test_what_smaller_parts_change_is_said(
     settings = prepare(**{"stages": "1,2", "steps": 2, "phase2_share": 0.0, "loss_colors": "rgb"} | changes)
     said: list[str] = []
     assert train(settled(settings), lambda report: said.append(report.message or "")).finished
-    (line,) = [line for line in said if "memory ran out" in line]
-    assert line.startswith(f"memory ran out: 1 crops at once from now on, {result}; to save more")
+    (line,) = [line for line in said if "out of memory" in line]
+    assert line.startswith(f"out of memory: continuing with 1 crops at a time ({result}); to save more")
 
 
 def test_when_not_even_one_crop_fits_it_says_what_to_do(
@@ -425,7 +425,7 @@ def test_small_faces_shrink_the_patch_and_the_discriminator_s_head(
     config = settled(settings)
     said: list[str] = []
     assert train(config, lambda report: said.append(report.message or "")).finished
-    shrunk = "crops have at most 36 LR pixels a side: too few photographs hold 48"
+    shrunk = "crops are at most 36 LR pixels wide: too few photographs hold 48"
     assert said.count(shrunk) == 1
     fresh = discriminator.build("srgan", channels=8, side_px=72)
     fresh.load_state_dict(saved_state(config)["discriminator"])
@@ -452,7 +452,9 @@ def test_trouble_in_stage_two_goes_back_with_the_discriminator(
     monkeypatch.setattr(losses, "generator_loss", broken)
     said: list[str] = []
     assert train(config, lambda report: said.append(report.message or "")).finished
-    assert "'adversarial' is no longer finite at step 7: back to step 4, with half the learning rate" in said
+    assert (
+        "'adversarial' is no longer finite at step 7: returning to step 4 with half the learning rate" in said
+    )
     saved = saved_state(config)
     assert saved["rate_scale"] == 0.5
     assert all(tensor.isfinite().all() for tensor in tensors_of(saved).values() if tensor.is_floating_point())

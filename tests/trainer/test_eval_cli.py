@@ -211,7 +211,7 @@ def run(*arguments: str | Path) -> tuple[int, list[str], list[str]]:
 def test_command_prints_a_row_each_and_the_average(folder: Path) -> None:
     code, rows, errors = run("bicubic", folder)
     assert (code, errors) == (0, [])
-    assert [row.split()[0] for row in rows] == ["photo00.png", "photo01.png", "average"]
+    assert [row.split()[0] for row in rows] == ["photo00.png", "photo01.png", "ema"]
     values = [float(row.split()[-3]) for row in rows]
     assert values[2] == pytest.approx((values[0] + values[1]) / 2, abs=1e-3)
 
@@ -241,7 +241,7 @@ def test_one_bad_file_is_named_and_the_rest_goes_on(
     spoil(lr)
     code, rows, errors = run("bicubic", folder, "--lr-dir", lr)
     assert code == 1
-    assert [row.split()[0] for row in rows] == ["photo01.png", "average"]
+    assert [row.split()[0] for row in rows] == ["photo01.png", "ema"]
     assert rows[1].startswith("average of 1 ")
     (line,) = errors
     assert line.startswith("error: ")
@@ -320,7 +320,7 @@ def test_files_say_what_the_rows_say(folder: Path, tmp_path: Path) -> None:
     assert [row["ssim"] for row in content["pictures"]] == pytest.approx(
         [row[2] for row in printed[:2]], abs=1e-4
     )
-    assert content["average"]["psnr_db"] == pytest.approx(printed[2][1], abs=1e-3)
+    assert content["ema"]["psnr_db"] == pytest.approx(printed[2][1], abs=1e-3)
     assert len(content["failures"]) == 1
 
     page = names["html"].read_text()
@@ -367,7 +367,7 @@ def test_equal_pictures_are_valid_json(folder: Path, tmp_path: Path) -> None:
     run(folder, folder, "--json", tmp_path / "scores.json")
     content = json.loads((tmp_path / "scores.json").read_text())
     assert [row["psnr_db"] for row in content["pictures"]] == [None, None]
-    assert content["average"]["ssim"] == pytest.approx(1)
+    assert content["ema"]["ssim"] == pytest.approx(1)
 
 
 def test_files_that_cannot_be_written(folder: Path, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from upscaler.models.registry import build
 from upscaler.trainer.config.config import TrainConfig
+from upscaler.trainer.loops import update_weights
 from upscaler.trainer.stages.distributed import World
 from upscaler.trainer.stages.pixel import PixelStage
 
@@ -18,10 +19,10 @@ def _terms(sr: Tensor, hr: Tensor, **settings: object) -> dict[str, float]:
     def forward(lr: Tensor) -> Tensor:
         return sr + 0 * network(lr).sum()
 
-    world = World(torch.device("cpu"))
-    stage = PixelStage(network, module=nn.Identity(), forward=forward, config=config, world=world)
-    told = stage.step([(torch.zeros(1, 3, 2, 2), hr)], rate_factor=0.0)
-    return {name: float(value) for name, value in told.items()}
+    stage = PixelStage(network, generator=nn.Identity(), forward=forward, config=config)
+    batch = [(torch.zeros(1, 3, 2, 2), hr)]
+    terms = update_weights(stage, batch, rate_factor=0.0, world=World(torch.device("cpu")))
+    return {name: float(value) for name, value in terms.items()}
 
 
 def _differing_by(red: float, green: float, blue: float) -> Tensor:

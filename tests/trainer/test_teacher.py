@@ -92,7 +92,10 @@ def test_a_teacher_short_of_memory_works_in_parts(
     config = configure(teacher=str(teacher), degradation="clean", steps=2, batch=4, phase2_share=0.0)
     said = messages(config)
     assert sizes == [4, 2, 2, 2, 2]
-    assert len([line for line in said if line.startswith("memory ran out: 2 crops at once")]) == 1
+    assert (
+        len([line for line in said if line.startswith("out of memory: continuing with 2 crops at a time")])
+        == 1
+    )
 
 
 def test_a_teacher_that_cannot_be_compiled_says_so(

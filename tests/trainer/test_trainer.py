@@ -20,8 +20,10 @@ from upscaler.models.registry import PRESETS, build
 from upscaler.trainer.cli import app
 from upscaler.trainer.data.photos import load_photos
 from upscaler.trainer.loops import train
-from upscaler.trainer.run import state_file, validation
-from upscaler.trainer.run.session import TrainingReport, rate_factor
+from upscaler.trainer.run import validation
+from upscaler.trainer.run.report import TrainingReport
+from upscaler.trainer.stages.ema import Ema
+from upscaler.trainer.stages.optimizer import rate_factor
 
 
 @pytest.mark.parametrize("optimizer", ["muon", "adamw"])
@@ -43,8 +45,10 @@ def test_training_improves_on_the_start(configure: Configure, optimizer: str) ->
     assert written.training["settings"]["photos"] == ["photos"]  # no folders of this machine
     assert reports[-1].scores is not None
     assert reports[-1].scores.psnr_db == outcome.psnr_db
-    assert reports[-1].share == 1
-    assert any("3 photographs to train on, 1 held out" in (report.message or "") for report in reports)
+    assert reports[-1].progress == 1
+    assert any(
+        "3 photographs to train on, 1 held out for validation" in (report.message or "") for report in reports
+    )
 
 
 def test_named_weights_of_another_depth_are_passed_over(configure: Configure, ship: Ship) -> None:
@@ -61,7 +65,7 @@ def test_a_run_leaves_a_table_and_pictures(configure: Configure) -> None:
     config = configure(steps=3)
     outcome = train(config, silent)
     (row,) = table(config)
-    assert (row["step"], row["stage"], row["share"]) == ("3", "1", "1")
+    assert (row["step"], row["stage"], row["progress"]) == ("3", "1", "1")
     assert float(row["psnr_db"]) == pytest.approx(outcome.psnr_db, rel=1e-5)
     assert 0 < float(row["pixel"]) < float(row["fft"])
     assert 0 <= float(row["data_wait"]) <= 1
@@ -88,26 +92,26 @@ def test_checkpoints_come_during_the_run(configure: Configure) -> None:
 
 
 def test_rate_rises_then_falls_to_zero() -> None:
-    rates = [rate_factor(step, step / 1000, 100) for step in range(1001)]
+    rates = [rate_factor(step, step / 1000, warmup_steps=100) for step in range(1001)]
     assert rates[0] == pytest.approx(0.01)
     assert max(rates) == pytest.approx(1, abs=0.03)
     assert 90 < rates.index(max(rates)) < 110
     assert rates[1000] == 0
     assert rates[550] == pytest.approx(0.42, abs=0.01)
     assert all(later < earlier for earlier, later in itertools.pairwise(rates[110:]))
-    assert rate_factor(0, 0, 0) == 1
+    assert rate_factor(0, 0, warmup_steps=0) == 1
 
 
 def test_averaged_weights_follow_weights_buffers_and_counters() -> None:
     network = nn.Sequential(nn.Conv2d(1, 1, 1, bias=False), nn.BatchNorm2d(1))
     convolution = network.get_parameter("0.weight")
     nn.init.constant_(convolution, 0)
-    average = state_file.AveragedWeights(network, 0.7)
+    average = Ema(network, 0.7)
     wanted = 0.0
     for step in range(40):
         nn.init.constant_(convolution, float(step % 7))
         network(torch.full((2, 1, 2, 2), 3.0))
-        average.follow(network, step)
+        average.update(network, step)
         decay = min(0.7, (1 + step) / (10 + step))  # the first 20 steps forget faster
         wanted = decay * wanted + (1 - decay) * (step % 7)
         assert float(average.values["0.weight"]) == pytest.approx(wanted, rel=1e-4)
@@ -131,7 +135,7 @@ def test_a_page_shows_what_the_network_is_given(configure: Configure) -> None:
         config = configure(degradation, steps=1, scale=scale, degradation=degradation, show_degraded=True)
         said = messages(config)
         page = run_folder(config) / "degraded.png"
-        assert f"what LR pictures look like: {page}" in said
+        assert f"examples of LR images: {page}" in said
         with Image.open(page) as picture:
             side = 112 // scale * scale
             assert picture.size == (columns * side, 3 * side)
@@ -163,7 +167,7 @@ def test_names_that_are_no_utf_8_stop_nothing(configure: Configure, tmp_path: Pa
     (folder / "photo03.png").rename(folder / os.fsdecode(b"photo03\xe9.png"))  # is held out
     result = CliRunner().invoke(app, arguments(config, "--steps", "2"))
     assert result.exit_code == 0, result.output
-    assert "1 files left out: bad\\udce9.png" in result.stdout
+    assert "1 file left out: bad\\udce9.png" in result.stdout
     assert "bad\\udce9.png" in (run_folder(config) / "left-out.txt").read_text(encoding="utf-8")
     assert '/caf\\udce9"]' in (run_folder(config) / "config.toml").read_text(encoding="utf-8")
     assert "caf\\udce9" in Path(config.output).with_suffix(".md").read_text(encoding="utf-8")
@@ -174,9 +178,9 @@ def test_what_is_left_out_is_listed_and_crops_fit(configure: Configure) -> None:
     config = configure(steps=1, patch_px=40, phase2_patch_px=500)
     (Path(config.photos[0]) / "broken.png").write_text("no picture")
     said = messages(config)
-    assert "crops have at most 56 LR pixels a side: too few photographs hold 500" in said  # 112 x 128 pixels
+    assert "crops are at most 56 LR pixels wide: too few photographs hold 500" in said  # 112 x 128 pixels
     listing = run_folder(config) / "left-out.txt"
-    assert f"what is left out, and why: {listing}" in said
+    assert f"files left out, with reasons: {listing}" in said
     (line,) = listing.read_text().splitlines()
     assert line.startswith("broken.png: ")
 
@@ -244,7 +248,7 @@ def test_a_process_that_was_asleep_has_not_trained(
 ) -> None:
     """One step takes ten hours by the clock; of a run of three hours that is not the end."""
     seconds, asleep = iter(range(10**9)), iter([0.0] * 40 + [36_000.0] * 10**6)
-    monkeypatch.setattr("upscaler.trainer.loops.time.monotonic", lambda: next(seconds) + next(asleep))
+    monkeypatch.setattr("upscaler.trainer.run.session.time.monotonic", lambda: next(seconds) + next(asleep))
     reports: list[TrainingReport] = []
     outcome = train(configure(minutes=180.0), reports.append, stop_after(20))
     assert not outcome.finished

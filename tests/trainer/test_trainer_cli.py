@@ -151,7 +151,7 @@ def test_interrupt_saves_and_the_same_command_goes_on(configure: Configure) -> N
     done = subprocess.run(shorter, capture_output=True, text=True, timeout=120, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert saved_state(config)["step"] == step + 3
-    assert ("going on from step" in done.stdout) == (step > 0)
+    assert ("resuming at step" in done.stdout) == (step > 0)
     assert list(Path(config.output).parent.rglob("*.part*")) == []
 
 

@@ -14,8 +14,8 @@ from upscaler.errors import TrainingError, UsageError, WeightsError
 from upscaler.models import weight_file
 from upscaler.trainer.loops import train
 from upscaler.trainer.run import state_file
-from upscaler.trainer.run.session import TrainingReport
-from upscaler.trainer.run.train_state import Run
+from upscaler.trainer.run.report import TrainingReport
+from upscaler.trainer.run.run_folder import RunFolder
 from upscaler.trainer.stages.distributed import World
 
 
@@ -43,7 +43,7 @@ def test_a_continued_run_equals_a_straight_one_bit_for_bit(
     assert saved_state(split)["step"] == 5
     reports: list[TrainingReport] = []
     assert train(split, reports.append).finished
-    assert reports[0].message == "going on from step 5"
+    assert reports[0].message == "resuming at step 5"
     one, other = saved_state(straight), saved_state(split)
     for saved in (one, other):
         del saved["config"], saved["elapsed_s"]
@@ -61,7 +61,7 @@ def test_the_run_does_move_the_weights(configure: Configure) -> None:
     early = saved_state(config)
     train(config, silent)
     late = saved_state(config)
-    for part in ("network", "average"):
+    for part in ("network", "ema"):
         assert all(not torch.equal(tensor, late[part][name]) for name, tensor in early[part].items())
 
 
@@ -70,7 +70,7 @@ def test_by_the_clock_a_continued_run_goes_on_in_its_schedule(
 ) -> None:
     """A clock of one second a look: where the run is, is the training time that the state holds."""
     seconds = itertools.count()
-    monkeypatch.setattr("upscaler.trainer.loops.time.monotonic", lambda: float(next(seconds)))
+    monkeypatch.setattr("upscaler.trainer.run.session.time.monotonic", lambda: float(next(seconds)))
     config = configure(minutes=2.0)
     train(config, silent, stop_after(12))
     halfway = saved_state(config)["elapsed_s"]
@@ -80,7 +80,7 @@ def test_by_the_clock_a_continued_run_goes_on_in_its_schedule(
     assert train(config, reports.append).finished
     first, last = (next(report for report in each if report.means) for each in (reports, reports[::-1]))
     assert halfway < first.elapsed_s < halfway + 10
-    assert first.share == pytest.approx(first.elapsed_s / 120)
+    assert first.progress == pytest.approx(first.elapsed_s / 120)
     assert 120 <= last.elapsed_s < 130
 
 
@@ -94,7 +94,7 @@ def test_a_finished_run_stays_as_it_is(configure: Configure) -> None:
     )
     (report,) = reports
     assert report.message is not None
-    assert report.message.startswith("finished at step 8 already")
+    assert report.message.startswith("already finished at step 8")
     assert Path(config.output).read_bytes() == before
 
 
@@ -167,9 +167,9 @@ def test_only_the_first_process_deletes_and_the_others_wait_for_it(
         return ("planted by the first", "a hint")
 
     monkeypatch.setattr(World, "broadcast_object", broadcast_object)
-    second = Run(config, World(torch.device("cpu"), rank=1, size=2))
+    second = RunFolder(config, World(torch.device("cpu"), rank=1, size=2))
     planted = pytest.raises(TrainingError, match="planted by the first")  # they end together, too
-    with planted, second.own_folder(restart=True):
+    with planted, second.locked(restart=True):
         pass
     assert told == [None]
     assert saved_state(config)["step"] == 2
@@ -178,9 +178,9 @@ def test_only_the_first_process_deletes_and_the_others_wait_for_it(
 def test_one_run_at_a_time(configure: Configure) -> None:
     config = configure()
     train(config, silent, stop_after(2))
-    with Run(config, World(torch.device("cpu"))).own_folder(restart=False):
+    with RunFolder(config, World(torch.device("cpu"))).locked(restart=False):
         for restart in (False, True):
-            with pytest.raises(TrainingError, match="another upscale-train is at work on"):
+            with pytest.raises(TrainingError, match="another upscale-train is writing"):
                 train(config, silent, restart=restart)
     assert saved_state(config)["step"] == 2  # nor did --restart delete what the other writes
     train(config, silent)

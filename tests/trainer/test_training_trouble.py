@@ -15,8 +15,8 @@ from torch import Tensor
 from upscaler.errors import TrainingError
 from upscaler.trainer.loops import train
 from upscaler.trainer.run import state_file
-from upscaler.trainer.run.session import TrainingReport
-from upscaler.trainer.run.train_state import Run
+from upscaler.trainer.run.report import TrainingReport
+from upscaler.trainer.run.run_folder import RunFolder
 from upscaler.trainer.stages import losses
 
 
@@ -45,18 +45,20 @@ def test_state_of_another_shape(configure: Configure) -> None:
     saved = saved_state(config)
     saved["network"]["head.weight"] = torch.zeros(16, 3, 3, 3)
     state_file.save(run_folder(config) / "state.pt", saved)
-    with pytest.raises(TrainingError, match="not of this network and optimizer: size mismatch for head"):
+    with pytest.raises(
+        TrainingError, match="does not fit this network and optimizer: size mismatch for head"
+    ):
         train(config, silent)
 
 
-@pytest.mark.parametrize("missing", ["config", "network", "optimizer", "average", "crops", "step"])
+@pytest.mark.parametrize("missing", ["config", "network", "optimizer", "ema", "crops", "step"])
 def test_state_without_a_part(configure: Configure, missing: str) -> None:
     config = configure()
     train(config, silent, stop_after(1))
     saved = saved_state(config)
     del saved[missing]
     state_file.save(run_folder(config) / "state.pt", saved)
-    with pytest.raises(TrainingError, match=f"not of this network and optimizer: '{missing}'"):
+    with pytest.raises(TrainingError, match=f"does not fit this network and optimizer: '{missing}'"):
         train(config, silent)
 
 
@@ -129,8 +131,8 @@ def test_trouble_goes_back_to_the_last_good_state_once(
         losses.PIXEL_LOSSES, "l1", lambda made, wanted: (broken if next(calls) == 2 else good)(made, wanted)
     )
     said = messages(config)
-    assert [line for line in said if "back to" in line] == [
-        f"{message}: back to step 2, with half the learning rate"
+    assert [line for line in said if "returning to" in line] == [
+        f"{message}: returning to step 2 with half the learning rate"
     ]
     state = saved_state(config)
     assert (state["step"], state["rate_scale"]) == (7, 0.5)
@@ -166,7 +168,7 @@ def test_the_wait_for_crops_is_a_share_also_after_going_back(
     config = configure(steps=9, loss_colors="rgb")
     train(config, silent, stop_after(2))
     seconds, good, calls = itertools.count(), losses.l1_loss, iter(range(99))
-    monkeypatch.setattr("upscaler.trainer.loops.time.monotonic", lambda: float(next(seconds)))
+    monkeypatch.setattr("upscaler.trainer.run.session.time.monotonic", lambda: float(next(seconds)))
     monkeypatch.setitem(
         losses.PIXEL_LOSSES,
         "l1",
@@ -174,7 +176,7 @@ def test_the_wait_for_crops_is_a_share_also_after_going_back(
     )
     reports: list[TrainingReport] = []
     assert train(config, reports.append).finished
-    assert any("back to step 2" in (report.message or "") for report in reports)
+    assert any("returning to step 2" in (report.message or "") for report in reports)
     shares = [report.means["data_wait"] for report in reports if report.means]
     assert len(shares) > 8
     assert all(0 < share < 1 for share in shares)
@@ -183,12 +185,12 @@ def test_the_wait_for_crops_is_a_share_also_after_going_back(
 def test_a_state_never_tells_of_best_weights_that_are_not_there(
     configure: Configure, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(_run: Run, path: Path, *_: object) -> None:
+    def full(_folder: RunFolder, path: Path, *_: object) -> None:
         raise TrainingError(f"cannot write '{path}'")
 
     config = configure()
     with monkeypatch.context() as patched, pytest.raises(TrainingError, match="cannot write"):
-        patched.setattr(Run, "write_weights", full)
+        patched.setattr(RunFolder, "write_weights", full)
         train(config, silent, stop_after(2))
     assert saved_state(config)["best"] == math.inf
     assert train(config, silent).finished

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from upscaler.models.perceptual import VGGFeatures
 from upscaler.models.registry import build
 from upscaler.trainer.data.photos import PhotoPair
-from upscaler.trainer.run import validation
+from upscaler.trainer.run import sample_sheets, validation
 
 
 def test_a_blank_photograph_does_not_hide_the_others(configure: Configure) -> None:
@@ -36,7 +36,9 @@ def noisy(picture: Tensor, sigma: float) -> Tensor:
 
 
 class Fixed(nn.Module):
-    """A network that answers with one picture."""
+    """A network that answers with one image."""
+
+    device = torch.device("cpu")
 
     def __init__(self, picture: Tensor) -> None:
         super().__init__()
@@ -78,7 +80,7 @@ def test_samples_show_lr_bicubic_network_and_original(tmp_path: Path) -> None:
     low = high[::2, ::2].contiguous()
     network = build("compact", {"scale": 2, "channels": 4, "depth": 1})
     paths = [tmp_path / "samples.png", tmp_path / "deep" / "step.png"]
-    validation.write_samples(paths, network, [PhotoPair("p", low, high)] * 5)
+    sample_sheets.write_samples(paths, network, [PhotoPair("p", low, high)] * 5)
     assert paths[0].read_bytes() == paths[1].read_bytes()
     with Image.open(paths[0]) as picture:
         pixels = np.asarray(picture)

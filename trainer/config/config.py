@@ -217,6 +217,12 @@ class TrainConfig:
         """The stages of the run, in order."""
         return tuple(int(number) for number in self.stages.split(","))
 
+    def largest_patch_px(self) -> int:
+        """Side of the largest crops of the run, LR pixels."""
+        stage_one = (self.patch_px, self.phase2_patch_px if self.phase2_share else 0)
+        sides = {1: max(stage_one), 2: self.gan.patch_px}
+        return max(sides[number] for number in self.stage_numbers())
+
     def stage_file(self, stage: int) -> Path:
         """Where the weights of a stage are written: the output itself for the last one."""
         output = Path(self.output)

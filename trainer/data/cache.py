@@ -20,7 +20,7 @@ class Cache:
 
     Args:
         needed_bytes: What all pictures together will take; what goes beyond is kept in memory.
-        folder: Where a file would go; ``None``: where temporary files go.
+        folder: Where a file goes, or the nearest existing folder above; ``None``: where temporary files go.
 
     Attributes:
         mapped: Whether they lie in a file, which the system reads as needed. It has no name and is gone when
@@ -59,7 +59,7 @@ def _available_bytes() -> int:
 
 def _mapped(size_bytes: int, folder: Path | None) -> Tensor:
     try:
-        with tempfile.TemporaryFile(dir=folder) as file:
+        with tempfile.TemporaryFile(dir=folder and _existing(folder)) as file:
             if hasattr(os, "posix_fallocate"):  # a full disk found later would kill the process
                 os.posix_fallocate(file.fileno(), 0, size_bytes)
             else:
@@ -71,3 +71,8 @@ def _mapped(size_bytes: int, folder: Path | None) -> Tensor:
             f"{error.strerror}",
             "use fewer photographs, or another place for the output",
         ) from error
+
+
+def _existing(folder: Path) -> Path:
+    """The folder, or the nearest one above it that exists."""
+    return next(parent for parent in (folder, *folder.absolute().parents) if parent.is_dir())

@@ -10,7 +10,7 @@ from upscaler.errors import TrainingError
 from upscaler.trainer.run import plot
 
 COLUMNS = (
-    *("step", "stage", "share", "elapsed_s", "rate_factor", "data_wait"),
+    *("step", "stage", "progress", "elapsed_s", "rate_factor", "data_wait"),
     *("pixel", "fft", "vgg", "adversarial", "features", "tv", "grid", "power", "ldl"),
     *("discriminator", "real_score", "fake_score", "gradient_norm"),
     *("psnr_db", "vgg_distance", "color_drift"),

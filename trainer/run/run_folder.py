@@ -1,27 +1,149 @@
-"""The folder beside a run's weight file, and what ``--restart`` deletes from it."""
+"""The folder ``NAME.run`` beside a weight file, and its files: settings, lists, weights with their cards."""
 
+import contextlib
+import platform
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import torch
+
+from upscaler import __version__
+from upscaler.errors import TrainingError, WeightsError
+from upscaler.folder_lock import FolderLock
+from upscaler.inference import devices
+from upscaler.models import weight_file
+from upscaler.models.contract import Network
+from upscaler.trainer.config import resolve
+from upscaler.trainer.config.config import TrainConfig
+from upscaler.trainer.data.photos import Photos
 from upscaler.trainer.data.sources import RUN_SUFFIX
+from upscaler.trainer.run import model_card, sample_sheets, state_file
+from upscaler.trainer.stages.distributed import World
 
-# What a run leaves there that the next one need not write again.
-_LEFT_BEHIND = (
-    *("state.pt", "metrics.csv", "samples.png", "progress.png", "degraded.png", "left-out.txt"),
-    *("best-stage*.safetensors", "best-stage*.md", "samples/step_*.png", "events.out.tfevents.*"),
+# What ``--restart`` deletes.
+_FILES_OF_A_RUN = (
+    "state.pt",
+    "metrics.csv",
+    "samples.png",
+    "progress.png",
+    "degraded.png",
+    "left-out.txt",
+    "best-stage*.safetensors",
+    "best-stage*.md",
+    "samples/step_*.png",
+    "events.out.tfevents.*",
 )
 
 
-def beside(output: str) -> Path:
-    """The folder of the run that writes this weight file."""
-    return Path(output).with_suffix(RUN_SUFFIX)
+class RunFolder:
+    """The folder of a run; only rank 0 writes.
 
+    Args:
+        config: Settings of the run.
+        world: The processes of the run.
 
-def forget(folder: Path) -> None:
-    """Delete what an earlier run left in its folder, and nothing else.
-
-    Raises:
-        OSError: Something cannot be deleted.
+    Attributes:
+        path: The folder.
     """
-    for pattern in _LEFT_BEHIND:
-        for path in folder.glob(pattern):
-            path.unlink(missing_ok=True)
+
+    def __init__(self, config: TrainConfig, world: World) -> None:
+        self._config, self._world = config, world
+        self.path = Path(config.output).with_suffix(RUN_SUFFIX)
+
+    @property
+    def state_path(self) -> Path:
+        """The file with the state of the training."""
+        return self.path / "state.pt"
+
+    def best_weights_path(self, stage: int) -> Path:
+        """The file with the best weights of a stage."""
+        return self.path / f"best-stage{stage}.safetensors"
+
+    @contextlib.contextmanager
+    def locked(self, *, restart: bool) -> Iterator[None]:
+        """Create the folder and keep other runs out of it.
+
+        Args:
+            restart: Delete the files of the earlier run.
+
+        Raises:
+            TrainingError: The folder cannot be written, or another run uses it; in all processes alike.
+        """
+        with contextlib.ExitStack() as lock:
+            # Rank 0 does it; the others wait for it.
+            failure = self._world.broadcast_object(
+                self._prepare(restart, lock) if self._world.is_rank_zero else None
+            )
+            if failure:
+                raise TrainingError(*failure)
+            yield
+
+    def _prepare(self, restart: bool, lock: contextlib.ExitStack) -> tuple[str, str] | None:
+        """Message and hint of what failed, if something did."""
+        output = self._config.output
+        if Path(output).is_dir():
+            return f"'{output}' is a folder", "use the name of a file"
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock.callback(FolderLock(self.path).release)
+            if restart:
+                self._delete_files()
+        except BlockingIOError:
+            return f"another upscale-train is writing '{output}'", "wait for it, or stop it"
+        except OSError as error:
+            return f"cannot write '{self.path}': {error.strerror}", ""
+        return None
+
+    def _delete_files(self) -> None:
+        for pattern in _FILES_OF_A_RUN:
+            for path in self.path.glob(pattern):
+                path.unlink(missing_ok=True)
+
+    def write_settings(self) -> None:
+        """Write ``config.toml``: every setting, for ``--config``, and the versions as comments."""
+        if not self._world.is_rank_zero:
+            return
+        versions = {
+            "upscaler": __version__,
+            "torch": torch.__version__,
+            "Python": platform.python_version(),
+            "device": devices.describe(self._world.device),
+        }
+        state_file.write_text(self.path / "config.toml", resolve.as_toml(self._config, versions))
+
+    def write_data_report(self, photos: Photos) -> list[str]:
+        """Write which files are left out, and with ``show_degraded`` a page of LR images.
+
+        Returns:
+            Lines for the user.
+        """
+        if not self._world.is_rank_zero:
+            return []
+        lines = []
+        if photos.left_out:
+            listing = self.path / "left-out.txt"
+            state_file.write_text(listing, "\n".join(photos.left_out) + "\n")
+            lines.append(f"files left out, with reasons: {listing}")
+        if self._config.show_degraded:
+            page = self.path / "degraded.png"
+            sample_sheets.write_degraded(page, photos.training, self._config.scale, self._config.degradation)
+            lines.append(f"examples of LR images: {page}")
+        return lines
+
+    def write_weights(self, path: Path, network: Network, training: dict[str, Any]) -> None:
+        """Write a weight file and its model card.
+
+        Args:
+            path: The weight file.
+            network: With the weights.
+            training: How they were trained, for the metadata and the card.
+
+        Raises:
+            TrainingError: They cannot be written.
+        """
+        try:
+            weight_file.save(path, network, network.state_dict(), training)
+        except WeightsError as error:
+            raise TrainingError(error.message, error.hint) from error
+        state_file.write_text(path.with_suffix(".md"), model_card.text(path.stem, network, training))

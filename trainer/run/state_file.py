@@ -1,4 +1,4 @@
-"""The state of a run on disk: everything that is needed to go on as if it had never stopped."""
+"""Reads and writes the state file and the text files of a run."""
 
 import io
 import pickle
@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
 
 from upscaler import atomic
 from upscaler.errors import TrainingError
 from upscaler.trainer.data import file_names
 
-# What zipfile, zlib and torch raise on bytes that are not, or no longer, a state.
-_SIGNS_OF_DAMAGE = (
+# What zipfile, zlib and torch raise on bytes that are not a state.
+_DAMAGE_ERRORS = (
     zipfile.BadZipFile,
     zlib.error,
     pickle.UnpicklingError,
@@ -25,36 +24,6 @@ _SIGNS_OF_DAMAGE = (
     ValueError,
     OverflowError,
 )
-
-
-class AveragedWeights:
-    """Exponential moving average of all parameters and buffers of a network.
-
-    Args:
-        network: Whose weights are followed.
-        decay: Share of the old average kept per step; warmed up, so that short runs are not stale.
-    """
-
-    def __init__(self, network: nn.Module, decay: float) -> None:
-        self.decay = decay
-        self.values = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
-
-    @torch.no_grad()
-    def follow(self, network: nn.Module, step: int) -> None:
-        """Move towards the network's weights after step number ``step`` (from 0)."""
-        decay = min(self.decay, (1 + step) / (10 + step))
-        state = dict(network.named_parameters()) | dict(network.named_buffers())  # faster than state_dict
-        floating = [name for name, tensor in state.items() if tensor.is_floating_point()]
-        torch._foreach_lerp_(
-            [self.values[name] for name in floating], [state[name] for name in floating], 1 - decay
-        )
-        for name in state.keys() - set(floating):
-            self.values[name].copy_(state[name])
-
-    def load(self, values: dict[str, Tensor]) -> None:
-        """Take up saved averages."""
-        for name, tensor in values.items():
-            self.values[name].copy_(tensor)
 
 
 def save(path: Path, state: dict[str, Any]) -> None:
@@ -100,6 +69,6 @@ def load(path: Path) -> dict[str, Any]:
         if damaged is not None:
             raise zipfile.BadZipFile(damaged)
         state: dict[str, Any] = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    except _SIGNS_OF_DAMAGE as error:
-        raise TrainingError(f"the state '{path}' is damaged", "start anew with --restart") from error
+    except _DAMAGE_ERRORS as error:
+        raise TrainingError(f"the state '{path}' is damaged", "start over with --restart") from error
     return state

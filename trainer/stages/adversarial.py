@@ -1,7 +1,4 @@
-"""Stage two: the network learns to deceive a discriminator, held to the original by VGG features and pixels.
-
-``AdversarialStage.step`` is the way of a batch, readable from top to bottom.
-"""
+"""Stage two: the generator learns to fool a discriminator; VGG features and pixels tie it to the original."""
 
 from pathlib import Path
 from typing import Any
@@ -17,9 +14,7 @@ from upscaler.trainer.stages import losses
 from upscaler.trainer.stages.distributed import World
 from upscaler.trainer.stages.forward import Forward, autocast, has_batch_norm
 from upscaler.trainer.stages.optimizer import Optimizer
-from upscaler.trainer.stages.stage import MicroBatch
-
-Terms = dict[str, Tensor]
+from upscaler.trainer.stages.stage import Terms
 
 
 def perceptual_network(settings: GanConfig, device: torch.device) -> perceptual.VGGFeatures | None:
@@ -57,30 +52,32 @@ def _torchvision_weights() -> dict[str, Tensor]:
 
 
 class AdversarialStage:
-    """What stage two trains and how.
+    """See ``Stage``. Batch norm in the generator keeps the statistics of stage one.
 
     Args:
-        network: The generator; batch norm keeps the statistics of stage one.
-        module: The same, as the world wrapped it.
-        forward: The same, as it is trained.
-        averaged: The same with the averaged weights, for LDL; called only if that has a weight.
-        settings: Of this stage.
-        side_px: Side of the HR crops.
+        network: The network in training.
+        generator: The same, as wrapped for several processes.
+        forward: The same, compiled and in the precision of the training.
+        ema_forward: The same with the averaged weights, for LDL; called only if that loss has a weight.
+        settings: Settings of stage two.
+        hr_side_px: Side of the HR crops.
         world: The processes of the run.
         precision: As in ``forward.autocast``.
-        seed: Of the discriminator's initial weights and of the labels' noise.
-        vgg: Of ``perceptual_network``.
+        seed: For the discriminator's initial weights and the label noise.
+        vgg: The network of ``perceptual_network``.
     """
+
+    number = 2
 
     def __init__(  # noqa: PLR0913 - what it consists of
         self,
         network: Network,
         *,
-        module: nn.Module,
+        generator: nn.Module,
         forward: Forward,
-        averaged: Forward,
+        ema_forward: Forward,
         settings: GanConfig,
-        side_px: int,
+        hr_side_px: int,
         world: World,
         precision: str,
         seed: int,
@@ -89,67 +86,48 @@ class AdversarialStage:
         self.settings = settings
         self.world = world
         self.vgg = vgg
+        self.generator = generator.eval()
+        self._network, self._forward, self._ema_forward = network, forward, ema_forward
         self._precision = precision
-        self._module, self._forward, self._averaged = module, forward, averaged
-        module.eval()
         self.optimizer = _adam(network, settings.learning_rate, settings)
         torch.manual_seed(seed + 1)
-        self.discriminator = discriminator.build(
-            settings.discriminator, channels=settings.discriminator_channels, side_px=side_px
+        self._discriminator = discriminator.build(
+            settings.discriminator, channels=settings.discriminator_channels, side_px=hr_side_px
         ).to(world.device)
-        self.discriminator.to(memory_format=torch.channels_last)
-        self._discriminator_module = world.wrap(self.discriminator)
+        self._discriminator.to(memory_format=torch.channels_last)
+        needed = settings.adversarial_weight or settings.feature_weight
+        self.discriminator = world.wrap(self._discriminator) if needed else None
         self.discriminator_optimizer = _adam(
-            self.discriminator, settings.discriminator_learning_rate, settings
+            self._discriminator, settings.discriminator_learning_rate, settings
         )
-        self._labels = torch.Generator().manual_seed(seed + 2)
-        self._labels_before = self._labels.get_state()
+        self._random = torch.Generator().manual_seed(seed + 2)
+        self._state_before_step = self._random.get_state()
+        self._vgg_offset_px = (0, 0)
 
-    def step(self, parts: list[MicroBatch], rate_factor: float) -> Terms:
-        """One step of the generator and one of the discriminator, on the same pictures.
+    def begin_step(self, hr_side_px: int) -> None:
+        """See ``Stage``."""
+        self._state_before_step = self._random.get_state()
+        self._vgg_offset_px = _draw_vgg_offset(hr_side_px, self._random)
 
-        Args:
-            parts: Of a batch: LR and the originals of it. One goes through the networks at once, and the
-                gradients are those of the whole batch, but for what ``differs_in_parts`` names.
-            rate_factor: Share of the peak learning rates.
+    def target(self, lr: Tensor, hr: Tensor) -> Tensor:
+        """See ``Stage``."""
+        return self._network.training_target(lr, hr)
 
-        Returns:
-            The terms of the loss times their weights, and ``discriminator`` (its loss), ``real_score`` and
-            ``fake_score`` (mean probability of being an original), ``gradient_norm``.
-        """
-        told: Terms = {}
-        self._labels_before = self._labels.get_state()
-        corner = _draw_vgg_offset(parts[0][1].shape[-1], self._labels)
-        crops = sum(len(lr) for lr, _ in parts)
-        fakes: list[Tensor] = []
+    def forward(self, lr: Tensor) -> Tensor:
+        """See ``Stage``."""
+        return self._forward(lr)
 
-        self.discriminator.requires_grad_(False)
-        for number, (lr, hr) in enumerate(parts, 1):
-            share = len(lr) / crops
-            with self.world.gradient_sync(self._module, last=number == len(parts)):
-                sr = self._forward(lr)
-                terms = self._reconstruction_terms(sr, lr, hr, corner) | self._adversarial_terms(sr, hr)
-                (share * torch.stack(list(terms.values())).sum()).backward()  # type: ignore[no-untyped-call]
-            fakes.append(sr.detach())
-            losses.accumulate(told, terms, share)
+    def generator_losses(self, sr: Tensor, lr: Tensor, hr: Tensor) -> Terms:
+        """See ``Stage``."""
+        terms = self._pixel_terms(sr, lr, hr)
+        if self.vgg is not None:
+            terms["vgg"] = self.settings.vgg_weight * self._perceptual_loss(self.vgg, sr, hr)
+        if self.discriminator is not None:
+            terms |= self._adversarial_terms(sr, hr)
+        return terms
 
-        if self._has_discriminator:
-            self.discriminator.requires_grad_(True)
-            for number, ((_, hr), sr) in enumerate(zip(parts, fakes, strict=True), 1):
-                share = len(sr) / crops
-                with self.world.gradient_sync(self._discriminator_module, last=number == len(parts)):
-                    loss, scores = self._discriminator_terms(sr, hr)
-                    (share * loss).backward()  # type: ignore[no-untyped-call]
-                losses.accumulate(told, {"discriminator": loss} | scores, share)
-
-        # Only now: where memory runs out before, neither of the two has moved, and all is done again.
-        told["gradient_norm"] = self.optimizer.step(rate_factor)
-        if self._has_discriminator:
-            self.discriminator_optimizer.step(rate_factor)
-        return told
-
-    def _reconstruction_terms(self, sr: Tensor, lr: Tensor, hr: Tensor, corner: tuple[int, int]) -> Terms:
-        """The terms that hold the generator to the original; of ``corner`` see ``_draw_vgg_offset``."""
+    def _pixel_terms(self, sr: Tensor, lr: Tensor, hr: Tensor) -> Terms:
+        """The terms that no other network is needed for."""
         settings, terms = self.settings, Terms()
         if settings.pixel_weight:
             terms["pixel"] = settings.pixel_weight * losses.PIXEL_LOSSES[settings.pixel_loss](sr, hr)
@@ -164,28 +142,31 @@ class AdversarialStage:
             terms["power"] = settings.power_weight * losses.power_loss(sr, hr)
         if settings.ldl_weight:
             with torch.no_grad(), autocast(self.world.device, self._precision):
-                averaged = self._averaged(lr)
-            terms["ldl"] = settings.ldl_weight * losses.ldl_loss(sr, averaged, hr)
-        if self.vgg is not None:
-            down, right = corner
-            with autocast(self.world.device, self._precision):
-                with torch.no_grad():
-                    hr_features = self.vgg(hr[..., down:, right:])
-                sr_features = self.vgg(sr[..., down:, right:])
-            terms["vgg"] = settings.vgg_weight * losses.perceptual_loss(
-                sr_features, hr_features, dict(settings.vgg_layers), settings.vgg_loss
-            )
+                ema_sr = self._ema_forward(lr)
+            terms["ldl"] = settings.ldl_weight * losses.ldl_loss(sr, ema_sr, hr)
         return terms
 
-    def _adversarial_terms(self, sr: Tensor, hr: Tensor) -> Terms:
-        """The terms that the discriminator gives the generator."""
-        settings, terms = self.settings, Terms()
-        if not self._has_discriminator:
-            return terms
+    def _perceptual_loss(self, vgg: perceptual.VGGFeatures, sr: Tensor, hr: Tensor) -> Tensor:
+        """See ``losses.perceptual_loss``; VGG sees the crops from the offset of the step on."""
+        down, right = self._vgg_offset_px
         with autocast(self.world.device, self._precision):
-            fake, fake_features = self.discriminator(sr)
             with torch.no_grad():
-                real, real_features = self.discriminator(hr) if self._needs_real_logits else (fake, [])
+                hr_features = vgg(hr[..., down:, right:])
+            sr_features = vgg(sr[..., down:, right:])
+        return losses.perceptual_loss(
+            sr_features, hr_features, dict(self.settings.vgg_layers), self.settings.vgg_loss
+        )
+
+    def _adversarial_terms(self, sr: Tensor, hr: Tensor) -> Terms:
+        """The terms that the discriminator, with its weights fixed, gives the generator."""
+        settings, terms = self.settings, Terms()
+        # The relativistic loss and the feature loss compare with the originals.
+        compares = settings.adversarial == "relativistic" or settings.feature_weight > 0
+        self._discriminator.requires_grad_(False)
+        with autocast(self.world.device, self._precision):
+            fake, fake_features = self._discriminator(sr)
+            with torch.no_grad():
+                real, real_features = self._discriminator(hr) if compares else (fake, [])
         if settings.adversarial_weight:
             terms["adversarial"] = settings.adversarial_weight * losses.generator_loss(
                 settings.adversarial, fake.float(), real.float()
@@ -194,20 +175,12 @@ class AdversarialStage:
             terms["features"] = settings.feature_weight * losses.feature_loss(fake_features, real_features)
         return terms
 
-    @property
-    def _has_discriminator(self) -> bool:
-        """Whether there is anything that the discriminator is for."""
-        return bool(self.settings.adversarial_weight or self.settings.feature_weight)
-
-    @property
-    def _needs_real_logits(self) -> bool:
-        """Whether the generator's step needs the verdict on the originals too."""
-        return self.settings.adversarial == "relativistic" or self.settings.feature_weight > 0
-
-    def _discriminator_terms(self, sr: Tensor, hr: Tensor) -> tuple[Tensor, Terms]:
-        """The discriminator's loss and scores; one pass over both, as two would break under DDP."""
+    def discriminator_losses(self, sr: Tensor, hr: Tensor) -> tuple[Tensor, Terms]:
+        """See ``Stage``; the scores are mean probabilities of being an original."""
+        assert self.discriminator is not None, "there is no adversarial term"
+        self._discriminator.requires_grad_(True)
         with autocast(self.world.device, self._precision):
-            logits, _ = self._discriminator_module(torch.cat([hr, sr]))
+            logits, _ = self.discriminator(torch.cat([hr, sr]))  # one pass: two would break under DDP
         real, fake = logits.float().chunk(2)
         loss = losses.discriminator_loss(
             self.settings.adversarial,
@@ -218,50 +191,57 @@ class AdversarialStage:
             labels=self._noisy_labels if self.settings.label_noise else losses.exact_labels,
         )
         scores = {"real_score": real.detach().sigmoid().mean(), "fake_score": fake.detach().sigmoid().mean()}
-        return loss, scores
+        return loss, {"discriminator": loss} | scores
 
     def _noisy_labels(self, logits: Tensor, value: float) -> Tensor:
-        """Normal noise around the label, drawn for all processes, so that every one is at the same place."""
+        """Normal noise around the label; every process draws that of all, so that their draws stay alike."""
         count, *rest = logits.shape
-        noise = torch.randn(count * self.world.size, *rest, generator=self._labels)
+        noise = torch.randn(count * self.world.size, *rest, generator=self._random)
         return value + self.settings.label_noise * self.world.shard(noise)
 
-    def zero_grad(self) -> None:
-        """After a step that failed half-way: it can be done again, with the same draws."""
+    def update_weights(self, rate_factor: float) -> Tensor:
+        """See ``Stage``."""
+        gradient_norm = self.optimizer.step(rate_factor)
+        if self.discriminator is not None:
+            self.discriminator_optimizer.step(rate_factor)
+        return gradient_norm
+
+    def cancel_step(self) -> None:
+        """See ``Stage``."""
         self.optimizer.zero_grad()
         self.discriminator_optimizer.zero_grad()
-        self._labels.set_state(self._labels_before)
+        self._random.set_state(self._state_before_step)
 
-    def differs_in_parts(self) -> list[str]:
-        """What looks at one part of a batch alone."""
-        if not self._has_discriminator:
+    def batch_dependent_parts(self) -> list[str]:
+        """See ``Stage``."""
+        if self.discriminator is None:
             return []
         relativistic = self.settings.adversarial == "relativistic" and self.settings.adversarial_weight
         found = ["the relativistic loss"] if relativistic else []
-        return found + (["the discriminator's batch norm"] if has_batch_norm(self.discriminator) else [])
+        return found + (["the discriminator's batch norm"] if has_batch_norm(self._discriminator) else [])
 
     def state_dict(self) -> dict[str, Any]:
-        """What is needed to go on, besides the generator."""
+        """See ``Stage``."""
         return {
             "optimizer": self.optimizer.state_dict(),
-            "discriminator": self.discriminator.state_dict(),
+            "discriminator": self._discriminator.state_dict(),
             "discriminator_optimizer": self.discriminator_optimizer.state_dict(),
-            "labels": self._labels.get_state(),
+            "labels": self._random.get_state(),
         }
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
-        """Take up what ``state_dict`` gave."""
+        """See ``Stage``."""
         self.optimizer.load_state_dict(saved["optimizer"])
-        self.discriminator.load_state_dict(saved["discriminator"])
+        self._discriminator.load_state_dict(saved["discriminator"])
         self.discriminator_optimizer.load_state_dict(saved["discriminator_optimizer"])
-        self._labels.set_state(saved["labels"])
+        self._random.set_state(saved["labels"])
 
 
 def _draw_vgg_offset(side_px: int, generator: torch.Generator) -> tuple[int, int]:
-    """How far (down, right) VGG begins in the crops of a step, HR pixels; less than a sixteenth of a crop.
+    """How many HR pixels (down, right) VGG skips in the crops of a step: less than a sixteenth of a crop.
 
-    Its pooling lies on a grid. One that always lay in the same way over the network's own would not see what
-    repeats in its rhythm.
+    VGG pools on a grid. If that grid always coincided with the generator's own, VGG would not see a pattern
+    of the same period.
     """
     down, right = torch.randint(min(8, max(1, side_px // 16)), (2,), generator=generator).tolist()
     return down, right

@@ -1,9 +1,9 @@
-"""Several processes that train one network: torchrun starts them, this lets them act as one."""
+"""Several processes, started by torchrun, that train one network together."""
 
 import contextlib
 import os
 from collections.abc import Iterator
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -12,20 +12,18 @@ from torch.nn.parallel import DistributedDataParallel
 
 from upscaler.inference import devices
 
-Module = TypeVar("Module", bound=nn.Module)
-
 
 class World:
-    """The processes of one run; a single process is a world of one, for which nothing here costs anything.
+    """The processes of one run. With a single process, every method here is free.
 
-    Every process draws the same batch and takes its own crops of it, so that N processes with ``batch``
-    crops each do exactly what one process with N times ``batch`` crops does. The first process decides what
-    depends on the clock, validates and writes.
+    Every process draws the same batch and takes its own crops from it, so that N processes with ``batch``
+    crops each do exactly what one process with N times ``batch`` crops does. Rank 0 decides what depends on
+    the clock, validates, and writes files.
 
     Attributes:
         device: This process's device.
         rank: Number of this process, from 0.
-        size: How many there are.
+        size: Number of processes.
     """
 
     def __init__(self, device: torch.device, rank: int = 0, size: int = 1) -> None:
@@ -33,18 +31,18 @@ class World:
 
     @property
     def is_rank_zero(self) -> bool:
-        """Whether this is the process that decides, validates and writes."""
+        """Whether this process decides, validates and writes."""
         return self.rank == 0
 
     def shard(self, crops: Tensor) -> Tensor:
-        """This process's part of a batch drawn for all, on its device."""
+        """This process's part ``(N/size, ...)`` of what was drawn for all ``(N, ...)``, on its device."""
         return crops[self.rank :: self.size].to(self.device, non_blocking=True)
 
     def wrap(self, network: nn.Module) -> nn.Module:
-        """The network with gradients averaged over all processes; its weights become those of the first.
+        """The network with gradients averaged over all processes; all of them get the weights of rank 0.
 
-        Buffers are not sent around: every process computes the same spectral norms, and batch norm keeps
-        the statistics of its own crops.
+        Buffers are not broadcast: every process computes the same spectral norms, and batch norm keeps the
+        statistics of its own crops.
         """
         if self.size == 1:
             return network
@@ -52,8 +50,8 @@ class World:
         return DistributedDataParallel(network, device_ids=indices, broadcast_buffers=False)
 
     @contextlib.contextmanager
-    def gradient_sync(self, network: nn.Module, last: bool) -> Iterator[None]:
-        """Around the parts of one batch: gradients are exchanged with the last one only."""
+    def gradient_sync(self, network: nn.Module, *, last: bool) -> Iterator[None]:
+        """Around the backward pass of a micro-batch: gradients are exchanged with the last one of a batch."""
         if last or not isinstance(network, DistributedDataParallel):
             yield
         else:
@@ -61,7 +59,7 @@ class World:
                 yield
 
     def broadcast(self, *numbers: float) -> tuple[float, ...]:
-        """The first process's numbers, in every process."""
+        """The numbers of rank 0, in every process."""
         if self.size == 1:
             return numbers
         sent = torch.tensor(numbers, dtype=torch.float64, device=self.device)
@@ -76,17 +74,17 @@ class World:
         return values / self.size
 
     def broadcast_object(self, value: Any) -> Any:  # noqa: ANN401 - whatever can be pickled
-        """The first process's value, in every process."""
+        """The value of rank 0, in every process."""
         if self.size == 1:
             return value
-        box = [value]
-        dist.broadcast_object_list(box, 0, device=self.device)
-        return box[0]
+        values = [value]
+        dist.broadcast_object_list(values, 0, device=self.device)
+        return values[0]
 
 
 @contextlib.contextmanager
 def join_world(device_name: str) -> Iterator[World]:
-    """The world that torchrun's environment variables describe; left when the block ends.
+    """Join the processes that torchrun's environment variables describe; leave them when the block ends.
 
     Raises:
         DeviceError: As ``devices.select``.

@@ -222,8 +222,8 @@ PIXEL_LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 }
 
 
-def accumulate(told: dict[str, Tensor], terms: dict[str, Tensor], share: float) -> None:
-    """Add the terms of a part of a batch, times its share, to those told so far; without gradients."""
+def accumulate(totals: dict[str, Tensor], terms: dict[str, Tensor], weight: float) -> None:
+    """Add the terms of a micro-batch, times its share of the batch, to the totals; without gradients."""
     for name, value in terms.items():
-        part = share * value.detach()
-        told[name] = told[name] + part if name in told else part
+        part = weight * value.detach()
+        totals[name] = totals[name] + part if name in totals else part

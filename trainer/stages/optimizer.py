@@ -1,4 +1,4 @@
-"""Muon for the convolution matrices, AdamW for the rest, behind one object that saves as one."""
+"""Muon for convolution matrices, AdamW for the rest, behind one object; the learning-rate schedule."""
 
 import math
 from collections import defaultdict
@@ -139,3 +139,22 @@ class Optimizer:
         """Take up the states of ``state_dict``."""
         for part, state in zip(self._parts, states, strict=True):
             part.load_state_dict(state)
+
+
+def rate_factor(step: int, progress: float, *, warmup_steps: int, schedule: str = "cosine") -> float:
+    """Share of the peak learning rate: a linear warm-up times a function of the progress of the stage.
+
+    A pure function, so that there is no scheduler state to save.
+
+    Args:
+        step: Steps since the stage began.
+        progress: Fraction of the stage that is done, 0 to 1.
+        warmup_steps: Steps of linear warm-up.
+        schedule: ``cosine``, ``constant`` or ``tenth``.
+    """
+    warmup = min(1.0, (step + 1) / max(1, warmup_steps))
+    if schedule == "constant":
+        return warmup
+    if schedule == "tenth":
+        return warmup * (1.0 if progress < 0.5 else 0.1)
+    return warmup * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))

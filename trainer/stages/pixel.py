@@ -1,92 +1,99 @@
-"""Stage one: the network learns to come near the original, pixel by pixel. Stage two without a discriminator.
+"""Stage one: the network learns to reproduce the original, pixel by pixel."""
 
-``PixelStage.step`` is the way of a batch.
-"""
-
+from collections.abc import Callable
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from upscaler.models.contract import Network
 from upscaler.trainer.config.config import TrainConfig
 from upscaler.trainer.stages import losses
-from upscaler.trainer.stages.distributed import World
 from upscaler.trainer.stages.forward import Forward, has_batch_norm
 from upscaler.trainer.stages.optimizer import Optimizer
-from upscaler.trainer.stages.stage import MicroBatch
+from upscaler.trainer.stages.stage import Terms
 
 
 class PixelStage:
-    """What stage one trains and how.
+    """See ``Stage``.
 
     Args:
-        network: The generator.
-        module: The same, as the world wrapped it.
-        forward: The same, as it is trained.
-        config: Of the run.
-        world: The processes of the run.
+        network: The network in training.
+        generator: The same, as wrapped for several processes.
+        forward: The same, compiled and in the precision of the training.
+        config: Settings of the run.
+        teacher: Makes the target of LR crops instead of the originals, ``(N, 3, h, w)`` -> ``(N, 3, h*scale,
+            w*scale)`` in [0, 1]; ``None`` learns from the originals.
     """
 
+    number = 1
+    discriminator: nn.Module | None = None
+
     def __init__(
-        self, network: Network, *, module: nn.Module, forward: Forward, config: TrainConfig, world: World
+        self,
+        network: Network,
+        *,
+        generator: nn.Module,
+        forward: Forward,
+        config: TrainConfig,
+        teacher: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
-        self.config, self.world = config, world
-        self._module, self._forward = module, forward
+        self.config = config
+        self.generator = generator
+        self._network, self._forward, self._teacher = network, forward, teacher
         rate, decay = config.matrix_step()
         self.optimizer = Optimizer(
             network, config.optimizer, rate, decay, betas=config.betas, clip_norm=config.clip_norm
         )
 
-    def step(self, parts: list[MicroBatch], rate_factor: float) -> dict[str, Tensor]:
-        """One step of the network.
+    def begin_step(self, hr_side_px: int) -> None:
+        """Nothing in these losses is random."""
 
-        Args:
-            parts: Of a batch: LR and the originals of it. One goes through the network at once, and the
-                gradients are those of the whole batch, but for what ``differs_in_parts`` names.
-            rate_factor: Share of the peak learning rate.
+    def target(self, lr: Tensor, hr: Tensor) -> Tensor:
+        """See ``Stage``."""
+        return self._network.training_target(lr, hr if self._teacher is None else self._teacher(lr))
 
-        Returns:
-            The terms of the loss times their weights, and ``gradient_norm``.
-        """
-        told: dict[str, Tensor] = {}
-        crops = sum(len(lr) for lr, _ in parts)
-        for number, (lr, hr) in enumerate(parts, 1):
-            share = len(lr) / crops
-            with self.world.gradient_sync(self._module, last=number == len(parts)):
-                terms = self._reconstruction_terms(self._forward(lr), hr)
-                (share * torch.stack(list(terms.values())).sum()).backward()  # type: ignore[no-untyped-call]
-            losses.accumulate(told, terms, share)
-        told["gradient_norm"] = self.optimizer.step(rate_factor)
-        return told
+    def forward(self, lr: Tensor) -> Tensor:
+        """See ``Stage``."""
+        return self._forward(lr)
 
-    def _reconstruction_terms(self, sr: Tensor, hr: Tensor) -> dict[str, Tensor]:
-        config, terms = self.config, dict[str, Tensor]()
+    def generator_losses(self, sr: Tensor, lr: Tensor, hr: Tensor) -> Terms:
+        """See ``Stage``: the pixel loss and the spectrum loss."""
+        config, terms = self.config, Terms()
         pixel_loss = losses.PIXEL_LOSSES[config.pixel_loss]
         if config.loss_colors == "rgb":
-            pixel, spectrum = pixel_loss(sr, hr), (sr, hr)
+            pixel = pixel_loss(sr, hr)
+            spectrum = (sr, hr)
         else:
             sr_luma, sr_chroma = losses.luma_and_chroma(sr)
-            luma, chroma = losses.luma_and_chroma(hr)
-            pixel, spectrum = pixel_loss(sr_luma, luma) + pixel_loss(sr_chroma, chroma), (sr_luma, luma)
+            hr_luma, hr_chroma = losses.luma_and_chroma(hr)
+            pixel = pixel_loss(sr_luma, hr_luma) + pixel_loss(sr_chroma, hr_chroma)
+            spectrum = (sr_luma, hr_luma)
         if config.pixel_weight:
             terms["pixel"] = config.pixel_weight * pixel
         if config.fft_weight:
             terms["fft"] = config.fft_weight * losses.spectrum_loss(*spectrum)
         return terms
 
-    def zero_grad(self) -> None:
-        """After a step that failed half-way."""
+    def discriminator_losses(self, sr: Tensor, hr: Tensor) -> tuple[Tensor, Terms]:
+        """See ``Stage``."""
+        raise AssertionError("stage one has no discriminator")
+
+    def update_weights(self, rate_factor: float) -> Tensor:
+        """See ``Stage``."""
+        return self.optimizer.step(rate_factor)
+
+    def cancel_step(self) -> None:
+        """See ``Stage``."""
         self.optimizer.zero_grad()
 
-    def differs_in_parts(self) -> list[str]:
-        """What looks at one part of a batch alone."""
-        return ["batch norm"] if has_batch_norm(self._module) else []
+    def batch_dependent_parts(self) -> list[str]:
+        """See ``Stage``."""
+        return ["batch norm"] if has_batch_norm(self.generator) else []
 
     def state_dict(self) -> dict[str, Any]:
-        """What is needed to go on, besides the network."""
+        """See ``Stage``."""
         return {"optimizer": self.optimizer.state_dict()}
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
-        """Take up what ``state_dict`` gave."""
+        """See ``Stage``."""
         self.optimizer.load_state_dict(saved["optimizer"])

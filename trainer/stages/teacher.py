@@ -50,7 +50,7 @@ class Teacher:
         return self._forward(lr.contiguous(memory_format=torch.channels_last))
 
 
-def teaching_network(name: str, scale: int, device: torch.device) -> Network | None:
+def load_teacher(name: str, scale: int, device: torch.device) -> Network | None:
     """The network of a weight file or of shipped weights, or ``None`` for the name ``none``.
 
     Raises:
