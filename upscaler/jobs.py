@@ -50,7 +50,7 @@ class JobList:
         ignored: Files in folders whose suffix is neither an image's nor a video's, links to folders, and
             broken links.
         unreadable: Folders with files that may be missing from the jobs.
-        skipped: Jobs whose target exists already.
+        skipped: Jobs whose target exists already, or whose source is the result of another job.
     """
 
     jobs: list[Job]
@@ -113,13 +113,17 @@ def _plan(inputs: list[Path], options: Options) -> JobList:
         raise UsageError(f"no images or videos in {names}", "files are recognised by their suffix")
     if options.preview:
         jobs = [_as_preview(job) for job in jobs]
+    planned = jobs
+    results = _results_of_others(planned) if options.skip_existing else []
+    jobs = [job for job in planned if job not in results]
     _check_collisions(jobs)
     _check_folders(jobs)
     existing = {} if options.overwrite else {job: paths for job in jobs if (paths := _existing_targets(job))}
     if existing and not options.skip_existing:
         raise _exist_error([path for paths in existing.values() for path in paths])
     remaining = [job for job in jobs if job not in existing]
-    return JobList(remaining, ignored, unreadable, skipped=list(existing))
+    skipped = [job for job in planned if job in existing or job in results]
+    return JobList(remaining, ignored, unreadable, skipped)
 
 
 def kind_of(path: Path) -> Kind | None:
@@ -240,6 +244,12 @@ def _as_preview(job: Job) -> Job:
 def bicubic_beside(preview: Path) -> Path:
     """Where a preview writes the same frame upscaled by bicubic."""
     return preview.with_name(preview.name.removesuffix(_PREVIEW) + _BICUBIC)
+
+
+def _results_of_others(jobs: list[Job]) -> list[Job]:
+    """Jobs whose source is the target of another: ``a_x4.jpg`` of an earlier run, in ``upscale *.jpg``."""
+    targets = {_real(job.target) for job in jobs if _real(job.target) != _real(job.source)}
+    return [job for job in jobs if _real(job.source) in targets]
 
 
 def _check_collisions(jobs: list[Job]) -> None:

@@ -113,6 +113,20 @@ def test_what_exists_is_skipped_when_asked_and_the_rest_is_planned(tmp_path: Pat
     assert plan([sources[0]], Options(skip_existing=True)).jobs == []
 
 
+def test_results_of_an_earlier_run_among_the_inputs_are_skipped(tmp_path: Path) -> None:
+    """As in `upscale *.jpg --skip-existing` after `upscale a.jpg`."""
+    names = ("a.jpg", "a_x4.jpg", "a_x4_x4.jpg", "b.jpg")
+    touch(tmp_path, *names)
+    sources = [tmp_path / name for name in names]
+    found = plan(sources, Options(skip_existing=True))
+    assert [job.source.name for job in found.jobs] == ["b.jpg"]
+    assert [job.source.name for job in found.skipped] == ["a.jpg", "a_x4.jpg", "a_x4_x4.jpg"]
+    with pytest.raises(UsageError, match="is an input and would be overwritten"):
+        plan(sources, Options(overwrite=True))
+    with pytest.raises(UsageError, match="is an input and would be overwritten"):
+        plan(sources[:1], Options(output_path=sources[0], skip_existing=True))
+
+
 def test_a_preview_is_skipped_if_either_of_its_pictures_exists(tmp_path: Path) -> None:
     touch(tmp_path, "a.mp4", "a_x4.bicubic.png")
     found = plan([tmp_path / "a.mp4"], Options(skip_existing=True, preview=True))
