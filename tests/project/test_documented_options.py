@@ -59,10 +59,10 @@ def test_documented_options_exist(document: Path) -> None:
     for name, arguments in commands(text):
         options = {argument.partition("=")[0] for argument in arguments if argument.startswith("--")}
         assert options <= OPTIONS[name], f"{name} {' '.join(arguments)}"
-    known = set.union(*OPTIONS.values())
+    known = set.union(*OPTIONS.values())  # of the commands: not of tools, nor of the example of a new option
     for snippet in code(text):
         option = re.match(r"--[a-z][\w-]*", snippet)
-        if option and document.parent.name != "tools":
+        if option and document.parent.name != "tools" and document.name != "CONTRIBUTING.md":
             assert option[0] in known, snippet
 
 
