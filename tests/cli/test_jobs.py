@@ -124,7 +124,7 @@ def test_results_of_an_earlier_run_among_the_inputs_are_skipped(tmp_path: Path) 
     with pytest.raises(UsageError, match="is an input and would be overwritten"):
         plan(sources, Options(overwrite=True))
     with pytest.raises(UsageError, match="is an input and would be overwritten"):
-        plan(sources[:1], Options(output_path=sources[0], skip_existing=True))
+        plan(sources[:1], Options(output=sources[0], skip_existing=True))
 
 
 def test_a_preview_is_skipped_if_either_of_its_pictures_exists(tmp_path: Path) -> None:
