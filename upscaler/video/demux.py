@@ -17,6 +17,8 @@ from av.video.stream import VideoStream
 
 from upscaler.errors import MediaError
 
+# Transport and program streams, in which recordings are joined by appending the files.
+MPEG_FORMATS = ("mpegts", "mpeg")
 # What av raises: most of FFmpeg's errors are also built-in ones.
 MEDIA_ERRORS = (av.error.FFmpegError, OSError, ValueError, EOFError)
 
@@ -37,7 +39,11 @@ def open_input(path: Path, hardware: HWAccel | None = None) -> av.container.Inpu
         MediaError: The file cannot be opened.
     """
     try:
-        container = av.open(ffmpeg_path(path), "r", metadata_errors="ignore", hwaccel=hardware)
+        container = _open(path, hardware)
+        if container.format.name in MPEG_FORMATS:
+            container.close()
+            # FFmpeg takes a joint where times jump back for an overflow, and adds 26 hours; see `timeline`.
+            container = _open(path, hardware, {"correct_ts_overflow": "0"})
     except MEDIA_ERRORS as error:
         if isinstance(error, FileNotFoundError):
             raise MediaError(f"'{path}' does not exist (any more)") from error
@@ -49,6 +55,12 @@ def open_input(path: Path, hardware: HWAccel | None = None) -> av.container.Inpu
     # Generated PTS are out of order for H.264 in AVI.
     container.flags &= ~int(Flags.gen_pts.value)  # type: ignore[call-overload]
     return container
+
+
+def _open(
+    path: Path, hardware: HWAccel | None, options: dict[str, str] | None = None
+) -> av.container.InputContainer:
+    return av.open(ffmpeg_path(path), "r", metadata_errors="ignore", hwaccel=hardware, options=options)
 
 
 def main_video_stream(container: av.container.InputContainer, path: Path) -> VideoStream:

@@ -225,7 +225,7 @@ class VideoReader:
     def _oddities(self) -> Iterator[str]:
         if self.resized_frames:
             yield f"{self.resized_frames} frames differ in size from the first"
-        if joints := self._timeline.discontinuities:
+        if joints := self._timeline.joints:
             count = "once" if joints == 1 else f"{joints} times"
             yield f"timestamps jump {count}; the parts are joined without a gap"
         if has_undetected_stream(self._container):
@@ -263,8 +263,8 @@ class VideoReader:
         layout = layout_of(frame, self._siting)
         rate = frame_rate(stream)
         count = stream.frames
-        if not count and self._container.duration:
-            count = round(self._container.duration / 1_000_000 * rate)
+        if not count and (self._container.duration or 0) > 0:
+            count = round((self._container.duration or 0) / 1_000_000 * rate)
         rotation, mirrored = orientation(frame)
         return VideoInfo(
             width=frame.width,

@@ -1,6 +1,10 @@
-"""One continuous timeline for files joined from several recordings, as ``cat a.ts b.ts`` does."""
+"""One continuous timeline for files joined from several recordings, as ``cat a.ts b.ts`` does.
+
+Also where 33-bit timestamps overflow, after 26.5 hours.
+"""
 
 from fractions import Fraction
+from itertools import pairwise
 from typing import cast
 
 import av.container
@@ -8,18 +12,22 @@ from av.format import Flags as FormatFlags
 from av.packet import Packet
 from av.stream import Stream
 
+from upscaler.video.demux import MPEG_FORMATS
 from upscaler.video.timestamps import NOTABLE_S
 
 _LEAP_S = Fraction(1)  # longer than a frame or an audio packet
+_GAP_S = Fraction(10)  # longer than a break in a recording; FFmpeg's program takes such gaps for joints, too
+_OVERFLOW_S = Fraction(2**33, 90_000)  # of timestamps in MPEG streams
 
 
 class Timeline:
     """Closes the discontinuities of one file.
 
     Where the DTS of a stream jump back, a new part of the file begins: all streams continue where they were,
-    each from its own jump on and all shifted by the same time, so that audio stays in sync. Two readers that
-    pass every packet of a file through their timelines get the same times. Containers that do not allow
-    discontinuities are left unchanged, and a single wrong timestamp does not count as a jump.
+    each from its own jump on and all shifted by the same time, so that audio stays in sync. In MPEG transport
+    and program streams this also holds where all streams jump ahead. Two readers that pass every packet of a
+    file through their timelines get the same times. Containers that do not allow discontinuities are left
+    unchanged, and a single wrong timestamp does not count as a jump.
 
     Attributes:
         needs_every_packet: Every packet of the file must be passed to ``shift``; otherwise ``shift`` never
@@ -28,12 +36,18 @@ class Timeline:
 
     def __init__(self, container: av.container.InputContainer) -> None:
         self.needs_every_packet = bool(container.format.flags & cast(int, FormatFlags.ts_discont.value))
+        self._closes_gaps = container.format.name in MPEG_FORMATS
         self._offsets_s = [Fraction(0)]  # of each part of the file
         self._positions: dict[int, _Position] = {}  # of audio and video, by stream index
 
     @property
-    def discontinuities(self) -> int:
-        """How many so far."""
+    def joints(self) -> int:
+        """How many recordings were joined to the first so far; an overflow does not count."""
+        steps_s = [after - before for before, after in pairwise(self._offsets_s)]
+        return sum(step_s != _OVERFLOW_S for step_s in steps_s)
+
+    @property
+    def _last_part(self) -> int:
         return len(self._offsets_s) - 1
 
     def shift(self, packet: "Packet[Stream]") -> None:
@@ -43,9 +57,7 @@ class Timeline:
             return
         time_s, duration_s = stamp * packet.time_base, (packet.duration or 0) * packet.time_base
         if packet.stream.type in ("audio", "video"):
-            position = self._positions.setdefault(
-                packet.stream.index, _Position(time_s, self.discontinuities)
-            )
+            position = self._positions.setdefault(packet.stream.index, _Position(time_s, self._last_part))
             self._choose_part(position, time_s)
             offset_s = self._offsets_s[position.part]
             position.advance(time_s + offset_s, duration_s)
@@ -63,18 +75,25 @@ class Timeline:
         if position.left_s is not None:  # the previous packet jumped: was it the only one?
             back_s = time_s + self._offsets_s[position.part - 1] - position.left_s
             alone = sum(other.part == position.part for other in self._positions.values()) == 1
-            if position.part == self.discontinuities and alone and -NOTABLE_S < back_s < _LEAP_S:
+            if position.part == self._last_part and alone and -NOTABLE_S < back_s < _LEAP_S:
                 self._offsets_s.pop()
                 position.part -= 1
                 position.last_s = position.previous_s = position.left_s
             position.left_s = None
-        if time_s + self._offsets_s[position.part] >= min(position.last_s, position.previous_s) - NOTABLE_S:
+        if not self._jumps(position, time_s + self._offsets_s[position.part]):
             return
-        if position.part == self.discontinuities:
+        if position.part == self._last_part:
             self._offsets_s.append(self._offset_of_new_part_s(position, time_s))
             position.left_s = position.last_s
         later, end_s = range(position.part + 1, len(self._offsets_s)), self._end_s()
         position.part = min(later, key=lambda part: abs(time_s + self._offsets_s[part] - end_s))
+
+    def _jumps(self, position: "_Position", time_s: Fraction) -> bool:
+        """Whether a packet that would be at ``time_s`` belongs to another part of the file."""
+        if time_s < min(position.last_s, position.previous_s) - NOTABLE_S:
+            return True
+        # A stream that pauses alone is no joint: the others go on meanwhile.
+        return self._closes_gaps and position.has_packets and time_s > self._end_s() + _GAP_S
 
     def _offset_of_new_part_s(self, position: "_Position", time_s: Fraction) -> Fraction:
         """The offset with which no stream of a new part begins before the previous part ends.
@@ -83,9 +102,11 @@ class Timeline:
             position: Of the stream that enters the part first.
             time_s: Where it begins; the others are assumed to begin relative to it as in the first part.
         """
-        return max(
+        offset_s = max(
             other.end_s - (time_s + other.first_s - position.first_s) for other in self._positions.values()
         )
+        overflowed_s = self._offsets_s[-1] + _OVERFLOW_S
+        return overflowed_s if abs(offset_s - overflowed_s) < _LEAP_S else offset_s
 
 
 class _Position:
@@ -98,6 +119,7 @@ class _Position:
         previous_s: Of the packet before it, which reveals a single timestamp that is too late.
         end_s: Where the last packet ends.
         left_s: Of the last packet before a jump, directly after the jump.
+        has_packets: Whether any packet was recorded.
     """
 
     def __init__(self, first_s: Fraction, part: int) -> None:
@@ -105,7 +127,9 @@ class _Position:
         self.part = part
         self.last_s = self.previous_s = self.end_s = first_s - 10**9  # before everything
         self.left_s: Fraction | None = None
+        self.has_packets = False
 
     def advance(self, time_s: Fraction, duration_s: Fraction) -> None:
         """Record a packet."""
         self.previous_s, self.last_s, self.end_s = self.last_s, time_s, time_s + duration_s
+        self.has_packets = True
