@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import typer
 
+from upscaler.error_text import error_report
 from upscaler.interrupts import INTERRUPTS
 
 if TYPE_CHECKING:
@@ -113,7 +114,7 @@ def train(  # noqa: PLR0913 - one parameter per option
     Stage one learns pixels, stage two textures; both files are kept. Ctrl-C saves and stops; the same command
     goes on from there.
     """
-    from upscaler.errors import UpscalerError, UsageError
+    from upscaler.errors import UsageError
     from upscaler.trainer.data import file_names
 
     file_names.let_streams_print_all()
@@ -157,8 +158,8 @@ def train(  # noqa: PLR0913 - one parameter per option
             assignments or [],
             restart,
         )
-    except UpscalerError as error:
-        print(f"error: {error}", file=sys.stderr)  # noqa: T201
+    except Exception as error:
+        print(error_report(error), file=sys.stderr)  # noqa: T201
         raise typer.Exit(2 if isinstance(error, UsageError) else 1) from error
     finally:
         INTERRUPTS.leave()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from upscaler.error_text import error_report
 from upscaler.interrupts import INTERRUPTS
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def command(  # noqa: PLR0913 - one parameter per option
     html: Annotated[Path | None, typer.Option(help="Write a page with scores and pictures.")] = None,
 ) -> None:
     """Print PSNR and SSIM on luma for every picture of a folder, and their average."""
-    from upscaler.errors import UpscalerError, UsageError
+    from upscaler.errors import UsageError
     from upscaler.trainer.data import file_names
 
     file_names.let_streams_print_all()
@@ -104,15 +105,15 @@ def command(  # noqa: PLR0913 - one parameter per option
             report.write_json(json, result, settings)
         if page is not None:
             page.write(result, settings)
-    except UpscalerError as error:
-        print(f"error: {error}", file=sys.stderr)  # noqa: T201
+    except Exception as error:
+        print(error_report(error), file=sys.stderr)  # noqa: T201
         raise typer.Exit(2 if isinstance(error, UsageError) else 1) from error
     finally:
         INTERRUPTS.leave()
     if result.scores:
         _print_row(result.mean)
     for failure in result.failures:
-        print(f"error: {failure}", file=sys.stderr)  # noqa: T201
+        print(error_report(failure), file=sys.stderr)  # noqa: T201
     if result.failures:
         raise typer.Exit(1)
 

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Literal
 
 from upscaler import jobs, pipeline, preview
-from upscaler.errors import MediaError, UpscalerError, UsageError
+from upscaler.error_text import error_line
+from upscaler.errors import MediaError, UsageError
 from upscaler.inference.engine import Upscaler
 from upscaler.jobs import Job, Kind
 from upscaler.models.find_weights import default_scale
@@ -62,12 +63,7 @@ class Result:
         """The error in one line that names the source; empty if there is none."""
         if self.error is None:
             return ""
-        if not isinstance(self.error, UpscalerError):
-            return (
-                f"'{self.source}': internal error, please report it; set UPSCALER_DEBUG=1 for a traceback: "
-                f"{type(self.error).__name__}: {self.error}"
-            )
-        text = str(self.error)
+        text = error_line(self.error)
         return text if str(self.source) in text else f"'{self.source}': {text}"
 
 

@@ -52,11 +52,11 @@ class Evaluation:
 
     Attributes:
         scores: One per picture that could be compared, by name.
-        failures: ``what is wrong with which file`` for every other picture.
+        failures: What is wrong with every other picture.
     """
 
     scores: list[Score]
-    failures: list[str]
+    failures: list[UpscalerError]
 
     @property
     def mean(self) -> Score:
@@ -203,7 +203,7 @@ def evaluate(
     sources = [hr_dir, given.folder, subject.folder if isinstance(subject, Finished) else None]
     _check_folders(given.folder, save_folder, [folder for folder in sources if folder])
     scores: list[Score] = []
-    failures: list[str] = []
+    failures: list[UpscalerError] = []
     for path in paths:
         try:
             hr, is_gray = _read_hr(path, subject.scale, lpips is not None)
@@ -211,7 +211,7 @@ def evaluate(
             if save_folder is not None:
                 stills.write_rgb8(save_folder / f"{path.stem}.png", pictures.sr)
         except UpscalerError as error:
-            failures.append(str(error))
+            failures.append(error)
             continue
         from_luma = isinstance(subject, Enlarger) and subject.is_baseline and given == Given()
         scores.append(_score(path.name, pictures, subject.scale, is_gray, lpips, from_luma=from_luma))

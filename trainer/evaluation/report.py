@@ -42,7 +42,7 @@ def write_json(path: Path, evaluation: Evaluation, settings: dict[str, Any]) -> 
     content = settings | {
         "pictures": [_plain(score) for score in evaluation.scores],
         "average": _plain(evaluation.mean),
-        "failures": evaluation.failures,
+        "failures": [str(failure) for failure in evaluation.failures],
     }
     _write(path, json.dumps(content, indent=2) + "\n")
 
@@ -107,7 +107,9 @@ class Page:
         """
         said = ", ".join(f"{name} {value}" for name, value in settings.items() if value is not None)
         rows = "\n".join(_row(score) for score in [*evaluation.scores, evaluation.mean])
-        failures = "".join(f"<p class=failed>{html.escape(line)}</p>\n" for line in evaluation.failures)
+        failures = "".join(
+            f"<p class=failed>{html.escape(str(failure))}</p>\n" for failure in evaluation.failures
+        )
         title = html.escape(f"upscale-eval {settings['subject']}")
         head = "".join(f"<th>{name}</th>" for name in ("picture", "PSNR dB", "SSIM", "LPIPS"))
         _write(

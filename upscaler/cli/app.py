@@ -8,7 +8,8 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from upscaler import __version__
-from upscaler.errors import DeviceError, UpscalerError, UsageError, WeightsError
+from upscaler.error_text import error_report
+from upscaler.errors import DeviceError, UsageError, WeightsError
 from upscaler.interrupts import INTERRUPTS
 from upscaler.models.shipped import installed_models
 from upscaler.option_fields import PAIRS, SWITCH, Option, options_of
@@ -36,7 +37,7 @@ def upscale(inputs: list[Path], report: Path | None, version: bool, **values: An
     try:
         options = Options(**{name: value for name, value in values.items() if value is not None})
         code = _run(inputs, options, report)
-    except UpscalerError as error:
+    except Exception as error:
         _fail(error)
     except KeyboardInterrupt as interrupt:
         print("interrupted; no partial file is left", file=sys.stderr)  # noqa: T201
@@ -53,11 +54,11 @@ def _run(inputs: list[Path], options: Options, report: Path | None) -> int:
     return run(inputs, options, report)
 
 
-def _fail(error: UpscalerError) -> NoReturn:
+def _fail(error: Exception) -> NoReturn:
     """Write one line; exit code 2 if nothing was started because of the arguments."""
     from upscaler.cli.display import say
 
-    say(f"error: {error}")
+    say(error_report(error))
     usage = isinstance(error, UsageError | WeightsError | DeviceError)
     raise typer.Exit(EXIT_USAGE if usage else EXIT_FAILED) from error
 

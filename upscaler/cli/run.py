@@ -9,6 +9,7 @@ from upscaler.batch import Batch, Result, one_at_a_time
 from upscaler.cli import json_report
 from upscaler.cli.display import Display, say, summary
 from upscaler.cli.forecast import Forecast
+from upscaler.error_text import error_report
 from upscaler.errors import UpscalerError
 from upscaler.jobs import Job
 from upscaler.options import Options
@@ -46,7 +47,7 @@ def _run(batch: Batch, report: Path | None) -> int:
     with json_report.opened(report) as lines, Display(len(job_list.jobs)) as display:
         for result in batch.not_run():
             if result.error:
-                say(f"error: {result.error_line}")
+                say(error_report(result.error, result.error_line))
             _report(result, lines)
         for job in job_list.jobs:
             result = _run_job(job, batch, display, forecast)
@@ -68,10 +69,12 @@ def _run_job(job: Job, batch: Batch, display: Display, forecast: Forecast) -> Re
     if job.kind != "preview":
         on_progress = forecast.watch(job.source, batch.engines[job.kind], display.advance, display.message)
     result = batch.run(job, on_progress, display.message)
-    if result.outcome == "interrupted":
+    if result.error:
+        display.end(error_report(result.error, result.error_line))
+    elif result.outcome == "interrupted":
         display.end("interrupted; no partial file is left")
     else:
-        display.end(f"error: {result.error_line}" if result.error else f"wrote {job.target}")
+        display.end(f"wrote {job.target}")
     return result
 
 
@@ -81,4 +84,4 @@ def _report(result: Result, lines: json_report.Report | None) -> None:
         if lines:
             lines.add(json_report.line(result))
     except UpscalerError as error:
-        say(f"error: {error}")
+        say(error_report(error))
