@@ -15,8 +15,8 @@ from upscaler.errors import WeightsError
 
 # Simonyan and Zisserman, arXiv 1409.1556, configuration E: convolutions per stage, and their channels.
 _STAGES = ((2, 64), (2, 128), (4, 256), (4, 512), (4, 512))
-_MEAN = (0.485, 0.456, 0.406)
-_DEVIATION = (0.229, 0.224, 0.225)
+MEAN = (0.485, 0.456, 0.406)
+DEVIATION = (0.229, 0.224, 0.225)
 
 # What safetensors and torch raise on a file that holds something else, or a pickle that would run code.
 _SIGNS_OF_DAMAGE = (
@@ -79,12 +79,12 @@ class VGGFeatures(nn.Module):
                     )
                 own.data.copy_(tensor)
             self.convolutions[name] = layer
-        self.register_buffer("mean", torch.tensor(_MEAN).view(1, 3, 1, 1))
-        self.register_buffer("deviation", torch.tensor(_DEVIATION).view(1, 3, 1, 1))
+        self.register_buffer("mean", torch.tensor(MEAN).view(1, 3, 1, 1))
+        self.register_buffer("deviation", torch.tensor(DEVIATION).view(1, 3, 1, 1))
         self.requires_grad_(False)
         self.factors = dict.fromkeys(layers, 1.0 if factor is None else factor)
         if factor is None:
-            sizes = {name: float(values.abs().mean()) for name, values in self(_chart()).items()}
+            sizes = {name: float(values.abs().mean()) for name, values in self(chart()).items()}
             self.factors = {name: 1 / max(size, 1e-12) for name, size in sizes.items()}
 
     def forward(self, picture: Tensor) -> dict[str, Tensor]:
@@ -131,7 +131,7 @@ def _held(state: Mapping[str, Tensor]) -> str:
     return f"{held[0]} to {held[-1]}" if held else "no layer"
 
 
-def _chart(side_px: int = 128) -> Tensor:
+def chart(side_px: int = 128) -> Tensor:
     """A picture that every machine makes the same: waves of all sizes and directions, and some edges.
 
     Like photographs it has less contrast the finer the detail. ``(1, 3, side, side)`` in [0, 1].

@@ -65,7 +65,11 @@ def train(  # noqa: PLR0913 - one parameter per option
         typer.Option(help="balanced (default), sharp, paper, tutorial, mae-noise or soft-label."),
     ] = None,
     vgg: Annotated[
-        Path | None, typer.Option(help="VGG19 weights for stage two, whole or the first layers.")
+        str | None,
+        typer.Option(
+            help="What makes the features that stage two compares: small (an encoder that ships, default), "
+            "torchvision (VGG19, downloaded once), or a file with VGG19's weights, whole or the first layers."
+        ),
     ] = None,
     minutes: Annotated[float | None, typer.Option(help="Length by the clock.")] = None,
     steps: Annotated[int | None, typer.Option(help="Length in steps, both stages together.")] = None,
@@ -149,7 +153,7 @@ def train(  # noqa: PLR0913 - one parameter per option
         "compiled": compiled,
         "checkpointing": checkpointing,
         "tensorboard": tensorboard,
-        "gan": None if vgg is None else {"vgg": str(vgg)},
+        "gan": None if vgg is None else {"vgg": vgg},
     }
     try:
         outcome = _run(

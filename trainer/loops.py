@@ -106,6 +106,7 @@ def train(
                 config.degradation,
                 world.device,
                 flat_crop_drop_ratio=config.flat_crop_drop_ratio,
+                given_share=config.given_share,
             )
             session = TrainingSession(
                 config,

@@ -50,6 +50,19 @@ def test_the_u_net_has_real_esrgan_s_size() -> None:
     assert count(discriminator.build("unet", channels=64, side_px=96)) == down + up + ends == 4_376_897
 
 
+def test_a_patch_s_verdict_looks_at_56_pixels() -> None:
+    network = discriminator.build("patch", channels=4, side_px=128).double()
+    picture = torch.rand(1, 3, 128, 128, dtype=torch.double, requires_grad=True)
+    logits, features = network(picture)
+    assert logits.shape == (1, 1, 16, 16)
+    assert [level.shape[1] for level in features] == [4, 8, 16, 16]
+    logits[0, 0, 8, 8].backward()
+    assert picture.grad is not None
+    rows, columns = picture.grad[0].abs().sum(0).nonzero().unbind(1)
+    assert int(rows.max() - rows.min()) == int(columns.max() - columns.min()) == 55
+    assert sum(isinstance(layer, SpectralConv2d) for layer in network.modules()) == 3
+
+
 def test_logits_per_crop_and_per_pixel() -> None:
     crops = torch.rand(2, 3, 33, 33)
     one, features = discriminator.build("srgan", channels=4, side_px=33)(crops)

@@ -176,6 +176,39 @@ def test_a_continued_run_equals_a_straight_one_bit_for_bit(prepare: Prepare, cha
     assert [place for place in one if not torch.equal(one[place], other[place])] == []
 
 
+def test_the_small_encoder_is_there_without_a_network(prepare: Prepare) -> None:
+    settings = prepare(discriminator="patch")
+    del settings["gan"]["vgg"], settings["gan"]["vgg_layers"]
+    seen: list[TrainingReport] = []
+    assert train(settled(settings), seen.append).finished
+    terms = [report.means["vgg"] for report in seen if "vgg" in report.means]
+    assert terms
+    assert all(term > 0 for term in terms)
+
+
+def test_while_it_warms_up_only_the_discriminator_learns(prepare: Prepare, tmp_path: Path) -> None:
+    start = settled(prepare(output=str(tmp_path / "start.safetensors"), stages="1"))
+    train(start, silent)
+    warming = prepare(
+        output=str(tmp_path / "warming.safetensors"),
+        stages="2",
+        start_from=start.output,
+        steps=5,
+        discriminator_warmup_steps=3,
+    )
+    states = []
+    for steps in (0, 1, 3, 4):
+        config = settled(warming)
+        train(config, silent, stop_after(steps), restart=True)
+        states.append(saved_state(config))
+    networks = [tensors_of(state["network"]) for state in states]
+    opponents = [tensors_of(state["discriminator"]) for state in states]
+    for one, other, moved in ((0, 1, False), (0, 2, False), (0, 3, True)):
+        same = all(torch.equal(networks[one][name], networks[other][name]) for name in networks[one])
+        assert same != moved
+        assert any(not torch.equal(opponents[one][name], opponents[other][name]) for name in opponents[one])
+
+
 def test_a_vgg_without_the_layers_is_refused_before_anything_is_written(
     prepare: Prepare, shallow_vgg: Path
 ) -> None:
@@ -195,7 +228,7 @@ def test_a_vgg_that_cannot_be_downloaded_names_the_option(
 
     monkeypatch.setattr(VGG19_Weights, "get_state_dict", unreachable)
     settings = prepare()
-    del settings["gan"]["vgg"]
+    settings["gan"]["vgg"] = "torchvision"
     with pytest.raises(TrainingError, match=r"no route to host \(.*--vgg FILE"):
         train(settled(settings), silent)
     assert not Path(settings["output"]).with_suffix(".run").exists()

@@ -217,6 +217,24 @@ def test_each_folder_of_photographs_has_its_own_low_versions(tmp_path: Path) -> 
     assert all(int(pair.lr[0, 0, 0]) == int(pair.hr[0, 0, 0]) for pair in pairs)
 
 
+def test_low_versions_are_mixed_with_made_ones(tmp_path: Path) -> None:
+    """White LR pictures are given for black originals; the others' are made, and are degraded."""
+    given, others = flat(tmp_path / "given", 0, 4, 64), flat(tmp_path / "others", 100, 8, 64)
+    for path in Path(given).iterdir():
+        path.rename(path.with_stem(f"given-{path.stem}"))
+    (tmp_path / "lr").mkdir()
+    for path in Path(given).iterdir():
+        Image.new("RGB", (32, 32), (255, 255, 255)).save(tmp_path / "lr" / path.name)
+    photos = load_photos((given, others), 2, 8, degradation="real", lr_dirs=(str(tmp_path / "lr"),))
+    assert not photos.left_out
+    assert all(int(pair.lr.min()) == 255 for pair in photos.training + photos.held_out if pair.given)
+    low, high = Crops(photos.training, 2, 0, "real", given_share=0.75).draw(400, 8)
+    from_file = low.amin((1, 2, 3)) == 1
+    assert torch.equal(from_file, high.amax((1, 2, 3)) == 0)
+    assert 0.65 < float(from_file.float().mean()) < 0.85
+    assert float(low[~from_file].std()) > 0  # noise
+
+
 def test_low_versions_that_could_be_anybody_s_are_refused(tmp_path: Path) -> None:
     highs = tuple(flat(tmp_path / f"hr{level}", level, side_px=64) for level in (50, 200))
     lows = tuple(flat(tmp_path / f"lr{level}", level) for level in (50, 200))

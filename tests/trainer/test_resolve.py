@@ -115,13 +115,13 @@ def test_wrong_values_are_named_at_once_with_their_table() -> None:
         resolve_config(
             GIVEN
             | {"schedule": "linear", "stage_one_share": 1.5, "steps": 3}
-            | {"gan": {"discriminator": "patch", "label_noise": -1.0, "vgg_layers": {"conv9_1": 1.0}}}
+            | {"gan": {"discriminator": "conv", "label_noise": -1.0, "vgg_layers": {"conv9_1": 1.0}}}
             | {"betas": [0.9]}
         )
     for part in (
         "schedule must be one of cosine, constant, tenth",
         "stage_one_share must be between 0 and 1",
-        "gan.discriminator must be one of srgan, unet",
+        "gan.discriminator must be one of patch, srgan, unet",
         "gan.label_noise must not be negative",
         "gan.vgg_layers has no layer conv9_1",
         "betas must be two numbers",
@@ -136,6 +136,14 @@ def test_wrong_values_are_named_at_once_with_their_table() -> None:
         ({"gan": {"pixel_weight": 0.0, "vgg_weight": 0.0}}, "nothing ties it to the input"),
         ({"pixel_weight": 0.0, "fft_weight": 0.0}, "nothing to learn"),
         ({"gan": {"vgg_layers": {}}}, "vgg_layers must name a layer"),
+        (
+            {"gan": {"vgg_layers": {"conv4_4": 1}}},
+            "gan.vgg_layers conv4_4 needs the whole VGG19: --vgg torch",
+        ),
+        ({"gan": {"vgg_layers": {"conv4_4": 1}, "vgg_factor": 2.0}}, "conv4_4 and vgg_factor need the whole"),
+        ({"given_share": 1.0}, "given_share must be between 0 and 1"),
+        ({"lr_dirs": ["lr"], "degradation": "clean"}, "clean cannot be mixed with the LR pictures"),
+        ({"degradation": "given"}, "degradation 'given' needs the LR pictures"),
         ({"gan": {"adversarial": "hinge", "real_label": 0.9}}, "not for adversarial = hinge"),
         ({"preset": "mae-noise", "gan": {"adversarial": "hinge"}}, "not for adversarial = hinge"),
         ({"sizes": [1, 1.5]}, "sizes must be shares"),
@@ -154,7 +162,10 @@ def test_wrong_values_are_named_at_once_with_their_table() -> None:
             "srgan, given single crops, needs crops of at least 17",
         ),
         (
-            {"scale": 2, "gan": {"patch_px": 7, "vgg_layers": {"conv1_1": 1.0, "conv5_4": 1.0}}},
+            {
+                "scale": 2,
+                "gan": {"patch_px": 7, "vgg": "torchvision", "vgg_layers": {"conv1_1": 1.0, "conv5_4": 1.0}},
+            },
             "gan.vgg_layers conv5_4 needs crops of at least 16",
         ),
     ],

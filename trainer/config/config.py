@@ -83,7 +83,10 @@ class TrainConfig:
         scale: Output size over input size; 1 restores without enlarging.
         lr_dirs: Folders with the LR versions of the photographs; empty: they are made.
         degradation: How LR pictures are made, as in ``degrade.parse``; nothing: ``photo``, or ``given``
-            where they come from ``lr_dirs``.
+            where they come from ``lr_dirs``: then photographs without an LR version are left out, while
+            with another degradation theirs are made.
+        given_share: Share of the crops that come from photographs with an LR version in ``lr_dirs``,
+            where others have none.
         sizes: Shares of its own size that each photograph is reduced to: at each of them it is trained on, at
             the first it is held out. More of them make more of few photographs.
         start_from: A weight file or the name of shipped weights to start from, or ``none``.
@@ -137,6 +140,7 @@ class TrainConfig:
     scale: int = 4
     lr_dirs: tuple[str, ...] = ()
     degradation: str = ""
+    given_share: float = 0.5
     sizes: tuple[float, ...] = (1.0,)
     start_from: str = "none"
     teacher: str = "none"
@@ -193,12 +197,7 @@ class TrainConfig:
             wrong.append(f"patch_px and phase2_patch_px must be at least {SMALLEST_PATCH_PX}")
         if (self.minutes is None) == (self.steps is None):
             wrong.append("give either minutes or steps")
-        if not 0 <= self.phase2_share <= 1:
-            wrong.append("phase2_share must be between 0 and 1")
-        if not 0 <= self.flat_crop_drop_ratio < 1:
-            wrong.append("flat_crop_drop_ratio must be at least 0 and below 1")
-        if not 0 < self.stage_one_share < 1:
-            wrong.append("stage_one_share must be between 0 and 1")
+        wrong += _wrong_shares(self)
         if not (self.pixel_weight or self.fft_weight):
             wrong.append("pixel_weight and fft_weight are both 0: there is nothing to learn")
         if wrong:
@@ -261,6 +260,16 @@ def _wrong_network(config: TrainConfig) -> list[str]:
     return []
 
 
+def _wrong_shares(config: TrainConfig) -> list[str]:
+    wrong = [] if 0 <= config.phase2_share <= 1 else ["phase2_share must be between 0 and 1"]
+    if not 0 <= config.flat_crop_drop_ratio < 1:
+        wrong.append("flat_crop_drop_ratio must be at least 0 and below 1")
+    for name in ("given_share", "stage_one_share"):
+        if not 0 < getattr(config, name) < 1:
+            wrong.append(f"{name} must be between 0 and 1")
+    return wrong
+
+
 def _wrong_sizes(config: TrainConfig) -> list[str]:
     if not config.sizes or not all(0 < share <= 1 for share in config.sizes):
         return ["sizes must be shares above 0 and at most 1"]
@@ -284,8 +293,8 @@ def _small_crops(config: TrainConfig) -> list[str]:
     if not gan.vgg_weight:
         needed_px = {}
     if gan.adversarial_weight or gan.feature_weight:
-        if gan.discriminator == "unet":
-            needed_px["discriminator unet"] = 8
+        if gan.discriminator in ("patch", "unet"):
+            needed_px[f"discriminator {gan.discriminator}"] = 8
         elif _smallest_part(gan.batch, config.micro_batch) == 1:
             needed_px["discriminator srgan, given single crops,"] = 17
     return [
@@ -309,8 +318,10 @@ def _wrong_degradation(config: TrainConfig) -> list[str]:
         degradation = degradations.parse(name)
     except UsageError as error:
         return [str(error)]
-    if (name == degradations.GIVEN) != bool(config.lr_dirs):
-        return ["lr_dirs and the degradation 'given' go together, and exclude all others"]
+    if name == degradations.GIVEN and not config.lr_dirs:
+        return ["degradation 'given' needs the LR pictures: lr_dirs"]
+    if config.lr_dirs and name != degradations.GIVEN and degradation.degrade is None:
+        return [f"degradation {name} cannot be mixed with the LR pictures of lr_dirs"]
     if config.scale == 1 and not degradation.restorable:
         return [f"degradation {name} leaves nothing to restore at scale 1; photo, jpegN or video do"]
     return []

@@ -7,6 +7,7 @@ from typing import Literal, Protocol
 
 from upscaler.models.discriminator import KINDS
 from upscaler.models.discriminator import Kind as Discriminator
+from upscaler.models.encoder import IMITATED
 from upscaler.models.perceptual import LAYERS
 
 Schedule = Literal["cosine", "constant", "tenth"]
@@ -20,7 +21,15 @@ _POSITIVE_GAN = (
     *("batch", "discriminator_channels", "learning_rate", "discriminator_learning_rate", "vgg_factor"),
 )
 _NOT_NEGATIVE_GAN = (
-    *("warmup_steps", "pixel_weight", "vgg_weight", "adversarial_weight", "feature_weight", "tv_weight"),
+    *(
+        "warmup_steps",
+        "discriminator_warmup_steps",
+        "pixel_weight",
+        "vgg_weight",
+        "adversarial_weight",
+        "feature_weight",
+        "tv_weight",
+    ),
     *("grid_weight", "power_weight", "ldl_weight", "fft_weight", "label_noise", "clip_norm"),
 )
 
@@ -48,12 +57,15 @@ class GanConfig:
         schedule: As in ``TrainConfig``, over the share of this stage.
         warmup_steps: As in ``TrainConfig``.
         clip_norm: As in ``TrainConfig``, for each of the two networks.
-        discriminator: ``unet`` (a verdict per pixel, spectral norm) or ``srgan`` (the paper's).
+        discriminator: ``patch`` (a verdict per patch, spectral norm; the cheapest), ``unet`` (a verdict per
+            pixel, spectral norm) or ``srgan`` (the paper's).
         discriminator_channels: Features of its first layer.
+        discriminator_warmup_steps: Steps at the start of the stage in which only the discriminator learns.
         pixel_loss: ``l1``, ``mse`` or ``charbonnier``.
         pixel_weight: Of the pixel loss.
-        vgg: A file with weights of VGG19 under torchvision's names, whole or the first layers; ``None`` takes
-            torchvision's, which are downloaded once.
+        vgg: ``small`` (the encoder that ships, which imitates conv1_2, conv2_2 and conv3_4), ``torchvision``
+            (its VGG19, downloaded once), or a file with weights of VGG19 under torchvision's names, whole or
+            the first layers.
         vgg_layers: Convolutions whose features are compared, and the weight of each.
         vgg_weight: Of their sum.
         vgg_after_activation: Compare features after the ReLU, else before it.
@@ -83,9 +95,10 @@ class GanConfig:
     clip_norm: float = 1.0
     discriminator: Discriminator = "unet"
     discriminator_channels: int = 32
+    discriminator_warmup_steps: int = 0
     pixel_loss: Literal["l1", "mse", "charbonnier"] = "l1"
     pixel_weight: float = 1.0
-    vgg: str | None = None
+    vgg: str = "small"
     vgg_layers: Mapping[str, float] = field(
         default_factory=lambda: {"conv1_2": 0.1, "conv2_2": 0.1, "conv3_4": 1.0}
     )
@@ -116,6 +129,7 @@ class GanConfig:
             wrong.append(f"vgg_layers has no layer {', '.join(unknown)}")
         if any(not (math.isfinite(weight) and weight >= 0) for weight in self.vgg_layers.values()):
             wrong.append("vgg_layers must have weights of at least 0")
+        wrong += self._beyond_small_encoder()
         if self.vgg_weight and not self.vgg_layers:
             wrong.append("vgg_layers must name a layer, or vgg_weight be 0")
         if not all(math.isfinite(label) for label in (self.real_label, self.fake_label)):
@@ -128,6 +142,17 @@ class GanConfig:
         if not (self.pixel_weight or self.vgg_weight or self.fft_weight):
             wrong.append("pixel_weight, vgg_weight and fft_weight are all 0: nothing ties it to the input")
         return [f"gan.{line}" for line in wrong]
+
+    def _beyond_small_encoder(self) -> list[str]:
+        """What only the whole VGG19 can do."""
+        if self.vgg != "small" or not self.vgg_weight:
+            return []
+        beyond = [name for name in self.vgg_layers if name in LAYERS and name not in IMITATED]
+        asked = ([f"vgg_layers {', '.join(beyond)}"] if beyond else []) + (
+            ["vgg_factor"] if self.vgg_factor is not None else []
+        )
+        needs = "need" if len(asked) > 1 else "needs"
+        return [f"{' and '.join(asked)} {needs} the whole VGG19: --vgg torchvision or FILE"] if asked else []
 
 
 class Checked(Protocol):

@@ -11,6 +11,7 @@ from typing import Any
 # million steps at 1e-4, then 100,000 at 1e-4 and 100,000 at 1e-5 with VGG54 after the activation, features
 # divided by 12.75, and 1e-3 of -log D.
 _PAPER_GAN: dict[str, Any] = {
+    "vgg": "torchvision",
     "batch": 16,
     "patch_px": 24,
     "learning_rate": 1e-4,

@@ -179,7 +179,7 @@ def _resolve_open(settings: Settings) -> list[str]:
         settings["scale"] = 4 if start in ("shipped", "none") else round(find_weights.default_scale(start))
     if "stages" not in settings:
         settings["stages"] = "1" if settings["scale"] == 1 else "1,2"
-    if settings["stages"] == "1" and settings["gan"].get("vgg"):
+    if settings["stages"] == "1" and settings["gan"].get("vgg", "small") != "small":
         notes.append("VGG19 is not used: it is for stage two, which this run leaves out")
     if "network" not in settings:
         settings["network"] = "balanced" if start in ("shipped", "none") else _network_of(start, settings)
@@ -223,8 +223,7 @@ def public(config: TrainConfig) -> Settings:
         settings[name] = [Path(folder).name for folder in settings[name]]
     for name in ("output", "start_from", "teacher"):
         settings[name] = Path(settings[name]).name
-    if settings["gan"]["vgg"]:
-        settings["gan"]["vgg"] = Path(settings["gan"]["vgg"]).name
+    settings["gan"]["vgg"] = Path(settings["gan"]["vgg"]).name
     return settings
 
 

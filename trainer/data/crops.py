@@ -87,6 +87,7 @@ class Crops:
         device: Where crops are degraded and delivered; ``None``: on the processor. On a GPU the photographs
             are kept there too if they fit.
         flat_crop_drop_ratio: Share of the crops drawn that is left out, the flattest; at least 0, below 1.
+        given_share: Share of the crops from pairs whose LR side is given, where there are others too.
 
     Attributes:
         generator: Decides everything that is drawn.
@@ -101,6 +102,7 @@ class Crops:
         degradation: str = "clean",
         device: torch.device | None = None,
         flat_crop_drop_ratio: float = 0.25,
+        given_share: float = 0.5,
     ) -> None:
         self.pairs = pairs
         self.scale = scale
@@ -115,7 +117,9 @@ class Crops:
         # On a GPU there is little to do, and a second thread would hold up the first.
         self._worker = None if on_device else ThreadPoolExecutor(1, "crops")
         sizes = torch.tensor([pair.lr.shape[:2] for pair in pairs])
-        self._areas = sizes.prod(1).float()
+        given = torch.tensor([pair.given for pair in pairs])
+        self._areas = _shared(sizes.prod(1).float(), given, given_share)
+        self._given_on_device = given.to(self._source.device)
         self._heights, self._widths = sizes.unbind(1)
         self._sizes_on_device = sizes.to(self._source.device)
         self._variants = 1 + len(pairs[0].lr_variants)
@@ -189,7 +193,9 @@ class Crops:
         top, left = _inside(coordinates.top, wide_px, heights), _inside(coordinates.left, wide_px, widths)
         around = self._source.cut(replace(coordinates, top=top, left=left), wide_px)
         lr, hr = (side.to(self._device, non_blocking=True) for side in around)
-        lr, hr = self._degrade(lr, hr, self.scale, generator)
+        degraded, hr = self._degrade(lr, hr, self.scale, generator)
+        given = self._given_on_device[coordinates.photo].to(self._device).view(-1, 1, 1, 1)
+        lr = torch.where(given, lr, degraded)
         corners = torch.randint(_MARGIN_PX, (len(lr), 2), generator=generator).tolist()
         return _windows(lr, corners, patch_px, 1), _windows(hr, corners, patch_px, self.scale)
 
@@ -197,6 +203,14 @@ class Crops:
         """``(B, 3, h, w)`` uint8 -> fp32 in [0, 1], channels_last, on the device."""
         crops = crops.to(self._device, non_blocking=True).contiguous(memory_format=torch.channels_last)
         return crops.float().div_(255)
+
+
+def _shared(areas: Tensor, given: Tensor, given_share: float) -> Tensor:
+    """Chances of the pairs, ``(N,)``: by area among those that are given, and among the others."""
+    if not given.any() or given.all():
+        return areas
+    own, others = areas * given, areas * ~given
+    return given_share * own / own.sum() + (1 - given_share) * others / others.sum()
 
 
 def _inside(start: Tensor, side_px: int, length: Tensor) -> Tensor:

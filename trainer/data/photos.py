@@ -43,13 +43,15 @@ Loaded = TypeVar("Loaded")
 class PhotoPair:
     """One photograph twice: ``lr`` ``(h, w, 3)`` and ``hr`` ``(h*scale, w*scale, 3)``, RGB uint8.
 
-    ``lr_variants`` are versions of ``lr`` that were prepared, to be drawn from instead.
+    ``lr_variants`` are versions of ``lr`` that were prepared, to be drawn from instead. ``given``: ``lr``
+    comes from a file, and is not to be degraded.
     """
 
     name: str
     lr: Tensor
     hr: Tensor
     lr_variants: tuple[Tensor, ...] = ()
+    given: bool = False
 
 
 @dataclass(frozen=True)
@@ -118,9 +120,14 @@ def load_photos(
     needed = sum(height * width * bytes_per_pixel for height, width in filter(None, whole_sizes))
     cache = Cache(int(needed), cache_folder)
 
+    def lr_path(source: Source) -> Path | None:
+        if lr_files is None:
+            return None
+        return lr_files.of(source) if degradation == degradations.GIVEN else lr_files.of_any(source)
+
     def load(source: Source) -> list[PhotoPair] | str:
         try:
-            pairs = _pairs(source.path, scale, patch_px, lr_files.of(source) if lr_files else None, sizes)
+            pairs = _pairs(source.path, scale, patch_px, lr_path(source), sizes)
             return [_filmed(pair, scale) for pair in pairs] if films else pairs
         except UpscalerError as error:
             return f"{source.path.name}: {error.message}"
@@ -218,7 +225,7 @@ def _given_pair(path: Path, pixels: Tensor, scale: int, patch_px: int, lr_path: 
     height, width = (side // scale for side in hr.shape[:2])
     if lr.shape[:2] != (height, width):
         raise TrainingError(f"its LR picture is {lr.shape[1]}x{lr.shape[0]}, not {width}x{height}")
-    return PhotoPair(path.name, lr, hr)
+    return PhotoPair(path.name, lr, hr, given=True)
 
 
 def _too_small(pixels: Tensor, share: float = 1.0) -> TrainingError:
@@ -256,7 +263,7 @@ def _filmed(pair: PhotoPair, scale: int) -> PhotoPair:
 def _kept(pair: PhotoPair, cache: Cache) -> PhotoPair:
     hr = cache.keep(pair.hr)
     lr = hr if pair.lr is pair.hr else cache.keep(pair.lr)
-    return PhotoPair(pair.name, lr, hr, tuple(map(cache.keep, pair.lr_variants)))
+    return replace(pair, lr=lr, hr=hr, lr_variants=tuple(map(cache.keep, pair.lr_variants)))
 
 
 def _degraded(pair: PhotoPair, scale: int, degradation: str) -> PhotoPair:
@@ -264,7 +271,7 @@ def _degraded(pair: PhotoPair, scale: int, degradation: str) -> PhotoPair:
     if pair.lr_variants:
         return replace(pair, lr=pair.lr_variants[0])
     degrade = degradations.parse(degradation).degrade
-    if degrade is None:
+    if degrade is None or pair.given:
         return pair
     generator = Generator().manual_seed(_HELD_OUT_SEED + file_names.seed_of(pair.name))
     lr, hr = (side.permute(2, 0, 1).unsqueeze(0) for side in (pair.lr, pair.hr))

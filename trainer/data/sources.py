@@ -121,10 +121,15 @@ class LrFiles:
 
     def of(self, original: Source) -> Path:
         """The LR version of a photograph; raises a MediaError if there is none."""
-        lows = self._found(original)
-        if not lows:
+        low = self.of_any(original)
+        if low is None:
             raise MediaError("no LR picture of it")
-        return lows[0]
+        return low
+
+    def of_any(self, original: Source) -> Path | None:
+        """The LR version of a photograph, if there is one."""
+        lows = self._found(original)
+        return lows[0] if lows else None
 
     def _place(self, source: Source) -> tuple[int, Path]:
         return source.number if self._by_number else 0, source.below.with_suffix("")

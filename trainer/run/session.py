@@ -11,6 +11,7 @@ from upscaler import __version__
 from upscaler.errors import TrainingError
 from upscaler.inference import devices
 from upscaler.models.contract import Network
+from upscaler.models.encoder import SmallEncoder
 from upscaler.models.perceptual import VGGFeatures
 from upscaler.trainer.config import resolve
 from upscaler.trainer.config.config import TrainConfig
@@ -66,7 +67,7 @@ class TrainingSession:
         crops: Crops,
         on_report: Callable[[TrainingReport], None],
         should_stop: Callable[[], bool],
-        vgg: VGGFeatures | None = None,
+        vgg: VGGFeatures | SmallEncoder | None = None,
         teacher: Network | None = None,
     ) -> None:
         self.config, self.world, self.state = config, world, state

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from upscaler.models.contract import Network
+from upscaler.models.encoder import SmallEncoder
 from upscaler.models.perceptual import VGGFeatures
 from upscaler.trainer.data.photos import PhotoPair
 from upscaler.trainer.evaluation import metrics
@@ -58,7 +59,9 @@ class Scores:
         return scores if self.vgg_distance is None else scores | {"vgg_distance": round(self.vgg_distance, 5)}
 
 
-def validate(network: Network, pairs: list[PhotoPair], vgg: VGGFeatures | None = None) -> Scores:
+def validate(
+    network: Network, pairs: list[PhotoPair], vgg: VGGFeatures | SmallEncoder | None = None
+) -> Scores:
     """Score a network.
 
     Args:
@@ -82,7 +85,7 @@ def validate(network: Network, pairs: list[PhotoPair], vgg: VGGFeatures | None =
 
 
 @torch.inference_mode()
-def _vgg_distance(vgg: VGGFeatures, sr: Tensor, hr: Tensor) -> float:
+def _vgg_distance(vgg: VGGFeatures | SmallEncoder, sr: Tensor, hr: Tensor) -> float:
     """LPIPS (arXiv 1801.03924) with the features of ``vgg`` and equal weights for all channels.
 
     The features of a position are scaled to length 1; squared differences are summed over channels, averaged

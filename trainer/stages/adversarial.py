@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from upscaler.errors import TrainingError
-from upscaler.models import discriminator, perceptual
+from upscaler.models import discriminator, encoder, perceptual
 from upscaler.models.contract import Network
 from upscaler.trainer.config.gan import GanConfig
 from upscaler.trainer.stages import losses
@@ -16,9 +16,12 @@ from upscaler.trainer.stages.forward import Forward, autocast, has_batch_norm
 from upscaler.trainer.stages.optimizer import Optimizer
 from upscaler.trainer.stages.stage import Terms
 
+# What computes the features: VGG19, or the small encoder that imitates it.
+PerceptualNetwork = perceptual.VGGFeatures | encoder.SmallEncoder
 
-def perceptual_network(settings: GanConfig, device: torch.device) -> perceptual.VGGFeatures | None:
-    """The VGG19 of stage two, or ``None`` when the settings use none.
+
+def perceptual_network(settings: GanConfig, device: torch.device) -> PerceptualNetwork | None:
+    """The perceptual network of stage two, or ``None`` when the settings use none.
 
     Raises:
         TrainingError: torchvision's weights cannot be had.
@@ -26,13 +29,17 @@ def perceptual_network(settings: GanConfig, device: torch.device) -> perceptual.
     """
     if not settings.vgg_weight:
         return None
-    state = perceptual.read_vgg19(Path(settings.vgg)) if settings.vgg else _torchvision_weights()
-    network = perceptual.VGGFeatures(
-        list(settings.vgg_layers),
-        state,
-        after_activation=settings.vgg_after_activation,
-        factor=settings.vgg_factor,
-    ).to(device)
+    layers, after_activation = list(settings.vgg_layers), settings.vgg_after_activation
+    network: PerceptualNetwork
+    if settings.vgg == "small":
+        network = encoder.load(encoder.SHIPPED, layers, after_activation=after_activation)
+    else:
+        whole = settings.vgg == "torchvision"
+        state = _torchvision_weights() if whole else perceptual.read_vgg19(Path(settings.vgg))
+        network = perceptual.VGGFeatures(
+            layers, state, after_activation=after_activation, factor=settings.vgg_factor
+        )
+    network.to(device)
     network.to(memory_format=torch.channels_last)
     return network
 
@@ -45,8 +52,8 @@ def _torchvision_weights() -> dict[str, Tensor]:
     except (ImportError, OSError, RuntimeError) as error:  # RuntimeError: a damaged download
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise TrainingError(
-            f"stage two needs VGG19, and torchvision's cannot be downloaded: {reason}",
-            "name a file with --vgg FILE, or leave out stage two with --stages 1",
+            f"torchvision's VGG19 cannot be downloaded: {reason}",
+            "use --vgg small, or name a file with --vgg FILE",
         ) from error
     return state
 
@@ -81,7 +88,7 @@ class AdversarialStage:
         world: World,
         precision: str,
         seed: int,
-        vgg: perceptual.VGGFeatures | None,
+        vgg: PerceptualNetwork | None,
     ) -> None:
         self.settings = settings
         self.world = world
@@ -103,6 +110,7 @@ class AdversarialStage:
         self._random = torch.Generator().manual_seed(seed + 2)
         self._state_before_step = self._random.get_state()
         self._vgg_offset_px = (0, 0)
+        self._steps = 0
 
     def begin_step(self, hr_side_px: int) -> None:
         """See ``Stage``."""
@@ -146,7 +154,7 @@ class AdversarialStage:
             terms["ldl"] = settings.ldl_weight * losses.ldl_loss(sr, ema_sr, hr)
         return terms
 
-    def _perceptual_loss(self, vgg: perceptual.VGGFeatures, sr: Tensor, hr: Tensor) -> Tensor:
+    def _perceptual_loss(self, vgg: PerceptualNetwork, sr: Tensor, hr: Tensor) -> Tensor:
         """See ``losses.perceptual_loss``; VGG sees the crops from the offset of the step on."""
         down, right = self._vgg_offset_px
         with autocast(self.world.device, self._precision):
@@ -200,11 +208,20 @@ class AdversarialStage:
         return value + self.settings.label_noise * self.world.shard(noise)
 
     def update_weights(self, rate_factor: float) -> Tensor:
-        """See ``Stage``."""
-        gradient_norm = self.optimizer.step(rate_factor)
+        """See ``Stage``; while the discriminator warms up, the generator stays."""
+        if self._warms_up():
+            self.optimizer.zero_grad()
+            gradient_norm = torch.zeros(())
+        else:
+            gradient_norm = self.optimizer.step(rate_factor)
+        self._steps += 1
         if self.discriminator is not None:
             self.discriminator_optimizer.step(rate_factor)
         return gradient_norm
+
+    def _warms_up(self) -> bool:
+        """Whether only the discriminator learns yet: a fresh one's gradients would undo stage one first."""
+        return self.discriminator is not None and self._steps < self.settings.discriminator_warmup_steps
 
     def cancel_step(self) -> None:
         """See ``Stage``."""
@@ -227,6 +244,7 @@ class AdversarialStage:
             "discriminator": self._discriminator.state_dict(),
             "discriminator_optimizer": self.discriminator_optimizer.state_dict(),
             "labels": self._random.get_state(),
+            "stage_steps": self._steps,
         }
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
@@ -235,6 +253,7 @@ class AdversarialStage:
         self._discriminator.load_state_dict(saved["discriminator"])
         self.discriminator_optimizer.load_state_dict(saved["discriminator_optimizer"])
         self._random.set_state(saved["labels"])
+        self._steps = saved["stage_steps"]
 
 
 def _draw_vgg_offset(side_px: int, generator: torch.Generator) -> tuple[int, int]:
