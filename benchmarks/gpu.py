@@ -43,7 +43,7 @@ from upscaler.jobs import Job
 from upscaler.models.fold import fold_for_inference
 from upscaler.options import VideoOptions
 from upscaler.video import encoders
-from upscaler.video_frames import enlarged
+from upscaler.video_frames import upscale_frames
 
 Row = dict[str, float | str]
 
@@ -229,7 +229,7 @@ class Bench:
                 info = reader.info
                 plan = engine.plan(info.height, info.width)
                 layout = encoders.choose(".mp4", VideoOptions(), info.layout).layout
-                made = enlarged(reader.frames(), engine, plan, info, layout)
+                made = upscale_frames(reader.frames(), engine, plan, info, layout)
                 warm = sum(1 for _ in islice(made, frames // 3))
                 start = time.perf_counter()
                 rest = sum(1 for _ in made)

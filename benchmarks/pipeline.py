@@ -27,7 +27,7 @@ from upscaler.jobs import Job
 from upscaler.options import VideoOptions
 from upscaler.video import encoders, segment_writer
 from upscaler.video.reader import VideoReader
-from upscaler.video_frames import enlarged
+from upscaler.video_frames import upscale_frames
 
 SCALE = 4
 
@@ -59,7 +59,7 @@ def parts(source: Path, folder: Path, engine: Upscaler) -> dict[str, Callable[[]
     )
 
     def network() -> list[list[Tensor]]:
-        return [planes for planes, _ in enlarged(decoded, engine, plan, info, settings.layout)]
+        return [planes for planes, _ in upscale_frames(decoded, engine, plan, info, settings.layout)]
 
     finished = network()
 

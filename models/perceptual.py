@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from upscaler.errors import WeightsError
+from upscaler.errors import WeightsError, first_line
 
 # Simonyan and Zisserman, arXiv 1409.1556, configuration E: convolutions per stage, and their channels.
 _STAGES = ((2, 64), (2, 128), (4, 256), (4, 512), (4, 512))
@@ -120,7 +120,7 @@ def read_vgg19(path: Path) -> dict[str, Tensor]:
         )
         floats = {name: tensor.float() for name, tensor in state.items() if name.startswith("features.")}
     except _SIGNS_OF_DAMAGE as error:
-        raise WeightsError(f"'{path}' cannot be read as weights: {str(error).splitlines()[0]}") from error
+        raise WeightsError(f"'{path}' cannot be read as weights: {first_line(error)}") from error
     if "features.0.weight" not in floats:
         raise WeightsError(f"'{path}' holds no VGG19: no 'features.0.weight'", "names are torchvision's")
     return floats

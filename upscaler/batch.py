@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from upscaler import jobs, pipeline, preview
+from upscaler import jobs, pipeline, preview, video_plan
 from upscaler.error_text import error_line
 from upscaler.errors import MediaError, UsageError
 from upscaler.inference.engine import Upscaler
@@ -92,7 +92,7 @@ class Batch:
         self.job_list = jobs.plan(inputs, options)
         kinds = {job.kind for job in self.job_list.jobs}
         self.engines = _load_engines(kinds, options.engine)
-        pipeline.check_codecs(self.job_list.jobs, options.video)
+        video_plan.check_codecs(self.job_list.jobs, options.video)
         ignored = ", ".join(options.video.given()) if kinds == {"still"} else ""
         self.messages = [Message("info", f"{ignored} ignored: no video among the inputs")] if ignored else []
 

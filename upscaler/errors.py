@@ -18,6 +18,11 @@ class UpscalerError(Exception):
         return f"{self.message} ({self.hint})" if self.hint else self.message
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of an error's text, or the name of its class if it has none."""
+    return str(error).strip().partition("\n")[0] or type(error).__name__
+
+
 class UsageError(UpscalerError):
     """The options or arguments are invalid; nothing was started."""
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from upscaler.errors import UsageError
+from upscaler.errors import MediaError, UsageError
 from upscaler.images.formats import IMAGE_SUFFIXES
 from upscaler.models.shipped import DEFAULT_SCALE
 from upscaler.options import Options
@@ -28,6 +28,17 @@ class Job:
     source: Path
     target: Path
     kind: Kind
+
+    def make_target_folder(self) -> None:
+        """Make the folder of the target, and the folders above it.
+
+        Raises:
+            MediaError: It cannot be made, or its name is that of a file.
+        """
+        try:
+            self.target.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise MediaError(f"cannot make the folder '{self.target.parent}': {error.strerror}") from error
 
 
 @dataclass(frozen=True)

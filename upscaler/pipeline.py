@@ -1,72 +1,54 @@
-"""MAIN FLOW: a frame's way from file to file. ``upscale_still`` for pictures, ``upscale_video`` for video.
+"""START HERE: the path of a frame, from file to file, through ``upscale_still`` or ``upscale_video``.
 
-Video: a thread demuxes and decodes, this one runs the network (``enlarge.py``), a third encodes into closed
-segments; the queues between them are short and hold planes as decoded (``threads.py``). The segments stand in
-the job folder beside the target (``jobfolder.py``), where a later run finds them if this one is cut off. At
-the end they are put together with the source's other streams (``video/mux.py``), and the file is read again
-before it gets its name (``video/verify.py``).
+Each reads from top to bottom in the order in which things happen. For a video:
+
+1. ``video/stream_plan.py`` decides what becomes of audio, subtitles and the other streams, ``video_plan.py``
+   sizes, encoder and segments.
+2. ``resume/begin.py`` finds what an earlier run left in the job folder next to the target.
+3. One thread demuxes and decodes (``video/reader.py``), this one runs the network (``video_frames.py``), a
+   third encodes into segments (``video/segments.py``). The queues between them (``video/threads.py``) are
+   short and hold frames as planes.
+4. ``video/mux.py`` merges the segments with the other streams, and ``video/verify.py`` reads the file again
+   before it gets its name.
 """
 
-import math
 import time
-from collections.abc import Iterable
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
-from upscaler.errors import DeviceError, MediaError
+from upscaler.errors import MediaError
 from upscaler.images import animation, stills, transparency
 from upscaler.inference.engine import Upscaler
-from upscaler.inference.plan import Plan
 from upscaler.jobs import Job
 from upscaler.options import VideoOptions
 from upscaler.results import Done, Message, OnMessage, OnProgress, Progress, StreamPlan, VideoFacts
+from upscaler.resume.begin import resume_or_start
 from upscaler.resume.fingerprint import fingerprint, has_changed
-from upscaler.resume.job_folder import JobFolder, Manifest
-from upscaler.video import codecs, encoders, hdr, mux, segment_writer, segments, stream_plan, trim, yuv
-from upscaler.video.info import VideoInfo, Window
+from upscaler.resume.job_folder import JobFolder
+from upscaler.video import mux, stream_plan
+from upscaler.video.info import Window
 from upscaler.video.reader import VideoReader
-from upscaler.video.threads import Ahead, Behind
+from upscaler.video.segments import Segment, SegmentedVideoWriter, chunks
+from upscaler.video.threads import BackgroundWriter, Prefetcher
+from upscaler.video.trim import encoded_window, expected_frames, selected_frames, skip_encoded
 from upscaler.video.verify import Verified, verify
-from upscaler.video_frames import enlarged, plan_frames
+from upscaler.video_frames import upscale_frames
+from upscaler.video_plan import VideoPlan, plan_video
 
 
-@dataclass(frozen=True)
-class _Work:
-    """What is decided before the first frame; the first line says sizes and encoder."""
-
-    plan: Plan
-    settings: encoders.EncodeSettings
-    segment_frames: int
-    lines: list[str]
-
-
-@dataclass(frozen=True)
-class _Encoded:
-    frames_in: int
-    frames_resumed: int
-    window: Window
-    segments: list[segments.Segment]
-    stages_s: dict[str, float]
-
-
-def upscale_still(
-    job: Job,
-    engine: Upscaler,
-    on_progress: OnProgress,
-    on_message: OnMessage,
-) -> Done:
-    """Enlarge one picture, or every frame of an animated one.
+def upscale_still(job: Job, engine: Upscaler, on_progress: OnProgress, on_message: OnMessage) -> Done:
+    """Upscale an image; an animated one frame by frame.
 
     Args:
         job: Source and target.
-        engine: Does the enlarging.
-        on_progress: Called after every batch of tiles.
-        on_message: Called with what the user should know.
+        engine: Runs the networks.
+        on_progress: Called after every batch of tiles, or every frame of an animation.
+        on_message: Called with every message as it arises.
 
     Raises:
-        MediaError: The source cannot be read or the target not written; the target is then not there.
+        MediaError: The source cannot be read or the target cannot be written; an existing target stays.
+        UsageError: The target's format cannot hold the result.
     """
     if animation.is_animated(job.source):
         return _upscale_animation(job, engine, on_progress, on_message)
@@ -74,19 +56,19 @@ def upscale_still(
     height, width = still.pixels.shape[:2]
     plan = engine.plan(height, width)
     stills.check_target(job.target, plan.height, plan.width)
-    on_message(Message("info", describe(plan, height, width)))
-    alpha, seen = still.alpha, still.pixels
+    on_message(Message("info", plan.describe(height, width)))
 
     def report(done: int, total: int) -> None:
         on_progress(Progress(done, total, "tiles", source_px=(height, width), factor=plan.factor))
 
+    pixels, alpha = still.pixels, still.alpha
     with engine.messages_to(on_message):
         if alpha is not None:
-            seen = transparency.bleed_colors(seen, alpha)
+            pixels = transparency.bleed_colors(pixels, alpha)
             alpha = transparency.upscale_alpha(alpha, plan.height, plan.width, engine.image)
-        report(0, 0)  # reading and transparency are done: what follows is the work that tiles measure
-        pixels = engine.image(seen, report)
-    make_folder(job.target.parent)
+        report(0, 0)  # from here on, tiles measure the work
+        pixels = engine.image(pixels, report)
+    job.make_target_folder()
     stills.write(job.target, replace(still, pixels=pixels, alpha=alpha))
     animation.warn_if_truncated(job.source, on_message)
     return Done(1)
@@ -98,47 +80,39 @@ def _upscale_animation(job: Job, engine: Upscaler, on_progress: OnProgress, on_m
         plan = engine.plan(height, width)
         image_format = animation.check_target(job.target, plan.height, plan.width)
         size = animation.describe_size(image_format, count, plan.height, plan.width)
-        on_message(Message("info", describe(plan, height, width) + size))
-        make_folder(job.target.parent)
-        animation.write(
-            job.target,
-            animation.upscale_frames(moving.frames(), engine.frames),
-            moving.plays,
-            moving.metadata,
-            lambda done: on_progress(
-                Progress(
-                    done, count, "frames", source_px=(height, width), factor=plan.factor, rate=moving.rate
-                )
-            ),
-        )
+        on_message(Message("info", plan.describe(height, width) + size))
+
+        def report(done: int) -> None:
+            on_progress(Progress(done, count, "frames", 0, (height, width), plan.factor, moving.rate))
+
+        job.make_target_folder()
+        frames = animation.upscale_frames(moving.frames(), engine.frames)
+        animation.write(job.target, frames, moving.plays, moving.metadata, report)
     animation.warn_if_truncated(job.source, on_message)
     return Done(count)
 
 
 def upscale_video(
-    job: Job,
-    engine: Upscaler,
-    options: VideoOptions,
-    on_progress: OnProgress,
-    on_message: OnMessage,
+    job: Job, engine: Upscaler, options: VideoOptions, on_progress: OnProgress, on_message: OnMessage
 ) -> Done:
-    """Enlarge one video: every frame at its own time, every audio stream copied.
+    """Upscale a video: every frame at its own time, every audio stream copied.
 
-    When it is cut off, the segments that are closed stay in the job folder beside the target, and the next
-    call with the same arguments goes on after them.
+    If it is interrupted, the complete segments stay in the job folder next to the target, and the next call
+    with the same arguments continues after them.
 
     Args:
         job: Source and target.
-        engine: Does the enlarging.
+        engine: Runs the networks.
         options: How video is encoded.
         on_progress: Called after every frame.
-        on_message: Called with what the user should know.
+        on_message: Called with every message as it arises.
 
     Raises:
-        MediaError: Reading, encoding or merging failed, or the finished file does not hold every frame at its
-            time; the target is then as it was before.
+        MediaError: Reading, encoding or merging failed, or the finished file does not contain every frame at
+            its time; an existing target stays.
+        UsageError: The target's container does not support the options.
     """
-    plans = stream_plan.plan(
+    streams = stream_plan.plan(
         job.source,
         job.target,
         audio=options.audio,
@@ -149,211 +123,153 @@ def upscale_video(
     with (
         VideoReader(job.source, options.deinterlace, options.decoder, on_message) as reader,
         engine.messages_to(on_message),
-        ExitStack() as execution,
     ):
-        work = _decide(reader, job, engine, options)
-        for line in (*work.lines, *stream_plan.table(plans, reader.info.chapters)):
+        plan = plan_video(reader, job, engine, options)
+        for line in (plan.summary, *plan.notes, *stream_plan.table(streams, reader.info.chapters)):
             on_message(Message("info", line))
-        with JobFolder(job.target, on_message) as folder:
-            closed = _begun(folder, job, engine, reader.info, work, options, execution, on_message)
-            writer = segments.SegmentedVideoWriter(folder.path, work.settings, work.segment_frames, closed)
-            made = _encode(reader, engine, work.plan, writer, options, on_progress)
-            found = _put_together(
-                made, reader.info, job, folder, plans, trims=options.trims, on_message=on_message
-            )
+        prints = fingerprint(
+            job.source,
+            engine.weights_of(plan.upscaling),
+            engine.options,
+            options,
+            plan.encoding,
+            plan.segment_frames,
+        )
+        with (
+            JobFolder(job.target, on_message) as folder,
+            resume_or_start(
+                folder, prints, engine, plan.upscaling, reader.info, on_message, resume=options.resume
+            ) as earlier,
+        ):
+            writer = SegmentedVideoWriter(folder.path, plan.encoding, plan.segment_frames, earlier)
+            encoded = _encode(reader, engine, plan, writer, options, on_progress)
+            merged = _merge(encoded, reader, job, folder, streams, options, on_message)
+            verified = _verify(merged, encoded, job, options)
+            folder.publish(merged)
+            execution = engine.execution(plan.upscaling)
         reader.report(whole=not options.trims)
-        settings = {**engine.execution(work.plan), "video": work.lines[0]}
     if has_changed(job.source, before):
-        text = "the file changed while it was read: sound and subtitles may not match the pictures"
+        text = "the file changed while it was read: audio and subtitles may not match the video"
         on_message(Message("warning", text))
-    seconds_in = float(made.window.stop_s - made.window.start_s)
-    facts = VideoFacts(
-        made.frames_in, made.frames_resumed, seconds_in, found.seconds, plans, settings, made.stages_s
+    return Done(
+        verified.frames,
+        VideoFacts(
+            frames_in=encoded.frames,
+            frames_resumed=encoded.resumed_frames,
+            seconds_in=float(encoded.window.stop_s - encoded.window.start_s),
+            seconds_out=verified.seconds,
+            streams=streams,
+            settings={**execution, "video": plan.summary},
+            stages_s=encoded.stages_s,
+        ),
     )
-    return Done(found.frames, facts)
 
 
-def _decide(reader: VideoReader, job: Job, engine: Upscaler, options: VideoOptions) -> _Work:
-    """Sizes, encoder and segments for a video, and what to tell of it."""
-    info, suffix = reader.info, job.target.suffix.lower()
-    choice = encoders.choose(suffix, options, info.layout)
-    asked = plan_frames(engine, info, info.height, info.width)
-    square = info.sample_aspect != 1 and not codecs.stores_pixel_aspect(suffix, choice.codec)
-    asked = _squared(asked, info.sample_aspect) if square else asked
-    plan = _even(asked, choice.layout)
-    even = "" if plan == asked else f" (rounded to even from {asked.width}x{asked.height})"
-    lines = [
-        f"{describe(plan, info.height, info.width)}{even}, {choice.describe()}",
-        *choice.notes,
-    ]
-    if square:
-        lines.append(f"pixels are made square: {choice.codec} in {suffix} cannot say {info.sample_aspect}")
-    if reader.interlaced_frames and options.deinterlace != "off":
-        lines.append("interlaced: made whole by bwdif, as many frames as before")
-    for name in hdr.lost_metadata(info.hdr, choice.encoder.name) if info.hdr else ():
-        lines.append(f"{name} metadata is lost: {choice.encoder.name} does not write it")
-    settings = segment_writer.settings_for(info, choice, plan.height, plan.width, square=square)
-    frames = segments.frames_per_segment(engine.macs(plan, info.height, info.width), engine.device.type)
-    return _Work(plan, settings, frames, lines)
+@dataclass(frozen=True)
+class _Encoded:
+    """An encoded video, before it is merged.
 
-
-def _begun(
-    folder: JobFolder,
-    job: Job,
-    engine: Upscaler,
-    info: VideoInfo,
-    work: _Work,
-    options: VideoOptions,
-    execution: ExitStack,
-    on_message: OnMessage,
-) -> list[segments.Segment]:
-    """The closed segments of an earlier run, or none and a fresh manifest.
-
-    With those of an earlier run the engine runs as it did then, until ``execution`` closes.
+    Attributes:
+        frames: All frames, those of an earlier run included.
+        resumed_frames: Frames of an earlier run.
+        window: The part of the source that they cover.
+        segments: That contain them.
+        stages_s: Busy seconds by stage; the stages after encoding add theirs.
     """
-    prints = fingerprint(
-        job.source, engine.weights_of(work.plan), engine.options, options, work.settings, work.segment_frames
-    )
-    earlier = folder.manifest() if options.resume else None
-    closed = segments.closed_segments(folder.path)
-    if earlier and closed:
-        try:
-            reason = earlier.difference(prints)
-            if not reason:
-                execution.enter_context(engine.restored_execution(earlier.execution, work.plan))
-        except DeviceError as error:
-            reason = str(error)
-        if not reason:
-            frames = sum(segment.frames for segment in closed)
-            on_message(Message("info", f"resuming after {frames} frames of an earlier run"))
-            return closed
-        text = f"restarting: the earlier partial result cannot be reused, because {reason}"
-        on_message(Message("info", text))
-    engine.prepare(info.height, info.width, info.frames)
-    folder.begin(Manifest(prints, engine.execution(work.plan)))
-    return []
 
-
-def _put_together(
-    made: _Encoded,
-    info: VideoInfo,
-    job: Job,
-    folder: JobFolder,
-    plans: list[StreamPlan],
-    *,
-    trims: bool,
-    on_message: OnMessage,
-) -> Verified:
-    """Merge, read again, and only then give the file its name; what stands in it.
-
-    Raises:
-        MediaError: A frame is missing or at another time. What was made is then kept in the job folder.
-    """
-    begun = time.monotonic()
-    merged = folder.path / f"merged{job.target.suffix.lower()}"
-    mux.merge(
-        made.segments,
-        job.source,
-        merged,
-        plans,
-        orientation=(info.rotation, info.mirrored),
-        window=made.window,
-        cut=trims,
-        on_message=on_message,
-    )
-    made.stages_s["merge"] = time.monotonic() - begun
-    try:
-        found = verify(merged, made.segments, made.window.start_s if trims else Fraction(0))
-    except MediaError as error:
-        if not merged.exists():
-            raise
-        kept = merged.replace(merged.with_stem("incomplete"))
-        raise MediaError(f"'{job.target}' is not written: {error}", f"it is kept as '{kept}'") from error
-    made.stages_s["verify"] = time.monotonic() - begun - made.stages_s["merge"]
-    folder.publish(merged)
-    return found
-
-
-def check_codecs(jobs: Iterable[Job], options: VideoOptions) -> None:
-    """Refuse, before any work starts, what a target's container or its encoder does not take.
-
-    Raises:
-        UsageError: Names the containers that can, or what the codec does not take.
-    """
-    for suffix in sorted({job.target.suffix.lower() for job in jobs if job.kind == "video"}):
-        encoders.choose(suffix, options)
-        if options.audio_codec:
-            stream_plan.check_audio_codec(suffix, options.audio_codec)
-
-
-def describe(plan: Plan, height: int, width: int) -> str:
-    """The plan in one line."""
-    networks = " then ".join(f"x{scale}" for scale in plan.scales) or "no network"
-    reached = math.prod(plan.scales)
-    resized = "" if (height * reached, width * reached) == (plan.height, plan.width) else ", then resized"
-    passes = f", {plan.passes} passes" if plan.scales and plan.passes > 1 else ""
-    return f"{width}x{height} -> {plan.width}x{plan.height} ({networks}{passes}{resized})"
-
-
-def _squared(plan: Plan, sample_aspect: Fraction) -> Plan:
-    """The plan with the larger side that makes pixels of this shape square."""
-    if sample_aspect > 1:
-        return replace(plan, width=round(plan.width * sample_aspect))
-    return replace(plan, height=round(plan.height / sample_aspect))
-
-
-def _even(plan: Plan, layout: yuv.Layout) -> Plan:
-    """The plan with a size that the encoder takes."""
-    height, width = yuv.even_sized(layout, plan.height, plan.width)
-    return replace(plan, height=height, width=width)
-
-
-def make_folder(folder: Path) -> None:
-    """Make the folder of a target, and those above it.
-
-    Raises:
-        MediaError: It cannot be made, or is a file.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise MediaError(f"the folder '{folder}' cannot be made: {error.strerror}") from error
+    frames: int
+    resumed_frames: int
+    window: Window
+    segments: list[Segment]
+    stages_s: dict[str, float]
 
 
 def _encode(
     reader: VideoReader,
     engine: Upscaler,
-    plan: Plan,
-    writer: segments.SegmentedVideoWriter,
+    plan: VideoPlan,
+    writer: SegmentedVideoWriter,
     options: VideoOptions,
     on_progress: OnProgress,
 ) -> _Encoded:
-    """Decode, enlarge and encode all frames that are wanted and not encoded yet.
+    """Decode, upscale and encode all selected frames that no earlier run encoded.
 
     Raises:
-        MediaError: No frame lies between the start and the end that were asked for, or frames got lost.
+        MediaError: No frame is selected, or the encoder did not write every frame.
     """
+    info = reader.info
     resumed = done = sum(segment.frames for segment in writer.segments)
-    total = trim.expected_frames(reader.info, options)
-    source_px, rate = (reader.info.height, reader.info.width), float(reader.info.rate)
-    begun = time.monotonic()
+    progress = Progress(
+        done=0,
+        total=expected_frames(info, options),
+        unit="frames",
+        resumed=resumed,
+        source_px=(info.height, info.width),
+        factor=plan.upscaling.factor,
+        rate=float(info.rate),
+    )
+    start = time.monotonic()
     with (
         writer,
-        Ahead(trim.after(writer.segments, trim.wanted(reader, options))) as frames,
-        Behind(writer.write) as encoder,
+        Prefetcher(skip_encoded(selected_frames(reader, options), writer.segments)) as decoder,
+        BackgroundWriter(writer.write) as encoder,
     ):
-        for part in segments.chunks(iter(frames), writer.length):  # no batch may cross a segment's border
-            for planes, pts in enlarged(part, engine, plan, reader.info, writer.settings.layout):
+        for chunk in chunks(iter(decoder), writer.length):  # no batch crosses the border of a segment
+            for planes, pts in upscale_frames(chunk, engine, plan.upscaling, info, plan.encoding.layout):
                 encoder.put(planes, pts)
                 done += 1
-                on_progress(Progress(done, max(total, done), "frames", resumed, source_px, plan.factor, rate))
-        network_s = time.monotonic() - begun - frames.waited_s - encoder.waited_s
+                on_progress(replace(progress, done=done, total=max(progress.total, done)))
+        network_s = time.monotonic() - start - decoder.waited_s - encoder.waited_s
         if done == 0:
-            raise MediaError(f"'{reader.path}' has no frame between the start and the end asked for")
+            raise MediaError(f"'{reader.path}' has no frame between the requested start and end")
         encoder.finish()
         writer.finish()
-    if (encoded := sum(segment.frames for segment in writer.segments)) != done:
-        raise MediaError(f"{done} frames of '{reader.path}' came in, but {encoded} were encoded")
-    stages_s = {"decode": frames.busy_s, "network": network_s, "encode": encoder.busy_s}
-    window = trim.window(writer.segments, reader, options)
+    if (written := sum(segment.frames for segment in writer.segments)) != done:
+        raise MediaError(f"'{reader.path}': {done} frames were upscaled, but {written} were encoded")
+    stages_s = {"decode": decoder.busy_s, "network": network_s, "encode": encoder.busy_s}
+    window = encoded_window(writer.segments, reader, options)
     return _Encoded(done, resumed, window, writer.segments, stages_s)
+
+
+def _merge(
+    encoded: _Encoded,
+    reader: VideoReader,
+    job: Job,
+    folder: JobFolder,
+    streams: list[StreamPlan],
+    options: VideoOptions,
+    on_message: OnMessage,
+) -> Path:
+    """Merge the segments with the source's other streams into a file in the job folder."""
+    merged = folder.path / f"merged{job.target.suffix.lower()}"
+    start = time.monotonic()
+    mux.merge(
+        encoded.segments,
+        job.source,
+        merged,
+        streams,
+        orientation=(reader.info.rotation, reader.info.mirrored),
+        window=encoded.window,
+        cut=options.trims,
+        on_message=on_message,
+    )
+    encoded.stages_s["merge"] = time.monotonic() - start
+    return merged
+
+
+def _verify(merged: Path, encoded: _Encoded, job: Job, options: VideoOptions) -> Verified:
+    """Read the merged file again.
+
+    Raises:
+        MediaError: A frame is missing or at another time; the file is then kept under another name.
+    """
+    start = time.monotonic()
+    try:
+        verified = verify(merged, encoded.segments, encoded.window.start_s if options.trims else Fraction(0))
+    except MediaError as error:
+        if not merged.exists():
+            raise
+        kept = merged.replace(merged.with_stem("incomplete"))
+        raise MediaError(f"'{job.target}' is not written: {error}", f"it is kept as '{kept}'") from error
+    encoded.stages_s["verify"] = time.monotonic() - start
+    return verified

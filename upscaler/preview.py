@@ -1,4 +1,4 @@
-"""One frame of a video as a picture, upscaled and by bicubic, to judge a model and a scale by."""
+"""One frame of a video as two images, upscaled and bicubic, to judge a model and a scale by."""
 
 from collections.abc import Iterator
 from fractions import Fraction
@@ -14,77 +14,73 @@ from upscaler.inference.engine import Upscaler
 from upscaler.inference.resize import resize_bicubic
 from upscaler.jobs import Job, bicubic_beside
 from upscaler.options import VideoOptions
-from upscaler.pipeline import describe, make_folder
 from upscaler.pixels import Pixels, as_codes
 from upscaler.results import Done, Message, OnMessage, OnProgress, Progress
 from upscaler.video import yuv
 from upscaler.video.info import Frame, VideoInfo
 from upscaler.video.reader import VideoReader
 from upscaler.video.trim import expected_frames
-from upscaler.video_frames import plan_frames
+from upscaler.video_plan import plan_frames
 
 
 def write_preview(
-    job: Job,
-    engine: Upscaler,
-    options: VideoOptions,
-    on_progress: OnProgress,
-    on_message: OnMessage,
+    job: Job, engine: Upscaler, options: VideoOptions, on_progress: OnProgress, on_message: OnMessage
 ) -> Done:
-    """Write a frame of a video as two PNG files, turned as it is to be shown, of 16 bits where it has over 8.
+    """Write a frame of a video as two PNG files, rotated for display; with 16 bits if it has more than 8.
 
     Args:
-        job: Source, and where the upscaled frame goes; ``bicubic_beside`` it goes the other.
-        engine: Does the enlarging.
-        options: Says which frame: at the start asked for, else from the middle.
+        job: Source and target; the bicubic image goes to ``jobs.bicubic_beside`` the target.
+        engine: Runs the networks.
+        options: Select the frame: at ``start_s`` if given, otherwise in the middle of the requested part.
         on_progress: Called at the end.
-        on_message: Called with what the user should know.
+        on_message: Called with every message as it arises.
 
     Raises:
         MediaError: The source cannot be read, has no frame there, or a target cannot be written.
+        UsageError: The requested size is out of range.
     """
     with VideoReader(job.source, options.deinterlace, options.decoder, on_message) as reader:
         info = reader.info
-        frame = _frame(reader, options)
+        frame = _find_frame(reader, options)
     height, width = frame.planes[0].shape
     plan = plan_frames(engine, info, height, width)
     stills.check_target(job.target, plan.height, plan.width)
-    text = f"{describe(plan, height, width)}, the frame at {float(frame.pts * info.time_base):.3f} s"
+    text = f"{plan.describe(height, width)}, frame at {float(frame.pts * info.time_base):.3f} s"
     on_message(Message("info", text))
     rgb = yuv.to_rgb([plane.to(engine.device) for plane in frame.planes], frame.layout).unsqueeze(0)
     with engine.messages_to(on_message):
         upscaled = engine.upscale(rgb, plan)
-    pictures = {
+    images = {
         job.target: upscaled,
         bicubic_beside(job.target): resize_bicubic(rgb, plan.height, plan.width),
     }
-    make_folder(job.target.parent)
-    for path, picture in pictures.items():
-        pixels = _shown(picture[0], info, frame.layout.bits)
+    job.make_target_folder()
+    for path, image in images.items():
+        pixels = _for_display(image[0], info, frame.layout.bits)
         stills.write(path, Still(pixels, gray=frame.layout.kind == "gray"))
     on_progress(Progress(1, 1, "frames"))
     on_message(Message("info", f"wrote {bicubic_beside(job.target)}"))
     return Done(1)
 
 
-def _frame(reader: VideoReader, options: VideoOptions) -> Frame:
-    """The frame at the start asked for; without one, that of the middle of the part, or the nearest to it."""
+def _find_frame(reader: VideoReader, options: VideoOptions) -> Frame:
+    """The first frame from ``start_s`` on; without it, from the middle of the requested part, or the last."""
     info, start_s = reader.info, options.start_s
-    wanted_s = expected_frames(info, options) / info.rate / 2 if start_s is None else options.from_s
-    nearest = next(reader.frames())
-    if nearest.pts * info.time_base >= wanted_s:
-        return nearest
-    for frame in _frames_from(reader, wanted_s, options):
-        nearest = frame
-        if frame.pts * info.time_base >= wanted_s:
+    time_s = expected_frames(info, options) / info.rate / 2 if start_s is None else options.from_s
+    last = next(reader.frames())
+    if last.pts * info.time_base >= time_s:
+        return last
+    for frame in _frames_from(reader, time_s, options):
+        last = frame
+        if frame.pts * info.time_base >= time_s:
             return frame
     if start_s is not None:
         raise MediaError(f"'{reader.path}' has no frame at {float(start_s):g} s")
-    return nearest
+    return last
 
 
 def _frames_from(reader: VideoReader, time_s: Fraction, options: VideoOptions) -> Iterator[Frame]:
-    """Frames from a time or from before it on; some files are sought to the key frame after it."""
+    """Frames from a time, or from earlier, on. Seeking may end after the time, so it is retried earlier."""
     for earlier_s in (Fraction(0), Fraction(2), Fraction(10)):
         reader.seek(max(Fraction(0), time_s - earlier_s))
         frames = reader.frames()
@@ -93,12 +89,12 @@ def _frames_from(reader: VideoReader, time_s: Fraction, options: VideoOptions) -
             yield first
             yield from frames
             return
-    with VideoReader(reader.path, options.deinterlace, options.decoder) as again:
-        yield from again.frames()
+    with VideoReader(reader.path, options.deinterlace, options.decoder) as restarted:
+        yield from restarted.frames()
 
 
-def _shown(rgb: Tensor, info: VideoInfo, bits: int) -> Pixels:
-    """``(3, H, W)`` -> ``(H, W, 3)``, turned and mirrored as it is to be shown."""
+def _for_display(rgb: Tensor, info: VideoInfo, bits: int) -> Pixels:
+    """RGB ``(3, H, W)`` fp32 in [0, 1] -> RGB ``(H, W, 3)``, uint8 or uint16, rotated for display."""
     codes = as_codes(rgb, torch.uint8 if bits == 8 else torch.uint16).permute(1, 2, 0).cpu().numpy()
-    turned = np.rot90(codes, info.rotation // 90)
-    return np.ascontiguousarray(np.fliplr(turned) if info.mirrored else turned)
+    rotated = np.rot90(codes, info.rotation // 90)
+    return np.ascontiguousarray(np.fliplr(rotated) if info.mirrored else rotated)

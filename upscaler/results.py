@@ -1,4 +1,4 @@
-"""What a job reports: messages and progress as it runs, and what it produced."""
+"""What a job reports: messages and progress while it runs, and what it wrote."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ class Message:
     Attributes:
         severity: ``warning`` where content of the source is missing from the output, or at another time,
             because the source is damaged or changed; else ``info``.
-        text: Without the name of the source, which the receiver knows.
+        text: Does not name the source, which the receiver knows.
     """
 
     severity: Severity
@@ -28,18 +28,18 @@ class Progress:
     """How far a job is.
 
     Attributes:
-        done: Frames of a video, or tiles of a picture, that are done.
-        total: How many there are in all, an estimate for most videos; 0 when unknown.
-        unit: What is counted: ``frames`` or ``tiles``. Tiles are counted from 1 again for every network.
-        resumed: How many of those that are done an earlier run did.
-        source_px: (height, width) of what goes into the network.
+        done: Finished frames of a video or an animation, or finished tiles of a still.
+        total: All frames or tiles, for most videos an estimate; 0 when unknown.
+        unit: What is counted. Tiles are counted from 1 again for each network.
+        resumed: Finished frames that an earlier run did.
+        source_px: (height, width) of the network's input.
         factor: By how much it is upscaled; 0 when unknown.
-        rate: Frames that are played in a second; 0 for a picture.
+        rate: Frames per second on playback; 0 for a still.
     """
 
     done: int
     total: int
-    unit: str
+    unit: Literal["frames", "tiles"]
     resumed: int = 0
     source_px: tuple[int, int] = (0, 0)
     factor: float = 0.0
@@ -48,18 +48,18 @@ class Progress:
 
 @dataclass(frozen=True)
 class StreamPlan:
-    """What becomes of one stream of the source.
+    """What happens to one stream of the source.
 
     Attributes:
-        index: In the source.
+        index: Index in the source.
         kind: ``audio``, ``subtitle``, ``attachment``, ``cover``, ``video`` (a further one) or ``data``.
-        codec: Its name, or what is known of it.
-        language: As tagged, or empty.
-        action: What is done.
-        encoder: FFmpeg's name, for ``convert``.
+        codec: Name of the codec, or of an attached file.
+        language: The language tag, or empty.
+        action: Copy it, convert it to another codec, or drop it.
+        encoder: FFmpeg's name of the encoder, for ``convert``.
         reason: Why it is not copied.
-        rate: Sample rate to encode audio with, hertz.
-        layout: Channel layout to encode audio with, FFmpeg's name.
+        rate: Sample rate for encoding audio, hertz.
+        layout: Channel layout for encoding audio, FFmpeg's name.
     """
 
     index: int
@@ -73,7 +73,7 @@ class StreamPlan:
     layout: str = ""
 
     def result(self) -> str:
-        """What becomes of it, and why."""
+        """What happens to it, and why, for the user."""
         if self.action == "copy":
             return "copied"
         if self.action == "convert":
@@ -83,16 +83,16 @@ class StreamPlan:
 
 @dataclass(frozen=True)
 class VideoFacts:
-    """What a report says of a video.
+    """What the JSON report says about a video.
 
     Attributes:
-        frames_in: Frames decoded, of those that were wanted.
-        frames_resumed: How many of them an earlier run had encoded.
-        seconds_in: From the first frame wanted to the end of the last one.
-        seconds_out: Of the video in the finished file, read again.
-        streams: What became of every other stream.
-        settings: Of the engine and of the encoder, by name.
-        stages_s: Seconds that each stage worked; decode, network and encode work side by side.
+        frames_in: Frames of the requested part.
+        frames_resumed: Frames of these that an earlier run encoded.
+        seconds_in: From the start of the first of these frames to the end of the last.
+        seconds_out: Duration of the video in the finished file, read again.
+        streams: What happened to every other stream.
+        settings: Settings of the engine and of the encoder, by name.
+        stages_s: Busy seconds of each stage; decode, network and encode run in parallel.
     """
 
     frames_in: int
@@ -106,11 +106,11 @@ class VideoFacts:
 
 @dataclass(frozen=True)
 class Done:
-    """What a job made.
+    """What a job wrote.
 
     Attributes:
-        frames: Frames that stand in the target.
-        video: More about it, for a video.
+        frames: Frames in the target.
+        video: More about it, if it is a video.
     """
 
     frames: int

@@ -1,4 +1,4 @@
-"""Frames through the network: planes -> RGB -> larger RGB -> planes, on the engine's device, in batches."""
+"""Frames through the network: planes -> RGB -> upscaled RGB -> planes, all on the engine's device."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
@@ -12,62 +12,69 @@ from upscaler.inference.overlap import run_overlapped
 from upscaler.inference.plan import Plan
 from upscaler.inference.resize import resize_bicubic
 from upscaler.video import yuv
-from upscaler.video.geometry import coded_box
 from upscaler.video.info import Frame, VideoInfo
+from upscaler.video_plan import plan_frames
 
 
-def plan_frames(engine: Upscaler, info: VideoInfo, height: int, width: int) -> Plan:
-    """The plan for coded frames of this size: what is shown of them fits into the size asked for."""
-    size_px = engine.options.size_px
-    box_px = coded_box(size_px, info.sample_aspect, info.rotation) if size_px else None
-    return engine.plan(height, width, box_px)
-
-
-def enlarged(
+def upscale_frames(
     frames: Iterable[Frame], engine: Upscaler, plan: Plan, info: VideoInfo, layout: yuv.Layout
 ) -> Iterator[tuple[list[Tensor], int]]:
-    """Every frame's planes through colour conversion, network and back, and its PTS.
+    """Upscale decoded frames for an encoder.
+
+    Consecutive frames of equal size and layout go through the network together, as many as
+    ``Upscaler.batch_for`` says. On a GPU, upload, computation and download of successive batches overlap, so
+    some frames are read ahead.
 
     Args:
-        frames: As decoded.
-        engine: Does the enlarging.
-        plan: For frames of ``info``'s size; frames of another size are brought to the same target.
+        frames: In order.
+        engine: Runs the networks.
+        plan: For frames of the size in ``info``. Frames of another size are upscaled to the same target.
         info: Of the video.
-        layout: What to make.
+        layout: How the planes for the encoder encode colour.
 
-    Returns:
-        Planes on the host and PTS, in order. On a GPU some frames are read ahead.
+    Yields:
+        The planes of a frame, ``(h, w)`` each on the host, full code range of ``layout.dtype``, in the order
+        of ``yuv.Layout``; and its PTS.
     """
 
-    def work(planes: list[Tensor], batch: list[Frame], check: bool) -> tuple[list[Tensor], Tensor]:
-        each = len(planes) // len(batch)
-        sources = [planes[first : first + each] for first in range(0, len(planes), each)]
-        rgb = torch.stack([yuv.to_rgb(source, batch[0].layout) for source in sources])
-        own_plan = plan
-        if rgb.shape[-2:] != (info.height, info.width):  # the size changed in mid-stream
-            other = plan_frames(engine, info, *rgb.shape[-2:])
-            own_plan = replace(other, height=plan.height, width=plan.width)
-        larger, finite = engine.upscale_flagged(rgb, own_plan, check=check)
-        made = []
-        for picture, source in zip(larger, sources, strict=True):
-            made += yuv.from_rgb(picture, layout)
+    def plan_for(height: int, width: int) -> Plan:
+        if (height, width) == (info.height, info.width):
+            return plan
+        other = plan_frames(engine, info, height, width)  # the size changed in mid-stream
+        return replace(other, height=plan.height, width=plan.width)
+
+    def upscale(planes: list[Tensor], batch: list[Frame], check: bool) -> tuple[list[Tensor], Tensor]:
+        sources = _by_frame(planes, len(batch))
+        given = batch[0].layout
+        rgb = torch.stack([yuv.to_rgb(source, given) for source in sources])
+        upscaled, finite = engine.upscale_flagged(rgb, plan_for(*rgb.shape[-2:]), check=check)
+        results = []
+        for picture, source in zip(upscaled, sources, strict=True):
+            results += yuv.from_rgb(picture, layout)
             if layout.alpha:
-                made.append(_alpha(source, batch[0].layout, plan, layout))
-        return made, finite
+                results.append(_resize_alpha(source, given, plan, layout))
+        return results, finite
 
-    together = batch_equal(
-        frames,
-        lambda frame: (frame.layout, [plane.shape for plane in frame.planes]),
-        lambda frame: engine.batch_for(*frame.planes[0].shape),
+    def max_batch(frame: Frame) -> int:
+        height, width = frame.planes[0].shape
+        return engine.batch_for(plan_for(height, width), height, width)
+
+    batches = batch_equal(
+        frames, lambda frame: (frame.layout, [plane.shape for plane in frame.planes]), max_batch
     )
-    batches = (([plane for frame in batch for plane in frame.planes], batch) for batch in together)
-    for planes, batch in run_overlapped(batches, work, engine.device):
-        each = len(planes) // len(batch)
-        for index, frame in enumerate(batch):
-            yield planes[index * each : (index + 1) * each], frame.pts
+    with_planes = (([plane for frame in batch for plane in frame.planes], batch) for batch in batches)
+    for planes, batch in run_overlapped(with_planes, upscale, engine.device):
+        for frame, own in zip(batch, _by_frame(planes, len(batch)), strict=True):
+            yield own, frame.pts
 
 
-def _alpha(source: list[Tensor], given: yuv.Layout, plan: Plan, layout: yuv.Layout) -> Tensor:
-    """The plane of opacity, enlarged without a network; opaque where the source has none."""
-    alpha = yuv.to_alpha(source, given) if given.alpha else torch.ones_like(source[0], dtype=torch.float32)
+def _by_frame(planes: list[Tensor], frames: int) -> list[list[Tensor]]:
+    """Split the planes of a batch of frames; every frame has the same number of planes."""
+    each = len(planes) // frames
+    return [planes[first : first + each] for first in range(0, len(planes), each)]
+
+
+def _resize_alpha(planes: list[Tensor], given: yuv.Layout, plan: Plan, layout: yuv.Layout) -> Tensor:
+    """The alpha plane of the result, bicubic; opaque if the source has no alpha."""
+    alpha = yuv.to_alpha(planes, given) if given.alpha else torch.ones_like(planes[0], dtype=torch.float32)
     return yuv.from_alpha(resize_bicubic(alpha[None, None], plan.height, plan.width)[0, 0], layout)

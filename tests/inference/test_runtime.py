@@ -96,15 +96,18 @@ def test_compiling_is_tried_only_for_long_work(
     shapes: list[torch.Size] = []
     monkeypatch.setattr(Runtime, "compile_if_faster", lambda self, low: shapes.append(low.shape))
     upscaler = Upscaler("fast", 2)
-    upscaler.prepare(20, 30, frames)
+    upscaler.prepare(upscaler.plan(20, 30), 20, 30, frames)
     assert shapes == ([torch.Size((1, 3, 20, 30))] if tried else [])
 
 
 def test_a_runtime_that_was_asked_for_is_not_questioned(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine, "_COMPILE_FROM_S", 0.0)
     monkeypatch.setattr(Runtime, "compile_if_faster", lambda self, low: pytest.fail("tried"))
-    Upscaler("fast", 2, runtime="eager").prepare(20, 30, 100)
-    Upscaler("fast", size_px=(10, 10)).prepare(20, 30, 100)  # no network is needed
+    for upscaler in (
+        Upscaler("fast", 2, runtime="eager"),
+        Upscaler("fast", size_px=(10, 10)),  # needs no network
+    ):
+        upscaler.prepare(upscaler.plan(20, 30), 20, 30, 100)
     with pytest.raises(UsageError, match="runtime"):
         Upscaler("fast", 2, runtime="quick")
 

@@ -35,12 +35,13 @@ TABLES = {"upscaler.images.formats", "upscaler.video.codecs", "upscaler.video.fo
 # that is no leaf is a room of its own; what a room holds may import each other.
 MAY_IMPORT: dict[str, set[str]] = {
     "cli": {"batch", "jobs", "resume", "inference", "images", "models"},
-    "batch": {"pipeline", "preview", "jobs", "inference", "models"},
-    "preview": {"pipeline", "jobs", "video_frames", "inference", "images", "video"},
-    "pipeline": {"jobs", "resume", "video_frames", "inference", "images", "video"},
-    "resume": {"video"},
+    "batch": {"pipeline", "preview", "video_plan", "jobs", "inference", "models"},
+    "preview": {"jobs", "video_plan", "inference", "images", "video"},
+    "pipeline": {"jobs", "resume", "video_plan", "video_frames", "inference", "images", "video"},
+    "resume": {"inference", "video"},
     "jobs": {"resume", "models"},  # job folders, shipped weights: neither loads torch
-    "video_frames": {"inference", "video"},
+    "video_frames": {"video_plan", "inference", "video"},
+    "video_plan": {"jobs", "inference", "video"},
     "inference": {"models"},
     "images": set(),
     "video": set(),

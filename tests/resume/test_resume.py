@@ -16,12 +16,15 @@ import numpy as np
 import pytest
 import torch
 from av.container import OutputContainer
+from PIL import Image
 from support.command import LENGTH, UPSCALE
 from support.media import audio_packets, clip, frame_times
 from support.messages import Messages
+from support.pictures import photograph
 from torch import Tensor
 
 from upscaler import jobs, pipeline
+from upscaler.batch import Batch
 from upscaler.errors import DeviceError, MediaError, UsageError
 from upscaler.inference import devices
 from upscaler.inference.engine import Upscaler
@@ -179,7 +182,7 @@ def changed_source(source: Path) -> dict[str, object]:
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (changed_source, "the source's time of change"),
+        (changed_source, "modification time of the source"),
         (lambda _: {"crf": 30}, "crf was 18 and is 30"),
         (lambda _: {"frames": 20}, "option frames was None and is 20"),
     ],
@@ -201,7 +204,7 @@ def test_what_does_not_match_is_begun_anew(
 @pytest.mark.parametrize(
     ("part", "name", "value", "reason"),
     [
-        ("fingerprint", "the weights (hash)", "0", "the weights (hash) was 0"),
+        ("fingerprint", "hash of the weights", "0", "hash of the weights was 0"),
         ("execution", "device", "Difference Engine", "device was Difference Engine and is"),
     ],
 )
@@ -254,6 +257,56 @@ def test_the_execution_of_the_earlier_run_is_followed(tmp_path: Path) -> None:
     # The next file of the batch does not inherit it.
     assert after._network(2).pixels_at_once > 1000
     assert torch.get_num_threads() == threads
+
+
+def test_a_resumed_video_changes_nothing_for_the_next_file_of_a_batch(tmp_path: Path) -> None:
+    """One engine serves a batch: what the resumed video needs must not reach the still after it."""
+    video, still = clip(tmp_path / "a.mp4", frames=FRAMES), tmp_path / "b.png"
+    Image.fromarray(photograph(48, 64)).save(still)
+    before = Upscaler("fast", 2, precision="fp32")
+    before._network(2).pixels_at_once = 1000  # as if memory had run out
+    cut(before, video, tmp_path / "out" / "a.mp4", 15)
+
+    options = Options(output=tmp_path / "out", model="fast", scale=2, precision="fp32")
+    batch = Batch([video, still], options)
+    threads = torch.get_num_threads() + 1
+    torch.set_num_threads(threads)
+    engine = batch.engines["video"]
+    assert engine is batch.engines["still"]
+    executions: dict[str, dict[str, str | int]] = {}
+    for job in batch.job_list.jobs:
+
+        def note(_progress: Progress, kind: str = job.kind) -> None:
+            executions[kind] = engine.execution(engine.plan(48, 64))
+
+        result = batch.run(job, note, lambda _: None)
+        assert result.outcome == "done", result.error_line
+    assert (executions["video"]["pixels at once, x2"], executions["video"]["threads"]) == (1000, threads - 1)
+    fresh = Upscaler("fast", 2, precision="fp32")
+    assert executions["still"] == fresh.execution(fresh.plan(48, 64))
+    assert executions["still"]["threads"] == threads
+
+
+@pytest.mark.parametrize("error", [CutError, KeyboardInterrupt])
+def test_a_resumed_video_that_is_cut_off_again_restores_the_engine(
+    tmp_path: Path, error: type[BaseException]
+) -> None:
+    source = clip(tmp_path / "in.mp4", frames=FRAMES)
+    before = Upscaler("fast", 2, precision="fp32")
+    before._network(2).pixels_at_once = 1000
+    cut(before, source, tmp_path / "out.mp4", 8)
+    engine = Upscaler("fast", 2, precision="fp32")
+    whole = engine.execution(engine.plan(48, 64))
+
+    def stop(_progress: Progress) -> None:
+        assert engine._network(2).pixels_at_once == 1000
+        raise error
+
+    with pytest.raises(error):
+        pipeline.upscale_video(
+            Job(source, tmp_path / "out.mp4", "video"), engine, VideoOptions(), stop, lambda _: None
+        )
+    assert engine.execution(engine.plan(48, 64)) == whole
 
 
 def test_an_earlier_run_that_was_compiled_goes_on_compiled(
@@ -330,12 +383,12 @@ def test_a_folder_that_is_not_ours_is_left_alone(engine: Upscaler, tmp_path: Pat
     folder = job_folder.folder_of(tmp_path / "out.mp4")
     folder.mkdir()
     (folder / "diary.txt").write_text("precious")
-    with pytest.raises(MediaError, match="no folder of this program"):
+    with pytest.raises(MediaError, match="is not a job folder"):
         run(engine, source, tmp_path / "out.mp4")
     assert (folder / "diary.txt").read_text() == "precious"
     file = job_folder.folder_of(tmp_path / "other.mp4")
     file.write_text("precious")
-    with pytest.raises(MediaError, match="is in the way"):
+    with pytest.raises(MediaError, match="already exists"):
         run(engine, source, tmp_path / "other.mp4")
     assert file.read_text() == "precious"
 
@@ -352,7 +405,7 @@ def test_a_file_put_into_a_job_folder_survives(engine: Upscaler, tmp_path: Path)
 def test_one_job_at_a_time(engine: Upscaler, tmp_path: Path) -> None:
     source = clip(tmp_path / "in.mp4", frames=3)
     with job_folder.JobFolder(tmp_path / "out.mp4") as folder:
-        with pytest.raises(MediaError, match="another upscale is at work"):
+        with pytest.raises(MediaError, match="another upscale is writing"):
             run(engine, source, tmp_path / "out.mp4")
         assert folder.path.exists()
     run(engine, source, tmp_path / "out.mp4")
@@ -403,7 +456,7 @@ def test_a_full_disk_is_told_and_the_segments_are_kept(
     with monkeypatch.context() as patched:
         patched.setattr(module, "av", SimpleNamespace(open=limited))
         messages = Messages()
-        with pytest.raises(MediaError, match="no space is left on the disk"):
+        with pytest.raises(MediaError, match="no space left on the disk"):
             run(engine, source, tmp_path / "out.mp4", messages=messages)
     assert f"{kept} segments are kept" in messages[-1]
     names = [path.name for path in job_folder.folder_of(tmp_path / "out.mp4").glob("*.mp4")]

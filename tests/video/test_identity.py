@@ -14,7 +14,7 @@ from support.media import identity, run_video
 
 from upscaler.inference.engine import Upscaler
 from upscaler.video.reader import Frame, VideoReader
-from upscaler.video_frames import enlarged
+from upscaler.video_frames import upscale_frames
 
 CLIPS = Path(os.environ.get("UPSCALER_TEST_DATA", "/nowhere")) / "video"
 BEST_DB = 200.0  # of planes that are equal
@@ -117,7 +117,7 @@ def test_chroma_of_real_clips(engine: Upscaler) -> None:
             info = reader.info
             plan = engine.plan(info.height, info.width)
             for frame in itertools.islice(reader.frames(), 0, 11, 10):
-                made = next(enlarged([frame], engine, plan, info, frame.layout))[0]
+                made = next(upscale_frames([frame], engine, plan, info, frame.layout))[0]
                 assert torch.equal(made[0], frame.planes[0]), path.name
                 values = [
                     psnr_db(old, new, frame.layout.bits)

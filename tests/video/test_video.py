@@ -504,6 +504,7 @@ def test_odd_display_matrices_are_left_out(tmp_path: Path) -> None:
         (Fraction(2), 0, (320, 192), ".webm", (320, 96)),  # whose pixels are made square
         (Fraction(2), 0, (320, 192), ".mp4", (160, 96)),
         (Fraction(1), 90, (384, 640), ".mp4", (640, 384)),
+        (Fraction(1), 90, (1300, 780), ".mp4", (780, 468)),  # without the rotation more than 8 times
         (Fraction(1), 180, (640, 384), ".mp4", (640, 384)),
         (Fraction(1, 2), 270, (384, 320), ".mp4", (320, 192)),
         (Fraction(1, 2), 270, (384, 320), ".webm", (320, 384)),

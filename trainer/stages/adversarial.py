@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from upscaler.errors import TrainingError
+from upscaler.errors import TrainingError, first_line
 from upscaler.models import discriminator, encoder, perceptual
 from upscaler.models.contract import Network
 from upscaler.trainer.config.gan import GanConfig
@@ -50,7 +50,7 @@ def _torchvision_weights() -> dict[str, Tensor]:
 
         state: dict[str, Tensor] = VGG19_Weights.IMAGENET1K_V1.get_state_dict(progress=False, check_hash=True)
     except (ImportError, OSError, RuntimeError) as error:  # RuntimeError: a damaged download
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = first_line(error)
         raise TrainingError(
             f"torchvision's VGG19 cannot be downloaded: {reason}",
             "use --vgg small, or name a file with --vgg FILE",

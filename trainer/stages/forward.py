@@ -6,6 +6,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from upscaler.errors import first_line
 from upscaler.inference import devices
 
 Forward = Callable[[Tensor], Tensor]
@@ -75,7 +76,7 @@ def _compiled(
         if trained:
             sr.sum().backward()  # type: ignore[no-untyped-call]
     except RuntimeError as error:  # torch's compile errors are of this class
-        reason = str(error).strip().partition("\n")[0]
+        reason = first_line(error)
         return module, f"compiling failed: training runs uncompiled, about 1.2 times slower ({reason})"
     finally:
         module.zero_grad(set_to_none=True)

@@ -135,42 +135,41 @@ class Upscaler:
         together = batch_equal(
             sources,
             lambda source: (source.shape, source.dtype),
-            lambda source: self.batch_for(*source.shape[:2]),
+            lambda source: self.batch_for(self.plan(*source.shape[:2]), *source.shape[:2]),
         )
         for results, _ in run_overlapped(((batch, len(batch)) for batch in together), work, self.device):
             yield from (result.numpy() for result in results)
 
-    def batch_for(self, height: int, width: int) -> int:
-        """How many frames of this size go through the network together.
+    def batch_for(self, plan: Plan, height: int, width: int) -> int:
+        """How many frames of this size, and with this plan, go through the network together.
 
         On a processor one, however small: it is busy with one, and its caches hold one better.
         """
         if self.options.batch is not None:
             return self.options.batch
-        scales = self.plan(height, width).scales
-        if self.device.type == "cpu" or not scales:
+        if self.device.type == "cpu" or not plan.scales:
             return 1
-        return max(1, self._network(scales[0]).pixels_at_once // (height * width))
+        return max(1, self._network(plan.scales[0]).pixels_at_once // (height * width))
 
-    def prepare(self, height: int, width: int, frames: int) -> None:
-        """Choose the fastest way to run, for ``frames`` frames of one size that lie ahead.
+    def prepare(self, plan: Plan, height: int, width: int, frames: int) -> None:
+        """Choose the fastest way to run a plan, for ``frames`` frames of one size that lie ahead.
 
         Compiling takes seconds, so it is tried only for minutes of work; the compiled code stays in the
         user's cache folder and is found there the next time. Without this call ``auto`` means ``eager``.
         """
-        if self.options.runtime != "auto" or not (scales := self.plan(height, width).scales):
+        if self.options.runtime != "auto" or not plan.scales:
             return
-        runtime = self._network(scales[0]).runtime()
-        tile_px = self._network(scales[0]).tile_side(height, width)
+        runtime = self._network(plan.scales[0]).runtime()
+        tile_px = self._network(plan.scales[0]).tile_side(height, width)
         with torch.inference_mode():
-            small = self._sample(min(_TRIAL_PX, height), min(_TRIAL_PX, width))
-            pixels_ahead = frames * height * width * self.plan(height, width).passes
+            small = self._sample(plan, min(_TRIAL_PX, height), min(_TRIAL_PX, width))
+            pixels_ahead = frames * height * width * plan.passes
             seconds_ahead = runtime.seconds(small) / small[0, 0].numel() * pixels_ahead
             if seconds_ahead >= _COMPILE_FROM_S:
-                runtime.compile_if_faster(self._sample(min(tile_px, height), min(tile_px, width)))
+                runtime.compile_if_faster(self._sample(plan, min(tile_px, height), min(tile_px, width)))
 
-    def _sample(self, height: int, width: int) -> Tensor:
-        low = torch.rand(self.batch_for(height, width), 3, height, width, device=self.device)
+    def _sample(self, plan: Plan, height: int, width: int) -> Tensor:
+        low = torch.rand(self.batch_for(plan, height, width), 3, height, width, device=self.device)
         return low.contiguous(memory_format=torch.channels_last)
 
     def upscale(self, source: Tensor, plan: Plan, on_progress: OnProgress | None = None) -> Tensor:

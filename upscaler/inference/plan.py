@@ -23,6 +23,20 @@ class Plan:
     factor: float
     passes: int = 1
 
+    def describe(self, height: int, width: int) -> str:
+        """One line for the user: ``640x480 -> 1280x960 (x4, then resized)``.
+
+        Args:
+            height: Height of the source.
+            width: Width of the source.
+        """
+        networks = " then ".join(f"x{scale}" for scale in self.scales) or "no network"
+        reached = math.prod(self.scales)
+        exact = (height * reached, width * reached) == (self.height, self.width)
+        passes = f", {self.passes} passes" if self.scales and self.passes > 1 else ""
+        resized = "" if exact else ", then resized"
+        return f"{width}x{height} -> {self.width}x{self.height} ({networks}{passes}{resized})"
+
 
 def scales_for(known: Collection[int], factor: float) -> tuple[int, ...]:
     """The networks that reach ``factor``: the smallest that does, else the largest and what is left."""

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from upscaler.errors import first_line
 from upscaler.inference import devices
 from upscaler.models.contract import Network
 from upscaler.results import Message, OnMessage
@@ -102,7 +103,7 @@ class Runtime:
                 if devices.is_out_of_memory(error):
                     raise
                 self.compiled = False
-                reason = str(error).strip().partition("\n")[0]
+                reason = first_line(error)
                 self._on_message(Message("info", f"compiling failed: going on uncompiled ({reason})"))
         high: Tensor = self.network(low)
         return high
@@ -120,7 +121,7 @@ class Runtime:
                 if devices.is_out_of_memory(error):
                     raise
                 self._captures = False
-                reason = str(error).strip().partition("\n")[0]
+                reason = first_line(error)
                 self._on_message(
                     Message("info", f"capturing the GPU's work failed: going on without ({reason})")
                 )

@@ -1,4 +1,4 @@
-"""What is kept of a video job beside its target, so that an interrupted job resumes.
+"""What is kept of a video job next to its target, and how an interrupted job continues from it.
 
-May import video, inference, options, atomic and errors.
+May import video, inference and the leaves.
 """

@@ -1,4 +1,4 @@
-"""What decides the bytes of an encoded video; where one thing differs, earlier work cannot be resumed."""
+"""Everything that determines the bytes of a video's segments; if any of it differs, a run cannot resume."""
 
 import hashlib
 import os
@@ -25,17 +25,17 @@ def fingerprint(
     settings: EncodeSettings,
     segment_frames: int,
 ) -> dict[str, str]:
-    """Everything that the frames and the bytes of their encoding depend on, by name.
+    """Everything that the bytes of the segments depend on, by name.
 
-    Which streams are kept beside the video is no part of it: that is decided when the file is put together.
+    The other streams are not part of it: they are only merged at the end.
 
     Args:
-        source: File that is read: its size, time of change, and the hash of its first megabyte are taken.
-        weights: Files of the networks, hashed as a whole.
-        engine: What was asked of the engine; what came of it is in ``Upscaler.execution``.
-        options: Of these, the ones that choose frames.
-        settings: Of the encoder.
-        segment_frames: Frames in a segment.
+        source: Contributes its size, its modification time and the hash of its first megabyte.
+        weights: Files of the networks; hashed completely.
+        engine: Options of the engine, as given; ``Upscaler.execution`` has what follows from them.
+        options: Contribute those that select and decode frames.
+        settings: Settings of the encoder.
+        segment_frames: Frames per segment.
 
     Raises:
         OSError: A file cannot be read.
@@ -44,19 +44,19 @@ def fingerprint(
     with source.open("rb") as file:
         head = hashlib.sha256(file.read(_HEAD_BYTES)).hexdigest()
     prints = {
-        "the source's size": status.st_size,
-        "the source's time of change (ns)": status.st_mtime_ns,
-        "the source's beginning (hash)": head,
-        "the weights (hash)": " ".join(hashlib.sha256(path.read_bytes()).hexdigest() for path in weights),
+        "size of the source": status.st_size,
+        "modification time of the source (ns)": status.st_mtime_ns,
+        "hash of the start of the source": head,
+        "hash of the weights": " ".join(hashlib.sha256(path.read_bytes()).hexdigest() for path in weights),
         **_flat("option", engine),
         "option start_s": options.from_s,
-        "option end_s": options.end_s,
+        "option end_s": options.until_s,
         "option frames": options.frames,
         "option deinterlace": options.deinterlace,
         "option decoder": options.decoder,
         **_flat("encoder", settings),
         "frames per segment": segment_frames,
-        "processors for the encoder": _processors(),
+        "CPU cores": _cpu_cores(),
         **versions(),
     }
     return {name: str(value) for name, value in prints.items()}
@@ -71,21 +71,21 @@ def has_changed(source: Path, before: os.stat_result) -> bool:
 
 
 def _flat(name: str, value: object) -> dict[str, object]:
-    """The fields of a dataclass, of those in it, and pairs of name and value, each by a name of its own."""
+    """A dataclass, or a tuple of (name, value) pairs, as a flat mapping; nested ones get compound names."""
     if is_dataclass(value):
         pairs = [(field.name, getattr(value, field.name)) for field in fields(value)]
     elif value and isinstance(value, tuple) and all(isinstance(item, tuple) for item in value):
         pairs = list(value)
     else:
         return {name: value}
-    found: dict[str, object] = {}
+    flat: dict[str, object] = {}
     for inner, item in pairs:
-        found |= _flat(f"{name} {inner}", item)
-    return found
+        flat |= _flat(f"{name} {inner}", item)
+    return flat
 
 
 def versions() -> dict[str, str]:
-    """Of this program and of what does the work, by name."""
+    """Versions of this program and of the libraries that compute and encode, by name."""
     libraries = ".".join(str(number) for number in av.library_versions["libavcodec"])
     return {
         "upscaler": __version__,
@@ -95,7 +95,7 @@ def versions() -> dict[str, str]:
     }
 
 
-def _processors() -> int:
-    """Encoders start so many threads, and what they write depends on that."""
-    affinity = getattr(os, "sched_getaffinity", None)  # not everywhere
+def _cpu_cores() -> int:
+    """Cores that this process may use: encoders start as many threads, and their output depends on it."""
+    affinity = getattr(os, "sched_getaffinity", None)  # not on every system
     return len(affinity(0)) if affinity else os.cpu_count() or 1

@@ -1,0 +1,66 @@
+"""How an interrupted video continues: whether the segments of an earlier run can be kept, and with what."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+
+from upscaler.errors import DeviceError
+from upscaler.inference.engine import Upscaler
+from upscaler.inference.plan import Plan
+from upscaler.results import Message, OnMessage
+from upscaler.resume.job_folder import JobFolder, Manifest
+from upscaler.video.info import VideoInfo
+from upscaler.video.segments import Segment, closed_segments
+
+
+@contextmanager
+def resume_or_start(
+    folder: JobFolder,
+    fingerprint: Mapping[str, str],
+    engine: Upscaler,
+    plan: Plan,
+    info: VideoInfo,
+    on_message: OnMessage,
+    *,
+    resume: bool,
+) -> Iterator[list[Segment]]:
+    """Continue the earlier run that left a job folder, or start one.
+
+    An earlier run is continued if it had the same fingerprint, and if this machine can run the networks as it
+    did (device, precision, threads, runtime, pixels at once): only then do both runs give the same bits. The
+    engine runs them so until the context ends, and then again as before.
+
+    Args:
+        folder: The job folder, entered.
+        fingerprint: From ``fingerprint.fingerprint``, for this run.
+        engine: Runs the networks.
+        plan: For the video's frames.
+        info: Of the video.
+        on_message: Called with the decision, if there is an earlier run.
+        resume: Continue an earlier run; otherwise always start.
+
+    Yields:
+        The complete segments of the earlier run; or none, with a new manifest in the folder.
+
+    Raises:
+        MediaError: The manifest cannot be written.
+    """
+    earlier = folder.manifest() if resume else None
+    segments = closed_segments(folder.path)
+    with ExitStack() as restored:
+        if earlier and segments:
+            reason = earlier.difference(fingerprint)
+            if not reason:
+                try:
+                    restored.enter_context(engine.restored_execution(earlier.execution, plan))
+                except DeviceError as error:
+                    reason = error.message
+            if not reason:
+                frames = sum(segment.frames for segment in segments)
+                on_message(Message("info", f"resuming after {frames} frames of an earlier run"))
+                yield segments
+                return
+            text = f"restarting: the earlier partial result cannot be reused, because {reason}"
+            on_message(Message("info", text))
+        engine.prepare(plan, info.height, info.width, info.frames)
+        folder.begin(Manifest(fingerprint, engine.execution(plan)))
+        yield []

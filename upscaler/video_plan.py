@@ -1,0 +1,94 @@
+"""What is decided about a video before its first frame: sizes, encoder, segments."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from fractions import Fraction
+
+from upscaler.inference.engine import Upscaler
+from upscaler.inference.plan import Plan
+from upscaler.jobs import Job
+from upscaler.options import VideoOptions
+from upscaler.video import codecs, encoders, hdr, stream_plan, yuv
+from upscaler.video.geometry import coded_box
+from upscaler.video.info import VideoInfo
+from upscaler.video.reader import VideoReader
+from upscaler.video.segment_writer import settings_for
+from upscaler.video.segments import frames_per_segment
+
+
+@dataclass(frozen=True)
+class VideoPlan:
+    """How a video is upscaled and encoded.
+
+    Attributes:
+        upscaling: Networks, and the size of the encoded frames.
+        encoding: Settings of the encoder.
+        segment_frames: Frames per segment.
+        summary: Sizes and encoder in one line.
+        notes: Further lines for the user: what the encoder or the container cannot keep.
+    """
+
+    upscaling: Plan
+    encoding: encoders.EncodeSettings
+    segment_frames: int
+    summary: str
+    notes: list[str]
+
+
+def plan_video(reader: VideoReader, job: Job, engine: Upscaler, options: VideoOptions) -> VideoPlan:
+    """Decide about a video.
+
+    Raises:
+        UsageError: The target's container does not support the codec, or the encoder does not support the
+            options; or the requested size is out of range.
+    """
+    info, suffix = reader.info, job.target.suffix.lower()
+    choice = encoders.choose(suffix, options, info.layout)
+    exact = plan_frames(engine, info, info.height, info.width)
+    squares_pixels = info.sample_aspect != 1 and not codecs.stores_pixel_aspect(suffix, choice.codec)
+    if squares_pixels:
+        exact = _with_square_pixels(exact, info.sample_aspect)
+    height, width = yuv.even_sized(choice.layout, exact.height, exact.width)
+    plan = replace(exact, height=height, width=width)
+    rounded = "" if plan == exact else f" (rounded to even from {exact.width}x{exact.height})"
+    notes = [*choice.notes]
+    if squares_pixels:
+        aspect = f"{info.sample_aspect.numerator}:{info.sample_aspect.denominator}"
+        notes.append(f"converting to square pixels: {choice.codec} in {suffix} cannot store aspect {aspect}")
+    if reader.interlaced_frames and options.deinterlace != "off":
+        notes.append("deinterlacing with bwdif (same frame count)")
+    for name in hdr.lost_metadata(info.hdr, choice.encoder.name) if info.hdr else ():
+        notes.append(f"{name} metadata is lost: {choice.encoder.name} does not write it")
+    return VideoPlan(
+        upscaling=plan,
+        encoding=settings_for(info, choice, height, width, square=squares_pixels),
+        segment_frames=frames_per_segment(engine.macs(plan, info.height, info.width), engine.device.type),
+        summary=f"{plan.describe(info.height, info.width)}{rounded}, {choice.describe()}",
+        notes=notes,
+    )
+
+
+def plan_frames(engine: Upscaler, info: VideoInfo, height: int, width: int) -> Plan:
+    """The plan for coded frames of this size: as displayed, they fit inside the requested size."""
+    size_px = engine.options.size_px
+    box_px = coded_box(size_px, info.sample_aspect, info.rotation) if size_px else None
+    return engine.plan(height, width, box_px)
+
+
+def _with_square_pixels(plan: Plan, sample_aspect: Fraction) -> Plan:
+    """The plan with one side enlarged so that pixels of this aspect become square."""
+    if sample_aspect > 1:
+        return replace(plan, width=round(plan.width * sample_aspect))
+    return replace(plan, height=round(plan.height / sample_aspect))
+
+
+def check_codecs(jobs: Iterable[Job], options: VideoOptions) -> None:
+    """Check, before any work starts, that the targets' containers and their encoders support the options.
+
+    Raises:
+        UsageError: Names the containers that support the codec, or the option that it does not support.
+    """
+    for suffix in sorted({job.target.suffix.lower() for job in jobs if job.kind == "video"}):
+        encoders.choose(suffix, options)
+        if options.audio_codec:
+            stream_plan.check_audio_codec(suffix, options.audio_codec)
