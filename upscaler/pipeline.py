@@ -14,7 +14,6 @@ Each reads from top to bottom in the order in which things happen. For a video:
 
 import time
 from dataclasses import dataclass, replace
-from fractions import Fraction
 from pathlib import Path
 
 from upscaler.errors import MediaError
@@ -265,7 +264,7 @@ def _verify(merged: Path, encoded: _Encoded, job: Job, options: VideoOptions) ->
     """
     start = time.monotonic()
     try:
-        verified = verify(merged, encoded.segments, encoded.window.start_s if options.trims else Fraction(0))
+        verified = verify(merged, encoded.segments, encoded.window.output_start_s(cut=options.trims))
     except MediaError as error:
         if not merged.exists():
             raise

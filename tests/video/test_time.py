@@ -273,6 +273,37 @@ def test_a_frame_rate_of_a_file_is_never_used_for_time(tmp_path: Path) -> None:
         assert [frame.pts for frame in reader.frames()] == pts
 
 
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+@pytest.mark.parametrize("source_suffix", [".ts", ".mkv"])
+def test_frames_before_the_start_time_are_kept(
+    engine: Upscaler, tmp_path: Path, source_suffix: str, suffix: str
+) -> None:
+    """A recording that begins with an HEVC key frame whose leading pictures are shown before it."""
+    whole, source = tmp_path / "whole.mp4", tmp_path / f"in{source_suffix}"
+    parameters = "radl=2:keyint=20:min-keyint=20:open-gop=0:bframes=3:b-adapt=0:scenecut=0:log-level=error"
+    with av.open(str(whole), "w") as output:
+        stream = output.add_stream("libx265", rate=25, options={"x265-params": parameters})
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for seed in range(40):
+            output.mux(stream.encode(VideoFrame.from_ndarray(photograph(48, 64, seed), format="rgb24")))
+        output.mux(stream.encode(None))
+    with av.open(str(whole)) as container, av.open(str(source), "w") as output:
+        target = output.add_stream_from_template(container.streams.video[0])
+        packets = [packet for packet in container.demux(video=0) if packet.size]
+        second_key = [number for number, packet in enumerate(packets) if packet.is_keyframe][1]
+        for packet in packets[second_key:]:
+            packet.stream = target
+            output.mux(packet)
+    with av.open(str(source)) as container:
+        start_s = Fraction(container.start_time, 1_000_000)
+        decoded = [frame.pts * frame.time_base for frame in container.decode(video=0)]
+    assert decoded[0] < start_s
+    done, messages = run_video(engine, source, tmp_path / f"out{suffix}")
+    assert done.frames == len(decoded)
+    assert frame_times(tmp_path / f"out{suffix}") == [time - decoded[0] for time in decoded]
+    assert not messages.warnings
+
+
 def default_frame_rate(path: Path) -> float:
     """Frames per second from Matroska's element DefaultDuration (nanoseconds), read without FFmpeg."""
     content = path.read_bytes()

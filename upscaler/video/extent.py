@@ -41,7 +41,8 @@ class Extent:
         name = self._container.format.name
         # The index of an mp4 lists the frames that its edit list uses.
         frames = len(self._video.index_entries) if name.startswith("mov") else 0
-        found_s = self._end_s - Fraction(self._container.start_time or 0, 1_000_000)
+        # Some muxers count the time before the first packet, too; only an earlier end is certain.
+        found_s = self._end_s - min(Fraction(0), Fraction(self._container.start_time or 0, 1_000_000))
         declared_s = Fraction(self._container.duration or 0, 1_000_000)
         too_few = self._video_packets < frames
         too_short = name.startswith(_DECLARE_DURATION) and found_s < declared_s - _TOLERANCE_S

@@ -82,3 +82,13 @@ class Window:
 
     start_s: Fraction
     stop_s: Fraction
+
+    def output_start_s(self, *, cut: bool) -> Fraction:
+        """Time in the source at which the output begins.
+
+        Args:
+            cut: Whether the output contains this part only. Otherwise it begins where the source does, or at
+                the first frame, which may be earlier: a stream that was cut at a key frame may start with
+                frames that are shown before it.
+        """
+        return self.start_s if cut else min(Fraction(0), self.start_s)

@@ -118,10 +118,9 @@ def _merge(
         av.open(ffmpeg_path(path), "w", format=container.muxer, options=options) as output,
     ):
         start_s = Fraction(original.start_time or 0, 1_000_000)
-        begin_s, stop_s = Fraction(0), None
-        if window and cut:
-            begin_s = window.start_s
-            start_s, stop_s = start_s + window.start_s, start_s + window.stop_s
+        begin_s = window.output_start_s(cut=cut) if window else Fraction(0)
+        stop_s = start_s + window.stop_s if window and cut else None
+        start_s += begin_s
         video = _add_video(
             output,
             container,

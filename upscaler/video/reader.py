@@ -168,7 +168,7 @@ class VideoReader:
 
     def _decode_from_here(self) -> None:
         """Decode the next frame, at the start or after seeking; earlier timestamps no longer matter."""
-        self._timestamps = BestEffortTimestamps(self._step())
+        self._timestamps = BestEffortTimestamps(self._step(), self._offset)
         self._timeline = Timeline(self._container)
         self._decoded = deinterlace(self._with_pts(), self._time_base(), self._deinterlace)
         self._first = next(self._decoded, None)

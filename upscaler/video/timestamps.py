@@ -18,15 +18,17 @@ class BestEffortTimestamps:
 
     Args:
         step: Ticks between frames where a timestamp has to be made up.
+        first: PTS of the first frame if it has none.
 
     Attributes:
         moved: Frames so far that were moved directly after their predecessor, because their timestamps were
             far behind it.
     """
 
-    def __init__(self, step: int) -> None:
+    def __init__(self, step: int, first: int = 0) -> None:
         self.moved = 0
         self._step = step
+        self._first = first
         self._last: int | None = None
         self._last_pts: int | None = None
         self._last_dts: int | None = None
@@ -43,7 +45,7 @@ class BestEffortTimestamps:
             self._last_pts = pts
         chosen = pts if dts is None or (pts is not None and self._faulty_pts <= self._faulty_dts) else dts
         if chosen is None:
-            chosen = 0 if self._last is None else self._last + self._step
+            chosen = self._first if self._last is None else self._last + self._step
         if self._last is not None and chosen <= self._last:
             self.moved += chosen < self._last - _REORDERED_FRAMES * self._step
             chosen = self._last + 1

@@ -17,7 +17,8 @@ def selected_frames(reader: VideoReader, options: VideoOptions) -> Iterator[Fram
         time_s = frame.pts * time_base
         if options.until_s is not None and time_s >= options.until_s:
             return
-        if time_s >= options.from_s:
+        # Without a start, frames before the file's start time count: some streams begin with them.
+        if options.from_s == 0 or time_s >= options.from_s:
             yield frame
             count += 1
             if count == options.frames:
