@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from upscaler.errors import WeightsError
+from upscaler.option_fields import did_you_mean
 
 # What `upscale --model` takes besides a file: the file in weights/ for each scale.
 WEIGHTS: dict[str, dict[int, str]] = {
@@ -55,6 +56,7 @@ def weight_files(model: str) -> dict[int, Path]:
     files = {scale: _FOLDER / _NAMED[model][scale] for scale in installed_scales(model)}
     if not files:
         what = "has no weights on this machine" if model in _NAMED else "is unknown"
-        known = ", ".join([*installed_models(), "a .safetensors file"])
-        raise WeightsError(f"model '{model}' {what}", f"there is {known}")
+        installed = [name for name in _NAMED if installed_scales(name)]
+        known = f"use {', '.join(installed_models())}, or a .safetensors file"
+        raise WeightsError(f"model '{model}' {what}{did_you_mean(model, installed)}", known)
     return files

@@ -97,6 +97,12 @@ def text(metavar: str = "NAME") -> Kind:
     return Kind(metavar, "a text", convert)
 
 
+def _convert_device(value: str) -> str:
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", value):
+        raise ValueError
+    return value
+
+
 def _convert_switch(value: bool) -> bool:
     if not isinstance(value, bool):
         raise TypeError
@@ -142,6 +148,8 @@ def _convert_pairs(value: Iterable[str | tuple[str, str]]) -> tuple[tuple[str, s
 
 
 PATH = Kind("PATH", "a path", Path)
+# Whether the machine has the device is only known once torch is loaded.
+DEVICE = Kind("NAME", "auto, cpu, cuda or cuda:N", _convert_device, ("auto", "cpu", "cuda"))
 # On or off: `--name`, or `--name/--no-name` if it is on by default.
 SWITCH = Kind("", "True or False", _convert_switch)
 # `3840x2160` or a pair of integers -> (width, height) in pixels.

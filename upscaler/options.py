@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from upscaler.option_fields import (
+    DEVICE,
     PAIRS,
     PATH,
     SIZE,
@@ -91,7 +92,7 @@ class EngineOptions:
         number(0, 1, metavar="SHARE"),
     )
     tta: bool = option(False, "Average over the 8 symmetries of the image; 8 times slower.", SWITCH)
-    device: str = option("auto", "auto, cpu, cuda or cuda:N.", text())
+    device: str = option("auto", "auto, cpu, cuda or cuda:N.", DEVICE)
     precision: str = option("auto", "auto (the fastest), fp32, bf16 or fp16.", choice(*PRECISIONS))
     runtime: str = option(
         "auto", "auto (compiled for long videos if that is faster), eager or compiled.", choice(*RUNTIMES)

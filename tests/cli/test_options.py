@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 from support.command import run
+from support.makers import Ship
 from support.media import save
 
 from upscaler import Upscaler
-from upscaler.errors import UsageError
+from upscaler.errors import UsageError, WeightsError
 from upscaler.option_fields import SWITCH, convert_options, number, option, options_of, takes_options, whole
 from upscaler.options import EngineOptions, FileOptions, Options, VideoOptions
 
@@ -136,6 +137,19 @@ def test_times_are_exact() -> None:
 @pytest.mark.parametrize("time", ["", "x", "1:2:3:4", "1.5:00", "-1", "1:", -1, math.inf, math.nan, True])
 def test_times_that_are_none(time: object) -> None:
     assert "must be seconds, minutes:seconds or hours:minutes:seconds" in message(VideoOptions, start_s=time)
+
+
+@pytest.mark.parametrize("device", ["cud", "cuda:", "cuda:x", "mps", 0])
+def test_devices(device: object) -> None:
+    assert "must be auto, cpu, cuda or cuda:N" in message(EngineOptions, device=device)
+    assert EngineOptions(device="cuda:3").device == "cuda:3"
+
+
+def test_an_unknown_model_names_the_nearest(ship: Ship) -> None:
+    ship("balanced", 2, 4)
+    for wrong, near in (("balancd", "balanced"), ("balanced-xx2", "balanced-x2")):
+        with pytest.raises(WeightsError, match=rf"\(did you mean '{near}'\?\)"):
+            Upscaler(wrong)
 
 
 @pytest.mark.parametrize("pair", ["tune", "=film", "tune="])

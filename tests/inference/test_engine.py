@@ -177,7 +177,7 @@ def test_wrong_arguments_are_refused(tmp_path: Path) -> None:
         Upscaler(tmp_path / "missing.safetensors")
     with pytest.raises(DeviceError, match="no device"):
         Upscaler(path, device="cuda:99")
-    with pytest.raises(DeviceError, match="unknown device"):
+    with pytest.raises(UsageError, match="--device 'toaster' must be"):
         Upscaler(path, device="toaster")
     with pytest.raises(UsageError, match="too small"):
         Upscaler(path, tile_px=4).image(photograph(30, 30))
