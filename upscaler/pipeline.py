@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from upscaler.errors import MediaError
-from upscaler.images import animation, stills, transparency
+from upscaler.images import animation, gif, stills, transparency
 from upscaler.inference.engine import Upscaler
 from upscaler.jobs import Job
 from upscaler.options import VideoOptions
@@ -51,7 +51,7 @@ def upscale_still(job: Job, engine: Upscaler, on_progress: OnProgress, on_messag
     """
     if animation.is_animated(job.source):
         return _upscale_animation(job, engine, on_progress, on_message)
-    still = stills.read(job.source)
+    still = stills.read(job.source, tolerant=True)
     height, width = still.pixels.shape[:2]
     plan = engine.plan(height, width)
     stills.check_target(job.target, plan.height, plan.width)
@@ -69,7 +69,8 @@ def upscale_still(job: Job, engine: Upscaler, on_progress: OnProgress, on_messag
         pixels = engine.image(pixels, report)
     job.make_target_folder()
     stills.write(job.target, replace(still, pixels=pixels, alpha=alpha))
-    animation.warn_if_truncated(job.source, on_message)
+    if still.damage:
+        on_message(Message("warning", still.damage))
     return Done(1)
 
 
@@ -87,7 +88,8 @@ def _upscale_animation(job: Job, engine: Upscaler, on_progress: OnProgress, on_m
         job.make_target_folder()
         frames = animation.upscale_frames(moving.frames(), engine.frames)
         animation.write(job.target, frames, moving.plays, moving.metadata, report)
-    animation.warn_if_truncated(job.source, on_message)
+    if gif.is_truncated(job.source):
+        on_message(Message("warning", gif.TRUNCATED))
     return Done(count)
 
 

@@ -11,13 +11,12 @@ import numpy as np
 from PIL import Image, ImageSequence
 
 from upscaler.errors import MediaError, UsageError
-from upscaler.images import eight_bit, gif_palette, icc, library_settings, metadata, stills, transparency
+from upscaler.images import eight_bit, gif, icc, library_settings, metadata, stills, transparency
 from upscaler.images.formats import ANIMATION_SUFFIXES, ImageFormat, format_of
 from upscaler.images.metadata import Metadata
 from upscaler.images.orientation import apply_orientation, read_orientation, swaps_sides
 from upscaler.images.still import Still
 from upscaler.pixels import Pixels, to_8_bits
-from upscaler.results import Message, OnMessage
 
 _GIF_STEP_MS, _GIF_MAX_MS = 10, 655_350
 _DEFAULT_MS = 100  # how long viewers show a frame with duration 0
@@ -107,39 +106,6 @@ def is_animated(path: Path) -> bool:
             return is_known and getattr(image, "n_frames", 1) > 1
     except Exception:  # `stills.read` reports the reason
         return False
-
-
-def warn_if_truncated(path: Path, on_message: OnMessage) -> None:
-    """Warn of a GIF without a trailer, of which more frames may have been lost."""
-    try:
-        with path.open("rb") as file:
-            if file.read(3) != b"GIF" or _has_end(b"GIF" + file.read()):
-                return
-    except OSError:  # removed since it was read
-        return
-    on_message(Message("warning", "the file is truncated: more frames may have followed"))
-
-
-def _has_end(gif: bytes) -> bool:
-    """Whether the blocks of a GIF lead to its trailer (GIF89a: 17 to 27)."""
-
-    def colors(flags: int) -> int:
-        """Bytes of a table of colours."""
-        return 3 << ((flags & 7) + 1) if flags & 0x80 else 0
-
-    try:
-        at = 13 + colors(gif[10])
-        while gif[at] != ord(";"):
-            if gif[at] not in b"!,":  # nothing known, which decoders pass over
-                at += 1
-                continue
-            at += 2 if gif[at] == ord("!") else 11 + colors(gif[at + 9])
-            while gif[at]:
-                at += 1 + gif[at]
-            at += 1
-    except IndexError:
-        return False
-    return True
 
 
 @contextmanager
@@ -259,7 +225,7 @@ def _storable(frame: Frame, image_format: ImageFormat, source: Metadata) -> tupl
         image.putalpha(Image.fromarray(frame.alpha))
     if image_format.name == "GIF":
         # Always with a transparent entry: whether a later frame needs one is not known yet.
-        return gif_palette.with_palette(image, transparent=True), profile
+        return gif.with_palette(image, transparent=True), profile
     return image.convert("RGBA"), profile
 
 

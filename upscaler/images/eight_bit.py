@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from upscaler.images import gif_palette, icc, metadata
+from upscaler.images import gif, icc, metadata
 from upscaler.images.formats import ImageFormat
 from upscaler.images.metadata import Metadata
 from upscaler.images.still import Still
@@ -66,7 +66,7 @@ def _storable(still: Still, image_format: ImageFormat) -> tuple[Image.Image, Met
     if still.alpha is not None:
         image.putalpha(Image.fromarray(still.alpha))
     if image_format.name == "GIF" and not store_gray:
-        image = gif_palette.with_palette(image, transparent=still.alpha is not None)
+        image = gif.with_palette(image, transparent=still.alpha is not None)
     return image, replace(still.metadata, profile=profile)
 
 

@@ -21,6 +21,7 @@ class Still:
             their mean is written.
         equal_channels: Whether the channels of an RGB source are equal everywhere, as in a black-and-white
             photograph stored as RGB. Their mean is written to each of them.
+        damage: What is missing because the source is damaged, as a line for the user, or empty.
         metadata: Profile, EXIF and the like.
     """
 
@@ -29,6 +30,7 @@ class Still:
     gray: bool = False
     metadata: Metadata = field(default_factory=Metadata)
     equal_channels: bool = False
+    damage: str = ""
 
     def in_8_bits(self) -> Self:
         """The image as uint8, rounded."""

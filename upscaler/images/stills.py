@@ -1,5 +1,7 @@
 """Reading and writing still images: ``eight_bit`` does it with Pillow, ``sixteen_bit`` with OpenCV."""
 
+import io
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -13,31 +15,67 @@ from PIL import Image, UnidentifiedImageError
 
 from upscaler import atomic
 from upscaler.errors import MediaError, UsageError
-from upscaler.images import eight_bit, icc, library_settings, pillow_corrections, sixteen_bit, transparency
+from upscaler.images import (
+    eight_bit,
+    gif,
+    icc,
+    library_settings,
+    pillow_corrections,
+    sixteen_bit,
+    transparency,
+)
 from upscaler.images.formats import IMAGE_SUFFIXES, ImageFormat, format_of
 from upscaler.images.orientation import apply_orientation, read_orientation
+from upscaler.images.repair import repaired
 from upscaler.images.still import Still
 from upscaler.pixels import Pixels
 
 
-def read(path: Path) -> Still:
+def read(path: Path, *, tolerant: bool = False) -> Still:
     """Read an image, upright.
 
+    Args:
+        path: Its file.
+        tolerant: Return what can be decoded of a damaged file, and say so in ``Still.damage``.
+
     Raises:
-        MediaError: The file is missing, not an image, damaged, truncated, too large, animated or unsupported.
+        MediaError: The file is missing, not an image, damaged, too large, animated or unsupported.
     """
     try:
         with library_settings.applied(), Image.open(path) as image:
-            _check_supported(path, image)
-            is_deep = sixteen_bit.is_sixteen_bit(image)
-            pillow_corrections.apply(image)
-            image.load()  # finds truncation, which OpenCV does not report
-            still = sixteen_bit.read(path, image) if is_deep else eight_bit.read(image)
-            orientation = read_orientation(image)
+            still = _decode(path, image)
     except (MediaError, MemoryError):
         raise
     except Exception as error:  # OSError mostly, but decoders raise whatever damage leads them to
+        if tolerant:
+            return _read_repaired(path, error)
         raise _read_error(path, error) from error
+    return replace(still, damage=gif.TRUNCATED) if gif.is_truncated(path) else still
+
+
+def _read_repaired(path: Path, error: Exception) -> Still:
+    """What a damaged file still holds; raises for its original error if that is nothing."""
+    repair = repaired(path)
+    if repair is None:
+        raise _read_error(path, error) from error
+    content, damage = repair
+    try:
+        with library_settings.applied(), Image.open(io.BytesIO(content)) as image:
+            image.filename = os.fspath(path)  # from which metadata are read
+            return replace(_decode(path, image), damage=damage)
+    except (MediaError, MemoryError):
+        raise
+    except Exception:  # as above
+        raise _read_error(path, error) from error
+
+
+def _decode(path: Path, image: Image.Image) -> Still:
+    _check_supported(path, image)
+    is_deep = sixteen_bit.is_sixteen_bit(image)
+    pillow_corrections.apply(image)
+    image.load()  # finds truncation, which OpenCV does not report
+    still = sixteen_bit.read(path, image) if is_deep else eight_bit.read(image)
+    orientation = read_orientation(image)
     return replace(
         still,
         pixels=apply_orientation(still.pixels, orientation),

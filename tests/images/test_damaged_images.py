@@ -1,0 +1,68 @@
+"""Of a damaged image, what can be decoded is upscaled, with a warning."""
+
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support.media import save
+from support.messages import Messages
+from support.networks import weights
+from support.pictures import photograph
+from support.png import chunk, encode_png
+
+from upscaler import pipeline
+from upscaler.errors import MediaError
+from upscaler.images import stills
+from upscaler.inference.engine import Upscaler
+from upscaler.jobs import Job
+
+
+def test_a_jpeg_without_its_end_marker_is_complete(tmp_path: Path) -> None:
+    whole = save(tmp_path / "a.jpg", 64, 80)
+    (tmp_path / "b.jpg").write_bytes(whole.read_bytes()[:-2])
+    still = stills.read(tmp_path / "b.jpg", tolerant=True)
+    assert np.array_equal(still.pixels, stills.read(whole).pixels)
+    assert "truncated" in still.damage and not stills.read(whole).damage
+    with pytest.raises(MediaError, match="damaged or truncated"):
+        stills.read(tmp_path / "b.jpg")  # for training and evaluation
+
+
+def test_the_upper_half_of_a_jpeg(tmp_path: Path) -> None:
+    whole = save(tmp_path / "a.jpg", 256, 64)
+    (tmp_path / "b.jpg").write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    still = stills.read(tmp_path / "b.jpg", tolerant=True)
+    assert np.array_equal(still.pixels[:56], stills.read(whole).pixels[:56])
+    assert "truncated" in still.damage
+
+
+def test_a_jpeg_without_any_rows_is_an_error(tmp_path: Path) -> None:
+    whole = save(tmp_path / "a.jpg", 64, 64).read_bytes()
+    (tmp_path / "b.jpg").write_bytes(whole[:100])
+    with pytest.raises(MediaError, match=r"b\.jpg"):
+        stills.read(tmp_path / "b.jpg", tolerant=True)
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_a_png_with_a_damaged_text(tmp_path: Path, bits: int) -> None:
+    codes = photograph(20, 24).astype(np.uint16) * (257 if bits == 16 else 1)
+    text = chunk(b"tEXt", b"Comment\0hello")
+    whole = encode_png(codes, bits, chunks=[(b"tEXt", b"Comment\0hello"), (b"tEXt", b"Title\0kept")])
+    (tmp_path / "a.png").write_bytes(whole.replace(text, text[:-4] + struct.pack(">I", 1)))
+    still = stills.read(tmp_path / "a.png", tolerant=True)
+    assert np.array_equal(still.pixels, codes) and "metadata" in still.damage
+    assert still.metadata.chunks == ((b"tEXt", b"Title\0kept"),)
+
+
+def test_damage_is_a_warning(tmp_path: Path) -> None:
+    whole = save(tmp_path / "a.jpg", 32, 32).read_bytes()
+    (tmp_path / "a.jpg").write_bytes(whole[:-2])
+    messages = Messages()
+    job = Job(tmp_path / "a.jpg", tmp_path / "b.jpg", "still")
+    pipeline.upscale_still(
+        job,
+        Upscaler(str(weights(tmp_path / "tiny.safetensors")), 2, precision="fp32"),
+        lambda _: None,
+        messages,
+    )
+    assert "truncated" in messages.warnings[0] and (tmp_path / "b.jpg").exists()

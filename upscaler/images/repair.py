@@ -1,0 +1,42 @@
+"""Repairs of damaged files, in memory, so that Pillow decodes what is left of the image."""
+
+import struct
+import zlib
+from pathlib import Path
+
+_JPEG_START, _JPEG_END = b"\xff\xd8\xff", b"\xff\xd9"
+_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_ANCILLARY_BIT = 0x20  # of a chunk type's first byte (PNG, third edition: 5.4)
+
+
+def repaired(path: Path) -> tuple[bytes, str] | None:
+    """Repair a file that Pillow does not read.
+
+    Returns:
+        The repaired file and what is damaged, as a line for the user; ``None`` if nothing can be repaired.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError:
+        return None
+    if content.startswith(_JPEG_START):
+        # Without its end marker, Pillow rejects even a complete image. Missing rows become gray.
+        return content + _JPEG_END, "the file is truncated: the lower part of the image may be missing"
+    if content.startswith(_PNG_SIGNATURE):
+        intact = _without_damaged_ancillary_chunks(content)
+        if intact != content:
+            return intact, "damaged metadata of the PNG was left out"
+    return None
+
+
+def _without_damaged_ancillary_chunks(png: bytes) -> bytes:
+    """The PNG without ancillary chunks (texts and the like) whose checksum is wrong."""
+    kept, offset = [_PNG_SIGNATURE], len(_PNG_SIGNATURE)
+    while offset + 12 <= len(png):
+        (length,) = struct.unpack_from(">I", png, offset)
+        chunk = png[offset : offset + 12 + length]
+        is_intact = chunk[-4:] == struct.pack(">I", zlib.crc32(chunk[4:-4]))
+        if is_intact or not chunk[4] & _ANCILLARY_BIT:
+            kept.append(chunk)
+        offset += 12 + length
+    return b"".join([*kept, png[offset:]])
