@@ -43,8 +43,8 @@ class VideoInfo:
     """What is known of a video before its second frame is decoded.
 
     Attributes:
-        width: Of the coded picture, before any rotation, pixels.
-        height: Of the coded picture, pixels.
+        width: Of the picture after cropping and before any rotation, pixels.
+        height: Likewise.
         time_base: Unit of every PTS, seconds.
         rate: Frames per second, for rate control and headers only; never used to compute times.
         frames: The count that the file declares, or an estimate from its duration; 0 when unknown.

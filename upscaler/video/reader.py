@@ -21,6 +21,7 @@ from av.video.stream import VideoStream
 from upscaler.errors import MediaError
 from upscaler.results import Message, OnMessage
 from upscaler.video import hdr
+from upscaler.video.cropping import declared_cropping
 from upscaler.video.deinterlace import Mode, deinterlace
 from upscaler.video.demux import (
     MEDIA_ERRORS,
@@ -109,6 +110,8 @@ class VideoReader:
                 reason = "it is encrypted (DRM)" if self._encrypted else "the video stream is damaged"
                 raise MediaError(f"no frame of '{self.path}' can be decoded", reason)
             self._siting = siting_of(self._first)
+            self._coded_px = self._first.width, self._first.height
+            self._cropping = declared_cropping(self._container, self._stream)
             self.info = self._describe(self._first)
             if "stereo_mode" not in self._stream.metadata:  # Matroska's tag, which is copied with the others
                 for text in lost_projections(self._first):
@@ -145,7 +148,7 @@ class VideoReader:
         decoded, self._first = self._first, None
         while decoded is not None:
             following = next(self._decoded, None)
-            self.resized_frames += (decoded.width, decoded.height) != (self.info.width, self.info.height)
+            self.resized_frames += (decoded.width, decoded.height) != self._coded_px
             frame = self._as_frame(decoded)
             # Most files declare no duration for frames that are followed by others.
             duration = max(decoded.duration or 0, self._step())
@@ -251,7 +254,10 @@ class VideoReader:
 
     def _as_frame(self, frame: VideoFrame) -> Frame:
         layout = layout_of(frame, self._siting)
-        return Frame(as_planes(planar(frame), layout), self._pts(frame), layout)
+        planes = as_planes(planar(frame), layout)
+        if (frame.width, frame.height) == self._coded_px:
+            planes = self._cropping.apply(planes, layout)
+        return Frame(planes, self._pts(frame), layout)
 
     def _pts(self, frame: VideoFrame) -> int:
         """Of a decoded frame, counted from the start of the file."""
@@ -266,9 +272,10 @@ class VideoReader:
         if not count and (self._container.duration or 0) > 0:
             count = round((self._container.duration or 0) / 1_000_000 * rate)
         rotation, mirrored = orientation(frame)
+        height, width = self._as_frame(frame).planes[0].shape
         return VideoInfo(
-            width=frame.width,
-            height=frame.height,
+            width=width,
+            height=height,
             time_base=self._time_base(),
             rate=rate,
             frames=count,
