@@ -1,4 +1,4 @@
-"""Animated pictures: every frame as it is seen, for as long as it is shown."""
+"""Animations: every frame as displayed, with its duration."""
 
 from pathlib import Path
 from typing import Any
@@ -29,21 +29,24 @@ def engine() -> Upscaler:
     return Upscaler("fast", 2, precision="fp32")
 
 
-def drawn(hides: bool) -> list[NDArray[np.uint8]]:
-    """RGBA: a disc that moves over a photograph, or over nothing."""
+def draw_frames(transparent: bool) -> list[NDArray[np.uint8]]:
+    """RGBA frames of a disc that moves over a photograph, or over transparency."""
     rows, columns = np.mgrid[0:32, 0:40]
-    made = []
+    frames = []
     for number in range(len(DURATIONS_MS)):
         disc = np.hypot(rows - 16, columns - 8 - 8 * number) < 7
         color = np.array([200, 40, 30 + 40 * number], np.uint8)
-        background = np.zeros((32, 40, 3), np.uint8) if hides else photograph(32, 40)
+        background = np.zeros((32, 40, 3), np.uint8) if transparent else photograph(32, 40)
         rgb = np.where(disc[:, :, None], color, background)
-        made.append(np.dstack([rgb, np.where(disc | (not hides), 255, 0).astype(np.uint8)]))
-    return made
+        frames.append(np.dstack([rgb, np.where(disc | (not transparent), 255, 0).astype(np.uint8)]))
+    return frames
 
 
-def animated(path: Path, hides: bool = False, **arguments: object) -> Path:
-    frames = [Frame(f[:, :, :3], f[:, :, 3], ms) for f, ms in zip(drawn(hides), DURATIONS_MS, strict=True)]
+def animated(path: Path, transparent: bool = False, **arguments: object) -> Path:
+    frames = [
+        Frame(f[:, :, :3], f[:, :, 3], ms)
+        for f, ms in zip(draw_frames(transparent), DURATIONS_MS, strict=True)
+    ]
     animation.write(path, frames, arguments.pop("plays", 0), Metadata(**arguments))  # type: ignore[arg-type]
     return path
 
@@ -55,22 +58,22 @@ def read(path: Path) -> tuple[list[Frame], int]:
         return frames, moving.plays
 
 
-@pytest.mark.parametrize("hides", [False, True])
+@pytest.mark.parametrize("transparent", [False, True])
 @pytest.mark.parametrize("suffix", ANIMATION_SUFFIXES)
-def test_what_is_written_is_what_is_seen(tmp_path: Path, suffix: str, hides: bool) -> None:
-    frames, _ = read(animated(tmp_path / f"a{suffix}", hides))
+def test_round_trip(tmp_path: Path, suffix: str, transparent: bool) -> None:
+    frames, _ = read(animated(tmp_path / f"a{suffix}", transparent))
     assert [frame.duration_ms for frame in frames] == DURATIONS_MS
-    for frame, wanted in zip(frames, drawn(hides), strict=True):
-        assert (frame.alpha is not None) == hides
-        seen = wanted[:, :, 3] > 0
-        assert frame.alpha is None or np.abs(frame.alpha.astype(int) - wanted[:, :, 3]).max() < 3
-        off = np.abs(frame.pixels.astype(int) - wanted[:, :, :3])[seen]
+    for frame, expected in zip(frames, draw_frames(transparent), strict=True):
+        assert (frame.alpha is not None) == transparent
+        visible = expected[:, :, 3] > 0
+        assert frame.alpha is None or np.abs(frame.alpha.astype(int) - expected[:, :, 3]).max() < 3
+        off = np.abs(frame.pixels.astype(int) - expected[:, :, :3])[visible]
         assert off.mean() < (1e-9 if suffix == ".png" else 9)
 
 
 @pytest.mark.parametrize("plays", [0, 1, 3])
 @pytest.mark.parametrize("suffix", [".gif", ".png", ".webp"])
-def test_how_often_it_is_shown_is_kept(tmp_path: Path, suffix: str, plays: int) -> None:
+def test_loop_count_is_kept(tmp_path: Path, suffix: str, plays: int) -> None:
     assert read(animated(tmp_path / f"a{suffix}", plays=plays))[1] == plays
 
 
@@ -82,35 +85,35 @@ def upscaled(engine: Upscaler, source: Path, target: Path) -> tuple[Done, list[P
 
 
 @pytest.mark.parametrize("suffix", ANIMATION_SUFFIXES)
-def test_every_frame_is_enlarged(engine: Upscaler, tmp_path: Path, suffix: str) -> None:
+def test_every_frame_is_upscaled(engine: Upscaler, tmp_path: Path, suffix: str) -> None:
     plays_before = 0 if suffix == ".avif" else 2
     source = animated(tmp_path / f"a{suffix}", plays=plays_before)
     done, progress, _ = upscaled(engine, source, tmp_path / f"b{suffix}")
     assert done.frames == 4 and (progress[-1].done, progress[-1].total, progress[-1].unit) == (4, 4, "frames")
-    made, plays = read(tmp_path / f"b{suffix}")
-    assert plays == plays_before and [frame.duration_ms for frame in made] == DURATIONS_MS
-    for frame, original in zip(made, read(source)[0], strict=True):
+    written, plays = read(tmp_path / f"b{suffix}")
+    assert plays == plays_before and [frame.duration_ms for frame in written] == DURATIONS_MS
+    for frame, original in zip(written, read(source)[0], strict=True):
         expected = engine.image(original.pixels).astype(int)
         assert np.abs(frame.pixels - expected).mean() < (1e-9 if suffix == ".png" else 9)
     assert sorted(path.name for path in tmp_path.iterdir()) == [f"a{suffix}", f"b{suffix}"]
 
 
-def test_what_is_hidden_stays_hidden_and_has_no_fringe(engine: Upscaler, tmp_path: Path) -> None:
-    upscaled(engine, animated(tmp_path / "a.gif", hides=True), tmp_path / "b.webp")
-    for frame, wanted in zip(read(tmp_path / "b.webp")[0], drawn(True), strict=True):
+def test_transparent_regions_stay_transparent_without_a_fringe(engine: Upscaler, tmp_path: Path) -> None:
+    upscaled(engine, animated(tmp_path / "a.gif", transparent=True), tmp_path / "b.webp")
+    for frame, expected in zip(read(tmp_path / "b.webp")[0], draw_frames(True), strict=True):
         assert frame.alpha is not None
-        assert np.abs(frame.alpha[::2, ::2].astype(int) - wanted[:, :, 3]).mean() < 12
+        assert np.abs(frame.alpha[::2, ::2].astype(int) - expected[:, :, 3]).mean() < 12
         assert frame.pixels[frame.alpha > 100].astype(int)[:, 0].min() > 150  # red of the disc, not black
 
 
-def test_a_profile_goes_along(engine: Upscaler, tmp_path: Path) -> None:
+def test_the_profile_is_kept(engine: Upscaler, tmp_path: Path) -> None:
     source = animated(tmp_path / "a.webp", profile=b"\0" * 16 + b"RGB " + b"\0" * 108)
     upscaled(engine, source, tmp_path / "b.png")
     with animation.opened(tmp_path / "b.png") as moving:
         assert moving.metadata.profile == b"\0" * 16 + b"RGB " + b"\0" * 108
 
 
-def test_a_picture_for_old_viewers_is_no_frame(engine: Upscaler, tmp_path: Path) -> None:
+def test_the_default_image_of_an_apng_is_not_a_frame(engine: Upscaler, tmp_path: Path) -> None:
     pictures: list[Any] = [Image.fromarray(photograph(24, 24, seed)) for seed in range(3)]
     pictures[0].save(
         tmp_path / "a.png", save_all=True, append_images=pictures[1:], default_image=True, duration=[70, 90]
@@ -121,14 +124,14 @@ def test_a_picture_for_old_viewers_is_no_frame(engine: Upscaler, tmp_path: Path)
     assert [frame.duration_ms for frame in frames] == [70, 90]
 
 
-def test_formats_of_one_picture_are_refused_before_the_work(engine: Upscaler, tmp_path: Path) -> None:
+def test_formats_without_animation_are_rejected_before_any_work(engine: Upscaler, tmp_path: Path) -> None:
     source = animated(tmp_path / "a.gif")
     with pytest.raises(UsageError, match="only one frame"):
         upscaled(engine, source, tmp_path / "b.jpg")
     assert [path.name for path in tmp_path.iterdir()] == ["a.gif"]
 
 
-def test_a_truncated_animation_leaves_nothing(engine: Upscaler, tmp_path: Path) -> None:
+def test_a_truncated_animation_leaves_no_output(engine: Upscaler, tmp_path: Path) -> None:
     source = animated(tmp_path / "a.gif")
     source.write_bytes(source.read_bytes()[:-400])
     assert animation.is_animated(source)
@@ -138,7 +141,9 @@ def test_a_truncated_animation_leaves_nothing(engine: Upscaler, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("behind", [b"", b"\0\0", b"more"])
-def test_a_gif_that_ends_between_two_frames_is_told(engine: Upscaler, tmp_path: Path, behind: bytes) -> None:
+def test_a_gif_that_ends_between_two_frames_is_a_warning(
+    engine: Upscaler, tmp_path: Path, behind: bytes
+) -> None:
     source = animated(tmp_path / "a.gif")
     whole = source.read_bytes()
     source.write_bytes(whole + behind)
@@ -150,7 +155,7 @@ def test_a_gif_that_ends_between_two_frames_is_told(engine: Upscaler, tmp_path: 
         assert done.frames == frames and "more frames may have followed" in messages.warnings[0]
 
 
-def test_a_gif_of_one_frame_is_a_picture(engine: Upscaler, tmp_path: Path) -> None:
+def test_a_gif_with_one_frame_is_a_still(engine: Upscaler, tmp_path: Path) -> None:
     Image.fromarray(photograph(24, 32)).save(tmp_path / "a.gif")
     assert not animation.is_animated(tmp_path / "a.gif")
     assert not upscaled(engine, tmp_path / "a.gif", tmp_path / "b.gif")[2].warnings
@@ -159,7 +164,7 @@ def test_a_gif_of_one_frame_is_a_picture(engine: Upscaler, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("suffix", ANIMATION_SUFFIXES)
-def test_times_that_a_format_cannot_hold_do_not_add_up(tmp_path: Path, suffix: str) -> None:
+def test_rounding_errors_of_durations_do_not_add_up(tmp_path: Path, suffix: str) -> None:
     frames = [Frame(photograph(16, 20, seed), None, 1000 / 60) for seed in range(60)]
     animation.write(tmp_path / f"a{suffix}", frames, 0, Metadata())
     again, _ = read(tmp_path / f"a{suffix}")
@@ -179,14 +184,14 @@ def test_large_memory_use_is_announced(name: str, count: int, expected: str) -> 
     assert animation.describe_size(image_format, count, 1080, 1920) == expected
 
 
-def test_the_longest_time_that_gif_holds(tmp_path: Path) -> None:
+def test_the_longest_duration_of_gif(tmp_path: Path) -> None:
     frames = [Frame(photograph(16, 20, seed), None, 1e6) for seed in range(2)]
     animation.write(tmp_path / "a.gif", frames, 0, Metadata())
     assert [frame.duration_ms for frame in read(tmp_path / "a.gif")[0]] == [655_350, 655_350]
 
 
-def test_a_gif_whose_frames_are_now_and_then_hidden_in_part(tmp_path: Path) -> None:
-    """A hole after a frame that is seen as a whole, and seen rows of black at the border."""
+def test_a_gif_in_which_only_some_frames_have_transparency(tmp_path: Path) -> None:
+    """A hole after an opaque frame, and opaque black rows at the border."""
     frames = []
     for number in range(4):
         pixels, alpha = photograph(24, 30, number), np.full((24, 30), 255, np.uint8)
@@ -195,13 +200,13 @@ def test_a_gif_whose_frames_are_now_and_then_hidden_in_part(tmp_path: Path) -> N
             alpha[8:16, 9:20] = 0
         frames.append(Frame(pixels, alpha if number % 2 else None, 100))
     animation.write(tmp_path / "a.gif", frames, 0, Metadata())
-    for frame, wanted in zip(read(tmp_path / "a.gif")[0], frames, strict=True):
-        assert (frame.alpha is None) == (wanted.alpha is None)
-        assert frame.alpha is None or np.array_equal(frame.alpha, wanted.alpha)
+    for frame, expected in zip(read(tmp_path / "a.gif")[0], frames, strict=True):
+        assert (frame.alpha is None) == (expected.alpha is None)
+        assert frame.alpha is None or np.array_equal(frame.alpha, expected.alpha)
         assert (frame.pixels[:3] < 30).all()
 
 
-def test_profiles_that_do_not_fit_become_srgb(tmp_path: Path) -> None:
+def test_pixels_become_srgb_if_the_profile_cannot_be_embedded(tmp_path: Path) -> None:
     pixels = [np.full((16, 16, 3), (200, 50, 10 + 40 * number), np.uint8) for number in range(2)]
     animation.write(tmp_path / "a.gif", [Frame(p, None, 100) for p in pixels], 0, Metadata(exchanged()))
     first = read(tmp_path / "a.gif")[0][0].pixels
@@ -212,7 +217,7 @@ def test_profiles_that_do_not_fit_become_srgb(tmp_path: Path) -> None:
         assert moving.metadata.profile is None and abs(int(next(moving.frames()).pixels[0, 0, 0]) - 188) < 2
 
 
-def test_frames_are_turned_upright(engine: Upscaler, tmp_path: Path) -> None:
+def test_frames_are_rotated_upright(engine: Upscaler, tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = 6
     pictures = [Image.fromarray(photograph(24, 32, seed)) for seed in range(2)]
@@ -222,7 +227,7 @@ def test_frames_are_turned_upright(engine: Upscaler, tmp_path: Path) -> None:
     assert np.array_equal(read(tmp_path / "b.png")[0][0].pixels, expected)
 
 
-def test_sixteen_bits_of_gray_are_rounded_to_eight(tmp_path: Path) -> None:
+def test_16_bit_grayscale_is_rounded_to_8(tmp_path: Path) -> None:
     picture = Image.fromarray(np.full((4, 4), 40_000, np.uint16))
     assert picture.mode.startswith("I")
     frame = animation._frame(picture, (4, 4), 1)

@@ -1,4 +1,4 @@
-"""Colour profiles, EXIF and resolution go along."""
+"""ICC profiles, EXIF, XMP, IPTC, texts and resolution are kept."""
 
 import struct
 import zlib
@@ -20,7 +20,7 @@ WITH_PROFILE = [".jpg", ".png", ".webp", ".tif", ".avif"]
 
 
 @pytest.mark.parametrize("suffix", WITH_PROFILE)
-def test_a_profile_goes_along_and_the_pixels_stay_as_they_are(tmp_path: Path, suffix: str) -> None:
+def test_the_profile_is_kept_and_pixels_are_not_converted(tmp_path: Path, suffix: str) -> None:
     pixels = photograph(40, 56)
     Image.fromarray(pixels).save(tmp_path / "a.png", icc_profile=exchanged())
     still = stills.read(tmp_path / "a.png")
@@ -34,11 +34,11 @@ def test_a_profile_goes_along_and_the_pixels_stay_as_they_are(tmp_path: Path, su
 def test_a_format_without_profiles_gets_srgb(tmp_path: Path) -> None:
     pixels = np.full((8, 8, 3), (200, 50, 10), np.uint8)
     stills.write(tmp_path / "a.bmp", Still(pixels, metadata=Metadata(exchanged())))
-    made = stills.read(tmp_path / "a.bmp").pixels
-    assert np.abs(made.astype(int) - (50, 200, 10)).max() <= 2
+    written = stills.read(tmp_path / "a.bmp").pixels
+    assert np.abs(written.astype(int) - (50, 200, 10)).max() <= 2
 
 
-def test_gray_by_its_profile_where_only_colours_are_stored(tmp_path: Path) -> None:
+def test_grayscale_with_a_profile_in_formats_that_store_rgb_only(tmp_path: Path) -> None:
     Image.fromarray(np.full((8, 8), 128, np.uint8)).save(tmp_path / "a.png", icc_profile=linear_gray())
     still = stills.read(tmp_path / "a.png")
     assert still.gray and (still.pixels == 128).all()
@@ -49,22 +49,22 @@ def test_gray_by_its_profile_where_only_colours_are_stored(tmp_path: Path) -> No
         assert (picture.mode, picture.info["icc_profile"]) == ("L", linear_gray())
     light = round(255 * (1.055 * (128 / 255) ** (1 / 2.4) - 0.055))  # IEC 61966-2-1
     for name in ("c.bmp", "d.tif"):
-        made = stills.read(tmp_path / name)
-        assert np.abs(made.pixels.astype(int) - light).max() <= 1 and made.metadata.profile is None
+        written = stills.read(tmp_path / name)
+        assert np.abs(written.pixels.astype(int) - light).max() <= 1 and written.metadata.profile is None
 
 
-def test_a_damaged_profile_costs_no_picture(tmp_path: Path) -> None:
+def test_a_damaged_profile_does_not_stop_the_image(tmp_path: Path) -> None:
     damaged = SRGB[:16] + b"RGB " + b"\xff" * 40
     stills.write(tmp_path / "a.bmp", Still(photograph(16, 16), metadata=Metadata(damaged)))
     assert np.array_equal(stills.read(tmp_path / "a.bmp").pixels, photograph(16, 16))
 
 
-def test_a_profile_that_png_readers_refuse_becomes_srgb(tmp_path: Path) -> None:
+def test_a_profile_too_long_for_png_becomes_srgb(tmp_path: Path) -> None:
     profile = exchanged() + bytes(1 << 20)
     pixels = np.full((8, 8, 3), (200, 50, 10), np.uint8)
     stills.write(tmp_path / "a.png", Still(pixels, metadata=Metadata(profile)))
-    made = stills.read(tmp_path / "a.png")
-    assert made.metadata.profile is None and np.abs(made.pixels.astype(int) - (50, 200, 10)).max() <= 2
+    written = stills.read(tmp_path / "a.png")
+    assert written.metadata.profile is None and np.abs(written.pixels.astype(int) - (50, 200, 10)).max() <= 2
 
 
 def test_lab_becomes_srgb(tmp_path: Path) -> None:
@@ -77,13 +77,13 @@ def test_lab_becomes_srgb(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("mode", ["CMYK", "YCbCr"])
-def test_profiles_of_other_colours_do_not_go_along(tmp_path: Path, mode: str) -> None:
+def test_profiles_of_another_colour_space_are_dropped(tmp_path: Path, mode: str) -> None:
     picture = Image.fromarray(photograph(16, 16)).convert(mode)
     profile = SRGB[:16] + b"CMYK" + SRGB[20:]
     picture.save(tmp_path / "a.jpg", icc_profile=profile)
     stills.write(tmp_path / "b.jpg", stills.read(tmp_path / "a.jpg"))
-    with Image.open(tmp_path / "b.jpg") as made:
-        assert "icc_profile" not in made.info
+    with Image.open(tmp_path / "b.jpg") as written:
+        assert "icc_profile" not in written.info
 
 
 def camera_exif() -> Image.Exif:
@@ -99,7 +99,7 @@ def camera_exif() -> Image.Exif:
 
 
 @pytest.mark.parametrize("suffix", WITH_PROFILE)
-def test_exif_goes_along_upright_and_with_the_new_size(tmp_path: Path, suffix: str) -> None:
+def test_exif_is_kept_with_orientation_and_size_updated(tmp_path: Path, suffix: str) -> None:
     Image.fromarray(photograph(24, 32)).save(tmp_path / "a.jpg", exif=camera_exif())
     still = stills.read(tmp_path / "a.jpg")
     assert still.pixels.shape == (32, 24, 3)
@@ -119,7 +119,7 @@ def test_exif_goes_along_upright_and_with_the_new_size(tmp_path: Path, suffix: s
 
 
 def block(*entries: tuple[int, int, int, bytes]) -> bytes:
-    """An EXIF block of (tag, type, count, four bytes of value or offset); values lie behind the directory."""
+    """An EXIF block of (tag, type, count, four bytes of value or offset); values follow the directory."""
     directory = struct.pack("<H", len(entries)) + b"".join(
         struct.pack("<HHI", tag, kind, count) + value for tag, kind, count, value in entries
     )
@@ -135,9 +135,7 @@ def block(*entries: tuple[int, int, int, bytes]) -> bytes:
         (ExifTags.Base.Make, 5, 1, b"\xff\xff\0\0"),  # an offset far behind the end
     ],
 )
-def test_tags_that_cannot_be_written_again_cost_no_picture(
-    tmp_path: Path, wrong: tuple[int, int, int, bytes]
-) -> None:
+def test_invalid_tags_do_not_stop_the_image(tmp_path: Path, wrong: tuple[int, int, int, bytes]) -> None:
     turned = (ExifTags.Base.Orientation, 3, 1, b"\x06\0\0\0")
     Image.fromarray(photograph(24, 32)).save(tmp_path / "a.jpg", exif=block(turned, wrong))
     still = stills.read(tmp_path / "a.jpg")
@@ -147,7 +145,7 @@ def test_tags_that_cannot_be_written_again_cost_no_picture(
 
 
 @pytest.mark.parametrize("order", ["<", ">"])
-def test_what_is_not_changed_stays_byte_for_byte(tmp_path: Path, order: str) -> None:
+def test_everything_else_stays_byte_for_byte(tmp_path: Path, order: str) -> None:
     """Exposure compensation below 0 and the type of a comment, which Pillow would lose; both byte orders."""
 
     def directory(*entries: tuple[int, int, int, bytes], following: int = 0) -> bytes:
@@ -182,7 +180,7 @@ def test_what_is_not_changed_stays_byte_for_byte(tmp_path: Path, order: str) -> 
         assert written == whole(number(48), number(64), 4)
 
 
-def test_text_that_is_no_ascii_keeps_its_bytes(tmp_path: Path) -> None:
+def test_non_ascii_text_keeps_its_bytes(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[ExifTags.Base.Copyright] = "© Jürgen".encode()
     Image.fromarray(photograph(24, 32)).save(tmp_path / "a.jpg", exif=exif)
@@ -191,7 +189,7 @@ def test_text_that_is_no_ascii_keeps_its_bytes(tmp_path: Path) -> None:
         assert picture.getexif()[ExifTags.Base.Copyright].encode("latin-1").decode() == "© Jürgen"
 
 
-def test_exif_that_jpeg_cannot_hold_loses_its_maker_s_notes(tmp_path: Path) -> None:
+def test_exif_too_long_for_jpeg_loses_its_maker_notes(tmp_path: Path) -> None:
     exif = camera_exif()
     exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.MakerNote] = bytes(70_000)
     Image.fromarray(photograph(24, 32)).save(tmp_path / "a.png", exif=exif)
@@ -202,7 +200,7 @@ def test_exif_that_jpeg_cannot_hold_loses_its_maker_s_notes(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".tif", ".bmp"])
-def test_resolution_goes_along(tmp_path: Path, suffix: str) -> None:
+def test_resolution_is_kept(tmp_path: Path, suffix: str) -> None:
     Image.fromarray(photograph(16, 16)).save(tmp_path / "a.tif", dpi=(300, 150))
     stills.write(tmp_path / f"b{suffix}", stills.read(tmp_path / "a.tif"))
     with Image.open(tmp_path / f"b{suffix}") as picture:
@@ -211,7 +209,7 @@ def test_resolution_goes_along(tmp_path: Path, suffix: str) -> None:
 
 @pytest.mark.parametrize("suffix", [".png", ".tif"])
 @pytest.mark.parametrize("channels", [1, 3, 4])
-def test_sixteen_bits_keep_their_profile(tmp_path: Path, suffix: str, channels: int) -> None:
+def test_16_bit_images_keep_their_profile(tmp_path: Path, suffix: str, channels: int) -> None:
     samples = np.random.default_rng(0).integers(0, 65536, (6, 7, 3)).astype(np.uint16)
     alpha = samples[:, :, 0] if channels == 4 else None
     profile = linear_gray() if channels == 1 else exchanged()
@@ -230,7 +228,7 @@ def test_sixteen_bits_keep_their_profile(tmp_path: Path, suffix: str, channels: 
             assert picture.tag_v2.get(ExifTags.Base.ExtraSamples) == ((2,) if channels == 4 else None)
 
 
-def test_sixteen_bit_png_keeps_exif(tmp_path: Path) -> None:
+def test_16_bit_png_keeps_exif(tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "a.png"), np.full((8, 8, 3), 40_000, np.uint16))
     still = stills.read(tmp_path / "a.png")
     exif = camera_exif()
@@ -250,7 +248,7 @@ XMP = (
 
 @pytest.mark.parametrize("kind", [np.uint8, np.uint16])
 @pytest.mark.parametrize("suffix", WITH_PROFILE)
-def test_xmp_goes_along_upright_and_with_the_new_size(tmp_path: Path, suffix: str, kind: type) -> None:
+def test_xmp_is_kept_with_orientation_and_size_updated(tmp_path: Path, suffix: str, kind: type) -> None:
     small, large = photograph(24, 32).astype(kind), photograph(64, 48).astype(kind)
     stills.write(tmp_path / f"a{suffix}", Still(small, metadata=Metadata(xmp=XMP)))
     stills.write(tmp_path / f"b{suffix}", replace(stills.read(tmp_path / f"a{suffix}"), pixels=large))
@@ -260,7 +258,7 @@ def test_xmp_goes_along_upright_and_with_the_new_size(tmp_path: Path, suffix: st
     assert stills.read(tmp_path / f"b{suffix}").pixels.shape == (64, 48, 3)
 
 
-def test_an_xmp_that_alone_says_how_a_picture_is_turned(tmp_path: Path) -> None:
+def test_orientation_in_xmp_only(tmp_path: Path) -> None:
     Image.fromarray(photograph(24, 32)).save(tmp_path / "a.jpg", xmp=XMP)
     still = stills.read(tmp_path / "a.jpg")
     assert still.pixels.shape == (32, 24, 3)
@@ -269,7 +267,7 @@ def test_an_xmp_that_alone_says_how_a_picture_is_turned(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".tif"])
-def test_xmp_and_exif_go_along_together(tmp_path: Path, suffix: str) -> None:
+def test_xmp_and_exif_are_kept_together(tmp_path: Path, suffix: str) -> None:
     Image.fromarray(photograph(24, 32)).save(tmp_path / "a.webp", exif=camera_exif(), xmp=XMP)
     stills.write(tmp_path / f"b{suffix}", stills.read(tmp_path / "a.webp"))
     with Image.open(tmp_path / f"b{suffix}") as picture:
@@ -277,7 +275,7 @@ def test_xmp_and_exif_go_along_together(tmp_path: Path, suffix: str) -> None:
 
 
 @pytest.mark.parametrize("packet", [XMP + b" " * 70_000, XMP.replace(b"dc:rights", b"hdrgm:Version")])
-def test_xmp_that_is_too_long_or_about_other_parts_costs_no_picture(tmp_path: Path, packet: bytes) -> None:
+def test_xmp_too_long_or_about_dropped_data_is_left_out(tmp_path: Path, packet: bytes) -> None:
     stills.write(tmp_path / "a.jpg", Still(photograph(24, 32), metadata=Metadata(xmp=packet)))
     with Image.open(tmp_path / "a.jpg") as picture:
         assert "xmp" not in picture.info
@@ -289,8 +287,8 @@ def chunk(kind: bytes, data: bytes, checksum: int | None = None) -> bytes:
 
 
 @pytest.mark.parametrize("kind", [np.uint8, np.uint16])
-def test_what_a_png_says_of_itself_goes_along(tmp_path: Path, kind: type) -> None:
-    """Before and behind the pixels; not what is damaged, and not another program's copy of EXIF."""
+def test_text_and_colour_chunks_of_a_png_are_kept(tmp_path: Path, kind: type) -> None:
+    """Before and after the pixels; without damaged chunks and another program's copy of EXIF."""
     stills.write(
         tmp_path / "a.png", Still(photograph(24, 32).astype(kind), metadata=Metadata(dpi=(300, 150)))
     )
@@ -307,27 +305,27 @@ def test_what_a_png_says_of_itself_goes_along(tmp_path: Path, kind: type) -> Non
         whole[:33] + b"".join(before) + lost + whole[33:-12] + behind + wrong + whole[-12:]
     )
     stills.write(tmp_path / "b.png", stills.read(tmp_path / "a.png"))
-    made = (tmp_path / "b.png").read_bytes()
-    assert all(made.count(each) == 1 for each in (*before, behind))
-    assert made.index(behind) < made.index(b"IDAT")
-    assert b"Raw profile" not in made and b"Comment" not in made
+    written = (tmp_path / "b.png").read_bytes()
+    assert all(written.count(each) == 1 for each in (*before, behind))
+    assert written.index(behind) < written.index(b"IDAT")
+    assert b"Raw profile" not in written and b"Comment" not in written
     with Image.open(tmp_path / "b.png") as picture:
         assert picture.info["dpi"] == pytest.approx((300, 150), abs=0.1)
     stills.write(tmp_path / "c.webp", stills.read(tmp_path / "b.png"))
 
 
-def test_the_size_in_the_first_directory_of_exif_is_the_new_one(tmp_path: Path) -> None:
+def test_the_size_in_the_first_exif_directory_is_updated(tmp_path: Path) -> None:
     exif = camera_exif()
     exif[ExifTags.Base.ImageWidth], exif[ExifTags.Base.ImageLength] = 32, 24
     Image.fromarray(photograph(24, 32)).save(tmp_path / "a.jpg", exif=exif)
     stills.write(tmp_path / "b.jpg", replace(stills.read(tmp_path / "a.jpg"), pixels=photograph(64, 48)))
     with Image.open(tmp_path / "b.jpg") as picture:
-        made = picture.getexif()
-    assert (made[ExifTags.Base.ImageWidth], made[ExifTags.Base.ImageLength]) == (48, 64)
-    assert made[ExifTags.Base.Copyright] == "somebody"
+        written = picture.getexif()
+    assert (written[ExifTags.Base.ImageWidth], written[ExifTags.Base.ImageLength]) == (48, 64)
+    assert written[ExifTags.Base.Copyright] == "somebody"
 
 
-def test_a_tiff_without_resolution_does_not_become_a_jpeg_of_one_pixel_per_inch(tmp_path: Path) -> None:
+def test_a_tiff_without_resolution_gives_a_jpeg_without_one(tmp_path: Path) -> None:
     Image.fromarray(photograph(16, 16)).save(tmp_path / "a.tif")
     still = stills.read(tmp_path / "a.tif")
     assert still.metadata.dpi is None
@@ -337,7 +335,7 @@ def test_a_tiff_without_resolution_does_not_become_a_jpeg_of_one_pixel_per_inch(
 
 
 @pytest.mark.parametrize("iptc", [b"\x1c\x02\x78\0\x05hello", b"\x1c\x02\x78\0\x04hall"])
-def test_iptc_goes_from_jpeg_to_jpeg_without_what_else_photoshop_wrote(tmp_path: Path, iptc: bytes) -> None:
+def test_iptc_is_kept_in_jpeg_without_other_photoshop_resources(tmp_path: Path, iptc: bytes) -> None:
     resources = b"Photoshop 3.0\0"
     for number, data in ((0x0404, iptc), (0x040C, b"thumb!")):
         resources += b"8BIM" + struct.pack(">HxxI", number, len(data)) + data + bytes(len(data) % 2)

@@ -1,4 +1,4 @@
-"""16-bit pictures whose files say something that OpenCV does not look at."""
+"""16-bit images with tags that OpenCV ignores."""
 
 import struct
 import zlib
@@ -21,7 +21,7 @@ def samples(channels: int) -> NDArray[np.uint16]:
 
 
 @pytest.mark.parametrize("compression", [None, "zlib"])
-def test_planar_is_refused(tmp_path: Path, compression: str | None) -> None:
+def test_planar_samples_are_rejected(tmp_path: Path, compression: str | None) -> None:
     planes = np.moveaxis(samples(3), -1, 0)
     path = tmp_path / "a.tif"
     tifffile.imwrite(path, planes, photometric="rgb", planarconfig="separate", compression=compression)
@@ -35,13 +35,13 @@ def test_white_is_zero(tmp_path: Path) -> None:
     assert still.gray and np.array_equal(still.pixels[:, :, 0], 65535 - samples(1))
 
 
-def test_a_fourth_sample_that_is_nothing_known_is_left_out(tmp_path: Path) -> None:
+def test_an_unspecified_fourth_sample_is_ignored(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "a.tif", samples(4), photometric="rgb", extrasamples=["unspecified"])
     still = stills.read(tmp_path / "a.tif")
     assert still.alpha is None and np.array_equal(still.pixels, samples(4)[:, :, :3])
 
 
-def test_colours_that_were_multiplied_by_transparency_are_divided(tmp_path: Path) -> None:
+def test_premultiplied_colours_become_straight(tmp_path: Path) -> None:
     alpha = samples(1)
     stored = np.dstack([np.rint(samples(3) * (alpha[:, :, None] / 65535)).astype(np.uint16), alpha])
     tifffile.imwrite(tmp_path / "a.tif", stored, photometric="rgb", extrasamples=["assocalpha"])
@@ -51,13 +51,13 @@ def test_colours_that_were_multiplied_by_transparency_are_divided(tmp_path: Path
     assert (off <= 65535 / alpha[:, :, None]).all()
 
 
-def test_more_than_8_bits_in_other_colours_are_refused(tmp_path: Path) -> None:
+def test_16_bit_cmyk_is_rejected(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "a.tif", samples(4), photometric="separated")
     with pytest.raises(MediaError, match="neither RGB nor gray"):
         stills.read(tmp_path / "a.tif")
 
 
-def test_the_transparent_value_of_a_gray_png(tmp_path: Path) -> None:
+def test_the_transparent_value_of_a_16_bit_gray_png(tmp_path: Path) -> None:
     gray = samples(1)
     gray[2, 3] = gray[5, 6] = 40_000
     done, encoded = cv2.imencode(".png", gray)
@@ -79,7 +79,7 @@ def test_the_transparent_value_of_a_gray_png(tmp_path: Path) -> None:
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("suffix", [".png", ".tif"])
 def test_orientation(tmp_path: Path, suffix: str, orientation: int) -> None:
-    """Against Pillow's way of turning, on 8 bits of the same picture."""
+    """Compared with Pillow, for 8 bits of the same image."""
     path = tmp_path / f"a{suffix}"
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = orientation
@@ -100,7 +100,7 @@ def test_orientation(tmp_path: Path, suffix: str, orientation: int) -> None:
     assert np.array_equal(stills.read(path).pixels, expected.astype(np.uint16) * 257)
 
 
-def test_premultiplied_gray_of_8_bits(tmp_path: Path) -> None:
+def test_premultiplied_8_bit_grayscale(tmp_path: Path) -> None:
     stored = np.array([[[60, 120], [100, 255]]], np.uint8)
     tifffile.imwrite(tmp_path / "a.tif", stored, photometric="minisblack", extrasamples=["assocalpha"])
     still = stills.read(tmp_path / "a.tif")

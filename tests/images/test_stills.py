@@ -55,11 +55,11 @@ def test_sixteen_bits_stay_sixteen(tmp_path: Path, suffix: str, channels: int) -
     assert np.array_equal(again.reshape(dark.shape), dark)
 
 
-def test_sixteen_bits_are_rounded_where_the_format_has_eight(tmp_path: Path) -> None:
+def test_16_bits_are_rounded_in_8_bit_formats(tmp_path: Path) -> None:
     values = np.arange(65536, dtype=np.uint16).reshape(256, 256)
     stills.write(tmp_path / "a.bmp", Still(np.repeat(values[:, :, None], 3, 2)))
-    made = stills.read_rgb8(tmp_path / "a.bmp")[:, :, 0].astype(float)
-    assert np.abs(made - values / 257).max() <= 0.5
+    written = stills.read_rgb8(tmp_path / "a.bmp")[:, :, 0].astype(float)
+    assert np.abs(written - values / 257).max() <= 0.5
 
 
 @pytest.mark.parametrize("suffix", [".png", ".webp", ".tif"])
@@ -70,12 +70,12 @@ def test_transparency_is_kept(tmp_path: Path, suffix: str) -> None:
     assert again.alpha is not None and np.array_equal(again.alpha, alpha)
 
 
-def test_transparency_is_laid_over_black_where_there_is_none(tmp_path: Path) -> None:
+def test_formats_without_alpha_get_the_image_over_black(tmp_path: Path) -> None:
     pixels = np.full((8, 8, 3), 200, np.uint8)
     alpha = np.repeat(np.array([[0], [255]] * 4, np.uint8), 8, axis=1)
     stills.write(tmp_path / "a.bmp", Still(pixels, alpha))
-    made = stills.read(tmp_path / "a.bmp").pixels
-    assert (made[0::2] == 0).all() and (made[1::2] == 200).all()
+    written = stills.read(tmp_path / "a.bmp").pixels
+    assert (written[0::2] == 0).all() and (written[1::2] == 200).all()
 
 
 def test_palette_with_transparency(tmp_path: Path) -> None:
@@ -99,14 +99,14 @@ def test_gray_stays_gray(tmp_path: Path, suffix: str) -> None:
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-def test_gray_is_the_mean_of_what_a_network_made(tmp_path: Path, dtype: type) -> None:
+def test_grayscale_is_the_mean_of_the_channels(tmp_path: Path, dtype: type) -> None:
     red, green, blue = (np.full((6, 6), value, dtype) for value in (90, 110, 150))
     stills.write(tmp_path / "a.png", Still(np.dstack([red, green, blue]), gray=True))
     with Image.open(tmp_path / "a.png") as picture:
         assert set(np.unique(np.asarray(picture))) == {117}
 
 
-def test_black_and_white_with_transparency_is_gray(tmp_path: Path) -> None:
+def test_bilevel_with_transparency_is_grayscale(tmp_path: Path) -> None:
     Image.fromarray(photograph(24, 24)).convert("1").save(tmp_path / "a.png", transparency=0)
     still = stills.read(tmp_path / "a.png")
     assert still.gray and still.alpha is not None
@@ -122,7 +122,7 @@ def test_orientation_is_applied(tmp_path: Path) -> None:
     assert np.array_equal(stills.read(tmp_path / "a.png").pixels, np.rot90(photograph(20, 30), -1))
 
 
-def test_what_cannot_be_read_says_why(tmp_path: Path) -> None:
+def test_unreadable_files_give_the_reason(tmp_path: Path) -> None:
     (tmp_path / "empty.png").touch()
     (tmp_path / "text.png").write_text("this is no picture")
     whole = save(tmp_path / "whole.png", 64, 64).read_bytes()
@@ -171,22 +171,22 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(
     assert [entry.name for entry in tmp_path.iterdir()] == ["a.png"]
 
 
-def test_an_unknown_suffix_is_refused(tmp_path: Path) -> None:
+def test_an_unknown_suffix_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no image suffix"):
         stills.write(tmp_path / "a.xyz", Still(photograph(20, 20)))
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("deep", [False, True])
-def test_every_orientation_is_made_upright(tmp_path: Path, orientation: int, deep: bool) -> None:
-    """Against Pillow's own turning, for 8 bits; 16-bit pictures must come out the same way round."""
+def test_every_orientation(tmp_path: Path, orientation: int, deep: bool) -> None:
+    """Compared with Pillow, which rotates 8-bit images only."""
     pixels = photograph(20, 30)
     plain = Image.fromarray(pixels)
     exif = plain.getexif()
     exif[0x0112] = orientation
     plain.save(tmp_path / "a.png", exif=exif)
     with Image.open(tmp_path / "a.png") as picture:
-        wanted = np.asarray(ImageOps.exif_transpose(picture))
+        expected = np.asarray(ImageOps.exif_transpose(picture))
     if deep:
         done, encoded = cv2.imencode(".png", pixels[:, :, ::-1].astype(np.uint16) * 257)
         assert done
@@ -194,8 +194,8 @@ def test_every_orientation_is_made_upright(tmp_path: Path, orientation: int, dee
             chunk = exif_chunk(picture.info["exif"])
         data = encoded.tobytes()
         (tmp_path / "a.png").write_bytes(data[:33] + chunk + data[33:])  # behind the header chunk
-        wanted = wanted.astype(np.uint16) * 257
-    assert np.array_equal(stills.read(tmp_path / "a.png").pixels, wanted)
+        expected = expected.astype(np.uint16) * 257
+    assert np.array_equal(stills.read(tmp_path / "a.png").pixels, expected)
 
 
 def exif_chunk(exif: bytes) -> bytes:
@@ -204,14 +204,16 @@ def exif_chunk(exif: bytes) -> bytes:
     return (len(body) - 4).to_bytes(4, "big") + body + zlib.crc32(body).to_bytes(4, "big")
 
 
-def test_the_first_view_of_a_jpeg_with_several_is_the_picture(tmp_path: Path) -> None:
+def test_only_the_first_image_of_an_mpo_is_read(tmp_path: Path) -> None:
     views = [Image.fromarray(photograph(24, 24, seed)) for seed in range(2)]
     views[0].save(tmp_path / "phone.jpg", format="MPO", save_all=True, append_images=views[1:], quality=95)
-    made = stills.read(tmp_path / "phone.jpg").pixels.astype(int)
-    assert np.abs(made - photograph(24, 24, 0)).mean() < 14 < np.abs(made - photograph(24, 24, 1)).mean()
+    written = stills.read(tmp_path / "phone.jpg").pixels.astype(int)
+    assert (
+        np.abs(written - photograph(24, 24, 0)).mean() < 14 < np.abs(written - photograph(24, 24, 1)).mean()
+    )
 
 
-def test_what_would_be_read_as_something_else_is_refused(tmp_path: Path) -> None:
+def test_unsupported_kinds_are_rejected(tmp_path: Path) -> None:
     pages = [Image.fromarray(photograph(20, 20, seed)) for seed in range(2)]
     pages[0].save(tmp_path / "pages.tif", save_all=True, append_images=pages[1:])
     Image.fromarray(np.linspace(0, 1, 400, dtype=np.float32).reshape(20, 20)).save(tmp_path / "float.tif")
@@ -221,7 +223,9 @@ def test_what_would_be_read_as_something_else_is_refused(tmp_path: Path) -> None
             stills.read(tmp_path / name)
 
 
-def test_a_truncated_deep_picture_is_one_line(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_truncated_16_bit_image_prints_nothing_else(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     cv2.imwrite(str(tmp_path / "a.png"), np.arange(3 * 4096, dtype=np.uint16).reshape(64, 64, 3))
     data = (tmp_path / "a.png").read_bytes()
     (tmp_path / "a.png").write_bytes(data[: len(data) * 2 // 3])
@@ -230,7 +234,7 @@ def test_a_truncated_deep_picture_is_one_line(tmp_path: Path, capfd: pytest.Capt
     assert capfd.readouterr().err == ""
 
 
-def test_pictures_of_phones_are_not_too_large(tmp_path: Path) -> None:
+def test_images_of_200_megapixels_are_accepted(tmp_path: Path) -> None:
     Image.new("RGB", (30, 20)).save(tmp_path / "a.png")
     whole = (tmp_path / "a.png").read_bytes()
     for height, width, reason in (
@@ -244,7 +248,7 @@ def test_pictures_of_phones_are_not_too_large(tmp_path: Path) -> None:
             stills.read(tmp_path / "b.png")
 
 
-def test_a_size_that_the_format_cannot_hold_is_refused() -> None:
+def test_a_size_too_large_for_the_format_is_rejected() -> None:
     with pytest.raises(UsageError, match="limited to 65500"):
         stills.check_target(Path("a.jpg"), 100, 70_000)
     stills.check_target(Path("a.png"), 100, 70_000)
@@ -257,7 +261,7 @@ def test_names_that_look_temporary_are_left_alone(tmp_path: Path) -> None:
     assert sum(path.read_bytes() == b"precious" for path in tmp_path.iterdir()) == 3
 
 
-def test_a_written_file_has_the_usual_permissions(tmp_path: Path) -> None:
+def test_a_written_file_has_the_usual_mode(tmp_path: Path) -> None:
     (tmp_path / "usual").touch()
     stills.write(tmp_path / "a.png", Still(photograph(20, 20)))
     assert (tmp_path / "a.png").stat().st_mode == (tmp_path / "usual").stat().st_mode
@@ -268,7 +272,7 @@ def test_a_very_long_name(tmp_path: Path) -> None:
     assert len(list(tmp_path.iterdir())) == 1
 
 
-def test_size_is_told_from_the_head_alone(tmp_path: Path) -> None:
+def test_the_size_is_read_from_the_header_alone(tmp_path: Path) -> None:
     Image.new("RGB", (30, 20)).save(tmp_path / "whole.png")
     head = (tmp_path / "whole.png").read_bytes()[:60]
     (tmp_path / "cut.png").write_bytes(head)
@@ -282,7 +286,7 @@ def test_size_is_told_from_the_head_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("error", [RuntimeError, TypeError, struct.error, KeyError])
-def test_whatever_a_decoder_raises_is_damage(
+def test_any_exception_of_a_decoder_means_damage(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
 ) -> None:
     path = save(tmp_path / "a.avif", 64, 64)
