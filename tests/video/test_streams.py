@@ -133,13 +133,16 @@ def test_an_audio_codec_can_be_forced(engine: Upscaler, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
-def test_cover_art_is_kept_and_not_taken_for_the_film(engine: Upscaler, tmp_path: Path, suffix: str) -> None:
+@pytest.mark.parametrize("art_suffix", [".jpg", ".png"])
+def test_cover_art_is_kept_and_not_taken_for_the_film(
+    engine: Upscaler, tmp_path: Path, art_suffix: str, suffix: str
+) -> None:
     plain = clip(tmp_path / "plain.mp4", audio=["aac"])
-    Image.fromarray(photograph(40, 40)).save(tmp_path / "cover.jpg")
+    Image.fromarray(photograph(40, 40)).save(tmp_path / f"cover{art_suffix}")
     source = tmp_path / "source.mp4"
     with (
         av.open(str(plain)) as media,
-        av.open(str(tmp_path / "cover.jpg")) as art,
+        av.open(str(tmp_path / f"cover{art_suffix}")) as art,
         av.open(str(source), "w") as output,
     ):
         targets = {stream.index: output.add_stream_from_template(stream) for stream in media.streams}
@@ -176,7 +179,22 @@ def test_data_streams_and_further_videos_are_named(tmp_path: Path, monkeypatch: 
             output.mux(stream.encode(None))
     plans = stream_plan.plan(source, tmp_path / "out.mp4")
     assert [(plan.kind, plan.action) for plan in plans] == [("video", "drop")]
-    assert "only the first video" in plans[0].result()
+    assert "only one video" in plans[0].result()
+
+
+def test_the_default_video_is_upscaled(engine: Upscaler, tmp_path: Path) -> None:
+    source = tmp_path / "in.mkv"
+    with av.open(str(source), "w") as output:
+        small, large = (output.add_stream("libx264", rate=25) for _ in range(2))
+        for stream, size in ((small, 32), (large, 64)):
+            stream.width, stream.height, stream.pix_fmt = size, size, "yuv420p"
+        small.disposition, large.disposition = 0, av.stream.Disposition.default
+        for stream, size in ((small, 32), (large, 64)):
+            output.mux(stream.encode(VideoFrame.from_ndarray(photograph(size, size), format="rgb24")))
+            output.mux(stream.encode(None))
+    notes = run(engine, source, tmp_path / "out.mp4")
+    assert "64x64 -> 128x128" in notes[0]
+    assert any("video 0" in note and "dropped" in note for note in notes)
 
 
 def test_a_time_code_track_is_made_anew(engine: Upscaler, tmp_path: Path) -> None:

@@ -10,7 +10,16 @@ import pytest
 import torch
 from av.packet import Packet
 from av.video.frame import VideoFrame
-from support.media import audio_packets, clip, frame_times, identity, pictures, turned_clip, write_tone
+from support.media import (
+    audio_packets,
+    clip,
+    frame_times,
+    identity,
+    pictures,
+    run_video,
+    turned_clip,
+    write_tone,
+)
 from support.messages import Messages
 from support.pictures import photograph
 
@@ -338,6 +347,40 @@ def test_frames_of_every_format_become_the_right_rgb(tmp_path: Path, pixel_forma
     off = np.abs(rgb.permute(1, 2, 0).numpy() * 255 - wanted)
     tolerance = 25 if pixel_format == "gray" else 9
     assert off.mean() < tolerance / 3, pixel_format
+
+
+@pytest.mark.parametrize(("pixel_format", "white"), [("rgb555le", 0x7FFF), ("rgb565le", 0xFFFF)])
+def test_white_of_few_bits_is_white(tmp_path: Path, pixel_format: str, white: int) -> None:
+    frame = VideoFrame(64, 48, pixel_format)
+    codes = np.full(frame.planes[0].buffer_size // 2, white, np.uint16)
+    codes[:32] = [level | level << 5 for level in range(32)]  # ramps of blue and of green
+    frame.planes[0].update(codes.tobytes())
+    frame.pts = 0
+    with VideoReader(clip(tmp_path / "any.mp4", frames=1)) as reader:
+        green, blue, red = reader._as_frame(frame).planes
+    assert int(min(plane[1].min() for plane in (green, blue, red))) == 255
+    assert blue[0, :32].tolist() == [level << 3 | level >> 2 for level in range(32)]
+
+
+@pytest.mark.parametrize(
+    ("encoder", "suffix", "full"),
+    [("ffv1", ".mkv", True), ("rawvideo", ".avi", True), ("libx264", ".mkv", False)],
+)
+def test_untagged_gray_has_the_range_of_its_codec(
+    tmp_path: Path, encoder: str, suffix: str, full: bool
+) -> None:
+    source, target = tmp_path / f"in{suffix}", tmp_path / "out.mp4"
+    ramp = np.tile(np.arange(0, 256, 4, dtype=np.uint8), (48, 1))
+    with av.open(str(source), "w") as output:
+        stream = output.add_stream(encoder, rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "gray"
+        output.mux(stream.encode(VideoFrame.from_ndarray(ramp, format="gray")))
+        output.mux(stream.encode(None))
+    run_video(identity(tmp_path), source, target, crf=1)
+    with av.open(str(target)) as container:
+        frame = next(container.decode(video=0))
+        assert frame.color_range == (2 if full else 1)
+        assert np.abs(frame.to_ndarray()[:48].astype(int) - ramp).mean() < 2
 
 
 def test_frames_stored_from_bottom_to_top(engine: Upscaler, tmp_path: Path) -> None:

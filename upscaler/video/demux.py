@@ -64,18 +64,19 @@ def _open(
 
 
 def main_video_stream(container: av.container.InputContainer, path: Path) -> VideoStream:
-    """The first video stream that is not cover art.
+    """The default video stream, or the first if none is; cover art does not count.
 
     Raises:
         MediaError: There is none, or no decoder for it.
     """
-    for stream in container.streams.video:
-        if not Disposition.attached_pic & stream.disposition:
-            if stream.codec_context is None:
-                raise MediaError(f"there is no decoder for the video of '{path}'")
-            return stream
-    but_covers = " except cover art" if container.streams.video else ""
-    raise MediaError(f"'{path}' has no video stream{but_covers}")
+    videos = [each for each in container.streams.video if not Disposition.attached_pic & each.disposition]
+    if not videos:
+        but_covers = " except cover art" if container.streams.video else ""
+        raise MediaError(f"'{path}' has no video stream{but_covers}")
+    stream = next((each for each in videos if Disposition.default & each.disposition), videos[0])
+    if stream.codec_context is None:
+        raise MediaError(f"there is no decoder for the video of '{path}'")
+    return stream
 
 
 def frame_rate(stream: VideoStream) -> Fraction:

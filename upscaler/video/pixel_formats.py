@@ -32,9 +32,10 @@ MATRICES: dict[int, Matrix] = {
 MATRIX_CODES: dict[Matrix, int] = {"bt709": 1, "fcc": 4, "bt601": 6, "smpte240m": 7, "bt2020": 9}
 RGB_MATRIX, UNSPECIFIED = 0, 2
 _BT2020_PRIMARIES = 9
-_FULL_RANGE = 2
+_UNSPECIFIED_RANGE, _FULL_RANGE = 0, 2
 _SITINGS: tuple[Siting, ...] = ("left", "center", "topleft")
 _SAMPLINGS = {"420": (2, 2), "422": (2, 1), "444": (1, 1), "440": (1, 2)}
+_HIGH_COLOUR = ("rgb555", "bgr555", "rgb565", "bgr565")  # 5 or 6 bits per sample
 _DEPTHS = {"": 8, "9le": 9, "10le": 10, "12le": 12, "14le": 14, "16le": 16}
 
 
@@ -82,10 +83,19 @@ def siting_of(frame: VideoFrame) -> Siting:
     return next((name for name in _SITINGS if f"cl:{name}" in words), "left")
 
 
-def layout_of(frame: VideoFrame, siting: Siting) -> Layout:
-    """The layout of the planes of ``planar(frame)``; an untagged matrix is guessed."""
+def layout_of(frame: VideoFrame, siting: Siting, *, untagged_gray_is_full: bool = False) -> Layout:
+    """The layout of the planes of ``planar(frame)``; an untagged matrix is guessed.
+
+    Args:
+        frame: As decoded.
+        siting: From ``siting_of``.
+        untagged_gray_is_full: Whether grayscale without a range tag has full range.
+    """
     layout = PLANAR[_planar_name(frame)]
-    full = layout.full_range or frame.format.name.startswith("yuvj") or int(frame.color_range) == _FULL_RANGE
+    tagged = int(frame.color_range)
+    full = layout.full_range or frame.format.name.startswith("yuvj") or tagged == _FULL_RANGE
+    if layout.kind == "gray" and tagged == _UNSPECIFIED_RANGE:
+        full = untagged_gray_is_full
     return replace(layout, matrix=_matrix_of(frame), full_range=full, siting=siting)
 
 
@@ -125,6 +135,8 @@ def _planar_name(frame: VideoFrame) -> str:
 def planar(frame: VideoFrame) -> VideoFrame:
     """The frame in a format whose planes can be used directly; samples are rearranged, never changed."""
     name = _planar_name(frame)
+    if frame.format.name.startswith(_HIGH_COLOUR):
+        frame = frame.reformat(format="rgb24")  # directly to planes, swscale turns white into 248
     return frame if frame.format.name == name else frame.reformat(format=name)
 
 

@@ -39,9 +39,13 @@ from upscaler.video.info import ColorTags, Frame, VideoInfo
 from upscaler.video.pixel_formats import as_planes, layout_of, matrix_code, planar, siting_of
 from upscaler.video.timeline import Timeline
 from upscaler.video.timestamps import BestEffortTimestamps
+from upscaler.video.yuv import Layout
 
 # FFmpeg's native decoders of these codecs ignore the alpha channel.
 _ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
+# Codecs of stills and of capture programs, whose grayscale has full range unless tagged otherwise; in H.264
+# and its relatives, limited range is the default.
+_FULL_RANGE_GRAY = {"rawvideo", "ffv1", "ffvhuff", "huffyuv", "magicyuv", "png", "tiff", "dpx", "qtrle"}
 
 
 class VideoReader:
@@ -252,8 +256,12 @@ class VideoReader:
     def _time_base(self) -> Fraction:
         return self._stream.time_base or Fraction(1, 90000)
 
+    def _layout(self, frame: VideoFrame) -> Layout:
+        full = self._decoder.codec.canonical_name in _FULL_RANGE_GRAY
+        return layout_of(frame, self._siting, untagged_gray_is_full=full)
+
     def _as_frame(self, frame: VideoFrame) -> Frame:
-        layout = layout_of(frame, self._siting)
+        layout = self._layout(frame)
         planes = as_planes(planar(frame), layout)
         if (frame.width, frame.height) == self._coded_px:
             planes = self._cropping.apply(planes, layout)
@@ -266,7 +274,7 @@ class VideoReader:
 
     def _describe(self, frame: VideoFrame) -> VideoInfo:
         stream = self._stream
-        layout = layout_of(frame, self._siting)
+        layout = self._layout(frame)
         rate = frame_rate(stream)
         count = stream.frames
         if not count and (self._container.duration or 0) > 0:

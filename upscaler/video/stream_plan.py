@@ -89,32 +89,33 @@ def plan(
 
 
 def _copy_or_convert(stream: Stream, suffix: str) -> StreamPlan:
-    kind = _kind(stream)
-    if (
-        kind == "data"
-    ):  # muxers create chapter and timecode tracks themselves, and refuse others only at the end
-        is_timecode = "timecode" in stream.metadata  # a tag that the video stream has, too
-        reason = "the timecode is kept with the video" if is_timecode else _NO_DATA
-        return _planned(stream, "drop", reason=reason)
-    if kind == "video":
-        return _planned(stream, "drop", reason="only the first video stream is upscaled")
-    if kind == "attachment":
-        if container_of(suffix).attachments:
-            return _planned(stream, "copy")
-        return _planned(stream, "drop", reason=f"{suffix} has no attachments; .mkv keeps it")
-    reason = refusal(stream, suffix) or ""
-    if not reason:
+    kind, container = _kind(stream), container_of(suffix)
+    if kind in ("data", "video") or (kind == "attachment" and not container.attachments):
+        return _planned(stream, "drop", reason=_reason_to_drop(stream, suffix))
+    if kind in ("attachment", "cover") and container.attachments:  # files of any type
+        return _planned(stream, "copy")
+    reason = refusal(stream, suffix)
+    if reason is None:
         return _planned(stream, "copy")
     if kind == "audio":
-        container = container_of(suffix)
         encoders = [container.lossless_audio] if _is_lossless(stream) else []
         for encoder in [*encoders, container.lossy_audio]:
             converted = _converted(stream, encoder, reason)
             if converted:
                 return converted
     if kind == "subtitle" and _codec_name(stream) in _TEXT_CODECS:
-        return _planned(stream, "convert", encoder=container_of(suffix).subtitles, reason=reason)
+        return _planned(stream, "convert", encoder=container.subtitles, reason=reason)
     return _planned(stream, "drop", reason=f"{reason}; {_keepers(stream)}")
+
+
+def _reason_to_drop(stream: Stream, suffix: str) -> str:
+    if _kind(stream) == "video":
+        return "only one video stream is upscaled"
+    if _kind(stream) == "attachment":
+        return f"{suffix} has no attachments; .mkv keeps it"
+    # Muxers create chapter and timecode tracks themselves, and refuse other data only at the end.
+    is_timecode = "timecode" in stream.metadata  # a tag that the video stream has, too
+    return "the timecode is kept with the video" if is_timecode else _NO_DATA
 
 
 def _keepers(stream: Stream) -> str:
@@ -161,9 +162,8 @@ def _converted(stream: Stream, encoder: str, reason: str) -> StreamPlan | None:
     context = stream.codec_context
     layouts = (context.layout.name, _LAYOUTS.get(context.channels, "stereo"), "stereo")
     for layout in dict.fromkeys(layouts):
-        for rate in dict.fromkeys(
-            (context.sample_rate or 48_000, 48_000)
-        ):  # unknown for a stream that starts late
+        # The rate of a stream that starts late is unknown.
+        for rate in dict.fromkeys((context.sample_rate or 48_000, 48_000)):
             if _opens(encoder, rate, layout):
                 planned = _planned(stream, "convert", encoder=encoder, reason=reason)
                 return replace(planned, rate=rate, layout=layout)
