@@ -17,7 +17,7 @@ from upscaler.video.formats import CONTAINERS, VIDEO_SUFFIXES
 
 Kind = Literal["still", "video", "preview"]
 
-_WORDS: dict[Kind, str] = {"still": "an image", "video": "a video", "preview": "a video"}
+_NOUNS: dict[Kind, str] = {"still": "an image", "video": "a video", "preview": "a video"}
 _PREVIEW, _BICUBIC = ".preview.png", ".bicubic.png"
 
 
@@ -159,7 +159,7 @@ def _file_job(path: Path, options: Options, single: bool) -> Job:
         raise UsageError(f"'{output}' is a file name, but there are several inputs", "use -o FOLDER")
     if single and output.suffix and not output.is_dir():
         writable = ", ".join(IMAGE_SUFFIXES if kind == "still" else CONTAINERS)
-        raise UsageError(f"cannot write {_WORDS[kind]} to '{output}': unknown suffix", f"use {writable}")
+        raise UsageError(f"cannot write {_NOUNS[kind]} to '{output}': unknown suffix", f"use {writable}")
     return Job(path, (output / path.name).with_suffix(_target_suffix(path)), kind)
 
 
@@ -240,7 +240,7 @@ def _target_suffix(path: Path) -> str:
 
 def _check_target(target: Path, kind: Kind) -> Path:
     if kind_of(target) != kind:
-        raise UsageError(f"cannot write {_WORDS[kind]} to '{target}'", "check the suffix")
+        raise UsageError(f"cannot write {_NOUNS[kind]} to '{target}'", "check the suffix")
     if kind == "video" and target.suffix.lower() not in CONTAINERS:
         raise UsageError(f"cannot write '{target}': unsupported container", f"use {', '.join(CONTAINERS)}")
     return target

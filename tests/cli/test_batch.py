@@ -33,7 +33,7 @@ def sources(folder: Path) -> list[Path]:
     return [folder / "photos", clip(folder / "film.mp4", frames=4, audio=["aac"])]
 
 
-def test_it_writes_what_the_command_writes(tmp_path: Path) -> None:
+def test_the_function_writes_what_the_command_writes(tmp_path: Path) -> None:
     inputs = sources(tmp_path)
     run(*inputs, "-o", tmp_path / "command", "--scale", 2, "--crf", 30)
     results = upscale([str(path) for path in inputs], output=str(tmp_path / "python"), scale=2, crf=30)
@@ -49,7 +49,7 @@ def test_it_writes_what_the_command_writes(tmp_path: Path) -> None:
     assert results[2].video is not None and results[2].video.frames_in == 4
 
 
-def test_nothing_is_printed(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_the_function_prints_nothing(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     upscale(sources(tmp_path), output=tmp_path / "out", scale=2, crf=30)
     assert capfd.readouterr() == ("", "")
 
@@ -93,7 +93,7 @@ def test_every_input_has_a_result(tmp_path: Path) -> None:
         ({"output": "other.mp4"}, ["-o", "other.mp4"]),
     ],
 )
-def test_it_raises_what_the_command_prints(
+def test_the_function_raises_what_the_command_prints(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: dict[str, object], command: list[object]
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -110,7 +110,7 @@ def test_unknown_arguments_name_the_nearest(tmp_path: Path) -> None:
         upscale(save(tmp_path / "a.png"), scal=2)  # type: ignore[call-arg]
 
 
-def test_two_at_once_are_refused_and_the_first_goes_on(tmp_path: Path) -> None:
+def test_a_second_call_at_the_same_time_is_an_error(tmp_path: Path) -> None:
     refused: list[UpscalerError] = []
     inside, go_on = threading.Event(), threading.Event()
 
@@ -138,7 +138,7 @@ def test_two_at_once_are_refused_and_the_first_goes_on(tmp_path: Path) -> None:
     assert upscale(tmp_path / "b.png", scale=2)[0].outcome == "done"  # it is free again
 
 
-def test_an_error_of_a_callback_ends_the_batch(tmp_path: Path) -> None:
+def test_an_exception_in_a_callback_ends_the_batch(tmp_path: Path) -> None:
     def stop(_job: Job, _progress: Progress) -> None:
         raise LookupError("enough")
 
@@ -158,7 +158,7 @@ def test_an_interrupt_is_raised(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["a.png"]
 
 
-def test_its_arguments_are_those_of_the_command() -> None:
+def test_the_function_takes_the_options_of_the_command() -> None:
     from upscaler.option_fields import options_of
     from upscaler.options import Options
 

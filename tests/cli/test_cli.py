@@ -1,16 +1,16 @@
+"""The ``upscale`` command: what it writes, what it prints, its exit codes."""
+
 import contextlib
 import json
 import os
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
-from support.command import run
+from support.command import files_below, run
 from support.makers import Ship
 from support.media import audio_packets, clip, frame_times, save
 from support.pictures import photograph
@@ -21,40 +21,36 @@ from upscaler.options import DEFAULT_MODEL
 UPSCALE = [sys.executable, "-m", "upscaler"]
 
 
-def files(folder: Path) -> list[str]:
-    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
-
-
-def test_a_picture_is_written_beside_the_source(tmp_path: Path) -> None:
+def test_an_image_is_written_next_to_its_source(tmp_path: Path) -> None:
     source = save(tmp_path / "photo.jpg", 24, 32)
     before = source.read_bytes()
     said = run(source)
-    assert files(tmp_path) == ["photo.jpg", "photo_x4.jpg"]
+    assert files_below(tmp_path) == ["photo.jpg", "photo_x4.jpg"]
     assert source.read_bytes() == before
     with Image.open(tmp_path / "photo_x4.jpg") as made:
         assert (made.format, made.size) == ("JPEG", (128, 96))
     assert "1 of 1 files" in said
 
 
-def test_options_for_video_are_not_silently_ignored(tmp_path: Path) -> None:
+def test_ignored_video_options_are_reported(tmp_path: Path) -> None:
     source = save(tmp_path / "a.png")
     said = run(source, "--scale", 1, "--crf", 20, "--start", 1, "--no-audio", "--encoder-option", "a=b")
     assert "--crf, --encoder-option, --no-audio, --start ignored: no video among the inputs" in said
-    assert "ignored" not in run(source, "--scale", 1, "--overwrite")
+    assert "ignored:" not in run(source, "--scale", 1, "--overwrite")
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has such a device")
-def test_a_file_of_lines_that_is_full_does_not_end_the_batch(tmp_path: Path) -> None:
+def test_a_full_stderr_does_not_end_the_batch(tmp_path: Path) -> None:
     for name in ("a.png", "b.png"):
         save(tmp_path / "p" / name)
     with Path("/dev/full").open("w") as full:  # as does `| head -1`, and a terminal that is gone
         done = subprocess.run([*UPSCALE, str(tmp_path / "p"), "--scale", "1"], stderr=full, check=False)
     assert done.returncode == 0
-    assert files(tmp_path / "p_x1") == ["a.png", "b.png"]
+    assert files_below(tmp_path / "p_x1") == ["a.png", "b.png"]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="has no pseudo-terminals")
-def test_the_bar_has_room_beside_a_long_name() -> None:
+def test_a_long_file_name_leaves_room_for_the_bar() -> None:
     import pty
 
     program = """
@@ -84,7 +80,7 @@ def test_formats_in_and_out(tmp_path: Path, suffix: str) -> None:
         assert made.size == (64, 48)
 
 
-def test_transparency_and_gray_go_through(tmp_path: Path) -> None:
+def test_transparency_and_grayscale_are_kept(tmp_path: Path) -> None:
     pixels = np.dstack([photograph(24, 32), np.full((24, 32), 128, np.uint8)])
     Image.fromarray(pixels).save(tmp_path / "a.png")
     Image.fromarray(photograph(24, 32)[:, :, 0]).save(tmp_path / "g.png")
@@ -95,15 +91,15 @@ def test_transparency_and_gray_go_through(tmp_path: Path) -> None:
         assert made.mode == "L"
 
 
-def test_a_folder_goes_on_after_a_bad_file(tmp_path: Path) -> None:
+def test_a_folder_continues_after_a_bad_file(tmp_path: Path) -> None:
     folder = tmp_path / "photos"
     save(folder / "a.png")
     save(folder / "sub" / "c.png", seed=1)
-    (folder / "b.png").write_text("no picture")
+    (folder / "b.png").write_text("not an image")
     (folder / "empty.mp4").touch()
     (folder / "notes.txt").touch()
     said = run(folder, "--scale", 2, code=1)
-    assert files(tmp_path / "photos_x2") == ["a.png", "sub/c.png"]
+    assert files_below(tmp_path / "photos_x2") == ["a.png", "sub/c.png"]
     assert said.count("error:") == 2
     assert "2 of 4 files" in said and "2 failed" in said and "1 ignored (1 .txt)" in said
 
@@ -114,7 +110,7 @@ def test_a_video_with_sound(tmp_path: Path) -> None:
     assert frame_times(tmp_path / "out.mp4") == frame_times(source)
     assert audio_packets(tmp_path / "out.mp4") == audio_packets(source)
     assert "64x48 -> 256x192" in said and "h264 crf 30 preset ultrafast" in said
-    assert files(tmp_path) == ["out.mp4", "video.mp4"]
+    assert files_below(tmp_path) == ["out.mp4", "video.mp4"]
 
 
 def test_scale_and_size(tmp_path: Path, ship: Ship) -> None:
@@ -147,7 +143,7 @@ def test_an_existing_target_is_kept_unless_overwrite(tmp_path: Path) -> None:
     assert target.read_bytes()[:4] == b"\x89PNG"
 
 
-def test_a_folder_goes_on_with_what_does_not_exist_yet(tmp_path: Path) -> None:
+def test_skip_existing_processes_only_what_is_missing(tmp_path: Path) -> None:
     for name in ("a", "b"):
         save(tmp_path / "in" / f"{name}.png")
     (tmp_path / "in_x4").mkdir()
@@ -190,7 +186,7 @@ def test_a_folder_goes_on_with_what_does_not_exist_yet(tmp_path: Path) -> None:
         (["v.mp4", "-o", "out.mp4", "--crf", "70"], "from 0 to 63"),
     ],
 )
-def test_what_cannot_be_done_is_one_line_and_nothing_is_written(
+def test_invalid_arguments_give_one_line_and_write_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], message: str
 ) -> None:
     save(tmp_path / "a.png")
@@ -220,7 +216,7 @@ def test_a_target_folder_that_is_a_file(tmp_path: Path) -> None:
     assert (tmp_path / "taken").read_text() == "precious"
 
 
-def test_a_fault_of_ours_does_not_end_the_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_internal_error_does_not_end_the_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from upscaler.images import stills
     from upscaler.images.still import Still
 
@@ -235,10 +231,10 @@ def test_a_fault_of_ours_does_not_end_the_batch(tmp_path: Path, monkeypatch: pyt
     sources = [save(tmp_path / name) for name in ("a.png", "b.png")]
     said = run(*sources, code=1)
     assert "ZeroDivisionError: planted" in said and "UPSCALER_DEBUG" in said
-    assert files(tmp_path) == ["a.png", "b.png", "b_x4.png"]
+    assert files_below(tmp_path) == ["a.png", "b.png", "b_x4.png"]
 
 
-def test_help_lists_the_installed_models_only() -> None:
+def test_help_lists_only_installed_models() -> None:
     said = " ".join(run("--help").split())  # however it is wrapped
     assert ", ".join(installed_models()) + ", or a .safetensors file" in said
 
@@ -249,77 +245,15 @@ def test_help_loads_no_heavy_library() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
-def test_an_interrupt_leaves_nothing_behind(tmp_path: Path, number: signal.Signals) -> None:
-    source = clip(tmp_path / "in.mp4", frames=500, height=96, width=128)
-    process = subprocess.Popen(
-        [*UPSCALE, str(source), "-o", str(tmp_path / "out.mp4")], stderr=subprocess.PIPE, text=True
-    )
-    deadline = time.monotonic() + 60
-    while not list(tmp_path.glob("*.upscaling/segment*")) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert list(tmp_path.glob("*.upscaling/segment*")), "the work never began"
-    process.send_signal(number)
-    _, said = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert "interrupted" in said and "Traceback" not in said
-    assert files(tmp_path) == ["in.mp4"]
-
-
-def test_an_interrupt_on_the_way_out_shows_no_traceback(tmp_path: Path) -> None:
-    save(tmp_path / "a.png")
-    # Registered before the command runs, so the last thing that Python does before it shuts down.
-    program = (
-        "import atexit, os; atexit.register(lambda: os.kill(os.getpid(), 2)); "
-        "from upscaler.__main__ import main; main()"
-    )
-    command = [sys.executable, "-c", program, str(tmp_path / "a.png"), "--scale", "2"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == -signal.SIGINT
-    assert "Traceback" not in done.stderr and "1 of 1 files" in done.stderr
-    assert files(tmp_path) == ["a.png", "a_x2.png"]
-
-
-@pytest.mark.parametrize(
-    ("entry", "arguments", "said"),
-    [
-        ("upscaler.__main__:main", ["a.png", "--scale", "2"], "interrupted; no partial file is left"),
-        ("upscaler.trainer.__main__:train", [".", "-o", "w.safetensors"], ""),
-        ("upscaler.trainer.__main__:evaluate", ["bicubic", "."], ""),
-    ],
-)
-def test_an_interrupt_while_typer_is_loaded_is_not_lost(
-    entry: str, arguments: list[str], said: str, tmp_path: Path
-) -> None:
-    save(tmp_path / "a.png")
-    # A stand-in for typer's place on the disk, which an interrupt meets while it is read.
-    module, _, name = entry.partition(":")
-    program = f"""
-import os, sys
-class Finder:
-    def find_spec(self, name, path=None, target=None):
-        if name == "typer":
-            sys.meta_path.remove(self)
-            os.kill(os.getpid(), 2)
-sys.meta_path.insert(0, Finder())
-from {module} import {name}
-{name}()
-"""
-    command = [sys.executable, "-c", program, *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
-    assert (done.returncode, done.stderr.strip()) == (130, said)
-    assert files(tmp_path) == ["a.png"]
-
-
 def test_names_with_a_colon_are_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     clip(tmp_path / "in.mp4", frames=2).rename("Movie:Return.mp4")
     run("Movie:Return.mp4", "-o", "out:c.mp4", "--scale", 1)
     assert len(frame_times(tmp_path / "out:c.mp4")) == 2
-    assert files(tmp_path) == ["Movie:Return.mp4", "out:c.mp4"]
+    assert files_below(tmp_path) == ["Movie:Return.mp4", "out:c.mp4"]
 
 
-def test_a_folder_that_cannot_be_read_fails_and_the_rest_is_done(
+def test_an_unreadable_folder_fails_and_the_rest_is_processed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     save(tmp_path / "p" / "a.png")
@@ -336,7 +270,7 @@ def test_a_folder_that_cannot_be_read_fails_and_the_rest_is_done(
     assert said.count("error:") == 1
     assert f"cannot read folder '{tmp_path / 'p' / 'locked'}': Permission" in said
     assert "1 of 1 files" in said and "1 folders not readable" in said
-    assert files(tmp_path / "p_x1") == ["a.png"]
-    folder, picture = map(json.loads, (tmp_path / "report").read_text(encoding="utf-8").splitlines())
+    assert files_below(tmp_path / "p_x1") == ["a.png"]
+    folder, image = map(json.loads, (tmp_path / "report").read_text(encoding="utf-8").splitlines())
     assert (folder["kind"], folder["outcome"], folder["target"]) == ("folder", "failed", None)
-    assert picture["outcome"] == "done"
+    assert image["outcome"] == "done"

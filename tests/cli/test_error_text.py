@@ -52,7 +52,7 @@ def said(app: typer.Typer, arguments: list[str], code: int, debug: str) -> str:
 
 
 @pytest.mark.parametrize("case", FIXABLE)
-def test_an_error_is_one_line_and_its_causes_are_shown_for_debugging(case: str) -> None:
+def test_an_error_is_one_line_and_debugging_shows_its_causes(case: str) -> None:
     app, arguments, code, name = FIXABLE[case]
     lines = [line for line in said(app, arguments, code, "").splitlines() if "error" in line.lower()]
     assert len(lines) == 1 and lines[0].startswith("error: ") and name in lines[0]
@@ -63,7 +63,7 @@ def test_an_error_is_one_line_and_its_causes_are_shown_for_debugging(case: str) 
 
 
 @pytest.mark.parametrize("case", BUGS)
-def test_a_bug_is_one_line_and_its_traceback_is_shown_for_debugging(
+def test_a_bug_is_one_line_and_debugging_shows_its_traceback(
     case: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     function, app, arguments = BUGS[case]

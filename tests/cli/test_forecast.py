@@ -1,4 +1,4 @@
-"""What is said of slow work, from a clock that the tests turn."""
+"""The forecast for slow work, with a clock that the tests set."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from upscaler.results import Message, Progress
 
 
 class Clock:
-    """Time that passes only when it is told to."""
+    """A clock that the test sets."""
 
     def __init__(self) -> None:
         self.now_s = 1000.0
@@ -61,7 +61,7 @@ def ignored(_progress: Progress) -> None:
     """What the display does with it is another matter."""
 
 
-def test_a_slow_video_is_told_once_from_what_was_measured(large: Upscaler, clock: Clock) -> None:
+def test_a_slow_video_is_announced_once_after_measuring(large: Upscaler, clock: Clock) -> None:
     said = watched(large, clock, seconds_each=2.0, frames=6006)
     assert [number for number, line in enumerate(said) if line] == [
         5
@@ -81,13 +81,13 @@ def test_a_slow_video_is_told_once_from_what_was_measured(large: Upscaler, clock
         (0.1, 60_000, 25.0),  # 100 minutes, but only 2.5 times as long as it plays
     ],
 )
-def test_what_is_not_slow_is_not_told(
+def test_fast_work_is_not_announced(
     large: Upscaler, clock: Clock, seconds_each: float, frames: int, rate: float
 ) -> None:
     assert not any(watched(large, clock, seconds_each, frames, rate))
 
 
-def test_slow_work_is_told_too_where_nothing_is_faster(ship: Ship, clock: Clock) -> None:
+def test_slow_work_is_announced_even_if_no_model_is_faster(ship: Ship, clock: Clock) -> None:
     ship("fast", 4)
     ship("srresnet", 4, channels=24, blocks=4)
     wanted = ["about 3 h 20 min left at 0.5 frames/s; no installed model is faster"]
@@ -108,7 +108,7 @@ def test_frames_of_an_earlier_run_do_not_count(large: Upscaler, clock: Clock) ->
     assert said[0].startswith("about 33 min left at 0.5 frames/s")
 
 
-def test_the_share_of_time_is_that_of_multiply_adds_and_output(ship: Ship) -> None:
+def test_the_time_ratio_is_that_of_multiply_adds_and_output(ship: Ship) -> None:
     ship("fast", 2, 4)
     ship("srresnet", 4, channels=24, blocks=4)
     pixel = {
@@ -126,7 +126,7 @@ def test_the_share_of_time_is_that_of_multiply_adds_and_output(ship: Ship) -> No
     assert share == pytest.approx((pixel["fast"] + 16 * small) / (17 * pixel["srresnet"]))
 
 
-def test_of_two_flavours_the_own_one_is_named(ship: Ship) -> None:
+def test_a_photo_model_names_a_photo_model_and_a_clean_model_a_clean_one(ship: Ship) -> None:
     for model in ("balanced", "balanced-photo"):
         ship(model, 4, channels=24, depth=4)
     for model in ("fast", "fast-photo"):
@@ -136,8 +136,8 @@ def test_of_two_flavours_the_own_one_is_named(ship: Ship) -> None:
         assert name == f"fast{flavour}"
 
 
-def test_pictures_are_one_piece_of_work(large: Upscaler, clock: Clock, tmp_path: Path) -> None:
-    """Each of 99 equal pictures has four tiles that take 2 s; another one cannot be read."""
+def test_all_stills_of_a_batch_are_forecast_together(large: Upscaler, clock: Clock, tmp_path: Path) -> None:
+    """Each of 99 equal images has four tiles that take 2 s; another one cannot be read."""
     sources = [save(tmp_path / f"{number}.png", 24, 32) for number in range(99)]
     (tmp_path / "bad.png").write_text("no picture")
     forecast = Forecast([*sources, tmp_path / "bad.png"], clock)
@@ -151,12 +151,12 @@ def test_pictures_are_one_piece_of_work(large: Upscaler, clock: Clock, tmp_path:
             watch(Progress(tile, 4, "tiles", source_px=(24, 32), factor=4.0))
             tiles.append(len(said))
     _, share = fastest(large, 4) or ("", 0.0)
-    # After five tiles 10 s are measured: 3 tiles of this picture and 97 pictures are left, 2 s a tile.
+    # After five tiles 10 s are measured: 3 tiles of this image and 97 images are left, 2 s a tile.
     wanted = f"about 13 min left; --model fast would take about {_span(share * (3 + 4 * 97) * 2)}"
     assert said == [wanted] and tiles == [0, 0, 0, 0, 1, 1, 1, 1]
 
 
-def test_two_networks_count_as_much_as_they_cost(ship: Ship, clock: Clock, tmp_path: Path) -> None:
+def test_two_networks_in_a_row_are_weighted_by_their_cost(ship: Ship, clock: Clock, tmp_path: Path) -> None:
     ship("fast", 2)
     ship("srresnet", 2, 4, channels=24, blocks=4)
     engine = Upscaler("srresnet", 8, precision="fp32")
@@ -174,7 +174,7 @@ def test_two_networks_count_as_much_as_they_cost(ship: Ship, clock: Clock, tmp_p
     assert said[0].startswith(f"about {_span(60 * second / first)} left; --model fast")
 
 
-def test_the_progress_of_the_pipeline_is_enough(large: Upscaler, clock: Clock, tmp_path: Path) -> None:
+def test_pipeline_progress_drives_a_forecast(large: Upscaler, clock: Clock, tmp_path: Path) -> None:
     source, target = clip(tmp_path / "in.mp4", frames=12), tmp_path / "out.mp4"
     notes = Messages()
 
@@ -189,7 +189,9 @@ def test_the_progress_of_the_pipeline_is_enough(large: Upscaler, clock: Clock, t
     ]
 
 
-def test_the_command_tells_it(large: Upscaler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_command_prints_a_forecast(
+    large: Upscaler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("upscaler.cli.forecast._MEASURED_S", 0.0)
     monkeypatch.setattr("upscaler.cli.forecast._SLOW_S", 0.0)
     for number in range(3):

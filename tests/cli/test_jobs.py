@@ -20,7 +20,7 @@ def targets(root: Path, inputs: list[str], **options: object) -> list[str]:
     return [str(job.target.relative_to(root)) for job in jobs]
 
 
-def test_beside_the_input(tmp_path: Path) -> None:
+def test_targets_next_to_the_input(tmp_path: Path) -> None:
     touch(tmp_path, "a.JPG", "b.mp4", "c.avi")
     assert targets(tmp_path, ["a.JPG", "b.mp4", "c.avi"]) == ["a_x4.JPG", "b_x4.mp4", "c_x4.mkv"]
     assert targets(tmp_path, ["a.JPG"], scale=2.5) == ["a_x2.5.JPG"]
@@ -36,7 +36,7 @@ def test_a_folder_is_mirrored(tmp_path: Path) -> None:
     assert [path.name for path in found.ignored] == ["notes.txt"]
 
 
-def test_links_that_are_not_followed_are_told(tmp_path: Path) -> None:
+def test_links_that_are_not_followed_are_counted(tmp_path: Path) -> None:
     touch(tmp_path, "p/a.png", "p/notes.txt", "far/b.png")
     (tmp_path / "p/far").symlink_to(tmp_path / "far")
     (tmp_path / "p/gone.png").symlink_to("nowhere.png")
@@ -46,13 +46,13 @@ def test_links_that_are_not_followed_are_told(tmp_path: Path) -> None:
     assert found.ignored_kinds() == "1 .txt, 2 linked"
 
 
-def test_the_current_folder_has_a_name_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_current_folder_is_named_in_the_target(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     touch(tmp_path, "p/b.png")
     monkeypatch.chdir(tmp_path / "p")
     assert plan([Path()], Options()).jobs[0].target == tmp_path / "p_x4" / "b.png"
 
 
-def test_results_inside_the_input_are_no_input(tmp_path: Path) -> None:
+def test_results_inside_the_input_folder_are_not_inputs(tmp_path: Path) -> None:
     touch(tmp_path, "p/b.png", "p/out/b.png")
     found = plan([tmp_path / "p"], Options(output=tmp_path / "p" / "out", overwrite=True))
     assert [job.source.name for job in found.jobs] == ["b.png"]
@@ -89,7 +89,7 @@ def test_output_as_file_and_as_folder(tmp_path: Path) -> None:
         (["a.jpg"], "-", "standard output"),
     ],
 )
-def test_refusals(tmp_path: Path, inputs: list[str], output: str | None, message: str) -> None:
+def test_impossible_plans(tmp_path: Path, inputs: list[str], output: str | None, message: str) -> None:
     touch(tmp_path, "a.jpg", "sub/a.jpg", "v.mp4", "v.avi", "v.ts", "notes.txt", "taken.jpg")
     (tmp_path / "empty").mkdir()
     options = Options(output=None if output is None else Path(output) if output == "-" else tmp_path / output)
@@ -99,12 +99,12 @@ def test_refusals(tmp_path: Path, inputs: list[str], output: str | None, message
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_an_existing_target_is_replaced_only_when_asked(tmp_path: Path) -> None:
+def test_an_existing_target_is_replaced_only_with_overwrite(tmp_path: Path) -> None:
     touch(tmp_path, "a.jpg", "a_x4.jpg")
     assert targets(tmp_path, ["a.jpg"], overwrite=True) == ["a_x4.jpg"]
 
 
-def test_what_exists_is_skipped_when_asked_and_the_rest_is_planned(tmp_path: Path) -> None:
+def test_skip_existing_plans_the_rest(tmp_path: Path) -> None:
     touch(tmp_path, "a.jpg", "a_x4.jpg", "b.jpg", "c.mp4", "c_x4.mp4")
     sources = [tmp_path / name for name in ("a.jpg", "b.jpg", "c.mp4")]
     found = plan(sources, Options(skip_existing=True))
@@ -127,13 +127,13 @@ def test_results_of_an_earlier_run_among_the_inputs_are_skipped(tmp_path: Path) 
         plan(sources[:1], Options(output=sources[0], skip_existing=True))
 
 
-def test_a_preview_is_skipped_if_either_of_its_pictures_exists(tmp_path: Path) -> None:
+def test_a_preview_is_skipped_if_either_of_its_images_exists(tmp_path: Path) -> None:
     touch(tmp_path, "a.mp4", "a_x4.bicubic.png")
     found = plan([tmp_path / "a.mp4"], Options(skip_existing=True, preview=True))
     assert (found.jobs, len(found.skipped)) == ([], 1)
 
 
-def test_a_link_to_an_input_is_seen_through(tmp_path: Path) -> None:
+def test_a_target_reached_by_a_link_is_recognised_as_an_input(tmp_path: Path) -> None:
     touch(tmp_path, "a.jpg")
     (tmp_path / "link").symlink_to(tmp_path)
     with pytest.raises(UsageError, match="is an input"):
@@ -160,7 +160,7 @@ def locked(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("locked")
-def test_folders_without_permission_are_refused_or_told(tmp_path: Path) -> None:
+def test_folders_without_permission_are_errors_or_reported(tmp_path: Path) -> None:
     touch(tmp_path, "a.png", "p/b.png", "p/listed/c.png", "p/locked/d.png", "locked/e.png")
     for inputs, output in ((["locked/e.png"], None), (["a.png"], "locked/o.png"), (["a.png"], "locked/o")):
         with pytest.raises(UsageError, match=r"cannot use '.*locked/.*': Permission denied"):
@@ -187,7 +187,7 @@ def test_names_that_are_too_long(tmp_path: Path) -> None:
     assert targets(tmp_path, ["a.png"], output=tmp_path / f"{longest}.jpg") == [f"{longest}.jpg"]
 
 
-def test_the_root_and_a_circle_of_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_root_folder_and_a_circular_link(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "walk", lambda *_args, **_more: pytest.fail("the root is searched"))
     with pytest.raises(UsageError, match="no parent folder"):
         plan([Path("/")], Options())

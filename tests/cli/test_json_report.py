@@ -14,20 +14,10 @@ from typing import Any
 import av
 import pytest
 from PIL import Image
-from support.command import LENGTH, UPSCALE
+from support.command import LENGTH, UPSCALE, run
 from support.media import clip, frame_times, save
-from typer.testing import CliRunner
 
-from upscaler.cli.app import app
 from upscaler.video.reader import VideoReader
-
-
-def run(*arguments: object, code: int = 0) -> str:
-    """Run the command in this process; returns what it said."""
-    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
-    assert result.exit_code == code, result.output
-    assert "Traceback" not in result.output
-    return result.output
 
 
 def reports(path: Path) -> list[dict[str, Any]]:
@@ -52,9 +42,9 @@ def truncated(path: Path, whole: Path, share: float = 0.6) -> Path:
     return path
 
 
-def test_one_object_a_job(tmp_path: Path) -> None:
+def test_one_json_line_per_job(tmp_path: Path) -> None:
     save(tmp_path / "in" / "a.png")
-    (tmp_path / "in" / "b.png").write_text("no picture")
+    (tmp_path / "in" / "b.png").write_text("not an image")
     clip(tmp_path / "in" / "c.mp4", frames=20, audio=["aac", "pcm_s16le"], seconds=0.8)
     said = run(tmp_path / "in", "--scale", 2, "--json", tmp_path / "report.jsonl", code=1)
     still, bad, video = reports(tmp_path / "report.jsonl")
@@ -101,7 +91,7 @@ def test_a_report_that_cannot_be_written(tmp_path: Path, name: str, message: str
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".webm"])
-def test_a_truncated_source_gives_what_is_there(tmp_path: Path, suffix: str) -> None:
+def test_a_truncated_source_is_upscaled_up_to_its_end(tmp_path: Path, suffix: str) -> None:
     encoder, sound = ("libvpx-vp9", "libopus") if suffix == ".webm" else ("libx264", "aac")
     whole = clip(tmp_path / f"whole{suffix}", frames=75, encoder=encoder, audio=[sound], seconds=3)
     run(whole, "-o", tmp_path / f"a{suffix}", "--scale", 1)
@@ -116,7 +106,7 @@ def test_a_truncated_source_gives_what_is_there(tmp_path: Path, suffix: str) -> 
     assert any("ends early" in text for text in warnings)
 
 
-def test_sound_that_goes_on_after_the_pictures_is_no_damage(tmp_path: Path) -> None:
+def test_audio_that_outlasts_the_video_is_not_damage(tmp_path: Path) -> None:
     for suffix in (".mp4", ".mkv"):
         source = clip(tmp_path / f"in{suffix}", frames=10, audio=["aac"], seconds=3)
         run(source, "-o", tmp_path / f"out{suffix}", "--scale", 1)
@@ -197,7 +187,7 @@ def test_what_cannot_be_upscaled_is_one_line(
 
 
 @pytest.mark.slow
-def test_an_interrupt_says_that_the_same_command_goes_on(tmp_path: Path) -> None:
+def test_an_interrupted_video_says_how_to_resume(tmp_path: Path) -> None:
     source = clip(tmp_path / "in.mp4", frames=200)
     command = [sys.executable, "-c", UPSCALE, str(source), "-o", str(tmp_path / "out.mp4"), "--scale", "2"]
     process = subprocess.Popen(
@@ -218,7 +208,7 @@ def test_an_interrupt_says_that_the_same_command_goes_on(tmp_path: Path) -> None
     assert not folder.exists()
 
 
-def test_a_name_that_is_no_utf_8_is_reported(tmp_path: Path) -> None:
+def test_a_file_name_that_is_not_utf_8_is_reported(tmp_path: Path) -> None:
     name = os.fsdecode(b"\xff\xfe.png")
     sources = [save(tmp_path / "plain.png").rename(tmp_path / name), save(tmp_path / "ä.png")]
     run(*sources, "--scale", 1, "--json", tmp_path / "report")
@@ -227,7 +217,7 @@ def test_a_name_that_is_no_utf_8_is_reported(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="a full disk is played by /dev/full")
-def test_a_report_that_a_full_disk_ends_is_one_line(tmp_path: Path) -> None:
+def test_a_full_disk_under_the_report_is_one_line(tmp_path: Path) -> None:
     sources = [save(tmp_path / name) for name in ("a.png", "b.png")]
     said = run(*sources, "--scale", 1, "--json", "/dev/full", code=1)
     assert said.count("error:") == 1 and "cannot write the report '/dev/full': No space left" in said
@@ -235,7 +225,7 @@ def test_a_report_that_a_full_disk_ends_is_one_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("closed", ["at once", pytest.param("before", marks=pytest.mark.slow)])
-def test_standard_output_that_nobody_reads_is_one_line(tmp_path: Path, closed: str) -> None:
+def test_a_closed_standard_output_is_one_line(tmp_path: Path, closed: str) -> None:
     sources = [str(save(tmp_path / name)) for name in ("a.png", "b.png")]
     command = [sys.executable, "-m", "upscaler", *sources, "--scale", "1", "--json", "-"]
     reading, writing = os.pipe()
@@ -265,13 +255,13 @@ def edited(path: Path, *, begin_s: float, seconds: float) -> Path:
 
 
 @pytest.mark.parametrize("begin_s", [0, 0.4, 0.52])
-def test_frames_that_an_edit_list_hides_are_no_early_end(tmp_path: Path, begin_s: float) -> None:
+def test_frames_hidden_by_an_edit_list_are_not_an_early_end(tmp_path: Path, begin_s: float) -> None:
     source = edited(tmp_path / "in.mp4", begin_s=begin_s, seconds=0.8)
     said = run(source, "-o", tmp_path / "out.mp4", "--scale", 1)
     assert "ends early" not in said and len(frame_times(tmp_path / "out.mp4")) == 20
 
 
-def test_an_early_end_by_a_few_frames_is_told(tmp_path: Path) -> None:
+def test_an_end_a_few_frames_early_is_reported(tmp_path: Path) -> None:
     whole = clip(tmp_path / "whole.mp4", frames=75, audio=["aac"], seconds=3)
     source = truncated(tmp_path / "in.mp4", whole, 0.96)
     assert 67 < len(frame_times(source)) < 75

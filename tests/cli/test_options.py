@@ -39,7 +39,7 @@ def test_the_engine_takes_the_fields_of_its_options() -> None:
     assert list(own.parameters.values()) == list(fields.parameters.values())
 
 
-def test_everything_wrong_is_said_at_once_with_value_range_and_the_nearest_name(tmp_path: Path) -> None:
+def test_all_wrong_options_are_reported_with_value_range_and_nearest_name(tmp_path: Path) -> None:
     wrong = [
         "--scale",
         9,
@@ -65,7 +65,7 @@ def test_everything_wrong_is_said_at_once_with_value_range_and_the_nearest_name(
     )
 
 
-def test_everything_wrong_is_said_at_once_in_python() -> None:
+def test_all_wrong_arguments_are_reported_in_python() -> None:
     with pytest.raises(UsageError) as caught:
         Upscaler("fast", scal=2, tile=64, precision="fp8", batch=0)  # type: ignore[call-arg]
     assert str(caught.value) == (
@@ -75,7 +75,7 @@ def test_everything_wrong_is_said_at_once_in_python() -> None:
     )
 
 
-def test_excluding_options_are_all_named() -> None:
+def test_all_options_that_exclude_each_other_are_reported() -> None:
     with pytest.raises(UsageError) as caught:
         Options(
             scale=2, size_px=(9, 9), overwrite=True, skip_existing=True, start_s=5, end_s=5, audio=False,
@@ -135,7 +135,7 @@ def test_times_are_exact() -> None:
 
 
 @pytest.mark.parametrize("time", ["", "x", "1:2:3:4", "1.5:00", "-1", "1:", -1, math.inf, math.nan, True])
-def test_times_that_are_none(time: object) -> None:
+def test_invalid_times(time: object) -> None:
     assert "must be seconds, minutes:seconds or hours:minutes:seconds" in message(VideoOptions, start_s=time)
 
 

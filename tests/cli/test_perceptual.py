@@ -29,13 +29,13 @@ def pair(ship: Ship) -> None:
     ship("srgan", 2, 4)
 
 
-def enlarged(upscaler: Upscaler) -> Tensor:
+def upscale_noise(upscaler: Upscaler) -> Tensor:
     low = torch.rand(1, 3, 10, 13, generator=torch.Generator().manual_seed(1))
     return upscaler.upscale(low, upscaler.plan(10, 13))
 
 
 @pytest.mark.parametrize(("perceptual", "flavour"), [(0.0, ""), (0.25, ""), (0.25, "-photo"), (1.0, "")])
-def test_the_weights_are_blended_and_either_name_means_the_pair(
+def test_weights_are_blended_whichever_of_the_two_models_is_named(
     pair: None, ship: Ship, perceptual: float, flavour: str
 ) -> None:
     names = "srresnet" + flavour, "srgan" + flavour
@@ -51,26 +51,26 @@ def test_the_weights_are_blended_and_either_name_means_the_pair(
     low = torch.rand(1, 3, 10, 13, generator=torch.Generator().manual_seed(1))
     with torch.inference_mode():
         high = wanted(low)
-    made = [enlarged(Upscaler(name, 4, precision="fp32", perceptual=perceptual)) for name in names]
+    made = [upscale_noise(Upscaler(name, 4, precision="fp32", perceptual=perceptual)) for name in names]
     assert torch.equal(*made)
     assert float((made[0] - high).abs().max()) < 1e-5
 
 
-def test_the_ends_are_the_models_themselves(pair: None) -> None:
+def test_blends_of_0_and_1_are_the_models_themselves(pair: None) -> None:
     for end, name in enumerate(("srresnet", "srgan")):
-        alone = enlarged(Upscaler(name, 2, precision="fp32"))
-        assert torch.equal(alone, enlarged(Upscaler("srgan", 2, precision="fp32", perceptual=end)))
-    middle = enlarged(Upscaler("srgan", 2, precision="fp32", perceptual=0.5))
+        alone = upscale_noise(Upscaler(name, 2, precision="fp32"))
+        assert torch.equal(alone, upscale_noise(Upscaler("srgan", 2, precision="fp32", perceptual=end)))
+    middle = upscale_noise(Upscaler("srgan", 2, precision="fp32", perceptual=0.5))
     assert float((alone - middle).abs().max()) > 1e-2
 
 
 @pytest.mark.parametrize("value", [-0.1, 1.5, float("nan")])
-def test_a_share_out_of_range_is_refused(pair: None, value: float) -> None:
+def test_a_blend_out_of_range_is_an_error(pair: None, value: float) -> None:
     with pytest.raises(UsageError, match="must be a number from 0 to 1"):
         Upscaler("srgan", perceptual=value)
 
 
-def test_other_models_are_refused_before_any_work(pair: None, ship: Ship, tmp_path: Path) -> None:
+def test_blending_other_models_is_an_error_before_work_starts(pair: None, ship: Ship, tmp_path: Path) -> None:
     ship("balanced", 4)
     source = save(tmp_path / "a.png")
     for model in ([], ["--model", "balanced"], ["--model", shipped.weight_files("srgan")[4]]):
@@ -80,7 +80,7 @@ def test_other_models_are_refused_before_any_work(pair: None, ship: Ship, tmp_pa
     assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["a.png"]
 
 
-def test_half_a_pair_is_no_pair(ship: Ship) -> None:
+def test_blending_needs_both_models_with_equal_scales_and_networks(ship: Ship) -> None:
     ship("srresnet", 4)
     with pytest.raises(WeightsError, match="'srgan' has no weights"):
         Upscaler("srresnet", perceptual=0.5)
@@ -101,8 +101,8 @@ def test_the_command_blends(pair: None, tmp_path: Path) -> None:
         "srgan": ["--model", "srgan"],
     }.items():
         run(source, "-o", tmp_path / f"{name}.png", *options)
-        with Image.open(tmp_path / f"{name}.png") as picture:
-            made[name] = np.asarray(picture)
+        with Image.open(tmp_path / f"{name}.png") as image:
+            made[name] = np.asarray(image)
     assert np.array_equal(made["blend"], made["same"])
     assert not np.array_equal(made["blend"], made["srgan"])
 
@@ -115,7 +115,7 @@ def test_the_command_blends(pair: None, tmp_path: Path) -> None:
         ({"tta": True}, {}, "option tta was True and is False"),
     ],
 )
-def test_a_video_made_otherwise_is_begun_anew(
+def test_a_video_with_other_weights_restarts(
     pair: None, tmp_path: Path, first: dict[str, object], then: dict[str, object], reason: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
@@ -155,7 +155,7 @@ def test_few_scales_reach_every_factor(ship: Ship, scales: tuple[int, ...], scal
         assert upscaler.plan(9, 11).scales == {1: (2,), 2: (2,), 3: (4,), 4: (4,)}.get(scale, (4, 2))
 
 
-def test_a_model_that_restores_does_so_at_its_size_only(ship: Ship, tmp_path: Path) -> None:
+def test_a_restoring_model_works_at_scale_1_only(ship: Ship, tmp_path: Path) -> None:
     ship("restore", 1)
     source = save(tmp_path / "a.png", 24, 32)
     run(source, "--model", "restore")
@@ -166,7 +166,7 @@ def test_a_model_that_restores_does_so_at_its_size_only(ship: Ship, tmp_path: Pa
         assert "restores without enlarging (use --scale 1, and enlarge the result" in said
 
 
-def test_a_single_file_goes_by_its_name(ship: Ship) -> None:
+def test_a_single_weight_file_can_be_named(ship: Ship) -> None:
     ship("fast", 2, 4)
     upscaler = Upscaler("fast-x2")
     assert upscaler.scale == 2 and upscaler.plan(4, 4).scales == (2,)
@@ -176,7 +176,7 @@ def test_a_single_file_goes_by_its_name(ship: Ship) -> None:
         Upscaler("fast-x5")
 
 
-def test_help_names_what_is_installed(ship: Ship) -> None:
+def test_help_lists_installed_models(ship: Ship) -> None:
     ship("fast", 4)
     ship("srgan", 2)
     assert shipped.installed_models() == ["fast", "srgan"]

@@ -1,4 +1,4 @@
-"""``--preview``: one frame as a picture, beside its bicubic version."""
+"""``--preview``: one frame as PNG, next to its bicubic version."""
 
 from fractions import Fraction
 from pathlib import Path
@@ -29,7 +29,7 @@ def engine() -> Upscaler:
 
 
 def preview(engine: Upscaler, source: Path, **options: object) -> tuple[Done, list[NDArray[np.uint8]]]:
-    """Do it by way of the plan that the command makes; the two pictures, upscaled and bicubic."""
+    """Plan and write a preview as the command does; returns both images, upscaled and bicubic."""
     [job] = jobs.plan([source], Options(preview=True, scale=2)).jobs
     done = write_preview(job, engine, VideoOptions(**options), lambda _: None, lambda _: None)
     return done, [stills.read(path).pixels for path in (job.target, jobs.bicubic_beside(job.target))]
@@ -53,26 +53,24 @@ def index_of(pixels: NDArray[np.uint8]) -> int:
     return round((float(pixels.mean()) / 255 * 219 + 16 - 30) / 3)
 
 
-def test_the_middle_is_that_of_the_part_asked_for(engine: Upscaler, tmp_path: Path) -> None:
+def test_the_middle_of_the_selected_part(engine: Upscaler, tmp_path: Path) -> None:
     source = counting_clip(tmp_path / "in.mp4")
     for options, index in (({"end_s": Fraction("0.8")}, 10), ({"frames": 40}, 20)):
-        _, pictures = preview(engine, source, **options)
-        assert [index_of(pixels) for pixels in pictures] == [index, index]
+        _, images = preview(engine, source, **options)
+        assert [index_of(pixels) for pixels in images] == [index, index]
         for path in tmp_path.glob("*.png"):
             path.unlink()
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".ts"])
-def test_the_frame_is_the_middle_one_or_that_at_the_start(
-    engine: Upscaler, tmp_path: Path, suffix: str
-) -> None:
+def test_the_frame_is_at_start_or_in_the_middle(engine: Upscaler, tmp_path: Path, suffix: str) -> None:
     source = counting_clip(tmp_path / f"in{suffix}")
-    _, pictures = preview(engine, source)
-    assert [index_of(pixels) for pixels in pictures] == [30, 30]
+    _, images = preview(engine, source)
+    assert [index_of(pixels) for pixels in images] == [30, 30]
     for path in tmp_path.glob("*.png"):
         path.unlink()
-    done, pictures = preview(engine, source, start_s=Fraction("0.55"))
-    assert [index_of(pixels) for pixels in pictures] == [14, 14]
+    done, images = preview(engine, source, start_s=Fraction("0.55"))
+    assert [index_of(pixels) for pixels in images] == [14, 14]
     assert done.frames == 1
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         f"in{suffix}",
@@ -82,8 +80,8 @@ def test_the_frame_is_the_middle_one_or_that_at_the_start(
     for path in tmp_path.glob("*.png"):
         path.unlink()
     for start_s, index in (("0", 0), ("0.1", 3)):  # a .ts is sought to the key frame after them
-        _, pictures = preview(engine, source, start_s=Fraction(start_s))
-        assert [index_of(pixels) for pixels in pictures] == [index, index]
+        _, images = preview(engine, source, start_s=Fraction(start_s))
+        assert [index_of(pixels) for pixels in images] == [index, index]
         for path in tmp_path.glob("*.png"):
             path.unlink()
     with pytest.raises(MediaError, match="no frame at 9"):
@@ -91,7 +89,7 @@ def test_the_frame_is_the_middle_one_or_that_at_the_start(
     assert not list(tmp_path.glob("*.png"))
 
 
-def test_both_are_the_frame_enlarged_and_not_the_same(engine: Upscaler, tmp_path: Path) -> None:
+def test_both_images_show_the_frame_and_differ(engine: Upscaler, tmp_path: Path) -> None:
     _, (upscaled, bicubic) = preview(engine, clip(tmp_path / "in.mp4", frames=1))
     assert upscaled.shape == bicubic.shape == (96, 128, 3)
     source = photograph(112, 128)[:48, :64].astype(float)
@@ -101,16 +99,16 @@ def test_both_are_the_frame_enlarged_and_not_the_same(engine: Upscaler, tmp_path
     assert np.abs(upscaled.astype(int) - bicubic).mean() > 0.3
 
 
-def test_it_is_turned_and_as_deep_as_the_video(engine: Upscaler, tmp_path: Path) -> None:
+def test_rotation_and_bit_depth_are_those_of_the_video(engine: Upscaler, tmp_path: Path) -> None:
     source = tmp_path / "in.mp4"
     with av.open(str(source), "w") as output:
         stream = output.add_stream("libx265", rate=25, options={"x265-params": "log-level=error"})
         stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p10le"
         stream.set_display_rotation(90)
         for _ in range(3):
-            picture = np.zeros((48, 64, 3), np.uint8)
-            picture[:, :32] = 200  # the left half; turned counter-clockwise it is the lower one
-            output.mux(stream.encode(VideoFrame.from_ndarray(picture, format="rgb24")))
+            image = np.zeros((48, 64, 3), np.uint8)
+            image[:, :32] = 200  # the left half; turned counter-clockwise it is the lower one
+            output.mux(stream.encode(VideoFrame.from_ndarray(image, format="rgb24")))
         output.mux(stream.encode(None))
     preview(engine, source)
     for path in tmp_path.glob("*.png"):
@@ -119,7 +117,7 @@ def test_it_is_turned_and_as_deep_as_the_video(engine: Upscaler, tmp_path: Path)
         assert pixels[70:].mean() > 4 * pixels[:60].mean()
 
 
-def test_what_is_refused_before(tmp_path: Path) -> None:
+def test_existing_files_and_images_are_errors(tmp_path: Path) -> None:
     source = counting_clip(tmp_path / "in.mp4", 2)
     (tmp_path / "in_x4.bicubic.png").write_text("precious")
     with pytest.raises(UsageError, match=r"in_x4\.bicubic\.png' already exists"):
@@ -154,7 +152,7 @@ def test_a_start_of_zero_is_not_the_middle(tmp_path: Path) -> None:
     ("rotation", "mirrored", "bright"),
     [(0, True, (0, 1)), (180, True, (1, 0)), (90, True, (1, 1)), (270, True, (0, 0)), (90, False, (1, 0))],
 )
-def test_it_is_mirrored(
+def test_mirroring(
     engine: Upscaler, tmp_path: Path, rotation: int, mirrored: bool, bright: tuple[int, int]
 ) -> None:
     source = tmp_path / "in.mp4"
@@ -162,18 +160,18 @@ def test_it_is_mirrored(
         stream = output.add_stream("libx264", rate=25)
         stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
         stream.set_display_rotation(rotation, hflip=mirrored)
-        picture = np.zeros((48, 64, 3), np.uint8)
-        picture[:24, :32] = 200  # the upper left quarter
-        output.mux(stream.encode(VideoFrame.from_ndarray(picture, format="rgb24")))
+        image = np.zeros((48, 64, 3), np.uint8)
+        image[:24, :32] = 200  # the upper left quarter
+        output.mux(stream.encode(VideoFrame.from_ndarray(image, format="rgb24")))
         output.mux(stream.encode(None))
-    _, pictures = preview(engine, source)
-    for pixels in pictures:
+    _, images = preview(engine, source)
+    for pixels in images:
         height, width = pixels.shape[0] // 2, pixels.shape[1] // 2
         quarters = pixels.reshape(2, height, 2, width, 3).mean((1, 3, 4))
         assert np.unravel_index(quarters.argmax(), (2, 2)) == bright
 
 
-def test_a_size_is_of_the_frame_as_it_is_turned(tmp_path: Path) -> None:
+def test_size_applies_to_the_rotated_frame(tmp_path: Path) -> None:
     source = turned_clip(tmp_path / "in.mp4", 90)
-    _, pictures = preview(Upscaler("fast", size_px=(96, 128), precision="fp32"), source)
-    assert [pixels.shape for pixels in pictures] == [(128, 96, 3)] * 2
+    _, images = preview(Upscaler("fast", size_px=(96, 128), precision="fp32"), source)
+    assert [pixels.shape for pixels in images] == [(128, 96, 3)] * 2

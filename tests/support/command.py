@@ -1,5 +1,7 @@
 """The command, run in this process or in one of its own."""
 
+from pathlib import Path
+
 from typer.testing import CliRunner
 
 from upscaler.cli.app import app
@@ -20,3 +22,8 @@ def run(*arguments: object, code: int = 0) -> str:
     assert result.exit_code == code, result.output
     assert "Traceback" not in result.output
     return result.output
+
+
+def files_below(folder: Path) -> list[str]:
+    """Names of all files in a folder and below it, relative to it, sorted."""
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
