@@ -79,6 +79,8 @@ def test_links_lead_somewhere(document: Path) -> None:
         name, _, fragment = link.partition("#")
         target = document.parent / name if name else document
         assert target.exists(), f"{link}: no such file"
+        if document.parent == ROOT / "docs":
+            assert target.parent == document.parent, f"{link}: not a page of the site"
         if fragment:
             assert fragment in anchors(target.read_text(encoding="utf-8")), f"{link}: no such heading"
 
