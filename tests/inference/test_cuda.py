@@ -16,7 +16,7 @@ from upscaler import Upscaler, pipeline
 from upscaler.jobs import Job
 from upscaler.options import VideoOptions
 from upscaler.trainer.config.gan import GanConfig
-from upscaler.trainer.data import crops
+from upscaler.trainer.data import crop_stores
 from upscaler.trainer.loops import train
 
 pytestmark = [
@@ -122,14 +122,14 @@ def test_training_on_the_gpu_is_compiled_and_its_photographs_lie_there(
 ) -> None:
     """In fp32 and of the same crops, so that the losses are those of the processor."""
     cut: list[torch.device] = []
-    genuine = crops.OnDevice.cut
+    genuine = crop_stores.DeviceStore.cut
 
-    def counted(rows: crops.OnDevice, *given: Any) -> tuple[torch.Tensor, torch.Tensor]:  # noqa: ANN401
+    def counted(rows: crop_stores.DeviceStore, *given: Any) -> tuple[torch.Tensor, torch.Tensor]:  # noqa: ANN401
         low, high = genuine(rows, *given)
         cut.append(high.device)
         return low, high
 
-    monkeypatch.setattr(crops.OnDevice, "cut", counted)
+    monkeypatch.setattr(crop_stores.DeviceStore, "cut", counted)
     common = {"precision": "fp32", "degradation": "clean", "checkpoint_every_s": 1e-9}
     on_gpu = configure("gpu", device="cuda", compiled=True, **common)
     said = messages(on_gpu)

@@ -1,11 +1,11 @@
-import time
 from pathlib import Path
 
 import pytest
 import torch
 from support.makers import MakePhotos
 
-from upscaler.trainer.data.crops import CropCoordinates, Crops, OnDevice, OnProcessor
+from upscaler.trainer.data.crop_stores import CropCoordinates, DeviceStore, MemoryStore
+from upscaler.trainer.data.crops import Crops
 from upscaler.trainer.data.photos import PhotoPair, load_photos
 from upscaler.trainer.degrade.degradations import reduce
 
@@ -130,7 +130,7 @@ def test_crops_cut_on_a_device_are_those_cut_in_memory(folder: Path, scale: int)
         for version in (0, 1, 3)
     ]
     coordinates = CropCoordinates(*torch.tensor(crops).unbind(1))
-    ways = OnProcessor(pairs, scale), OnDevice(pairs, scale, torch.device("cpu"))
+    ways = MemoryStore(pairs, scale), DeviceStore(pairs, scale, torch.device("cpu"))
     for one, other in zip(*(way.cut(coordinates, 24) for way in ways), strict=True):
         assert torch.equal(one, other)
 
@@ -139,7 +139,7 @@ def test_crops_cut_on_a_device_are_those_cut_in_memory(folder: Path, scale: int)
 def test_crops_drawn_on_a_device_are_those_drawn_in_memory(folder: Path, degradation: str) -> None:
     pairs = load_photos((str(folder),), 2, 16, degradation=degradation).training
     in_memory, on_device = Crops(pairs, 2, 0, degradation), Crops(pairs, 2, 0, degradation)
-    on_device._source, on_device._worker = OnDevice(pairs, 2, torch.device("cpu")), None
+    on_device._store, on_device._worker = DeviceStore(pairs, 2, torch.device("cpu")), None
     for _ in range(3):
         ways = in_memory.draw(6, 12), on_device.draw(6, 12)
         assert all(torch.equal(*sides) for sides in zip(*ways, strict=True))
@@ -178,13 +178,3 @@ def test_trouble_in_drawing_is_raised_where_crops_are_asked_for(
         with pytest.raises(MemoryError, match="planted"):
             crops.draw(4, 16)
     assert crops.draw(4, 16)[0].shape == (4, 3, 16, 16)
-
-
-def test_waiting_is_counted(folder: Path) -> None:
-    crops = Crops(load_photos((str(folder),), 2, 16).training, 2, 0)
-    assert crops.drawing_s == 0
-    began = time.monotonic()
-    crops.draw(8, 16)
-    once = crops.drawing_s
-    crops.draw(8, 16)
-    assert 0 < once < crops.drawing_s <= time.monotonic() - began
