@@ -19,7 +19,9 @@ from PIL import Image, ImageDraw, ImageFont
 from upscaler.models.shipped import BLENDABLE
 from upscaler.trainer.evaluation import bicubic
 from upscaler.trainer.evaluation.lpips import Lpips
-from upscaler.trainer.evaluation.protocol import Given, Pictures, Score, evaluate, resolve_subject
+from upscaler.trainer.evaluation.lr_images import LrSource
+from upscaler.trainer.evaluation.protocol import Comparison, Score, evaluate
+from upscaler.trainer.evaluation.subject import resolve_subject
 
 Rgb = NDArray[np.uint8]
 
@@ -45,12 +47,12 @@ def main() -> None:
     parser.add_argument("--lpips-heads", type=Path)
     arguments = parser.parse_args()
     lpips = Lpips("squeeze", arguments.lpips_trunk, arguments.lpips_heads, torch.device("cpu"))
-    given, pair = Given(arguments.lr_dir, arguments.degradation), BLENDABLE[arguments.photo]
-    compare(arguments.hr, arguments.out, given, pair, arguments.scale, arguments.crops, lpips)
+    lr_source, pair = LrSource(arguments.lr_dir, arguments.degradation), BLENDABLE[arguments.photo]
+    compare(arguments.hr, arguments.out, lr_source, pair, arguments.scale, arguments.crops, lpips)
 
 
 def compare(
-    hr: Path, out: Path, given: Given, pair: tuple[str, str], scale: int, crops: int, lpips: Lpips
+    hr: Path, out: Path, lr_source: LrSource, pair: tuple[str, str], scale: int, crops: int, lpips: Lpips
 ) -> None:
     """Measure every blend of a pair, keep crops of both ends, and write the three files."""
     places: dict[str, tuple[slice, slice]] = {}
@@ -58,16 +60,16 @@ def compare(
     means: dict[float, Score] = {}
     for share in SHARES:
 
-        def keep(score: Score, pictures: Pictures, share: float = share) -> None:
+        def keep(score: Score, comparison: Comparison, share: float = share) -> None:
             if share == SHARES[0]:
-                plain = bicubic.enlarged(pictures.lr, scale)
-                place = places[score.name] = blurred_most(plain, pictures.hr)
-                rows[score.name] = [plain[place], pictures.sr[place], pictures.hr[place]]
+                plain = bicubic.enlarged(comparison.lr, scale)
+                place = places[score.name] = blurred_most(plain, comparison.hr)
+                rows[score.name] = [plain[place], comparison.sr[place], comparison.hr[place]]
             elif share == SHARES[-1]:
-                rows[score.name].insert(2, pictures.sr[places[score.name]])
+                rows[score.name].insert(2, comparison.sr[places[score.name]])
 
-        subject = resolve_subject(pair[1], scale, given, perceptual=share)
-        result = evaluate(subject, hr, given, lpips=lpips, on_score=keep)
+        subject = resolve_subject(pair[1], scale, lr_source, perceptual=share)
+        result = evaluate(subject, hr, lr_source, lpips=lpips, on_score=keep)
         if result.failures:
             raise SystemExit("\n".join(result.failures))
         means[share] = result.mean

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from upscaler.trainer.data.sources import pictures_below
+from upscaler.trainer.data.sources import images_below
 
 SIDE_PX = 320
 FINER = 3  # drawn so many times as large, then reduced: smooth edges
@@ -170,7 +170,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=1000)
     arguments = parser.parse_args()
     arguments.target.mkdir(parents=True, exist_ok=True)
-    sources = pictures_below(arguments.source)
+    sources = images_below(arguments.source)
     with ProcessPoolExecutor() as pool:
         list(pool.map(partial(write, sources=sources, target=arguments.target), range(arguments.count)))
     print(f"{arguments.count} pictures in {arguments.target}")

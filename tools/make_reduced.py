@@ -11,10 +11,10 @@ import argparse
 from pathlib import Path
 
 import numpy as np
+from flat_names import flat_names
 from PIL import Image
 
 from upscaler.errors import TrainingError
-from upscaler.trainer.data.sources import flat_names
 from upscaler.trainer.evaluation import bicubic
 
 

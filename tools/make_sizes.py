@@ -14,11 +14,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from flat_names import flat_names
 from PIL import Image
 
 from upscaler.errors import TrainingError
 from upscaler.inference.resize import resize_bicubic
-from upscaler.trainer.data.sources import flat_names
 
 SIZES = (1.0, 0.75, 0.5)
 SCALE = 4

@@ -13,11 +13,11 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+from flat_names import flat_names
 from numpy.typing import NDArray
 from PIL import Image
 
 from upscaler.errors import TrainingError
-from upscaler.trainer.data.sources import flat_names
 
 KEPT_BELOW, FALLEN_AT = 0.3, 0.45  # cycles per pixel
 SMALLEST_SHARE = 0.4

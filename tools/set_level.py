@@ -19,7 +19,7 @@ from torch import Tensor
 
 from upscaler.models import weight_file
 from upscaler.models.contract import Network
-from upscaler.trainer.data.sources import pictures_below
+from upscaler.trainer.data.sources import images_below
 from upscaler.trainer.evaluation import bicubic
 
 
@@ -76,7 +76,7 @@ def main() -> None:
         "--count", type=int, default=200, help="about so many of the photographs, evenly spread"
     )
     arguments = parser.parse_args()
-    paths = pictures_below(arguments.photographs)
+    paths = images_below(arguments.photographs)
     if not paths:
         raise SystemExit(f"no pictures in '{arguments.photographs}'")
     pictures = paths[:: max(1, len(paths) // arguments.count)]

@@ -12,7 +12,7 @@ from upscaler.interrupts import INTERRUPTS
 
 if TYPE_CHECKING:
     from upscaler.trainer.evaluation.lpips import Lpips
-    from upscaler.trainer.evaluation.protocol import Pictures, Score
+    from upscaler.trainer.evaluation.protocol import Comparison, Score
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -69,21 +69,23 @@ def command(  # noqa: PLR0913 - one parameter per option
     file_names.let_streams_print_all()
     try:
         from upscaler.trainer.evaluation import protocol, report
+        from upscaler.trainer.evaluation.lr_images import LrSource
+        from upscaler.trainer.evaluation.subject import resolve_subject
 
         INTERRUPTS.release()
         if lr_dir is not None and degradation is not None:
             raise UsageError("--degradation makes LR pictures, --lr-dir gives them", "use one of the two")
         degradation = degradation or "clean"
-        given = protocol.Given(lr_dir, degradation)
-        measured = protocol.resolve_subject(
-            subject, scale, given, device, precision, tta=tta, perceptual=perceptual
+        lr_source = LrSource(lr_dir, degradation)
+        measured = resolve_subject(
+            subject, scale, lr_source, device, precision, tta=tta, perceptual=perceptual
         )
         distance = _lpips(lpips, lpips_trunk, lpips_heads, device)
         page = None if html is None else report.Page(html)
         result = protocol.evaluate(
             measured,
             hr_folder,
-            given,
+            lr_source,
             save_folder=save,
             lpips=distance,
             on_score=_printing(page.add if page else None),
@@ -133,12 +135,12 @@ def _lpips(net: str | None, trunk: Path | None, heads: Path | None, device: str)
 
 
 def _printing(
-    also: "Callable[[Score, Pictures], None] | None",
-) -> "Callable[[Score, Pictures], None]":
-    def on_score(score: "Score", pictures: "Pictures") -> None:
+    also: "Callable[[Score, Comparison], None] | None",
+) -> "Callable[[Score, Comparison], None]":
+    def on_score(score: "Score", comparison: "Comparison") -> None:
         _print_row(score)
         if also:
-            also(score, pictures)
+            also(score, comparison)
 
     return on_score
 

@@ -24,13 +24,13 @@ def test_sheet_curve_and_numbers(
     monkeypatch.syspath_prepend(str(TOOLS))
     import make_comparison
 
-    from upscaler.trainer.evaluation.protocol import Given
+    from upscaler.trainer.evaluation.protocol import LrSource
 
     make_photos(tmp_path / "hr", 3, 180, 200)
     pair = ("srresnet-photo", "srgan-photo")
     for model in pair:
         ship(model, 4)
-    given = Given(degradation="jpeg60-95")
+    given = LrSource(degradation="jpeg60-95")
     make_comparison.compare(tmp_path / "hr", tmp_path / "out", given, pair, 4, 2, Difference())
     lines = (tmp_path / "out" / "curve.md").read_text().splitlines()
     assert [line.split(" ")[1] for line in lines[2:]] == ["0", "0.25", "0.5", "0.75", "1"]

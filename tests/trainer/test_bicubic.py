@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from upscaler.trainer.evaluation import bicubic
-from upscaler.trainer.evaluation.protocol import Enlarger, Given, evaluate, resolve_subject
+from upscaler.trainer.evaluation.lr_images import LrSource
+from upscaler.trainer.evaluation.protocol import evaluate
+from upscaler.trainer.evaluation.subject import Method, resolve_subject
 
 Plane = list[list[int]]
 
@@ -96,7 +98,7 @@ def test_low_versions_are_those_of_the_published_sets(name: str, count: int, sca
         lows.append(low)
         return low.repeat(scale, 0).repeat(scale, 1)
 
-    result = evaluate(Enlarger(scale, keep), folder / "HR")
+    result = evaluate(Method(scale, keep), folder / "HR")
     assert len(result.scores) == count
     for score, low in zip(result.scores, lows, strict=True):
         with Image.open(folder / f"LRbicx{scale}" / f"{Path(score.name).stem}x{scale}.png") as picture:
@@ -121,5 +123,5 @@ PUBLISHED_DB = {
     [pytest.param(*row, marks=[pytest.mark.slow] if row[0] == "B100" else []) for row in PUBLISHED_DB],
 )
 def test_bicubic_gives_the_published_rows(name: str, scale: int) -> None:
-    result = evaluate(resolve_subject("bicubic", scale, Given()), data(name) / "HR")
+    result = evaluate(resolve_subject("bicubic", scale, LrSource()), data(name) / "HR")
     assert result.mean.psnr_db == pytest.approx(PUBLISHED_DB[name, scale], abs=0.01)

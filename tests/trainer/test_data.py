@@ -15,7 +15,7 @@ from upscaler.errors import TrainingError
 from upscaler.trainer.data import cache, file_names
 from upscaler.trainer.data.crops import Crops
 from upscaler.trainer.data.photos import load_photos
-from upscaler.trainer.data.sources import pictures_below
+from upscaler.trainer.data.sources import images_below
 from upscaler.trainer.degrade.degradations import reduce
 
 
@@ -74,13 +74,11 @@ def test_unusable_files_are_reported_and_left_out(folder: Path) -> None:
     whole = (folder / "photo00.png").read_bytes()
     (folder / "truncated.png").write_bytes(whole[: len(whole) // 2])
     Image.new("RGB", (40, 20)).save(folder / "tiny.png")
-    seen: list[tuple[int, int]] = []
-    photos = load_photos((str(folder),), 4, 8, lambda done, total: seen.append((done, total)))
+    photos = load_photos((str(folder),), 4, 8)
     names = sorted(line.split(":")[0] for line in photos.left_out)
     assert names == ["empty.jpg", "text.png", "tiny.png", "truncated.png"]
     assert "40x20 is smaller than a crop" in " ".join(photos.left_out)
     assert len(photos.training) + len(photos.held_out) == 5
-    assert seen == [(index + 1, 9) for index in range(9)]
 
 
 def test_too_few_photographs(folder: Path, tmp_path: Path, make_photos: MakePhotos) -> None:
@@ -125,9 +123,9 @@ def test_what_a_run_left_is_no_photograph(folder: Path) -> None:
         path.mkdir(parents=True)
         Image.fromarray(photograph(112, 128, 9)).save(path / "picture.png")
     (run / "config.toml").touch()
-    names = [path.name for path in pictures_below(folder)]
+    names = [path.name for path in images_below(folder)]
     assert names == [f"photo0{number}.png" for number in range(5)] + ["picture.png"]  # the album's
-    assert pictures_below(run) == [run / "samples" / "picture.png"]  # if that is what is asked for
+    assert images_below(run) == [run / "samples" / "picture.png"]  # if that is what is asked for
     (album / "picture.png").unlink()
     assert load_photos((str(folder),), 4, 8).fingerprint() == once.fingerprint()
 
@@ -193,9 +191,9 @@ def test_given_low_versions_that_do_not_fit_are_left_out(tmp_path: Path, make_ph
     (tmp_path / "lr" / "photo03.png").write_text("broken")
     photos = load_photos((str(tmp_path / "hr"),), 2, 8, degradation="given", lr_dirs=(str(tmp_path / "lr"),))
     assert len(photos.training + photos.held_out) == 2
-    assert photos.left_out[0] == "photo02.png: its LR picture is 33x32, not 32x32"
+    assert photos.left_out[0] == "photo02.png: its LR image is 33x32, not 32x32"
     assert "photo03.png" in photos.left_out[1]
-    assert photos.left_out[2] == "photo04.png: no LR picture of it"
+    assert photos.left_out[2] == "photo04.png: it has no LR image"
     with pytest.raises(TrainingError, match="no folder 'nowhere'"):
         load_photos((str(tmp_path / "hr"),), 2, 8, lr_dirs=("nowhere",))
 
@@ -240,7 +238,7 @@ def test_low_versions_that_could_be_anybody_s_are_refused(tmp_path: Path) -> Non
     lows = tuple(flat(tmp_path / f"lr{level}", level) for level in (50, 200))
     with pytest.raises(TrainingError, match=r"photographs '.*hr50/0.png' and '.*hr200/0.png' have the same"):
         load_photos(highs, 2, 8, degradation="given", lr_dirs=lows[:1])
-    with pytest.raises(TrainingError, match=r"LR pictures '.*lr50/0.png' and '.*lr200/0.png' have the same"):
+    with pytest.raises(TrainingError, match=r"LR images '.*lr50/0.png' and '.*lr200/0.png' have the same"):
         load_photos(highs[:1], 2, 8, degradation="given", lr_dirs=lows)
     (tmp_path / "lr200" / "0.png").unlink()
     (tmp_path / "lr50" / "1.png").unlink()

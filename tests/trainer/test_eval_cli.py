@@ -23,15 +23,9 @@ from upscaler.models import weight_file
 from upscaler.models.registry import build
 from upscaler.trainer.eval_cli import app
 from upscaler.trainer.evaluation import bicubic, metrics
-from upscaler.trainer.evaluation.protocol import (
-    Enlarger,
-    Evaluation,
-    Finished,
-    Given,
-    Score,
-    evaluate,
-    resolve_subject,
-)
+from upscaler.trainer.evaluation.lr_images import LrSource
+from upscaler.trainer.evaluation.protocol import Evaluation, Score, evaluate
+from upscaler.trainer.evaluation.subject import Method, SrFolder, resolve_subject
 
 Rgb = NDArray[np.uint8]
 
@@ -43,9 +37,9 @@ def folder(tmp_path: Path, make_photos: MakePhotos) -> Path:
     return tmp_path / "hr"
 
 
-def nearest(scale: int) -> Enlarger:
+def nearest(scale: int) -> Method:
     """Repeats pixels: an enlarger that anyone can check."""
-    return Enlarger(scale, lambda low: low.repeat(scale, 0).repeat(scale, 1))
+    return Method(scale, lambda low: low.repeat(scale, 0).repeat(scale, 1))
 
 
 def pixels_of(path: Path) -> Rgb:
@@ -67,7 +61,7 @@ def test_protocol_against_a_plain_one(folder: Path, tmp_path: Path, scale: int) 
         made = low.repeat(scale, 0).repeat(scale, 1)
         pair = metrics.luma(made), metrics.luma(high)
         wanted[path.name] = metrics.psnr_db(*pair, scale), metrics.ssim(*pair, scale)
-    given = evaluate(nearest(scale), folder, Given(tmp_path / "lr"))
+    given = evaluate(nearest(scale), folder, LrSource(tmp_path / "lr"))
     assert {score.name: (score.psnr_db, score.ssim) for score in given.scores} == wanted
     own = evaluate(nearest(scale), folder)
     assert own.mean.psnr_db == pytest.approx(given.mean.psnr_db, abs=0.02)
@@ -81,7 +75,7 @@ def test_single_channel_is_compared_raw(folder: Path) -> None:
     (folder / "photo01.png").unlink()
     made = np.zeros((60, 72, 3), dtype=np.uint8)
     made[..., 1] = 100  # raw gray 59; luma would be 66
-    (score,) = evaluate(Enlarger(4, lambda low: made), folder).scores
+    (score,) = evaluate(Method(4, lambda low: made), folder).scores
     error = np.square(raw[4:-4, 4:-4].astype(float) - 59).mean()
     assert score.psnr_db == pytest.approx(10 * math.log10(255**2 / error))
 
@@ -116,24 +110,24 @@ def test_weights_are_run_as_upscale_runs_them(folder: Path, tmp_path: Path) -> N
     network = build("compact", {"scale": 3, "channels": 4, "depth": 1})
     path = tmp_path / "w.safetensors"
     weight_file.save(path, network, network.state_dict(), {})
-    subject = resolve_subject(str(path), None, Given(), "cpu", "fp32")
+    subject = resolve_subject(str(path), None, LrSource(), "cpu", "fp32")
     assert subject.scale == 3
     made = evaluate(subject, folder)
     assert len(made.scores) == 2
-    base = evaluate(resolve_subject("bicubic", 3, Given()), folder)
+    base = evaluate(resolve_subject("bicubic", 3, LrSource()), folder)
     assert base.mean.psnr_db - 2 < made.mean.psnr_db < base.mean.psnr_db
 
 
 @pytest.mark.parametrize("scale", [5, 9, 0, -2])
 def test_scales_that_no_table_has(scale: int) -> None:
     with pytest.raises(UsageError, match=f"scale {scale} cannot be measured"):
-        resolve_subject("bicubic", scale, Given())
+        resolve_subject("bicubic", scale, LrSource())
 
 
 @pytest.mark.parametrize("degradation", ["clean", "bilinear"])
 def test_at_scale_1_something_must_be_damaged(degradation: str) -> None:
     with pytest.raises(UsageError, match="at scale 1 there is nothing to restore"):
-        resolve_subject("bicubic", 1, Given(degradation=degradation))
+        resolve_subject("bicubic", 1, LrSource(degradation=degradation))
 
 
 # Degraded pictures
@@ -143,8 +137,8 @@ def test_at_scale_1_something_must_be_damaged(degradation: str) -> None:
 def test_jpeg_is_pillow_s_own(folder: Path, scale: int) -> None:
     path = folder / "photo00.png"
     seen: list[Rgb] = []
-    keeper = Enlarger(scale, lambda low: seen.append(low) or low.repeat(scale, 0).repeat(scale, 1))  # type: ignore[func-returns-value]
-    first, _ = evaluate(keeper, folder, Given(degradation="jpeg20")).scores
+    keeper = Method(scale, lambda low: seen.append(low) or low.repeat(scale, 0).repeat(scale, 1))  # type: ignore[func-returns-value]
+    first, _ = evaluate(keeper, folder, LrSource(degradation="jpeg20")).scores
     high = pixels_of(path)[: 61 // scale * scale, : 75 // scale * scale]
     file = io.BytesIO()
     Image.fromarray(bicubic.reduced(high, scale)).save(file, "JPEG", quality=20)
@@ -156,7 +150,7 @@ def test_jpeg_is_pillow_s_own(folder: Path, scale: int) -> None:
 
 @pytest.mark.parametrize("degradation", ["jpeg10-95", "photo", "mild", "mild-combined", "strong", "video"])
 def test_a_picture_is_degraded_alike_whatever_stands_beside_it(folder: Path, degradation: str) -> None:
-    given = Given(degradation=degradation)
+    given = LrSource(degradation=degradation)
     both = evaluate(nearest(2), folder, given).scores
     (folder / "photo00.png").unlink()
     assert evaluate(nearest(2), folder, given).scores == both[1:]
@@ -164,7 +158,7 @@ def test_a_picture_is_degraded_alike_whatever_stands_beside_it(folder: Path, deg
     assert both[1:] != clean or degradation == "photo"
 
 
-# Finished pictures
+# SrFolder pictures
 
 
 @pytest.mark.parametrize("name", ["{}.png", "{}_x4.png", "{}x4.webp"])
@@ -180,8 +174,8 @@ def test_finished_pictures_are_scored_as_they_lie_there(folder: Path, name: str,
         picture.save(made / name.format(path.stem), lossless=True)
         pair = metrics.luma(blurred[:60, :72]), metrics.luma(pixels[:60, :72])
         wanted.append((metrics.psnr_db(*pair, 4), metrics.ssim(*pair, 4)))
-    subject = resolve_subject(str(made), None, Given())
-    assert isinstance(subject, Finished)
+    subject = resolve_subject(str(made), None, LrSource())
+    assert isinstance(subject, SrFolder)
     result = evaluate(subject, folder)
     assert result.failures == []
     assert [(score.psnr_db, score.ssim) for score in result.scores] == wanted
@@ -194,7 +188,7 @@ def test_finished_pictures_of_another_size_or_missing(folder: Path) -> None:
     code, rows, errors = run(made, folder)
     assert (code, rows) == (1, [])
     assert "photo00.png' is 80x61, not 72x60" in errors[0]
-    assert "no finished picture of" in errors[1]
+    assert "has no SR image in" in errors[1]
     assert run(made, folder, "--save", made)[0] == 2
 
 
@@ -211,7 +205,7 @@ def run(*arguments: str | Path) -> tuple[int, list[str], list[str]]:
 def test_command_prints_a_row_each_and_the_average(folder: Path) -> None:
     code, rows, errors = run("bicubic", folder)
     assert (code, errors) == (0, [])
-    assert [row.split()[0] for row in rows] == ["photo00.png", "photo01.png", "ema"]
+    assert [row.split()[0] for row in rows] == ["photo00.png", "photo01.png", "average"]
     values = [float(row.split()[-3]) for row in rows]
     assert values[2] == pytest.approx((values[0] + values[1]) / 2, abs=1e-3)
 
@@ -219,7 +213,7 @@ def test_command_prints_a_row_each_and_the_average(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (lambda lr: (lr / "photo00x4.png").unlink(), "no LR picture of '.*photo00.png'"),
+        (lambda lr: (lr / "photo00x4.png").unlink(), "photo00.png' has no LR image in"),
         (lambda lr: Image.new("RGB", (18, 16)).save(lr / "photo00x4.png"), "is 18x16, not 18x15"),
         (lambda lr: (lr / "photo00x4.png").write_bytes(b""), "is empty"),
         (lambda lr: (lr.parent / "hr" / "photo00.png").write_text("x"), "is not an image"),
@@ -241,7 +235,7 @@ def test_one_bad_file_is_named_and_the_rest_goes_on(
     spoil(lr)
     code, rows, errors = run("bicubic", folder, "--lr-dir", lr)
     assert code == 1
-    assert [row.split()[0] for row in rows] == ["photo01.png", "ema"]
+    assert [row.split()[0] for row in rows] == ["photo01.png", "average"]
     assert rows[1].startswith("average of 1 ")
     (line,) = errors
     assert line.startswith("error: ")
@@ -261,13 +255,13 @@ def test_wrong_commands_give_one_line(folder: Path, tmp_path: Path) -> None:
     empty.mkdir()
     for code, message, arguments in [
         (2, "no folder 'nowhere'", ("bicubic", "nowhere")),
-        (2, "no pictures in", ("bicubic", empty)),
+        (2, "no images in", ("bicubic", empty)),
         (2, "no folder 'nowhere'", ("bicubic", folder, "--lr-dir", "nowhere")),
-        (2, "would replace what is compared", ("bicubic", folder, "--save", folder)),
+        (2, "would overwrite what is compared", ("bicubic", folder, "--save", folder)),
         (2, "scale 5 cannot be measured", ("bicubic", folder, "--scale", "5")),
         (2, "unknown degradation 'rain'", ("bicubic", folder, "--degradation", "rain")),
         (2, "unknown degradation 'rain'", (folder, folder, "--degradation", "rain")),
-        (2, "'given' is for LR pictures", ("bicubic", folder, "--degradation", "given")),
+        (2, "'given' needs LR images", ("bicubic", folder, "--degradation", "given")),
         (2, "use one of the two", ("bicubic", folder, "--lr-dir", folder, "--degradation", "jpeg20")),
         (1, "no weight file 'nothing.safetensors'", ("nothing.safetensors", folder)),
         (1, "model 'sharpest' is unknown", ("sharpest", folder)),
@@ -320,7 +314,7 @@ def test_files_say_what_the_rows_say(folder: Path, tmp_path: Path) -> None:
     assert [row["ssim"] for row in content["pictures"]] == pytest.approx(
         [row[2] for row in printed[:2]], abs=1e-4
     )
-    assert content["ema"]["psnr_db"] == pytest.approx(printed[2][1], abs=1e-3)
+    assert content["average"]["psnr_db"] == pytest.approx(printed[2][1], abs=1e-3)
     assert len(content["failures"]) == 1
 
     page = names["html"].read_text()
@@ -367,7 +361,7 @@ def test_equal_pictures_are_valid_json(folder: Path, tmp_path: Path) -> None:
     run(folder, folder, "--json", tmp_path / "scores.json")
     content = json.loads((tmp_path / "scores.json").read_text())
     assert [row["psnr_db"] for row in content["pictures"]] == [None, None]
-    assert content["ema"]["ssim"] == pytest.approx(1)
+    assert content["average"]["ssim"] == pytest.approx(1)
 
 
 def test_files_that_cannot_be_written(folder: Path, tmp_path: Path) -> None:
@@ -388,7 +382,7 @@ def test_bicubic_on_set5_is_the_published_value() -> None:
             "needs the benchmark pictures: set UPSCALER_TEST_DATA to the folder that holds bench/Set5"
         )
     set5 = Path(data) / "bench" / "Set5"
-    result = evaluate(resolve_subject("bicubic", 4, Given()), set5 / "HR", Given(set5 / "LRbicx4"))
+    result = evaluate(resolve_subject("bicubic", 4, LrSource()), set5 / "HR", LrSource(set5 / "LRbicx4"))
     assert len(result.scores) == 5
     assert result.mean.psnr_db == pytest.approx(28.42, abs=0.01)
     assert result.mean.ssim == pytest.approx(0.8104, abs=0.001)
@@ -415,4 +409,4 @@ def test_what_has_no_weights_is_neither_blended_nor_ensembled(folder: Path, opti
     for subject in ("bicubic", str(folder)):
         result = CliRunner().invoke(app, [subject, str(folder), *options])
         assert result.exit_code == 2
-        assert "are for networks" in result.output
+        assert "are for weights" in result.output

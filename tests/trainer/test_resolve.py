@@ -120,9 +120,9 @@ def test_wrong_values_are_named_at_once_with_their_table() -> None:
         )
     for part in (
         "schedule must be one of cosine, constant, tenth",
-        "stage_one_share must be between 0 and 1",
+        "stage_one_share must be above 0 and below 1",
         "gan.discriminator must be one of patch, srgan, unet",
-        "gan.label_noise must not be negative",
+        "gan.label_noise must be at least 0",
         "gan.vgg_layers has no layer conv9_1",
         "betas must be two numbers",
     ):
@@ -133,7 +133,7 @@ def test_wrong_values_are_named_at_once_with_their_table() -> None:
     ("settings", "message"),
     [
         ({"preset": "papper"}, r"unknown preset 'papper' \(did you mean 'paper'\?\)"),
-        ({"gan": {"pixel_weight": 0.0, "vgg_weight": 0.0}}, "nothing ties it to the input"),
+        ({"gan": {"pixel_weight": 0.0, "vgg_weight": 0.0}}, "nothing ties SR to the input"),
         ({"pixel_weight": 0.0, "fft_weight": 0.0}, "nothing to learn"),
         ({"gan": {"vgg_layers": {}}}, "vgg_layers must name a layer"),
         (
@@ -141,11 +141,11 @@ def test_wrong_values_are_named_at_once_with_their_table() -> None:
             "gan.vgg_layers conv4_4 needs the whole VGG19: --vgg torch",
         ),
         ({"gan": {"vgg_layers": {"conv4_4": 1}, "vgg_factor": 2.0}}, "conv4_4 and vgg_factor need the whole"),
-        ({"given_share": 1.0}, "given_share must be between 0 and 1"),
-        ({"lr_dirs": ["lr"], "degradation": "clean"}, "clean cannot be mixed with the LR pictures"),
-        ({"degradation": "given"}, "degradation 'given' needs the LR pictures"),
-        ({"gan": {"adversarial": "hinge", "real_label": 0.9}}, "not for adversarial = hinge"),
-        ({"preset": "mae-noise", "gan": {"adversarial": "hinge"}}, "not for adversarial = hinge"),
+        ({"given_share": 1.0}, "given_share must be above 0 and below 1"),
+        ({"lr_dirs": ["lr"], "degradation": "clean"}, "clean cannot be mixed with the LR images"),
+        ({"degradation": "given"}, "degradation 'given' needs LR images"),
+        ({"gan": {"adversarial": "hinge", "real_label": 0.9}}, "no effect with adversarial = hinge"),
+        ({"preset": "mae-noise", "gan": {"adversarial": "hinge"}}, "no effect with adversarial = hinge"),
         ({"sizes": [1, 1.5]}, "sizes must be shares"),
         ({"sizes": []}, "sizes must be shares"),
         ({"sizes": [1, 0.5], "lr_dirs": ["lr"]}, "sizes cannot be set"),

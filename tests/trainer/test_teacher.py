@@ -107,13 +107,6 @@ def test_a_teacher_that_cannot_be_compiled_says_so(
     assert any(line.startswith("teacher: no C++ compiler found") for line in messages(config))
 
 
-def test_a_teacher_that_stage_two_never_used_does_not_end_its_run(configure: Configure) -> None:
-    """Earlier versions took one with --stages 2 and passed over it."""
-    config = configure(stages="2")
-    assert config.conflicts(config.as_dict() | {"teacher": "srresnet", "teacher_tta": True}) == []
-    assert configure().conflicts(configure().as_dict() | {"teacher": "srresnet"}) == ["teacher"]
-
-
 def test_a_self_ensemble_without_a_teacher_is_refused(configure: Configure) -> None:
     with pytest.raises(UsageError, match="teacher_tta needs a teacher"):
         configure(teacher_tta=True)

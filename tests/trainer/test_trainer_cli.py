@@ -47,8 +47,8 @@ def test_all_wrong_settings_are_named_at_once(configure: Configure) -> None:
         "flat_crop_drop_ratio",
         "ema_decay",
         "learning_rate must be above 0",
-        "fft_weight must not be negative",
-        "warmup_steps must not be negative",
+        "fft_weight must be at least 0",
+        "warmup_steps must be at least 0",
     ):
         assert part in message
 
@@ -81,7 +81,7 @@ def test_default_rates_are_the_network_s_own(configure: Configure) -> None:
     ("more", "code", "message"),
     [
         (["--scale", "5", "--steps", "4"], 2, "scale must be one of"),
-        (["--steps", "3", "--minutes", "1"], 2, "give either minutes or steps"),
+        (["--steps", "3", "--minutes", "1"], 2, "set either minutes or steps"),
         (["--minutes", "0"], 2, "minutes must be above 0"),
         (["--steps", "4", "--network", "edsr"], 2, "unknown network 'edsr'"),
         (["--steps", "4", "--optimizer", "sgd"], 2, "optimizer must be one of muon, adamw"),

@@ -13,7 +13,6 @@ from support.training import assert_equal, run_folder, saved_state, silent, stop
 from upscaler.errors import TrainingError, UsageError, WeightsError
 from upscaler.models import weight_file
 from upscaler.trainer.loops import train
-from upscaler.trainer.run import state_file
 from upscaler.trainer.run.report import TrainingReport
 from upscaler.trainer.run.run_folder import RunFolder
 from upscaler.trainer.stages.distributed import World
@@ -105,17 +104,6 @@ def test_other_settings_are_refused(configure: Configure) -> None:
     with pytest.raises(UsageError, match=r"other settings \(batch, seed\).*--restart"):
         train(dataclasses.replace(config, batch=5, seed=3), silent)
     assert (run_folder(config) / "state.pt").read_bytes() == before
-
-
-def test_states_from_before_degradations_were_clean(configure: Configure) -> None:
-    config = configure(degradation="clean")
-    train(config, silent, stop_after(2))
-    saved = saved_state(config)
-    del saved["config"]["degradation"]
-    state_file.save(run_folder(config) / "state.pt", saved)
-    with pytest.raises(UsageError, match=r"other settings \(degradation\)"):
-        train(dataclasses.replace(config, degradation="photo"), silent)
-    assert train(config, silent).finished
 
 
 def test_length_and_speed_may_change(configure: Configure) -> None:

@@ -8,17 +8,21 @@ from typing import Any, Literal
 from upscaler.errors import UsageError
 from upscaler.models.perceptual import LAYERS
 from upscaler.models.registry import PRESETS, SCALES
-from upscaler.trainer.config.gan import (
-    PIXEL_LOSSES,
-    SCHEDULES,
-    SMALLEST_PATCH_PX,
-    GanConfig,
-    Schedule,
+from upscaler.trainer.config.gan import SMALLEST_PATCH_PX, GanConfig, PixelLoss, Schedule
+from upscaler.trainer.config.ranges import (
+    adam_betas,
+    at_least,
+    below_one,
+    fraction,
+    inner_fraction,
+    not_negative,
+    one_of,
+    positive,
     range_errors,
 )
 from upscaler.trainer.degrade import degradations
 
-# Settings that may differ when a run is continued: they change its length or its speed, not its course.
+# Settings that may change when a run is resumed: they change its length or its speed, not its result.
 _FREE_ON_RESUME = {
     "minutes",
     "steps",
@@ -31,45 +35,13 @@ _FREE_ON_RESUME = {
     "show_degraded",
 }
 
-# Step size and decay of Muon. Plain networks take 0.02; SRResNet diverged there after some hundred steps, and
-# 0.01 does not. Without decay the matrices grow with every step: after 13,000 on few pictures their norms had
-# doubled in all ten layers, and rare patterns came out as bursts of noise.
+# Learning rate and weight decay of Muon. Plain networks train well at 0.02; SRResNet diverged there after a
+# few hundred steps, and does not at 0.01. Without decay the matrices grow with every step: after 13,000 steps
+# on few images their norms had doubled in all ten layers, and rare patterns turned into bursts of noise.
 _MUON = {"compact": (0.02, 0.1), "srresnet": (0.01, 0.1), "srcnn": (0.01, 0.0)}
 
-# Torch's generators take a little more, and some are seeded with a little more than the seed.
+# Torch's generators accept slightly more, and some are seeded with slightly more than the seed.
 _SEEDS = 2**63
-
-# What states of earlier versions mean by leaving a setting out.
-_UNSAID: dict[str, object] = {
-    "degradation": "clean",
-    "lr_dirs": [],
-    "loss_colors": "rgb",
-    "flat_crop_drop_ratio": 0.25,
-    "sizes": [1.0],
-    "teacher": "none",
-    "teacher_tta": False,
-}
-
-_POSITIVE = ("minutes", "steps", "batch", "phase2_batch", "learning_rate", "checkpoint_every_s")
-_NOT_NEGATIVE = (
-    "weight_decay",
-    "warmup_steps",
-    "pixel_weight",
-    "fft_weight",
-    "clip_norm",
-    "seed",
-    "threads",
-    "micro_batch",
-)
-_CHOICES: dict[str, tuple[object, ...]] = {
-    "scale": SCALES,
-    "stages": ("1", "2", "1,2"),
-    "optimizer": ("muon", "adamw"),
-    "schedule": SCHEDULES,
-    "pixel_loss": PIXEL_LOSSES,
-    "loss_colors": ("luma", "rgb"),
-    "precision": ("auto", "bf16", "fp32"),
-}
 
 
 @dataclass(frozen=True)
@@ -82,7 +54,7 @@ class TrainConfig:
         network: A key of ``PRESETS``.
         scale: Output size over input size; 1 restores without enlarging.
         lr_dirs: Folders with the LR versions of the photographs; empty: they are made.
-        degradation: How LR pictures are made, as in ``degrade.parse``; nothing: ``photo``, or ``given``
+        degradation: How LR images are made, as in ``degrade.parse``; nothing: ``photo``, or ``given``
             where they come from ``lr_dirs``: then photographs without an LR version are left out, while
             with another degradation theirs are made.
         given_share: Share of the crops that come from photographs with an LR version in ``lr_dirs``,
@@ -137,44 +109,44 @@ class TrainConfig:
     photos: tuple[str, ...]
     output: str
     network: str = "balanced"
-    scale: int = 4
+    scale: int = one_of(SCALES, 4)
     lr_dirs: tuple[str, ...] = ()
     degradation: str = ""
-    given_share: float = 0.5
+    given_share: float = inner_fraction(0.5)
     sizes: tuple[float, ...] = (1.0,)
     start_from: str = "none"
     teacher: str = "none"
     teacher_tta: bool = False
     stages: Literal["1", "2", "1,2"] = "1"
-    minutes: float | None = None
-    steps: int | None = None
-    stage_one_share: float = 0.5
-    batch: int = 16
-    patch_px: int = 32
-    phase2_batch: int = 12
-    phase2_patch_px: int = 48
-    phase2_share: float = 0.3
-    flat_crop_drop_ratio: float = 0.25
+    minutes: float | None = positive(None)
+    steps: int | None = positive(None)
+    stage_one_share: float = inner_fraction(0.5)
+    batch: int = positive(16)
+    patch_px: int = at_least(SMALLEST_PATCH_PX, 32)
+    phase2_batch: int = positive(12)
+    phase2_patch_px: int = at_least(SMALLEST_PATCH_PX, 48)
+    phase2_share: float = fraction(0.3)
+    flat_crop_drop_ratio: float = below_one(0.25)
     optimizer: Literal["muon", "adamw"] = "muon"
-    learning_rate: float | None = None
-    weight_decay: float | None = None
-    betas: tuple[float, float] = (0.9, 0.99)
+    learning_rate: float | None = positive(None)
+    weight_decay: float | None = not_negative(None)
+    betas: tuple[float, float] = adam_betas((0.9, 0.99))
     schedule: Schedule = "cosine"
-    warmup_steps: int = 200
-    clip_norm: float = 1.0
-    pixel_loss: Literal["l1", "mse", "charbonnier"] = "l1"
-    pixel_weight: float = 1.0
+    warmup_steps: int = not_negative(200)
+    clip_norm: float = not_negative(1.0)
+    pixel_loss: PixelLoss = "l1"
+    pixel_weight: float = not_negative(1.0)
     loss_colors: Literal["luma", "rgb"] = "luma"
-    fft_weight: float = 10.0
-    ema_decay: float = 0.999
-    micro_batch: int = 0
+    fft_weight: float = not_negative(10.0)
+    ema_decay: float = below_one(0.999)
+    micro_batch: int = not_negative(0)
     checkpointing: bool = False
-    seed: int = 0
+    seed: int = not_negative(0)
     device: str = "auto"
     precision: Literal["auto", "bf16", "fp32"] = "auto"
-    threads: int = 0
+    threads: int = not_negative(0)
     compiled: bool = True
-    checkpoint_every_s: float = 120.0
+    checkpoint_every_s: float = positive(120.0)
     show_degraded: bool = False
     tensorboard: bool = False
     gan: GanConfig = field(default_factory=GanConfig)
@@ -187,21 +159,22 @@ class TrainConfig:
         """
         if not self.degradation:
             object.__setattr__(self, "degradation", degradations.GIVEN if self.lr_dirs else "photo")
-        wrong = range_errors(self, _POSITIVE, _NOT_NEGATIVE, _CHOICES) + self.gan.validation_errors()
-        wrong += _wrong_degradation(self) + _wrong_sizes(self) + _wrong_teacher(self) + _small_crops(self)
-        wrong += [f"seed must be below {_SEEDS}"] if self.seed >= _SEEDS else []
+        errors = range_errors(self) + self.gan.validation_errors()
+        errors += _network_errors(self)
+        errors += _degradation_errors(self)
+        errors += _sizes_errors(self)
+        errors += _teacher_errors(self)
+        errors += _crop_errors(self)
+        if self.seed >= _SEEDS:
+            errors.append(f"seed must be below {_SEEDS}")
         if Path(self.output).suffix != ".safetensors":
-            wrong.append(f"output '{self.output}' must have the suffix .safetensors")
-        wrong += _wrong_network(self)
-        if min(self.patch_px, self.phase2_patch_px) < SMALLEST_PATCH_PX:
-            wrong.append(f"patch_px and phase2_patch_px must be at least {SMALLEST_PATCH_PX}")
+            errors.append(f"output '{self.output}' must have the suffix .safetensors")
         if (self.minutes is None) == (self.steps is None):
-            wrong.append("give either minutes or steps")
-        wrong += _wrong_shares(self)
+            errors.append("set either minutes or steps")
         if not (self.pixel_weight or self.fft_weight):
-            wrong.append("pixel_weight and fft_weight are both 0: there is nothing to learn")
-        if wrong:
-            raise UsageError("; ".join(wrong))
+            errors.append("pixel_weight and fft_weight are both 0: there is nothing to learn")
+        if errors:
+            raise UsageError("; ".join(errors))
 
     def matrix_step(self) -> tuple[float, float]:
         """Peak learning rate and decay for the convolution matrices."""
@@ -234,14 +207,19 @@ class TrainConfig:
         return _plain(dataclasses.asdict(self))
 
     def conflicts(self, other: dict[str, Any]) -> list[str]:
-        """Names of the settings in which an earlier run differs so that it cannot be continued."""
-        own = self.as_dict()
-        gan, other_gan = own.pop("gan"), other.get("gan", {})
-        differing = [name for name in own if own[name] != other.get(name, _UNSAID.get(name, own[name]))]
-        differing += [f"gan.{name}" for name in gan if gan[name] != other_gan.get(name, gan[name])]
-        # Earlier versions passed over a teacher that stage two has no use for.
-        unused = {"teacher", "teacher_tta"} if self.stages == "2" else set()
-        return sorted(set(differing) - _FREE_ON_RESUME - unused)
+        """Names of the settings that differ from those of another run, and must not when resuming it."""
+        own = _flat(self.as_dict())
+        theirs = _flat(other)
+        differing = {name for name in own.keys() | theirs.keys() if own.get(name) != theirs.get(name)}
+        return sorted(differing - _FREE_ON_RESUME)
+
+
+def _flat(settings: dict[str, Any]) -> dict[str, Any]:
+    """With ``gan.NAME`` in place of the table ``gan``."""
+    gan = settings.get("gan", {})
+    return {name: value for name, value in settings.items() if name != "gan"} | {
+        f"gan.{name}": value for name, value in gan.items()
+    }
 
 
 def _plain(settings: dict[str, Any]) -> dict[str, Any]:
@@ -252,7 +230,7 @@ def _plain(settings: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _wrong_network(config: TrainConfig) -> list[str]:
+def _network_errors(config: TrainConfig) -> list[str]:
     if config.network not in PRESETS:
         return [f"unknown network '{config.network}' (known: {', '.join(PRESETS)})"]
     if config.checkpointing and PRESETS[config.network][0] == "srcnn":
@@ -260,31 +238,21 @@ def _wrong_network(config: TrainConfig) -> list[str]:
     return []
 
 
-def _wrong_shares(config: TrainConfig) -> list[str]:
-    wrong = [] if 0 <= config.phase2_share <= 1 else ["phase2_share must be between 0 and 1"]
-    if not 0 <= config.flat_crop_drop_ratio < 1:
-        wrong.append("flat_crop_drop_ratio must be at least 0 and below 1")
-    for name in ("given_share", "stage_one_share"):
-        if not 0 < getattr(config, name) < 1:
-            wrong.append(f"{name} must be between 0 and 1")
-    return wrong
-
-
-def _wrong_sizes(config: TrainConfig) -> list[str]:
+def _sizes_errors(config: TrainConfig) -> list[str]:
     if not config.sizes or not all(0 < share <= 1 for share in config.sizes):
         return ["sizes must be shares above 0 and at most 1"]
     if config.lr_dirs and config.sizes != (1.0,):
-        return ["sizes cannot be set where lr_dirs holds the LR pictures"]
+        return ["sizes cannot be set where lr_dirs holds the LR images"]
     return []
 
 
-def _wrong_teacher(config: TrainConfig) -> list[str]:
+def _teacher_errors(config: TrainConfig) -> list[str]:
     if config.teacher == "none":
         return ["teacher_tta needs a teacher"] if config.teacher_tta else []
     return ["teacher is for stage one, which stages 2 leaves out"] if config.stages == "2" else []
 
 
-def _small_crops(config: TrainConfig) -> list[str]:
+def _crop_errors(config: TrainConfig) -> list[str]:
     """Crops of which the networks of stage two would leave no pixel, or none to compare with."""
     gan, side_px = config.gan, config.gan.patch_px * config.scale
     if "2" not in config.stages:
@@ -312,16 +280,16 @@ def _smallest_part(batch: int, micro_batch: int) -> int:
     return batch % size or size
 
 
-def _wrong_degradation(config: TrainConfig) -> list[str]:
+def _degradation_errors(config: TrainConfig) -> list[str]:
     name = config.degradation
     try:
         degradation = degradations.parse(name)
     except UsageError as error:
         return [str(error)]
     if name == degradations.GIVEN and not config.lr_dirs:
-        return ["degradation 'given' needs the LR pictures: lr_dirs"]
+        return ["degradation 'given' needs LR images: set lr_dirs"]
     if config.lr_dirs and name != degradations.GIVEN and degradation.degrade is None:
-        return [f"degradation {name} cannot be mixed with the LR pictures of lr_dirs"]
+        return [f"degradation {name} cannot be mixed with the LR images of lr_dirs"]
     if config.scale == 1 and not degradation.restorable:
         return [f"degradation {name} leaves nothing to restore at scale 1; photo, jpegN or video do"]
     return []

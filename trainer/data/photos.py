@@ -1,7 +1,7 @@
-"""A folder of HR photographs -> pairs of LR and HR, from which ``crops`` draws.
+"""Decodes photographs and makes or reads their LR versions, once before the training, as uint8.
 
-Photographs are decoded once and kept as uint8, with their LR versions: reduced, given, or (coded video)
-prepared. Other degradations are made of the crops as they are drawn.
+LR is downscaled, read from a file, or (``video``) encoded. All other degradations are applied to crops as
+they are drawn.
 """
 
 import math
@@ -21,17 +21,18 @@ from upscaler.images import stills
 from upscaler.inference.resize import resize_bicubic
 from upscaler.trainer.data import file_names, sources
 from upscaler.trainer.data.cache import Cache
-from upscaler.trainer.data.sources import LrFiles, Source
+from upscaler.trainer.data.pairing import LrFiles
+from upscaler.trainer.data.sources import Source
 from upscaler.trainer.degrade import degradations, h264
 from upscaler.trainer.degrade.degradations import reduce
 
-# Films coded per photograph for `video`; each has its own quality and motion.
-_FILMS = 3
+# Clips encoded per photograph for `video`; each has its own quality and motion.
+_CLIPS = 3
 
-# What held-out photographs are degraded with, whatever the seed of the run: scores stay comparable.
+# Validation images are degraded alike in every run, whatever its seed: scores stay comparable.
 _HELD_OUT_SEED = 20_160_915
 
-# Crops become smaller where fewer photographs than this share hold them, but not smaller than this.
+# Crops shrink until this share of the photographs holds them, but not below this side.
 _HOLDING_SHARE = 0.95
 _SMALLEST_HR_PX = 64
 
@@ -41,10 +42,14 @@ Loaded = TypeVar("Loaded")
 
 @dataclass(frozen=True)
 class PhotoPair:
-    """One photograph twice: ``lr`` ``(h, w, 3)`` and ``hr`` ``(h*scale, w*scale, 3)``, RGB uint8.
+    """A photograph and its LR version, RGB uint8.
 
-    ``lr_variants`` are versions of ``lr`` that were prepared, to be drawn from instead. ``given``: ``lr``
-    comes from a file, and is not to be degraded.
+    Attributes:
+        name: Its file name, and its size if reduced.
+        lr: ``(h, w, 3)``.
+        hr: ``(h*scale, w*scale, 3)``.
+        lr_variants: Degraded versions ``(h, w, 3)`` to draw crops from instead of ``lr``.
+        given: Whether ``lr`` comes from a file, and must not be degraded.
     """
 
     name: str
@@ -56,15 +61,15 @@ class PhotoPair:
 
 @dataclass(frozen=True)
 class Photos:
-    """What was found in the folders.
+    """The photographs of a run.
 
     Attributes:
-        training: Pairs to draw crops from; of a photograph that is used at several sizes one for each.
-        photographs: How many photographs these are.
-        held_out: Pairs never drawn from, for validation; degraded as the training is.
-        left_out: ``name: reason`` for every file that cannot be used.
+        training: Pairs to draw crops from; one for each size of a photograph.
+        photographs: Number of photographs to train on.
+        held_out: Pairs for validation, never drawn from; degraded like the training.
+        left_out: ``name: reason`` for every unusable file.
         patch_px: Largest side of a crop, LR pixels, that all pairs hold.
-        mapped: Whether they lie in a file instead of in memory.
+        mapped: Whether the pixels are in a memory-mapped file.
     """
 
     training: list[PhotoPair]
@@ -75,7 +80,7 @@ class Photos:
     mapped: bool = False
 
     def fingerprint(self) -> int:
-        """A number that changes when a photograph is added, removed, renamed or resized."""
+        """A hash that changes when a photograph is added, removed, renamed or resized."""
         known = [(pair.name, *pair.hr.shape) for pair in (*self.training, *self.held_out)]
         return zlib.crc32(repr(known).encode())
 
@@ -84,63 +89,56 @@ def load_photos(
     folders: tuple[str, ...],
     scale: int,
     patch_px: int,
-    on_photo: Callable[[int, int], None] | None = None,
     degradation: str = "clean",
     lr_dirs: tuple[str, ...] = (),
     sizes: tuple[float, ...] = (1.0,),
     cache_folder: Path | None = None,
 ) -> Photos:
-    """Decode every photograph and make, or read, its LR version; with as many threads as torch may use.
+    """Decode every photograph and make or read its LR version, with as many threads as torch uses.
 
     Args:
-        folders: Folders, searched recursively but for what runs left there, or single files.
+        folders: Folders, searched recursively except for run folders, or single files.
         scale: HR size over LR size.
-        patch_px: LR side of a crop that is wanted; smaller where less than 95 % of the photographs hold it,
-            but at least 64 HR pixels.
-        on_photo: Called with (done, total) after each file.
-        degradation: As in ``degrade.parse``.
-        lr_dirs: Folders with LR versions, at the same place below and under the same name, with any
-            suffix and with or without ``x4`` or ``_x4`` behind, as in ``LrFiles``; empty: they are made.
-        sizes: Shares of its own size, at most 1, that each photograph is reduced to before anything else is
-            done; at each of them it is trained on, at the first it is held out. Those too small for a crop
-            are passed over.
-        cache_folder: Where photographs go that memory does not hold; ``None``: where temporary files go.
+        patch_px: Desired side of a crop, LR pixels; reduced until 95 % of the photographs hold it, but not
+            below 64 HR pixels.
+        degradation: As in ``degradations.parse``.
+        lr_dirs: Folders with LR versions, as in ``LrFiles``; if empty, LR versions are made.
+        sizes: Fractions of its own size, at most 1, that each photograph is first reduced to; training uses
+            all of them, validation the first. Sizes too small for a crop are skipped.
+        cache_folder: Folder for the cache file if memory does not hold the photographs, see ``Cache``.
 
     Raises:
-        TrainingError: A folder is missing, it cannot be told which LR picture is whose, or fewer than two
-            photographs are left.
+        TrainingError: A folder is missing, LR files are ambiguous, or fewer than two photographs are usable.
     """
     found = sources.find(folders)
     lr_files = LrFiles(lr_dirs, scale, found, len(folders)) if lr_dirs else None
     whole_sizes = [_size(source.path) for source in found]
     sides_px = [_smaller_px(min(size), max(sizes)) for size in whole_sizes if size]
     patch_px = _fitting_patch_px(sides_px, scale, patch_px)
-    films = _FILMS if degradation == "video" else 0
-    bytes_per_pixel = 3 * (1 + (1 + films) / scale**2) * sum(size**2 for size in sizes)
+    clips = _CLIPS if degradation == "video" else 0
+    bytes_per_pixel = 3 * (1 + (1 + clips) / scale**2) * sum(size**2 for size in sizes)
     needed = sum(height * width * bytes_per_pixel for height, width in filter(None, whole_sizes))
     cache = Cache(int(needed), cache_folder)
 
     def lr_path(source: Source) -> Path | None:
         if lr_files is None:
             return None
-        return lr_files.of(source) if degradation == degradations.GIVEN else lr_files.of_any(source)
+        return lr_files.of(source) if degradation == degradations.GIVEN else lr_files.find(source)
 
     def load(source: Source) -> list[PhotoPair] | str:
         try:
             pairs = _pairs(source.path, scale, patch_px, lr_path(source), sizes)
-            return [_filmed(pair, scale) for pair in pairs] if films else pairs
+            return [_with_clips(pair, scale) for pair in pairs] if clips else pairs
         except UpscalerError as error:
             return f"{source.path.name}: {error.message}"
 
-    photos: list[list[PhotoPair]] = []  # one photograph at its sizes each
+    photos: list[list[PhotoPair]] = []  # for each photograph, its sizes
     left_out: list[str] = []
-    for index, versions in enumerate(_in_parallel(load, found)):
+    for versions in _in_parallel(load, found):
         if isinstance(versions, str):
             left_out.append(versions)
         else:
             photos.append([_kept(pair, cache) for pair in versions])
-        if on_photo:
-            on_photo(index + 1, len(found))
     if len(photos) < 2:
         reasons = f"; {len(left_out)} left out, the first is {left_out[0]}" if left_out else ""
         raise TrainingError(
@@ -148,7 +146,7 @@ def load_photos(
             f"training needs at least two, each at least {math.ceil(patch_px * scale / max(sizes))} pixels "
             "high and wide",
         )
-    # About 2 % held out, evenly spread, so that every part of a sorted folder is represented.
+    # About 2 % are held out, evenly spread, so that every part of a sorted folder is represented.
     every = max(2, len(photos) // min(16, max(1, len(photos) // 50)))
     trained_on = [versions for index, versions in enumerate(photos) if index % every != every - 1]
     return Photos(
@@ -162,9 +160,9 @@ def load_photos(
 
 
 def _in_parallel(load: Callable[[Item], Loaded], items: list[Item]) -> Iterator[Loaded]:
-    """What becomes of each item, in their order, made by as many threads as torch may use.
+    """``load`` of every item, in order, with as many threads as torch uses.
 
-    Few are made ahead: they lie in memory, which need not hold them all.
+    Only a few are loaded in advance: memory need not hold them all.
     """
     threads = torch.get_num_threads()
     if threads == 1:
@@ -180,30 +178,30 @@ def _in_parallel(load: Callable[[Item], Loaded], items: list[Item]) -> Iterator[
             while ahead:
                 yield ahead.popleft().result()
     finally:
-        torch.set_num_threads(threads)  # it counts for more than the thread that calls it
+        torch.set_num_threads(threads)  # the setting is not per thread
 
 
 def _size(path: Path) -> tuple[int, int] | None:
     try:
         return stills.read_size(path)
     except UpscalerError:
-        return None  # decoding will tell why
+        return None  # decoding reports why
 
 
-def _fitting_patch_px(shorter_sides_px: list[int], scale: int, wanted_px: int) -> int:
-    """The crop's LR side that 95 % of the photographs hold, at most the wanted one; at least 64 HR pixels."""
+def _fitting_patch_px(shorter_sides_px: list[int], scale: int, desired_px: int) -> int:
+    """The side of a crop, LR pixels, that 95 % of the photographs hold; at most the desired one."""
     if not shorter_sides_px:
-        return wanted_px
+        return desired_px
     sides = sorted(shorter_sides_px)
     held_px = sides[int(len(sides) * (1 - _HOLDING_SHARE))] // scale
-    return min(wanted_px, max(held_px, -(-_SMALLEST_HR_PX // scale)))
+    return min(desired_px, max(held_px, -(-_SMALLEST_HR_PX // scale)))
 
 
 def _pairs(
     path: Path, scale: int, patch_px: int, lr_path: Path | None, sizes: tuple[float, ...]
 ) -> list[PhotoPair]:
-    """The photograph at each of the sizes that hold a crop; raises a TrainingError if none does."""
-    pixels = torch.from_numpy(stills.read_rgb8(path).copy())  # a decoder's own cannot be written
+    """The photograph at each size that holds a crop; raises a TrainingError if none does."""
+    pixels = torch.from_numpy(stills.read_rgb8(path).copy())  # a decoder's array is read-only
     if lr_path is not None:
         return [_given_pair(path, pixels, scale, patch_px, lr_path)]
     pairs = []
@@ -224,7 +222,7 @@ def _given_pair(path: Path, pixels: Tensor, scale: int, patch_px: int, lr_path: 
     lr = torch.from_numpy(stills.read_rgb8(lr_path).copy())
     height, width = (side // scale for side in hr.shape[:2])
     if lr.shape[:2] != (height, width):
-        raise TrainingError(f"its LR picture is {lr.shape[1]}x{lr.shape[0]}, not {width}x{height}")
+        raise TrainingError(f"its LR image is {lr.shape[1]}x{lr.shape[0]}, not {width}x{height}")
     return PhotoPair(path.name, lr, hr, given=True)
 
 
@@ -234,7 +232,7 @@ def _too_small(pixels: Tensor, share: float = 1.0) -> TrainingError:
 
 
 def _multiple(pixels: Tensor, scale: int) -> Tensor:
-    """Without the last rows and columns, so that height and width are multiples of ``scale``."""
+    """Cropped at the bottom and right to multiples of ``scale``, ``(H, W, 3)``."""
     height, width = (side - side % scale for side in pixels.shape[:2])
     return pixels[:height, :width].contiguous()
 
@@ -253,11 +251,11 @@ def _reduced(hr: Tensor, scale: int) -> Tensor:
     return reduce(hr.permute(2, 0, 1).unsqueeze(0), scale)[0].permute(1, 2, 0).contiguous()
 
 
-def _filmed(pair: PhotoPair, scale: int) -> PhotoPair:
-    """With versions out of coded films, which are those of this name whatever else is in the folder."""
+def _with_clips(pair: PhotoPair, scale: int) -> PhotoPair:
+    """The pair with frames of encoded clips as variants; they depend on the name alone."""
     generator = Generator().manual_seed(file_names.seed_of(pair.name))
-    films = h264.versions(pair.hr.permute(2, 0, 1), scale, _FILMS, generator)
-    return replace(pair, lr_variants=tuple(films))
+    clips = h264.versions(pair.hr.permute(2, 0, 1), scale, _CLIPS, generator)
+    return replace(pair, lr_variants=tuple(clips))
 
 
 def _kept(pair: PhotoPair, cache: Cache) -> PhotoPair:
@@ -267,7 +265,7 @@ def _kept(pair: PhotoPair, cache: Cache) -> PhotoPair:
 
 
 def _degraded(pair: PhotoPair, scale: int, degradation: str) -> PhotoPair:
-    """With the LR version that the network will be judged by, the same in every run."""
+    """The pair with the LR version for validation, which is the same in every run."""
     if pair.lr_variants:
         return replace(pair, lr=pair.lr_variants[0])
     degrade = degradations.parse(degradation).degrade

@@ -1,44 +1,36 @@
-"""How good enlarged or restored pictures are, by the protocol of the published tables.
+"""Evaluates upscaled or restored images by the protocol of the published tables.
 
-HR cropped from the top left to a multiple of the scale; the result rounded to 8 bits; PSNR and SSIM on luma
-rounded to 8 bits, or raw for pictures published as a single channel, without a border of ``scale`` pixels
-(none at scale 1); LPIPS on the whole RGB picture; the mean over the pictures.
+HR is cropped from the top left to a multiple of the scale; SR is rounded to 8 bits; PSNR and SSIM are
+computed on luma rounded to 8 bits, or on the only channel of a grayscale image, without a border of ``scale``
+pixels (none at scale 1); LPIPS on the whole RGB image; then the mean over the images.
 
-The tables' bicubic row is of the original's luma, reduced and enlarged without rounding in between. So is
-ours where the LR is made here; of given 8-bit RGB files bicubic makes up to 0.02 dB less.
+The bicubic row of the tables is computed on HR's luma, downscaled and upsampled without rounding in between.
+So is ours if the LR images are made here; on given 8-bit RGB files bicubic scores up to 0.02 dB less.
 """
 
-import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
-from PIL import Image
 
 from upscaler.errors import MediaError, UpscalerError, UsageError
 from upscaler.images import stills
 from upscaler.images.formats import IMAGE_SUFFIXES
-from upscaler.inference.engine import Upscaler
-from upscaler.models.registry import SCALES
-from upscaler.trainer.data import file_names
-from upscaler.trainer.degrade import degradations, h264
+from upscaler.trainer.data.pairing import find_paired
 from upscaler.trainer.evaluation import bicubic, metrics
 from upscaler.trainer.evaluation.lpips import Lpips
+from upscaler.trainer.evaluation.lr_images import LrSource, Rgb, lr_image
+from upscaler.trainer.evaluation.subject import Method, SrFolder, Subject
 
-Rgb = NDArray[np.uint8]
-
-BASELINE = "bicubic"
 _SSIM_WINDOW_PX = 11
-# Below this the deepest features of LPIPS's trunks have no pixel left.
+# In smaller images, the deepest features of LPIPS's trunks have no pixel left.
 _LPIPS_SIDE_PX = 32
 
 
 @dataclass(frozen=True)
 class Score:
-    """What one picture scored: PSNR in dB, SSIM up to 1, LPIPS from 0 (equal) on where it was wanted."""
+    """Scores of one image: PSNR, SSIM (1 if equal), and LPIPS (0 if equal) if it was measured."""
 
     name: str
     psnr_db: float
@@ -48,11 +40,11 @@ class Score:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What a folder scored.
+    """Scores of a folder.
 
     Attributes:
-        scores: One per picture that could be compared, by name.
-        failures: What is wrong with every other picture.
+        scores: One per image that could be compared, by name.
+        failures: One line for every other image.
     """
 
     scores: list[Score]
@@ -60,7 +52,7 @@ class Evaluation:
 
     @property
     def mean(self) -> Score:
-        """The means of the pictures' values, not a number when there are none."""
+        """The means over the images; NaN if there are none."""
         count = len(self.scores)
         if not count:
             return Score("average", float("nan"), float("nan"))
@@ -74,279 +66,149 @@ class Evaluation:
 
 
 @dataclass(frozen=True)
-class Enlarger:
-    """Something that makes pictures, to be measured.
-
-    Attributes:
-        scale: Output size over input size.
-        enlarge: ``(h, w, 3)`` RGB uint8 -> ``(h*scale, w*scale, 3)`` RGB uint8.
-        is_baseline: Whether it is the bicubic of the published tables.
-    """
-
-    scale: int
-    enlarge: Callable[[Rgb], Rgb]
-    is_baseline: bool = False
-
-
-@dataclass(frozen=True)
-class Finished:
-    """Images that were made before, to be measured.
-
-    Attributes:
-        scale: By which they were enlarged; it sets the border that is left out.
-        folder: Where they are: named as the originals, with any suffix, or with ``x4`` or ``_x4`` behind.
-    """
-
-    scale: int
-    folder: Path
-
-
-@dataclass(frozen=True)
-class Pictures:
-    """One comparison, ``(H, W, 3)`` RGB uint8 each: LR, SR and HR."""
+class Comparison:
+    """The three versions of one image, ``(H, W, 3)`` RGB uint8 each; LR is ``(H/scale, W/scale, 3)``."""
 
     lr: Rgb
     sr: Rgb
     hr: Rgb
 
 
-@dataclass(frozen=True)
-class Given:
-    """Where LR pictures come from.
-
-    Attributes:
-        folder: Named as the originals, with any suffix, or with ``x4`` or ``_x4`` behind; ``None``: made.
-        degradation: How they are made, as in ``degrade.parse``, of one seed per file name; JPEG by Pillow.
-    """
-
-    folder: Path | None = None
-    degradation: str = "clean"
-
-
-def resolve_subject(
-    name: str,
-    scale: int | None,
-    given: Given,
-    device: str = "auto",
-    precision: str = "auto",
-    *,
-    tta: bool = False,
-    perceptual: float | None = None,
-) -> Enlarger | Finished:
-    """What is to be measured.
-
-    Args:
-        name: A weight file, the name of shipped weights, ``bicubic``, or a folder of finished pictures.
-        scale: 1, 2, 3, 4 or 8; ``None``: the weight file's own, else 4.
-        given: Where LR pictures come from.
-        device: As in ``devices.select``.
-        precision: auto, fp32, bf16 or fp16.
-        tta: Self-ensemble; see ``Upscaler``.
-        perceptual: Blend of two models' weights; likewise.
-
-    Raises:
-        UsageError: The scale, the degradation or the precision is not one of those, or there is nothing to
-            measure; ``tta`` or ``perceptual`` for what has no weights.
-        WeightsError: The weights cannot be used.
-    """
-    if scale is not None and scale not in SCALES:
-        raise UsageError(f"scale {scale} cannot be measured", f"scales are {SCALES}")
-    known = degradations.parse(given.degradation)  # before it fails once for each picture
-    if known.name == degradations.GIVEN and given.folder is None:
-        raise UsageError(
-            f"degradation '{known.name}' is for LR pictures that are given", "name their folder by --lr-dir"
-        )
-    if (tta or perceptual is not None) and (name == BASELINE or Path(name).is_dir()):
-        raise UsageError(f"--tta and --perceptual are for networks, not for '{name}'")
-    if Path(name).is_dir():
-        return Finished(scale or 4, Path(name))
-    if name == BASELINE:
-        factor = scale or 4
-        method = Enlarger(factor, lambda lr: bicubic.enlarged(lr, factor), is_baseline=True)
-    else:
-        upscaler = Upscaler(name, scale, device=device, precision=precision, tta=tta, perceptual=perceptual)
-        if upscaler.scale not in SCALES:
-            raise UsageError(f"scale {upscaler.scale:g} cannot be measured", f"scales are {SCALES}")
-        method = Enlarger(int(upscaler.scale), lambda lr: upscaler.image(lr).astype("uint8", copy=False))
-    if method.scale == 1 and given.folder is None and not known.restorable:
-        hint = "say how pictures are damaged, for example --degradation jpeg20, or give them by --lr-dir"
-        raise UsageError("at scale 1 there is nothing to restore", hint)
-    return method
-
-
 def evaluate(
-    subject: Enlarger | Finished,
+    subject: Subject,
     hr_dir: Path,
-    given: Given | None = None,
+    lr_source: LrSource | None = None,
     *,
     save_folder: Path | None = None,
     lpips: Lpips | None = None,
-    on_score: Callable[[Score, Pictures], None] = lambda score, pictures: None,
+    on_score: Callable[[Score, Comparison], None] = lambda score, comparison: None,
 ) -> Evaluation:
-    """Compare every picture of a folder with what the subject makes of its LR version.
-
-    One bad file does not stop the rest.
+    """Score every image of a folder; a bad file does not stop the rest.
 
     Args:
-        subject: What is being measured.
-        hr_dir: HR pictures; folders in it are not searched.
-        given: Where LR pictures come from; ``None``: the bicubic reduction of the published tables.
-        save_folder: Where the SR pictures go, as ``<stem>.png``; ``None``: nowhere.
+        subject: What is measured.
+        hr_dir: Folder with HR images; subfolders are not searched.
+        lr_source: Where the LR images come from; ``None``: the bicubic downscaling of the published tables.
+        save_folder: Folder for the SR images, ``<stem>.png``; ``None`` does not save them.
         lpips: Measures LPIPS too.
-        on_score: Called after each picture.
+        on_score: Called after each image.
 
     Raises:
-        UsageError: A folder is missing or holds no pictures, or saving would replace a source.
+        UsageError: A folder is missing or has no images, or saving would overwrite what is compared.
     """
-    given = given or Given()
-    paths = _pictures(hr_dir)
-    sources = [hr_dir, given.folder, subject.folder if isinstance(subject, Finished) else None]
-    _check_folders(given.folder, save_folder, [folder for folder in sources if folder])
+    lr_source = lr_source or LrSource()
+    paths = _images(hr_dir)
+    _check_lr_dir(lr_source.folder)
+    if save_folder is not None:
+        compared = [hr_dir, lr_source.folder, subject.folder if isinstance(subject, SrFolder) else None]
+        _make_save_folder(save_folder, [folder for folder in compared if folder])
     scores: list[Score] = []
     failures: list[UpscalerError] = []
     for path in paths:
         try:
-            hr, is_gray = _read_hr(path, subject.scale, lpips is not None)
-            pictures = _made(subject, path, hr, given)
+            hr, is_gray = _read_hr(path, subject.scale, for_lpips=lpips is not None)
+            comparison = _compare(subject, path, hr, lr_source)
             if save_folder is not None:
-                stills.write_rgb8(save_folder / f"{path.stem}.png", pictures.sr)
+                stills.write_rgb8(save_folder / f"{path.stem}.png", comparison.sr)
         except UpscalerError as error:
             failures.append(error)
             continue
-        from_luma = isinstance(subject, Enlarger) and subject.is_baseline and given == Given()
-        scores.append(_score(path.name, pictures, subject.scale, is_gray, lpips, from_luma=from_luma))
-        on_score(scores[-1], pictures)
+        # The bicubic row of the tables is computed on luma.
+        on_luma = isinstance(subject, Method) and subject.is_baseline and lr_source == LrSource()
+        scores.append(_score(path.name, comparison, subject.scale, is_gray, lpips, bicubic_on_luma=on_luma))
+        on_score(scores[-1], comparison)
     return Evaluation(scores, failures)
 
 
-def _pictures(folder: Path) -> list[Path]:
+def _images(folder: Path) -> list[Path]:
     if not folder.is_dir():
-        raise UsageError(f"no folder '{folder}'", "name a folder with HR pictures")
+        raise UsageError(f"no folder '{folder}'", "use a folder with HR images")
     paths = sorted(
         path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()
     )
     if not paths:
-        raise UsageError(f"no pictures in '{folder}'", "name a folder with HR pictures")
+        raise UsageError(f"no images in '{folder}'", "use a folder with HR images")
     stems = [path.stem for path in paths]
-    twice = next((stem for stem in stems if stems.count(stem) > 1), None)
-    if twice is not None:
-        raise UsageError(f"'{folder}' has two pictures called '{twice}'", "move one of them away")
+    duplicate = next((stem for stem in stems if stems.count(stem) > 1), None)
+    if duplicate is not None:
+        raise UsageError(f"'{folder}' has two images called '{duplicate}'", "move one of them away")
     return paths
 
 
-def _check_folders(lr_dir: Path | None, save_folder: Path | None, sources: list[Path]) -> None:
-    if lr_dir is not None and not lr_dir.is_dir():
-        raise UsageError(f"no folder '{lr_dir}'", "--lr-dir takes a folder with LR pictures")
-    if save_folder is None:
-        return
-    if save_folder.resolve() in {folder.resolve() for folder in sources}:
-        raise UsageError(f"--save '{save_folder}' would replace what is compared", "name another folder")
+def _check_lr_dir(folder: Path | None) -> None:
+    if folder is not None and not folder.is_dir():
+        raise UsageError(f"no folder '{folder}'", "--lr-dir takes a folder with LR images")
+
+
+def _make_save_folder(folder: Path, compared: list[Path]) -> None:
+    if folder.resolve() in {each.resolve() for each in compared}:
+        raise UsageError(f"--save '{folder}' would overwrite what is compared", "use another folder")
     try:
-        save_folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UsageError(f"cannot write '{save_folder}': {error.strerror}") from error
+        raise UsageError(f"cannot write '{folder}': {error.strerror}") from error
 
 
-def _made(subject: Enlarger | Finished, path: Path, hr: Rgb, given: Given) -> Pictures:
-    if given.folder is None:
-        lr = _degraded(path.name, hr, subject.scale, given.degradation)
-    else:
-        lr = _read_lr(path, hr, given.folder, subject.scale)
-    if isinstance(subject, Finished):
-        return Pictures(lr, _read_finished(path, hr, subject), hr)
-    sr = subject.enlarge(lr)
-    assert sr.shape == hr.shape, f"enlarged to {sr.shape}, expected {hr.shape}"
-    return Pictures(lr, sr, hr)
+def _compare(subject: Subject, path: Path, hr: Rgb, lr_source: LrSource) -> Comparison:
+    lr = lr_image(lr_source, path, hr, subject.scale)
+    if isinstance(subject, SrFolder):
+        return Comparison(lr, _read_sr(subject, path, hr), hr)
+    sr = subject.upscale(lr)
+    assert sr.shape == hr.shape, f"upscaled to {sr.shape}, expected {hr.shape}"
+    return Comparison(lr, sr, hr)
 
 
 def _score(
-    name: str, pictures: Pictures, scale: int, is_gray: bool, lpips: Lpips | None, *, from_luma: bool
+    name: str,
+    comparison: Comparison,
+    scale: int,
+    is_gray: bool,
+    lpips: Lpips | None,
+    *,
+    bicubic_on_luma: bool,
 ) -> Score:
-    """Scores of a picture; ``from_luma``: of bicubic as in the published tables."""
-    sr, hr = pictures.sr, pictures.hr
-    if is_gray:  # compared raw; the three channels of the original are equal
-        pair = metrics.gray(sr), hr[:, :, 0].astype("float64")
+    """The scores of an image; ``bicubic_on_luma`` replaces SR by the bicubic of the published tables."""
+    sr, hr = comparison.sr, comparison.hr
+    if is_gray:  # compared as it is; the three channels of HR are equal
+        sr_luma, hr_luma = metrics.gray(sr), hr[:, :, 0].astype("float64")
     else:
-        pair = metrics.luma(sr), metrics.luma(hr)
-    if from_luma:
-        exact = bicubic.enlarged(bicubic.reduced(pair[1], scale), scale)
-        pair = np.floor(exact.clip(0, 255) + 0.5), pair[1]
-    distance = None if lpips is None else lpips.distance(sr, hr)
-    border_px = scale if scale > 1 else 0  # what is not enlarged is as good at the border as elsewhere
-    return Score(name, metrics.psnr_db(*pair, border_px), metrics.ssim(*pair, border_px), distance)
+        sr_luma, hr_luma = metrics.luma(sr), metrics.luma(hr)
+    if bicubic_on_luma:
+        exact = bicubic.enlarged(bicubic.reduced(hr_luma, scale), scale)
+        sr_luma = np.floor(exact.clip(0, 255) + 0.5)
+    border_px = scale if scale > 1 else 0  # at scale 1, the border is as good as the rest
+    return Score(
+        name,
+        psnr_db=metrics.psnr_db(sr_luma, hr_luma, border_px),
+        ssim=metrics.ssim(sr_luma, hr_luma, border_px),
+        lpips=None if lpips is None else lpips.distance(sr, hr),
+    )
 
 
-def _read_hr(path: Path, scale: int, for_lpips: bool) -> tuple[Rgb, bool]:
-    """The picture cropped to a multiple of the scale, and whether it has a single channel."""
+def _read_hr(path: Path, scale: int, *, for_lpips: bool) -> tuple[Rgb, bool]:
+    """The image cropped to a multiple of the scale, ``(H, W, 3)``, and whether it has a single channel."""
     still = stills.read(path)
     pixels = still.pixels.astype("uint8", copy=False)
     if still.pixels.dtype != "uint8":
-        raise MediaError(f"'{path}' has 16-bit samples; the protocol is of 8-bit pictures")
+        raise MediaError(f"'{path}' has 16-bit samples; the protocol is for 8-bit images")
     height, width = (side - side % scale for side in pixels.shape[:2])
     smallest = max(_SSIM_WINDOW_PX + 2 * scale, _LPIPS_SIDE_PX if for_lpips else 0)
     if min(height, width) < smallest:
-        raise MediaError(f"'{path}' is too small to be compared", f"at x{scale} from {smallest} pixels on")
+        raise MediaError(
+            f"'{path}' is too small", f"at x{scale}, images need at least {smallest} pixels per side"
+        )
     return pixels[:height, :width], still.gray
 
 
-def _degraded(name: str, hr: Rgb, scale: int, degradation: str) -> Rgb:
-    """The LR version of a picture; the same for a file name whatever else is measured."""
-    generator = torch.Generator().manual_seed(file_names.seed_of(name))
-    whole = torch.tensor(hr).permute(2, 0, 1).unsqueeze(0)
-    known = degradations.parse(degradation)
-    if known.name == "video":
-        films: Rgb = h264.versions(whole[0], scale, 1, generator)[0].numpy()
-        return films
-    lr = bicubic.reduced(hr, scale)
-    if known.degrade is not None and known.jpeg_quality is None:
-        batch = torch.tensor(lr).permute(2, 0, 1).unsqueeze(0)
-        degraded, _ = known.degrade(batch, whole, scale, generator)
-        lr = degraded[0].permute(1, 2, 0).contiguous().numpy()
-    if known.jpeg_quality is None:
-        return lr
-    lowest, highest = known.jpeg_quality
-    return _saved_as_jpeg(lr, int(torch.randint(lowest, highest + 1, (1,), generator=generator)))
-
-
-def _saved_as_jpeg(pixels: Rgb, quality: int) -> Rgb:
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "JPEG", quality=quality)
-    with Image.open(file) as picture:
-        return np.array(picture)
-
-
-def _read_lr(path: Path, hr: Rgb, folder: Path, scale: int) -> Rgb:
-    found = _belonging("LR picture", path, folder, scale)
-    lr = stills.read_rgb8(found)
-    height, width = (side // scale for side in hr.shape[:2])
-    if lr.shape[:2] != (height, width):
-        raise MediaError(
-            f"'{found}' is {lr.shape[1]}x{lr.shape[0]}, not {width}x{height}",
-            f"the LR of '{path}' at x{scale}, with HR cropped to a multiple of the scale",
-        )
-    return lr
-
-
-def _read_finished(path: Path, hr: Rgb, finished: Finished) -> Rgb:
-    """The SR picture, cropped like the original if it was not."""
-    found = _belonging("finished picture", path, finished.folder, finished.scale)
+def _read_sr(subject: SrFolder, path: Path, hr: Rgb) -> Rgb:
+    """The SR image of an HR file, cropped like HR if it was not."""
+    found = find_paired(subject.folder, path, subject.scale, what="SR image")
     sr = stills.read_rgb8(found)
     height, width = hr.shape[:2]
-    beyond = [given - wanted for given, wanted in zip(sr.shape[:2], (height, width), strict=True)]
-    if min(beyond) < 0 or max(beyond) >= finished.scale:
+    excess_px = sr.shape[0] - height, sr.shape[1] - width
+    if min(excess_px) < 0 or max(excess_px) >= subject.scale:
         raise MediaError(
             f"'{found}' is {sr.shape[1]}x{sr.shape[0]}, not {width}x{height}",
             f"the size of '{path}', cropped to a multiple of the scale or not",
         )
     return sr[:height, :width]
-
-
-def _belonging(what: str, path: Path, folder: Path, scale: int) -> Path:
-    """The picture in a folder that is named as another, with any suffix; rather with the scale behind."""
-    stems = [f"{path.stem}x{scale}", f"{path.stem}_x{scale}", path.stem]
-    candidates = (folder / f"{stem}{suffix}" for stem in stems for suffix in IMAGE_SUFFIXES)
-    found = next((candidate for candidate in candidates if candidate.is_file()), None)
-    if found is None:
-        names = ", ".join(f"{stem}.*" for stem in stems)
-        raise MediaError(f"no {what} of '{path}' in '{folder}'", f"looked for {names}")
-    return found

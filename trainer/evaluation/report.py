@@ -15,7 +15,8 @@ from upscaler import atomic
 from upscaler.errors import UsageError
 from upscaler.images import stills
 from upscaler.trainer.data import file_names
-from upscaler.trainer.evaluation.protocol import Evaluation, Pictures, Rgb, Score
+from upscaler.trainer.evaluation.lr_images import Rgb
+from upscaler.trainer.evaluation.protocol import Comparison, Evaluation, Score
 
 
 def write_csv(path: Path, evaluation: Evaluation) -> None:
@@ -73,19 +74,19 @@ class Page:
         except OSError as error:
             raise UsageError(f"cannot write '{self._folder}': {error.strerror}") from error
 
-    def add(self, score: Score, pictures: Pictures) -> None:
+    def add(self, score: Score, comparison: Comparison) -> None:
         """One picture.
 
         Raises:
             MediaError: It cannot be written.
         """
-        height, width = pictures.hr.shape[:2]
+        height, width = comparison.hr.shape[:2]
         figures = "".join(
             self._figure(score.name, title, pixels, height, width)
             for title, pixels in (
-                ("given", pictures.lr),
-                ("made", pictures.sr),
-                ("original", pictures.hr),
+                ("LR", comparison.lr),
+                ("SR", comparison.sr),
+                ("HR", comparison.hr),
             )
         )
         title = html.escape(f"{score.name}: {_line(score)}")
