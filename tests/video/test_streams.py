@@ -283,6 +283,22 @@ def test_sound_of_any_shape_is_converted(
     assert abs(seconds - 0.5) < 0.06
 
 
+@pytest.mark.parametrize(("suffix", "kept"), [(".mp4", False), (".webm", False), (".mov", True)])
+def test_audio_with_a_custom_order_of_channels(
+    engine: Upscaler, tmp_path: Path, suffix: str, kept: bool
+) -> None:
+    """QuickTime's layout tag 122 (L R Ls Rs C LFE). Decoding it would abort this process."""
+    source = sounding(tmp_path / "in.mov", "pcm_s16le", 48_000, "5.1(side)")
+    content = source.read_bytes()
+    tag = content.index(b"chan") + 8
+    source.write_bytes(content[:tag] + (122 << 16 | 6).to_bytes(4, "big") + content[tag + 4 :])
+    notes = run(engine, source, tmp_path / f"out{suffix}")
+    [line] = [note for note in notes if note.startswith("audio 1")]
+    assert ("copied" in line) is kept
+    assert ("FL+FR+SL+SR+FC+LFE cannot be converted" in line) is not kept
+    assert len(kinds(tmp_path / f"out{suffix}")) == 1 + kept
+
+
 def test_a_dropped_stream_names_the_container_that_keeps_it(tmp_path: Path) -> None:
     source = tmp_path / "in.mkv"
     with av.open(str(source), "w") as output:

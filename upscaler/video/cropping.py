@@ -3,12 +3,10 @@
 import re
 from dataclasses import dataclass
 
-import av.container
-import av.logging
 from av.video.stream import VideoStream
 from torch import Tensor
 
-from upscaler.video.ffmpeg_log import captured_log
+from upscaler.video.description import description_of
 from upscaler.video.yuv import Layout
 
 _DECLARED_BY = ("matroska", "mov")
@@ -48,18 +46,11 @@ class Cropping:
         return cropped
 
 
-def declared_cropping(container: av.container.InputContainer, stream: VideoStream) -> Cropping:
-    """The cropping that players apply to a stream.
-
-    av 18.1 has no attribute for it, but FFmpeg's description of the file contains it.
-    """
-    if not container.format.name.startswith(_DECLARED_BY):
+def declared_cropping(stream: VideoStream) -> Cropping:
+    """The cropping that players apply to a stream."""
+    if not stream.container.format.name.startswith(_DECLARED_BY):
         return Cropping()
-    with captured_log(av.logging.INFO):
-        described = container.dumps_format()  # type: ignore[attr-defined]  # not in av's stub
-    streams = re.split(r"^  Stream #0:", described, flags=re.MULTILINE)[1:]
-    text = next((text for text in streams if re.match(rf"{stream.index}\b", text)), "")
-    found = re.search(r"Frame Cropping: (\d+)/(\d+)/(\d+)/(\d+)", text)
+    found = re.search(r"Frame Cropping: (\d+)/(\d+)/(\d+)/(\d+)", description_of(stream))
     if not found:
         return Cropping()
     cropping = Cropping(*map(int, found.groups()))

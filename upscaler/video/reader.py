@@ -115,7 +115,7 @@ class VideoReader:
                 raise MediaError(f"no frame of '{self.path}' can be decoded", reason)
             self._siting = siting_of(self._first)
             self._coded_px = self._first.width, self._first.height
-            self._cropping = declared_cropping(self._container, self._stream)
+            self._cropping = declared_cropping(self._stream)
             self.info = self._describe(self._first)
             if "stereo_mode" not in self._stream.metadata:  # Matroska's tag, which is copied with the others
                 for text in lost_projections(self._first):

@@ -23,6 +23,7 @@ from upscaler.errors import UsageError
 from upscaler.results import Action, StreamPlan
 from upscaler.video.codecs import AUDIO_ENCODERS
 from upscaler.video.demux import MEDIA_ERRORS, main_video_stream, open_input
+from upscaler.video.description import custom_channel_layout
 from upscaler.video.ffmpeg_log import captured_log
 from upscaler.video.formats import container_of
 
@@ -97,7 +98,9 @@ def _copy_or_convert(stream: Stream, suffix: str) -> StreamPlan:
     reason = refusal(stream, suffix)
     if reason is None:
         return _planned(stream, "copy")
-    if kind == "audio":
+    if kind == "audio" and (channels := custom_channel_layout(stream)):
+        reason = f"{reason}; its channel layout {channels} cannot be converted"
+    elif kind == "audio":
         encoders = [container.lossless_audio] if _is_lossless(stream) else []
         for encoder in [*encoders, container.lossy_audio]:
             converted = _converted(stream, encoder, reason)
@@ -148,6 +151,8 @@ def check_audio_codec(suffix: str, audio_codec: str) -> None:
 
 def _encode_with(stream: Stream, suffix: str, audio_codec: str) -> StreamPlan:
     check_audio_codec(suffix, audio_codec)
+    if channels := custom_channel_layout(stream):
+        return _planned(stream, "drop", reason=f"its channel layout {channels} cannot be converted")
     converted = _converted(stream, AUDIO_ENCODERS[audio_codec], "as requested (--audio-codec)")
     if converted is None:
         reason = f"it cannot be decoded, or not be encoded with {audio_codec}"

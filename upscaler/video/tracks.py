@@ -15,6 +15,7 @@ from av.subtitles.stream import SubtitleStream
 
 from upscaler.results import StreamPlan
 from upscaler.video.demux import MEDIA_ERRORS
+from upscaler.video.description import custom_channel_layout
 
 _BITS_PER_SECOND = {"aac": 128_000, "libopus": 96_000, "libmp3lame": 128_000}  # per channel
 _HIGH_RESOLUTION_FORMATS = {"alac": "s32p", "flac": "s32"}  # for sources of more than 16 bits
@@ -88,7 +89,8 @@ class _Copied:
         self.target = target
         self.damaged = 0
         self._is_audio = source.type == "audio"
-        self._tested = tested and self._is_audio and source.codec_context is not None
+        decodable = source.codec_context is not None and not custom_channel_layout(source)
+        self._tested = tested and self._is_audio and decodable
         self._start_s = start_s
         self._discarded: Packet[Stream] | None = None
         self._started = False
