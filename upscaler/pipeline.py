@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from upscaler.errors import MediaError
-from upscaler.images import animation, gif, stills, transparency
+from upscaler.images import animation, gif, losses, stills, transparency
 from upscaler.inference.engine import Upscaler
 from upscaler.jobs import Job
 from upscaler.options import VideoOptions
@@ -54,8 +54,10 @@ def upscale_still(job: Job, engine: Upscaler, on_progress: OnProgress, on_messag
     still = stills.read(job.source, tolerant=True)
     height, width = still.pixels.shape[:2]
     plan = engine.plan(height, width)
-    stills.check_target(job.target, plan.height, plan.width)
+    image_format = stills.check_target(job.target, plan.height, plan.width)
     on_message(Message("info", plan.describe(height, width)))
+    if lost := losses.describe_still(still, image_format):
+        on_message(Message("info", lost))
 
     def report(done: int, total: int) -> None:
         on_progress(Progress(done, total, "tiles", source_px=(height, width), factor=plan.factor))
@@ -81,6 +83,8 @@ def _upscale_animation(job: Job, engine: Upscaler, on_progress: OnProgress, on_m
         image_format = animation.check_target(job.target, plan.height, plan.width)
         size = animation.describe_size(image_format, count, plan.height, plan.width)
         on_message(Message("info", plan.describe(height, width) + size))
+        if lost := losses.describe(moving.metadata, image_format):
+            on_message(Message("info", lost))
 
         def report(done: int) -> None:
             on_progress(Progress(done, count, "frames", 0, (height, width), plan.factor, moving.rate))

@@ -79,6 +79,16 @@ def updated(block: bytes, format_name: str, height: int, width: int) -> bytes | 
     return _JPEG_PREFIX + patched if patched else None
 
 
+def has_subdirectories(block: bytes) -> bool:
+    """Whether a block has directories besides the first: of the exposure, or of GPS."""
+    exif = Image.Exif()
+    try:
+        exif.load(_JPEG_PREFIX + block)
+        return any(exif.get_ifd(name) for name in _DIRECTORIES)
+    except Exception:  # Pillow's parser, as above
+        return False
+
+
 def _without_maker_notes(block: bytes, directories: tuple[ExifTags.IFD, ...]) -> bytes | None:
     """The block rewritten with these directories; ``None`` if it cannot be parsed."""
     exif = Image.Exif()

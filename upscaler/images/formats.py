@@ -92,7 +92,7 @@ FORMATS = (
     ImageFormat(
         name="WEBP",
         suffixes=(".webp",),
-        save_arguments={"quality": 95, "method": 4},
+        save_arguments={"quality": 95, "method": 4},  # of lossless files, quality is effort
         max_side_px=16_383,
         alpha=True,
         metadata=True,

@@ -12,7 +12,7 @@ from typing import Any
 
 from PIL import ExifTags, Image, PngImagePlugin
 
-from upscaler.images import exif, png_chunks, xmp
+from upscaler.images import exif, png_chunks, webp, xmp
 from upscaler.images.formats import ImageFormat
 from upscaler.images.png_chunks import Chunk
 
@@ -30,6 +30,8 @@ class Metadata:
         dpi: Pixels per inch, horizontally and vertically, or ``None``.
         xmp: XMP packet, or ``None``.
         iptc: IPTC of a JPEG, or ``None``; written to JPEG only.
+        appended: What is stored behind the image and not kept, in words, such as ``HDR gain map``.
+        lossless: Whether the source is a lossless WebP; written to WebP as lossless again.
         chunks: Text and colour chunks of a PNG; written to PNG only.
     """
 
@@ -39,6 +41,8 @@ class Metadata:
     xmp: bytes | None = None
     iptc: bytes | None = None
     chunks: tuple[Chunk, ...] = ()
+    appended: tuple[str, ...] = ()
+    lossless: bool = False
 
 
 def read(image: Image.Image) -> Metadata:
@@ -46,15 +50,28 @@ def read(image: Image.Image) -> Metadata:
     profile, dpi, packet = (image.info.get(name) for name in ("icc_profile", "dpi", "xmp"))
     chunks: tuple[Chunk, ...] = ()
     if isinstance(image, PngImagePlugin.PngImageFile):
-        chunks = png_chunks.read(Path(os.fsdecode(image.filename)))
+        chunks = png_chunks.read(_path(image))
+    packet = packet if isinstance(packet, bytes) else None
     return Metadata(
         profile=profile or None,
         exif=exif.read(image),
         dpi=_plausible_dpi(dpi),
-        xmp=packet if isinstance(packet, bytes) else None,
+        xmp=packet,
         iptc=(image.info.get("photoshop") or {}).get(_IPTC_RESOURCE),
         chunks=chunks,
+        appended=_appended_data(image, packet),
+        lossless=image.format == "WEBP" and webp.is_lossless(_path(image)),
     )
+
+
+def _appended_data(image: Image.Image, packet: bytes | None) -> tuple[str, ...]:
+    named = xmp.appended_data(packet) if packet else ()
+    is_mpo = image.format == "MPO" and getattr(image, "n_frames", 1) > 1
+    return named or (("further images",) if is_mpo else ())
+
+
+def _path(image: Image.Image) -> Path:
+    return Path(os.fsdecode(getattr(image, "filename", "")))
 
 
 def _plausible_dpi(dpi: Any) -> tuple[float, float] | None:  # noqa: ANN401 - anything that a file may hold
@@ -92,6 +109,8 @@ def save_arguments(metadata: Metadata, image_format: ImageFormat, height: int, w
         arguments["exif"] = _tiff_tags(arguments.get("exif"), packet)
     elif image_format.metadata and packet:
         arguments["xmp"] = packet
+    if name == "WEBP" and metadata.lossless:
+        arguments["lossless"] = True
     if name == "JPEG" and metadata.iptc:
         arguments["extra"] = _iptc_segment(metadata.iptc)
     return arguments

@@ -15,7 +15,7 @@ Chunk = tuple[bytes, bytes]  # type, data
 
 _HEADER_BYTES = 33  # the signature and the IHDR chunk
 _COLOR_TYPES = (b"cHRM", b"cICP", b"gAMA", b"sRGB")
-_TEXT_TYPES = (b"iTXt", b"tEXt", b"zTXt")
+TEXT_TYPES = (b"iTXt", b"tEXt", b"zTXt")
 _XMP_KEYWORD = b"XML:com.adobe.xmp\0"
 # Texts that are written from their parsed content, because as they are they describe the small image.
 _REPLACED_KEYWORDS = (_XMP_KEYWORD, b"Raw profile type ")
@@ -30,12 +30,12 @@ def read(path: Path) -> tuple[Chunk, ...]:
             file.seek(_HEADER_BYTES)
             while len(head := file.read(8)) == 8:
                 length, kind = struct.unpack(">I4s", head)
-                if kind not in _COLOR_TYPES + _TEXT_TYPES:
+                if kind not in _COLOR_TYPES + TEXT_TYPES:
                     file.seek(length + 4, 1)
                     continue
                 data, checksum = file.read(length), file.read(4)
                 is_intact = checksum == struct.pack(">I", zlib.crc32(kind + data))
-                if is_intact and not (kind in _TEXT_TYPES and data.startswith(_REPLACED_KEYWORDS)):
+                if is_intact and not (kind in TEXT_TYPES and data.startswith(_REPLACED_KEYWORDS)):
                     chunks.append((kind, data))
     except OSError:  # losing these is better than losing the image
         return ()

@@ -7,14 +7,19 @@ import re
 
 _MAX_BYTES_IN_JPEG = 65_504  # what Pillow puts into a segment
 # Entries that describe data behind a phone's image, which is not kept: gain maps, videos, depth maps.
-_ABOUT_APPENDED_DATA = (
-    b"hdrgm:",
-    b"Container:Directory",
-    b"MicroVideo",
-    b"MotionPhoto",
-    b"GDepth:",
-    b"GImage:",
-)
+_APPENDED_DATA = {
+    b"hdrgm:": "HDR gain map",
+    b"MicroVideo": "video of the motion photo",
+    b"MotionPhoto": "video of the motion photo",
+    b"GDepth:": "depth map",
+    b"GImage:": "second image",
+}
+_ABOUT_APPENDED_DATA = (*_APPENDED_DATA, b"Container:Directory")
+
+
+def appended_data(packet: bytes) -> tuple[str, ...]:
+    """What is stored behind a phone's image according to its XMP packet, in words."""
+    return tuple(dict.fromkeys(name for key, name in _APPENDED_DATA.items() if key in packet))
 
 
 def updated(packet: bytes, format_name: str, height: int, width: int) -> bytes | None:

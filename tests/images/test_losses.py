@@ -1,0 +1,114 @@
+"""One line says what a target cannot store of its source, and only that."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import ExifTags, Image
+from support.media import identity, save
+from support.messages import Messages
+from support.pictures import photograph
+from support.profiles import exchanged, linear_gray
+
+from upscaler import pipeline
+from upscaler.images import losses, stills
+from upscaler.images.formats import IMAGE_SUFFIXES, format_of
+from upscaler.images.metadata import Metadata
+from upscaler.images.still import Still
+from upscaler.jobs import Job
+
+XMP = b"<x:xmpmeta xmlns:x='adobe:ns:meta/'>somebody</x:xmpmeta>"
+
+
+def exif() -> bytes:
+    block = Image.Exif()
+    block[ExifTags.Base.Make] = "Maker"
+    block.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.DateTimeOriginal] = "2026:01:02 03:04:05"
+    return block.tobytes().removeprefix(b"Exif\0\0")
+
+
+EVERYTHING = Metadata(exchanged(), exif(), (300, 300), XMP, b"\x1c\x02\x78\0\x05hello", ((b"tEXt", b"a\0b"),))
+PIXELS = photograph(16, 20)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "still", "lost"),
+    [
+        (".jpg", Still(PIXELS, metadata=replace(EVERYTHING, chunks=())), ""),
+        (".png", Still(PIXELS.astype(np.uint16), PIXELS[:, :, 0].astype(np.uint16)), ""),
+        (".jpg", Still(PIXELS, np.full((16, 20), 255, np.uint8)), ""),  # opaque
+        (".jpg", Still(PIXELS, PIXELS[:, :, 0]), "transparency (black instead)"),
+        (".webp", Still(PIXELS.astype(np.uint16)), "16 bits per sample (rounded to 8)"),
+        (
+            ".webp",
+            Still(PIXELS, gray=True, metadata=Metadata(linear_gray())),
+            "colour profile (converted to sRGB)",
+        ),
+        (".png", Still(PIXELS, metadata=EVERYTHING), "IPTC"),
+        (".webp", Still(PIXELS, metadata=Metadata(dpi=(300, 300))), "resolution in pixels per inch"),
+        (".tif", Still(PIXELS, metadata=Metadata(exif=exif())), "EXIF of the exposure and GPS"),
+        (".tif", Still(PIXELS.astype(np.uint16), metadata=Metadata(exif=exif())), "EXIF"),
+        (
+            ".bmp",
+            Still(PIXELS, metadata=EVERYTHING),
+            "colour profile (converted to sRGB), EXIF, XMP, IPTC, texts of the PNG",
+        ),
+        (".jpg", Still(PIXELS, metadata=Metadata(appended=("HDR gain map",))), "HDR gain map"),
+    ],
+)
+def test_what_is_lost(suffix: str, still: Still, lost: str) -> None:
+    image_format = format_of(Path(f"a{suffix}"))
+    assert image_format is not None
+    expected = f"not kept in {image_format.suffixes[0]}: {lost}" if lost else ""
+    assert losses.describe_still(still, image_format) == expected
+
+
+@pytest.mark.parametrize("suffix", IMAGE_SUFFIXES)
+def test_what_is_not_named_is_kept(tmp_path: Path, suffix: str) -> None:
+    still = Still(PIXELS, PIXELS[:, :, 0], metadata=EVERYTHING)
+    stills.write(tmp_path / f"a{suffix}", still)
+    written = stills.read(tmp_path / f"a{suffix}")
+    image_format = format_of(Path(f"a{suffix}"))
+    assert image_format is not None
+    said = losses.describe_still(still, image_format)
+    assert ("transparency" in said) == (written.alpha is None)
+    assert ("profile" in said) == (written.metadata.profile != EVERYTHING.profile)
+    assert ("EXIF," in said) == (written.metadata.exif is None)
+    assert ("XMP" in said) == (written.metadata.xmp is None)
+    assert ("IPTC" in said) == (written.metadata.iptc is None)
+    assert ("texts" in said) == (not written.metadata.chunks)
+    assert ("resolution" in said) == (written.metadata.dpi is None)
+
+
+@pytest.mark.parametrize(
+    ("entry", "name"),
+    [
+        (b"hdrgm:Version='1.0'", "HDR gain map"),
+        (b"GCamera:MotionPhoto='1'", "video of the motion photo"),
+        (b"GDepth:Format='x'", "depth map"),
+    ],
+)
+def test_what_phones_store_behind_an_image_is_named(tmp_path: Path, entry: bytes, name: str) -> None:
+    save(tmp_path / "a.jpg", xmp=XMP.replace(b"somebody", entry))
+    messages = Messages()
+    job = Job(tmp_path / "a.jpg", tmp_path / "b.jpg", "still")
+    pipeline.upscale_still(job, identity(tmp_path), lambda _: None, messages)
+    assert f"not kept in .jpg: {name}, XMP" in messages
+
+
+def test_further_images_of_a_jpeg_are_named(tmp_path: Path) -> None:
+    views = [Image.fromarray(photograph(24, 24, seed)) for seed in range(2)]
+    views[0].save(tmp_path / "a.jpg", format="MPO", save_all=True, append_images=views[1:])
+    assert stills.read(tmp_path / "a.jpg").metadata.appended == ("further images",)
+
+
+@pytest.mark.parametrize("lossless", [False, True])
+def test_a_lossless_webp_stays_lossless(tmp_path: Path, lossless: bool) -> None:
+    Image.fromarray(PIXELS).save(tmp_path / "a.webp", lossless=lossless, exif=b"Exif\0\0" + exif())
+    still = stills.read(tmp_path / "a.webp")
+    assert still.metadata.lossless == lossless
+    stills.write(tmp_path / "b.webp", still)
+    written = stills.read(tmp_path / "b.webp")
+    assert written.metadata.lossless == lossless
+    assert np.array_equal(written.pixels, still.pixels) == lossless
