@@ -99,7 +99,7 @@ class EngineOptions:
     )
     tile_px: int | None = option(
         None,
-        "Side of a tile in input pixels.",
+        "Largest side of a tile in input pixels.",
         whole(1, auto=True, metavar="PIXELS"),
         default_text="auto",
     )
@@ -113,7 +113,7 @@ class EngineOptions:
         None,
         "Memory for the network's features; overrides --tile and --batch.",
         number(0, above=True, metavar="GB"),
-        default_text="on a GPU 60 % of what is free, on a CPU about 1",
+        default_text="on a GPU 60 % of what is free, on a CPU 1.3",
     )
 
     def __post_init__(self) -> None:

@@ -46,7 +46,7 @@ def test_tiles_on_the_gpu_give_the_whole_picture() -> None:
 def test_the_probe_bounds_what_goes_through_at_once() -> None:
     free = Upscaler("balanced", 4, device="cuda")
     bound = Upscaler("balanced", 4, device="cuda", memory_limit_gb=0.05)
-    assert bound._network(4).pixels_at_once < free._network(4).pixels_at_once
+    assert bound._network(4).max_batch_px < free._network(4).max_batch_px
     pixels = photograph(400, 500)
     torch.cuda.reset_peak_memory_stats()
     before = torch.cuda.memory_allocated()

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from upscaler import Upscaler
 from upscaler.errors import DeviceError, UsageError, WeightsError
-from upscaler.inference import devices, tiled_network
+from upscaler.inference import devices, memory, tiled_network
 from upscaler.inference.resize import resize_bicubic
 from upscaler.models import registry, weight_file
 from upscaler.models.contract import Contract
@@ -25,6 +25,8 @@ Maker = Callable[..., Path]
 @pytest.fixture
 def nearest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Maker:
     monkeypatch.setitem(registry.NETWORKS, "nearest", Nearest)
+    # The estimate runs the network, which tests replace by one that counts or fails.
+    monkeypatch.setattr(memory, "bytes_per_pixel", lambda network, device: 1000)
 
     def make(**arguments: int) -> Path:
         path = tmp_path / f"nearest-{len(list(tmp_path.iterdir()))}.safetensors"
@@ -288,7 +290,7 @@ def test_values_that_are_never_finite_end_in_a_clear_error(
 def test_a_memory_limit_makes_tiles_smaller_and_the_picture_stays(tmp_path: Path) -> None:
     path = weights(tmp_path / "w.safetensors")
     free, bound = Upscaler(path, precision="fp32"), Upscaler(path, precision="fp32", memory_limit_gb=0.002)
-    assert bound._network(2).pixels_at_once < 10_000 < free._network(2).pixels_at_once
+    assert bound._network(2).max_batch_px < 10_000 < free._network(2).max_batch_px
     pixels = photograph(150, 170)
     difference = free.image(pixels).astype(int) - bound.image(pixels)
     assert np.abs(difference).max() <= 1
@@ -337,7 +339,7 @@ def test_half_precision_is_within_one_code_and_62_db(model: str, precision: str)
 def test_tile_and_batch_are_honoured_beyond_what_would_be_chosen(
     nearest: Maker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(tiled_network._PIXELS_AT_ONCE, "cpu", 400)
+    monkeypatch.setattr(tiled_network, "_CPU_FEATURES_GB", 400 * 1000 / 1e9)
     shapes: list[tuple[int, ...]] = []
 
     def noting(self: Nearest, low: Tensor) -> Tensor:
@@ -346,12 +348,12 @@ def test_tile_and_batch_are_honoured_beyond_what_would_be_chosen(
 
     real = Nearest.forward
     monkeypatch.setattr(Nearest, "forward", noting)
-    Upscaler(nearest(scale=2), precision="fp32", tile_px=50, batch=3).image(photograph(100, 100))
-    assert shapes[0] == (3, 3, 50, 50)
+    Upscaler(nearest(scale=2), precision="fp32", tile_px=60, batch=3).image(photograph(100, 100))
+    assert shapes[0] == (3, 3, 53, 53)  # the fewest equal tiles of at most 60 pixels
     shapes.clear()
-    limited = Upscaler(nearest(scale=2), precision="fp32", tile_px=50, batch=3, memory_limit_gb=0.0003)
+    limited = Upscaler(nearest(scale=2), precision="fp32", tile_px=60, batch=3, memory_limit_gb=0.0003)
     limited.image(photograph(100, 100))
-    assert max(shape[2] for shape in shapes) < 50
+    assert max(shape[2] for shape in shapes) < 53
 
 
 @pytest.mark.parametrize(

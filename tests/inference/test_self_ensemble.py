@@ -11,7 +11,7 @@ from support.networks import Nearest, mean_of_eight, weights
 from support.pictures import photograph
 from torch import Tensor
 
-from upscaler import Upscaler, pipeline
+from upscaler import Upscaler
 from upscaler.inference.runtime import Runtime
 from upscaler.models import registry, weight_file
 from upscaler.pixels import as_codes
@@ -67,7 +67,7 @@ def test_a_scale_that_takes_two_networks_ensembles_both(ship: Ship) -> None:
     low = torch.rand(1, 3, 9, 14)
     upscaler = Upscaler("fast", 8, precision="fp32", tta=True)
     plan = upscaler.plan(9, 14)
-    assert pipeline.describe(plan, 9, 14) == "14x9 -> 112x72 (x4 then x2, 8 passes)"
+    assert plan.describe(9, 14) == "14x9 -> 112x72 (x4 then x2, 8 passes)"
     with torch.inference_mode():
         networks = [weight_file.load(path).network() for path in upscaler.weights_of(plan)]
         wanted = mean_of_eight(networks[1], mean_of_eight(networks[0], low).float())
@@ -99,7 +99,7 @@ def test_it_counts_as_eight_times_the_work_and_takes_its_memory(tmp_path: Path) 
     assert once.plan(30, 40).passes == 1
     works = [engine.macs(engine.plan(30, 40), 30, 40) for engine in (once, ensemble)]
     assert works[1] == 8 * works[0] > 0
-    assert ensemble._network(2).pixels_at_once < once._network(2).pixels_at_once
+    assert ensemble._network(2).max_batch_px < once._network(2).max_batch_px
 
 
 def test_values_that_overflow_in_one_version_are_redone(

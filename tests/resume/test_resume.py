@@ -245,17 +245,17 @@ def test_an_execution_that_is_impossible_here_is_refused(
 def test_the_execution_of_the_earlier_run_is_followed(tmp_path: Path) -> None:
     source = clip(tmp_path / "in.mp4", frames=FRAMES)
     before = Upscaler("fast", 2, precision="fp32")
-    before._network(2).pixels_at_once = 1000  # as if memory had run out
+    before._network(2).max_batch_px = 1000  # as if memory had run out
     cut(before, source, tmp_path / "out.mp4", 15)
     if (os.cpu_count() or 1) > 1:
         torch.set_num_threads(2)
     threads = torch.get_num_threads()
     after = Upscaler("fast", 2, precision="fp32")
     done, _, _ = run(after, source, tmp_path / "out.mp4")
-    assert done.video is not None and done.video.settings["pixels at once, x2"] == 1000
+    assert done.video is not None and done.video.settings["max pixels per batch, x2"] == 1000
     assert done.video.settings["threads"] == 1
     # The next file of the batch does not inherit it.
-    assert after._network(2).pixels_at_once > 1000
+    assert after._network(2).max_batch_px > 1000
     assert torch.get_num_threads() == threads
 
 
@@ -264,7 +264,7 @@ def test_a_resumed_video_changes_nothing_for_the_next_file_of_a_batch(tmp_path: 
     video, still = clip(tmp_path / "a.mp4", frames=FRAMES), tmp_path / "b.png"
     Image.fromarray(photograph(48, 64)).save(still)
     before = Upscaler("fast", 2, precision="fp32")
-    before._network(2).pixels_at_once = 1000  # as if memory had run out
+    before._network(2).max_batch_px = 1000  # as if memory had run out
     cut(before, video, tmp_path / "out" / "a.mp4", 15)
 
     options = Options(output=tmp_path / "out", model="fast", scale=2, precision="fp32")
@@ -281,7 +281,10 @@ def test_a_resumed_video_changes_nothing_for_the_next_file_of_a_batch(tmp_path: 
 
         result = batch.run(job, note, lambda _: None)
         assert result.outcome == "done", result.error_line
-    assert (executions["video"]["pixels at once, x2"], executions["video"]["threads"]) == (1000, threads - 1)
+    assert (executions["video"]["max pixels per batch, x2"], executions["video"]["threads"]) == (
+        1000,
+        threads - 1,
+    )
     fresh = Upscaler("fast", 2, precision="fp32")
     assert executions["still"] == fresh.execution(fresh.plan(48, 64))
     assert executions["still"]["threads"] == threads
@@ -293,13 +296,13 @@ def test_a_resumed_video_that_is_cut_off_again_restores_the_engine(
 ) -> None:
     source = clip(tmp_path / "in.mp4", frames=FRAMES)
     before = Upscaler("fast", 2, precision="fp32")
-    before._network(2).pixels_at_once = 1000
+    before._network(2).max_batch_px = 1000
     cut(before, source, tmp_path / "out.mp4", 8)
     engine = Upscaler("fast", 2, precision="fp32")
     whole = engine.execution(engine.plan(48, 64))
 
     def stop(_progress: Progress) -> None:
-        assert engine._network(2).pixels_at_once == 1000
+        assert engine._network(2).max_batch_px == 1000
         raise error
 
     with pytest.raises(error):

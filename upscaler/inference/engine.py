@@ -149,7 +149,7 @@ class Upscaler:
             return self.options.batch
         if self.device.type == "cpu" or not plan.scales:
             return 1
-        return max(1, self._network(plan.scales[0]).pixels_at_once // (height * width))
+        return max(1, self._network(plan.scales[0]).max_batch_px // (height * width))
 
     def prepare(self, plan: Plan, height: int, width: int, frames: int) -> None:
         """Choose the fastest way to run a plan, for ``frames`` frames of one size that lie ahead.
@@ -160,13 +160,13 @@ class Upscaler:
         if self.options.runtime != "auto" or not plan.scales:
             return
         runtime = self._network(plan.scales[0]).runtime()
-        tile_px = self._network(plan.scales[0]).tile_side(height, width)
+        tile = self._network(plan.scales[0]).tiles(height, width)[0]
         with torch.inference_mode():
             small = self._sample(plan, min(_TRIAL_PX, height), min(_TRIAL_PX, width))
             pixels_ahead = frames * height * width * plan.passes
             seconds_ahead = runtime.seconds(small) / small[0, 0].numel() * pixels_ahead
             if seconds_ahead >= _COMPILE_FROM_S:
-                runtime.compile_if_faster(self._sample(plan, min(tile_px, height), min(tile_px, width)))
+                runtime.compile_if_faster(self._sample(plan, tile.height, tile.width))
 
     def _sample(self, plan: Plan, height: int, width: int) -> Tensor:
         low = torch.rand(self.batch_for(plan, height, width), 3, height, width, device=self.device)
@@ -233,14 +233,14 @@ class Upscaler:
 
     def execution(self, plan: Plan) -> dict[str, str | int]:
         """How the networks of a plan run here, resolved: with equal ones, frames give equal bits."""
-        at_once = {
-            f"pixels at once, x{scale}": self._network(scale).pixels_at_once for scale in set(plan.scales)
+        batches = {
+            f"max pixels per batch, x{scale}": self._network(scale).max_batch_px for scale in set(plan.scales)
         }
         return {
             "device": devices.name(self.device),
             "precision": name_of(self.dtype),
             "threads": torch.get_num_threads(),
-            **at_once,
+            **batches,
             **{f"runtime, x{scale}": self._network(scale).runtime().name for scale in set(plan.scales)},
         }
 
@@ -270,7 +270,7 @@ class Upscaler:
         own_threads = torch.get_num_threads()
         with ExitStack() as restored:
             for scale, name in runtimes.items():
-                pixels = int(execution[f"pixels at once, x{scale}"])
+                pixels = int(execution[f"max pixels per batch, x{scale}"])
                 restored.enter_context(self._network(scale).restored(name, pixels))
             torch.set_num_threads(threads)
             restored.callback(torch.set_num_threads, own_threads)

@@ -25,12 +25,16 @@ OnProgress = Callable[[int, int], None]
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
-# LR pixels that go through the network at once, where memory does not set a lower bound: more than this was
-# never faster.
-_PIXELS_AT_ONCE = {"cpu": 512 * 512, "cuda": 2048 * 2048}
-# Share of the device's free memory that the network may fill; the rest is for frames and fragmentation.
-_MEMORY_SHARE = 0.6
-_TILE_PX_MIN = 32  # besides the overlap
+# Area of a batch from which on larger ones are not faster. On one core of a Xeon (Sapphire Rapids), fp32, the
+# time per pixel varied by less than 8 % from 0.15 to 2 million pixels, squares and strips alike; see
+# docs/performance.md.
+_FAST_BATCH_PX = {"cpu": 512 * 512, "cuda": 2048 * 2048}
+# Memory for the network's features on a processor. With it the overlap of `restore`, 52 pixels, costs less than
+# 6 % at 12 megapixels. Networks of x8 have more, because their results are that large.
+_CPU_FEATURES_GB = 1.3
+_CPU_FEATURES_GB_X8 = 2.6
+# Share of a GPU's free memory that the network may fill; the rest is for frames and fragmentation.
+_GPU_MEMORY_SHARE = 0.6
 # From fast to safe; a batch with a value that is not finite is redone in the next one.
 _SAFER = {torch.float16: torch.bfloat16, torch.bfloat16: torch.float32}
 
@@ -61,10 +65,10 @@ class TiledNetwork:
         self._weights, self._device, self._dtype = weights, device, dtype
         self._options, self._on_message = options, on_message
         self._runtimes: dict[torch.dtype, Runtime] = {}
-        self._pixels_at_once: int | None = None
+        self._max_batch_px: int | None = None
         self._bounded = options.memory_limit_gb is not None  # or when memory has run out
         if options.tile_px is not None:
-            tiling.spans(2**20, options.tile_px, self.network.contract.receptive_radius_px)
+            tiling.check_side(options.tile_px, self.network.contract.receptive_radius_px)
 
     @property
     def network(self) -> Network:
@@ -83,22 +87,27 @@ class TiledNetwork:
         return self._runtimes[dtype]
 
     @property
-    def pixels_at_once(self) -> int:
-        """LR pixels that go through the network at once; probed once, lowered when memory runs out."""
-        if self._pixels_at_once is None:
-            most = _PIXELS_AT_ONCE[self._device.type]
-            if self._bounded or self._device.type == "cuda":
-                limit = (self._options.memory_limit_gb or 0) * 1e9
-                limit = limit or devices.free_memory_bytes(self._device) * _MEMORY_SHARE
-                each = memory.bytes_per_pixel(self.network, self._device) + self._ensemble_bytes
-                most = min(most, int(limit // each))
-                self._warn_of_small_limit(most, each)
-            self._pixels_at_once = max(1, most)
-        return self._pixels_at_once
+    def max_batch_px(self) -> int:
+        """Most LR pixels that go through the network together; lowered when memory runs out."""
+        if self._max_batch_px is None:
+            bytes_each = memory.bytes_per_pixel(self.network, self._device) + self._ensemble_bytes
+            self._max_batch_px = max(1, int(self._features_bytes() // bytes_each))
+            if self._device.type == "cuda":
+                self._max_batch_px = min(self._max_batch_px, _FAST_BATCH_PX["cuda"])
+            self._warn_of_small_limit(self._max_batch_px, bytes_each)
+        return self._max_batch_px
 
-    @pixels_at_once.setter
-    def pixels_at_once(self, pixels: int) -> None:
-        self._pixels_at_once = pixels
+    @max_batch_px.setter
+    def max_batch_px(self, pixels: int) -> None:
+        self._max_batch_px = pixels
+
+    def _features_bytes(self) -> float:
+        """Memory for the network's features: what was asked for, else what suits the device."""
+        if self._options.memory_limit_gb is not None:
+            return self._options.memory_limit_gb * 1e9
+        if self._device.type == "cuda":
+            return devices.free_memory_bytes(self._device) * _GPU_MEMORY_SHARE
+        return (_CPU_FEATURES_GB_X8 if self.network.contract.scale == 8 else _CPU_FEATURES_GB) * 1e9
 
     def _warn_of_small_limit(self, pixels: int, bytes_each: int) -> None:
         """Say so where the limit asked for is below what the smallest tile takes, which is used anyhow."""
@@ -113,8 +122,7 @@ class TiledNetwork:
 
     @property
     def _smallest_tile_px(self) -> int:
-        """Smaller ones would be overlap and little else."""
-        return 2 * self.network.contract.receptive_radius_px + _TILE_PX_MIN
+        return tiling.min_side_px(self.network.contract.receptive_radius_px)
 
     @property
     def _ensemble_bytes(self) -> int:
@@ -140,38 +148,40 @@ class TiledNetwork:
             WeightsError: With ``check``: values are not finite in fp32 either.
         """
         while True:
+            tiles = self.tiles(*source.shape[-2:])
+            batch = self._tile_batch(tiles[0].area_px)
             try:
-                return self._run_tiles(source, check, on_progress)
+                return self._run_tiles(source, tiles, batch, check=check, on_progress=on_progress)
             except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
                 if not devices.is_out_of_memory(error):
                     raise
-                self._halve(source[:, 0].numel(), error)
+                self._halve(tiles[0].area_px * min(batch, len(tiles) * len(source)), error)
 
     @contextmanager
-    def restored(self, runtime: str, pixels_at_once: int) -> Iterator[None]:
-        """Run in another way until the block ends: ``eager`` or ``compiled``, with so many pixels at once.
+    def restored(self, runtime: str, max_batch_px: int) -> Iterator[None]:
+        """Use another runtime (``eager`` or ``compiled``) and another ``max_batch_px`` until the block ends.
 
-        When memory runs out meanwhile, the smaller number of pixels stays.
+        If memory runs out meanwhile, the smaller ``max_batch_px`` stays.
         """
-        own_runtime, own_pixels, was_bounded = self.runtime().name, self.pixels_at_once, self._bounded
+        own_runtime, own_px, was_bounded = self.runtime().name, self.max_batch_px, self._bounded
         self.runtime().use(runtime)
-        self.pixels_at_once = pixels_at_once
+        self.max_batch_px = max_batch_px
         try:
             yield
         finally:
             self.runtime().use(own_runtime)
             ran_out = self._bounded and not was_bounded
-            self.pixels_at_once = min(own_pixels, self.pixels_at_once) if ran_out else own_pixels
+            self.max_batch_px = min(own_px, self.max_batch_px) if ran_out else own_px
 
-    def _halve(self, present_px: int, error: BaseException) -> None:
+    def _halve(self, batch_px: int, error: BaseException) -> None:
+        """Lower ``max_batch_px`` after a batch of so many pixels for which there was too little memory."""
         smallest = self._smallest_tile_px
-        at_once = min(self.pixels_at_once, present_px)
-        if at_once <= smallest**2:
+        if batch_px <= smallest**2:
             raise DeviceError(
                 f"{devices.describe(self._device)} has too little memory for one tile of {smallest} pixels",
                 "close other programs, or use --device cpu",
             ) from error
-        self.pixels_at_once = max(smallest**2, at_once // 2)
+        self.max_batch_px = max(smallest**2, batch_px // 2)
         self._bounded = True
         for runtime in self._runtimes.values():
             runtime.forget()
@@ -179,13 +189,17 @@ class TiledNetwork:
         self._on_message(Message("info", text))
 
     def _run_tiles(
-        self, source: Tensor, check: bool, on_progress: OnProgress | None
+        self,
+        source: Tensor,
+        tiles: tuple[tiling.Tile, ...],
+        batch: int,
+        *,
+        check: bool,
+        on_progress: OnProgress | None,
     ) -> tuple[Tensor, Tensor]:
-        """Run the network over every tile of every frame; see ``run``."""
+        """Run the network over every tile of every frame, ``batch`` tiles together; see ``run``."""
         frames, _, height, width = source.shape
-        contract = self.network.contract
-        scale, tile_px = contract.scale, self.tile_side(height, width)
-        tiles = tiling.plan(height, width, tile_px, contract.receptive_radius_px)
+        scale = self.network.contract.scale
         result = torch.empty(
             (frames, 3, height * scale, width * scale),
             dtype=source.dtype,
@@ -193,7 +207,6 @@ class TiledNetwork:
             memory_format=torch.channels_last,
         )
         pieces = [(frame, tile) for frame in range(frames) for tile in tiles]
-        batch = self._tile_batch(min(tile_px, height) * min(tile_px, width))
         parts = [pieces[first : first + batch] for first in range(0, len(pieces), batch)]
         finite = torch.ones((), dtype=torch.bool, device=self._device)
 
@@ -219,25 +232,33 @@ class TiledNetwork:
                 on_progress(done, len(pieces))
         return result, finite
 
-    def tile_side(self, height: int, width: int) -> int:
-        """Side of a tile: what was asked for, else as much as memory allows; all of a picture that fits."""
-        contract, at_once = self.network.contract, self.pixels_at_once
-        if height * width <= at_once:
-            side = max(height, width)
-        else:
-            side = max(math.isqrt(at_once), self._smallest_tile_px)
-            side = max(contract.multiple_of, side - side % contract.multiple_of)
-        asked = self._options.tile_px
+    def tiles(self, height: int, width: int) -> tuple[tiling.Tile, ...]:
+        """How a picture of this size is cut: into tiles of one size, one if it fits into memory."""
+        return tiling.plan(height, width, self._limits())
+
+    def _limits(self) -> tiling.Limits:
+        contract, asked = self.network.contract, self._options.tile_px
         if asked is None:
-            return side
-        return min(side, asked) if self._bounded else asked
+            max_area = self.max_batch_px
+            fast_area = min(_FAST_BATCH_PX[self._device.type], max_area)
+        else:  # as large as asked for, unless memory was bounded too or has run out
+            max_area = fast_area = self.max_batch_px if self._bounded else asked**2
+        return tiling.Limits(
+            radius_px=contract.receptive_radius_px,
+            multiple_of=contract.multiple_of,
+            max_area_px=max_area,
+            fast_area_px=fast_area,
+            max_side_px=asked,
+        )
 
     def _tile_batch(self, tile_area_px: int) -> int:
-        """Tiles at once: what was asked for, else as many as memory allows."""
-        batch, asked = max(1, self.pixels_at_once // tile_area_px), self._options.batch
-        if asked is None:
-            return batch
-        return min(batch, asked) if self._bounded else asked
+        """Tiles that go through the network together: what was asked for, else as many as make it fast."""
+        asked = self._options.batch
+        if asked is not None and not self._bounded:
+            return asked
+        allowed = max(1, self.max_batch_px // tile_area_px)
+        fast = max(1, _FAST_BATCH_PX[self._device.type] // tile_area_px)
+        return min(allowed, fast if asked is None else asked)
 
     def _forward_checked(self, low: Tensor) -> Tensor:
         """Run a batch in the engine's precision, and again in safer ones while a value is not finite."""

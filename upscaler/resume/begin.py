@@ -26,7 +26,7 @@ def resume_or_start(
     """Continue the earlier run that left a job folder, or start one.
 
     An earlier run is continued if it had the same fingerprint, and if this machine can run the networks as it
-    did (device, precision, threads, runtime, pixels at once): only then do both runs give the same bits. The
+    did (device, precision, threads, runtime, batch): only then do both runs give the same bits. The
     engine runs them so until the context ends, and then again as before.
 
     Args:
