@@ -29,8 +29,8 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 # time per pixel varied by less than 8 % from 0.15 to 2 million pixels, squares and strips alike; see
 # docs/performance.md.
 _FAST_BATCH_PX = {"cpu": 512 * 512, "cuda": 2048 * 2048}
-# Memory for the network's features on a processor. With it the overlap of `restore`, 52 pixels, costs less than
-# 6 % at 12 megapixels. Networks of x8 have more, because their results are that large.
+# Memory for the network's features on a processor. It keeps the overlap of `restore`, 52 pixels, below 6 % of
+# the work at 12 megapixels. Networks of x8 have more, because their results are that large.
 _CPU_FEATURES_GB = 1.3
 _CPU_FEATURES_GB_X8 = 2.6
 # Share of a GPU's free memory that the network may fill; the rest is for frames and fragmentation.
