@@ -162,6 +162,8 @@ def train(  # noqa: PLR0913 - one parameter per option
             assignments or [],
             restart,
         )
+    except BrokenPipeError:  # nobody reads standard output any more: Click ends the command quietly
+        raise
     except Exception as error:
         print(error_report(error), file=sys.stderr)  # noqa: T201
         raise typer.Exit(2 if isinstance(error, UsageError) else 1) from error

@@ -107,6 +107,8 @@ def command(  # noqa: PLR0913 - one parameter per option
             report.write_json(json, result, settings)
         if page is not None:
             page.write(result, settings)
+    except BrokenPipeError:  # nobody reads standard output any more: Click ends the command quietly
+        raise
     except Exception as error:
         print(error_report(error), file=sys.stderr)  # noqa: T201
         raise typer.Exit(2 if isinstance(error, UsageError) else 1) from error

@@ -1,5 +1,8 @@
 """``UPSCALER_DEBUG=1`` shows where an error of any of the three commands comes from."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -79,3 +82,13 @@ def test_a_bug_is_one_line_and_debugging_shows_its_traceback(
     )
     assert "Traceback" not in quiet and quiet.count("error:") == 1
     assert "in planted" in said(app, arguments, 1, "1")
+
+
+def test_a_closed_standard_output_is_not_an_internal_error() -> None:
+    program = "from upscaler.trainer.__main__ import evaluate; evaluate()"
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-c", program, "bicubic", "in"]
+    done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (1, "")
