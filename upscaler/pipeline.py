@@ -23,7 +23,7 @@ from upscaler.jobs import Job
 from upscaler.options import VideoOptions
 from upscaler.results import Done, Message, OnMessage, OnProgress, Progress, StreamPlan, VideoFacts
 from upscaler.resume.begin import resume_or_start
-from upscaler.resume.fingerprint import fingerprint, has_changed
+from upscaler.resume.fingerprint import fingerprint_of, has_changed
 from upscaler.resume.job_folder import JobFolder
 from upscaler.video import mux, stream_plan
 from upscaler.video.info import Window
@@ -56,6 +56,8 @@ def upscale_still(job: Job, engine: Upscaler, on_progress: OnProgress, on_messag
     plan = engine.plan(height, width)
     image_format = stills.check_target(job.target, plan.height, plan.width)
     on_message(Message("info", plan.describe(height, width)))
+    if still.damage:
+        on_message(Message("warning", still.damage))
     if lost := losses.describe_still(still, image_format):
         on_message(Message("info", lost))
 
@@ -71,8 +73,6 @@ def upscale_still(job: Job, engine: Upscaler, on_progress: OnProgress, on_messag
         pixels = engine.image(pixels, report)
     job.make_target_folder()
     stills.write(job.target, replace(still, pixels=pixels, alpha=alpha))
-    if still.damage:
-        on_message(Message("warning", still.damage))
     return Done(1)
 
 
@@ -132,7 +132,7 @@ def upscale_video(
         plan = plan_video(reader, job, engine, options)
         for line in (plan.summary, *plan.notes, *stream_plan.table(streams, reader.info.chapters)):
             on_message(Message("info", line))
-        prints = fingerprint(
+        fingerprint = fingerprint_of(
             job.source,
             engine.weights_of(plan.upscaling),
             engine.options,
@@ -143,7 +143,7 @@ def upscale_video(
         with (
             JobFolder(job.target, on_message) as folder,
             resume_or_start(
-                folder, prints, engine, plan.upscaling, reader.info, on_message, resume=options.resume
+                folder, fingerprint, engine, plan.upscaling, reader.info, on_message, resume=options.resume
             ) as earlier,
         ):
             writer = SegmentedVideoWriter(folder.path, plan.encoding, plan.segment_frames, earlier)

@@ -31,7 +31,7 @@ def resume_or_start(
 
     Args:
         folder: The job folder, entered.
-        fingerprint: From ``fingerprint.fingerprint``, for this run.
+        fingerprint: From ``fingerprint.fingerprint_of``, for this run.
         engine: Runs the networks.
         plan: For the video's frames.
         info: Of the video.

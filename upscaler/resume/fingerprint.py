@@ -17,7 +17,7 @@ from upscaler.video.encoders import EncodeSettings
 _HEAD_BYTES = 1 << 20
 
 
-def fingerprint(
+def fingerprint_of(
     source: Path,
     weights: Iterable[Path],
     engine: EngineOptions,
@@ -43,7 +43,7 @@ def fingerprint(
     status = source.stat()
     with source.open("rb") as file:
         head = hashlib.sha256(file.read(_HEAD_BYTES)).hexdigest()
-    prints = {
+    entries = {
         "size of the source": status.st_size,
         "modification time of the source (ns)": status.st_mtime_ns,
         "hash of the start of the source": head,
@@ -59,7 +59,7 @@ def fingerprint(
         "CPU cores": _cpu_cores(),
         **versions(),
     }
-    return {name: str(value) for name, value in prints.items()}
+    return {name: str(value) for name, value in entries.items()}
 
 
 def has_changed(source: Path, before: os.stat_result) -> bool:

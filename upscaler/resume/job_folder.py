@@ -91,7 +91,8 @@ class JobFolder:
                 self.path.rmdir()
         else:
             self._remove("merged.*", "*.part.*", "*.part")
-            text = f"{segments} segments are kept in '{self.path}'; rerun the same command to continue"
+            kept = "1 segment" if segments == 1 else f"{segments} segments"
+            text = f"kept {kept} in '{self.path}'; rerun the same command to continue"
             self._on_message(Message("info", text))
         self._lock.release()
         if error is not None and _is_full(error):

@@ -1,0 +1,260 @@
+"""How an interrupted video continues: with the same bytes, or from the start if anything differs."""
+
+import json
+import os
+import re
+from itertools import accumulate
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from support.command import LENGTH
+from support.interrupted import FRAMES, CutError, cut, run
+from support.media import clip
+from support.pictures import photograph
+
+from upscaler import pipeline
+from upscaler.batch import Batch
+from upscaler.errors import DeviceError
+from upscaler.inference import devices
+from upscaler.inference.engine import Upscaler
+from upscaler.jobs import Job
+from upscaler.options import Options, VideoOptions
+from upscaler.results import Progress
+from upscaler.resume import job_folder
+
+
+@pytest.mark.parametrize("codec", ["h264", "hevc", "vp9", "av1"])
+def test_resumed_run_writes_the_same_bytes(engine: Upscaler, tmp_path: Path, codec: str) -> None:
+    pts = list(accumulate(np.random.default_rng(1).integers(1, 9000, FRAMES).tolist()))
+    source = clip(tmp_path / "in.mp4", pts=pts, audio=["aac"])
+    run(engine, source, tmp_path / "whole.mp4", codec=codec)
+    kept = cut(engine, source, tmp_path / "out.mp4", 10, codec=codec)
+    assert "kept 1 segment in" in kept[-1]
+    assert not (tmp_path / "out.mp4").exists()
+    cut(engine, source, tmp_path / "out.mp4", 23, codec=codec)
+    done, notes, seen = run(engine, source, tmp_path / "out.mp4", codec=codec)
+    assert any("resuming after 21 frames" in note for note in notes)
+    assert [progress.done for progress in seen] == [22, 23, 24] and seen[0].resumed == 21
+    assert done.video is not None
+    assert (done.video.frames_in, done.video.frames_resumed, done.frames) == (24, 21, 24)
+    assert (tmp_path / "out.mp4").read_bytes() == (tmp_path / "whole.mp4").read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.mp4", "out.mp4", "whole.mp4"]
+
+
+@pytest.mark.parametrize("suffix", [".mkv", ".webm"])
+def test_resumed_run_writes_the_same_packets(engine: Upscaler, tmp_path: Path, suffix: str) -> None:
+    source = clip(tmp_path / "in.mkv", frames=FRAMES, audio=["libopus"])
+    run(engine, source, tmp_path / f"whole{suffix}")
+    cut(engine, source, tmp_path / f"out{suffix}", 15)
+    run(engine, source, tmp_path / f"out{suffix}")
+    made = []
+    for name in ("whole", "out"):
+        with av.open(str(tmp_path / f"{name}{suffix}")) as container:
+            made.append(
+                [(p.stream.index, p.pts, p.dts, p.duration, bytes(p)) for p in container.demux() if p.size]
+            )
+    assert made[0] == made[1]
+
+
+def test_run_that_was_interrupted_while_merging_only_merges(
+    engine: Upscaler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = clip(tmp_path / "in.mp4", frames=2 * LENGTH)
+    run(engine, source, tmp_path / "whole.mp4")
+    with monkeypatch.context() as patched:
+        patched.setattr(pipeline.mux, "merge", lambda *_, **__: (_ for _ in ()).throw(CutError))
+        with pytest.raises(CutError):
+            run(engine, source, tmp_path / "out.mp4")
+    done, _, seen = run(engine, source, tmp_path / "out.mp4")
+    assert seen == [] and done.frames == 2 * LENGTH
+    assert (tmp_path / "out.mp4").read_bytes() == (tmp_path / "whole.mp4").read_bytes()
+
+
+def touch_source(source: Path) -> dict[str, object]:
+    content = source.read_bytes()
+    source.write_bytes(content)
+    os.utime(source, ns=(1, 1))
+    return {}
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (touch_source, "modification time of the source"),
+        (lambda _: {"crf": 30}, "crf was 18 and is 30"),
+        (lambda _: {"frames": 20}, "option frames was None and is 20"),
+    ],
+)
+def test_run_with_another_fingerprint_restarts(
+    engine: Upscaler, tmp_path: Path, change: object, reason: str
+) -> None:
+    source = clip(tmp_path / "in.mp4", frames=FRAMES)
+    cut(engine, source, tmp_path / "out.mp4", 15)
+    options = change(source)
+    _, notes, seen = run(engine, source, tmp_path / "out.mp4", **options)
+    assert any(note.startswith("restarting") for note in notes)
+    assert any(re.search(reason, note) for note in notes), notes
+    assert seen[0].done == 1
+    run(engine, source, tmp_path / "whole.mp4", **options)
+    assert (tmp_path / "out.mp4").read_bytes() == (tmp_path / "whole.mp4").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("part", "name", "value", "reason"),
+    [
+        ("fingerprint", "hash of the weights", "0", "hash of the weights was 0"),
+        ("execution", "device", "Difference Engine", "device was Difference Engine and is"),
+    ],
+)
+def test_other_weights_or_another_machine_restart(
+    engine: Upscaler, tmp_path: Path, part: str, name: str, value: str, reason: str
+) -> None:
+    source = clip(tmp_path / "in.mp4", frames=LENGTH + 1)
+    cut(engine, source, tmp_path / "out.mp4", LENGTH)
+    path = job_folder.folder_of(tmp_path / "out.mp4") / "job.json"
+    manifest = json.loads(path.read_text())
+    assert name in manifest[part]
+    manifest[part][name] = value
+    path.write_text(json.dumps(manifest))
+    _, notes, seen = run(engine, source, tmp_path / "out.mp4")
+    assert any(note.startswith("restarting") and reason in note for note in notes), notes
+    assert seen[0].done == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "reason"),
+    [
+        ("precision", "fp16", "precision was fp16 and is fp32"),
+        ("runtime, x2", "steam", "runtime was steam"),
+        ("threads", 5000, "5000 threads"),
+    ],
+)
+def test_impossible_execution_is_refused(engine: Upscaler, name: str, value: object, reason: str) -> None:
+    plan = engine.plan(48, 64)
+    execution = engine.execution(plan)
+    with engine.restored_execution(execution, plan):
+        pass
+    with pytest.raises(DeviceError, match=reason), engine.restored_execution(execution | {name: value}, plan):
+        pass
+
+
+def test_execution_of_the_earlier_run_is_restored(tmp_path: Path) -> None:
+    source = clip(tmp_path / "in.mp4", frames=FRAMES)
+    before = Upscaler("fast", 2, precision="fp32")
+    before._network(2).max_batch_px = 1000  # as if memory had run out
+    cut(before, source, tmp_path / "out.mp4", 15)
+    if (os.cpu_count() or 1) > 1:
+        torch.set_num_threads(2)
+    threads = torch.get_num_threads()
+    after = Upscaler("fast", 2, precision="fp32")
+    done, _, _ = run(after, source, tmp_path / "out.mp4")
+    assert done.video is not None and done.video.settings["max pixels per batch, x2"] == 1000
+    assert done.video.settings["threads"] == 1
+    # The next file of the batch does not inherit it.
+    assert after._network(2).max_batch_px > 1000
+    assert torch.get_num_threads() == threads
+
+
+def test_resumed_video_changes_nothing_for_the_next_file_of_a_batch(tmp_path: Path) -> None:
+    """One engine serves a batch: what the resumed video needs must not reach the still after it."""
+    video, still = clip(tmp_path / "a.mp4", frames=FRAMES), tmp_path / "b.png"
+    Image.fromarray(photograph(48, 64)).save(still)
+    before = Upscaler("fast", 2, precision="fp32")
+    before._network(2).max_batch_px = 1000  # as if memory had run out
+    cut(before, video, tmp_path / "out" / "a.mp4", 15)
+
+    options = Options(output=tmp_path / "out", model="fast", scale=2, precision="fp32")
+    batch = Batch([video, still], options)
+    threads = torch.get_num_threads() + 1
+    torch.set_num_threads(threads)
+    engine = batch.engines["video"]
+    assert engine is batch.engines["still"]
+    executions: dict[str, dict[str, str | int]] = {}
+    for job in batch.job_list.jobs:
+
+        def note(_progress: Progress, kind: str = job.kind) -> None:
+            executions[kind] = engine.execution(engine.plan(48, 64))
+
+        result = batch.run(job, note, lambda _: None)
+        assert result.outcome == "done", result.error_line
+    assert (executions["video"]["max pixels per batch, x2"], executions["video"]["threads"]) == (
+        1000,
+        threads - 1,
+    )
+    fresh = Upscaler("fast", 2, precision="fp32")
+    assert executions["still"] == fresh.execution(fresh.plan(48, 64))
+    assert executions["still"]["threads"] == threads
+
+
+@pytest.mark.parametrize("error", [CutError, KeyboardInterrupt])
+def test_resumed_video_that_is_interrupted_again_restores_the_engine(
+    tmp_path: Path, error: type[BaseException]
+) -> None:
+    source = clip(tmp_path / "in.mp4", frames=FRAMES)
+    before = Upscaler("fast", 2, precision="fp32")
+    before._network(2).max_batch_px = 1000
+    cut(before, source, tmp_path / "out.mp4", 8)
+    engine = Upscaler("fast", 2, precision="fp32")
+    whole = engine.execution(engine.plan(48, 64))
+
+    def stop(_progress: Progress) -> None:
+        assert engine._network(2).max_batch_px == 1000
+        raise error
+
+    with pytest.raises(error):
+        pipeline.upscale_video(
+            Job(source, tmp_path / "out.mp4", "video"), engine, VideoOptions(), stop, lambda _: None
+        )
+    assert engine.execution(engine.plan(48, 64)) == whole
+
+
+def test_compiled_run_resumes_compiled(engine: Upscaler, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = engine.plan(48, 64)
+    compiled = engine.execution(plan) | {"runtime, x2": "compiled"}
+    monkeypatch.setattr(devices, "has_compiler", lambda: False)
+    with pytest.raises(DeviceError, match="no C\\+\\+ compiler"), engine.restored_execution(compiled, plan):
+        pass
+    monkeypatch.setattr(devices, "has_compiler", lambda: True)
+    monkeypatch.setattr(torch, "compile", lambda network, dynamic: network)
+    with engine.restored_execution(compiled, plan):
+        assert engine.execution(plan)["runtime, x2"] == "compiled"
+    assert engine.execution(plan)["runtime, x2"] == "eager"
+
+
+@pytest.mark.parametrize("damage", ["shorter", "no record", "bad record", "gone"])
+def test_damaged_segment_is_encoded_again(engine: Upscaler, tmp_path: Path, damage: str) -> None:
+    source = clip(tmp_path / "in.mp4", frames=FRAMES)
+    run(engine, source, tmp_path / "whole.mp4")
+    cut(engine, source, tmp_path / "out.mp4", 22)
+    second = job_folder.folder_of(tmp_path / "out.mp4") / "segment-000001.mp4"
+    record = second.with_suffix(".json")
+    if damage == "shorter":
+        second.write_bytes(second.read_bytes()[:-1])
+    elif damage == "bad record":
+        record.write_text("{")
+    else:
+        (record if damage == "no record" else second).unlink()
+    _, notes, _ = run(engine, source, tmp_path / "out.mp4")
+    assert any("resuming after 7 frames" in note for note in notes)
+    assert (tmp_path / "out.mp4").read_bytes() == (tmp_path / "whole.mp4").read_bytes()
+
+
+def test_no_resume_restarts_without_a_message(engine: Upscaler, tmp_path: Path) -> None:
+    source = clip(tmp_path / "in.mp4", frames=FRAMES)
+    cut(engine, source, tmp_path / "out.mp4", 15)
+    _, notes, seen = run(engine, source, tmp_path / "out.mp4", resume=False)
+    assert seen[0].done == 1 and not any("resuming" in note or "restarting" in note for note in notes)
+    assert not job_folder.folder_of(tmp_path / "out.mp4").exists()
+
+
+def test_other_streams_may_be_selected_when_resuming(engine: Upscaler, tmp_path: Path) -> None:
+    source = clip(tmp_path / "in.mp4", frames=FRAMES, audio=["aac"])
+    cut(engine, source, tmp_path / "out.mp4", 15)
+    _, notes, _ = run(engine, source, tmp_path / "out.mp4", audio=False)
+    assert any("resuming after 14 frames" in note for note in notes)
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        assert len(container.streams) == 1
