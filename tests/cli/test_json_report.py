@@ -204,7 +204,7 @@ def test_an_interrupted_video_says_how_to_resume(tmp_path: Path) -> None:
     assert [report["outcome"] for report in reports(tmp_path / "report")] == ["interrupted"]
     assert not list(folder.glob("*part*")) and not (tmp_path / "out.mp4").exists()
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert "going on after" in done.stderr and f"{LENGTH} frames" not in done.stderr
+    assert "resuming after" in done.stderr and f"after {LENGTH} frames" not in done.stderr
     assert not folder.exists()
 
 
