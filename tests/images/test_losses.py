@@ -54,7 +54,7 @@ PIXELS = photograph(16, 20)
             Still(PIXELS, metadata=EVERYTHING),
             "colour profile (converted to sRGB), EXIF, XMP, IPTC, texts of the PNG",
         ),
-        (".jpg", Still(PIXELS, metadata=Metadata(appended=("HDR gain map",))), "HDR gain map"),
+        (".jpg", Still(PIXELS, metadata=Metadata(dropped=("HDR gain map",))), "HDR gain map"),
     ],
 )
 def test_what_is_lost(suffix: str, still: Still, lost: str) -> None:
@@ -100,7 +100,7 @@ def test_what_phones_store_behind_an_image_is_named(tmp_path: Path, entry: bytes
 def test_further_images_of_a_jpeg_are_named(tmp_path: Path) -> None:
     views = [Image.fromarray(photograph(24, 24, seed)) for seed in range(2)]
     views[0].save(tmp_path / "a.jpg", format="MPO", save_all=True, append_images=views[1:])
-    assert stills.read(tmp_path / "a.jpg").metadata.appended == ("further images",)
+    assert stills.read(tmp_path / "a.jpg").metadata.dropped == ("further images",)
 
 
 @pytest.mark.parametrize("lossless", [False, True])

@@ -37,7 +37,7 @@ def describe(
         sixteen_bit: Whether the source has 16 bits per sample.
         transparent: Whether the source has alpha.
     """
-    lost = list(source.appended)
+    lost = list(source.dropped)
     if sixteen_bit and not image_format.sixteen_bit:
         lost.append("16 bits per sample (rounded to 8)")
     if transparent and not image_format.alpha:

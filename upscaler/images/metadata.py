@@ -30,7 +30,7 @@ class Metadata:
         dpi: Pixels per inch, horizontally and vertically, or ``None``.
         xmp: XMP packet, or ``None``.
         iptc: IPTC of a JPEG, or ``None``; written to JPEG only.
-        appended: What is stored behind the image and not kept, in words, such as ``HDR gain map``.
+        dropped: What is kept in no target, in words, such as ``HDR gain map``.
         lossless: Whether the source is a lossless WebP; written to WebP as lossless again.
         chunks: Text and colour chunks of a PNG; written to PNG only.
     """
@@ -41,7 +41,7 @@ class Metadata:
     xmp: bytes | None = None
     iptc: bytes | None = None
     chunks: tuple[Chunk, ...] = ()
-    appended: tuple[str, ...] = ()
+    dropped: tuple[str, ...] = ()
     lossless: bool = False
 
 
@@ -59,7 +59,7 @@ def read(image: Image.Image) -> Metadata:
         xmp=packet,
         iptc=(image.info.get("photoshop") or {}).get(_IPTC_RESOURCE),
         chunks=chunks,
-        appended=_appended_data(image, packet),
+        dropped=_appended_data(image, packet),
         lossless=image.format == "WEBP" and webp.is_lossless(_path(image)),
     )
 

@@ -16,6 +16,7 @@ from PIL import Image, UnidentifiedImageError
 from upscaler import atomic
 from upscaler.errors import MediaError, UsageError
 from upscaler.images import (
+    avif,
     eight_bit,
     gif,
     icc,
@@ -75,6 +76,8 @@ def _decode(path: Path, image: Image.Image) -> Still:
     pillow_corrections.apply(image)
     image.load()  # finds truncation, which OpenCV does not report
     still = sixteen_bit.read(path, image) if is_deep else eight_bit.read(image)
+    if image.format == "AVIF":
+        still = _corrected_avif(path, still)
     orientation = read_orientation(image)
     return replace(
         still,
@@ -82,6 +85,17 @@ def _decode(path: Path, image: Image.Image) -> Still:
         alpha=None if still.alpha is None else apply_orientation(still.alpha, orientation),
         equal_channels=not still.gray and _has_equal_channels(still.pixels),
     )
+
+
+def _corrected_avif(path: Path, still: Still) -> Still:
+    color = avif.read_color(path)
+    if color.transfer in avif.HDR_TRANSFERS:
+        name = avif.HDR_TRANSFERS[color.transfer]
+        raise MediaError(f"'{path}' is an HDR image ({name}), which is not supported", "convert it to SDR")
+    if color.bits > 8:
+        dropped = (f"{color.bits} bits per sample (decoded to 8)", *still.metadata.dropped)
+        still = replace(still, metadata=replace(still.metadata, dropped=dropped))
+    return avif.to_srgb(still, color)
 
 
 def _has_equal_channels(pixels: Pixels) -> bool:
