@@ -215,3 +215,17 @@ def sound(path: Path, index: int = 0) -> np.ndarray:
                 samples[max(place, 0) : max(place, 0) + len(values)] = values[max(-place, 0) :]
                 place += len(values)
     return samples
+
+
+def audio_spans(path: Path, index: int = 0) -> list[tuple[Fraction, Fraction]]:
+    """Start and end of every stretch of audio without a gap of 50 ms, seconds."""
+    found: list[tuple[Fraction, Fraction]] = []
+    with av.open(str(path)) as container:
+        for frame in container.decode(audio=index):
+            begin_s = frame.pts * frame.time_base
+            end_s = begin_s + Fraction(frame.samples, frame.sample_rate)
+            if found and begin_s - found[-1][1] < Fraction(1, 20):
+                found[-1] = (found[-1][0], end_s)
+            else:
+                found.append((begin_s, end_s))
+    return found

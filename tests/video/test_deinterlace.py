@@ -47,7 +47,7 @@ def combing(path: Path, mode: str) -> float:
     return float(np.mean(values[2:-2]))
 
 
-def test_interlaced_frames_are_made_whole_and_keep_their_times(tmp_path: Path) -> None:
+def test_deinterlaced_frames_keep_their_times(tmp_path: Path) -> None:
     source = interlaced_clip(tmp_path / "in.mp4")
     assert combing(source, "off") > 1.2 > 0.9 > combing(source, "auto")
     notes = Messages()
@@ -59,7 +59,7 @@ def test_interlaced_frames_are_made_whole_and_keep_their_times(tmp_path: Path) -
     assert any("interlaced" in note for note in notes)
 
 
-def test_whole_frames_are_left_alone_unless_told_otherwise(tmp_path: Path) -> None:
+def test_progressive_frames_are_unchanged_unless_mode_is_on(tmp_path: Path) -> None:
     source = tmp_path / "in.mkv"
     with av.open(str(source), "w") as output:
         stream = output.add_stream("ffv1", rate=25)

@@ -59,7 +59,7 @@ def opacities(path: Path) -> list[np.ndarray]:
     return frames
 
 
-def test_the_tables_agree() -> None:
+def test_tables_agree() -> None:
     assert all("software" in codec.encoders for codec in codecs.CODECS.values())
     assert {suffix for codec in codecs.CODECS.values() for suffix in codec.containers} == set(CONTAINERS)
     assert all(set(codec.stores_alpha_in) <= set(codec.containers) for codec in codecs.CODECS.values())
@@ -82,7 +82,7 @@ def test_the_tables_agree() -> None:
         ("av1", "yuv420p10le", "yuv420p10le"),
     ],
 )
-def test_what_is_encoded_by_default(
+def test_default_codec_and_pixel_format(
     engine: Upscaler, tmp_path: Path, codec: str, source: str, made: str
 ) -> None:
     path = clip(tmp_path / "in.mkv", encoder="ffv1", pixel_format=source, frames=3)
@@ -113,7 +113,7 @@ def test_what_is_encoded_by_default(
         ("prores", "yuv422p10le"),
     ],
 )
-def test_a_pixel_format_asked_for_is_used(engine: Upscaler, tmp_path: Path, codec: str, name: str) -> None:
+def test_requested_pixel_format_is_used(engine: Upscaler, tmp_path: Path, codec: str, name: str) -> None:
     source = clip(tmp_path / "in.mp4", frames=2)
     run_video(engine, source, tmp_path / "out.mkv", codec=codec, pixel_format=name)
     with VideoReader(tmp_path / "out.mkv") as reader:
@@ -125,7 +125,7 @@ def test_a_pixel_format_asked_for_is_used(engine: Upscaler, tmp_path: Path, code
         assert torch.allclose(made, yuv.to_rgb(frame.planes, frame.layout).mean((1, 2)), atol=0.02)
 
 
-def test_pixel_formats_and_options_are_checked_before() -> None:
+def test_pixel_formats_and_options_are_checked_before_work() -> None:
     for wrong, reason in (
         ({"pixel_format": "yuv999p"}, "unknown pixel format"),
         ({"pixel_format": "yuvj420p"}, "unknown pixel format"),
@@ -155,7 +155,7 @@ def test_encoder_options_reach_the_encoder(engine: Upscaler, tmp_path: Path) -> 
     assert b"keyint=7 " in made and b"bframes=1" in made and b"crf=31.0" in made
 
 
-def test_what_the_layout_leaves_out_is_named() -> None:
+def test_losses_of_the_layout_are_reported() -> None:
     deep = yuv.Layout(bits=12, horizontal=1, vertical=1)
     notes = choose(".mp4", VideoOptions(), deep).notes
     assert notes[0] == "reducing 12 bits to 10"
@@ -166,7 +166,7 @@ def test_what_the_layout_leaves_out_is_named() -> None:
     assert "reducing chroma to 4:2:0" in choose(".mp4", VideoOptions(codec="av1"), deep).notes
 
 
-def test_the_profile_of_prores_decides_its_chroma(engine: Upscaler, tmp_path: Path) -> None:
+def test_prores_profile_determines_chroma(engine: Upscaler, tmp_path: Path) -> None:
     source = alpha_clip(tmp_path / "in.mkv", "ffv1", "yuva420p")
     for profile, made in (("proxy", "yuv422p10le"), ("4444xq", "yuva444p12le")):
         target = tmp_path / f"{profile}.mov"
@@ -211,9 +211,7 @@ def test_alpha_is_kept(
         assert abs(made - Fraction(stamp, 90000)) <= tolerance
 
 
-def test_alpha_is_made_where_it_is_asked_for_and_named_where_it_is_lost(
-    engine: Upscaler, tmp_path: Path
-) -> None:
+def test_requested_alpha_is_opaque_and_lost_alpha_is_reported(engine: Upscaler, tmp_path: Path) -> None:
     run_video(engine, clip(tmp_path / "plain.mp4", frames=2), tmp_path / "a.webm", pixel_format="yuva420p")
     made = opacities(tmp_path / "a.webm")
     assert len(made) == 2 and all((opacity == 1).all() for opacity in made)
@@ -237,7 +235,7 @@ def test_semi_planar_frames_hold_the_same_samples(name: str, layout_name: str) -
         assert torch.equal(theirs if name == "nv12" else theirs.view(torch.int16), ours)
 
 
-def test_hardware_that_is_not_there_falls_back_and_says_so(engine: Upscaler, tmp_path: Path) -> None:
+def test_missing_hardware_falls_back_with_a_message(engine: Upscaler, tmp_path: Path) -> None:
     source = clip(tmp_path / "in.mp4", frames=3)
     _, notes = run_video(engine, source, tmp_path / "a.mp4", encoder="nvenc", preset="p5", decoder="nvdec")
     assert any("NVDEC cannot decode it" in note and "using software" in note for note in notes)
@@ -269,7 +267,7 @@ def test_hardware_that_is_not_there_falls_back_and_says_so(engine: Upscaler, tmp
         if family != "software"
     ],
 )
-def test_the_options_of_hardware_encoders_are_understood(codec: str, family: str) -> None:
+def test_options_of_hardware_encoders_are_valid(codec: str, family: str) -> None:
     """Without the hardware, opening must fail for that and not for a value that FFmpeg does not know."""
     notes = choose(".mkv", VideoOptions(codec=codec, encoder=family)).notes
     assert "Invalid argument" not in notes[0] and "Undefined constant" not in notes[0]
@@ -291,7 +289,7 @@ def pretended(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("asked", ["nvenc", "auto"])
 @pytest.mark.usefixtures("pretended")
-def test_hardware_that_is_there_is_used(engine: Upscaler, tmp_path: Path, asked: str) -> None:
+def test_available_hardware_encoder_is_used(engine: Upscaler, tmp_path: Path, asked: str) -> None:
     _, notes = run_video(engine, clip(tmp_path / "in.mp4", frames=3), tmp_path / "out.mp4", encoder=asked)
     assert "crf 28 preset ultrafast" in notes[0]
     assert not any("cannot be used" in note for note in notes)
@@ -309,7 +307,7 @@ def test_semi_planar_frames_are_encoded_as_the_same_picture(engine: Upscaler, tm
             assert all(torch.equal(x, y) for x, y in zip(a.planes, b.planes, strict=True))
 
 
-def test_a_hardware_decoder_that_is_there_is_used(
+def test_available_hardware_decoder_is_used(
     engine: Upscaler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = clip(tmp_path / "in.mp4", frames=5)
@@ -350,7 +348,7 @@ def test_a_hardware_decoder_that_fails_at_the_first_frame_falls_back(
     assert any("NVDEC cannot decode it" in note for note in notes)
 
 
-def test_the_command_takes_them_all(tmp_path: Path) -> None:
+def test_command_accepts_all_encoder_options(tmp_path: Path) -> None:
     source = clip(tmp_path / "in.mp4", frames=3)
     asked = ["--pixel-format", "yuv444p", "--encoder", "auto", "--decoder", "auto"]
     asked += ["--encoder-option", "bf=1", "--encoder-option", "x264-params=qcomp=0.77:keyint=7"]

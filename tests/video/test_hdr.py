@@ -60,7 +60,7 @@ def hdr_clip(path: Path) -> Path:
 
 
 @pytest.mark.parametrize(("codec", "preset"), [(None, "ultrafast"), ("av1", "12")])
-def test_hdr10_goes_through(engine: Upscaler, tmp_path: Path, codec: str | None, preset: str) -> None:
+def test_hdr10_metadata_is_kept(engine: Upscaler, tmp_path: Path, codec: str | None, preset: str) -> None:
     source = hdr_clip(tmp_path / "in.mp4")
     with VideoReader(source) as reader:
         assert reader.info.hdr == HDR10
@@ -79,7 +79,7 @@ def test_hdr10_goes_through(engine: Upscaler, tmp_path: Path, codec: str | None,
         assert "hevc" in notes[0]
 
 
-def test_ten_bits_stay_ten_without_a_stop_at_eight(engine: Upscaler, tmp_path: Path) -> None:
+def test_ten_bits_never_pass_through_eight(engine: Upscaler, tmp_path: Path) -> None:
     run(engine, hdr_clip(tmp_path / "in.mp4"), tmp_path / "out.mp4", crf=0)
     luma = []
     for name in ("in.mp4", "out.mp4"):
@@ -93,7 +93,7 @@ def test_ten_bits_stay_ten_without_a_stop_at_eight(engine: Upscaler, tmp_path: P
     assert (np.bincount(large.ravel() % 4, minlength=4) > large.size // 8).all()
 
 
-def test_dynamic_metadata_is_named_as_lost() -> None:
+def test_dynamic_metadata_is_reported_as_lost() -> None:
     class Item(bytearray):
         def __init__(self, name: str) -> None:
             super().__init__(8)
@@ -114,7 +114,7 @@ def bits_of(*fields: tuple[int, int]) -> bytes:
     return bytes(int(text[place : place + 8], 2) for place in range(0, len(text), 8))
 
 
-def test_hdr10_plus_of_a_real_stream_is_named_as_lost(engine: Upscaler, tmp_path: Path) -> None:
+def test_hdr10_plus_in_a_real_stream_is_reported_as_lost(engine: Upscaler, tmp_path: Path) -> None:
     """HEVC with an SEI message as SMPTE ST 2094-40 has it, put before every coded picture."""
     with (
         av.open(str(hdr_clip(tmp_path / "plain.mp4"))) as container,
@@ -163,7 +163,7 @@ def test_hlg_stays_hlg(engine: Upscaler, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("codec", ["vp9", "ffv1"])
-def test_hdr10_is_named_as_lost_where_the_encoder_cannot_write_it(
+def test_hdr10_that_the_encoder_cannot_write_is_reported_as_lost(
     engine: Upscaler, tmp_path: Path, codec: str
 ) -> None:
     source = hdr_clip(tmp_path / "in.mp4")
@@ -186,7 +186,7 @@ def test_rarer_matrices_are_used_and_tagged(engine: Upscaler, tmp_path: Path, co
             assert (reader.info.layout.matrix, reader.info.colors.matrix) == (name, code)
 
 
-def test_no_hdr_is_read_from_an_ordinary_clip(tmp_path: Path) -> None:
+def test_ordinary_clip_has_no_hdr(tmp_path: Path) -> None:
     with VideoReader(clip(tmp_path / "in.mp4", frames=2)) as reader:
         assert reader.info.hdr is None
         assert reader.info.layout.siting == "left"

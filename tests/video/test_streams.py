@@ -79,7 +79,7 @@ def test_mkv_keeps_everything(engine: Upscaler, tmp_path: Path) -> None:
     assert not any("dropped" in note for note in notes)
 
 
-def test_mp4_converts_what_it_cannot_hold_and_names_what_is_lost(engine: Upscaler, tmp_path: Path) -> None:
+def test_mp4_converts_or_reports_what_it_does_not_support(engine: Upscaler, tmp_path: Path) -> None:
     source = rich_source(tmp_path)
     notes = run(engine, source, tmp_path / "out.mp4")
     target = tmp_path / "out.mp4"
@@ -115,7 +115,7 @@ def test_webm_takes_opus_and_webvtt(engine: Upscaler, tmp_path: Path) -> None:
         assert min(lags) < 0.02
 
 
-def test_streams_that_are_not_wanted_are_dropped(engine: Upscaler, tmp_path: Path) -> None:
+def test_unwanted_streams_are_dropped(engine: Upscaler, tmp_path: Path) -> None:
     source = rich_source(tmp_path)
     notes = run(engine, source, tmp_path / "a.mkv", audio=False, subtitles=False)
     assert kinds(tmp_path / "a.mkv") == ["video:h264", "attachment:-"]
@@ -134,7 +134,7 @@ def test_an_audio_codec_can_be_forced(engine: Upscaler, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
 @pytest.mark.parametrize("art_suffix", [".jpg", ".png"])
-def test_cover_art_is_kept_and_not_taken_for_the_film(
+def test_cover_art_is_kept_and_not_upscaled(
     engine: Upscaler, tmp_path: Path, art_suffix: str, suffix: str
 ) -> None:
     plain = clip(tmp_path / "plain.mp4", audio=["aac"])
@@ -168,7 +168,7 @@ def test_cover_art_is_kept_and_not_taken_for_the_film(
         assert after.streams.video[0].width == 128
 
 
-def test_data_streams_and_further_videos_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_further_videos_are_reported_as_dropped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = tmp_path / "two.mkv"
     with av.open(str(source), "w") as output:
         both = [output.add_stream("libx264", rate=25) for _ in range(2)]
@@ -197,7 +197,7 @@ def test_the_default_video_is_upscaled(engine: Upscaler, tmp_path: Path) -> None
     assert any("video 0" in note and "dropped" in note for note in notes)
 
 
-def test_a_time_code_track_is_made_anew(engine: Upscaler, tmp_path: Path) -> None:
+def test_timecode_track_is_recreated(engine: Upscaler, tmp_path: Path) -> None:
     source = tmp_path / "camera.mov"
     with av.open(str(source), "w") as output:
         video = output.add_stream("libx264", rate=Fraction(30000, 1001))
@@ -211,7 +211,7 @@ def test_a_time_code_track_is_made_anew(engine: Upscaler, tmp_path: Path) -> Non
         assert [stream.metadata["timecode"] for stream in container.streams.data] == ["01:02:03;04"]
 
 
-def test_refusal_gives_the_muxers_own_words(tmp_path: Path) -> None:
+def test_refusal_quotes_the_muxer(tmp_path: Path) -> None:
     with av.open(str(clip(tmp_path / "in.mkv", audio=["aac"]))) as container:
         stream = container.streams.audio[0]
         assert stream_plan.refusal(stream, ".mkv") is None
@@ -221,7 +221,7 @@ def test_refusal_gives_the_muxers_own_words(tmp_path: Path) -> None:
         assert stream_plan.refusal(container.streams.audio[0], ".mov") == "flac only supported in MP4"
 
 
-def test_sound_before_an_edit_list_keeps_exactly_its_priming(engine: Upscaler, tmp_path: Path) -> None:
+def test_audio_before_an_edit_list_keeps_exactly_its_priming(engine: Upscaler, tmp_path: Path) -> None:
     """AAC in mp4 begins with a packet that is not to be heard; it must still be there, once."""
     source = clip(tmp_path / "in.mp4", audio=["aac"])
     with av.open(str(source)) as container:
@@ -263,7 +263,7 @@ def sounding(path: Path, encoder: str, rate: int, layout: str) -> Path:
         ("libopus", 48_000, "stereo", ".mov", None, ("aac", 48_000, 2)),
     ],
 )
-def test_sound_of_any_shape_is_converted(
+def test_audio_of_any_rate_and_layout_is_converted(
     engine: Upscaler,
     tmp_path: Path,
     encoder: str,
@@ -299,7 +299,7 @@ def test_audio_with_a_custom_order_of_channels(
     assert len(kinds(tmp_path / f"out{suffix}")) == 1 + kept
 
 
-def test_a_dropped_stream_names_the_container_that_keeps_it(tmp_path: Path) -> None:
+def test_dropped_stream_names_a_container_that_keeps_it(tmp_path: Path) -> None:
     source = tmp_path / "in.mkv"
     with av.open(str(source), "w") as output:
         video = output.add_stream("libx264", rate=25)

@@ -129,7 +129,7 @@ def offset_s(path: Path) -> Fraction:
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv"])
 @pytest.mark.parametrize("name", KINDS)
-def test_sound_stays_with_the_picture(engine: Upscaler, tmp_path: Path, name: str, suffix: str) -> None:
+def test_audio_stays_in_sync(engine: Upscaler, tmp_path: Path, name: str, suffix: str) -> None:
     source = flash_and_beep(tmp_path / f"in{KINDS[name].suffix}", KINDS[name])
     target = tmp_path / f"out{suffix}"
     done, notes = run_video(engine, source, target)
@@ -139,7 +139,7 @@ def test_sound_stays_with_the_picture(engine: Upscaler, tmp_path: Path, name: st
     assert abs(shift_ms) < (1.0 if suffix == ".mkv" or encoded_again else 0.05)
 
 
-def test_converted_sound_stays_with_the_picture(engine: Upscaler, tmp_path: Path) -> None:
+def test_converted_audio_stays_in_sync(engine: Upscaler, tmp_path: Path) -> None:
     for name in ("mp4", "mov", "late sound"):
         source = flash_and_beep(tmp_path / f"in{KINDS[name].suffix}", KINDS[name])
         run_video(engine, source, tmp_path / "out.webm")
@@ -147,7 +147,7 @@ def test_converted_sound_stays_with_the_picture(engine: Upscaler, tmp_path: Path
         assert abs(float(offset_s(tmp_path / "out.webm") - offset_s(source))) * 1000 < 1.5
 
 
-def test_sound_before_an_edit_list_is_not_heard(engine: Upscaler, tmp_path: Path) -> None:
+def test_audio_before_an_edit_list_stays_hidden(engine: Upscaler, tmp_path: Path) -> None:
     """A copy from the middle, as ``ffmpeg -ss ... -c copy`` makes it: what lies before 0 is hidden."""
     whole = flash_and_beep(tmp_path / "whole.mp4", KINDS["mp4"])
     source = tmp_path / "in.mp4"
@@ -183,7 +183,7 @@ PATTERNS: dict[str, tuple[list[int], Fraction]] = {
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv", ".webm"])
 @pytest.mark.parametrize("name", PATTERNS)
-def test_stamps_come_out_as_they_went_in(engine: Upscaler, tmp_path: Path, name: str, suffix: str) -> None:
+def test_timestamps_are_kept(engine: Upscaler, tmp_path: Path, name: str, suffix: str) -> None:
     pts, time_base = PATTERNS[name]
     source = clip(tmp_path / "in.mp4", pts=pts, time_base=time_base, audio=["aac"], seconds=0.5)
     target = tmp_path / f"out{suffix}"
@@ -218,7 +218,7 @@ def test_h264_in_avi_keeps_the_order_of_its_frames(engine: Upscaler, tmp_path: P
     assert brightness == sorted(brightness)
 
 
-def test_a_raw_stream_without_stamps_gets_them_from_its_rate(engine: Upscaler, tmp_path: Path) -> None:
+def test_raw_stream_gets_timestamps_from_its_rate(engine: Upscaler, tmp_path: Path) -> None:
     source = tmp_path / "in.h264"
     with av.open(str(source), "w", format="h264") as output:
         stream = output.add_stream("libx264", rate=Fraction(30_000, 1001))
@@ -255,7 +255,7 @@ def shuffled_presentation(stamps: list[int]) -> list[tuple[int | None, int | Non
 @pytest.mark.parametrize(
     "spoil", [missing_everywhere, missing_here_and_there, decoding_only, shuffled_presentation]
 )
-def test_missing_and_disordered_stamps_are_mended(
+def test_missing_and_disordered_timestamps_are_repaired(
     spoil: Callable[[list[int]], list[tuple[int | None, int | None]]],
 ) -> None:
     stamps = [40 * index for index in range(30)]
@@ -266,7 +266,7 @@ def test_missing_and_disordered_stamps_are_mended(
     assert len(mended) == len(stamps)
 
 
-def test_a_frame_rate_of_a_file_is_never_used_for_time(tmp_path: Path) -> None:
+def test_declared_frame_rate_is_never_used_for_time(tmp_path: Path) -> None:
     """The rate that a variable clip claims has nothing to do with its stamps."""
     pts, time_base = PATTERNS["1/90000"]
     with VideoReader(clip(tmp_path / "in.mp4", pts=pts, time_base=time_base)) as reader:
@@ -360,7 +360,7 @@ def slides(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(
     ("suffix", "preset"), [(".mp4", "ultrafast"), (".mp4", "medium"), (".mkv", "medium")]
 )
-def test_the_last_frame_lasts_as_long_as_it_did(
+def test_last_frame_keeps_its_duration(
     engine: Upscaler, tmp_path: Path, slides: Path, suffix: str, preset: str
 ) -> None:
     target = tmp_path / f"out{suffix}"
@@ -374,7 +374,7 @@ def test_the_last_frame_lasts_as_long_as_it_did(
             assert video.metadata["DURATION"].startswith("00:00:20.0")
 
 
-def test_sound_goes_on_to_the_end_asked_for(engine: Upscaler, tmp_path: Path, slides: Path) -> None:
+def test_audio_continues_to_the_requested_end(engine: Upscaler, tmp_path: Path, slides: Path) -> None:
     target = tmp_path / "out.mp4"
     run_video(engine, slides, target, end_s=Fraction(9))
     assert frame_times(target) == [0, 5]
