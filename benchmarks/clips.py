@@ -27,6 +27,7 @@ from upscaler.inference import devices
 from upscaler.inference.engine import Upscaler
 from upscaler.jobs import Job, kind_of
 from upscaler.options import VideoOptions
+from upscaler.process_settings import keep_freed_memory
 from upscaler.video import stream_plan
 
 # One tick of the container, seconds; what a stamp may be off by.
@@ -125,6 +126,7 @@ def main() -> None:
     parser.add_argument("--preset", default="ultrafast", help="of x264 and x265")
     parser.add_argument("--only", help="part of a clip's name")
     arguments = parser.parse_args()
+    keep_freed_memory()
     engine = Upscaler("fast", arguments.scale)
     options = VideoOptions(frames=arguments.frames, preset=arguments.preset)
     print(

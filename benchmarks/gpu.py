@@ -42,6 +42,7 @@ from upscaler.inference.runtime import Runtime
 from upscaler.jobs import Job
 from upscaler.models.fold import fold_for_inference
 from upscaler.options import VideoOptions
+from upscaler.process_settings import keep_freed_memory
 from upscaler.video import encoders
 from upscaler.video_frames import upscale_frames
 
@@ -281,6 +282,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=6)
     parser.add_argument("--rehearse", action="store_true")
     arguments = parser.parse_args()
+    keep_freed_memory()
     begun = time.monotonic()
     sizes = REHEARSAL if arguments.rehearse else REAL
     arguments.out.mkdir(parents=True, exist_ok=True)

@@ -35,6 +35,7 @@ from upscaler import pipeline
 from upscaler.inference import devices
 from upscaler.inference.engine import Upscaler
 from upscaler.jobs import Job
+from upscaler.process_settings import keep_freed_memory
 
 VIDEO_SIZES = ["352x240", "640x480", "720x576", "1280x720", "1920x1080"]
 MEGAPIXELS = [0.3, 3.0, 12.0, 24.0]
@@ -146,7 +147,7 @@ def arguments_of(description: str) -> argparse.Namespace:
 def main() -> None:
     """Print a table for every model and scale."""
     arguments = arguments_of(__doc__.splitlines()[0])
-    devices.keep_freed_memory()
+    keep_freed_memory()
     sizes = [tuple(map(int, reversed(size.split("x")))) for size in arguments.sizes]
     if arguments.what == "pictures":
         sizes = picture_sizes(arguments.megapixels)

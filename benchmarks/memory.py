@@ -78,8 +78,10 @@ def course(source: Path, target: Path, answers: "multiprocessing.Queue[dict[str,
     from upscaler.inference.engine import Upscaler
     from upscaler.jobs import Job
     from upscaler.options import VideoOptions
+    from upscaler.process_settings import keep_freed_memory
     from upscaler.results import Progress
 
+    keep_freed_memory()
     pages = {}
 
     def note(progress: Progress) -> None:

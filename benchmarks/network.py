@@ -28,6 +28,7 @@ from upscaler.inference import devices
 from upscaler.models.contract import Network
 from upscaler.models.fold import fold_for_inference
 from upscaler.models.registry import PRESETS, build
+from upscaler.process_settings import keep_freed_memory
 
 HEIGHT, WIDTH, SCALE = 180, 320, 4
 CALLS = 5  # to a turn
@@ -55,7 +56,7 @@ def peers(name: str) -> Callable[[], object]:
 
 def ours(name: str, rewritten: bool, compiled: bool) -> Callable[[], object]:
     """See the module: `unfolded`, `engine` and `compiled`."""
-    devices.keep_freed_memory()
+    keep_freed_memory()
     network = fold_for_inference(made(name)) if rewritten else made(name)
     network = network.to(devices.fast_dtype(CPU)).to(memory_format=torch.channels_last)
     low = torch.rand(1, 3, HEIGHT, WIDTH).contiguous(memory_format=torch.channels_last)

@@ -25,6 +25,7 @@ from upscaler.inference import devices
 from upscaler.inference.engine import Upscaler
 from upscaler.jobs import Job
 from upscaler.options import VideoOptions
+from upscaler.process_settings import keep_freed_memory
 from upscaler.video import encoders, segment_writer
 from upscaler.video.reader import VideoReader
 from upscaler.video_frames import upscale_frames
@@ -88,6 +89,7 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=640)
     parser.add_argument("--height", type=int, default=360)
     arguments = parser.parse_args()
+    keep_freed_memory()
     folder = Path(tempfile.mkdtemp())
     try:
         source = clip(folder / "in.mp4", arguments.frames, arguments.height, arguments.width)

@@ -26,6 +26,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from upscaler.inference import devices
 from upscaler.models.registry import PRESETS, build
+from upscaler.process_settings import keep_freed_memory
 from upscaler.trainer.config.config import TrainConfig
 from upscaler.trainer.data.crops import Crops
 from upscaler.trainer.data.photos import load_photos
@@ -126,6 +127,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--network", nargs="+", default=["fast", "balanced", "srresnet"])
     options = parser.parse_args()
+    keep_freed_memory()
     paths = sorted(path for path in options.folder.rglob("*") if path.suffix.lower() in (".png", ".jpg"))[
         :100
     ]

@@ -16,8 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from upscaler.inference import devices
 from upscaler.models import encoder, perceptual
+from upscaler.process_settings import keep_freed_memory
 from upscaler.trainer.data.crops import Crops
 from upscaler.trainer.data.photos import load_photos
 from upscaler.trainer.stages.optimizer import Optimizer
@@ -55,7 +55,7 @@ def distill(
     """
     torch.set_num_threads(threads)
     torch.manual_seed(0)
-    devices.keep_freed_memory()
+    keep_freed_memory()
     layers = list(encoder.IMITATED)
     state = perceptual.read_vgg19(vgg)
     teacher = perceptual.VGGFeatures(layers, state, after_activation=False, factor=None)

@@ -11,6 +11,7 @@ import typer
 
 from upscaler.error_text import error_report
 from upscaler.interrupts import INTERRUPTS
+from upscaler.process_settings import keep_freed_memory
 
 if TYPE_CHECKING:
     from upscaler.trainer.loops import Outcome
@@ -184,6 +185,7 @@ def _run(options: dict[str, Any], file: Path | None, assignments: list[str], res
     from upscaler.trainer.loops import train as run
 
     INTERRUPTS.release()
+    keep_freed_memory()
     for text in assignments:
         options = merged(options, parse_assignment(text))
     config, notes = resolve_config(options, file)

@@ -9,6 +9,7 @@ import typer
 
 from upscaler.error_text import error_report
 from upscaler.interrupts import INTERRUPTS
+from upscaler.process_settings import keep_freed_memory
 
 if TYPE_CHECKING:
     from upscaler.trainer.evaluation.lpips import Lpips
@@ -73,6 +74,7 @@ def command(  # noqa: PLR0913 - one parameter per option
         from upscaler.trainer.evaluation.subject import resolve_subject
 
         INTERRUPTS.release()
+        keep_freed_memory()
         if lr_dir is not None and degradation is not None:
             raise UsageError("--degradation makes LR pictures, --lr-dir gives them", "use one of the two")
         degradation = degradation or "clean"

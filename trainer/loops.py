@@ -11,7 +11,6 @@ from pathlib import Path
 
 import torch
 
-from upscaler.inference import devices
 from upscaler.models import weight_file
 from upscaler.trainer.config.config import TrainConfig
 from upscaler.trainer.data.crops import Crops
@@ -73,8 +72,6 @@ def train(
     if config.threads:
         torch.set_num_threads(config.threads)
     with distributed.join_world(config.device) as world:
-        if world.device.type == "cpu":
-            devices.keep_freed_memory()
         folder = RunFolder(config, world)
         state = TrainState(config, world, folder.state_path)
         state.start(restart=restart)

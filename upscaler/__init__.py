@@ -6,13 +6,14 @@
 from typing import TYPE_CHECKING, Any
 
 from upscaler.errors import UpscalerError
+from upscaler.process_settings import keep_freed_memory
 
 if TYPE_CHECKING:
     from upscaler.batch import upscale
     from upscaler.inference.engine import Upscaler
 
 __version__ = "0.1.0"
-__all__ = ["Upscaler", "UpscalerError", "__version__", "upscale"]
+__all__ = ["Upscaler", "UpscalerError", "__version__", "keep_freed_memory", "upscale"]
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - the signature PEP 562 asks for

@@ -22,6 +22,7 @@ LEAVES = {
     "errors",
     "interrupts",
     "option_fields",
+    "process_settings",
     "options",
     "results",
     "atomic",
@@ -59,7 +60,6 @@ MAY_IMPORT: dict[str, set[str]] = {
         "trainer.stages",
         "trainer.data",
         "trainer.config",
-        "inference",
         "models",
     },
     "trainer.run": {

@@ -14,6 +14,7 @@ from upscaler.interrupts import INTERRUPTS
 from upscaler.models.shipped import installed_models
 from upscaler.option_fields import PAIRS, SWITCH, Option, options_of
 from upscaler.options import Options
+from upscaler.process_settings import keep_freed_memory
 
 EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
 
@@ -51,6 +52,7 @@ def _run(inputs: list[Path], options: Options, report: Path | None) -> int:
     from upscaler.cli.run import run  # loads torch and av, which --help does not need
 
     INTERRUPTS.release()
+    keep_freed_memory()
     return run(inputs, options, report)
 
 

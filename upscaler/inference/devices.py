@@ -1,6 +1,5 @@
 """What the machine can do: device, fast number format, compiler, processor name."""
 
-import ctypes
 import functools
 import os
 import platform
@@ -19,8 +18,6 @@ from upscaler.errors import DeviceError
 # with masked AMX: far enough from the bar for one machine to decide alike every time.
 _BF16_GAIN_MIN = 1.15
 _BF16_TURNS = 6
-# Parameters of mallopt, from malloc.h.
-_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
 
 
 def select(name: str) -> torch.device:
@@ -91,22 +88,6 @@ def _bf16_pays() -> bool:
                 if turn:  # the first one chooses its algorithm
                     shortest_s[dtype] = min(shortest_s[dtype], time.perf_counter() - start)
     return shortest_s[torch.bfloat16] * _BF16_GAIN_MIN < shortest_s[torch.float32]
-
-
-@functools.cache
-def keep_freed_memory() -> None:
-    """Have the C library keep large blocks that were freed, instead of handing them back to the system.
-
-    A network frees and takes the same tens of megabytes for every layer of every frame. By default glibc
-    gives each such block back, and the system then clears it anew page by page, which took as long as the
-    network itself (`docs/performance.md`). For the whole process; does nothing with another C library, or
-    where the user has set a ``MALLOC_`` variable.
-    """
-    if platform.libc_ver()[0] != "glibc" or any(name.startswith("MALLOC_") for name in os.environ):
-        return
-    library = ctypes.CDLL(None)
-    library.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
-    library.mallopt(_M_MMAP_MAX, 0)
 
 
 def can_compile(device: torch.device) -> bool:

@@ -31,7 +31,10 @@ _COMPILE_FROM_S = 300.0
 
 
 class Upscaler:
-    """Enlarges pictures. Loads the weights once; not thread-safe: one thread at a time may use it.
+    """Upscales images. Loads the weights once; not thread-safe: one thread at a time may use it.
+
+    Sets nothing for the process. On a CPU, call ``upscaler.keep_freed_memory()`` once before: it halves the
+    time of an image.
 
     >>> from upscaler import Upscaler
     >>> larger = Upscaler("balanced-photo", scale=2).image(array)      # (H, W, 3) uint8 -> (2H, 2W, 3) uint8
@@ -53,8 +56,6 @@ class Upscaler:
         model = str(options.model or DEFAULT_MODEL["still"])
         self.options = replace(options, model=model)
         self.device = devices.select(options.device)
-        if self.device.type == "cpu":
-            devices.keep_freed_memory()
         auto = options.precision == "auto"
         self.dtype = devices.fast_dtype(self.device) if auto else DTYPES[options.precision]
         self.files = find_weights.blendable_files(model, options.perceptual)

@@ -1,10 +1,8 @@
 """One network, ready to run: eager, compiled, and on a GPU as captured graphs."""
 
-import os
 import statistics
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -12,6 +10,7 @@ from torch import Tensor
 from upscaler.errors import first_line
 from upscaler.inference import devices
 from upscaler.models.contract import Network
+from upscaler.process_settings import keep_compiled_code
 from upscaler.results import Message, OnMessage
 
 # A shape that has come this often will come again: the GPU's work for it is captured.
@@ -66,8 +65,7 @@ class Runtime:
         if not devices.can_compile(self.network.device):
             self._on_message(Message("info", "no C++ compiler found: going on uncompiled"))
             return
-        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "upscaler" / "compiled"
-        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache))
+        keep_compiled_code()
         self._compiled_network = torch.compile(self.network, dynamic=False)
         self.compiled = True
         self.forget()

@@ -4,7 +4,6 @@ What can be tried is not taken on trust: hardware encoders, and options and pixe
 opened for a small picture first.
 """
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -17,6 +16,7 @@ from av.video.codeccontext import VideoCodecContext
 
 from upscaler.errors import UsageError
 from upscaler.options import VideoOptions
+from upscaler.process_settings import silence_svt_av1
 from upscaler.video import hdr
 from upscaler.video.codecs import CODECS, Codec, Encoder, stores_alpha
 from upscaler.video.demux import MEDIA_ERRORS
@@ -25,8 +25,6 @@ from upscaler.video.hdr import Hdr
 from upscaler.video.info import ColorTags
 from upscaler.video.pixel_formats import RGB_MATRIX, UNSPECIFIED, known_format, pixel_format, sampling_name
 from upscaler.video.yuv import Layout
-
-os.environ.setdefault("SVT_LOG", "1")  # by default SVT-AV1 prints its settings to the terminal
 
 # What av raises when an encoder cannot be opened; the last for encoders that FFmpeg was built without.
 _OPEN_ERRORS = (*MEDIA_ERRORS, av.codec.codec.UnknownCodecError)
@@ -311,6 +309,7 @@ def configure(context: VideoCodecContext, settings: EncodeSettings) -> None:
     Raises:
         ValueError: The pixel format does not exist.
     """
+    silence_svt_av1()
     choice = settings.choice
     options = dict(choice.options)
     if settings.hdr:

@@ -1,0 +1,64 @@
+"""What is set for the whole process, and that nothing else is."""
+
+import ctypes
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from support.networks import weights
+
+from upscaler import process_settings
+
+# Prints the settings that differ after importing everything and upscaling an image.
+SCRIPT = """
+import os, sys
+import cv2, numpy, torch
+from PIL import Image
+import ctypes
+
+loaded = []
+real = ctypes.CDLL.__init__
+
+def noting(self, name, *rest, **named):
+    loaded.append(name)
+    real(self, name, *rest, **named)
+
+ctypes.CDLL.__init__ = noting
+
+def settings():
+    mask = os.umask(0)
+    os.umask(mask)
+    log_level = cv2.utils.logging.getLogLevel()
+    return dict(os.environ), mask, torch.get_num_threads(), Image.MAX_IMAGE_PIXELS, log_level
+
+before = settings()
+import upscaler.batch, upscaler.pipeline, upscaler.preview
+from upscaler import Upscaler
+image = Upscaler(sys.argv[1], device="cpu").image(numpy.zeros((20, 24, 3), numpy.uint8))
+print([pair for pair in zip(before, settings()) if pair[0] != pair[1]], None in loaded)
+"""
+
+
+def test_importing_and_constructing_set_nothing(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", SCRIPT, str(weights(tmp_path / "w.safetensors"))]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert said.strip() == "[] False"  # and nobody asked the C library for mallopt
+
+
+@pytest.mark.parametrize(("variable", "calls"), [(None, 2), ("MALLOC_ARENA_MAX", 0)])
+def test_freed_memory_is_kept_unless_the_user_has_set_something(
+    monkeypatch: pytest.MonkeyPatch, variable: str | None, calls: int
+) -> None:
+    given: list[tuple[int, int]] = []
+
+    class Library:
+        def mallopt(self, parameter: int, value: int) -> None:
+            given.append((parameter, value))
+
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: Library())
+    monkeypatch.setattr("platform.libc_ver", lambda: ("glibc", "2.36"))
+    if variable:
+        monkeypatch.setenv(variable, "1")
+    process_settings.keep_freed_memory.__wrapped__()
+    assert len(given) == calls

@@ -1,0 +1,49 @@
+"""What is set for the whole process, each by one call. No import and no constructor sets anything.
+
+What Pillow and OpenCV need is set by ``images/library_settings.py`` while an image is read or written.
+"""
+
+import ctypes
+import functools
+import os
+import platform
+from pathlib import Path
+
+# Parameters of mallopt, from malloc.h.
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
+
+
+@functools.cache
+def keep_freed_memory() -> None:
+    """Make the C library keep large blocks that were freed instead of returning them to the system.
+
+    Call it once, before the first image, in a program that upscales or trains on a CPU; the commands do.
+    A frame then takes about half the time (docs/performance.md), at the same peak memory: a network
+    allocates and frees the same tens of megabytes for every layer of every frame, and glibc returns each
+    such block to the system, which has to zero it page by page when it is allocated again.
+
+    Does nothing with another C library, or if a ``MALLOC_`` variable is set. It cannot be undone.
+    """
+    if platform.libc_ver()[0] != "glibc" or any(name.startswith("MALLOC_") for name in os.environ):
+        return
+    library = ctypes.CDLL(None)
+    library.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
+    library.mallopt(_M_MMAP_MAX, 0)
+
+
+def keep_compiled_code() -> None:
+    """Have ``torch.compile`` cache its code in the user's cache folder, where the next process finds it.
+
+    By default it does so in a temporary folder. ``TORCHINDUCTOR_CACHE_DIR`` overrides this. Called when a
+    network is compiled.
+    """
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "upscaler" / "compiled"
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache))
+
+
+def silence_svt_av1() -> None:
+    """Stop SVT-AV1 from printing its settings to the terminal; ``SVT_LOG`` overrides this.
+
+    Called when an encoder is opened; the library takes no other way.
+    """
+    os.environ.setdefault("SVT_LOG", "1")
