@@ -14,7 +14,7 @@ from support.pictures import photograph
 from support.png import encode_png
 from support.profiles import linear_gray
 
-from upscaler.errors import UsageError
+from upscaler.errors import MediaError, UsageError
 from upscaler.images import stills
 from upscaler.images.still import Still
 
@@ -143,3 +143,23 @@ def test_avif_of_more_than_32768_pixels_a_side_is_rejected() -> None:
     stills.check_target(Path("a.avif"), 100, 32_768)
     with pytest.raises(UsageError, match="limited to 32768"):
         stills.check_target(Path("a.avif"), 100, 32_769)
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+@pytest.mark.parametrize("full_page", [0, 1])
+def test_a_tiff_with_one_full_page_and_reduced_copies(tmp_path: Path, full_page: int, kind: type) -> None:
+    full = photograph(32, 40).astype(kind)
+    reduced = np.ascontiguousarray(full[::4, ::4])
+    with tifffile.TiffWriter(tmp_path / "a.tif") as file:
+        for page in range(3):
+            if page == full_page:
+                file.write(full, photometric="rgb")
+            else:
+                file.write(reduced, photometric="rgb", subfiletype=1)
+    if kind == np.uint16 and full_page:  # OpenCV decodes the first page only
+        with pytest.raises(MediaError, match="several pages"):
+            stills.read(tmp_path / "a.tif")
+        return
+    still = stills.read(tmp_path / "a.tif")
+    assert np.array_equal(still.pixels, full)
+    assert still.metadata.dropped == ("reduced copies (thumbnail or pyramid)",)

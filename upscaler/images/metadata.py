@@ -66,8 +66,10 @@ def read(image: Image.Image) -> Metadata:
 
 def _appended_data(image: Image.Image, packet: bytes | None) -> tuple[str, ...]:
     named = xmp.appended_data(packet) if packet else ()
-    is_mpo = image.format == "MPO" and getattr(image, "n_frames", 1) > 1
-    return named or (("further images",) if is_mpo else ())
+    if named or getattr(image, "n_frames", 1) == 1:
+        return named
+    others = {"MPO": "further images", "TIFF": "reduced copies (thumbnail or pyramid)"}
+    return (others[image.format],) if image.format in others else ()
 
 
 def _path(image: Image.Image) -> Path:

@@ -11,7 +11,7 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 
 from upscaler import atomic
 from upscaler.errors import MediaError, UsageError
@@ -29,6 +29,7 @@ from upscaler.images.formats import IMAGE_SUFFIXES, ImageFormat, format_of
 from upscaler.images.orientation import apply_orientation, read_orientation
 from upscaler.images.repair import repaired
 from upscaler.images.still import Still
+from upscaler.images.tiff_pages import select_full_page
 from upscaler.pixels import Pixels
 
 
@@ -133,11 +134,13 @@ def read_size(path: Path) -> tuple[int, int]:
 
 
 def _check_supported(path: Path, image: Image.Image) -> None:
-    """Reject what would be decoded as something else than it is."""
+    """Reject what would be decoded as something else than it is; of a TIFF, select the page to decode."""
     has_several = getattr(image, "n_frames", 1) > 1
-    if has_several and image.format == "TIFF":
-        raise MediaError(f"'{path}' has several pages", "save each page as a file of its own")
-    if has_several and image.format != "MPO":  # a JPEG followed by a preview or a second view
+    if has_several and isinstance(image, TiffImagePlugin.TiffImageFile):
+        page = select_full_page(image)
+        if page is None or (page > 0 and sixteen_bit.is_sixteen_bit(image)):  # OpenCV decodes the first only
+            raise MediaError(f"'{path}' has several pages", "save each page as a file of its own")
+    elif has_several and image.format != "MPO":  # a JPEG followed by a preview or a second view
         raise MediaError(f"'{path}' is animated, not a single image")
     if image.mode in ("I", "F"):
         raise MediaError(f"'{path}' has 32-bit samples", "convert it to 16 bits")
