@@ -56,7 +56,7 @@ def test_deinterlaced_frames_keep_their_times(tmp_path: Path) -> None:
     done = pipeline.upscale_video(job, engine, VideoOptions(preset="ultrafast"), lambda _: None, notes)
     assert done.frames == len(TIMES)
     assert frame_times(tmp_path / "out.mp4") == TIMES
-    assert any("interlaced" in note for note in notes)
+    assert "deinterlacing with bwdif (same frame count)" in notes
 
 
 def test_progressive_frames_are_unchanged_unless_mode_is_on(tmp_path: Path) -> None:
