@@ -14,7 +14,7 @@ from support.pictures import photograph
 from typer.testing import CliRunner
 
 from upscaler.cli.app import app
-from upscaler.errors import UsageError
+from upscaler.errors import MediaError, UsageError
 from upscaler.inference.engine import Upscaler
 from upscaler.options import VideoOptions
 from upscaler.video import codecs, pixel_formats, reader, segment_writer, yuv
@@ -145,6 +145,12 @@ def test_pixel_formats_and_options_are_checked_before_work() -> None:
     with pytest.raises(UsageError, match=r"\.mp4 does not support prores") as caught:
         choose(".mp4", VideoOptions(codec="prores"))
     assert ".mov" in caught.value.hint
+
+
+def test_size_that_an_encoder_refuses_gives_one_clear_line(engine: Upscaler, tmp_path: Path) -> None:
+    source = clip(tmp_path / "in.mkv", frames=1, encoder="ffv1", height=6, width=6)
+    with pytest.raises(MediaError, match=r"libx265 cannot be opened for 12x12 pixels: .*too small"):
+        run_video(engine, source, tmp_path / "out.mp4", codec="hevc")
 
 
 def test_encoder_options_reach_the_encoder(engine: Upscaler, tmp_path: Path) -> None:

@@ -283,6 +283,27 @@ def test_audio_of_any_rate_and_layout_is_converted(
     assert abs(seconds - 0.5) < 0.06
 
 
+@pytest.mark.parametrize("suffix", [".mov", ".mp4", ".mkv"])
+def test_tags_of_a_phone_are_kept(engine: Upscaler, tmp_path: Path, suffix: str) -> None:
+    tags = {
+        "com.apple.quicktime.location.ISO6709": "+52.5163+013.3777+034.000/",
+        "com.apple.quicktime.make": "Apple",
+        "com.apple.quicktime.creationdate": "2024-05-01T12:00:00+0200",
+    }
+    source = tmp_path / "in.mov"
+    with av.open(str(source), "w", options={"movflags": "use_metadata_tags"}) as output:
+        output.metadata.update(tags | {"title": "Tiergarten"})
+        video = output.add_stream("libx264", rate=25)
+        video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
+        output.mux(video.encode(VideoFrame(64, 48, "yuv420p")))
+        output.mux(video.encode(None))
+    run(engine, source, tmp_path / f"out{suffix}")
+    with av.open(str(tmp_path / f"out{suffix}")) as container:
+        kept = {key.lower(): value for key, value in container.metadata.items()}
+    assert {key: kept.get(key.lower()) for key in tags} == tags
+    assert kept["title"] == "Tiergarten"
+
+
 @pytest.mark.parametrize(("suffix", "kept"), [(".mp4", False), (".webm", False), (".mov", True)])
 def test_audio_with_a_custom_order_of_channels(
     engine: Upscaler, tmp_path: Path, suffix: str, kept: bool

@@ -374,6 +374,35 @@ def test_last_frame_keeps_its_duration(
             assert video.metadata["DURATION"].startswith("00:00:20.0")
 
 
+@pytest.mark.parametrize(("suffix", "encoder"), [(".flv", "flv"), (".avi", "mpeg4")])
+@pytest.mark.parametrize("truncated", [False, True])
+def test_last_slide_lasts_to_the_declared_end(
+    engine: Upscaler, tmp_path: Path, suffix: str, encoder: str, truncated: bool
+) -> None:
+    """FLV and AVI store no duration of a frame; without this the file would seem to end early."""
+    source = tmp_path / f"in{suffix}"
+    with av.open(str(source), "w") as output:
+        stream = output.add_stream(encoder, rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        packets = []
+        for index in range(4):
+            frame = VideoFrame(64, 48, "yuv420p")
+            frame.pts, frame.time_base = 25 * index, Fraction(1, 25)
+            packets += stream.encode(frame)
+        packets += stream.encode(None)
+        packets[-1].duration = (
+            75 if truncated else 25
+        )  # frames; too long for a slide where the end is missing
+        for packet in packets:
+            output.mux(packet)
+    done, messages = run_video(engine, source, tmp_path / "out.mp4")
+    assert done.frames == 4
+    assert any("ends early" in warning for warning in messages.warnings) is truncated
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        video = container.streams.video[0]
+        assert truncated or video.duration * video.time_base == 4
+
+
 def test_audio_continues_to_the_requested_end(engine: Upscaler, tmp_path: Path, slides: Path) -> None:
     target = tmp_path / "out.mp4"
     run_video(engine, slides, target, end_s=Fraction(9))

@@ -9,6 +9,8 @@ from av.video.stream import VideoStream
 
 # Containers whose header declares a duration; for others FFmpeg derives it from the packets that are there.
 _DECLARE_DURATION = ("mov", "matroska", "avi", "flv", "asf")
+# Of these, the ones that store no duration of frames: the last one lasts until the declared end.
+_WITHOUT_FRAME_DURATION = ("avi", "flv", "asf")
 _TOLERANCE_S = Fraction(1, 2)  # headers of complete files were up to 0.05 s off
 
 
@@ -25,6 +27,8 @@ class Extent:
         self._video = video
         self._video_packets = 0
         self._end_s = Fraction(0)
+        self._last_video_s: Fraction | None = None
+        self._longest_interval_s = Fraction(0)  # between two video packets
 
     def record(self, packet: "Packet[Stream]") -> None:
         """Take a packet of any stream into account."""
@@ -32,6 +36,8 @@ class Extent:
         stamp = packet.dts if packet.pts is None else packet.pts
         if stamp is not None and packet.size and packet.time_base and not packet.is_discard:
             self._end_s = max(self._end_s, (stamp + (packet.duration or 0)) * packet.time_base)
+            if packet.stream.index == self._video.index:
+                self._record_video(stamp * packet.time_base)
 
     def missing(self) -> str:
         """How much of what the header declares is present, if not all; else empty.
@@ -41,12 +47,34 @@ class Extent:
         name = self._container.format.name
         # The index of an mp4 lists the frames that its edit list uses.
         frames = len(self._video.index_entries) if name.startswith("mov") else 0
-        # Some muxers count the time before the first packet, too; only an earlier end is certain.
-        found_s = self._end_s - min(Fraction(0), Fraction(self._container.start_time or 0, 1_000_000))
-        declared_s = Fraction(self._container.duration or 0, 1_000_000)
+        found_s, declared_s = self._found_s(), self._declared_s()
         too_few = self._video_packets < frames
         too_short = name.startswith(_DECLARE_DURATION) and found_s < declared_s - _TOLERANCE_S
+        too_short = too_short and not self.last_frame_s()
         if not too_few and not too_short:
             return ""
         text = f"{float(found_s):.2f} of {float(declared_s):.2f} s are present"
         return f"{text}, {self._video_packets} of {frames} frames" if too_few else text
+
+    def last_frame_s(self) -> Fraction:
+        """Duration of the last frame, seconds, where the container does not store it; 0 if it does.
+
+        It lasts until the declared end if others lasted as long (slides); otherwise the end is missing.
+        """
+        if self._last_video_s is None or not self._container.format.name.startswith(_WITHOUT_FRAME_DURATION):
+            return Fraction(0)
+        rest_s = self._declared_s() - self._found_s()
+        is_rest = _TOLERANCE_S < rest_s <= self._longest_interval_s
+        return self._end_s + rest_s - self._last_video_s if is_rest else Fraction(0)
+
+    def _record_video(self, time_s: Fraction) -> None:
+        if self._last_video_s is not None:
+            self._longest_interval_s = max(self._longest_interval_s, time_s - self._last_video_s)
+        self._last_video_s = time_s if self._last_video_s is None else max(self._last_video_s, time_s)
+
+    def _found_s(self) -> Fraction:
+        # Some muxers count the time before the first packet, too; only an earlier end is certain.
+        return self._end_s - min(Fraction(0), Fraction(self._container.start_time or 0, 1_000_000))
+
+    def _declared_s(self) -> Fraction:
+        return Fraction(self._container.duration or 0, 1_000_000)

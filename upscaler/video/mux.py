@@ -111,11 +111,15 @@ def _merge(
 ) -> list[str]:
     """``merge`` once; ``tested``: copy only audio packets that can be decoded."""
     container = container_of(path.suffix)
-    options = {"movie_timescale": _movie_timescale(segments[0].time_base)} if container.is_mp4 else {}
     with (
         open_input(source) as original,
         open_input(segments[0].path) as first,
-        av.open(ffmpeg_path(path), "w", format=container.muxer, options=options) as output,
+        av.open(
+            ffmpeg_path(path),
+            "w",
+            format=container.muxer,
+            options=_mp4_options(segments, original) if container.is_mp4 else {},
+        ) as output,
     ):
         start_s = Fraction(original.start_time or 0, 1_000_000)
         begin_s = window.output_start_s(cut=cut) if window else Fraction(0)
@@ -205,6 +209,15 @@ def _declared_rate(original: VideoStream, segments: list[Segment]) -> Fraction:
     if abs(claimed / average - 1) < _SAME_RATE:
         return claimed
     return max(average.limit_denominator(1001), Fraction(1, 1001))
+
+
+def _mp4_options(segments: list[Segment], original: av.container.InputContainer) -> dict[str, str]:
+    options = {"movie_timescale": _movie_timescale(segments[0].time_base)}
+    if any(key.startswith("com.apple.quicktime.") for key in original.metadata):
+        options["movflags"] = (
+            "use_metadata_tags"  # by default the muxer drops tags such as where a film was shot
+        )
+    return options
 
 
 def _movie_timescale(time_base: Fraction) -> str:

@@ -154,11 +154,14 @@ class VideoReader:
             following = next(self._decoded, None)
             self.resized_frames += (decoded.width, decoded.height) != self._coded_px
             frame = self._as_frame(decoded)
-            # Most files declare no duration for frames that are followed by others.
-            duration = max(decoded.duration or 0, self._step())
-            self.shown_until = frame.pts + duration if following is None else self._pts(following)
+            self.shown_until = self._end_of_last(decoded) if following is None else self._pts(following)
             yield frame
             decoded = following
+
+    def _end_of_last(self, frame: VideoFrame) -> int:
+        """PTS at which the last frame ends."""
+        stored = max(frame.duration or 0, self._step())
+        return self._pts(frame) + (round(self._extent.last_frame_s() / self._time_base()) or stored)
 
     def seek(self, time_s: Fraction) -> None:
         """Continue near a time, before it where the file allows; does nothing where seeking fails.

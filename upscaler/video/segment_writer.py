@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import Self, cast
 
 import av
+import av.logging
 import torch
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
@@ -17,6 +18,7 @@ from upscaler import atomic
 from upscaler.errors import MediaError
 from upscaler.video.demux import MEDIA_ERRORS, ffmpeg_path
 from upscaler.video.encoders import EncoderChoice, EncodeSettings, configure
+from upscaler.video.ffmpeg_log import captured_log
 from upscaler.video.info import ColorTags, VideoInfo
 
 
@@ -77,11 +79,14 @@ class SegmentWriter:
         except MEDIA_ERRORS as error:
             raise MediaError(f"'{path}' cannot be written: {error}") from error
         try:
-            self._stream = self._open_stream()
+            with captured_log(av.logging.ERROR) as log:
+                self._stream = self._open_stream()
         except MEDIA_ERRORS as error:
             self._discard()
+            reason = log[0] if log else getattr(error, "strerror", None) or error
+            size = f"{settings.width}x{settings.height}"
             name = settings.choice.encoder.name
-            raise MediaError(f"the encoder {name} cannot be opened: {error}") from error
+            raise MediaError(f"the encoder {name} cannot be opened for {size} pixels: {reason}") from error
 
     def __enter__(self) -> Self:
         return self
