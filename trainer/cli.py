@@ -1,4 +1,4 @@
-"""``upscale-train``: parameters -> settings -> the loop. It and its display talk; nothing else here does."""
+"""``upscale-train``: turns parameters into settings and runs the training. Prints, as does its display."""
 
 import os
 import signal
@@ -21,7 +21,9 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 @app.command()
 def train(  # noqa: PLR0913 - one parameter per option
-    photos: Annotated[list[Path] | None, typer.Argument(help="Folders or files with HR photographs.")] = None,
+    photos: Annotated[
+        list[Path] | None, typer.Argument(help="Folders (searched recursively) or files with photographs.")
+    ] = None,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Weight file to write (.safetensors).")
     ] = None,
@@ -30,36 +32,37 @@ def train(  # noqa: PLR0913 - one parameter per option
         typer.Option(help="fast, balanced (default), deep, restore, srresnet, srresnet-paper or srcnn."),
     ] = None,
     scale: Annotated[
-        int | None, typer.Option(help="2, 3, 4 or 8; 1 only restores; default: that of --from FILE, else 4.")
+        int | None, typer.Option(help="1 (restore only), 2, 3, 4 or 8; default: that of --from FILE, else 4.")
     ] = None,
     lr_dirs: Annotated[
         list[Path] | None,
-        typer.Option("--lr-dir", help="Folder with LR versions of the photographs; default: they are made."),
+        typer.Option("--lr-dir", help="Folder with LR versions of the photographs; default: make them."),
     ] = None,
     degradation: Annotated[
         str | None,
         typer.Option(
-            help="How LR pictures are made: photo (default), clean, bilinear, jpegN, jpegN-M, mild, "
+            help="How LR images are made: photo (default), clean, bilinear, jpegN, jpegN-M, mild, "
             "mild-combined, real, strong or video."
         ),
     ] = None,
     show_degraded: Annotated[
-        bool | None, typer.Option("--show-degraded", help="First write a page of what LR pictures look like.")
+        bool | None, typer.Option("--show-degraded", help="First write a page of example LR images.")
     ] = None,
     start_from: Annotated[
         str | None,
         typer.Option(
             "--from",
-            help="Weights to start from: shipped ones by name, a file of any scale, or none. Default: "
-            "the shipped weights of the network.",
+            help="Weights to start from: name of shipped weights, file of any scale, or none. Default: the "
+            "shipped weights of the network.",
         ),
     ] = None,
     teacher: Annotated[
         str | None,
-        typer.Option(help="Learn in stage one what these weights make, a name or a file, not the originals."),
+        typer.Option(help="Distil: stage one learns the output of these weights (name or file)."),
     ] = None,
     stages: Annotated[
-        str | None, typer.Option(help="1 (pixel loss), 2 (perceptual and adversarial) or 1,2 (default).")
+        str | None,
+        typer.Option(help="1 (pixel loss), 2 (perceptual and adversarial losses) or 1,2 (default)."),
     ] = None,
     preset: Annotated[
         str | None,
@@ -68,19 +71,21 @@ def train(  # noqa: PLR0913 - one parameter per option
     vgg: Annotated[
         str | None,
         typer.Option(
-            help="What makes the features that stage two compares: small (an encoder that ships, default), "
-            "torchvision (VGG19, downloaded once), or a file with VGG19's weights, whole or the first layers."
+            help="Perceptual network of stage two: small (a shipped encoder, default), torchvision (VGG19, "
+            "downloaded once), or a file with VGG19 weights, complete or the first layers."
         ),
     ] = None,
-    minutes: Annotated[float | None, typer.Option(help="Length by the clock.")] = None,
-    steps: Annotated[int | None, typer.Option(help="Length in steps, both stages together.")] = None,
+    minutes: Annotated[float | None, typer.Option(help="Length of the run in minutes.")] = None,
+    steps: Annotated[
+        int | None, typer.Option(help="Length of the run in steps, both stages together.")
+    ] = None,
     config: Annotated[
         Path | None,
-        typer.Option(help="TOML file with any settings, or a recipe: srresnet-x4. Options go before it."),
+        typer.Option(help="TOML file with settings, or name of a recipe (srresnet-x4). Options override it."),
     ] = None,
     assignments: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="NAME=VALUE", help="Any setting of a TOML file, such as gan.batch=16."),
+        typer.Option("--set", metavar="NAME=VALUE", help="Set any setting, for example gan.batch=16."),
     ] = None,
     batch: Annotated[int | None, typer.Option(help="Crops per step in stage one.")] = None,
     patch: Annotated[int | None, typer.Option(help="Side of a crop in stage one, LR pixels.")] = None,
@@ -89,35 +94,41 @@ def train(  # noqa: PLR0913 - one parameter per option
     ] = None,
     phase2_patch: Annotated[int | None, typer.Option(help="Side of a crop in phase 2, LR pixels.")] = None,
     phase2_share: Annotated[float | None, typer.Option(help="Share of stage one that is phase 2.")] = None,
-    optimizer: Annotated[str | None, typer.Option(help="Of stage one: muon or adamw.")] = None,
+    optimizer: Annotated[str | None, typer.Option(help="Optimizer of stage one: muon or adamw.")] = None,
     learning_rate: Annotated[
-        float | None, typer.Option(help="Peak in stage one; default: the network's own.")
+        float | None, typer.Option(help="Peak learning rate of stage one; default: depends on the network.")
     ] = None,
     weight_decay: Annotated[
-        float | None, typer.Option(help="In stage one; default: the network's own.")
+        float | None, typer.Option(help="Weight decay of stage one; default: depends on the network.")
     ] = None,
-    warmup: Annotated[int | None, typer.Option(help="Steps of linear rise in stage one.")] = None,
-    pixel_loss: Annotated[str | None, typer.Option(help="Of stage one: l1, mse or charbonnier.")] = None,
-    fft_weight: Annotated[float | None, typer.Option(help="Weight of stage one's spectrum loss.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Of initial weights and crops.")] = None,
+    warmup: Annotated[int | None, typer.Option(help="Warm-up steps of stage one.")] = None,
+    pixel_loss: Annotated[
+        str | None, typer.Option(help="Pixel loss of stage one: l1, mse or charbonnier.")
+    ] = None,
+    fft_weight: Annotated[
+        float | None, typer.Option(help="Weight of the spectrum loss of stage one.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of initial weights and crops.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N.")] = None,
-    threads: Annotated[int | None, typer.Option(help="Processor threads; 0: all.")] = None,
+    threads: Annotated[int | None, typer.Option(help="CPU threads; 0 uses all cores.")] = None,
     compiled: Annotated[
         bool | None, typer.Option("--compile/--no-compile", help="Compile the network (default).")
     ] = None,
     checkpointing: Annotated[
         bool | None,
-        typer.Option("--checkpointing", help="Less memory, more time: recompute features. Same result."),
+        typer.Option(
+            "--checkpointing", help="Recompute features in the backward pass: less memory, more time."
+        ),
     ] = None,
     tensorboard: Annotated[
-        bool | None, typer.Option("--tensorboard", help="Also write TensorBoard's event files.")
+        bool | None, typer.Option("--tensorboard", help="Also write TensorBoard event files.")
     ] = None,
-    restart: Annotated[bool, typer.Option("--restart", help="Forget an earlier run.")] = False,
+    restart: Annotated[bool, typer.Option("--restart", help="Start over instead of resuming.")] = False,
 ) -> None:
     """Train weights that `upscale --model FILE` takes, from a folder of photographs.
 
-    Stage one learns pixels, stage two textures; both files are kept. Ctrl-C saves and stops; the same command
-    goes on from there.
+    Stage one learns pixels, stage two textures; both weight files are kept. Ctrl-C saves and stops; the same
+    command resumes.
     """
     from upscaler.errors import UsageError
     from upscaler.trainer.data import file_names
@@ -170,19 +181,19 @@ def train(  # noqa: PLR0913 - one parameter per option
         raise typer.Exit(2 if isinstance(error, UsageError) else 1) from error
     finally:
         INTERRUPTS.leave()
-    if not _leads():
+    if not _is_rank_zero():
         return
     if not outcome.finished:
-        print(f"stopped at step {outcome.steps}; the same command goes on from there")  # noqa: T201
+        print(f"stopped at step {outcome.steps}; run the same command to resume")  # noqa: T201
         raise typer.Exit(130)
     files = " and ".join(map(str, outcome.weights))
     print(f"ready: {files} (PSNR {outcome.psnr_db:.2f} dB, step {outcome.steps})")  # noqa: T201
 
 
 def _run(options: dict[str, Any], file: Path | None, assignments: list[str], restart: bool) -> "Outcome":
+    from upscaler.trainer import loops
     from upscaler.trainer.config.resolve import merged, parse_assignment, resolve_config
     from upscaler.trainer.display import TrainingDisplay
-    from upscaler.trainer.loops import train as run
 
     INTERRUPTS.release()
     keep_freed_memory()
@@ -190,22 +201,22 @@ def _run(options: dict[str, Any], file: Path | None, assignments: list[str], res
         options = merged(options, parse_assignment(text))
     config, notes = resolve_config(options, file)
     with _StopOnInterrupt() as stop, TrainingDisplay() as display:
-        if _leads():
+        if _is_rank_zero():
             for note in notes:
                 display.line(note)
-        return run(config, display.report, stop.asked, restart)
+        return loops.train(config, display.report, stop.requested, restart)
 
 
-def _leads() -> bool:
-    """Whether this is the process that talks, of those that torchrun has started."""
+def _is_rank_zero() -> bool:
+    """Whether this process prints, of those that torchrun started."""
     return os.environ.get("RANK", "0") == "0"
 
 
 class _StopOnInterrupt:
-    """Turns the first Ctrl-C into a question answered with yes; the second one kills as usual."""
+    """The first Ctrl-C asks the training to stop; the second one kills the process."""
 
     def __init__(self) -> None:
-        self._asked = False
+        self._requested = False
 
     def __enter__(self) -> Self:
         self._earlier = {
@@ -217,9 +228,9 @@ class _StopOnInterrupt:
         for number, handler in self._earlier.items():
             signal.signal(number, handler)
 
-    def asked(self) -> bool:
-        return self._asked
+    def requested(self) -> bool:
+        return self._requested
 
     def _interrupt(self, number: int, _frame: FrameType | None) -> None:
-        self._asked = True
+        self._requested = True
         signal.signal(number, signal.SIG_DFL)

@@ -1,4 +1,4 @@
-"""What a terminal shows of a training; part of the command, used by nothing else."""
+"""Shows a training on the terminal; part of the command."""
 
 from typing import TYPE_CHECKING, Self
 
@@ -8,12 +8,12 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 if TYPE_CHECKING:
     from upscaler.trainer.run.report import TrainingReport
 
-# Terms of the loss are shown in this order; the other numbers of a step are for the log.
+# Scalars of a step that are not loss terms: they go to the log only.
 _NOT_TERMS = ("real_score", "fake_score", "gradient_norm", "data_wait")
 
 
 class TrainingDisplay:
-    """A line per event; on a terminal also a bar with stage, loss terms, rate and time left."""
+    """Prints a line per event, and on a terminal a bar with stage, loss terms, rate and time left."""
 
     def __init__(self) -> None:
         self._console = Console(highlight=False, soft_wrap=True)
@@ -37,11 +37,11 @@ class TrainingDisplay:
         self._bar.stop()
 
     def line(self, text: str) -> None:
-        """A line that stays."""
+        """Print a line."""
         self._console.print(text, markup=False)
 
     def report(self, report: "TrainingReport") -> None:
-        """Show what the loop reports."""
+        """Show a report of the training loop."""
         if report.message:
             self.line(report.message)
             return

@@ -1,4 +1,4 @@
-"""``upscale-eval``: scores of weights, or of finished pictures, as the published tables have them. Prints."""
+"""``upscale-eval``: scores weights or upscaled images by the protocol of the published tables. Prints."""
 
 import sys
 from collections.abc import Callable
@@ -22,48 +22,48 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 def command(  # noqa: PLR0913 - one parameter per option
     subject: Annotated[
         str,
-        typer.Argument(
-            help="Weight file, name of shipped weights, 'bicubic', or folder of finished pictures."
-        ),
+        typer.Argument(help="Weight file, name of shipped weights, 'bicubic', or folder with SR images."),
     ],
-    hr_folder: Annotated[Path, typer.Argument(help="Folder with HR pictures.")],
+    hr_folder: Annotated[Path, typer.Argument(help="Folder with HR images.")],
     lr_dir: Annotated[
-        Path | None, typer.Option(help="Folder with given LR pictures; default: made as --degradation says.")
+        Path | None, typer.Option(help="Folder with LR images; default: make them by --degradation.")
     ] = None,
     scale: Annotated[
-        int | None, typer.Option(help="1, 2, 3, 4 or 8; default: the weight file's own, else 4.")
+        int | None, typer.Option(help="1, 2, 3, 4 or 8; default: that of the weight file, else 4.")
     ] = None,
     degradation: Annotated[
         str | None,
         typer.Option(
-            help="How LR pictures are made: clean (bicubic reduction; default), jpegN, jpegN-M, photo, mild, "
+            help="How LR images are made: clean (bicubic downscaling; default), jpegN, jpegN-M, photo, mild, "
             "mild-combined, real, strong, video or bilinear."
         ),
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     precision: Annotated[str, typer.Option(help="auto, fp32, bf16 or fp16.")] = "auto",
     tta: Annotated[
-        bool, typer.Option("--tta", help="The mean over the 8 symmetries of every picture.")
+        bool, typer.Option("--tta", help="Self-ensemble: average over the 8 symmetries of an image.")
     ] = False,
     perceptual: Annotated[
         float | None,
-        typer.Option(help="A blend of weights, from 0, srresnet, to 1, srgan, or of their -photo."),
+        typer.Option(help="Blend of weights from 0 (srresnet) to 1 (srgan), or of their -photo versions."),
     ] = None,
-    save: Annotated[Path | None, typer.Option(help="Folder for the made pictures.")] = None,
+    save: Annotated[Path | None, typer.Option(help="Folder to save the SR images in.")] = None,
     lpips: Annotated[
-        str | None, typer.Option(help="Measure LPIPS too, with this trunk: squeeze, alex or vgg.")
+        str | None, typer.Option(help="Also measure LPIPS with this trunk: squeeze, alex or vgg.")
     ] = None,
     lpips_trunk: Annotated[
-        Path | None, typer.Option(help="File with the trunk's weights; default: torchvision downloads them.")
+        Path | None,
+        typer.Option(help="File with the weights of the trunk; default: torchvision downloads them."),
     ] = None,
     lpips_heads: Annotated[
-        Path | None, typer.Option(help="File with LPIPS's linear layers; default: torchmetrics' copy.")
+        Path | None,
+        typer.Option(help="File with the linear layers of LPIPS; default: those in torchmetrics."),
     ] = None,
     csv: Annotated[Path | None, typer.Option(help="Write scores as CSV.")] = None,
     json: Annotated[Path | None, typer.Option(help="Write scores and settings as JSON.")] = None,
-    html: Annotated[Path | None, typer.Option(help="Write a page with scores and pictures.")] = None,
+    html: Annotated[Path | None, typer.Option(help="Write a page with scores and images.")] = None,
 ) -> None:
-    """Print PSNR and SSIM on luma for every picture of a folder, and their average."""
+    """Print PSNR and SSIM on luma for every image of a folder, and their average."""
     from upscaler.errors import UsageError
     from upscaler.trainer.data import file_names
 
@@ -76,7 +76,7 @@ def command(  # noqa: PLR0913 - one parameter per option
         INTERRUPTS.release()
         keep_freed_memory()
         if lr_dir is not None and degradation is not None:
-            raise UsageError("--degradation makes LR pictures, --lr-dir gives them", "use one of the two")
+            raise UsageError("--lr-dir and --degradation exclude each other", "use one of the two")
         degradation = degradation or "clean"
         lr_source = LrSource(lr_dir, degradation)
         measured = resolve_subject(
@@ -139,12 +139,12 @@ def _lpips(net: str | None, trunk: Path | None, heads: Path | None, device: str)
 
 
 def _printing(
-    also: "Callable[[Score, Comparison], None] | None",
+    then: "Callable[[Score, Comparison], None] | None",
 ) -> "Callable[[Score, Comparison], None]":
     def on_score(score: "Score", comparison: "Comparison") -> None:
         _print_row(score)
-        if also:
-            also(score, comparison)
+        if then:
+            then(score, comparison)
 
     return on_score
 

@@ -44,7 +44,7 @@ def test_a_recipe_makes_what_its_name_says(name: str) -> None:
     )
     assert config.stages == ("2" if model.startswith("srgan") else "1")
     # The length is the user's; nothing else is left to what happens to be installed.
-    assert config.minutes == 60 and [line for line in notes if "takes 60 minutes" in line] == notes
+    assert config.minutes == 60 and [line for line in notes if "training for 60 minutes" in line] == notes
     start = config.start_from
     assert start == "none" or (
         start in FILES and start != name and network_of(*FILES[start]) == network_of(model, scale)
@@ -69,7 +69,7 @@ def test_a_file_goes_before_the_recipe_of_its_name(tmp_path: Path, monkeypatch: 
     assert resolve_config(GIVEN, Path("fast-x4"))[0].network == "fast"
     Path("fast-x4").write_text('network = "srresnet"\n')
     assert resolve_config(GIVEN, Path("fast-x4"))[0].network == "srresnet"
-    with pytest.raises(UsageError, match=r"cannot read 'fast-x5'.*one of balanced-photo-x2"):
+    with pytest.raises(UsageError, match=r"cannot read 'fast-x5'.*one of the recipes balanced-photo-x2"):
         resolve_config(GIVEN, Path("fast-x5"))
 
 

@@ -32,7 +32,7 @@ def test_nothing_but_photographs_is_enough() -> None:
     assert (config.network, config.scale, config.stages) == ("balanced", 4, "1,2")
     assert (config.start_from, config.minutes, config.steps) == ("balanced-photo", 60.0, None)
     assert any("shipped weights 'balanced-photo'" in line for line in notes)
-    assert any("takes 60 minutes" in line for line in notes)
+    assert any("training for 60 minutes" in line for line in notes)
 
 
 def test_a_gpu_takes_twenty_minutes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -54,7 +54,7 @@ def test_a_training_starts_from_the_flavour_that_is_nearest(ship: Ship) -> None:
 def test_a_network_without_shipped_weights_starts_from_nothing() -> None:
     config, notes = resolve_config(GIVEN | {"network": "srresnet-paper"})
     assert config.start_from == "none"
-    assert any("from nothing" in line for line in notes)
+    assert any("from scratch" in line for line in notes)
 
 
 def test_the_weights_to_start_from_name_network_and_scale(tmp_path: Path) -> None:
@@ -69,7 +69,7 @@ def test_the_weights_to_start_from_name_network_and_scale(tmp_path: Path) -> Non
     assert (config.network, config.scale) == ("fast", 4)
     odd = build("compact", {"scale": 2, "channels": 5, "depth": 1})
     weight_file.save(tmp_path / "odd.safetensors", odd, odd.state_dict(), {})
-    with pytest.raises(WeightsError, match="of no network that --network names"):
+    with pytest.raises(WeightsError, match="is none of those that --network offers"):
         resolve_config(GIVEN | {"start_from": str(tmp_path / "odd.safetensors")})
 
 
@@ -100,7 +100,7 @@ def test_everything_unknown_is_named_at_once_with_the_nearest_name(tmp_path: Pat
     for part in (
         "unknown setting 'batchsize' (did you mean 'batch'?)",
         "unknown setting 'patch' (did you mean 'patch_px'?)",
-        "steps = 'many' is not a whole number",
+        "steps = 'many' is not an integer",
         "photos = 'one' is not a list",
         "unknown setting 'adversarial' (did you mean 'gan.adversarial'?)",
         "unknown setting 'gan.label_nois' (did you mean 'gan.label_noise'?)",
@@ -146,20 +146,20 @@ def test_wrong_values_are_named_at_once_with_their_table() -> None:
         ({"degradation": "given"}, "degradation 'given' needs LR images"),
         ({"gan": {"adversarial": "hinge", "real_label": 0.9}}, "no effect with adversarial = hinge"),
         ({"preset": "mae-noise", "gan": {"adversarial": "hinge"}}, "no effect with adversarial = hinge"),
-        ({"sizes": [1, 1.5]}, "sizes must be shares"),
-        ({"sizes": []}, "sizes must be shares"),
-        ({"sizes": [1, 0.5], "lr_dirs": ["lr"]}, "sizes cannot be set"),
+        ({"sizes": [1, 1.5]}, "sizes must be fractions"),
+        ({"sizes": []}, "sizes must be fractions"),
+        ({"sizes": [1, 0.5], "lr_dirs": ["lr"]}, "sizes cannot be combined"),
         ({"seed": 2**63}, "seed must be below 9223372036854775808"),
         ({"seed": 10**400}, "seed must be below"),
-        ({"stages": "2", "teacher": "srresnet"}, "teacher is for stage one, which stages 2 leaves out"),
+        ({"stages": "2", "teacher": "srresnet"}, "teacher is for stage one, which stages = 2 skips"),
         ({"scale": 1, "stages": "1,2", "gan": {"patch_px": 7}}, "unet needs crops of at least 8 HR pixels"),
         (
             {"gan": {"patch_px": 4, "batch": 1, "discriminator": "srgan"}},
-            "srgan, given single crops, needs crops of at least 17",
+            "srgan with single crops needs crops of at least 17",
         ),
         (
             {"micro_batch": 2, "gan": {"patch_px": 4, "batch": 5, "discriminator": "srgan"}},
-            "srgan, given single crops, needs crops of at least 17",
+            "srgan with single crops needs crops of at least 17",
         ),
         (
             {
@@ -190,7 +190,7 @@ def test_small_crops_that_are_large_enough(settings: dict[str, Any]) -> None:
 
 
 def test_photographs_and_output_must_be_given_but_may_be_in_the_file(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="photos must be given; output must be given"):
+    with pytest.raises(UsageError, match="photos must be set; output must be set"):
         resolve_config({})
     file = written(tmp_path, 'photos = ["a", "b"]\noutput = "w.safetensors"\n')
     assert resolve_config({"device": "cpu"}, file)[0].photos == ("a", "b")
@@ -223,7 +223,7 @@ def test_single_settings(text: str, wanted: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("text", ["batch", "=4", "", "gan.=1", ".batch=4", "gan..batch=4"])
 def test_what_is_no_single_setting(text: str) -> None:
-    with pytest.raises(UsageError, match="is no setting"):
+    with pytest.raises(UsageError, match="is not a setting"):
         parse_assignment(text)
 
 
@@ -259,7 +259,7 @@ def test_every_setting_is_described() -> None:
 @pytest.mark.parametrize("settings", [{"stages": "1"}, {"scale": 1, "degradation": "jpeg20"}])
 def test_a_vgg_that_no_stage_uses_is_told(settings: dict[str, Any]) -> None:
     vgg = {"gan": {"vgg": "vgg19.safetensors"}}
-    assert "VGG19 is not used" in " ".join(resolve_config(GIVEN | settings | vgg)[1])
+    assert "--vgg has no effect" in " ".join(resolve_config(GIVEN | settings | vgg)[1])
     assert "VGG19" not in " ".join(resolve_config(GIVEN | vgg)[1])
 
 

@@ -98,7 +98,7 @@ def test_default_rates_are_the_network_s_own(configure: Configure) -> None:
         (["--steps", "4", "--lr-dir", "nowhere"], 1, "no folder 'nowhere'"),
         (["--steps", "4", "--lr-dir", "lr", "--degradation", "clean"], 2, "cannot be mixed"),
         (["--steps", "4", "--degradation", "given"], 2, "needs LR images"),
-        (["--steps", "1", "--set", "steps.x=1"], 2, "steps = {'x': 1} is not a whole number"),
+        (["--steps", "1", "--set", "steps.x=1"], 2, "steps = {'x': 1} is not an integer"),
         (["--steps", "4", "--seed", "18446744073709551616"], 2, "seed must be below"),
         (["--steps", "4", "--set", "gan.vgg_layers.conv9_9=1"], 2, "gan.vgg_layers has no layer conv9_9"),
     ],
@@ -145,7 +145,7 @@ def test_interrupt_saves_and_the_same_command_goes_on(configure: Configure) -> N
     assert (process.returncode, errors) == (130, "")
     step = saved_state(config)["step"]
     assert step < 400
-    assert output.splitlines()[-1] == f"stopped at step {step}; the same command goes on from there"
+    assert output.splitlines()[-1] == f"stopped at step {step}; the same command run the same command to resume"
     assert weight_file.load(Path(config.output)).training["steps"] == step
     shorter = [*command[:-1], str(step + 3)]
     done = subprocess.run(shorter, capture_output=True, text=True, timeout=120, check=False)
@@ -175,7 +175,7 @@ def test_what_was_chosen_is_said_before_it_starts(configure: Configure) -> None:
     assert result.exit_code == 1
     assert result.stdout.splitlines() == [
         "network balanced, from the shipped weights 'balanced-photo'",
-        "takes 60 minutes; --minutes or --steps choose otherwise",
+        "training for 60 minutes; change it with --minutes or --steps",
     ]
 
 

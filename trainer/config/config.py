@@ -46,30 +46,28 @@ _SEEDS = 2**63
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """Settings of one run. Defaults suit a processor and a network trained from scratch.
+    """Settings of a run. The defaults suit training on a CPU from scratch.
 
     Attributes:
         photos: Folders (searched recursively) or files with HR photographs.
-        output: The weight file to write; the run's folder stands beside it.
-        network: A key of ``PRESETS``.
+        output: The weight file to write; the run folder is created beside it.
+        network: A key of ``registry.PRESETS``.
         scale: Output size over input size; 1 restores without enlarging.
-        lr_dirs: Folders with the LR versions of the photographs; empty: they are made.
-        degradation: How LR images are made, as in ``degrade.parse``; nothing: ``photo``, or ``given``
-            where they come from ``lr_dirs``: then photographs without an LR version are left out, while
-            with another degradation theirs are made.
-        given_share: Share of the crops that come from photographs with an LR version in ``lr_dirs``,
-            where others have none.
-        sizes: Shares of its own size that each photograph is reduced to: at each of them it is trained on, at
-            the first it is held out. More of them make more of few photographs.
+        lr_dirs: Folders with LR versions of the photographs; if empty, they are made.
+        degradation: How LR images are made, as in ``degradations.parse``; empty: ``given`` with ``lr_dirs``,
+            else ``photo``. With ``given``, photographs without an LR image are left out; with another
+            degradation, their LR images are made.
+        given_share: Share of the crops from photographs with an LR image in ``lr_dirs``, if others have none.
+        sizes: Fractions of its own size that each photograph is reduced to; training uses all of them,
+            validation the first. Several sizes get more from few photographs.
         start_from: A weight file or the name of shipped weights to start from, or ``none``.
-        teacher: A weight file or the name of shipped weights: stage one learns what these make of the LR
-            pictures, instead of the originals. Or ``none``.
-        teacher_tta: The teacher answers with the mean of what it makes of the 8 symmetries of a crop: nearer
-            to the original, and 8 times its work.
+        teacher: A weight file or the name of shipped weights, whose output stage one learns instead of the
+            originals; or ``none``.
+        teacher_tta: Use the self-ensemble of the teacher: closer to the original, for 8 times the work.
         stages: ``1`` (pixel loss), ``2`` (perceptual and adversarial too) or ``1,2``.
-        minutes: Length of the run by the clock; the learning rate follows it. Exclusive with ``steps``.
-        steps: Length of the run in steps of the generator, both stages together.
-        stage_one_share: Share of the length that stage one takes when there are two.
+        minutes: Length of the run; set either this or ``steps``. The learning rate follows it.
+        steps: Length of the run in steps, both stages together.
+        stage_one_share: Share of the length that stage one takes if there are two.
         batch: Crops per step.
         patch_px: Side of a crop, LR pixels.
         phase2_batch: Crops per step in phase 2, the last part of stage one.
@@ -77,32 +75,32 @@ class TrainConfig:
         phase2_share: Share of stage one that is phase 2; 0 for none.
         flat_crop_drop_ratio: Share of the drawn crops that is dropped, the flattest, which teach least.
         optimizer: ``muon`` (Muon on the convolution matrices, AdamW on the rest) or ``adamw``.
-        learning_rate: Peak; ``None`` for the network's own default.
-        weight_decay: Decoupled, on the matrices; ``None`` for the network's own default.
-        betas: Of Adam, which is AdamW without decay.
-        schedule: Of the rate over the share of the stage that is done: ``cosine`` to zero, ``constant``, or
-            ``tenth``: a tenth in the second half.
-        warmup_steps: Steps of linear rise to the peak.
-        clip_norm: Largest norm of the gradient; 0 leaves it as it is.
+        learning_rate: Peak learning rate; ``None`` for the default of the network.
+        weight_decay: Decoupled, on the matrices; ``None`` for the default of the network.
+        betas: Of AdamW.
+        schedule: Learning rate over the progress of the stage: ``cosine`` to zero, ``constant``, or ``tenth``
+            (a tenth in the second half).
+        warmup_steps: Steps of linear warm-up.
+        clip_norm: Gradients are clipped to this norm; 0 turns clipping off.
         pixel_loss: ``l1``, ``mse`` (a little more PSNR at the end of a training) or ``charbonnier``.
-        pixel_weight: Of the pixel loss.
-        loss_colors: ``luma``: the pixel loss over luma plus that over half the colour differences, the
-            spectrum of luma alone; ``rgb``: both over R, G and B alike.
-        fft_weight: Of the spectrum term.
-        ema_decay: Of the averaged weights, which are the ones written.
-        micro_batch: Crops that go through the networks at once; a batch is worked off in several parts and
-            its gradients are summed. 0 for the whole batch.
-        checkpointing: Compute the features of the network's body again in the backward pass instead of
-            keeping them: less memory, same result, more time; uncompiled.
-        seed: Of the initial weights and of the crops.
+        pixel_weight: Weight of the pixel loss.
+        loss_colors: ``luma``: the pixel loss on luma plus that on half the colour differences, and the
+            spectrum of luma alone; ``rgb``: both on R, G and B.
+        fft_weight: Weight of the spectrum loss.
+        ema_decay: Decay of the EMA; the averaged weights are validated and saved.
+        micro_batch: Crops that go through the networks at once; gradients accumulate over the batch. 0 for
+            the whole batch.
+        checkpointing: Recompute the features of the body in the backward pass instead of keeping them: less
+            memory, same result, more time; not compiled.
+        seed: Seed of the initial weights and of the crops.
         device: As in ``devices.select``.
         precision: ``auto`` (bf16 where it is fast), ``bf16`` or ``fp32``; losses are fp32 always.
-        threads: Processor threads; 0 leaves torch's choice. Two runs of one thread each, side by side, do
-            more work than one run of two.
-        compiled: Compile the network where a compiler is found.
+        threads: CPU threads; 0 uses torch's default. Two runs with one thread each do more work than one run
+            with two.
+        compiled: Compile the network if a compiler is found.
         checkpoint_every_s: Seconds between validations and saved states.
-        show_degraded: Write ``degraded.png``, a page of LR crops, into the run's folder before training.
-        tensorboard: Also write TensorBoard's event files into the run's folder.
+        show_degraded: Write ``degraded.png``, a page of LR images, into the run folder before training.
+        tensorboard: Also write TensorBoard event files into the run folder.
         gan: Settings of stage two.
     """
 
@@ -215,7 +213,7 @@ class TrainConfig:
 
 
 def _flat(settings: dict[str, Any]) -> dict[str, Any]:
-    """With ``gan.NAME`` in place of the table ``gan``."""
+    """The settings with ``gan.NAME`` instead of the table ``gan``."""
     gan = settings.get("gan", {})
     return {name: value for name, value in settings.items() if name != "gan"} | {
         f"gan.{name}": value for name, value in gan.items()
@@ -223,7 +221,7 @@ def _flat(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def _plain(settings: dict[str, Any]) -> dict[str, Any]:
-    """Tuples as lists, through all levels."""
+    """The settings with tuples as lists, on all levels."""
     return {
         name: _plain(value) if isinstance(value, dict) else list(value) if isinstance(value, tuple) else value
         for name, value in settings.items()
@@ -240,20 +238,20 @@ def _network_errors(config: TrainConfig) -> list[str]:
 
 def _sizes_errors(config: TrainConfig) -> list[str]:
     if not config.sizes or not all(0 < share <= 1 for share in config.sizes):
-        return ["sizes must be shares above 0 and at most 1"]
+        return ["sizes must be fractions above 0 and at most 1"]
     if config.lr_dirs and config.sizes != (1.0,):
-        return ["sizes cannot be set where lr_dirs holds the LR images"]
+        return ["sizes cannot be combined with lr_dirs"]
     return []
 
 
 def _teacher_errors(config: TrainConfig) -> list[str]:
     if config.teacher == "none":
         return ["teacher_tta needs a teacher"] if config.teacher_tta else []
-    return ["teacher is for stage one, which stages 2 leaves out"] if config.stages == "2" else []
+    return ["teacher is for stage one, which stages = 2 skips"] if config.stages == "2" else []
 
 
 def _crop_errors(config: TrainConfig) -> list[str]:
-    """Crops of which the networks of stage two would leave no pixel, or none to compare with."""
+    """Crops too small for the networks of stage two."""
     gan, side_px = config.gan, config.gan.patch_px * config.scale
     if "2" not in config.stages:
         return []
@@ -263,8 +261,8 @@ def _crop_errors(config: TrainConfig) -> list[str]:
     if gan.adversarial_weight or gan.feature_weight:
         if gan.discriminator in ("patch", "unet"):
             needed_px[f"discriminator {gan.discriminator}"] = 8
-        elif _smallest_part(gan.batch, config.micro_batch) == 1:
-            needed_px["discriminator srgan, given single crops,"] = 17
+        elif _smallest_micro_batch(gan.batch, config.micro_batch) == 1:
+            needed_px["discriminator srgan with single crops"] = 17
     return [
         f"gan.{what} needs crops of at least {least_px} HR pixels, so gan.patch_px must be larger"
         for what, least_px in needed_px.items()
@@ -272,8 +270,8 @@ def _crop_errors(config: TrainConfig) -> list[str]:
     ]
 
 
-def _smallest_part(batch: int, micro_batch: int) -> int:
-    """Crops in the smallest part that a batch is cut into."""
+def _smallest_micro_batch(batch: int, micro_batch: int) -> int:
+    """Crops in the smallest micro-batch of a batch."""
     batch = max(1, batch)
     parts = -(-batch // micro_batch) if micro_batch > 0 else 1
     size = -(-batch // parts)
@@ -291,5 +289,5 @@ def _degradation_errors(config: TrainConfig) -> list[str]:
     if config.lr_dirs and name != degradations.GIVEN and degradation.degrade is None:
         return [f"degradation {name} cannot be mixed with the LR images of lr_dirs"]
     if config.scale == 1 and not degradation.restorable:
-        return [f"degradation {name} leaves nothing to restore at scale 1; photo, jpegN or video do"]
+        return [f"degradation {name} leaves nothing to restore at scale 1: use photo, jpegN or video"]
     return []

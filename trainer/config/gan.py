@@ -21,7 +21,7 @@ from upscaler.trainer.config.ranges import (
 Schedule = Literal["cosine", "constant", "tenth"]
 PixelLoss = Literal["l1", "mse", "charbonnier"]
 
-# Validation leaves out a border of one LR pixel on each side; a little has to be left.
+# Validation ignores a border of one LR pixel on each side; something must remain.
 SMALLEST_PATCH_PX = 4
 
 
@@ -29,43 +29,43 @@ SMALLEST_PATCH_PX = 4
 class GanConfig:
     """Settings of stage two: the table ``[gan]`` of a settings file.
 
-    The loss of the generator is the sum of the terms, each times its weight; a weight of 0 leaves a term out.
+    The generator minimises the weighted sum of the loss terms; a weight of 0 turns a term off.
 
     Attributes:
         batch: Crops per step.
         patch_px: Side of a crop, LR pixels.
         learning_rate: Peak of the generator's Adam.
         discriminator_learning_rate: Peak of the discriminator's Adam.
-        betas: Of both.
-        schedule: As in ``TrainConfig``, over the share of this stage.
+        betas: Of both optimizers.
+        schedule: As in ``TrainConfig``, over the progress of this stage.
         warmup_steps: As in ``TrainConfig``.
         clip_norm: As in ``TrainConfig``, for each of the two networks.
-        discriminator: ``patch`` (a verdict per patch, spectral norm; the cheapest), ``unet`` (a verdict per
+        discriminator: ``patch`` (a logit per patch, spectral norm; the cheapest), ``unet`` (a logit per
             pixel, spectral norm) or ``srgan`` (the paper's).
         discriminator_channels: Features of its first layer.
         discriminator_warmup_steps: Steps at the start of the stage in which only the discriminator learns.
         pixel_loss: ``l1``, ``mse`` or ``charbonnier``.
-        pixel_weight: Of the pixel loss.
+        pixel_weight: Weight of the pixel loss.
         vgg: ``small`` (the encoder that ships, which imitates conv1_2, conv2_2 and conv3_4), ``torchvision``
             (its VGG19, downloaded once), or a file with weights of VGG19 under torchvision's names, whole or
             the first layers.
         vgg_layers: Convolutions whose features are compared, and the weight of each.
-        vgg_weight: Of their sum.
-        vgg_after_activation: Compare features after the ReLU, else before it.
+        vgg_weight: Weight of the perceptual loss.
+        vgg_after_activation: Compare features after the ReLU instead of before it.
         vgg_loss: ``l1`` or ``mse``.
-        vgg_factor: What features are multiplied by; ``None`` divides each layer's by its mean.
+        vgg_factor: Factor on the features; ``None`` divides those of each layer by their mean.
         adversarial: ``vanilla``, ``relativistic`` or ``hinge``.
-        adversarial_weight: Of the adversarial loss; 0 trains without a discriminator.
-        real_label: Target of the discriminator for originals (not for ``hinge``).
-        fake_label: The same for enlargements.
-        label_noise: Standard deviation of normal noise on both.
-        feature_weight: Of the L1 difference of the discriminator's features.
-        tv_weight: Of the total variation.
-        grid_weight: Of the L1 of patterns that repeat with every LR pixel.
-        power_weight: Of the L1 of logarithmic power spectra.
-        ldl_weight: Of L1 where artefacts are likely.
-        fft_weight: Of the L1 difference of the spectra.
-        ema_decay: Of the averaged weights.
+        adversarial_weight: Weight of the generator loss; 0 trains without a discriminator.
+        real_label: Target of the discriminator for HR (not for ``hinge``).
+        fake_label: The same for SR.
+        label_noise: Standard deviation of normal noise on both labels.
+        feature_weight: Weight of the L1 difference of the discriminator's features.
+        tv_weight: Weight of the total variation.
+        grid_weight: Weight of the L1 of errors that repeat with every LR pixel.
+        power_weight: Weight of the L1 difference of log power spectra.
+        ldl_weight: Weight of the L1 where artifacts are likely (LDL).
+        fft_weight: Weight of the spectrum loss.
+        ema_decay: Decay of the EMA.
     """
 
     batch: int = positive(8)

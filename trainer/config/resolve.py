@@ -1,6 +1,6 @@
-"""Where settings come from: defaults, then a preset, then a settings file, then options.
+"""Combines settings: defaults, then a preset, then a settings file, then options; later ones override.
 
-What is left open is settled by the machine and the weights at hand.
+What is still open then follows from the machine and the weights.
 """
 
 import difflib
@@ -15,57 +15,57 @@ from typing import Any
 
 from upscaler.errors import UsageError, WeightsError
 from upscaler.inference import devices
-from upscaler.models import find_weights, shipped, weight_file
-from upscaler.models.registry import PRESETS as NETWORKS
-from upscaler.models.registry import build
+from upscaler.models import find_weights, registry, shipped, weight_file
 from upscaler.trainer.config.config import TrainConfig
 from upscaler.trainer.config.gan import GanConfig
 from upscaler.trainer.config.presets import PRESETS
 
-# How long a run takes when nothing says otherwise.
+# Default length of a run.
 _MINUTES = {"cuda": 20.0, "cpu": 60.0}
 
-# How the shipped weights are trained, by the names of their files.
+# Settings of the shipped weights, by the names of their files.
 _RECIPES = Path(__file__).parents[1] / "recipes"
 
 Settings = dict[str, Any]
 
 
 def resolve_config(given: Settings, file: Path | None = None) -> tuple[TrainConfig, list[str]]:
-    """The settings of a run, complete.
+    """The complete settings of a run.
 
     Args:
-        given: Settings by name, ``gan`` a table of its own, as in a settings file. ``preset`` names a preset.
+        given: Settings by name, with ``gan`` as a table, as in a settings file; ``preset`` names a preset.
         file: A TOML file with settings, or the name of a recipe (``fast-x4``).
 
     Returns:
-        The settings, and lines about what was settled here, to be told before the run starts.
+        The settings, and lines for the user about what was chosen here.
 
     Raises:
-        UsageError: Names everything unknown or wrong at once.
+        UsageError: Names all unknown and wrong settings.
         WeightsError: The weights to start from cannot be used.
     """
     layers = [given]
     if file is not None:
         layers.insert(0, _read(file))
-    wrong = [line for layer in layers for line in _unknown(layer)]
-    if wrong:
-        raise UsageError("; ".join(wrong))
+    errors = [line for layer in layers for line in _unknown(layer)]
+    if errors:
+        raise UsageError("; ".join(errors))
     preset = next((layer["preset"] for layer in reversed(layers) if "preset" in layer), "balanced")
     if preset not in PRESETS:
-        raise UsageError(f"unknown preset '{preset}'{_nearest(preset, list(PRESETS))}")
+        raise UsageError(
+            f"unknown preset '{preset}'{_nearest(preset, list(PRESETS))}", f"known are {', '.join(PRESETS)}"
+        )
     settings: Settings = {}
     for layer in [PRESETS[preset], *layers]:
-        if "minutes" in layer or "steps" in layer:  # one length; the later layer's
+        if "minutes" in layer or "steps" in layer:  # only one length: that of the later layer
             settings.pop("minutes", None)
             settings.pop("steps", None)
         settings |= layer | {"gan": settings.get("gan", {}) | layer.get("gan", {})}
     settings.pop("preset", None)
     for name in ("photos", "output"):
         if name not in settings:
-            wrong.append(f"{name} must be given")
-    if wrong:
-        raise UsageError("; ".join(wrong))
+            errors.append(f"{name} must be set")
+    if errors:
+        raise UsageError("; ".join(errors))
     notes = _resolve_open(settings)
     gan = GanConfig(**_tuples(settings.pop("gan")))
     return TrainConfig(**_tuples(settings), gan=gan), notes
@@ -73,19 +73,19 @@ def resolve_config(given: Settings, file: Path | None = None) -> tuple[TrainConf
 
 def _read(file: Path) -> Settings:
     recipes = {path.stem: path for path in sorted(_RECIPES.glob("*.toml"))}
-    if not file.exists():  # a file of one's own goes before the recipe of its name
+    if not file.exists():  # a file takes precedence over the recipe of the same name
         file = recipes.get(str(file), file)
     try:
         return tomllib.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
-        hint = f"a file, or one of {', '.join(recipes)}"
+        hint = f"use a file, or one of the recipes {', '.join(recipes)}"
         raise UsageError(f"cannot read '{file}': {error.strerror}", hint) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"'{file}' is not TOML: {error}") from error
 
 
 def parse_assignment(text: str) -> Settings:
-    """``gan.batch=16`` -> ``{"gan": {"batch": 16}}``; what is no TOML value is taken as a text.
+    """``gan.batch=16`` -> ``{"gan": {"batch": 16}}``; anything but a TOML value is a string.
 
     Raises:
         UsageError: There is no ``=``, or no name before it.
@@ -93,7 +93,7 @@ def parse_assignment(text: str) -> Settings:
     name, equals, value = text.partition("=")
     *tables, key = (part.strip() for part in name.split("."))
     if not equals or not all((*tables, key)):
-        raise UsageError(f"'{text}' is no setting", "write NAME=VALUE, for example gan.batch=16")
+        raise UsageError(f"'{text}' is not a setting", "use NAME=VALUE, for example gan.batch=16")
     try:
         parsed = tomllib.loads(f"value = {value}")["value"]
     except tomllib.TOMLDecodeError:
@@ -105,7 +105,7 @@ def parse_assignment(text: str) -> Settings:
 
 
 def merged(settings: Settings, later: Settings) -> Settings:
-    """Both, table by table; where both say something the later ones count."""
+    """Both, table by table; later settings override earlier ones."""
     found = dict(settings)
     for name, value in later.items():
         earlier = found.get(name)
@@ -116,7 +116,7 @@ def merged(settings: Settings, later: Settings) -> Settings:
 
 
 def _unknown(settings: Settings) -> Iterator[str]:
-    """A line for every setting that does not exist or is of the wrong kind."""
+    """A line for every setting that does not exist or has the wrong type."""
     known = typing.get_type_hints(TrainConfig) | {"preset": str, "gan": dict}
     tables: list[tuple[str, Settings, dict[str, Any]]] = [("", settings, known)]
     if isinstance(settings.get("gan"), dict):
@@ -127,12 +127,12 @@ def _unknown(settings: Settings) -> Iterator[str]:
                 full = [*known, *(f"gan.{each}" for each in typing.get_type_hints(GanConfig))]
                 yield f"unknown setting '{table}{name}'{_nearest(table + name, full)}"
             elif not _fits(value, hints[name]):
-                yield f"{table}{name} = {value!r} is not {_kind(hints[name])}"
+                yield f"{table}{name} = {value!r} is not {_type_name(hints[name])}"
 
 
 def _nearest(name: str, known: list[str]) -> str:
     last = name.rpartition(".")[2]
-    same = [each for each in known if each.rpartition(".")[2] == last]  # right, in the wrong table
+    same = [each for each in known if each.rpartition(".")[2] == last]  # right name in the wrong table
     longer = [each for each in known if each.startswith(f"{name}_")]  # without its unit
     near = same or longer or difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     return f" (did you mean '{near[0]}'?)" if near else ""
@@ -143,7 +143,7 @@ def _fits(value: object, hint: Any) -> bool:  # noqa: ANN401 - a type
     if origin in (typing.Union, types.UnionType):
         return any(_fits(value, each) for each in arguments)
     if origin is typing.Literal:
-        return isinstance(value, str)  # which one is checked with the ranges
+        return isinstance(value, str)  # its values are checked with the ranges
     if origin is tuple:
         return isinstance(value, list | tuple) and all(_fits(each, arguments[0]) for each in value)
     if origin in (dict, Mapping):
@@ -155,16 +155,16 @@ def _fits(value: object, hint: Any) -> bool:  # noqa: ANN401 - a type
     return isinstance(value, hint)
 
 
-def _kind(hint: Any) -> str:  # noqa: ANN401 - a type
-    names = {int: "a whole number", float: "a number", str: "a text", bool: "true or false", dict: "a table"}
+def _type_name(hint: Any) -> str:  # noqa: ANN401 - a type
+    names = {int: "an integer", float: "a number", str: "a string", bool: "true or false", dict: "a table"}
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
-        return _kind(arguments[0])
+        return _type_name(arguments[0])
     if origin is tuple:
         return "a list"
     if origin in (dict, Mapping):
         return "a table of numbers"
-    return names.get(hint, "a text")
+    return names.get(hint, "a string")
 
 
 def _tuples(settings: Settings) -> Settings:
@@ -172,7 +172,7 @@ def _tuples(settings: Settings) -> Settings:
 
 
 def _resolve_open(settings: Settings) -> list[str]:
-    """Fill in what depends on the machine and the weights at hand; returns what was chosen."""
+    """Fill in what depends on the machine and the weights; returns lines about what was chosen."""
     notes = []
     start = settings.get("start_from", "shipped")
     if "scale" not in settings:
@@ -180,44 +180,44 @@ def _resolve_open(settings: Settings) -> list[str]:
     if "stages" not in settings:
         settings["stages"] = "1" if settings["scale"] == 1 else "1,2"
     if settings["stages"] == "1" and settings["gan"].get("vgg", "small") != "small":
-        notes.append("VGG19 is not used: it is for stage two, which this run leaves out")
+        notes.append("--vgg has no effect: it is for stage two, which this run skips")
     if "network" not in settings:
         settings["network"] = "balanced" if start in ("shipped", "none") else _network_of(start, settings)
     if start == "shipped":
         network = settings["network"]
         name = settings["start_from"] = _shipped_start(network, settings.get("degradation", ""))
-        what = "nothing: none are shipped" if name == "none" else f"the shipped weights '{name}'"
-        notes.append(f"network {network}, from {what}")
+        start = "from scratch" if name == "none" else f"from the shipped weights '{name}'"
+        notes.append(f"network {network}, {start}")
     if settings.get("minutes") is None and settings.get("steps") is None:
         settings["minutes"] = _MINUTES[devices.select(settings.get("device", "auto")).type]
-        notes.append(f"takes {settings['minutes']:.0f} minutes; --minutes or --steps choose otherwise")
+        notes.append(f"training for {settings['minutes']:.0f} minutes; change it with --minutes or --steps")
     elif settings.get("steps") is not None and settings["steps"] >= 100_000:
-        notes.append(f"takes {settings['steps']:,} steps; --minutes or --steps choose otherwise")
+        notes.append(f"training for {settings['steps']:,} steps; change it with --minutes or --steps")
     return notes
 
 
 def _shipped_start(network: str, degradation: str) -> str:
-    """The shipped weights that a training starts from: those trained on the most similar LR pictures."""
+    """The shipped weights to start from: those trained on the most similar LR images."""
     plain = degradation in ("clean", "bilinear")
-    flavours = [network] if plain else [network + shipped.PHOTO, network]
-    return next((name for name in flavours if name in shipped.installed_models()), "none")
+    variants = [network] if plain else [network + shipped.PHOTO, network]
+    return next((name for name in variants if name in shipped.installed_models()), "none")
 
 
 def _network_of(start: str, settings: Settings) -> str:
-    """The preset whose weights a file or a named model holds."""
+    """The name of the network in a weight file or in shipped weights."""
     files = find_weights.weight_files(start)
     weights = weight_file.load(files[min(files, key=lambda scale: abs(scale - settings["scale"]))])
     scale = {"scale": weights.scale}
-    for name, (architecture, arguments) in NETWORKS.items():
+    for name, (architecture, arguments) in registry.PRESETS.items():
         if architecture == weights.architecture:
-            known = build(architecture, arguments | scale).arguments
-            if known == build(architecture, weights.arguments).arguments:
+            known = registry.build(architecture, arguments | scale).arguments
+            if known == registry.build(architecture, weights.arguments).arguments:
                 return name
-    raise WeightsError(f"the weights '{start}' are of no network that --network names")
+    raise WeightsError(f"the network of '{start}' is none of those that --network offers")
 
 
 def public(config: TrainConfig) -> Settings:
-    """The settings, without the folders of the machine that they were on."""
+    """The settings without folder names, for files that are passed on."""
     settings = config.as_dict()
     for name in ("photos", "lr_dirs"):
         settings[name] = [Path(folder).name for folder in settings[name]]
@@ -252,5 +252,7 @@ def _value(value: object) -> str:
         return "{ " + ", ".join(f"{name} = {_value(each)}" for name, each in value.items()) + " }"
     if isinstance(value, list):
         return "[" + ", ".join(map(_value, value)) + "]"
-    assert not isinstance(value, float) or math.isfinite(value), f"{value} has no place in a settings file"
+    assert not isinstance(value, float) or math.isfinite(value), (
+        f"{value} cannot be written to a settings file"
+    )
     return repr(value)

@@ -1,4 +1,4 @@
-"""The model card beside a weight file: what it does, how it came to be, what it scores."""
+"""The model card beside a weight file: what it does, how it was trained, its scores."""
 
 from typing import Any
 
@@ -13,34 +13,34 @@ _LOSSES = {
     "total variation": "tv_weight",
     "grid": "grid_weight",
     "power": "power_weight",
-    "artefacts (LDL)": "ldl_weight",
+    "artifacts (LDL)": "ldl_weight",
 }
 
 
 def text(name: str, network: Network, history: dict[str, Any]) -> str:
-    """The card of one weight file.
+    """The card of a weight file.
 
     Args:
-        name: Of the file, without suffix.
+        name: Name of the file without suffix.
         network: With the weights.
-        history: As in the file's metadata: settings, steps, minutes, scores.
+        history: The metadata of the file: settings, steps, minutes, scores.
     """
     settings, scale = history["settings"], network.contract.scale
-    what = f"Enlarges pictures {scale} times" if scale > 1 else "Restores pictures at their size"
+    what = f"Upscales images by {scale}" if scale > 1 else "Restores images without upscaling"
     parameters = sum(parameter.numel() for parameter in network.parameters())
     lines = [
         f"# {name}",
         "",
-        f"{what}. Network `{settings['network']}`: {parameters:,} weights, "
+        f"{what}. Network `{settings['network']}`: {parameters:,} parameters, "
         f"{network.contract.macs_per_pixel:,} multiply-accumulates per LR pixel, fp16.",
         "",
-        f"    upscale PICTURE --model {name}.safetensors",
+        f"    upscale IMAGE --model {name}.safetensors",
         "",
         "## Scores",
         "",
-        f"On {history['held_out']} photographs of the folder that were held out of the training:",
+        f"On {history['held_out']} photographs held out from the training:",
         "",
-        f"- Y-PSNR {history['psnr_db']:.2f} dB (LR by the degradation of the training)",
+        f"- Y-PSNR {history['psnr_db']:.2f} dB (LR degraded as in training)",
     ]
     if "vgg_distance" in history:
         lines.append(
@@ -51,23 +51,23 @@ def text(name: str, network: Network, history: dict[str, Any]) -> str:
         "## Training",
         "",
         f"- data: {history['photographs']} photographs from {', '.join(settings['photos'])}; "
-        "their licences are to be named here by whoever passes the weights on",
-        f"- LR pictures: {history['degradation']}",
+        "name their licences here before you share the weights",
+        f"- LR images: {history['degradation']}",
         f"- started from: {settings['start_from']}",
         f"- stage {history['stage']} of {settings['stages']}: {_losses(history)}",
         f"- {history['steps']:,} steps in {history['minutes']:.1f} minutes, seed {settings['seed']}, "
         f"{history['processes']} process(es) on {history['device']}, upscaler {history['upscaler']}",
         "",
-        "All settings are in the metadata of the weight file, and in `config.toml` in the folder of the run.",
+        "All settings are in the metadata of the weight file and in `config.toml` in the run folder.",
         "",
         "## Limits",
         "",
-        "Made for pictures like those it was trained on; others may come out worse than with the weights it "
-        "started from.",
+        "For images like those it was trained on; others may come out worse than with the weights it started "
+        "from.",
     ]
     if history["stage"] == 2:
         lines.append(
-            "Textures are invented where the input holds none: not for evidence, medicine or measuring."
+            "Invents texture that the input does not contain: not for evidence, medicine or measurement."
         )
     return "\n".join(lines) + "\n"
 

@@ -1,4 +1,4 @@
-"""What a run leaves for people to look at: ``metrics.csv``, ``progress.png``, TensorBoard's event files."""
+"""Records of a run: ``metrics.csv``, ``progress.png``, and TensorBoard event files."""
 
 import csv
 import io
@@ -10,24 +10,42 @@ from upscaler.errors import TrainingError
 from upscaler.trainer.run import plot
 
 COLUMNS = (
-    *("step", "stage", "progress", "elapsed_s", "rate_factor", "data_wait"),
-    *("pixel", "fft", "vgg", "adversarial", "features", "tv", "grid", "power", "ldl"),
-    *("discriminator", "real_score", "fake_score", "gradient_norm"),
-    *("psnr_db", "vgg_distance", "color_drift"),
+    "step",
+    "stage",
+    "progress",
+    "elapsed_s",
+    "rate_factor",
+    "data_wait",
+    "pixel",
+    "fft",
+    "vgg",
+    "adversarial",
+    "features",
+    "tv",
+    "grid",
+    "power",
+    "ldl",
+    "discriminator",
+    "real_score",
+    "fake_score",
+    "gradient_norm",
+    "psnr_db",
+    "vgg_distance",
+    "color_drift",
 )
 
 Row = dict[str, float]
 
 
 class Record:
-    """The table of a run, one row per ten seconds and per validation.
+    """The table of a run: a row every ten seconds and for every validation.
 
-    Terms of the loss are times their weights. ``data_wait`` is the share of the time in which the networks
-    waited for crops.
+    Logged loss terms are already multiplied by their weights. ``data_wait`` is the share of the time in which
+    the networks waited for crops.
 
     Args:
-        folder: Of the run.
-        last_step: Rows beyond are left out: a run that was killed had come further than its state.
+        folder: The run folder.
+        last_step: Later rows are dropped: a run that was killed had come further than its state.
         tensorboard: Also write event files.
 
     Raises:
@@ -46,7 +64,7 @@ class Record:
             raise _cannot_write(self._path, error) from error
 
     def add(self, row: Row) -> None:
-        """Append a row; a column that is missing stays empty."""
+        """Append a row; missing columns stay empty."""
         self._rows.append(row)
         try:
             with self._path.open("ab") as file:
@@ -59,7 +77,7 @@ class Record:
                     self._events.add_scalar(name, value, int(row["step"]))
 
     def draw(self) -> None:
-        """Draw the curves anew."""
+        """Redraw the curves."""
         plot.draw(self._picture, self._rows)
         if self._events is not None:
             self._events.flush()
@@ -80,7 +98,7 @@ def _text(row: Row) -> dict[str, str]:
 
 
 def _read(path: Path) -> list[Row]:
-    """The rows of an earlier part of the run; what cannot be read is left out, it is not worth a run."""
+    """The rows of an earlier part of the run; unreadable ones are dropped rather than failing the run."""
     try:
         with path.open(newline="") as file:
             rows = list(csv.DictReader(file))
@@ -90,7 +108,7 @@ def _read(path: Path) -> list[Row]:
     for row in rows:
         try:
             values = {name: float(text) for name, text in row.items() if name in COLUMNS and text}
-        except (TypeError, ValueError):  # the last line of a run that was killed while writing
+        except (TypeError, ValueError):  # the last line of a run that was killed while it wrote
             continue
         if "step" in values:
             found.append(values)

@@ -1,4 +1,4 @@
-"""Networks as they are trained: half precision where that is fast, compiled where that is possible."""
+"""The forward pass in training: half precision where it is fast, compiled where that is possible."""
 
 import contextlib
 from collections.abc import Callable
@@ -21,7 +21,7 @@ def autocast(device: torch.device, precision: str = "auto") -> contextlib.Abstra
 
 
 def has_batch_norm(module: nn.Module) -> bool:
-    """Whether something in it depends on which pictures go through it together, in training."""
+    """Whether its output in training depends on which images are in a batch."""
     return any(isinstance(part, nn.BatchNorm2d) for part in module.modules())
 
 
@@ -34,18 +34,18 @@ def fast_forward(
     batch: int,
     patch_px: int,
 ) -> tuple[Forward, str | None]:
-    """The generator as it is trained.
+    """The forward pass of a network, in the precision of the training and compiled if possible.
 
     Args:
-        module: The network on ``device``; it will be trained where its parameters require gradients.
+        module: The network on ``device``; compiled for training if its parameters require gradients.
         device: Where it runs.
         precision: As in ``autocast``.
-        compiled: Compile it, if that can be.
-        batch: Crops that go through it at once; compiling is tried with so many.
-        patch_px: Side of these, LR pixels.
+        compiled: Whether to compile.
+        batch: Crops to compile for.
+        patch_px: Side of these crops, LR pixels.
 
     Returns:
-        The function ``(B, 3, h, w)`` -> fp32 ``(B, 3, h*scale, w*scale)``, and a line worth telling.
+        A function ``(N, 3, h, w)`` -> fp32 ``(N, 3, h*scale, w*scale)``, and a line for the user or ``None``.
     """
     shape = (batch, 3, patch_px, patch_px)
     function, note = _compiled(module, device, precision, shape) if compiled else (module, None)
@@ -60,12 +60,12 @@ def fast_forward(
 def _compiled(
     module: nn.Module, device: torch.device, precision: str, shape: tuple[int, int, int, int]
 ) -> tuple[Forward, str | None]:
-    """The compiled network, or the network itself and the reason; tried out, because compiling is lazy.
+    """The compiled network, or the network itself and the reason; compiling is lazy, so it is run once.
 
-    The trial is like what will follow in all that counts for the compiler, which else would begin again.
+    The trial has the shape, precision and gradients of the training: otherwise it would be compiled again.
     """
     if not devices.can_compile(device):
-        return module, "no C++ compiler found: training runs uncompiled, about 1.2 times slower"
+        return module, "no C++ compiler found: training is not compiled, about 1.2 times slower"
     compiled: Forward = torch.compile(module, dynamic=False)
     buffers = {name: buffer.clone() for name, buffer in module.named_buffers()}
     lr = torch.zeros(shape, device=device).contiguous(memory_format=torch.channels_last)
@@ -77,8 +77,8 @@ def _compiled(
             sr.sum().backward()  # type: ignore[no-untyped-call]
     except RuntimeError as error:  # torch's compile errors are of this class
         reason = first_line(error)
-        return module, f"compiling failed: training runs uncompiled, about 1.2 times slower ({reason})"
+        return module, f"compiling failed: training is not compiled, about 1.2 times slower ({reason})"
     finally:
         module.zero_grad(set_to_none=True)
-        module.load_state_dict(buffers, strict=False)  # the trial has moved the statistics of batch norm
+        module.load_state_dict(buffers, strict=False)  # the trial changed the statistics of batch norm
     return compiled, None

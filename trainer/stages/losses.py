@@ -1,4 +1,4 @@
-"""What the network is pulled towards. Pictures are RGB ``(B, 3, H, W)`` fp32 in [0, 1]."""
+"""The losses. ``sr`` and ``hr`` are RGB ``(N, 3, H, W)`` fp32 in [0, 1]; results are scalars."""
 
 from collections.abc import Callable
 
@@ -10,17 +10,17 @@ from upscaler.models.luma import luma
 
 
 def mse_loss(sr: Tensor, hr: Tensor) -> Tensor:
-    """Mean squared difference (MSE), of which PSNR is the logarithm; for the last stretch of a training."""
+    """Mean squared error, of which PSNR is the logarithm; for the end of a training."""
     return (sr - hr).square().mean()
 
 
 def l1_loss(sr: Tensor, hr: Tensor) -> Tensor:
-    """Mean absolute difference (L1); EDSR (arXiv 1707.02921) found it to converge better than MSE."""
+    """Mean absolute error; EDSR (arXiv 1707.02921) found that it converges better than MSE."""
     return (sr - hr).abs().mean()
 
 
 def charbonnier_loss(sr: Tensor, hr: Tensor) -> Tensor:
-    """Mean of sqrt(difference^2 + 0.001^2) (LapSRN, arXiv 1710.01992): L1 with a round bottom."""
+    """Mean of sqrt(difference^2 + 0.001^2) (LapSRN, arXiv 1710.01992): L1 that is smooth at 0."""
     return ((sr - hr).square() + 1e-6).sqrt().mean()
 
 
@@ -37,11 +37,15 @@ def spectrum_loss(sr: Tensor, hr: Tensor) -> Tensor:
 def luma_and_chroma(rgb: Tensor) -> tuple[Tensor, Tensor]:
     """BT.601 luma, and half of the two colour differences.
 
-    A loss over R, G and B spends a third of a network on each, though blue is 11 % of what the eye takes for
-    sharpness and of what PSNR on luma counts. The colour differences are smoother and need less.
+    A loss over R, G and B spends a third of the network on each, although blue is only 11 % of luma, which
+    dominates perceived sharpness and is what Y-PSNR measures. The colour differences are smoother and need
+    less.
+
+    Args:
+        rgb: ``(N, 3, H, W)`` in [0, 1].
 
     Returns:
-        ``(B, 1, H, W)`` and ``(B, 2, H, W)``, fp32.
+        ``(N, 1, H, W)`` in [0, 1] and ``(N, 2, H, W)`` in [-0.25, 0.25], fp32.
     """
     rgb = rgb.float()
     y = luma(rgb)
@@ -50,58 +54,59 @@ def luma_and_chroma(rgb: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def total_variation(sr: Tensor) -> Tensor:
-    """Mean absolute step between neighbouring pixels, down plus right (SRGAN's regulariser)."""
+    """Mean absolute difference of neighbouring pixels, vertical plus horizontal (SRGAN's regulariser)."""
     return sr.diff(dim=-2).abs().mean() + sr.diff(dim=-1).abs().mean()
 
 
 def grid_loss(sr: Tensor, hr: Tensor, scale: int, cells: int = 4) -> Tensor:
-    """L1 of the error that repeats from LR pixel to LR pixel: the grid with which features are fooled.
+    """L1 of the error that repeats with every LR pixel: a grid artifact that looks like texture to VGG.
 
-    A pixel shuffle makes each of the ``scale * scale`` places inside an LR pixel by weights of its own. A
-    pattern with that period costs little elsewhere: it looks like texture to VGG, and pixel losses hardly see
-    it among the texture that is missed anyhow. Texture has no such period, so its error disappears in a mean.
+    A pixel shuffle computes each of the ``scale * scale`` positions inside an LR pixel with its own weights.
+    A pattern of that period costs little in other losses: VGG takes it for texture, and pixel losses hardly
+    see it beside the texture that is missing anyway. Real texture has no such period, so its error averages
+    out.
 
     Args:
-        sr: From the network.
+        sr: Output of the network.
         hr: The original.
-        scale: The period.
-        cells: Side of the square of LR pixels over which each place is averaged, clipped to the picture.
+        scale: The period, HR pixels.
+        cells: Side of the square of LR pixels over which each position is averaged, clipped to the image.
     """
-    places = F.pixel_unshuffle(sr - hr, scale)  # (B, 3 * scale * scale, H / scale, W / scale)
-    sides = [min(cells, side) for side in places.shape[-2:]]
-    return F.avg_pool2d(places, sides, 1).abs().mean()
+    positions = F.pixel_unshuffle(sr - hr, scale)  # (N, 3 * scale * scale, H / scale, W / scale)
+    sides = [min(cells, side) for side in positions.shape[-2:]]
+    return F.avg_pool2d(positions, sides, 1).abs().mean()
 
 
-# Half a level of white noise, as `_power` gives it: below that, an 8-bit picture says nothing of a wave.
-_LEAST_POWER = (0.375 * 0.5 / 255) ** 2
+# Power of white noise of half a level: below it, an 8-bit image carries no information about a frequency.
+_MIN_POWER = (0.375 * 0.5 / 255) ** 2
 
 
 def power_loss(sr: Tensor, hr: Tensor, side_px: int = 32) -> Tensor:
-    """L1 of the logarithms of the power spectra of luma: how much there is of every wave, not where it lies.
+    """L1 of the log power spectra of luma: how strong each frequency is, regardless of phase.
 
-    Texture cannot be guessed pixel by pixel, but how strong it is at each frequency can. Too little is blur,
-    too much a regular pattern: a network that prints one over every LR pixel puts all its texture into a few
-    frequencies, and that costs most here. As a regulariser of spectra this goes back to Durall et al.
-    (arXiv 2003.01826); theirs is over rings of the whole spectrum.
+    Texture cannot be predicted pixel by pixel, but its strength at each frequency can. Too little is blur,
+    too much a regular pattern: a network that repeats one in every LR pixel puts all its texture into a few
+    frequencies, which costs most here. Spectral regularisation goes back to Durall et al. (arXiv 2003.01826),
+    who use rings of the whole spectrum.
 
     Args:
-        sr: From the network.
+        sr: Output of the network.
         hr: The original.
         side_px: Side of the windows (Hann, overlapping by half), clipped to the crop. Spectra are averaged
-            over squares of 2x2 windows: a pattern in one corner is not to make up for a lack in another.
+            over 2x2 windows only, so that a pattern in one corner cannot compensate for blur in another.
     """
     side_px = min(side_px, *sr.shape[-2:])
-    powers = [_power(luma_and_chroma(pictures)[0].squeeze(1), side_px) for pictures in (sr, hr)]
+    powers = [_power(luma_and_chroma(images)[0].squeeze(1), side_px) for images in (sr, hr)]
     return (powers[0] / powers[1]).log().abs().mean()
 
 
 def _power(luma: Tensor, side_px: int) -> Tensor:
-    """Power of each wave in the windows of ``(B, H, W)``, last ``(..., side, side // 2 + 1)``."""
-    bell = torch.hann_window(side_px, device=luma.device)
+    """Power of each frequency in windows of ``(N, H, W)``: ``(N, rows, columns, side, side // 2 + 1)``."""
+    window = torch.hann_window(side_px, device=luma.device)
     windows = luma.unfold(1, side_px, max(1, side_px // 2)).unfold(2, side_px, max(1, side_px // 2))
-    windows = (windows - windows.mean((-1, -2), keepdim=True)) * bell * bell.unsqueeze(1)
-    waves = torch.view_as_real(torch.fft.rfft2(windows, norm="ortho"))
-    return _mean_of_neighbours(_mean_of_neighbours(waves.square().sum(-1), 1), 2) + _LEAST_POWER
+    windows = (windows - windows.mean((-1, -2), keepdim=True)) * window * window.unsqueeze(1)
+    spectrum = torch.view_as_real(torch.fft.rfft2(windows, norm="ortho"))
+    return _mean_of_neighbours(_mean_of_neighbours(spectrum.square().sum(-1), 1), 2) + _MIN_POWER
 
 
 def _mean_of_neighbours(values: Tensor, dimension: int) -> Tensor:
@@ -111,29 +116,30 @@ def _mean_of_neighbours(values: Tensor, dimension: int) -> Tensor:
     return (values.narrow(dimension, 0, count) + values.narrow(dimension, 1, count)) / 2
 
 
-def ldl_loss(sr: Tensor, averaged: Tensor, hr: Tensor) -> Tensor:
-    """L1 where artefacts are likely (LDL, Liang et al., CVPR 2022).
+def ldl_loss(sr: Tensor, ema_sr: Tensor, hr: Tensor) -> Tensor:
+    """L1 where artifacts are likely (LDL, Liang et al., CVPR 2022).
 
-    A pixel weighs as much as the error varies around it (7x7) and in the whole crop (power 1/5), and nothing
-    where the averaged network is further from the original: there the newest weights are an improvement.
+    A pixel is weighted by the variance of the error around it (7x7) and in the whole crop (to the power of
+    1/5), and by 0 where the averaged network is further from the original: there, the latest weights are
+    better.
 
     Args:
-        sr: From the network in training.
-        averaged: The same from the averaged weights, without gradient.
+        sr: Output of the network in training.
+        ema_sr: Output with the averaged weights, without gradient.
         hr: The original.
     """
     with torch.no_grad():
         error = (hr - sr).abs().sum(1, keepdim=True)
-        error_of_average = (hr - averaged).abs().sum(1, keepdim=True)
+        ema_error = (hr - ema_sr).abs().sum(1, keepdim=True)
         crop_wide = error.var((-1, -2, -3), keepdim=True).pow(0.2)
         weight = crop_wide * _local_variance(error, 7)
-        weight[error < error_of_average] = 0
+        weight[error < ema_error] = 0
     return (weight * (sr - hr)).abs().mean()
 
 
 def _local_variance(values: Tensor, side_px: int) -> Tensor:
-    reach = side_px // 2
-    padded = F.pad(values, (reach, reach, reach, reach), mode="reflect")
+    radius = side_px // 2
+    padded = F.pad(values, (radius, radius, radius, radius), mode="reflect")
     mean = F.avg_pool2d(padded, side_px, 1)
     count = side_px * side_px
     square = F.avg_pool2d(padded.square(), side_px, 1)
@@ -143,38 +149,38 @@ def _local_variance(values: Tensor, side_px: int) -> Tensor:
 def perceptual_loss(
     sr: dict[str, Tensor], hr: dict[str, Tensor], weights: dict[str, float], criterion: str
 ) -> Tensor:
-    """Weighted sum over layers of the difference of their features, ``l1`` or ``mse``."""
+    """Weighted sum over layers of the ``l1`` or ``mse`` between their features ``(N, C, h, w)``."""
     difference = PIXEL_LOSSES[criterion]
     parts = [weight * difference(sr[name].float(), hr[name]) for name, weight in weights.items()]
     return torch.stack(parts).sum()
 
 
 def feature_loss(sr: list[Tensor], hr: list[Tensor]) -> Tensor:
-    """Mean over the discriminator's levels of the L1 difference of its features (arXiv 2005.07502)."""
+    """Mean over the discriminator's layers of the L1 between their features (arXiv 2005.07502)."""
     return torch.stack(
         [l1_loss(one.float(), other.detach().float()) for one, other in zip(sr, hr, strict=True)]
     ).mean()
 
 
-# Adversarial losses: logits, and what they are to be taken for. `Labels` gives targets for cross-entropy.
+# Adversarial losses. `Labels` makes targets for the cross-entropy of logits.
 
 Labels = Callable[[Tensor, float], Tensor]
 
 
 def exact_labels(logits: Tensor, value: float) -> Tensor:
-    """The same target for all."""
+    """The same target for all logits."""
     return torch.full_like(logits, value)
 
 
 def generator_loss(kind: str, fake: Tensor, real: Tensor) -> Tensor:
-    """What the generator minimises: enlargements taken for originals.
+    """The adversarial loss of the generator: low if the discriminator takes SR for HR.
 
     Args:
-        kind: ``vanilla``: -log D(fake), SRGAN's; ``relativistic``: fakes more real than the average original
-            and originals less so than the average fake (RaGAN, arXiv 1807.00734, ESRGAN's); ``hinge``:
+        kind: ``vanilla``: -log D(fake), SRGAN's; ``relativistic``: SR more real than the average HR and HR
+            less real than the average SR (RaGAN, arXiv 1807.00734, ESRGAN's); ``hinge``:
             minus the logit.
-        fake: Logits of enlargements, any shape, fp32.
-        real: Logits of originals; used by ``relativistic`` only.
+        fake: Logits of SR, any shape, fp32.
+        real: Logits of HR; used by ``relativistic`` only.
     """
     if kind == "hinge":
         return -fake.mean()
@@ -193,15 +199,15 @@ def discriminator_loss(
     real_label: float = 1.0,
     labels: Labels = exact_labels,
 ) -> Tensor:
-    """What the discriminator minimises: the mean over originals and enlargements of being wrong.
+    """The loss of the discriminator: the mean of its errors on HR and on SR.
 
     Args:
         kind: As in ``generator_loss``.
-        fake: Logits of enlargements, fp32.
-        real: Logits of originals, fp32.
-        fake_label: Target of cross-entropy for enlargements (not for ``hinge``).
-        real_label: The same for originals.
-        labels: Maker of the targets, which may add noise.
+        fake: Logits of SR, fp32.
+        real: Logits of HR, fp32.
+        fake_label: Target of the cross-entropy for SR (not for ``hinge``).
+        real_label: The same for HR.
+        labels: Makes the targets; may add noise.
     """
     if kind == "hinge":
         return (F.relu(1 - real).mean() + F.relu(1 + fake).mean()) / 2
@@ -211,7 +217,7 @@ def discriminator_loss(
 
 
 def _entropy(logits: Tensor, targets: Tensor) -> Tensor:
-    """Binary cross-entropy; targets beyond 0 and 1, as noise makes them, are legal: it is linear in them."""
+    """Binary cross-entropy; it is linear in the targets, so noisy ones beyond 0 and 1 are valid."""
     return F.binary_cross_entropy_with_logits(logits, targets)
 
 

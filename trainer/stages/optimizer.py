@@ -28,7 +28,7 @@ class Muon(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
-        """Take one step. Matrices of one shape are orthogonalised together."""
+        """Take one step; matrices of one shape are orthogonalised together."""
         for group in self.param_groups:
             parameters = [parameter for parameter in group["params"] if parameter.grad is not None]
             if not parameters:
@@ -40,11 +40,11 @@ class Muon(torch.optim.Optimizer):
             averages = [self.state[parameter]["momentum"] for parameter in parameters]
             torch._foreach_lerp_(averages, gradients, 1 - group["momentum"])
             directions = torch._foreach_lerp(gradients, averages, group["momentum"])
-            alike: dict[tuple[int, int], list[int]] = defaultdict(list)
+            by_shape: dict[tuple[int, int], list[int]] = defaultdict(list)
             for number, direction in enumerate(directions):
-                alike[direction.shape[0], direction[0].numel()].append(number)
+                by_shape[direction.shape[0], direction[0].numel()].append(number)
             torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
-            for (rows, columns), numbers in alike.items():
+            for (rows, columns), numbers in by_shape.items():
                 size = group["lr"] * math.sqrt(max(1.0, rows / columns))
                 steps = orthogonalise(torch.stack([directions[number].flatten(1) for number in numbers]))
                 moved = [parameters[number] for number in numbers]
@@ -73,15 +73,15 @@ def orthogonalise(matrices: Tensor) -> Tensor:
 
 
 class Optimizer:
-    """The optimiser of one network: steps, learning-rate factor, one state to save.
+    """The optimizer of one network.
 
     Args:
-        network: Whose parameters are trained.
+        network: The network to train.
         kind: ``muon`` or ``adamw``.
-        matrix_rate: Peak step size of the convolution matrices.
-        matrix_decay: Decoupled decay of the matrices.
+        matrix_rate: Peak learning rate of the convolution matrices.
+        matrix_decay: Decoupled weight decay of the matrices.
         betas: Of AdamW.
-        clip_norm: Largest norm of the gradient; 0 leaves it as it is.
+        clip_norm: Gradients are clipped to this norm; 0 turns clipping off.
     """
 
     def __init__(
@@ -113,7 +113,7 @@ class Optimizer:
         self._clip_norm = clip_norm or math.inf
 
     def step(self, rate_factor: float) -> Tensor:
-        """Clip the gradient's norm, step with ``rate_factor`` of the peak rates, clear gradients.
+        """Clip the gradient, step with ``rate_factor`` times the peak rates, clear gradients.
 
         Returns:
             The norm before clipping.

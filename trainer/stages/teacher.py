@@ -1,7 +1,6 @@
-"""A network that teaches another one: what it makes of LR pictures takes the place of the originals.
+"""Distillation (Hinton et al., arXiv 1503.02531): the output of a better network replaces the originals.
 
-What cannot be known of an original is noise to a small network that learns from it; a better network's answer
-leaves that out (distillation: Hinton et al., arXiv 1503.02531).
+Detail that cannot be inferred from LR is noise to a small network; the output of a better one leaves it out.
 """
 
 import torch
@@ -15,18 +14,18 @@ from upscaler.trainer.stages.forward import fast_forward
 
 
 class Teacher:
-    """Makes the pictures that a network is to learn.
+    """Makes the targets that a network learns.
 
     Args:
         network: In evaluation mode, on its device.
         precision: As in ``forward.autocast``.
-        compiled: Compile it, if that can be.
-        batch: Crops at once.
-        patch_px: Side of these, LR pixels.
-        tta: Answer with the mean of the 8 symmetries.
+        compiled: Whether to compile.
+        batch: Crops to compile for.
+        patch_px: Side of these crops, LR pixels.
+        tta: Average over the 8 symmetries.
 
     Attributes:
-        note: A line worth telling, when there is.
+        note: A line for the user, or ``None``.
     """
 
     def __init__(
@@ -42,19 +41,19 @@ class Teacher:
     @torch.no_grad()
     def __call__(self, lr: Tensor) -> Tensor:
         """LR ``(B, 3, h, w)`` in [0, 1] -> fp32 ``(B, 3, h*scale, w*scale)`` in [0, 1]."""
-        sr = ensemble(self._enlarged, lr) if self._tta else self._enlarged(lr)
+        sr = ensemble(self._upscale, lr) if self._tta else self._upscale(lr)
         return sr.clamp(0, 1)
 
-    def _enlarged(self, lr: Tensor) -> Tensor:
-        # Of one layout, whatever symmetry it is: for another one the compiler would begin again.
+    def _upscale(self, lr: Tensor) -> Tensor:
+        # One memory layout for every symmetry: another one would be compiled again.
         return self._forward(lr.contiguous(memory_format=torch.channels_last))
 
 
 def load_teacher(name: str, scale: int, device: torch.device) -> Network | None:
-    """The network of a weight file or of shipped weights, or ``None`` for the name ``none``.
+    """Load the network of a weight file or of shipped weights; ``None`` for the name ``none``.
 
     Raises:
-        WeightsError: There are none of this name and scale, or they cannot be used.
+        WeightsError: There are no weights of this name and scale, or they cannot be used.
     """
     if name == "none":
         return None
