@@ -62,7 +62,7 @@ def compare(
 
         def keep(score: Score, comparison: Comparison, share: float = share) -> None:
             if share == SHARES[0]:
-                plain = bicubic.enlarged(comparison.lr, scale)
+                plain = bicubic.upsample(comparison.lr, scale)
                 place = places[score.name] = blurred_most(plain, comparison.hr)
                 rows[score.name] = [plain[place], comparison.sr[place], comparison.hr[place]]
             elif share == SHARES[-1]:

@@ -33,7 +33,7 @@ def missing(network: Network, high: NDArray[np.uint8]) -> Tensor:
     Returns:
         One value per colour, ``(3,)``, of a range of 0 to 1.
     """
-    low = bicubic.reduced(high, network.contract.scale)
+    low = bicubic.downscale(high, network.contract.scale)
     with torch.inference_mode():
         made = network(torch.from_numpy(low).permute(2, 0, 1).unsqueeze(0) / 255).clamp(0, 1)
     return torch.from_numpy(high).double().mean((0, 1)) / 255 - made.double().mean((0, 2, 3))

@@ -59,7 +59,7 @@ def test_a_fresh_network_enlarges_as_the_baseline() -> None:
         low = torch.from_numpy(pixels).permute(2, 0, 1)[None] / 255
         with torch.inference_mode():
             made = build("srcnn", {"scale": scale})(low)[0].permute(1, 2, 0)
-        wanted = bicubic.enlarged(pixels.astype(np.float64), scale)
+        wanted = bicubic.upsample(pixels.astype(np.float64), scale)
         difference = np.abs(made.mul(255).numpy() - wanted)
         border_px = 2 * scale if scale > 1 else 0  # the kernel is cut off there, the baseline's is not
         inside = slice(border_px, -border_px or None)

@@ -60,11 +60,11 @@ def test_against_the_plain_formula(scale: int, size: tuple[int, int]) -> None:
     high = random.integers(0, 256, (height * scale, width * scale), dtype=np.uint8)
     high[: scale + 1] = 255 * (high[: scale + 1] > 127)  # beyond the range at some places
     low = high[:height, :width]
-    assert np.array_equal(bicubic.reduced(high, scale), slow(high, height, width))
-    assert np.array_equal(bicubic.enlarged(low, scale), slow(low, height * scale, width * scale))
+    assert np.array_equal(bicubic.downscale(high, scale), slow(high, height, width))
+    assert np.array_equal(bicubic.upsample(low, scale), slow(low, height * scale, width * scale))
 
 
-@pytest.mark.parametrize("resized", [bicubic.reduced, bicubic.enlarged])
+@pytest.mark.parametrize("resized", [bicubic.downscale, bicubic.upsample])
 def test_channels_are_resized_alike_and_floats_are_not_rounded(
     resized: Callable[..., NDArray[np.generic]],
 ) -> None:

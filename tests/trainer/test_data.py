@@ -281,7 +281,7 @@ def test_no_room_for_the_file(folder: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
     monkeypatch.setattr(cache, "_available_bytes", lambda: 100_000)
     monkeypatch.setattr("os.posix_fallocate", full)
-    with pytest.raises(TrainingError, match=r"photographs of 0.0 GB fit neither .* No space left"):
+    with pytest.raises(TrainingError, match=r"0.0 GB of photographs fit neither .* No space left"):
         load_photos((str(folder),), 4, 16)
 
 

@@ -88,9 +88,9 @@ def test_mean_is_of_the_pictures() -> None:
 
 
 def test_bicubic_keeps_flat_pictures_and_enlarges_ramps() -> None:
-    assert (bicubic.enlarged(np.full((5, 7, 3), 130, dtype=np.uint8), 3) == 130).all()
+    assert (bicubic.upsample(np.full((5, 7, 3), 130, dtype=np.uint8), 3) == 130).all()
     ramp = np.repeat(np.arange(0, 240, 8, dtype=np.uint8)[None, :, None], 6, axis=0).repeat(3, 2)
-    made = bicubic.enlarged(ramp, 4)
+    made = bicubic.upsample(ramp, 4)
     assert made.shape == (24, 120, 3)
     inside = made[12, 12:-12, 0].astype(int)
     assert np.abs(np.diff(inside) - 2).max() <= 1
@@ -141,7 +141,7 @@ def test_jpeg_is_pillow_s_own(folder: Path, scale: int) -> None:
     first, _ = evaluate(keeper, folder, LrSource(degradation="jpeg20")).scores
     high = pixels_of(path)[: 61 // scale * scale, : 75 // scale * scale]
     file = io.BytesIO()
-    Image.fromarray(bicubic.reduced(high, scale)).save(file, "JPEG", quality=20)
+    Image.fromarray(bicubic.downscale(high, scale)).save(file, "JPEG", quality=20)
     wanted = np.asarray(Image.open(file))
     assert np.array_equal(seen[0], wanted)
     if scale == 1:
@@ -311,7 +311,7 @@ def test_files_say_what_the_rows_say(folder: Path, tmp_path: Path) -> None:
 
     content = json.loads(names["json"].read_text())
     assert (content["subject"], content["scale"], content["degradation"]) == ("bicubic", 2, "clean")
-    assert [row["ssim"] for row in content["pictures"]] == pytest.approx(
+    assert [row["ssim"] for row in content["images"]] == pytest.approx(
         [row[2] for row in printed[:2]], abs=1e-4
     )
     assert content["average"]["psnr_db"] == pytest.approx(printed[2][1], abs=1e-3)
@@ -327,7 +327,7 @@ def test_files_say_what_the_rows_say(folder: Path, tmp_path: Path) -> None:
     assert [each.shape[:2] for each in shown[:3]] == [(30, 37), (60, 74), (60, 74)]
     assert {(width, height) for _, width, height in sources} == {("74", "60")}
     assert np.array_equal(shown[2], pixels_of(folder / "photo00.png")[:60, :74])
-    assert np.array_equal(shown[1], bicubic.enlarged(shown[0], 2))
+    assert np.array_equal(shown[1], bicubic.upsample(shown[0], 2))
 
 
 NAMES = (b"a#1.png", b"what?.png", b"x%41.png", b"caf\xe9.png", b"a&b.png")  # the fourth is no UTF-8
@@ -347,7 +347,7 @@ def test_names_that_mean_something_in_an_address_or_are_no_utf_8(folder: Path, t
     assert "bad\\udce9.png" in errors[0]
     assert any(row.startswith("caf\\udce9.png ") for row in rows)
     assert "caf\\udce9.png" in files["csv"].read_text(encoding="utf-8")
-    assert "caf\udce9.png" in {row["name"] for row in json.loads(files["json"].read_text())["pictures"]}
+    assert "caf\udce9.png" in {row["name"] for row in json.loads(files["json"].read_text())["images"]}
     page = files["html"].read_text(encoding="utf-8")
     sources = [html.unescape(source) for source in re.findall(r'img src="([^"]+)"', page)]
     assert len(sources) == 3 * len(NAMES)
@@ -360,7 +360,7 @@ def test_names_that_mean_something_in_an_address_or_are_no_utf_8(folder: Path, t
 def test_equal_pictures_are_valid_json(folder: Path, tmp_path: Path) -> None:
     run(folder, folder, "--json", tmp_path / "scores.json")
     content = json.loads((tmp_path / "scores.json").read_text())
-    assert [row["psnr_db"] for row in content["pictures"]] == [None, None]
+    assert [row["psnr_db"] for row in content["images"]] == [None, None]
     assert content["average"]["ssim"] == pytest.approx(1)
 
 

@@ -145,7 +145,7 @@ def test_interrupt_saves_and_the_same_command_goes_on(configure: Configure) -> N
     assert (process.returncode, errors) == (130, "")
     step = saved_state(config)["step"]
     assert step < 400
-    assert output.splitlines()[-1] == f"stopped at step {step}; the same command run the same command to resume"
+    assert output.splitlines()[-1] == f"stopped at step {step}; run the same command to resume"
     assert weight_file.load(Path(config.output)).training["steps"] == step
     shorter = [*command[:-1], str(step + 3)]
     done = subprocess.run(shorter, capture_output=True, text=True, timeout=120, check=False)

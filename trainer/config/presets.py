@@ -1,7 +1,7 @@
-"""Named recipes: what ``--preset`` sets, and a settings file or an option may change again.
+"""What ``--preset`` sets; a settings file and options override it.
 
-Weights of different recipes are comparable only together with their conventions: pictures are in [0, 1],
-every criterion is a mean, and features of VGG are divided by their layer's mean unless ``vgg_factor`` is set.
+Loss weights refer to images in [0, 1], losses that are means, and VGG features divided by the mean of their
+layer unless ``vgg_factor`` is set.
 """
 
 from typing import Any
@@ -63,7 +63,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     # After Real-ESRGAN (arXiv 2107.10833): L1, VGG before the activation, a tenth of a U-Net with spectral
     # norm; and power spectra. Layers to conv3_4 make edges and fine texture; they are a fifth of the work.
     "balanced": {},
-    # The mix of ESRGAN (arXiv 1809.00219): almost no pixel loss, a relativistic discriminator.
+    # The weights of ESRGAN (arXiv 1809.00219): almost no pixel loss, a relativistic discriminator.
     "sharp": {
         "gan": {
             "pixel_weight": 0.01,
@@ -72,8 +72,8 @@ PRESETS: dict[str, dict[str, Any]] = {
             "adversarial_weight": 0.1,
         }
     },
-    # SRGAN as tutorials have it: pixel MSE first; then MSE of VGG features as deep as the paper's, with the
-    # factor 0.006 = (1/12.75)^2, and 1e-3 of binary cross-entropy; one constant rate.
+    # SRGAN as in tutorials: pixel MSE first; then MSE of the paper's VGG features with the factor 0.006 =
+    # (1/12.75)^2, and 1e-3 of binary cross-entropy; a constant learning rate.
     "tutorial": {
         "network": "srresnet-paper",
         "start_from": "none",
@@ -108,7 +108,7 @@ PRESETS: dict[str, dict[str, Any]] = {
             "label_noise": 0.1,
         },
     },
-    # Labels that are drawn around 0.1 for enlargements and 0.9 for originals.
+    # Noisy labels around 0.1 for SR and 0.9 for HR.
     "soft-label": {
         "pixel_loss": "mse",
         "loss_colors": "rgb",

@@ -1,4 +1,4 @@
-"""Where decoded photographs are kept: in memory, or in a file that is mapped into it."""
+"""Keeps decoded photographs in memory or in a memory-mapped file."""
 
 import os
 import tempfile
@@ -11,20 +11,19 @@ from torch import Tensor
 from upscaler.errors import TrainingError
 from upscaler.inference import devices
 
-# Share of the free memory that photographs may take; the rest is for the training.
+# Share of the free memory that photographs may take; training needs the rest.
 _MEMORY_SHARE = 0.5
 
 
 class Cache:
-    """Keeps pictures.
+    """Keeps images.
 
     Args:
-        needed_bytes: What all pictures together will take; what goes beyond is kept in memory.
+        needed_bytes: Estimated size of all images; what exceeds it is kept in memory.
         folder: Where a file goes, or the nearest existing folder above; ``None``: where temporary files go.
 
     Attributes:
-        mapped: Whether they lie in a file, which the system reads as needed. It has no name and is gone when
-            the process ends, however that happens.
+        mapped: Whether they are in a file. It has no name, and disappears when the process ends.
 
     Raises:
         TrainingError: A file is needed, and the disk has no room for it.
@@ -37,18 +36,18 @@ class Cache:
         if self.mapped:
             self._buffer = _mapped(needed_bytes, folder)
 
-    def keep(self, picture: Tensor) -> Tensor:
-        """The same picture, uint8, kept; the one given is no longer needed."""
-        end = self._used + picture.numel()
+    def keep(self, image: Tensor) -> Tensor:
+        """Copy an image, uint8 of any shape, into the cache and return it from there."""
+        end = self._used + image.numel()
         if end > self._buffer.numel():
-            return picture
-        place = self._buffer[self._used : end].view(picture.shape)
+            return image
+        kept = self._buffer[self._used : end].view(image.shape)
         self._used = end
-        return place.copy_(picture)
+        return kept.copy_(image)
 
 
 def _available_bytes() -> int:
-    """Memory that can be had, what the system uses to remember files included."""
+    """Available memory, including what the system uses as file cache."""
     meminfo = Path("/proc/meminfo")
     if meminfo.is_file():
         for line in meminfo.read_text().splitlines():
@@ -60,16 +59,16 @@ def _available_bytes() -> int:
 def _mapped(size_bytes: int, folder: Path | None) -> Tensor:
     try:
         with tempfile.TemporaryFile(dir=folder and _existing(folder)) as file:
-            if hasattr(os, "posix_fallocate"):  # a full disk found later would kill the process
+            if hasattr(os, "posix_fallocate"):  # a disk that fills up later would kill the process
                 os.posix_fallocate(file.fileno(), 0, size_bytes)
             else:
                 file.truncate(size_bytes)
             return torch.from_numpy(np.memmap(file, dtype=np.uint8, mode="r+", shape=(size_bytes,)))
     except OSError as error:
         raise TrainingError(
-            f"photographs of {size_bytes / 1e9:.1f} GB fit neither into memory nor beside the output: "
+            f"{size_bytes / 1e9:.1f} GB of photographs fit neither into memory nor on the output disk: "
             f"{error.strerror}",
-            "use fewer photographs, or another place for the output",
+            "use fewer photographs, or another disk for the output",
         ) from error
 
 

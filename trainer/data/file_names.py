@@ -1,4 +1,4 @@
-"""Names of files, which are bytes: those that are no UTF-8 come to Python with lone surrogates in them."""
+"""File names that are not UTF-8, which Python represents with lone surrogates."""
 
 import io
 import sys
@@ -6,17 +6,17 @@ import zlib
 
 
 def seed_of(name: str) -> int:
-    """A seed that is the same for a name on every machine."""
+    """A random seed from a name, the same on every machine."""
     return zlib.crc32(name.encode("utf-8", "surrogateescape"))
 
 
 def encoded(text: str) -> bytes:
-    """A text with names in it, for a file: UTF-8, and a backslash form of what is none."""
+    """UTF-8 of a text with file names in it; what is not UTF-8 becomes backslash escapes."""
     return text.encode("utf-8", "backslashreplace")
 
 
 def let_streams_print_all() -> None:
-    """From now on, what a terminal's encoding lacks is printed in its backslash form; for the commands."""
+    """Make stdout and stderr print what their encoding lacks as backslash escapes."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")

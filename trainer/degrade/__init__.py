@@ -1,4 +1,4 @@
-"""What damages LR pictures: reduction, blur, noise, JPEG, H.264.
+"""How LR images are degraded: downscaling, blur, noise, JPEG, H.264.
 
 May import errors and the YUV conversion of upscaler.video.
 """

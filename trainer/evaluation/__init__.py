@@ -1,4 +1,4 @@
-"""Scores by the published protocols: PSNR, SSIM, LPIPS, and the pages that show them.
+"""Evaluation by the published protocol: PSNR, SSIM, LPIPS, and reports.
 
 May import degrade, data and upscaler's engine and images.
 """

@@ -1,11 +1,12 @@
-"""The bicubic resizing that the published tables were made by: Matlab's ``imresize``.
+"""The bicubic resizing of the published tables: Matlab's ``imresize``.
 
-The kernel is Keys' with a = -0.5 ("Cubic Convolution Interpolation for Digital Image Processing", 1981). When
-reducing it is as many times as wide (antialiasing). Pixels beyond the border are those of the border. Columns
-are resized first, then rows. 8-bit pictures are rounded to 8 bits each time, halves upwards; floats are not.
+Keys' kernel with a = -0.5 ("Cubic Convolution Interpolation for Digital Image Processing", 1981), widened by
+the scale when downscaling (antialiasing). The border repeats. Columns are resized first, then rows; 8-bit
+images are rounded to 8 bits after each, halves up, and floats are not.
 
-With 8 bits all of it is in whole numbers, so that nothing depends on the order of additions: it gives the LR
-files of Set5, Set14 and B100 bit for bit. Training reduces in ``degrade``, on the device and in batches.
+8-bit images are computed in integers, so that the order of additions does not matter: the result equals the
+LR files of Set5, Set14 and B100 bit for bit. Training downscales in ``degradations.reduce``, in batches on
+the device.
 """
 
 from typing import TypeVar
@@ -15,11 +16,11 @@ from numpy.typing import NDArray
 
 # (H, W) or (H, W, C); 8-bit levels, or floats of any range.
 Pixels = TypeVar("Pixels", NDArray[np.uint8], NDArray[np.float64])
-Taps = list[tuple[int, int]]  # place of an input pixel, relative to an anchor, and its weight
+Taps = list[tuple[int, int]]  # offset of an input pixel from an anchor, and its weight
 
 
-def reduced(pixels: Pixels, scale: int) -> Pixels:
-    """A picture reduced.
+def downscale(pixels: Pixels, scale: int) -> Pixels:
+    """Downscale an image.
 
     Args:
         pixels: ``(H, W)`` or ``(H, W, C)``, uint8 or float64; H and W multiples of ``scale``.
@@ -32,16 +33,16 @@ def reduced(pixels: Pixels, scale: int) -> Pixels:
         return pixels
     # Distances in half input pixels. The centre lies (scale - 1) halves right of the first of `scale` pixels.
     taps = [
-        (place, weight)
-        for place in range(-2 * scale, 3 * scale)
-        if (weight := _weight(2 * place - (scale - 1), unit=2 * scale))
+        (offset, weight)
+        for offset in range(-2 * scale, 3 * scale)
+        if (weight := _weight(2 * offset - (scale - 1), unit=2 * scale))
     ]
     columns = _filtered(pixels, taps, axis=0, step=scale)
     return _filtered(columns, taps, axis=1, step=scale)
 
 
-def enlarged(pixels: Pixels, scale: int) -> Pixels:
-    """A picture enlarged.
+def upsample(pixels: Pixels, scale: int) -> Pixels:
+    """Upsample an image.
 
     Args:
         pixels: ``(h, w)`` or ``(h, w, C)``, uint8 or float64.
@@ -61,13 +62,13 @@ def enlarged(pixels: Pixels, scale: int) -> Pixels:
 
 
 def _phase(number: int, scale: int) -> Taps:
-    """What makes the new pixel ``number`` of the ``scale`` that an old one becomes."""
-    # Distances in halves of a new pixel: an old one is 2*scale of them wide.
+    """The taps of output pixel ``number`` of the ``scale`` that an input pixel becomes."""
+    # Distances in half output pixels: an input pixel is 2*scale of them wide.
     centre = 2 * number - (scale - 1)
     return [
-        (place, weight)
-        for place in range(-2, 3)
-        if (weight := _weight(2 * scale * place - centre, unit=2 * scale))
+        (offset, weight)
+        for offset in range(-2, 3)
+        if (weight := _weight(2 * scale * offset - centre, unit=2 * scale))
     ]
 
 
@@ -91,7 +92,7 @@ def _filtered(pixels: Pixels, taps: Taps, axis: int, step: int) -> Pixels:
     span = pixels.shape[axis] - step + 1  # from the first anchor to the last
     total = sum(weight for _, weight in taps)
     sums = np.zeros_like(along[:span:step])
-    for place, weight in taps:
-        sums += weight * along[before + place :][:span:step]
-    made = ((2 * sums + total) // (2 * total)).clip(0, 255) if whole else sums / total
-    return np.moveaxis(made, 0, axis).astype(pixels.dtype)
+    for offset, weight in taps:
+        sums += weight * along[before + offset :][:span:step]
+    result = ((2 * sums + total) // (2 * total)).clip(0, 255) if whole else sums / total
+    return np.moveaxis(result, 0, axis).astype(pixels.dtype)

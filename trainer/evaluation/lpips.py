@@ -1,4 +1,4 @@
-"""LPIPS (Zhang et al., arXiv 1801.03924), version 0.1: how different two pictures look to a network."""
+"""LPIPS (Zhang et al., arXiv 1801.03924), version 0.1: the perceptual distance of two images."""
 
 import contextlib
 import importlib.util
@@ -18,8 +18,7 @@ from upscaler.errors import WeightsError
 
 Net = Literal["squeeze", "alex", "vgg"]
 
-# Of each kind: torchvision's name of the trunk, after which of its `features` features are compared, and how
-# many channels there are.
+# For each trunk: torchvision's name, after which of its `features` layers are compared, and their channels.
 _TRUNKS: dict[Net, tuple[str, tuple[int, ...], tuple[int, ...]]] = {
     "squeeze": ("squeezenet1_1", (2, 5, 8, 10, 11, 12, 13), (64, 128, 256, 384, 384, 512, 512)),
     "alex": ("alexnet", (2, 5, 8, 10, 12), (64, 192, 384, 256, 256)),
@@ -27,17 +26,17 @@ _TRUNKS: dict[Net, tuple[str, tuple[int, ...], tuple[int, ...]]] = {
 }
 NETS = tuple(_TRUNKS)
 
-# What the trunks were trained on, for RGB in [-1, 1].
+# Normalisation of RGB in [-1, 1], as in the training of the trunks.
 _MEAN = (-0.030, -0.088, -0.188)
 _DEVIATION = (0.458, 0.448, 0.450)
 _EPSILON = 1e-10
 
 
 class Lpips:
-    """Measures the distance of pictures.
+    """Measures LPIPS.
 
     Args:
-        net: Which trunk; tables mostly mean ``alex``. Values of different trunks are not comparable.
+        net: The trunk; published tables mostly use ``alex``. Values of different trunks are not comparable.
         trunk: File with torchvision's weights of the trunk (``features.*``; safetensors or a plain state);
             ``None``: torchvision's own, which it downloads.
         heads: File with LPIPS's linear layers (``linN.model.1.weight``, also with the net's name before);
@@ -60,7 +59,7 @@ class Lpips:
 
     @torch.inference_mode()
     def distance(self, sr: NDArray[np.uint8], hr: NDArray[np.uint8]) -> float:
-        """Distance of two pictures ``(H, W, 3)`` RGB of at least 32 pixels each way; 0 for equal ones."""
+        """LPIPS of two images ``(H, W, 3)`` RGB uint8 of at least 32x32 pixels; 0 if they are equal."""
         both = torch.stack([torch.tensor(sr), torch.tensor(hr)]).to(self._device)
         features = (both.permute(0, 3, 1, 2).float() / 127.5 - 1 - self._mean) / self._deviation
         total, start = 0.0, 0
@@ -75,9 +74,9 @@ class Lpips:
 
 def _trunk(name: str, layers: int, path: Path | None) -> nn.Sequential:
     """The first layers of a trunk's ``features``."""
-    from torchvision import models  # late: it takes long, and most uses of the trainer do without
+    from torchvision import models  # here: the import is slow, and rarely needed
 
-    with torch.device("meta"):  # initial weights would be thrown away
+    with torch.device("meta"):  # no initial weights: they would be replaced
         features: nn.Sequential = models.get_model(name).features[:layers]
     state = _downloaded(name) if path is None else _tensors(path)
     expected = features.state_dict()
@@ -92,7 +91,7 @@ def _downloaded(name: str) -> dict[str, Tensor]:
     from torchvision import models
 
     try:
-        with contextlib.redirect_stdout(io.StringIO()):  # torch says there what it downloads
+        with contextlib.redirect_stdout(io.StringIO()):  # torch prints what it downloads
             state: dict[str, Tensor] = models.get_model(name, weights="DEFAULT", progress=False).state_dict()
     except (OSError, RuntimeError) as error:
         hint = "give its weights by --lpips-trunk FILE"

@@ -69,7 +69,7 @@ def _degraded(name: str, hr: Rgb, scale: int, degradation: str) -> Rgb:
     if known.name == "video":
         frame: Rgb = h264.versions(hr_batch[0], scale, 1, generator)[0].numpy()
         return frame
-    lr = bicubic.reduced(hr, scale)
+    lr = bicubic.downscale(hr, scale)
     if known.jpeg_quality is not None:
         lowest, highest = known.jpeg_quality
         return _saved_as_jpeg(lr, int(torch.randint(lowest, highest + 1, (1,), generator=generator)))

@@ -1,4 +1,4 @@
-"""PSNR and SSIM as the published tables have them."""
+"""PSNR and SSIM as in the published tables."""
 
 import math
 
@@ -27,7 +27,7 @@ def luma(rgb: NDArray[np.uint8]) -> NDArray[np.float64]:
 def gray(rgb: NDArray[np.uint8]) -> NDArray[np.float64]:
     """Full-range BT.601 gray rounded to 8-bit levels, ``(H, W, 3)`` -> ``(H, W)`` in 0..255.
 
-    For pictures published as a single channel, which tables compare raw instead of as studio-swing luma.
+    For images published as a single channel, which tables compare as they are instead of as luma.
     """
     return _rounded(rgb.astype(np.float64) @ np.array(LUMA_WEIGHTS))
 
@@ -43,7 +43,7 @@ def psnr_db(sr: NDArray[np.float64], hr: NDArray[np.float64], border_px: int = 0
     Args:
         sr: ``(H, W)`` or ``(H, W, C)`` in 0..255.
         hr: Same shape.
-        border_px: Pixels left out on every side; tables leave out ``scale``.
+        border_px: Pixels to ignore on every side; tables ignore ``scale``.
     """
     difference = _inner(sr, border_px) - _inner(hr, border_px)
     mean_square = float(np.mean(np.square(difference)))
@@ -56,7 +56,7 @@ def ssim(sr: NDArray[np.float64], hr: NDArray[np.float64], border_px: int = 0) -
     Args:
         sr: ``(H, W)`` in 0..255, at least 11 pixels each way inside the border.
         hr: Same shape.
-        border_px: Pixels left out on every side.
+        border_px: Pixels to ignore on every side.
     """
     x = torch.from_numpy(np.ascontiguousarray(_inner(sr, border_px)))[None, None]
     y = torch.from_numpy(np.ascontiguousarray(_inner(hr, border_px)))[None, None]

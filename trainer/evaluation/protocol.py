@@ -174,7 +174,7 @@ def _score(
     else:
         sr_luma, hr_luma = metrics.luma(sr), metrics.luma(hr)
     if bicubic_on_luma:
-        exact = bicubic.enlarged(bicubic.reduced(hr_luma, scale), scale)
+        exact = bicubic.upsample(bicubic.downscale(hr_luma, scale), scale)
         sr_luma = np.floor(exact.clip(0, 255) + 0.5)
     border_px = scale if scale > 1 else 0  # at scale 1, the border is as good as the rest
     return Score(

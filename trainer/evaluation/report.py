@@ -1,4 +1,4 @@
-"""Scores as files: CSV and JSON for programs, a page with pictures for the eye."""
+"""Scores as files: CSV, JSON, and an HTML page with images."""
 
 import csv
 import html
@@ -20,7 +20,7 @@ from upscaler.trainer.evaluation.protocol import Comparison, Evaluation, Score
 
 
 def write_csv(path: Path, evaluation: Evaluation) -> None:
-    """A row per picture and one for the average; columns name, psnr_db, ssim, lpips.
+    """Write a row per image and one for the average; columns name, psnr_db, ssim, lpips.
 
     Raises:
         UsageError: The file cannot be written.
@@ -35,13 +35,13 @@ def write_csv(path: Path, evaluation: Evaluation) -> None:
 
 
 def write_json(path: Path, evaluation: Evaluation, settings: dict[str, Any]) -> None:
-    """Settings, pictures, average and failures; values that are not finite as null.
+    """Write settings, images, average and failures; non-finite values as null.
 
     Raises:
         UsageError: The file cannot be written.
     """
     content = settings | {
-        "pictures": [_plain(score) for score in evaluation.scores],
+        "images": [_plain(score) for score in evaluation.scores],
         "average": _plain(evaluation.mean),
         "failures": [str(failure) for failure in evaluation.failures],
     }
@@ -56,13 +56,13 @@ def _plain(score: Score) -> dict[str, Any]:
 
 
 class Page:
-    """An HTML page with pictures, which lie in a folder beside it; give it every picture, then ``write``.
+    """An HTML page with its images in a folder beside it: ``add`` every image, then ``write``.
 
     Args:
-        path: The page; pictures go to ``<stem>_files``.
+        path: The page; images go to ``<stem>_files``.
 
     Raises:
-        UsageError: The folder cannot be made.
+        UsageError: The folder cannot be created.
     """
 
     def __init__(self, path: Path) -> None:
@@ -75,10 +75,10 @@ class Page:
             raise UsageError(f"cannot write '{self._folder}': {error.strerror}") from error
 
     def add(self, score: Score, comparison: Comparison) -> None:
-        """One picture.
+        """Add an image.
 
         Raises:
-            MediaError: It cannot be written.
+            MediaError: Its files cannot be written.
         """
         height, width = comparison.hr.shape[:2]
         figures = "".join(
@@ -95,33 +95,33 @@ class Page:
     def _figure(self, name: str, title: str, pixels: Rgb, height: int, width: int) -> str:
         file = self._folder / f"{Path(name).stem}-{title}.png"
         stills.write_rgb8(file, pixels)
-        # Bytes: a name need not be UTF-8. Quoted: `#`, `?` and `%` mean something in an address.
+        # As bytes, because a name need not be UTF-8; quoted, because `#`, `?` and `%` are special in a URL.
         source = html.escape(urllib.parse.quote(os.fsencode(f"{self._folder.name}/{file.name}")))
         image = f'<img src="{source}" width={width} height={height} loading=lazy alt="">'
         return f"<figure>{image}<figcaption>{title}</figcaption></figure>"
 
     def write(self, evaluation: Evaluation, settings: dict[str, Any]) -> None:
-        """The page itself.
+        """Write the page.
 
         Raises:
             UsageError: It cannot be written.
         """
-        said = ", ".join(f"{name} {value}" for name, value in settings.items() if value is not None)
+        summary = ", ".join(f"{name} {value}" for name, value in settings.items() if value is not None)
         rows = "\n".join(_row(score) for score in [*evaluation.scores, evaluation.mean])
         failures = "".join(
             f"<p class=failed>{html.escape(str(failure))}</p>\n" for failure in evaluation.failures
         )
         title = html.escape(f"upscale-eval {settings['subject']}")
-        head = "".join(f"<th>{name}</th>" for name in ("picture", "PSNR dB", "SSIM", "LPIPS"))
+        head = "".join(f"<th>{name}</th>" for name in ("image", "PSNR dB", "SSIM", "LPIPS"))
         _write(
             self.path,
             f"<!doctype html>\n<html lang=en>\n<meta charset=utf-8>\n<title>{title}</title>\n"
-            f"<style>{_STYLE}</style>\n<h1>{title}</h1>\n<p>{html.escape(said)}</p>\n{failures}"
+            f"<style>{_STYLE}</style>\n<h1>{title}</h1>\n<p>{html.escape(summary)}</p>\n{failures}"
             f"<table>\n<tr>{head}</tr>\n{rows}\n</table>\n" + "\n".join(self._sections) + "\n</html>\n",
         )
 
 
-# LR pictures are shown with square pixels, as large as the others.
+# LR images are shown at the size of the others, without smoothing.
 _STYLE = (
     "body{font:15px/1.5 system-ui,sans-serif;margin:2em;color:#222;background:#fff}"
     "td,th{padding:.1em 1em;text-align:right}td:first-child,th:first-child{text-align:left;padding-left:0}"

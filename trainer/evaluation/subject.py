@@ -87,7 +87,7 @@ def resolve_subject(
         return SrFolder(scale or 4, Path(name))
     if name == BASELINE:
         factor = scale or 4
-        method = Method(factor, lambda lr: bicubic.enlarged(lr, factor), is_baseline=True)
+        method = Method(factor, lambda lr: bicubic.upsample(lr, factor), is_baseline=True)
     else:
         upscaler = Upscaler(name, scale, device=device, precision=precision, tta=tta, perceptual=perceptual)
         if upscaler.scale not in SCALES:

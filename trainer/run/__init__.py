@@ -1,4 +1,4 @@
-"""A training run: its state and session, its files, and its validation.
+"""A training run: state, session, validation, and the files of a run.
 
 May import stages, data, config and evaluation.
 """
