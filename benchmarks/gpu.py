@@ -32,7 +32,6 @@ import numpy as np
 import torch
 from peers import loop, network_of
 from pipeline import clip
-from upscaler.video.read import VideoReader
 
 from upscaler import pipeline
 from upscaler.errors import UpscalerError
@@ -44,6 +43,7 @@ from upscaler.models.fold import fold_for_inference
 from upscaler.options import VideoOptions
 from upscaler.process_settings import keep_freed_memory
 from upscaler.video import encoders
+from upscaler.video.reader import VideoReader
 from upscaler.video_frames import upscale_frames
 
 Row = dict[str, float | str]

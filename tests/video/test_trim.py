@@ -25,7 +25,7 @@ def run(engine: Upscaler, source: Path, target: Path, **options: object) -> Done
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
-def test_a_part_of_a_film(engine: Upscaler, tmp_path: Path, suffix: str) -> None:
+def test_part_of_a_video(engine: Upscaler, tmp_path: Path, suffix: str) -> None:
     source = rich_source(tmp_path)  # 25 frames at 25/s, two sounds, subtitles at 0.1 and 0.5 s, chapters
     target = tmp_path / f"part{suffix}"
     done = run(engine, source, target, start_s=Fraction("0.39"), end_s=Fraction("0.8"))
@@ -43,14 +43,14 @@ def test_a_part_of_a_film(engine: Upscaler, tmp_path: Path, suffix: str) -> None
         assert sum(1 for packet in container.demux(subtitles=0) if packet.size > 2) == 1
 
 
-def test_so_many_frames(engine: Upscaler, tmp_path: Path) -> None:
+def test_frames_limits_the_count(engine: Upscaler, tmp_path: Path) -> None:
     source = clip(tmp_path / "in.mp4", frames=20)
     assert run(engine, source, tmp_path / "out.mp4", frames=7).frames == 7
     assert frame_times(tmp_path / "out.mp4") == [Fraction(index, 25) for index in range(7)]
     assert run(engine, source, tmp_path / "all.mp4", frames=70).frames == 20
 
 
-def test_nothing_left_is_an_error(engine: Upscaler, tmp_path: Path) -> None:
+def test_part_without_frames_is_an_error(engine: Upscaler, tmp_path: Path) -> None:
     with pytest.raises(MediaError, match="no frame between"):
         run(engine, clip(tmp_path / "in.mp4", frames=5), tmp_path / "out.mp4", start_s=Fraction(9))
     assert not (tmp_path / "out.mp4").exists()
