@@ -15,6 +15,7 @@ WEIGHTS: dict[str, dict[int, str]] = {
     "srgan": {scale: f"srgan-x{scale}.safetensors" for scale in (2, 4)},
     "srresnet-photo": {4: "srresnet-photo-x4.safetensors"},
     "srgan-photo": {4: "srgan-photo-x4.safetensors"},
+    "real-fast": {4: "real-fast-x4.safetensors"},
     "restore": {1: "restore-x1.safetensors"},
 }
 
@@ -23,7 +24,11 @@ PHOTO = "-photo"
 
 # The models between whose weights `upscale --perceptual` blends: the second of a pair, which makes texture,
 # is trained from the first, which is faithful.
-BLENDABLE = (("srresnet", "srgan"), ("srresnet-photo", "srgan-photo"))
+BLENDABLE = (
+    ("srresnet", "srgan"),
+    ("srresnet-photo", "srgan-photo"),
+    ("balanced-photo", "real-fast"),
+)
 
 # A single file goes by its name, too: `balanced-x2`.
 _NAMED = WEIGHTS | {

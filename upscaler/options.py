@@ -88,7 +88,8 @@ class EngineOptions:
     )
     perceptual: float | None = option(
         None,
-        "Blend the weights of srresnet (0, faithful) and srgan (1, textured), or of their -photo versions.",
+        "Blend the weights of a model that adds detail (1) and its faithful counterpart (0): real-fast and "
+        "balanced-photo, srgan and srresnet, or srgan-photo and srresnet-photo.",
         number(0, 1, metavar="SHARE"),
     )
     tta: bool = option(False, "Average over the 8 symmetries of the image; 8 times slower.", SWITCH)

@@ -73,7 +73,7 @@ def test_a_blend_out_of_range_is_an_error(pair: None, value: float) -> None:
 def test_blending_other_models_is_an_error_before_work_starts(pair: None, ship: Ship, tmp_path: Path) -> None:
     ship("balanced", 4)
     source = save(tmp_path / "a.png")
-    for model in ([], ["--model", "balanced"], ["--model", shipped.weight_files("srgan")[4]]):
+    for model in (["--model", "balanced"], ["--model", shipped.weight_files("srgan")[4]]):
         said = run(source, *model, "--perceptual", 0.5, code=2)
         assert "has no --perceptual: it blends srresnet and srgan" in said
         assert len(said.strip().splitlines()) == 1

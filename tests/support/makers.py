@@ -16,4 +16,4 @@ def network_of(model: str, scale: int) -> str:
     name = model.removesuffix(shipped.PHOTO)
     if (name, scale) == ("balanced", 8):
         return "deep"
-    return "srresnet" if name == "srgan" else name
+    return {"srgan": "srresnet", "real": "srresnet", "real-fast": "balanced"}.get(name, name)

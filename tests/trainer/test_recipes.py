@@ -37,12 +37,13 @@ def test_a_recipe_makes_what_its_name_says(name: str) -> None:
     assert config.scale == scale
     assert PRESETS[config.network] == PRESETS[network_of(model, scale)]
     wanted = "photo" if model.endswith(shipped.PHOTO) else "clean"
+    wanted = "real" if model.startswith("real") else wanted
     assert (
         degradations.parse(config.degradation).jpeg_quality
         if model == "restore"
         else config.degradation == wanted
     )
-    assert config.stages == ("2" if model.startswith("srgan") else "1")
+    assert config.stages == ("2" if model.startswith(("srgan", "real")) else "1")
     # The length is the user's; nothing else is left to what happens to be installed.
     assert config.minutes == 60 and [line for line in notes if "training for 60 minutes" in line] == notes
     start = config.start_from
