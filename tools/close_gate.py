@@ -2,8 +2,8 @@
 
     python tools/close_gate.py restore-a-x1.safetensors restore-x1.safetensors --by 0.5
 
-The gate of `compact` takes the sigmoid of a mean of verdicts. Lower verdicts leave more of what was hardly
-damaged as it is; where damage is plain they are far above zero, and little changes.
+The gate of `compact` is the sigmoid of a mean of logits. Lower logits leave more of a hardly degraded image
+as it is; for a clearly degraded one they are far above zero, and little changes.
 """
 
 import argparse
@@ -13,7 +13,7 @@ from upscaler.models import weight_file
 
 
 def close_gate(source: Path, target: Path, by: float) -> None:
-    """Write ``source`` with verdicts lower by ``by`` to ``target``, and say so in its history.
+    """Write ``source`` with logits lowered by ``by`` to ``target``, and record it in the metadata.
 
     Raises:
         SystemExit: The weights have no gate.
@@ -26,7 +26,7 @@ def close_gate(source: Path, target: Path, by: float) -> None:
 
 
 def main() -> None:
-    """Read the arguments and do it."""
+    """Run the command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("source", type=Path)
     parser.add_argument("target", type=Path)

@@ -1,10 +1,10 @@
-"""Lay srresnet and srgan beside each other: a sheet of crops, and PSNR against LPIPS over all their blends.
+"""Compare srresnet and srgan: a sheet of crops, and PSNR against LPIPS for their blends.
 
     pip install 'upscaler[eval]'
     python tools/make_comparison.py HR_FOLDER OUT_FOLDER --lr-dir LR_FOLDER
     python tools/make_comparison.py HR_FOLDER OUT_FOLDER --photo --degradation mild-combined
 
-Writes ``crops.png`` (bicubic, srresnet, srgan, original; of each picture the place that bicubic blurs most),
+Writes ``crops.png`` (bicubic, srresnet, srgan, original; of each image the region that bicubic blurs most),
 ``curve.png``, and the curve's numbers as ``curve.md``: means over the folder as ``upscale-eval`` has them.
 """
 
@@ -32,18 +32,18 @@ FONT = ImageFont.load_default(13)
 
 
 def main() -> None:
-    """Read the arguments and do it."""
+    """Run the command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("hr", type=Path, help="folder with HR pictures")
+    parser.add_argument("hr", type=Path, help="folder with HR images")
     parser.add_argument("out", type=Path, help="folder to write to")
-    parser.add_argument("--lr-dir", type=Path, help="folder with LR pictures; default: they are made")
-    parser.add_argument(
-        "--degradation", default="clean", help="how LR pictures are made, as for upscale-eval"
-    )
-    parser.add_argument("--photo", action="store_true", help="srresnet-photo and srgan-photo instead")
+    parser.add_argument("--lr-dir", type=Path, help="folder with LR images; default: make them")
+    parser.add_argument("--degradation", default="clean", help="how LR images are made, as in upscale-eval")
+    parser.add_argument("--photo", action="store_true", help="compare srresnet-photo and srgan-photo")
     parser.add_argument("--scale", type=int, default=4)
-    parser.add_argument("--crops", type=int, default=24, help="at most so many, of pictures evenly spread")
-    parser.add_argument("--lpips-trunk", type=Path, help="as for upscale-eval; LPIPS is by squeeze")
+    parser.add_argument(
+        "--crops", type=int, default=24, help="maximum number of crops, from evenly spread images"
+    )
+    parser.add_argument("--lpips-trunk", type=Path, help="as in upscale-eval; LPIPS uses squeeze")
     parser.add_argument("--lpips-heads", type=Path)
     arguments = parser.parse_args()
     lpips = Lpips("squeeze", arguments.lpips_trunk, arguments.lpips_heads, torch.device("cpu"))
@@ -55,7 +55,7 @@ def compare(
     hr: Path, out: Path, lr_source: LrSource, pair: tuple[str, str], scale: int, crops: int, lpips: Lpips
 ) -> None:
     """Measure every blend of a pair, keep crops of both ends, and write the three files."""
-    places: dict[str, tuple[slice, slice]] = {}
+    regions: dict[str, tuple[slice, slice]] = {}
     rows: dict[str, list[Rgb]] = {}
     means: dict[float, Score] = {}
     for share in SHARES:
@@ -63,10 +63,10 @@ def compare(
         def keep(score: Score, comparison: Comparison, share: float = share) -> None:
             if share == SHARES[0]:
                 plain = bicubic.upsample(comparison.lr, scale)
-                place = places[score.name] = blurred_most(plain, comparison.hr)
-                rows[score.name] = [plain[place], comparison.sr[place], comparison.hr[place]]
+                region = regions[score.name] = blurred_most(plain, comparison.hr)
+                rows[score.name] = [plain[region], comparison.sr[region], comparison.hr[region]]
             elif share == SHARES[-1]:
-                rows[score.name].insert(2, comparison.sr[places[score.name]])
+                rows[score.name].insert(2, comparison.sr[regions[score.name]])
 
         subject = resolve_subject(pair[1], scale, lr_source, perceptual=share)
         result = evaluate(subject, hr, lr_source, lpips=lpips, on_score=keep)
@@ -103,24 +103,24 @@ def blurred_most(plain: Rgb, hr: Rgb) -> tuple[slice, slice]:
 
 
 def sheet(rows: dict[str, list[Rgb]], pair: tuple[str, str]) -> Image.Image:
-    """Two pictures to a line, four crops each, with captions."""
+    """Two images per row, four crops each, with captions."""
     wide, tall = 4 * (CROP_PX + 1) + GAP_PX, CROP_PX + CAPTION_PX
-    made = Image.new("RGB", (2 * wide - GAP_PX, (len(rows) + 1) // 2 * tall), "white")
-    draw = ImageDraw.Draw(made)
+    image = Image.new("RGB", (2 * wide - GAP_PX, (len(rows) + 1) // 2 * tall), "white")
+    draw = ImageDraw.Draw(image)
     for number, (name, crops) in enumerate(rows.items()):
         left, top = number % 2 * wide, number // 2 * tall
         captions = ("bicubic", *pair, f"original ({Path(name).stem[:12]})")
-        for place, (caption, crop) in enumerate(zip(captions, crops, strict=True)):
-            across = left + place * (CROP_PX + 1)
+        for column, (caption, crop) in enumerate(zip(captions, crops, strict=True)):
+            across = left + column * (CROP_PX + 1)
             draw.text((across + 2, top + 2), caption, "black", FONT)
-            made.paste(Image.fromarray(np.ascontiguousarray(crop)), (across, top + CAPTION_PX))
-    return made
+            image.paste(Image.fromarray(np.ascontiguousarray(crop)), (across, top + CAPTION_PX))
+    return image
 
 
 def curve(means: dict[float, Score]) -> Image.Image:
     """PSNR over LPIPS, a dot for each blend."""
-    made = Image.new("RGB", PLOT_PX, "white")
-    draw = ImageDraw.Draw(made)
+    image = Image.new("RGB", PLOT_PX, "white")
+    draw = ImageDraw.Draw(image)
     across = [score.lpips or 0.0 for score in means.values()]
     up = [score.psnr_db for score in means.values()]
 
@@ -140,12 +140,12 @@ def curve(means: dict[float, Score]) -> Image.Image:
         draw.text((8, top - 8), f"{psnr_db:.2f}", "black", FONT)
     draw.text((8, 6), "Y-PSNR, dB", "black", FONT)
     draw.text((PLOT_PX[0] - 220, PLOT_PX[1] - 20), "LPIPS (squeeze), smaller is better", "black", FONT)
-    places = [at(*point) for point in zip(across, up, strict=True)]
-    draw.line(places, "steelblue", 3, joint="curve")
-    for share, (left, top) in zip(means, places, strict=True):
+    positions = [at(*point) for point in zip(across, up, strict=True)]
+    draw.line(positions, "steelblue", 3, joint="curve")
+    for share, (left, top) in zip(means, positions, strict=True):
         draw.ellipse((left - 5, top - 5, left + 5, top + 5), "steelblue")
         draw.text((left + 9, top - 16), f"{share:g}", "black", FONT)
-    return made
+    return image
 
 
 def table(means: dict[float, Score]) -> str:

@@ -1,10 +1,10 @@
-"""Makes a folder of pictures that photographs are unlike: rendered text and drawings of user interfaces.
+"""Make images that are unlike photographs: rendered text and drawings of user interfaces.
 
     python tools/make_interface.py FOLDER [--count 200] [--first 0]
 
-The same numbers always give the same pictures, so that training and test pictures can be kept apart:
-`--first 0 --count 200` to train on, `--first 10000 --count 40` to measure with. 178x218 pixels, a common
-size of pictures of faces.
+The same number always gives the same image, so training and test images can be kept apart: `--first 0 --count
+200` to train on, `--first 10000 --count 40` to test with. They have 178x218 pixels, a common size of face
+images.
 """
 
 import argparse
@@ -98,12 +98,12 @@ def icons(draw: ImageDraw.ImageDraw, random: np.random.Generator, box: tuple[int
     left, top, right, bottom = box
     side = min(bottom - top, 18)
     for x in range(left, right - side, side + 6):
-        place, ink = (x, top, x + side, top + side), color(random, dark)
+        box, ink = (x, top, x + side, top + side), color(random, dark)
         kind = random.integers(4)
         if kind == 0:
-            draw.ellipse(place, outline=ink, width=2)
+            draw.ellipse(box, outline=ink, width=2)
         elif kind == 1:
-            draw.rectangle(place, outline=ink)
+            draw.rectangle(box, outline=ink)
             draw.line((x + 4, top + side // 2, x + side // 2, top + side - 5, x + side - 3, top + 4), ink, 2)
         elif kind == 2:
             draw.line((x, top, x + side, top + side), ink, 2)
@@ -132,7 +132,7 @@ def picture(number: int) -> Image.Image:
 
 
 def main() -> None:
-    """Write the pictures."""
+    """Run the command."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--count", type=int, default=200)

@@ -1,4 +1,4 @@
-"""Training pictures with sharp edges that photographs are short of: shapes laid over each other.
+"""Make training images of overlapping shapes, with the sharp edges that photographs lack.
 
     python tools/make_leaves.py train/ leaves/ [--count 1000]
 
@@ -65,11 +65,11 @@ def stroke(random: Random, radius: float) -> NDArray[np.int32]:
 
 
 class Canvas:
-    """One picture in the making.
+    """An image that is being drawn.
 
     Args:
-        random: Decides everything.
-        photographs: Where colours and pieces come from.
+        random: Source of all random numbers.
+        photographs: Source of colours and textures, ``(H, W, 3)`` RGB uint8.
     """
 
     def __init__(self, random: Random, photographs: list[Picture]) -> None:
@@ -82,7 +82,7 @@ class Canvas:
         self.pixels[:] = self._color()
 
     def lay(self, smallest: float) -> None:
-        """Lay one shape over what is there."""
+        """Draw a shape over the others."""
         random, radius = self._random, radius_px(self._random, smallest)
         center = random.integers(0, CANVAS_PX, 2)
         mask = np.zeros((CANVAS_PX, CANVAS_PX), np.uint8)
@@ -104,7 +104,7 @@ class Canvas:
                 cv2.polylines(self.pixels, [points], width == 0, self._color(), line)
 
     def finished(self) -> Picture:
-        """The picture at its size, sometimes slightly soft, sometimes slightly noisy."""
+        """The image at its final size, sometimes slightly blurred or noisy."""
         random, pixels = self._random, self.pixels
         if random.random() < 0.3:
             pixels = cv2.GaussianBlur(pixels, (0, 0), FINER * random.uniform(0.3, 0.8))
@@ -115,7 +115,7 @@ class Canvas:
         return finished
 
     def _color(self) -> tuple[int, ...]:
-        """Of some pixel of a photograph, sometimes stronger."""
+        """The colour of a random pixel of a photograph, sometimes more saturated."""
         photograph = self._photographs[self._random.integers(len(self._photographs))]
         color = photograph[tuple(self._random.integers(0, CANVAS_PX, 2))].astype(float)
         if self._random.random() < 0.3:
@@ -123,7 +123,7 @@ class Canvas:
         return tuple(int(level) for level in np.clip(color, 0, 255))
 
     def _filling(self, window: tuple[slice, slice], radius: float) -> NDArray[Any]:
-        """What a shape shows in its window, ``(h, w, 3)``."""
+        """The fill of a shape in its window, ``(h, w, 3)``."""
         random = self._random
         kind = random.choice(["photograph", "stripes", "gradient", "flat"], p=[0.15, 0.2, 0.25, 0.4])
         first, second = np.array(self._color(), float), np.array(self._color(), float)
@@ -145,7 +145,7 @@ class Canvas:
 
 
 def picture(number: int, sources: list[Path]) -> Picture:
-    """The picture of a number, from 3 of the photographs."""
+    """The image of this number, from three of the photographs."""
     random = np.random.default_rng(number)
     chosen = random.choice(len(sources), 3)
     canvas = Canvas(random, [np.asarray(Image.open(sources[one]).convert("RGB")) for one in chosen])
@@ -157,13 +157,13 @@ def picture(number: int, sources: list[Path]) -> Picture:
 
 
 def write(number: int, sources: list[Path], target: Path) -> None:
-    """Write the picture of a number as PNG."""
+    """Write the image of this number as PNG."""
     cv2.setNumThreads(1)
     Image.fromarray(picture(number, sources)).save(target / f"leaves{number:04}.png", compress_level=1)
 
 
 def main() -> None:
-    """Write the pictures, on all processors."""
+    """Run the command, on all cores."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("source", type=Path)
     parser.add_argument("target", type=Path)

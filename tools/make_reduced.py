@@ -1,10 +1,10 @@
-"""Small versions of pictures, for another network to enlarge: pairs to learn from it.
+"""Downscale images, for another network to upscale: pairs to distil it from.
 
     python tools/make_reduced.py train/ lr/ --scale 4
     upscale lr/ -o taught/ --model srresnet
     upscale-train taught/ --lr-dir lr/ -o learnt.safetensors --network balanced --from balanced-x4
 
-The small pictures are reduced by the bicubic of the published tables, from whole multiples of the scale.
+The images are cropped to multiples of the scale and downscaled by the bicubic of the published tables.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from upscaler.trainer.evaluation import bicubic
 
 
 def main() -> None:
-    """Write the reduced pictures as PNG, named after folders and file."""
+    """Run the command; PNG files are named after folders and file."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("source", type=Path)
     parser.add_argument("target", type=Path)

@@ -1,10 +1,10 @@
-"""Training pictures at three sizes, the smooth ones left out.
+"""Make training images at three sizes, without the smooth ones.
 
     python tools/make_sizes.py train/ train-sizes/
 
-Photographs that are sharp to the pixel are rare. So every picture is also reduced to three quarters and to
-half its size (antialiased bicubic). What plain bicubic brings back from a quarter with a luma PSNR of 31 dB
-or more teaches little and is left out.
+Photographs that are sharp to the pixel are rare, so every image is also downscaled to three quarters and to
+half its size (antialiased bicubic). Images that bicubic restores from a quarter of their size with a luma
+PSNR of 31 dB or more teach little and are dropped.
 """
 
 import argparse
@@ -26,7 +26,7 @@ SMOOTH_DB = 31.0
 
 
 def smoothness_db(picture: Image.Image) -> float:
-    """PSNR on luma of the picture reduced and enlarged again by bicubic."""
+    """Y-PSNR of an image that is downscaled and upsampled by bicubic."""
     luma = np.asarray(picture.convert("L"))
     height, width = (side - side % SCALE for side in luma.shape)
     codes = torch.from_numpy(luma[:height, :width].copy())[None, None]
@@ -36,7 +36,7 @@ def smoothness_db(picture: Image.Image) -> float:
 
 
 def write(path: Path, name: str, target: Path) -> int:
-    """Write the picture at its sizes as PNG, of this name and its width; how many were kept."""
+    """Write an image at its sizes as ``NAME-WIDTH.png``; returns how many were kept."""
     torch.set_num_threads(1)
     kept = 0
     with Image.open(path) as opened:
@@ -51,7 +51,7 @@ def write(path: Path, name: str, target: Path) -> int:
 
 
 def main() -> None:
-    """Write the pictures, on all processors."""
+    """Run the command, on all cores."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("source", type=Path)
     parser.add_argument("target", type=Path)

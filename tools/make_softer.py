@@ -1,10 +1,10 @@
-"""Training pictures as soft as photographs that were enlarged, or come straight from a camera.
+"""Make training images with weaker fine detail, like upscaled photographs or those straight from a camera.
 
     python tools/make_softer.py train-sizes/ softer/
 
-Photographs reduced by much are sharp to the pixel, and a network that saw only such ones makes too much of
-the finest detail at x2, where half of it is to be invented. Here frequencies above 0.3 of the sampling rate
-fall, along rows and along columns, to a share at 0.45 that is drawn anew for every picture.
+Strongly downscaled photographs are sharp to the pixel, and a network trained on them alone exaggerates the
+finest detail at x2. Here, frequencies above 0.3 of the sampling rate are attenuated along rows and columns,
+down to a random share at 0.45.
 """
 
 import argparse
@@ -19,17 +19,17 @@ from PIL import Image
 
 from upscaler.errors import TrainingError
 
-KEPT_BELOW, FALLEN_AT = 0.3, 0.45  # cycles per pixel
+PASS_BELOW, STOP_FROM = 0.3, 0.45  # cycles per pixel
 SMALLEST_SHARE = 0.4
-MARGIN_PX = 16  # mirrored around the picture: the Fourier transform joins opposite sides
+MARGIN_PX = 16  # mirrored padding: the Fourier transform is periodic
 
 
 def softened(picture: NDArray[np.uint8], share: float) -> NDArray[np.uint8]:
-    """The picture with what is finest times ``share``.
+    """Attenuate the highest frequencies of an image.
 
     Args:
         picture: RGB ``(H, W, 3)``.
-        share: Amplitude left from 0.45 cycles per pixel on, 0..1, along each of both directions.
+        share: Remaining amplitude above 0.45 cycles per pixel, 0 to 1, in each direction.
 
     Returns:
         RGB ``(H, W, 3)``.
@@ -45,11 +45,11 @@ def softened(picture: NDArray[np.uint8], share: float) -> NDArray[np.uint8]:
 
 
 def _response(frequency: NDArray[np.float64], share: float) -> NDArray[np.float64]:
-    return np.interp(np.abs(frequency), [KEPT_BELOW, FALLEN_AT], [1.0, share])
+    return np.interp(np.abs(frequency), [PASS_BELOW, STOP_FROM], [1.0, share])
 
 
 def write(number: int, path: Path, name: str, target: Path) -> None:
-    """Write the softened picture as PNG."""
+    """Write the softened image as PNG."""
     share = np.random.default_rng(number).uniform(SMALLEST_SHARE, 1)
     with Image.open(path) as picture:
         soft = softened(np.array(picture.convert("RGB")), share)
@@ -57,7 +57,7 @@ def write(number: int, path: Path, name: str, target: Path) -> None:
 
 
 def main() -> None:
-    """Write the softened pictures, on all processors."""
+    """Run the command, on all cores."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("source", type=Path)
     parser.add_argument("target", type=Path)

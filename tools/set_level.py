@@ -1,11 +1,10 @@
-"""Give weights the mean that photographs have, without training them again.
+"""Correct the mean brightness of the output of weights, without retraining.
 
     python tools/set_level.py learnt.safetensors balanced-x4.safetensors train/
 
-L1 leads to the median, and the errors that remain are skewed: over photographs their mean is 0.16 levels and
-their median 0.04, so that pictures become a little darker. A network that learns from another's pictures
-adds its own share to that of its teacher. What is missing over many pictures is added to the biases of the
-tail.
+L1 fits the median, and the remaining errors are skewed: on photographs their mean is 0.16 levels and their
+median 0.04, so images become slightly darker. A distilled network adds its own error to that of its teacher.
+The mean error over many images is added to the biases of the tail.
 """
 
 import argparse
@@ -23,30 +22,30 @@ from upscaler.trainer.data.sources import images_below
 from upscaler.trainer.evaluation import bicubic
 
 
-def missing(network: Network, high: NDArray[np.uint8]) -> Tensor:
-    """Mean of an original less that of its reduction enlarged, clamped to [0, 1].
+def mean_error(network: Network, high: NDArray[np.uint8]) -> Tensor:
+    """Mean of HR minus mean of SR, which is clamped to [0, 1].
 
     Args:
         network: In evaluation mode.
         high: RGB ``(H, W, 3)``; H and W multiples of the scale.
 
     Returns:
-        One value per colour, ``(3,)``, of a range of 0 to 1.
+        One value per channel, ``(3,)``, for a range of 0 to 1.
     """
     low = bicubic.downscale(high, network.contract.scale)
     with torch.inference_mode():
-        made = network(torch.from_numpy(low).permute(2, 0, 1).unsqueeze(0) / 255).clamp(0, 1)
-    return torch.from_numpy(high).double().mean((0, 1)) / 255 - made.double().mean((0, 2, 3))
+        sr = network(torch.from_numpy(low).permute(2, 0, 1).unsqueeze(0) / 255).clamp(0, 1)
+    return torch.from_numpy(high).double().mean((0, 1)) / 255 - sr.double().mean((0, 2, 3))
 
 
 def set_level(source: Path, target: Path, pictures: list[Path]) -> Tensor:
-    """Write ``source`` with what is missing over ``pictures`` added to ``target``, and say so in its history.
+    """Write ``source`` with the mean error over ``pictures`` added to ``target``; the metadata record it.
 
     Returns:
-        What was added, ``(3,)`` of a range of 0 to 1.
+        What was added, ``(3,)``, for a range of 0 to 1.
 
     Raises:
-        SystemExit: The last layer of the network is no plain tail.
+        SystemExit: The network has no single tail convolution.
     """
     weights = weight_file.load(source)
     network = weights.network()
@@ -59,7 +58,7 @@ def set_level(source: Path, target: Path, pictures: list[Path]) -> Tensor:
         with Image.open(path) as picture:
             high = np.array(picture.convert("RGB"))
         height, width = (side - side % scale for side in high.shape[:2])
-        added += missing(network, high[:height, :width]) / len(pictures)
+        added += mean_error(network, high[:height, :width]) / len(pictures)
     raised = (bias.double() + added.repeat_interleave(scale * scale)).float()
     history = weights.training | {"level_raised_by": [round(float(value), 5) for value in added]}
     weight_file.save(target, network, weights.state | {"tail.bias": raised}, history)
@@ -67,13 +66,13 @@ def set_level(source: Path, target: Path, pictures: list[Path]) -> Tensor:
 
 
 def main() -> None:
-    """Read the arguments, do it, and say what was added in levels of 8 bits."""
+    """Run the command; prints what was added in 8-bit levels."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("source", type=Path)
     parser.add_argument("target", type=Path)
     parser.add_argument("photographs", type=Path)
     parser.add_argument(
-        "--count", type=int, default=200, help="about so many of the photographs, evenly spread"
+        "--count", type=int, default=200, help="approximate number of photographs, evenly spread"
     )
     arguments = parser.parse_args()
     paths = images_below(arguments.photographs)

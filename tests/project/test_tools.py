@@ -90,8 +90,8 @@ def test_a_level_set_is_that_of_the_photographs(tmp_path: Path, monkeypatch: pyt
     assert torch.allclose(added.float(), darker, atol=2e-3)  # what is clamped makes the difference
     after = weight_file.load(tmp_path / "level.safetensors")
     with Image.open(PHOTOGRAPH) as picture:
-        missing = set_level.missing(after.network(), np.array(picture.convert("RGB")))
-    assert missing.abs().max() < 2e-3
+        error = set_level.mean_error(after.network(), np.array(picture.convert("RGB")))
+    assert error.abs().max() < 2e-3
     assert after.training["level_raised_by"] == [round(float(value), 5) for value in added]
     paper = SRResNet(scale=2, channels=8, blocks=1, tail="paper")
     weight_file.save(tmp_path / "paper.safetensors", paper, paper.state_dict(), {})
