@@ -22,20 +22,20 @@ from upscaler.trainer.data.sources import images_below
 from upscaler.trainer.evaluation import bicubic
 
 
-def mean_error(network: Network, high: NDArray[np.uint8]) -> Tensor:
+def mean_error(network: Network, hr: NDArray[np.uint8]) -> Tensor:
     """Mean of HR minus mean of SR, which is clamped to [0, 1].
 
     Args:
         network: In evaluation mode.
-        high: RGB ``(H, W, 3)``; H and W multiples of the scale.
+        hr: RGB ``(H, W, 3)``; H and W multiples of the scale.
 
     Returns:
         One value per channel, ``(3,)``, for a range of 0 to 1.
     """
-    low = bicubic.downscale(high, network.contract.scale)
+    lr = bicubic.downscale(hr, network.contract.scale)
     with torch.inference_mode():
-        sr = network(torch.from_numpy(low).permute(2, 0, 1).unsqueeze(0) / 255).clamp(0, 1)
-    return torch.from_numpy(high).double().mean((0, 1)) / 255 - sr.double().mean((0, 2, 3))
+        sr = network(torch.from_numpy(lr).permute(2, 0, 1).unsqueeze(0) / 255).clamp(0, 1)
+    return torch.from_numpy(hr).double().mean((0, 1)) / 255 - sr.double().mean((0, 2, 3))
 
 
 def set_level(source: Path, target: Path, pictures: list[Path]) -> Tensor:
@@ -56,9 +56,9 @@ def set_level(source: Path, target: Path, pictures: list[Path]) -> Tensor:
     added = torch.zeros(3, dtype=torch.float64)
     for path in pictures:
         with Image.open(path) as picture:
-            high = np.array(picture.convert("RGB"))
-        height, width = (side - side % scale for side in high.shape[:2])
-        added += mean_error(network, high[:height, :width]) / len(pictures)
+            hr = np.array(picture.convert("RGB"))
+        height, width = (side - side % scale for side in hr.shape[:2])
+        added += mean_error(network, hr[:height, :width]) / len(pictures)
     raised = (bias.double() + added.repeat_interleave(scale * scale)).float()
     history = weights.training | {"level_raised_by": [round(float(value), 5) for value in added]}
     weight_file.save(target, network, weights.state | {"tail.bias": raised}, history)
