@@ -1,4 +1,4 @@
-"""What a network is: architectures, their contract, and the weight file. Imports torch and errors only.
+"""Networks, their contract, and weight files. May import torch, safetensors, atomic and errors only.
 
-Importing the package itself loads nothing, so that the table of shipped weights is there without torch.
+Importing the package itself loads nothing, so that the table of shipped weights can be read without torch.
 """

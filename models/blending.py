@@ -10,13 +10,13 @@ from upscaler.models.weight_file import WeightFile, load
 
 
 def load_blended(files: tuple[Path, ...], perceptual: float) -> WeightFile:
-    """The weights of one file, or every weight between those of two files.
+    """The weights of one file, or a weighted mean of those of two files.
 
-    Weights trained one from the other lie so near that each blend is a good network, from the fidelity of the
-    first to the texture of the second (network interpolation: ESRGAN, arXiv 1809.00219, section 3.4).
+    If one was fine-tuned from the other, every blend is a good network, from the fidelity of the first to the
+    texture of the second (network interpolation: ESRGAN, arXiv 1809.00219, section 3.4).
 
     Args:
-        files: One, or two of equal networks.
+        files: One, or two of the same network.
         perceptual: Share of the second, 0..1.
 
     Raises:
@@ -25,7 +25,7 @@ def load_blended(files: tuple[Path, ...], perceptual: float) -> WeightFile:
     first, *others = map(load, files)
     for other in others:
         if (first.architecture, first.arguments) != (other.architecture, other.arguments):
-            raise WeightsError(f"'{files[0]}' and '{files[1]}' are of different networks: no blend of them")
+            raise WeightsError(f"'{files[0]}' and '{files[1]}' are different networks and cannot be blended")
         state = {
             name: torch.lerp(tensor.float(), other.state[name].float(), perceptual)
             for name, tensor in first.state.items()

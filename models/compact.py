@@ -15,11 +15,11 @@ class Compact(Network):
     """``depth`` convolutions of ``channels`` features between a head and a pixel-shuffle tail.
 
     Args:
-        scale: 1, 2, 3, 4 or 8. 1 restores without enlarging.
+        scale: 1, 2, 3, 4 or 8. 1 restores without upscaling.
         channels: Features per layer.
         depth: Convolutions between head and tail.
-        gate_px: Odd side of the square of LR pixels over which a gate judges whether there is anything to
-            add; 0: always. It lets a network that restores leave an undamaged picture as it is.
+        gate_px: Odd side of the square of LR pixels over which a gate decides how much of the detail to add;
+            0: all of it. The gate lets a network that restores leave an undamaged image unchanged.
     """
 
     def __init__(self, *, scale: int, channels: int = 48, depth: int = 8, gate_px: int = 0) -> None:
@@ -44,29 +44,29 @@ class Compact(Network):
             macs_per_pixel=conv_macs(self),
         )
 
-    def forward(self, low: Tensor) -> Tensor:
+    def forward(self, lr: Tensor) -> Tensor:
         """See ``Network``."""
-        first = self.head_activation(self.head(low.to(self.dtype)))  # (B, C, H, W)
+        first = self.head_activation(self.head(lr.to(self.dtype)))  # (B, C, H, W)
         features = self.run_body(self.body, first) + first  # the long skip is worth 0.04 dB
         detail = self.tail(features)
         if self.gate is not None:
-            detail = detail.float() * self._opening(self.gate(features).float())
-        return add_upsampled(detail, low, self.contract.scale)
+            detail = detail.float() * self._gate_weight(self.gate(features).float())
+        return add_upsampled(detail, lr, self.contract.scale)
 
-    def _opening(self, verdicts: Tensor) -> Tensor:
-        """How much of the detail is to be added, 0..1, from every pixel's verdict, ``(B, 1, H, W)``.
+    def _gate_weight(self, logits: Tensor) -> Tensor:
+        """Share of the detail to add, ``(B, 1, H, W)`` in 0..1, from the logit of every pixel.
 
-        Damage is the same all around while its traces are not: the verdicts of a whole square count.
+        Logits are averaged over a square: damage is uniform in a neighbourhood, its visible traces are not.
         """
         side = self.arguments["gate_px"]
         for shape in ((side, 1), (1, side)):  # 2 * side additions instead of side squared
             margins = (shape[0] // 2, shape[1] // 2)
-            verdicts = F.avg_pool2d(verdicts, shape, 1, margins, count_include_pad=False)
-        return torch.sigmoid(verdicts)
+            logits = F.avg_pool2d(logits, shape, 1, margins, count_include_pad=False)
+        return torch.sigmoid(logits)
 
 
 def _open_gate(channels: int) -> nn.Conv2d:
-    """A convolution to one verdict per pixel; training starts with the gate almost open everywhere."""
+    """A convolution to one logit per pixel; training starts with the gate almost open everywhere."""
     conv = nn.Conv2d(channels, 1, 3, padding=1)
     nn.init.zeros_(conv.weight)
     nn.init.constant_(conv.bias, 3.0)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""What every network promises, as data, and the tail that single-tail networks share."""
+"""What the engine and the trainer need to know about a network, and the tail that most networks share."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +12,7 @@ from upscaler.models.gradient_checkpointing import run_checkpointed
 
 @dataclass(frozen=True)
 class Contract:
-    """What the engine needs to know of a network.
+    """What the engine needs to know about a network.
 
     Args:
         scale: Output size over input size.
@@ -35,8 +35,8 @@ class Network(nn.Module):
     ``(B, 3, H*scale, W*scale)``, not clamped. Convolutions run in the dtype of the weights.
 
     Attributes:
-        contract: The promises.
-        arguments: Keyword arguments that build the same network again; JSON-serialisable.
+        contract: What the engine needs to know.
+        arguments: Keyword arguments that rebuild the network; JSON-serializable.
         gradient_checkpointing: Whether training recomputes the features of the body in the backward pass
             instead of keeping them.
     """
@@ -46,18 +46,28 @@ class Network(nn.Module):
     gradient_checkpointing: bool = False
 
     def run_body(self, body: nn.Sequential, features: Tensor) -> Tensor:
-        """``body(features)``, kept or to be recomputed."""
+        """``body(features)``, with gradient checkpointing if it is on.
+
+        Args:
+            body: Layers that keep the shape.
+            features: ``(B, C, H, W)``, any float dtype and range.
+        """
         if self.gradient_checkpointing and torch.is_grad_enabled():
             return run_checkpointed(body, features)
-        made: Tensor = body(features)
-        return made
+        output: Tensor = body(features)
+        return output
 
-    def training_target(self, low: Tensor, high: Tensor) -> Tensor:
-        """What training pulls the output for ``low`` towards: ``high``, as far as the network can make it.
+    def training_target(self, lr: Tensor, hr: Tensor) -> Tensor:
+        """What training compares the output for ``lr`` with: ``hr``, as far as the network can produce it.
 
-        Both and the result are RGB in [0, 1], ``high`` and the result of the output's size.
+        Args:
+            lr: RGB ``(B, 3, H, W)``, fp32 in [0, 1].
+            hr: RGB ``(B, 3, H*scale, W*scale)``, fp32 in [0, 1].
+
+        Returns:
+            As ``hr``.
         """
-        return high
+        return hr
 
     @property
     def dtype(self) -> torch.dtype:
@@ -71,45 +81,46 @@ class Network(nn.Module):
 
 
 def zero_initialized_tail(channels: int, scale: int) -> nn.Conv2d:
-    """The last convolution of a single-tail network; training starts at the plain enlargement."""
+    """The last convolution before the pixel shuffle; zero, so that training starts at plain upsampling."""
     conv = nn.Conv2d(channels, 3 * scale * scale, 3, padding=1)
     nn.init.zeros_(conv.weight)
     nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
     return conv
 
 
-def add_upsampled(detail: Tensor, low: Tensor, scale: int) -> Tensor:
-    """Add the bilinear enlargement of the input to a single-tail network's detail, and shuffle into place.
+def add_upsampled(detail: Tensor, lr: Tensor, scale: int) -> Tensor:
+    """Pixel-shuffle a network's detail and add the bilinearly upsampled input.
 
     Adding in fp32 keeps a bf16 network within 67 dB of its fp32 self: only the (small) detail is computed in
-    half precision. On a processor the enlargement is a 3x3 convolution at LR size, added before the shuffle:
-    that takes half the time. On a GPU that convolution would be rounded to TF32.
+    half precision. On a CPU the upsampling is a 3x3 convolution at LR size, added before the shuffle, which
+    takes half the time. On a GPU that convolution would be rounded to TF32.
 
     Args:
-        detail: ``(B, 3*scale*scale, H, W)``, any float dtype.
-        low: ``(B, 3, H, W)``, any float dtype.
+        detail: ``(B, 3*scale*scale, H, W)``, any float dtype; RGB, the channels of a pixel shuffle.
+        lr: RGB ``(B, 3, H, W)``, any float dtype, in [0, 1].
         scale: Factor; 1 adds the input itself.
 
     Returns:
-        ``(B, 3, H*scale, W*scale)``, fp32. What is added depends on at most 1 LR pixel to each side.
+        RGB ``(B, 3, H*scale, W*scale)``, fp32, not clamped. The upsampling depends on at most 1 LR pixel to
+        each side.
     """
     if scale == 1:
-        return detail.float() + low.float()
-    if low.device.type != "cpu":
-        high = F.interpolate(low.float(), scale_factor=float(scale), mode="bilinear", align_corners=False)
-        return F.pixel_shuffle(detail.float(), scale) + high
-    edged = F.pad(low.float(), (1, 1, 1, 1), mode="replicate")
-    return F.pixel_shuffle(F.conv2d(edged, _bilinear_kernel(scale, low.device)) + detail.float(), scale)
+        return detail.float() + lr.float()
+    if lr.device.type != "cpu":
+        upsampled = F.interpolate(lr.float(), scale_factor=float(scale), mode="bilinear", align_corners=False)
+        return F.pixel_shuffle(detail.float(), scale) + upsampled
+    edged = F.pad(lr.float(), (1, 1, 1, 1), mode="replicate")
+    return F.pixel_shuffle(F.conv2d(edged, _bilinear_kernel(scale, lr.device)) + detail.float(), scale)
 
 
 def _bilinear_kernel(scale: int, device: torch.device) -> Tensor:
-    """Bilinear enlargement as a convolution to the channels of a pixel shuffle, ``(3*s*s, 3, 3, 3)``.
+    """Bilinear upsampling as a convolution to the channels of a pixel shuffle, ``(3*s*s, 3, 3, 3)``.
 
     A new pixel whose centre lies t LR pixels right of an old one's, -0.5 < t < 0.5, weighs the three pixels
     around with max(-t, 0), 1 - abs(t) and max(t, 0).
     """
-    place = (torch.arange(scale, device=device) + 0.5) / scale - 0.5
-    taps = torch.stack([(-place).clamp(min=0), 1 - place.abs(), place.clamp(min=0)], 1)  # (s, 3)
+    offset = (torch.arange(scale, device=device) + 0.5) / scale - 0.5
+    taps = torch.stack([(-offset).clamp(min=0), 1 - offset.abs(), offset.clamp(min=0)], 1)  # (s, 3)
     square = torch.einsum("ya,xb->yxab", taps, taps).view(1, scale * scale, 1, 3, 3)
     colors = torch.eye(3, device=device).view(3, 1, 3, 1, 1)
     return (colors * square).view(3 * scale * scale, 3, 3, 3)

@@ -1,4 +1,4 @@
-"""The networks that a generator has to deceive: used in training only, never shipped."""
+"""Discriminators: used in training only, never shipped."""
 
 from typing import Literal
 
@@ -13,10 +13,10 @@ KINDS: tuple[Kind, ...] = ("patch", "srgan", "unet")
 
 
 class Discriminator(nn.Module):
-    """Tells originals from enlargements.
+    """Tells HR from SR.
 
-    ``forward`` takes RGB ``(B, 3, H, W)`` in [0, 1] and returns logits (above 0: "an original") and the
-    features after each level, for feature matching.
+    ``forward`` takes RGB ``(B, 3, H, W)``, fp32 in [0, 1], and returns logits (above 0: HR) and the features
+    after each level, for feature matching.
     """
 
     def forward(self, picture: Tensor) -> tuple[Tensor, list[Tensor]]:
@@ -92,7 +92,7 @@ class UNetDiscriminator(Discriminator):
     """A U-Net with spectral norm: a logit for every pixel, ``(B, 1, H, W)``, for crops of any size.
 
     As in Real-ESRGAN (Wang et al., arXiv 2107.10833, section 3.2): three levels down with stride 2, three up
-    with bilinear enlargement and the level of that size added, spectral norm on every inner layer.
+    with bilinear upsampling and the level of that size added, spectral norm on every inner layer.
 
     Args:
         channels: Features of the first layer.
@@ -186,7 +186,7 @@ class SpectralConv2d(nn.Conv2d):
                 self._iterate(self.weight.flatten(1))
 
     def forward(self, input: Tensor) -> Tensor:  # the name is torch's
-        """Same as a convolution with the weight divided by its spectral norm."""
+        """Features ``(B, inputs, H, W)``, any float dtype and range -> ``(B, outputs, h, w)``."""
         with torch.autocast(self.weight.device.type, enabled=False):
             matrix = self.weight.flatten(1)
             if self.training:

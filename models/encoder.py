@@ -63,7 +63,7 @@ class SmallEncoder(nn.Module):
         self.register_buffer("deviation", torch.tensor(DEVIATION).view(1, 3, 1, 1))
 
     def forward(self, picture: Tensor) -> dict[str, Tensor]:
-        """RGB ``(B, 3, H, W)`` in [0, 1] -> ``(B, channels, h, w)`` for each layer asked for."""
+        """RGB ``(B, 3, H, W)``, fp32 in [0, 1] -> ``(B, channels, h, w)`` for each layer asked for."""
         x = (picture - self.mean) / self.deviation
         found = {}
         for number, (name, stage) in enumerate(zip(IMITATED, self.stages, strict=True)):

@@ -37,14 +37,15 @@ def blendable_files(model: str | Path, perceptual: float | None) -> Mapping[int,
     faithful, textured = map(weight_files, pair)
     files = {scale: (file, textured[scale]) for scale, file in faithful.items() if scale in textured}
     if not files:
-        raise WeightsError(f"{' and '.join(pair)} are installed for different scales: no blend of them")
+        raise WeightsError(f"{' and '.join(pair)} are installed for different scales and cannot be blended")
     return files
 
 
 def default_scale(model: str | Path) -> float:
-    """The factor when none is asked for; raises as above.
+    """The default of ``--scale``: a weight file's own; 4 for a named model, 1 for one that only restores.
 
-    A weight file's own; 4 for a named model that enlarges, 1 for one that only restores.
+    Raises:
+        WeightsError: The model is unknown, or its file is missing or damaged.
     """
     files = weight_files(model)
     enlarges = str(model) in shipped.WEIGHTS and max(files) > 1

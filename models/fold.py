@@ -20,7 +20,7 @@ def fold_for_inference(network: Network) -> Network:
         network: In evaluation mode, fp32.
 
     Returns:
-        A network that gives the same output to rounding, except that gradients are not to be had from it.
+        A network with the same output up to rounding; it has no gradients.
     """
     rewritten = copy.deepcopy(network).eval()
     for module in list(rewritten.modules()):
@@ -34,14 +34,14 @@ def fold_for_inference(network: Network) -> Network:
 
 
 def _fold_sequence(layers: nn.Sequential) -> None:
-    """Rewrite neighbours in a sequence, until nothing is left to rewrite."""
+    """Rewrite neighbouring layers of a sequence in place."""
     kept: list[nn.Module] = []
     for layer in layers:
         previous = kept[-1] if kept else None
         if isinstance(layer, nn.BatchNorm2d) and isinstance(previous, nn.Conv2d):
             kept[-1] = fuse_conv_bn_eval(previous, layer)
         elif isinstance(layer, nn.PReLU) and isinstance(previous, nn.PixelShuffle):
-            kept.insert(-1, layer)  # one slope for all: it does not matter where the values stand
+            kept.insert(-1, layer)  # one slope for all values: the order does not matter
         elif isinstance(layer, nn.Conv2d) and isinstance(previous, nn.PixelShuffle) and _small(layer):
             kept[-1:] = [fold_shuffle(previous, layer), previous]
         else:
@@ -53,14 +53,14 @@ def _fold_sequence(layers: nn.Sequential) -> None:
 
 
 def _small(conv: nn.Conv2d) -> bool:
-    """Whether a convolution has so few outputs that it runs better on fewer, deeper pixels."""
+    """Whether a convolution has so few outputs that it runs faster on fewer, deeper pixels."""
     return conv.out_channels <= 4
 
 
 def fold_shuffle(shuffle: nn.PixelShuffle, conv: nn.Conv2d) -> nn.Conv2d:
     """The convolution before a pixel shuffle that equals ``conv`` after it.
 
-    A pixel at (y*r + p) of the enlarged picture that looks d pixels down sees row y + (p + d) // r, phase
+    A pixel at (y*r + p) of the upsampled image that looks d pixels down sees row y + (p + d) // r, phase
     (p + d) % r. Borders agree, because both pad with zeros.
 
     Args:
@@ -71,20 +71,24 @@ def fold_shuffle(shuffle: nn.PixelShuffle, conv: nn.Conv2d) -> nn.Conv2d:
         ``(out*r*r, in*r*r, j, j)``, to be followed by the same shuffle.
     """
     r = shuffle.upscale_factor
-    reach = conv.kernel_size[0] // 2
-    far = -(-reach // r)  # LR pixels to each side
+    radius = conv.kernel_size[0] // 2
+    lr_radius = -(-radius // r)
     outputs, inputs = conv.out_channels, conv.in_channels
-    weight = torch.zeros(outputs, r, r, inputs, r, r, 2 * far + 1, 2 * far + 1, dtype=conv.weight.dtype)
+    weight = torch.zeros(
+        outputs, r, r, inputs, r, r, 2 * lr_radius + 1, 2 * lr_radius + 1, dtype=conv.weight.dtype
+    )
     for row in range(r):
         for column in range(r):
-            for down in range(-reach, reach + 1):
-                for right in range(-reach, reach + 1):
+            for down in range(-radius, radius + 1):
+                for right in range(-radius, radius + 1):
                     y, from_row = divmod(row + down, r)
                     x, from_column = divmod(column + right, r)
-                    tap = conv.weight[:, :, down + reach, right + reach]
-                    weight[:, row, column, :, from_row, from_column, y + far, x + far] = tap
-    made = nn.Conv2d(inputs * r * r, outputs * r * r, 2 * far + 1, padding=far, bias=conv.bias is not None)
-    made.weight = nn.Parameter(weight.view_as(made.weight))
+                    tap = conv.weight[:, :, down + radius, right + radius]
+                    weight[:, row, column, :, from_row, from_column, y + lr_radius, x + lr_radius] = tap
+    folded = nn.Conv2d(
+        inputs * r * r, outputs * r * r, 2 * lr_radius + 1, padding=lr_radius, bias=conv.bias is not None
+    )
+    folded.weight = nn.Parameter(weight.view_as(folded.weight))
     if conv.bias is not None:
-        made.bias = nn.Parameter(conv.bias.repeat_interleave(r * r))
-    return made
+        folded.bias = nn.Parameter(conv.bias.repeat_interleave(r * r))
+    return folded

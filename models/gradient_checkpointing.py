@@ -1,7 +1,7 @@
 """Gradient checkpointing (Chen et al., arXiv 1604.06174): less memory for one more forward pass.
 
-Training keeps what every layer was given until the backward pass. Here only the borders of about the square
-root of n parts of a sequence of n layers are kept; what lies between is computed again when it is needed.
+Training keeps the input of every layer until the backward pass. Here a sequence of n layers is split into
+about sqrt(n) parts; only the inputs of the parts are kept, and what lies between is recomputed when needed.
 """
 
 import contextlib
@@ -15,13 +15,13 @@ from torch.utils.checkpoint import checkpoint
 
 
 def run_checkpointed(layers: nn.Sequential, features: Tensor) -> Tensor:
-    """``layers(features)`` with the same result, gradients and statistics of batch norm, bit for bit.
+    """``layers(features)`` with the same result, gradients and batch norm statistics, bit for bit.
 
-    The last part is kept, as the backward pass begins with it.
+    The last part is not recomputed, because the backward pass starts with it.
 
     Args:
-        layers: Without dropout or anything else that is drawn anew each time.
-        features: As ``layers`` takes it.
+        layers: Without dropout or other random layers.
+        features: ``(B, C, H, W)`` as ``layers`` takes them, any float dtype and range.
     """
     length = math.ceil(len(layers) / max(1, round(math.sqrt(len(layers)))))
     parts = [layers[start : start + length] for start in range(0, len(layers), length)]
@@ -33,18 +33,18 @@ def run_checkpointed(layers: nn.Sequential, features: Tensor) -> Tensor:
             preserve_rng_state=False,
             context_fn=functools.partial(_contexts, part),
         )
-    made: Tensor = parts[-1](features)
-    return made
+    output: Tensor = parts[-1](features)
+    return output
 
 
 def _contexts(part: nn.Module) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-    """What the first and what the second computation runs in."""
+    """Contexts of the first computation and of the second."""
     return contextlib.nullcontext(), _statistics_stay(part)
 
 
 @contextlib.contextmanager
 def _statistics_stay(part: nn.Module) -> Iterator[None]:
-    """Batch norm normalises as ever but does not count the batch, which it has seen before."""
+    """Batch norm normalizes as usual, but does not count the batch a second time."""
     norms = [layer for layer in part.modules() if isinstance(layer, nn.BatchNorm2d)]
     before = [(layer.momentum, layer.num_batches_tracked) for layer in norms]
     for layer in norms:

@@ -88,7 +88,7 @@ class VGGFeatures(nn.Module):
             self.factors = {name: 1 / max(size, 1e-12) for name, size in sizes.items()}
 
     def forward(self, picture: Tensor) -> dict[str, Tensor]:
-        """RGB ``(B, 3, H, W)`` in [0, 1] -> ``(B, channels, h, w)`` for each layer asked for."""
+        """RGB ``(B, 3, H, W)``, fp32 in [0, 1] -> ``(B, channels, h, w)`` for each layer asked for."""
         x = (picture - self.mean) / self.deviation
         found = {}
         for name, layer in self.convolutions.items():
@@ -132,9 +132,12 @@ def _held(state: Mapping[str, Tensor]) -> str:
 
 
 def chart(side_px: int = 128) -> Tensor:
-    """A picture that every machine makes the same: waves of all sizes and directions, and some edges.
+    """The same synthetic image on every machine: waves of all sizes and directions, and some edges.
 
-    Like photographs it has less contrast the finer the detail. ``(1, 3, side, side)`` in [0, 1].
+    As in photographs, the finer the detail, the lower its contrast.
+
+    Returns:
+        RGB ``(1, 3, side_px, side_px)``, fp32 in [0, 1].
     """
     place = torch.arange(side_px, dtype=torch.float64) / side_px
     down, right = place[:, None], place[None, :]

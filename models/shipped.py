@@ -62,6 +62,6 @@ def weight_files(model: str) -> dict[int, Path]:
     if not files:
         what = "has no weights on this machine" if model in _NAMED else "is unknown"
         installed = [name for name in _NAMED if installed_scales(name)]
-        known = f"use {', '.join(installed_models())}, or a .safetensors file"
+        known = f"use {', '.join([*installed_models(), 'a .safetensors file'])}"
         raise WeightsError(f"model '{model}' {what}{did_you_mean(model, installed)}", known)
     return files

@@ -1,8 +1,8 @@
-"""SRCNN (Dong et al., arXiv 1501.00092): three convolutions on the luminance of the enlarged picture.
+"""SRCNN (Dong et al., arXiv 1501.00092): three convolutions on the luma of the upsampled image.
 
-At scale 1 it restores what JPEG has taken. Two things differ from the paper: the layers compute the change of
-luminance instead of luminance itself, so that training starts at the plain enlargement and half precision
-costs nothing that can be seen; and borders are padded, so that the picture keeps its size.
+At scale 1 it removes JPEG artifacts. Two things differ from the paper: the layers compute the change of luma
+instead of luma itself, so that training starts at plain upsampling and half precision costs nothing visible;
+and borders are padded, so that the image keeps its size.
 """
 
 import math
@@ -15,10 +15,10 @@ from upscaler.models.luma import luma
 
 
 class SRCNN(Network):
-    """9x9, 1x1 and 5x5 convolutions on luminance; chroma is only enlarged.
+    """9x9, 1x1 and 5x5 convolutions on luma; chroma is only upsampled.
 
     Args:
-        scale: 1, 2, 3, 4 or 8. 1 restores without enlarging.
+        scale: 1, 2, 3, 4 or 8. 1 restores without upscaling.
         channels: Features of the first layer; the second has half as many.
     """
 
@@ -41,33 +41,34 @@ class SRCNN(Network):
             macs_per_pixel=conv_macs(self) * scale * scale,
         )
 
-    def forward(self, low: Tensor) -> Tensor:
+    def forward(self, lr: Tensor) -> Tensor:
         """See ``Network``."""
-        enlarged = _enlarged(low.float(), self.contract.scale)  # (B, 3, H*scale, W*scale)
-        change = self.tail(self.body(luma(enlarged).to(self.dtype)))
-        high: Tensor = enlarged + change.float()
-        return high
+        upsampled = _upsample(lr.float(), self.contract.scale)  # (B, 3, H*scale, W*scale)
+        change = self.tail(self.body(luma(upsampled).to(self.dtype)))
+        # Added to R, G and B alike it changes luma and leaves both colour differences as they are.
+        sr: Tensor = upsampled + change.float()
+        return sr
 
-    def training_target(self, low: Tensor, high: Tensor) -> Tensor:
-        """The luminance of ``high`` with the chroma that this network passes through."""
-        enlarged = _enlarged(low.float(), self.contract.scale)
-        return enlarged + (luma(high) - luma(enlarged))
+    def training_target(self, lr: Tensor, hr: Tensor) -> Tensor:
+        """The luma of ``hr`` with the chroma that this network passes through; see ``Network``."""
+        upsampled = _upsample(lr.float(), self.contract.scale)
+        return upsampled + (luma(hr) - luma(upsampled))
 
 
-def _enlarged(low: Tensor, scale: int) -> Tensor:
-    """Bicubic (a = -0.5, which torch has with ``antialias`` alone)."""
+def _upsample(lr: Tensor, scale: int) -> Tensor:
+    """Bicubic with a = -0.5, which torch uses only with ``antialias``."""
     if scale == 1:
-        return low
-    size = (low.shape[-2] * scale, low.shape[-1] * scale)
-    high: Tensor = F.interpolate(low, size=size, mode="bicubic", antialias=True)
-    return high
+        return lr
+    size = (lr.shape[-2] * scale, lr.shape[-1] * scale)
+    upsampled: Tensor = F.interpolate(lr, size=size, mode="bicubic", antialias=True)
+    return upsampled
 
 
 def _receptive_radius_px(scale: int) -> int:
-    """LR pixels to each side: six enlarged ones through the layers, then two through the bicubic kernel."""
+    """LR pixels to each side: six upsampled ones through the layers, then two through the bicubic kernel."""
     layers_px = 6
     if scale == 1:
         return layers_px
-    # The centre of the farthest enlarged pixel, in LR pixels from the middle of the first.
+    # The centre of the farthest upsampled pixel, in LR pixels from the middle of the first.
     farthest = (scale - 0.5 + layers_px) / scale - 0.5
     return math.ceil(farthest + 2) - 1

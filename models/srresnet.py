@@ -1,4 +1,4 @@
-"""SRResNet, the generator of SRGAN (Ledig et al., arXiv 1609.04802), to the letter or slimmed."""
+"""SRResNet, the generator of SRGAN (Ledig et al., arXiv 1609.04802), as published or with a smaller tail."""
 
 import math
 from typing import Literal
@@ -12,7 +12,7 @@ Tail = Literal["single", "paper"]
 
 
 class SRResNet(Network):
-    """Residual blocks at LR size, one long skip, and a tail that enlarges.
+    """Residual blocks at LR size, one long skip, and a tail that upsamples.
 
     Args:
         scale: 1, 2, 3, 4 or 8.
@@ -21,7 +21,7 @@ class SRResNet(Network):
         norm: ``batch`` as in the paper, or ``none``: batch norm causes the known blotches and costs memory
             (ESRGAN, arXiv 1809.00219, found no loss without it).
         tail: ``paper``: 9x9 convolutions at both ends and one pixel shuffle per factor 2 (or 3), 45 % of
-            the work at x4; ``single``: 3x3 ends, one pixel shuffle, and the enlarged input added.
+            the work at x4; ``single``: 3x3 ends, one pixel shuffle, and the upsampled input added.
     """
 
     def __init__(
@@ -48,27 +48,27 @@ class SRResNet(Network):
             macs_per_pixel=conv_macs(self) - conv_macs(self.tail) + _tail_macs(self.tail),
         )
 
-    def forward(self, low: Tensor) -> Tensor:
+    def forward(self, lr: Tensor) -> Tensor:
         """See ``Network``."""
-        first = self.head_activation(self.head(low.to(self.dtype)))  # (B, C, H, W)
+        first = self.head_activation(self.head(lr.to(self.dtype)))  # (B, C, H, W)
         features = self.merge(self.run_body(self.blocks, first)) + first
         if self.adds_input:
-            return add_upsampled(self.tail(features), low, self.contract.scale)
-        high: Tensor = self.tail(features)  # (B, 3, H*scale, W*scale)
-        return high.float()
+            return add_upsampled(self.tail(features), lr, self.contract.scale)
+        sr: Tensor = self.tail(features)  # (B, 3, H*scale, W*scale)
+        return sr.float()
 
 
 class ResidualBlock(nn.Module):
-    """Convolution, slope, convolution, and the input added; ``(B, C, H, W)`` in and out."""
+    """Convolution, PReLU, convolution, and the input added."""
 
     def __init__(self, channels: int, norm: Norm) -> None:
         super().__init__()
         self.layers = nn.Sequential(_conv(channels, norm), nn.PReLU(1), _conv(channels, norm))
 
     def forward(self, features: Tensor) -> Tensor:
-        """Same shape out as in."""
-        changed: Tensor = self.layers(features)
-        return features + changed
+        """Features ``(B, C, H, W)``, any float dtype and range -> the same shape and dtype."""
+        residual: Tensor = self.layers(features)
+        return features + residual
 
 
 def _conv(channels: int, norm: Norm) -> nn.Sequential:
@@ -96,21 +96,21 @@ def _paper_tail(channels: int, scale: int) -> nn.Sequential:
 
 
 def _tail_radius_px(scale: int, paper: bool) -> int:
-    """LR pixels that the tail looks to each side: a layer after enlargement by k reaches 1/k as far."""
+    """LR pixels to each side on which the tail depends: a layer after upsampling by k sees 1/k as far."""
     if not paper:
         return 1
-    reach, enlarged = 0.0, 1
+    radius, upsampled = 0.0, 1
     for factor in _paper_factors(scale):
-        reach += 1 / enlarged
-        enlarged *= factor
-    return math.ceil(reach + 4 / enlarged)
+        radius += 1 / upsampled
+        upsampled *= factor
+    return math.ceil(radius + 4 / upsampled)
 
 
 def _tail_macs(tail: nn.Module) -> int:
-    macs, enlarged = 0, 1
+    macs, upsampled = 0, 1
     for layer in tail.modules():
         if isinstance(layer, nn.PixelShuffle):
-            enlarged *= layer.upscale_factor
+            upsampled *= layer.upscale_factor
         elif isinstance(layer, nn.Conv2d):
-            macs += layer.weight.numel() * enlarged * enlarged
+            macs += layer.weight.numel() * upsampled * upsampled
     return macs

@@ -10,15 +10,13 @@ from upscaler.models.weight_file import WeightFile
 
 
 def transfer_body(source: WeightFile, network: Network) -> list[str]:
-    """Copy the body of ``source``, and of its tail and gate what has the same name and shape.
-
-    This starts a training from another scale: the body is copied, the tail stays new.
+    """Copy the body of ``source``, and the tensors of its tail and gate that have the same name and shape.
 
     Returns:
-        Names of the tensors of ``network`` that were not in ``source``.
+        Names of the tensors of ``network`` that were not copied.
 
     Raises:
-        WeightsError: The source is of another architecture, width, depth or kind.
+        WeightsError: The source has another architecture, width, depth or kind of layers.
     """
     if type(network) is not NETWORKS[source.architecture]:
         raise WeightsError(f"weights of network '{source.architecture}' cannot start this one")

@@ -1,4 +1,4 @@
-"""The weight file: safetensors whose metadata rebuild the network. No pickle, so loading runs no code."""
+"""The weight file: safetensors with metadata that rebuild the network. No pickle, so loading runs no code."""
 
 import json
 from dataclasses import dataclass, field
@@ -25,7 +25,7 @@ class WeightFile:
         architecture: A key of ``NETWORKS``.
         arguments: Keyword arguments that build the network, the scale among them.
         state: Parameters and buffers by name.
-        training: How the weights came to be (data, command, machine, minutes, scores); free-form JSON.
+        training: How the weights were trained (data, command, machine, minutes, scores); free-form JSON.
     """
 
     architecture: str
@@ -59,8 +59,8 @@ def save(path: Path, network: Network, state: dict[str, Tensor], training: dict[
     Args:
         path: Target; the folder must exist.
         network: Names the architecture and its arguments.
-        state: The weights to write, for example the averaged ones; names as in ``network``.
-        training: How they came to be; must be JSON-serialisable.
+        state: The weights to write, such as the EMA; names as in ``network``.
+        training: How they were trained; must be JSON-serializable.
 
     Raises:
         WeightsError: A value is not finite in fp16, or the file cannot be written. The old file stays.

@@ -165,7 +165,7 @@ def test_two_networks_in_a_row_are_weighted_by_their_cost(ship: Ship, clock: Clo
     forecast = Forecast([source], clock)
     watch = forecast.watch(source, engine, ignored, said)
     watch(Progress(0, 0, "tiles", source_px=(24, 32), factor=4.0))
-    first, second = engine.macs_each(engine.plan(24, 32), 24, 32)
+    first, second = engine.macs_per_network(engine.plan(24, 32), 24, 32)
     assert 5 < second / first < 16
     clock.now_s += 60
     watch(

@@ -86,7 +86,7 @@ def test_the_host_waits_only_for_batches_that_are_three_behind(log: list[str]) -
         return [tensors[0] + 1], torch.tensor(True)
 
     batches = (([torch.full((2,), float(tag))], tag) for tag in range(4))
-    made = [(results[0].tolist(), tag) for results, tag in overlap._overlapped(batches, work, CPU)]
+    made = [(results[0].tolist(), tag) for results, tag in overlap._run_on_gpu(batches, work, CPU)]
     assert made == [([1.0, 1.0], 0), ([2.0, 2.0], 1), ([3.0, 3.0], 2), ([4.0, 4.0], 3)]
     start = ["on upload", "compute waits for upload"]
     end = ["download waits for compute", "on download", "mark on download"]
@@ -103,7 +103,7 @@ def test_a_batch_with_a_value_that_is_not_finite_is_done_again_with_checks(log: 
         return [result], result.sum().isfinite()
 
     batches = (([torch.full((2,), 5.0)], tag) for tag in range(3))
-    made = [results[0].tolist() for results, _ in overlap._overlapped(batches, work, CPU)]
+    made = [results[0].tolist() for results, _ in overlap._run_on_gpu(batches, work, CPU)]
     assert made == [[5.0, 5.0], [-1.0, -1.0], [5.0, 5.0]]
 
 

@@ -87,7 +87,7 @@ class Forecast:
             nonlocal start_s, finished
             size = progress.source_px
             if not costs:
-                costs.extend(engine.macs_each(engine.plan(*size), *size))
+                costs.extend(engine.macs_per_network(engine.plan(*size), *size))
                 start_s = self._clock()
             if not progress.total or not costs:
                 return

@@ -247,7 +247,7 @@ def upscale_frames(
     """Upscale colours and alpha of every frame.
 
     Args:
-        frames: All of one size.
+        frames: All of one size; RGB ``(H, W, 3)`` uint8, alpha ``(H, W)`` uint8.
         upscale: ``Upscaler.frames``; it may take several images before it returns the first.
     """
     pending: deque[Frame] = deque()  # taken by `upscale`, but not returned yet

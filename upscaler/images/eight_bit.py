@@ -91,6 +91,6 @@ def encoded_colors(still: Still, image_format: ImageFormat, mode: str) -> tuple[
 
 
 def mean_of_channels(pixels: Pixels) -> Pixels:
-    """The mean of the channels of ``(H, W, 3)`` uint8 or uint16, as ``(H, W)`` of the same dtype."""
+    """The mean of the channels of RGB ``(H, W, 3)`` uint8 or uint16, as ``(H, W)`` of the same dtype."""
     mean: Any = cv2.transform(pixels, np.full((1, 3), 1 / 3))
     return mean  # type: ignore[no-any-return]  # of the same dtype

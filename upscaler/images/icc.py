@@ -32,7 +32,7 @@ def gray_to_srgb(gray: NDArray[np.uint16], profile: bytes | None) -> NDArray[np.
     about one 8-bit level.
 
     Args:
-        gray: ``(H, W)`` uint16.
+        gray: ``(H, W)`` uint16 codes.
         profile: One that describes ``L``.
 
     Returns:

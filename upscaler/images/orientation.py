@@ -37,7 +37,7 @@ def apply_orientation(pixels: Pixels, orientation: int) -> Pixels:
     """Rotate and mirror stored pixels so that they are upright.
 
     Args:
-        pixels: ``(H, W, channels)`` or ``(H, W)``, any dtype.
+        pixels: ``(H, W, channels)`` or ``(H, W)``, any dtype, range and colour order.
         orientation: As from ``read_orientation``.
 
     Returns:

@@ -74,7 +74,7 @@ def write_with_chunks(path: Path, encoded: NDArray[np.uint8], chunks: Iterable[C
 
     Args:
         path: The file to write.
-        encoded: ``(N,)`` bytes of a whole PNG file.
+        encoded: ``(N,)`` bytes of a whole PNG file, uint8 in 0..255.
         chunks: To insert.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Networks at work: the engine, its plan, tiles, precision, memory and the overlap of copies.
+"""Running the networks: engine, plan, tiles, precision, memory, overlap of copies and computation.
 
 May import models, options, pixels and errors; knows neither images nor video.
 """

@@ -21,13 +21,13 @@ _BF16_TURNS = 6
 
 
 def select(name: str) -> torch.device:
-    """Turn a device name into a device that is really there.
+    """Turn a device name into a device that exists.
 
     Args:
         name: ``auto`` (a GPU when there is one, else the processor), ``cpu``, ``cuda`` or ``cuda:1``.
 
     Raises:
-        DeviceError: The name is unknown, or no such device is there.
+        DeviceError: The name is unknown, or there is no such device.
     """
     gpus, why_none = _gpus()
     if name == "auto":

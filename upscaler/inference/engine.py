@@ -1,4 +1,4 @@
-"""The networks at work: frames in, larger frames out, on one device in one precision."""
+"""``Upscaler``: frames in, larger frames out, on one device in one precision."""
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
@@ -62,27 +62,27 @@ class Upscaler:
         self.scale = find_weights.default_scale(model) if options.scale is None else options.scale
         if max(self.files) == 1 and (self.scale != 1 or options.size_px):
             raise UsageError(
-                f"model '{model}' restores without enlarging",
-                "use --scale 1, and enlarge the result with another model",
+                f"model '{model}' restores without upscaling",
+                "use --scale 1, and upscale the result with another model",
             )
         self._networks: dict[int, TiledNetwork] = {}
         self._on_message: OnMessage | None = None
         self._messages: list[Message] = []  # of this job; between jobs, for the next one
         if options.size_px is None:
             for network_scale in scales_for(self.files, self.scale):
-                self._network(network_scale).runtime()  # a damaged weight file is better found now
+                self._network(network_scale).runtime()  # fail now if a weight file is damaged
 
     def plan(self, height: int, width: int, box_px: tuple[int, int] | None = None) -> Plan:
-        """How a picture of this size would be upscaled.
+        """How an image of this size would be upscaled.
 
         Args:
-            height: Height of the picture.
-            width: Width of the picture.
+            height: Height of the image.
+            width: Width of the image.
             box_px: (width, height) to fit inside, in place of the ``size_px`` that the engine was made with;
                 for coded frames whose pixels are not square or that are shown rotated.
 
         Raises:
-            UsageError: The box is more than 8 times the picture's size.
+            UsageError: The box is more than 8 times the image's size.
         """
         box_px = box_px or self.options.size_px
         passes = PASSES_TTA if self.options.tta else 1
@@ -100,17 +100,18 @@ class Upscaler:
         return Plan(scales_for(self.files, factor), *target, factor=factor, passes=passes)
 
     def image(self, pixels: Pixels, on_progress: OnProgress | None = None) -> Pixels:
-        """Enlarge one picture.
+        """Upscale one image.
 
         Args:
             pixels: ``(H, W, 3)`` RGB, uint8 or uint16.
-            on_progress: Called with (tiles done, tiles in all) as they are finished, for every network anew.
+            on_progress: Called with (tiles done, tiles in all) after every batch; a second network starts
+                again at 1.
 
         Returns:
-            The enlarged picture, same channel order and dtype, rounded and clamped.
+            ``(height, width, 3)`` RGB in the same dtype, rounded and clamped.
 
         Raises:
-            UsageError: The array is of another shape or dtype, or is none.
+            UsageError: The array has another shape or dtype, or is not an array.
         """
         source = _as_tensor(pixels)
         height, width = pixels.shape[:2]
@@ -120,10 +121,10 @@ class Upscaler:
         return array
 
     def frames(self, frames: Iterable[Pixels]) -> Iterator[Pixels]:
-        """Enlarge pictures of any sizes, in order; see ``image``.
+        """Upscale images of any sizes, in order; see ``image``.
 
-        Pictures of one size that follow each other go through the network together, as many as ``batch_for``
-        says; on a GPU some are read ahead, and upload, computing and download overlap.
+        Consecutive images of one size go through the network together, as many as ``batch_for`` says. On a
+        GPU some are read ahead, and upload, computation and download overlap.
         """
 
         def work(sources: list[Tensor], _: int, check: bool) -> tuple[list[Tensor], Tensor]:
@@ -131,7 +132,7 @@ class Upscaler:
             result, finite = self.upscale_flagged(batch, self.plan(*batch.shape[-2:]), check=check)
             return list(result.permute(0, 2, 3, 1).contiguous()), finite
 
-        # Copies: a reader may fill the same array anew for every frame, while several are waiting here.
+        # Copies: a reader may reuse its array for the next frame while several are waiting here.
         sources = (_as_tensor(frame).clone() for frame in frames)
         together = batch_equal(
             sources,
@@ -144,7 +145,7 @@ class Upscaler:
     def batch_for(self, plan: Plan, height: int, width: int) -> int:
         """How many frames of this size, and with this plan, go through the network together.
 
-        On a processor one, however small: it is busy with one, and its caches hold one better.
+        On a CPU always one: more are not faster (docs/performance.md).
         """
         if self.options.batch is not None:
             return self.options.batch
@@ -170,8 +171,8 @@ class Upscaler:
                 runtime.compile_if_faster(self._sample(plan, tile.height, tile.width))
 
     def _sample(self, plan: Plan, height: int, width: int) -> Tensor:
-        low = torch.rand(self.batch_for(plan, height, width), 3, height, width, device=self.device)
-        return low.contiguous(memory_format=torch.channels_last)
+        lr = torch.rand(self.batch_for(plan, height, width), 3, height, width, device=self.device)
+        return lr.contiguous(memory_format=torch.channels_last)
 
     def upscale(self, source: Tensor, plan: Plan, on_progress: OnProgress | None = None) -> Tensor:
         """Upscale a batch of frames as ``plan`` says.
@@ -221,19 +222,19 @@ class Upscaler:
         return [file for scale in plan.scales for file in self.files[scale]]
 
     def macs(self, plan: Plan, height: int, width: int) -> int:
-        """About how many multiply-adds a frame costs: every weight once for every pixel that goes in."""
-        return sum(self.macs_each(plan, height, width))
+        """Approximate multiply-accumulates for a frame: each weight once per LR pixel of its network."""
+        return sum(self.macs_per_network(plan, height, width))
 
-    def macs_each(self, plan: Plan, height: int, width: int) -> list[int]:
-        """The same for each network of the plan."""
-        found, pixels = [], height * width * plan.passes
+    def macs_per_network(self, plan: Plan, height: int, width: int) -> list[int]:
+        """``macs`` of each network of the plan."""
+        macs, pixels = [], height * width * plan.passes
         for scale in plan.scales:
-            found.append(pixels * sum(weight.numel() for weight in self._network(scale).network.parameters()))
+            macs.append(pixels * sum(weight.numel() for weight in self._network(scale).network.parameters()))
             pixels *= scale**2
-        return found
+        return macs
 
     def execution(self, plan: Plan) -> dict[str, str | int]:
-        """How the networks of a plan run here, resolved: with equal ones, frames give equal bits."""
+        """How the networks of a plan run here, resolved; the same execution gives the same bits."""
         batches = {
             f"max pixels per batch, x{scale}": self._network(scale).max_batch_px for scale in set(plan.scales)
         }
@@ -262,10 +263,10 @@ class Upscaler:
                 raise DeviceError(f"{name} was {execution.get(name)} and is {here[name]}")
         threads = int(execution.get("threads", 0))
         if not 1 <= threads <= (os.cpu_count() or 1):
-            raise DeviceError(f"there were {threads} threads, which are too many here")
+            raise DeviceError(f"there were {threads} threads, more than this machine has")
         runtimes = {scale: str(execution.get(f"runtime, x{scale}")) for scale in set(plan.scales)}
-        if strange := set(runtimes.values()) - set(RUNTIMES):
-            raise DeviceError(f"the runtime was {min(strange)}, which is not known here")
+        if unknown := set(runtimes.values()) - set(RUNTIMES):
+            raise DeviceError(f"the runtime was {min(unknown)}, which this version does not know")
         if "compiled" in runtimes.values() and not devices.can_compile(self.device):
             raise DeviceError("the network was compiled, and no C++ compiler is found")
         own_threads = torch.get_num_threads()

@@ -1,4 +1,4 @@
-"""Work in flight: on a GPU, upload, computing and download of successive batches run at the same time."""
+"""Overlap: on a GPU, upload, computation and download of successive batches run at the same time."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -15,63 +15,63 @@ T = TypeVar("T")
 # says whether all values were finite.
 Work = Callable[[list[Tensor], T, bool], tuple[list[Tensor], Tensor]]
 
-# Batches between upload and the end of download: one in each of the three stages.
+# Batches between the start of upload and the end of download: one each in upload, computation and download.
 _DEPTH = 3
 
 
 def run_overlapped(
     batches: Iterable[tuple[list[Tensor], T]], work: Work[T], device: torch.device
 ) -> Iterator[tuple[list[Tensor], T]]:
-    """Do ``work`` on every batch, in order.
+    """Run ``work`` on every batch, in order.
 
     Args:
-        batches: Tensors on the host, and whatever belongs to them.
-        work: Runs on ``device``. On a GPU the steady loop never waits for it: values that are not finite are
-            noticed when a batch has come home, and that batch is done again with checks.
+        batches: Tensors on the host, of any shape, dtype and range, and a tag for each batch.
+        work: Runs on ``device``. On a GPU the loop does not wait for it: when a result arrives with values
+            that are not finite, its batch is run again with ``check``.
         device: Where ``work`` runs.
 
     Returns:
-        The results on the host, with what belongs to them. On a GPU some batches are read ahead.
+        The results of ``work`` on the host, and the tags. On a GPU some batches are read ahead.
     """
     if device.type == "cuda":
-        return _overlapped(batches, work, device)
+        return _run_on_gpu(batches, work, device)
     return ((work(tensors, tag, True)[0], tag) for tensors, tag in batches)
 
 
 @dataclass(frozen=True)
-class _Flying(Generic[T]):
-    """A batch on its way; what it was made from stays, should it have to be done again."""
+class _Pending(Generic[T]):
+    """A batch on its way, with its sources in case it has to be run again."""
 
     sources: list[Tensor]
     results: list[Tensor]
     finite: Tensor
-    home: torch.cuda.Event
+    arrived: torch.cuda.Event
     tag: T
 
 
-def _overlapped(
+def _run_on_gpu(
     batches: Iterable[tuple[list[Tensor], T]], work: Work[T], device: torch.device
 ) -> Iterator[tuple[list[Tensor], T]]:
     upload, download = torch.cuda.Stream(device), torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
-    flying: deque[_Flying[T]] = deque()
+    waiting: deque[_Pending[T]] = deque()
     for tensors, tag in batches:
-        flying.append(_started(tensors, tag, work, upload, download))
-        if len(flying) == _DEPTH:
-            yield _landed(flying.popleft(), work)
-    while flying:
-        yield _landed(flying.popleft(), work)
+        waiting.append(_enqueue(tensors, tag, work, upload, download))
+        if len(waiting) == _DEPTH:
+            yield _collect(waiting.popleft(), work)
+    while waiting:
+        yield _collect(waiting.popleft(), work)
 
 
-def _started(
+def _enqueue(
     tensors: list[Tensor], tag: T, work: Work[T], upload: torch.cuda.Stream, download: torch.cuda.Stream
-) -> _Flying[T]:
+) -> _Pending[T]:
     """Queue a batch's upload, work and download, each on its own stream, without waiting for any of them."""
     compute = torch.cuda.current_stream(upload.device)
     with torch.cuda.stream(upload):
         sources = [_pinned(tensor).to(upload.device, non_blocking=True) for tensor in tensors]
     compute.wait_stream(upload)
     for tensor in sources:
-        tensor.record_stream(compute)  # its memory must not be given away before compute is through
+        tensor.record_stream(compute)  # its memory must not be reused before compute is done
     computed, finite = work(sources, tag, False)
     download.wait_stream(compute)
     with torch.cuda.stream(download):
@@ -79,18 +79,18 @@ def _started(
     for tensor in (*computed, finite):
         if tensor.device.type == "cuda":
             tensor.record_stream(download)
-    home = torch.cuda.Event()  # type: ignore[no-untyped-call]
-    home.record(download)
-    return _Flying(sources, results[:-1], results[-1], home, tag)
+    arrived = torch.cuda.Event()  # type: ignore[no-untyped-call]
+    arrived.record(download)
+    return _Pending(sources, results[:-1], results[-1], arrived, tag)
 
 
-def _landed(flying: _Flying[T], work: Work[T]) -> tuple[list[Tensor], T]:
+def _collect(pending: _Pending[T], work: Work[T]) -> tuple[list[Tensor], T]:
     """Wait for a batch; the only place where the host waits for the GPU."""
-    flying.home.synchronize()
-    if bool(flying.finite):
-        return flying.results, flying.tag
-    results, _ = work(flying.sources, flying.tag, True)
-    return [result.cpu() for result in results], flying.tag
+    pending.arrived.synchronize()
+    if bool(pending.finite):
+        return pending.results, pending.tag
+    results, _ = work(pending.sources, pending.tag, True)
+    return [result.cpu() for result in results], pending.tag
 
 
 def _pinned(tensor: Tensor) -> Tensor:

@@ -8,7 +8,16 @@ from upscaler.pixels import as_codes, as_floats
 
 
 def resize_bicubic(source: Tensor, height: int, width: int) -> Tensor:
-    """Antialiased bicubic, one channel at a time to bound the memory; same dtype out as in."""
+    """Resize by antialiased bicubic interpolation, one channel at a time to bound memory.
+
+    Args:
+        source: ``(B, C, H, W)``, uint8 or uint16 codes, or floats in any range; any colour order.
+        height: Of the result.
+        width: Of the result.
+
+    Returns:
+        ``(B, C, height, width)`` on the same device, same dtype and range; codes are rounded and clamped.
+    """
     frames, channels = source.shape[:2]
     result = torch.empty(
         (frames, channels, height, width),

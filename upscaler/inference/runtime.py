@@ -13,8 +13,8 @@ from upscaler.models.contract import Network
 from upscaler.process_settings import keep_compiled_code
 from upscaler.results import Message, OnMessage
 
-# A shape that has come this often will come again: the GPU's work for it is captured.
-_SIGHTS_BEFORE_CAPTURE = 3
+# A shape that was run this often will come again: its GPU work is captured as a graph.
+_RUNS_BEFORE_CAPTURE = 3
 _GRAPHS_MAX = 2  # each holds the features of a batch
 # Compiled code must be faster by this factor to be kept; less is within what timings vary.
 _GAIN_MIN = 1.03
@@ -37,16 +37,16 @@ class Runtime:
         self.compiled = False
         self._on_message = on_message
         self._compiled_network: Callable[[Tensor], Tensor] = network
-        self._sights: dict[tuple[int, ...], int] = {}
+        self._runs: dict[tuple[int, ...], int] = {}
         self._graphs: dict[tuple[int, ...], _Graph] = {}
-        self._captures = True
+        self._may_capture = True
 
-    def __call__(self, low: Tensor) -> Tensor:
-        """Tiles ``(B, 3, h, w)`` fp32 in [0, 1] -> fp32 ``(B, 3, h*scale, w*scale)``.
+    def __call__(self, lr: Tensor) -> Tensor:
+        """Tiles of RGB ``(B, 3, h, w)``, fp32 in [0, 1] -> RGB ``(B, 3, h*scale, w*scale)``, fp32.
 
         On a GPU the result is valid until the next call with the same shape.
         """
-        return self._captured(low) if low.device.type == "cuda" and self._captures else self._run(low)
+        return self._captured(lr) if lr.device.type == "cuda" and self._may_capture else self._run(lr)
 
     @property
     def name(self) -> str:
@@ -54,95 +54,95 @@ class Runtime:
         return "compiled" if self.compiled else "eager"
 
     def use(self, name: str) -> None:
-        """Run in the way of this ``name`` from now on."""
+        """Switch to the runtime of this name."""
         if name == "compiled":
             self.compile()
         else:
             self.compiled = False
 
     def compile(self) -> None:
-        """Use compiled code from now on; where that fails, say so and go on without."""
+        """Switch to compiled code; if that fails, report it and stay eager."""
         if not devices.can_compile(self.network.device):
             self._on_message(Message("info", "no C++ compiler found: going on uncompiled"))
             return
         keep_compiled_code()
         self._compiled_network = torch.compile(self.network, dynamic=False)
         self.compiled = True
-        self.forget()
+        self.drop_graphs()
 
-    def compile_if_faster(self, low: Tensor) -> None:
-        """Compile, and keep that only if it is clearly faster for batches like ``low``."""
-        eager_s = self.seconds(low)
+    def compile_if_faster(self, lr: Tensor) -> None:
+        """Compile, and keep that only if it is clearly faster for batches like ``lr``; see ``__call__``."""
+        eager_s = self.seconds(lr)
         self.compile()
-        if self.compiled and self.seconds(low) * _GAIN_MIN > eager_s:
+        if self.compiled and self.seconds(lr) * _GAIN_MIN > eager_s:
             self.compiled = False
 
-    def seconds(self, low: Tensor) -> float:
-        """Median time of a batch, after one to warm up."""
+    def seconds(self, lr: Tensor) -> float:
+        """Median time of a batch, after one to warm up; see ``__call__``."""
         times: list[float] = []
         for _ in range(1 + _TRIAL_ROUNDS):
             start = time.perf_counter()
-            self._run(low)
-            if low.device.type == "cuda":
-                torch.cuda.synchronize(low.device)
+            self._run(lr)
+            if lr.device.type == "cuda":
+                torch.cuda.synchronize(lr.device)
             times.append(time.perf_counter() - start)
         return statistics.median(times[1:])
 
-    def forget(self) -> None:
-        """Free what was captured."""
+    def drop_graphs(self) -> None:
+        """Free the captured graphs."""
         self._graphs.clear()
-        self._sights.clear()
+        self._runs.clear()
 
-    def _run(self, low: Tensor) -> Tensor:
+    def _run(self, lr: Tensor) -> Tensor:
         if self.compiled:
             try:
-                return self._compiled_network(low)
+                return self._compiled_network(lr)
             except RuntimeError as error:  # torch's compile errors are of this class
                 if devices.is_out_of_memory(error):
                     raise
                 self.compiled = False
                 reason = first_line(error)
                 self._on_message(Message("info", f"compiling failed: going on uncompiled ({reason})"))
-        high: Tensor = self.network(low)
-        return high
+        sr: Tensor = self.network(lr)
+        return sr
 
-    def _captured(self, low: Tensor) -> Tensor:
+    def _captured(self, lr: Tensor) -> Tensor:
         """Replay the shape's graph: one launch instead of hundreds, which is what small frames wait for."""
-        shape = tuple(low.shape)
+        shape = tuple(lr.shape)
         if shape not in self._graphs:
-            self._sights[shape] = self._sights.get(shape, 0) + 1
-            if self._sights[shape] < _SIGHTS_BEFORE_CAPTURE:
-                return self._run(low)
+            self._runs[shape] = self._runs.get(shape, 0) + 1
+            if self._runs[shape] < _RUNS_BEFORE_CAPTURE:
+                return self._run(lr)
             try:
-                graph = _Graph(self._run, low)
+                graph = _Graph(self._run, lr)
             except RuntimeError as error:
                 if devices.is_out_of_memory(error):
                     raise
-                self._captures = False
+                self._may_capture = False
                 reason = first_line(error)
                 self._on_message(
                     Message("info", f"capturing the GPU's work failed: going on without ({reason})")
                 )
-                return self._run(low)
+                return self._run(lr)
             while len(self._graphs) >= _GRAPHS_MAX:
                 del self._graphs[next(iter(self._graphs))]
             self._graphs[shape] = graph
-        return self._graphs[shape](low)
+        return self._graphs[shape](lr)
 
 
 class _Graph:
     """The GPU's work for one shape of batch, captured once and replayed."""
 
-    def __init__(self, run: Callable[[Tensor], Tensor], low: Tensor) -> None:
-        self._low = low.clone()
-        run(self._low)  # libraries choose their algorithms before the capture
-        torch.cuda.synchronize(low.device)
+    def __init__(self, run: Callable[[Tensor], Tensor], lr: Tensor) -> None:
+        self._lr = lr.clone()
+        run(self._lr)  # libraries choose their algorithms before the capture
+        torch.cuda.synchronize(lr.device)
         self._graph = torch.cuda.CUDAGraph()
         # Other threads may free pinned memory meanwhile, which is none of this capture's business.
         with torch.cuda.graph(self._graph, capture_error_mode="thread_local"):
-            self._high = run(self._low)
+            self._sr = run(self._lr)
 
-    def __call__(self, low: Tensor) -> Tensor:
-        self._low.copy_(low)
+    def __call__(self, lr: Tensor) -> Tensor:
+        self._lr.copy_(lr)
         self._graph.replay()
-        return self._high
+        return self._sr

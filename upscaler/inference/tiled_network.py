@@ -1,4 +1,4 @@
-"""One network at work: frames go through it in tiles and batches, in as much memory as there is."""
+"""One network on one device: frames go through it in tiles and batches, within the memory there is."""
 
 import functools
 import math
@@ -72,11 +72,11 @@ class TiledNetwork:
 
     @property
     def network(self) -> Network:
-        """As it runs, with exact rewrites."""
+        """The network with exact rewrites for inference."""
         return self.runtime().network
 
     def runtime(self, dtype: torch.dtype | None = None) -> Runtime:
-        """What runs the network, made on first use; in a safer ``dtype`` when given."""
+        """The runtime, created on first use; of another precision if ``dtype`` is given."""
         dtype = dtype or self._dtype
         if dtype not in self._runtimes:
             network = fold_for_inference(self._weights.network())
@@ -110,13 +110,13 @@ class TiledNetwork:
         return (_CPU_FEATURES_GB_X8 if self.network.contract.scale == 8 else _CPU_FEATURES_GB) * 1e9
 
     def _warn_of_small_limit(self, pixels: int, bytes_each: int) -> None:
-        """Say so where the limit asked for is below what the smallest tile takes, which is used anyhow."""
+        """Report a memory limit below what the smallest tile takes, which is used anyway."""
         side = self._smallest_tile_px
         if self._options.memory_limit_gb is not None and pixels < side**2:
             needed_gb = side**2 * bytes_each / 1e9
             text = (
                 f"the memory limit of {self._options.memory_limit_gb:g} GB is too small for a tile of {side} "
-                f"pixels, which takes about {needed_gb:.2g} GB: going on with that"
+                f"pixels, which takes about {needed_gb:.2g} GB: using that"
             )
             self._on_message(Message("info", text))
 
@@ -126,7 +126,7 @@ class TiledNetwork:
 
     @property
     def _ensemble_bytes(self) -> int:
-        """For every LR pixel: the sum of the versions, and the one that is turned back, in fp32."""
+        """For every LR pixel: the sum of the symmetries, and the one transformed back, in fp32."""
         return 2 * 3 * 4 * self.network.contract.scale**2 if self._options.tta else 0
 
     def run(
@@ -184,7 +184,7 @@ class TiledNetwork:
         self.max_batch_px = max(smallest**2, batch_px // 2)
         self._bounded = True
         for runtime in self._runtimes.values():
-            runtime.forget()
+            runtime.drop_graphs()
         text = "out of memory: retrying with smaller tiles (same output)"
         self._on_message(Message("info", text))
 
@@ -260,13 +260,13 @@ class TiledNetwork:
         fast = max(1, _FAST_BATCH_PX[self._device.type] // tile_area_px)
         return min(allowed, fast if asked is None else asked)
 
-    def _forward_checked(self, low: Tensor) -> Tensor:
+    def _forward_checked(self, lr: Tensor) -> Tensor:
         """Run a batch in the engine's precision, and again in safer ones while a value is not finite."""
         dtype = self._dtype
         while True:
-            high = self._forward(low, dtype)
-            if math.isfinite(float(high.sum())):
-                return high
+            sr = self._forward(lr, dtype)
+            if math.isfinite(float(sr.sum())):
+                return sr
             if dtype not in _SAFER:
                 raise WeightsError(
                     f"the network gives values that are not finite, in {name_of(dtype)} too",
@@ -276,23 +276,23 @@ class TiledNetwork:
             self._on_message(Message("info", text))
             dtype = _SAFER[dtype]
 
-    def _forward(self, low: Tensor, dtype: torch.dtype | None = None) -> Tensor:
-        """Tiles ``(B, 3, h, w)`` of codes or floats -> fp32 ``(B, 3, h*scale, w*scale)`` on the device."""
+    def _forward(self, lr: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+        """RGB tiles ``(B, 3, h, w)``, codes or floats -> fp32 ``(B, 3, h*scale, w*scale)`` on the device."""
         runtime = self.runtime(dtype)
-        low = as_floats(low.to(self._device))
-        enlarge = functools.partial(_fitted, runtime)
-        return ensemble(enlarge, low) if self._options.tta else enlarge(low)
+        lr = as_floats(lr.to(self._device))
+        upscale = functools.partial(_run_padded, runtime)
+        return ensemble(upscale, lr) if self._options.tta else upscale(lr)
 
 
-def _fitted(runtime: Runtime, low: Tensor) -> Tensor:
-    """Run a network on fp32 tiles of any size: they grow to what it takes, and the rest is cut off."""
-    height, width = low.shape[-2:]
+def _run_padded(runtime: Runtime, lr: Tensor) -> Tensor:
+    """Run a network on fp32 tiles of any size: pad them to its size multiple, and crop the result."""
+    height, width = lr.shape[-2:]
     multiple, scale = runtime.network.contract.multiple_of, runtime.network.contract.scale
     down, right = -height % multiple, -width % multiple
     if down or right:
-        low = F.pad(low, (0, right, 0, down), mode="replicate")
-    high = runtime(low.contiguous(memory_format=torch.channels_last))
-    return high[..., : height * scale, : width * scale]
+        lr = F.pad(lr, (0, right, 0, down), mode="replicate")
+    sr = runtime(lr.contiguous(memory_format=torch.channels_last))
+    return sr[..., : height * scale, : width * scale]
 
 
 def name_of(dtype: torch.dtype) -> str:
@@ -305,7 +305,7 @@ def _cut(frame: Tensor, tile: tiling.Tile) -> Tensor:
 
 
 def _paste(result: Tensor, piece: Tensor, tile: tiling.Tile, scale: int) -> None:
-    """Put the kept part of an enlarged tile into its frame ``(3, H*scale, W*scale)``."""
+    """Copy the kept part of an upscaled tile into its frame ``(3, H*scale, W*scale)``."""
     rows, columns = tile.rows, tile.columns
     kept = piece[
         :,

@@ -27,7 +27,7 @@ class Cropping:
         At the left and the top, one pixel more is kept where chroma would otherwise have to move.
 
         Args:
-            planes: ``(h, w)`` each, any dtype.
+            planes: ``(h, w)`` each, any dtype and range.
             layout: Of the planes.
 
         Returns:

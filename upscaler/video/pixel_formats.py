@@ -148,7 +148,7 @@ def as_planes(frame: VideoFrame, layout: Layout) -> list[Tensor]:
         layout: From ``layout_of``.
 
     Returns:
-        ``(h, w)`` each, ``layout.dtype``.
+        ``(h, w)`` each, codes of ``layout.dtype``, in the order of the format: Y, U, V, or G, B, R.
     """
     planes = [
         _flipped(plane, layout) if plane.line_size < 0 else from_dlpack(plane) for plane in frame.planes

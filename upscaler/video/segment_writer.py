@@ -101,7 +101,7 @@ class SegmentWriter:
         """Encode one frame.
 
         Args:
-            planes: ``(h, w)`` each, ``settings.layout.dtype``, on the CPU; as ``settings.layout`` says.
+            planes: ``(h, w)`` each, codes of ``settings.layout.dtype``, on the CPU, in the layout's order.
             pts: In units of the time base, larger than that of the previous frame.
 
         Raises:

@@ -100,7 +100,8 @@ class BackgroundWriter:
     A context manager. Leaving it without ``finish``, or after an error, drops the frames that wait.
 
     Args:
-        write: Takes the planes of a frame and its PTS; is only called by the thread.
+        write: Takes the planes of a frame, ``(h, w)`` codes of any integer dtype, and its PTS; is only called
+            by the thread.
 
     Attributes:
         busy_s: Seconds spent in ``write``.
