@@ -136,11 +136,11 @@ def _merge(
         kept = _add_others(original, output, plans, start_s, container, tested=tested)
         output.set_chapters(kept_chapters(original.chapters(), start_s, stop_s))
         output.metadata.update(kept_tags(original.metadata, container))
-        film = segment_packets(segments, video, begin_s, allows_negative_dts=container.is_mp4)
+        video_packets = segment_packets(segments, video, begin_s, allows_negative_dts=container.is_mp4)
         if window:
-            film = extend_last(film, window.stop_s - begin_s)
+            video_packets = extend_last(video_packets, window.stop_s - begin_s)
         others = _other_packets(original, kept, (start_s, stop_s) if cut else None) if kept else iter(())
-        _mux(output, heapq.merge(film, others, key=_dts_s), kept)
+        _mux(output, heapq.merge(video_packets, others, key=_dts_s), kept)
     return [line for stream in kept.values() for line in _losses(stream, path.suffix)]
 
 
@@ -214,9 +214,7 @@ def _declared_rate(original: VideoStream, segments: list[Segment]) -> Fraction:
 def _mp4_options(segments: list[Segment], original: av.container.InputContainer) -> dict[str, str]:
     options = {"movie_timescale": _movie_timescale(segments[0].time_base)}
     if any(key.startswith("com.apple.quicktime.") for key in original.metadata):
-        options["movflags"] = (
-            "use_metadata_tags"  # by default the muxer drops tags such as where a film was shot
-        )
+        options["movflags"] = "use_metadata_tags"  # by default the muxer drops them, such as the location
     return options
 
 
