@@ -34,6 +34,7 @@ from timing import matrix_peak_flops, print_table, take_turns
 from upscaler import pipeline
 from upscaler.inference import devices
 from upscaler.inference.engine import Upscaler
+from upscaler.inference.tiled_network import TiledNetwork
 from upscaler.jobs import Job
 from upscaler.process_settings import keep_freed_memory
 
@@ -48,9 +49,20 @@ FRAMES_MIN, CLIP_PX = 4, 6e6
 Row = dict[str, float]
 
 
+def network_of(engine: Upscaler, height: int, width: int) -> TiledNetwork:
+    """The network that the engine runs first on a picture of this size; in this grid the only one."""
+    return engine._network(engine.plan(height, width).scales[0])
+
+
+def work_per_pixel(engine: Upscaler, height: int, width: int) -> float:
+    """LR pixels that go through the network, for each pixel of the picture."""
+    tiles = network_of(engine, height, width).tiles(height, width)
+    return sum(tile.area_px for tile in tiles) / (height * width)
+
+
 def bare(engine: Upscaler, height: int, width: int) -> Callable[[], object]:
-    """The first network of the engine's plan alone, on a whole frame."""
-    runtime = engine.networks(height, width)[0].runtime()
+    """The network alone, on a whole frame."""
+    runtime = network_of(engine, height, width).runtime()
     low = torch.rand(1, 3, height, width, device=engine.device)
     low = low.contiguous(memory_format=torch.channels_last)
     return torch.inference_mode()(lambda: runtime(low))
@@ -101,9 +113,9 @@ def picture_row(engine: Upscaler, height: int, width: int, rounds: int, folder: 
 def finished(row: Row, engine: Upscaler, height: int, width: int, peers: Row, peak_flops: float) -> Row:
     """The row with its ratios."""
     pixels = height * width
-    macs = engine.networks(height, width)[0].network.contract.macs_per_pixel * pixels
+    macs = network_of(engine, height, width).network.contract.macs_per_pixel * pixels
     return (
-        {"work / pixels": engine.work_per_pixel(height, width)}
+        {"work / pixels": work_per_pixel(engine, height, width)}
         | row
         | {
             "network share": row["network"] / row["whole"],

@@ -44,6 +44,25 @@ def test_the_faster_format_wins_the_trial(monkeypatch: pytest.MonkeyPatch, slow:
         devices._bf16_pays.cache_clear()
 
 
+def test_a_busy_machine_does_not_change_the_outcome(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Most turns in the faster format are interrupted for longer than the slower one takes."""
+    genuine, turns = torch.nn.functional.conv2d, iter(range(1000))
+
+    def convolve(given: torch.Tensor, weight: torch.Tensor, padding: int) -> torch.Tensor:
+        if given.dtype is torch.bfloat16:
+            time.sleep(0.02)
+        elif next(turns) % 8:
+            time.sleep(0.04)
+        return genuine(given, weight, padding=padding)
+
+    monkeypatch.setattr(torch.nn.functional, "conv2d", convolve)
+    devices._bf16_pays.cache_clear()
+    try:
+        assert not devices._bf16_pays()
+    finally:
+        devices._bf16_pays.cache_clear()
+
+
 def test_the_trial_draws_no_random_numbers() -> None:
     devices._bf16_pays.cache_clear()
     before = torch.get_rng_state()

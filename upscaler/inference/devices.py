@@ -17,7 +17,8 @@ from upscaler.errors import DeviceError
 # bf16 rounds, so it must gain at least this factor over fp32. It gained 2 on an EPYC and lost 1.5 on a Xeon
 # with masked AMX: far enough from the bar for one machine to decide alike every time.
 _BF16_GAIN_MIN = 1.15
-_BF16_TURNS = 6
+# Short turns, and many: on a busy machine the scheduler interrupts most of those that take a millisecond.
+_BF16_TURNS, _BF16_SIDE_PX = 16, 32
 
 
 def select(name: str) -> torch.device:
@@ -70,12 +71,12 @@ def fast_dtype(device: torch.device) -> torch.dtype:
 
 @functools.cache
 def _bf16_pays() -> bool:
-    """Whether a convolution of the default networks' size is clearly faster in bf16 than in fp32; 20 ms.
+    """Whether a convolution of the default networks' size is clearly faster in bf16 than in fp32; takes 15 ms.
 
     The shortest of several turns each: a busy machine lengthens some of them, but shortens none.
     """
     shortest_s = {torch.float32: float("inf"), torch.bfloat16: float("inf")}
-    weight, features = torch.full((48, 48, 3, 3), 0.01), torch.ones(1, 48, 64, 64)
+    weight, features = torch.full((48, 48, 3, 3), 0.01), torch.ones(1, 48, _BF16_SIDE_PX, _BF16_SIDE_PX)
     with torch.inference_mode():
         for turn in range(_BF16_TURNS):
             for dtype in shortest_s:
