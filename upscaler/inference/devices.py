@@ -71,7 +71,7 @@ def fast_dtype(device: torch.device) -> torch.dtype:
 
 @functools.cache
 def _bf16_pays() -> bool:
-    """Whether a convolution of the default networks' size is clearly faster in bf16 than in fp32; takes 15 ms.
+    """Whether a convolution of the default networks' size is clearly faster in bf16 than in fp32; 15 ms.
 
     The shortest of several turns each: a busy machine lengthens some of them, but shortens none.
     """
