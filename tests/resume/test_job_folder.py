@@ -6,6 +6,7 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
 import av
+import av.logging
 import pytest
 from av.container import OutputContainer
 from support.command import LENGTH
@@ -105,7 +106,7 @@ def test_full_disk_is_reported_and_the_segments_are_kept(
         return Container(container, room) if mode == "w" else container
 
     with monkeypatch.context() as patched:
-        patched.setattr(module, "av", SimpleNamespace(open=limited))
+        patched.setattr(module, "av", SimpleNamespace(open=limited, logging=av.logging))
         messages = Messages()
         with pytest.raises(MediaError, match="no space left on the disk"):
             run(engine, source, tmp_path / "out.mp4", messages=messages)
