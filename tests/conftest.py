@@ -8,9 +8,11 @@ import pytest
 import torch
 from PIL import Image
 from support.makers import Configure, MakePhotos, Ship, network_of
+from support.networks import weights
 from support.pictures import photograph
 from torch import nn
 
+from upscaler import Upscaler
 from upscaler.models import shipped, weight_file
 from upscaler.models.registry import PRESETS, build
 from upscaler.trainer.config.config import TrainConfig
@@ -21,6 +23,19 @@ def _same_every_time() -> None:
     torch.set_num_threads(1)  # small tensors: waking a second thread takes longer than the work
     torch.manual_seed(0)
     np.random.seed(0)
+
+
+@pytest.fixture(scope="session")
+def tiny_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A weight file of scale 2 with few random weights: upsamples bilinearly and adds a little."""
+    torch.manual_seed(0)
+    return weights(tmp_path_factory.mktemp("tiny") / "tiny.safetensors", channels=4, depth=1, detail=0.02)
+
+
+@pytest.fixture(scope="module")
+def engine(tiny_weights: Path) -> Upscaler:
+    """For tests of what happens around the network, whatever its weights."""
+    return Upscaler(tiny_weights, precision="fp32")
 
 
 @pytest.fixture(scope="session")

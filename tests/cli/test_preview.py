@@ -23,11 +23,6 @@ from upscaler.preview import write_preview
 from upscaler.results import Done
 
 
-@pytest.fixture(scope="module")
-def engine() -> Upscaler:
-    return Upscaler("fast", 2, precision="fp32")
-
-
 def preview(engine: Upscaler, source: Path, **options: object) -> tuple[Done, list[NDArray[np.uint8]]]:
     """Plan and write a preview as the command does; returns both images, upscaled and bicubic."""
     [job] = jobs.plan([source], Options(preview=True, scale=2)).jobs

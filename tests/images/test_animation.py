@@ -24,11 +24,6 @@ from upscaler.results import Done, Progress
 DURATIONS_MS = [50, 120, 200, 80]
 
 
-@pytest.fixture(scope="module")
-def engine() -> Upscaler:
-    return Upscaler("fast", 2, precision="fp32")
-
-
 def draw_frames(transparent: bool) -> list[NDArray[np.uint8]]:
     """RGBA frames of a disc that moves over a photograph, or over transparency."""
     rows, columns = np.mgrid[0:32, 0:40]

@@ -1,7 +1,8 @@
-"""Work in flight. The GPU's order of events is played by stand-ins here; test_cuda.py has the real one."""
+"""Overlap. Stand-ins play the GPU's streams and events here; test_cuda.py runs on a real one."""
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -79,23 +80,71 @@ def log(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return entries
 
 
-def test_the_host_waits_only_for_batches_that_are_three_behind(log: list[str]) -> None:
+def add_one(log: list[str]) -> overlap.Work[int]:
+    """Work that adds 1 and notes when it was given to the device; it must not wait to check its values."""
+
     def work(tensors: list[Tensor], tag: int, check: bool) -> tuple[list[Tensor], Tensor]:
         assert not check
         log.append(f"work {tag}")
         return [tensors[0] + 1], torch.tensor(True)
 
-    batches = (([torch.full((2,), float(tag))], tag) for tag in range(4))
-    made = [(results[0].tolist(), tag) for results, tag in overlap._run_on_gpu(batches, work, CPU)]
-    assert made == [([1.0, 1.0], 0), ([2.0, 2.0], 1), ([3.0, 3.0], 2), ([4.0, 4.0], 3)]
-    start = ["on upload", "compute waits for upload"]
-    end = ["download waits for compute", "on download", "mark on download"]
-    queued = [[*start, f"work {tag}", *end] for tag in range(4)]
-    landed = ["host waits"]
-    assert log == [*queued[0], *queued[1], *queued[2], *landed, *queued[3], *landed, *landed, *landed]
+    return work
 
 
-def test_a_batch_with_a_value_that_is_not_finite_is_done_again_with_checks(log: list[str]) -> None:
+def test_results_come_in_order_with_their_tags(log: list[str]) -> None:
+    batches = (([torch.full((2,), float(tag))], tag) for tag in range(5))
+    results = [(tensors[0].tolist(), tag) for tensors, tag in overlap._run_on_gpu(batches, add_one(log), CPU)]
+    assert results == [([tag + 1.0, tag + 1.0], tag) for tag in range(5)]
+
+
+def test_three_batches_are_given_to_the_device_before_the_host_waits(log: list[str]) -> None:
+    """One each in upload, computation and download; then the host waits for one before it gives another."""
+    batches = (([torch.zeros(2)], tag) for tag in range(5))
+    list(overlap._run_on_gpu(batches, add_one(log), CPU))
+    steps = [entry.split()[0] for entry in log if entry.startswith(("work", "host"))]
+    assert steps == [*["work"] * 3, "host", "work", "host", "work", *["host"] * 3]
+
+
+def test_computation_waits_for_its_upload_and_download_for_its_computation(log: list[str]) -> None:
+    batches = (([torch.zeros(2)], tag) for tag in range(3))
+    list(overlap._run_on_gpu(batches, add_one(log), CPU))
+    for tag in range(3):
+        work = log.index(f"work {tag}")
+        uploads = [index for index, entry in enumerate(log[:work]) if entry == "on upload"]
+        assert "compute waits for upload" in log[uploads[-1] : work]
+        download = log.index("on download", work)
+        assert "download waits for compute" in log[work:download]
+
+
+def test_batches_are_read_only_as_results_are_taken(log: list[str]) -> None:
+    """Memory stays bounded: a long video is not read ahead of its encoder."""
+    read: list[int] = []
+
+    def batches() -> Iterator[tuple[list[Tensor], int]]:
+        for tag in range(100):
+            read.append(tag)
+            yield [torch.zeros(2)], tag
+
+    for taken, _ in enumerate(overlap._run_on_gpu(batches(), add_one(log), CPU)):
+        assert len(read) <= taken + overlap._DEPTH
+
+
+@pytest.mark.parametrize("depth_taken", [0, 2])
+def test_an_error_of_the_work_reaches_the_caller(log: list[str], depth_taken: int) -> None:
+    def failing(tensors: list[Tensor], tag: int, check: bool) -> tuple[list[Tensor], Tensor]:
+        if tag == 2 + depth_taken:
+            raise ValueError("planted")
+        return [tensors[0]], torch.tensor(True)
+
+    batches = (([torch.zeros(2)], tag) for tag in range(9))
+    results = overlap._run_on_gpu(batches, failing, CPU)
+    for _ in range(depth_taken):
+        next(results)
+    with pytest.raises(ValueError, match="planted"):
+        list(results)
+
+
+def test_a_batch_with_a_value_that_is_not_finite_is_run_again_with_checks(log: list[str]) -> None:
     def work(tensors: list[Tensor], tag: int, check: bool) -> tuple[list[Tensor], Tensor]:
         if check:
             return [torch.full((2,), -1.0)], torch.tensor(True)
@@ -107,8 +156,10 @@ def test_a_batch_with_a_value_that_is_not_finite_is_done_again_with_checks(log: 
     assert made == [[5.0, 5.0], [-1.0, -1.0], [5.0, 5.0]]
 
 
-def test_the_engine_flags_values_that_are_not_finite(monkeypatch: pytest.MonkeyPatch) -> None:
-    upscaler = Upscaler("fast", 2, precision="fp32", tile_px=40)
+def test_the_engine_flags_values_that_are_not_finite(
+    tiny_weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upscaler = Upscaler(tiny_weights, precision="fp32", tile_px=40)
     source = torch.rand(1, 3, 50, 60)
     plan = upscaler.plan(50, 60)
     result, finite = upscaler.upscale_flagged(source, plan, check=False)
@@ -122,7 +173,7 @@ def test_the_engine_flags_values_that_are_not_finite(monkeypatch: pytest.MonkeyP
 
 @pytest.mark.parametrize("batch", [1, 3])
 def test_frames_of_one_size_go_through_the_network_together(
-    monkeypatch: pytest.MonkeyPatch, batch: int
+    tiny_weights: Path, monkeypatch: pytest.MonkeyPatch, batch: int
 ) -> None:
     shapes: list[tuple[int, ...]] = []
     real = Network.__call__
@@ -133,11 +184,11 @@ def test_frames_of_one_size_go_through_the_network_together(
 
     monkeypatch.setattr(Network, "__call__", noting)
     monkeypatch.setattr(memory, "bytes_per_pixel", lambda network, device: 1000)
-    upscaler = Upscaler("fast", 2, precision="fp32", batch=batch)
+    upscaler = Upscaler(tiny_weights, precision="fp32", batch=batch)
     frames = [photograph(20, 24, seed) for seed in range(4)] + [photograph(16, 16)]
     made = list(upscaler.frames(frames))
     expected = [(1, 20, 24)] * 4 + [(1, 16, 16)] if batch == 1 else [(3, 20, 24), (1, 20, 24), (1, 16, 16)]
     assert shapes == expected
-    alone = Upscaler("fast", 2, precision="fp32")
+    alone = Upscaler(tiny_weights, precision="fp32")
     for result, frame in zip(made, frames, strict=True):
         assert np.abs(result.astype(int) - alone.image(frame)).max() <= 1

@@ -1,6 +1,7 @@
 """How one network is run: compiled where it pays, and never a wrong picture when that fails."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -41,21 +42,23 @@ def plant_compiler(monkeypatch: pytest.MonkeyPatch, compiled: Callable[[Tensor],
 
 @pytest.mark.skipif(not devices.has_compiler(), reason="needs a C++ compiler")
 @pytest.mark.slow
-def test_compiled_equals_eager() -> None:
+def test_compiled_equals_eager(tiny_weights: Path) -> None:
     pixels = photograph(40, 48)
-    eager = Upscaler("fast", 2, precision="fp32", runtime="eager").image(pixels).astype(int)
-    upscaler = Upscaler("fast", 2, precision="fp32", runtime="compiled")
+    eager = Upscaler(tiny_weights, precision="fp32", runtime="eager").image(pixels).astype(int)
+    upscaler = Upscaler(tiny_weights, precision="fp32", runtime="compiled")
     assert np.abs(upscaler.image(pixels) - eager).max() <= 1
     assert held_by(upscaler) == []
     assert upscaler._network(2).runtime().compiled
 
 
-def test_without_a_compiler_it_goes_on_uncompiled_and_says_so_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_compiler_it_goes_on_uncompiled_and_says_so_once(
+    tiny_weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(devices, "has_compiler", lambda: False)
     pixels = photograph(20, 24)
-    upscaler = Upscaler("fast", 2, runtime="compiled")
+    upscaler = Upscaler(tiny_weights, runtime="compiled")
     for _ in range(2):
-        assert np.array_equal(upscaler.image(pixels), Upscaler("fast", 2).image(pixels))
+        assert np.array_equal(upscaler.image(pixels), Upscaler(tiny_weights).image(pixels))
     assert held_by(upscaler) == ["no C++ compiler found: going on uncompiled"]
 
 
@@ -91,21 +94,23 @@ def test_compiled_code_is_kept_only_where_it_is_clearly_faster(
 
 @pytest.mark.parametrize(("frames", "tried"), [(10, False), (1_000_000, True)])
 def test_compiling_is_tried_only_for_long_work(
-    monkeypatch: pytest.MonkeyPatch, frames: int, tried: bool
+    tiny_weights: Path, monkeypatch: pytest.MonkeyPatch, frames: int, tried: bool
 ) -> None:
     shapes: list[torch.Size] = []
     monkeypatch.setattr(Runtime, "compile_if_faster", lambda self, low: shapes.append(low.shape))
-    upscaler = Upscaler("fast", 2)
+    upscaler = Upscaler(tiny_weights)
     upscaler.prepare(upscaler.plan(20, 30), 20, 30, frames)
     assert shapes == ([torch.Size((1, 3, 20, 30))] if tried else [])
 
 
-def test_a_runtime_that_was_asked_for_is_not_questioned(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_runtime_that_was_asked_for_is_not_questioned(
+    tiny_weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(engine, "_COMPILE_FROM_S", 0.0)
     monkeypatch.setattr(Runtime, "compile_if_faster", lambda self, low: pytest.fail("tried"))
     for upscaler in (
-        Upscaler("fast", 2, runtime="eager"),
-        Upscaler("fast", size_px=(10, 10)),  # needs no network
+        Upscaler(tiny_weights, runtime="eager"),
+        Upscaler(tiny_weights, size_px=(10, 10)),  # needs no network
     ):
         upscaler.prepare(upscaler.plan(20, 30), 20, 30, 100)
     with pytest.raises(UsageError, match="runtime"):

@@ -1,15 +1,9 @@
-"""An engine, and segments of ``LENGTH`` frames."""
+"""Segments of ``LENGTH`` frames."""
 
 import pytest
 from support.command import LENGTH
 
-from upscaler.inference.engine import Upscaler
 from upscaler.video import segments
-
-
-@pytest.fixture(scope="module")
-def engine() -> Upscaler:
-    return Upscaler("fast", 2, precision="fp32")
 
 
 @pytest.fixture(autouse=True)

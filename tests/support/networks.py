@@ -32,9 +32,18 @@ class Nearest(Network):
         return low.repeat_interleave(scale, -1).repeat_interleave(scale, -2)
 
 
-def weights(path: Path, scale: int = 2, channels: int = 8, depth: int = 3) -> Path:
+def weights(path: Path, scale: int = 2, channels: int = 8, depth: int = 3, detail: float = 0.2) -> Path:
+    """Write a weight file with random weights.
+
+    Args:
+        path: Target.
+        scale: Of the network.
+        channels: Features per layer.
+        depth: Convolutions between head and tail.
+        detail: How much the network adds to bilinear upsampling: the deviation of the tail's weights.
+    """
     network = Compact(scale=scale, channels=channels, depth=depth)
-    nn.init.normal_(network.tail.weight, std=0.2)
+    nn.init.normal_(network.tail.weight, std=detail)
     weight_file.save(path, network, network.state_dict(), {})
     return path
 

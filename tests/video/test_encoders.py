@@ -24,11 +24,6 @@ from upscaler.video.formats import CONTAINERS
 from upscaler.video.reader import VideoReader
 
 
-@pytest.fixture(scope="module")
-def engine() -> Upscaler:
-    return Upscaler("fast", 2, precision="fp32")
-
-
 def alpha_clip(path: Path, encoder: str, pixel_format: str, pts: list[int] | None = None) -> Path:
     """A clip whose opacity rises from left to right, and falls from frame to frame."""
     pts = [3600 * index for index in range(6)] if pts is None else pts

@@ -24,11 +24,6 @@ BT2020 = tuple(
 HDR10 = Hdr(BT2020, (Fraction(1, 200), Fraction(1000)), (1000, 400))
 
 
-@pytest.fixture(scope="module")
-def engine() -> Upscaler:
-    return Upscaler("fast", 2, precision="fp32")
-
-
 def run(engine: Upscaler, source: Path, target: Path, **options: object) -> Messages:
     notes = Messages()
     options = {"preset": "ultrafast"} | options

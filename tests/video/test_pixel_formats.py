@@ -26,11 +26,6 @@ from upscaler.video import (
 from upscaler.video.reader import VideoReader
 
 
-@pytest.fixture(scope="module")
-def engine() -> Upscaler:
-    return Upscaler("fast", 2, precision="fp32")
-
-
 def run(
     engine: Upscaler, source: Path, target: Path, messages: Messages | None = None, **options: object
 ) -> Done:

@@ -18,11 +18,6 @@ from upscaler.options import VideoOptions
 from upscaler.video import stream_plan
 
 
-@pytest.fixture(scope="module")
-def engine() -> Upscaler:
-    return Upscaler("fast", 2, precision="fp32")
-
-
 def run(engine: Upscaler, source: Path, target: Path, **options: object) -> Messages:
     notes = Messages()
     job = Job(source, target, "video")

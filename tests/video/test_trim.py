@@ -13,11 +13,6 @@ from upscaler.options import VideoOptions
 from upscaler.results import Done
 
 
-@pytest.fixture(scope="module")
-def engine() -> Upscaler:
-    return Upscaler("fast", 2, precision="fp32")
-
-
 def run(engine: Upscaler, source: Path, target: Path, **options: object) -> Done:
     job = Job(source, target, "video")
     options = {"preset": "ultrafast"} | options

@@ -35,11 +35,6 @@ from upscaler.video.reader import VideoReader
 VARIABLE = list(accumulate([0, 3003, 3003, 9000, 1, 20000, 3754, 3753, 45000, 3003, 3003, 1500]))
 
 
-@pytest.fixture(scope="module")
-def engine() -> Upscaler:
-    return Upscaler("fast", 2, precision="fp32")
-
-
 def run(
     engine: Upscaler, source: Path, target: Path, messages: Messages | None = None, **options: object
 ) -> Done:
