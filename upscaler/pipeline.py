@@ -16,8 +16,9 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from upscaler import transparency
 from upscaler.errors import MediaError
-from upscaler.images import animation, gif, losses, stills, transparency
+from upscaler.images import animation, gif, losses, stills
 from upscaler.inference.engine import Upscaler
 from upscaler.jobs import Job
 from upscaler.options import VideoOptions

@@ -1,5 +1,8 @@
 """What the numbers of a pixel mean: integer codes of 8 or 16 bits, or floats in [0, 1]."""
 
+from typing import Any
+
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -36,3 +39,9 @@ def to_8_bits(codes: Pixels) -> NDArray[np.uint8]:
     if codes.dtype == np.uint8:
         return codes.astype(np.uint8, copy=False)
     return ((codes.astype(np.uint32) + 128) // 257).astype(np.uint8)
+
+
+def mean_of_channels(pixels: Pixels) -> Pixels:
+    """The mean of the channels of RGB ``(H, W, 3)`` uint8 or uint16, as ``(H, W)`` of the same dtype."""
+    mean: Any = cv2.transform(pixels, np.full((1, 3), 1 / 3))
+    return mean  # type: ignore[no-any-return]  # of the same dtype

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from support.pictures import photograph
 
-from upscaler import pipeline
-from upscaler.images import stills, transparency
+from upscaler import pipeline, transparency
+from upscaler.images import stills
 from upscaler.inference.engine import Upscaler
 from upscaler.inference.resize import resize_bicubic
 from upscaler.jobs import Job

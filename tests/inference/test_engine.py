@@ -149,12 +149,12 @@ def test_an_array_read_backwards_is_a_picture_too(tmp_path: Path) -> None:
         upscaler.image(np.empty((0, 24, 3), np.uint8))
 
 
-def test_what_is_no_array_is_refused_by_name(tmp_path: Path) -> None:
+def test_frames_refuses_what_is_no_array_by_name(tmp_path: Path) -> None:
     upscaler = Upscaler(weights(tmp_path / "w.safetensors"), precision="fp32")
     picture: Any = torch.zeros(20, 24, 3, dtype=torch.uint8)
-    with pytest.raises(UsageError, match="a Tensor is no picture"):
-        upscaler.image(picture)
-    with pytest.raises(UsageError, match="a list is no picture"):
+    with pytest.raises(UsageError, match="a Tensor is no array"):
+        next(upscaler.frames([picture]))
+    with pytest.raises(UsageError, match="a list is no array"):
         next(upscaler.frames([picture.tolist()]))
 
 

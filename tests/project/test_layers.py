@@ -28,6 +28,7 @@ LEAVES = {
     "atomic",
     "folder_lock",
     "pixels",
+    "transparency",
     "version",
 }
 # Tables of plain data, which import nothing but each other, so that every file may import them.

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageSequence
 
+from upscaler import transparency
 from upscaler.errors import MediaError, UsageError
-from upscaler.images import eight_bit, gif, icc, library_settings, metadata, stills, transparency
+from upscaler.images import eight_bit, gif, icc, library_settings, metadata, stills
 from upscaler.images.formats import ANIMATION_SUFFIXES, ImageFormat, format_of
 from upscaler.images.metadata import Metadata
 from upscaler.images.orientation import apply_orientation, read_orientation, swaps_sides

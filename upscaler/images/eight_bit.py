@@ -2,9 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import cv2
 import numpy as np
 from PIL import Image
 
@@ -12,7 +10,7 @@ from upscaler.images import gif, icc, metadata
 from upscaler.images.formats import ImageFormat
 from upscaler.images.metadata import Metadata
 from upscaler.images.still import Still
-from upscaler.pixels import Pixels
+from upscaler.pixels import mean_of_channels
 
 
 def read(image: Image.Image) -> Still:
@@ -88,9 +86,3 @@ def encoded_colors(still: Still, image_format: ImageFormat, mode: str) -> tuple[
     if icc.describes(profile, image.mode):
         image = icc.to_srgb(image, profile)
     return image.convert(mode), None
-
-
-def mean_of_channels(pixels: Pixels) -> Pixels:
-    """The mean of the channels of RGB ``(H, W, 3)`` uint8 or uint16, as ``(H, W)`` of the same dtype."""
-    mean: Any = cv2.transform(pixels, np.full((1, 3), 1 / 3))
-    return mean  # type: ignore[no-any-return]  # of the same dtype

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 
-from upscaler import atomic
+from upscaler import atomic, transparency
 from upscaler.errors import MediaError, UsageError
 from upscaler.images import (
     avif,
@@ -23,14 +23,13 @@ from upscaler.images import (
     library_settings,
     pillow_corrections,
     sixteen_bit,
-    transparency,
 )
 from upscaler.images.formats import IMAGE_SUFFIXES, ImageFormat, format_of
 from upscaler.images.orientation import apply_orientation, read_orientation
 from upscaler.images.repair import repaired
 from upscaler.images.still import Still
 from upscaler.images.tiff_pages import select_full_page
-from upscaler.pixels import Pixels
+from upscaler.pixels import Pixels, mean_of_channels
 
 
 def read(path: Path, *, tolerant: bool = False) -> Still:
@@ -158,7 +157,7 @@ def write(path: Path, still: Still) -> None:
     """
     image_format = check_target(path)
     if still.equal_channels:
-        mean: Any = eight_bit.mean_of_channels(still.pixels)
+        mean: Any = mean_of_channels(still.pixels)
         still = replace(still, pixels=np.repeat(mean[:, :, None], 3, axis=2))
     if still.alpha is not None and not image_format.alpha:
         flat = transparency.composite_over_black(still.pixels, still.alpha)
@@ -209,7 +208,7 @@ def check_target(path: Path, height: int = 0, width: int = 0) -> ImageFormat:
 def _write_sixteen_bit(path: Path, still: Still, image_format: ImageFormat) -> None:
     pixels: Any = still.pixels
     if still.gray:
-        pixels = eight_bit.mean_of_channels(still.pixels)
+        pixels = mean_of_channels(still.pixels)
         if still.alpha is not None and not image_format.gray_alpha:
             if icc.describes(still.metadata.profile, "L"):
                 pixels = icc.gray_to_srgb(pixels, still.metadata.profile)

@@ -1,4 +1,4 @@
 """Running the networks: engine, plan, tiles, precision, memory, overlap of copies and computation.
 
-May import models, options, pixels and errors; knows neither images nor video.
+May import models and the files beside this folder that every room may; knows neither image nor video files.
 """

@@ -5,13 +5,15 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import overload
 
-import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
+from upscaler import transparency
 from upscaler.errors import DeviceError, UsageError
-from upscaler.inference import devices
+from upscaler.inference import devices, pictures
 from upscaler.inference.batching import batch_equal
 from upscaler.inference.overlap import run_overlapped
 from upscaler.inference.plan import Plan, scales_for
@@ -99,29 +101,64 @@ class Upscaler:
         target = min(box_px[1], target[0]), min(box_px[0], target[1])
         return Plan(scales_for(self.files, factor), *target, factor=factor, passes=passes)
 
-    def image(self, pixels: Pixels, on_progress: OnProgress | None = None) -> Pixels:
-        """Upscale one image.
+    @overload
+    def image(self, picture: Pixels, on_progress: OnProgress | None = None) -> Pixels: ...
+
+    @overload
+    def image(self, picture: Tensor, on_progress: OnProgress | None = None) -> Tensor: ...
+
+    @overload
+    def image(self, picture: Image.Image, on_progress: OnProgress | None = None) -> Image.Image: ...
+
+    def image(
+        self, picture: Pixels | Tensor | Image.Image, on_progress: OnProgress | None = None
+    ) -> Pixels | Tensor | Image.Image:
+        """Upscale one image; what is given as an array, a Pillow image or a tensor comes back as one.
 
         Args:
-            pixels: ``(H, W, 3)`` RGB, uint8 or uint16.
+            picture: An array, ``(H, W, 3)`` RGB, uint8 or uint16; or a Pillow image of mode RGB, RGBA, L, LA
+                or I;16; or a tensor, ``(3, H, W)`` RGB, floats in [0, 1], on any device.
             on_progress: Called with (tiles done, tiles in all) after every batch; a second network starts
                 again at 1.
 
         Returns:
-            ``(height, width, 3)`` RGB in the same dtype, rounded and clamped.
+            An array ``(height, width, 3)`` in the same dtype, rounded and clamped; or a Pillow image of the
+            same mode, with its ``info``; or a tensor ``(3, height, width)`` in the same dtype on the same
+            device, clamped to [0, 1].
 
         Raises:
-            UsageError: The array has another shape or dtype, or is not an array.
+            UsageError: The picture has another shape, dtype, mode or range, or is none.
         """
-        source = _as_tensor(pixels)
-        height, width = pixels.shape[:2]
-        plan = self.plan(height, width)
-        result = self.upscale(source.permute(2, 0, 1).unsqueeze(0), plan, on_progress)
-        array: Pixels = result.squeeze(0).permute(1, 2, 0).contiguous().numpy()
+        if isinstance(picture, Tensor):
+            return self._tensor_image(picture, on_progress)
+        if isinstance(picture, Image.Image):
+            return self._pillow_image(picture, on_progress)
+        source = pictures.tensor_of_array(picture)
+        result = self._upscale_one(source.permute(2, 0, 1), on_progress)
+        array: Pixels = result.permute(1, 2, 0).contiguous().numpy()
         return array
 
+    def _tensor_image(self, picture: Tensor, on_progress: OnProgress | None) -> Tensor:
+        pictures.check_tensor(picture)
+        result = self._upscale_one(picture.detach().float(), on_progress)
+        # A copy, because autograd refuses tensors that were made in inference mode.
+        return result.clone(memory_format=torch.contiguous_format).clamp_(0, 1).to(picture.dtype)
+
+    def _pillow_image(self, picture: Image.Image, on_progress: OnProgress | None) -> Image.Image:
+        pixels, alpha = pictures.arrays_of_pillow(picture)
+        if alpha is not None:
+            plan = self.plan(picture.height, picture.width)
+            pixels = transparency.bleed_colors(pixels, alpha)
+            alpha = transparency.upscale_alpha(alpha, plan.height, plan.width, self.image)
+        return pictures.pillow_of_arrays(self.image(pixels, on_progress), alpha, picture)
+
+    def _upscale_one(self, source: Tensor, on_progress: OnProgress | None) -> Tensor:
+        """RGB ``(3, H, W)`` in a dtype of ``upscale`` -> RGB ``(3, height, width)`` in the same."""
+        plan = self.plan(*source.shape[-2:])
+        return self.upscale(source.unsqueeze(0), plan, on_progress).squeeze(0)
+
     def frames(self, frames: Iterable[Pixels]) -> Iterator[Pixels]:
-        """Upscale images of any sizes, in order; see ``image``.
+        """Upscale images of any sizes, in order: arrays, ``(H, W, 3)`` RGB, uint8 or uint16; see ``image``.
 
         Consecutive images of one size go through the network together, as many as ``batch_for`` says. On a
         GPU some are read ahead, and upload, computation and download overlap.
@@ -133,7 +170,7 @@ class Upscaler:
             return list(result.permute(0, 2, 3, 1).contiguous()), finite
 
         # Copies: a reader may reuse its array for the next frame while several are waiting here.
-        sources = (_as_tensor(frame).clone() for frame in frames)
+        sources = (pictures.tensor_of_array(frame).clone() for frame in frames)
         together = batch_equal(
             sources,
             lambda source: (source.shape, source.dtype),
@@ -304,25 +341,3 @@ class Upscaler:
             weights = blending.load_blended(self.files[scale], self.options.perceptual or 0)
             self._networks[scale] = TiledNetwork(weights, self.device, self.dtype, self.options, self._report)
         return self._networks[scale]
-
-
-def _as_tensor(pixels: Pixels) -> Tensor:
-    """A picture's array as a tensor, of the same memory where torch can take that.
-
-    Raises:
-        UsageError: The array is no picture.
-    """
-    if not isinstance(pixels, np.ndarray):
-        raise UsageError(
-            f"a {type(pixels).__name__} is no picture",
-            "pass an array: numpy.asarray(picture), tensor.numpy()",
-        )
-    is_rgb = pixels.ndim == 3 and pixels.shape[2] == 3 and pixels.size > 0
-    if not is_rgb or pixels.dtype not in (np.uint8, np.uint16):
-        raise UsageError(
-            f"an array of shape {pixels.shape} and {pixels.dtype} is no picture",
-            "pass (height, width, 3) RGB, uint8 or uint16",
-        )
-    # As in array[:, :, ::-1], or in one field of packed records: torch refuses both.
-    strange = any(stride < 0 or stride % pixels.itemsize for stride in pixels.strides)
-    return torch.from_numpy(pixels if pixels.flags.writeable and not strange else pixels.copy())

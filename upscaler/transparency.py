@@ -35,9 +35,9 @@ def bleed_colors(pixels: Pixels, alpha: Pixels) -> Pixels:
     return bled
 
 
-def as_gray_rgb(alpha: Pixels) -> Pixels:
-    """Alpha ``(H, W)`` as a gray RGB image ``(H, W, 3)`` of the same dtype, as a network takes it."""
-    rgb: Any = np.repeat(alpha[:, :, None], 3, axis=2)
+def as_gray_rgb(gray: Pixels) -> Pixels:
+    """Gray or alpha ``(H, W)`` as an RGB image ``(H, W, 3)`` of the same dtype, as a network takes it."""
+    rgb: Any = np.repeat(gray[:, :, None], 3, axis=2)
     return rgb  # type: ignore[no-any-return]  # of the same dtype
 
 
