@@ -6,10 +6,11 @@ from pathlib import Path
 import torch
 
 from upscaler.errors import WeightsError
-from upscaler.models.weight_file import WeightFile, load
+from upscaler.models.model_file import ModelFile, load
+from upscaler.models.weight_file import WeightFile
 
 
-def load_blended(files: tuple[Path, ...], perceptual: float) -> WeightFile:
+def load_blended(files: tuple[Path, ...], perceptual: float) -> ModelFile:
     """The weights of one file, or a weighted mean of those of two files.
 
     If one was fine-tuned from the other, every blend is a good network, from the fidelity of the first to the
@@ -24,6 +25,7 @@ def load_blended(files: tuple[Path, ...], perceptual: float) -> WeightFile:
     """
     first, *others = map(load, files)
     for other in others:
+        assert isinstance(first, WeightFile) and isinstance(other, WeightFile), "only ours are blended"
         if (first.architecture, first.arguments) != (other.architecture, other.arguments):
             raise WeightsError(f"'{files[0]}' and '{files[1]}' are different networks and cannot be blended")
         state = {

@@ -1,13 +1,16 @@
 """What the engine and the trainer need to know about a network, and the tail that most networks share."""
 
+import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from upscaler.models.gradient_checkpointing import run_checkpointed
+
+ALL_DTYPES = frozenset({torch.float32, torch.bfloat16, torch.float16})
 
 
 @dataclass(frozen=True)
@@ -17,15 +20,35 @@ class Contract:
     Args:
         scale: Output size over input size.
         receptive_radius_px: How many LR pixels to each side an output pixel depends on. Tiles that overlap
-            by at least this much give the same result as the whole picture.
+            by at least twice this much give the same result as the whole picture. Where ``tiling`` is
+            ``approximate``, the part of it that tiles see; what lies further away changes little.
         multiple_of: Height and width must be multiples of this (1: any size).
         macs_per_pixel: Multiply-accumulates per LR pixel, for planning and benchmarks.
+        min_side_px: Height and width must be at least this.
+        square: Whether height and width must be equal.
+        tiling: ``exact``: tiles give the result of the whole picture. ``approximate``: nearly, so they are
+            blended where they meet. ``whole``: the network must see the whole picture.
+        feather_px: Width over which approximate tiles are blended, LR pixels, even.
+        dtypes: Those in which the network gives sound results; always fp32 among them.
     """
 
     scale: int
     receptive_radius_px: int
     multiple_of: int
     macs_per_pixel: int
+    min_side_px: int = 1
+    square: bool = False
+    tiling: Literal["exact", "approximate", "whole"] = "exact"
+    feather_px: int = 0
+    dtypes: frozenset[torch.dtype] = ALL_DTYPES
+
+    def padded_size(self, height: int, width: int) -> tuple[int, int]:
+        """The smallest size of at least this height and width that the network takes, but for ``square``."""
+        multiple = self.multiple_of
+        return (
+            math.ceil(max(height, self.min_side_px) / multiple) * multiple,
+            math.ceil(max(width, self.min_side_px) / multiple) * multiple,
+        )
 
 
 class Network(nn.Module):
@@ -39,11 +62,13 @@ class Network(nn.Module):
         arguments: Keyword arguments that rebuild the network; JSON-serializable.
         gradient_checkpointing: Whether training recomputes the features of the body in the backward pass
             instead of keeping them.
+        memory_format: Memory format of the weights in which the network runs.
     """
 
     contract: Contract
     arguments: dict[str, Any]
     gradient_checkpointing: bool = False
+    memory_format: torch.memory_format = torch.channels_last
 
     def run_body(self, body: nn.Sequential, features: Tensor) -> Tensor:
         """``body(features)``, with gradient checkpointing if it is on.

@@ -4,8 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from upscaler.errors import UsageError, WeightsError
-from upscaler.models import shipped
-from upscaler.models.weight_file import load
+from upscaler.models import model_file, shipped
 
 
 def weight_files(model: str | Path) -> dict[int, Path]:
@@ -15,8 +14,8 @@ def weight_files(model: str | Path) -> dict[int, Path]:
         WeightsError: The model is unknown, or its file is missing or damaged.
     """
     path = Path(model)
-    if path.suffix == ".safetensors" or path.is_file():
-        return {load(path).scale: path}
+    if model_file.is_model_path(path):
+        return {model_file.load(path).scale: path}
     return shipped.weight_files(str(model))
 
 

@@ -5,13 +5,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialize
 from torch import Tensor
 
 from upscaler import atomic
 from upscaler.errors import WeightsError
-from upscaler.models.contract import Network
+from upscaler.models.checkpoint import PICKLED_SUFFIXES, read_safetensors
+from upscaler.models.contract import ALL_DTYPES, Network
+from upscaler.models.fold import fold_for_inference
 from upscaler.models.registry import NETWORKS, SCALES, build
 
 FORMAT_VERSION = 1
@@ -38,6 +41,11 @@ class WeightFile:
         """Output size over input size."""
         return int(self.arguments["scale"])
 
+    @property
+    def dtypes(self) -> frozenset[torch.dtype]:
+        """In which the network gives sound results; ours are trained for all."""
+        return ALL_DTYPES
+
     def network(self) -> Network:
         """Build the network with these weights, fp32, in evaluation mode.
 
@@ -51,6 +59,21 @@ class WeightFile:
             reason = str(error).splitlines()[-1].strip()
             raise WeightsError(f"weights do not fit network '{self.architecture}': {reason}") from error
         return network.eval()
+
+    def inference_network(self) -> Network:
+        """The same network with exact rewrites that make it faster; gradients cannot be had from it."""
+        return fold_for_inference(self.network())
+
+
+def is_ours(path: Path) -> bool:
+    """Whether the metadata of a file say that this project wrote it, in whatever version."""
+    if path.suffix.lower() != ".safetensors":
+        return False
+    try:
+        with safe_open(path, framework="pt") as file:
+            return bool((file.metadata() or {}).get("format", "").startswith("upscaler-"))
+    except (SafetensorError, OSError):
+        return False
 
 
 def save(path: Path, network: Network, state: dict[str, Tensor], training: dict[str, Any]) -> None:
@@ -98,12 +121,9 @@ def load(path: Path) -> WeightFile:
     """
     if not path.is_file():
         raise WeightsError(f"no weight file '{path}'")
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
-    except (SafetensorError, OSError) as error:
-        raise WeightsError(f"'{path}' is not a safetensors file: {error}") from error
+    if path.suffix.lower() in PICKLED_SUFFIXES:
+        raise WeightsError(f"'{path}' is a model of another program", "use a file written by upscale-train")
+    state, metadata = read_safetensors(path)
     return _from_metadata(path, metadata, state)
 
 

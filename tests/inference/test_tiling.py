@@ -16,9 +16,11 @@ SIZES = [(480, 640), (576, 720), (768, 1024), (720, 1280), (1080, 1920), (3000, 
 def drawn_limits(generator: np.random.Generator, **fixed: int) -> Limits:
     """Limits of any size, also such that cannot be held."""
     area = int(generator.integers(1, 20_000))
+    radius_px = int(generator.integers(0, 12))
+    multiple_of = fixed.get("multiple_of", int(generator.choice([1, 1, 4])))
     drawn = {
-        "radius_px": int(generator.integers(0, 12)),
-        "multiple_of": int(generator.choice([1, 1, 4])),
+        "radius_px": radius_px // multiple_of * multiple_of,
+        "multiple_of": multiple_of,
         "max_area_px": area,
         "fast_area_px": int(generator.integers(1, area + 1)),
     }
@@ -28,13 +30,14 @@ def drawn_limits(generator: np.random.Generator, **fixed: int) -> Limits:
 @pytest.mark.parametrize("seed", range(40))
 def test_kept_parts_cover_every_pixel_once_and_saw_their_neighbours(seed: int) -> None:
     generator = np.random.default_rng(seed)
-    height, width = (int(side) for side in generator.integers(1, 200, 2))
     limits = drawn_limits(generator)
+    height, width = (int(side) * limits.multiple_of for side in generator.integers(1, 200, 2))
     radius = limits.radius_px
     covered = np.zeros((height, width), int)
     tiles = plan(height, width, limits)
     for piece in tiles:
         for span, length in ((piece.rows, height), (piece.columns, width)):
+            assert span.start % limits.multiple_of == 0
             assert 0 <= span.start <= span.keep_start < span.keep_stop <= span.stop <= length
             assert span.start == 0 or span.keep_start - span.start >= radius
             assert span.stop == length or span.stop - span.keep_stop >= radius

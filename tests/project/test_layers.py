@@ -83,7 +83,7 @@ COMMANDS = {"upscaler.cli.app", "upscaler.trainer.cli", "upscaler.trainer.eval_c
 TALKS = COMMANDS | {"upscaler.cli.display", "upscaler.trainer.display"}
 STARTS = {"upscaler.__main__", "upscaler.trainer.__main__"}  # `python -m upscaler` and `... .trainer`
 CONSOLE = {"rich", "typer"}
-MODELS_MAY_USE = {"torch", "safetensors"}
+MODELS_MAY_USE = {"torch", "safetensors", "spandrel", "platformdirs"}
 # `--help` and `import upscaler` answer at once because these load nothing heavy, not even by way of others.
 LIGHT = {
     "upscaler",
@@ -94,7 +94,7 @@ LIGHT = {
     "upscaler.errors",
     "upscaler.trainer.cli",
 }
-HEAVY = {"torch", "torchvision", "av", "cv2", "PIL", "numpy", "safetensors"}
+HEAVY = {"torch", "torchvision", "av", "cv2", "PIL", "numpy", "safetensors", "spandrel"}
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from upscaler.errors import UpscalerError
 from upscaler.images import stills
 from upscaler.inference.engine import Upscaler
 from upscaler.inference.plan import scales_for
-from upscaler.models import find_weights, shipped, weight_file
+from upscaler.models import find_weights, model_file, shipped
 from upscaler.results import Message, OnMessage, OnProgress, Progress
 
 # Slow: more than this left; for a video, also slower than this many times its playing time.
@@ -151,7 +151,7 @@ def _relative_time(files: Mapping[int, tuple[Path, ...]], factor: float) -> floa
     """The time that a model takes per LR pixel, in a unit that depends on the machine only."""
     total, pixels = 0.0, 1
     for scale in scales_for(files, factor):
-        contract = weight_file.load(files[scale][0]).network().contract
+        contract = model_file.load(files[scale][0]).network().contract
         total += pixels * (contract.macs_per_pixel + _OUTPUT_COST_MACS * scale**2)
         pixels *= scale**2
     return total

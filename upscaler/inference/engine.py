@@ -259,14 +259,14 @@ class Upscaler:
         return [file for scale in plan.scales for file in self.files[scale]]
 
     def macs(self, plan: Plan, height: int, width: int) -> int:
-        """Approximate multiply-accumulates for a frame: each weight once per LR pixel of its network."""
+        """Approximate multiply-accumulates for a frame."""
         return sum(self.macs_per_network(plan, height, width))
 
     def macs_per_network(self, plan: Plan, height: int, width: int) -> list[int]:
         """``macs`` of each network of the plan."""
         macs, pixels = [], height * width * plan.passes
         for scale in plan.scales:
-            macs.append(pixels * sum(weight.numel() for weight in self._network(scale).network.parameters()))
+            macs.append(pixels * self._network(scale).network.contract.macs_per_pixel)
             pixels *= scale**2
         return macs
 
@@ -277,7 +277,7 @@ class Upscaler:
         }
         return {
             "device": devices.name(self.device),
-            "precision": name_of(self.dtype),
+            "precision": name_of(self._network(plan.scales[0]).dtype if plan.scales else self.dtype),
             "threads": torch.get_num_threads(),
             **batches,
             **{f"runtime, x{scale}": self._network(scale).runtime().name for scale in set(plan.scales)},

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from upscaler.models.contract import Network
 
-_SIDE_PX = 32
+_SIDE_PX = 32  # or more, where the network needs more
 
 
 @torch.inference_mode()
@@ -20,13 +20,15 @@ def bytes_per_pixel(network: Network, device: torch.device) -> int:
         network: On ``device``, in the dtype in which it will run.
         device: Where it runs.
     """
-    low = torch.rand(1, 3, _SIDE_PX, _SIDE_PX, device=device)
+    side = max(network.contract.padded_size(_SIDE_PX, _SIDE_PX))
+    low = torch.rand(1, 3, side, side, device=device)
     if device.type == "cuda":
         return _cuda_peak(network, low) // low[0, 0].numel()
     sizes: list[int] = []
 
-    def note(_module: nn.Module, _inputs: object, output: Tensor) -> None:
-        sizes.append(output.numel() * output.element_size())
+    def note(_module: nn.Module, _inputs: object, output: object) -> None:
+        if isinstance(output, Tensor):
+            sizes.append(output.numel() * output.element_size())
 
     leaves = [module for module in network.modules() if not list(module.children())]
     hooks = [module.register_forward_hook(note) for module in leaves]

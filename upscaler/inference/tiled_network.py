@@ -6,17 +6,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from upscaler.errors import DeviceError, WeightsError
 from upscaler.inference import devices, memory, tiling
+from upscaler.inference.feathering import FeatheredMerge
 from upscaler.inference.overlap import run_overlapped
+from upscaler.inference.padding import pad_reflected
 from upscaler.inference.runtime import Runtime
 from upscaler.inference.self_ensemble import ensemble
 from upscaler.models.contract import Network
-from upscaler.models.fold import fold_for_inference
-from upscaler.models.weight_file import WeightFile
+from upscaler.models.model_file import ModelFile
 from upscaler.options import EngineOptions
 from upscaler.pixels import as_codes, as_floats
 from upscaler.results import Message, OnMessage
@@ -45,7 +45,7 @@ class TiledNetwork:
     Args:
         weights: Of the network.
         device: Where it runs.
-        dtype: In which it runs, unless values overflow.
+        dtype: In which it runs, unless the network is not sound in it, or values overflow.
         options: Of these, ``runtime``, ``tile_px``, ``batch``, ``memory_limit_gb`` and ``tta``.
         on_message: Called with what the user should know.
 
@@ -56,7 +56,7 @@ class TiledNetwork:
 
     def __init__(
         self,
-        weights: WeightFile,
+        weights: ModelFile,
         device: torch.device,
         dtype: torch.dtype,
         options: EngineOptions,
@@ -67,8 +67,27 @@ class TiledNetwork:
         self._runtimes: dict[torch.dtype, Runtime] = {}
         self._max_batch_px: int | None = None
         self._bounded = options.memory_limit_gb is not None  # or when memory has run out
+        self._choose_sound_dtype()
         if options.tile_px is not None:
             tiling.check_side(options.tile_px, self.network.contract.receptive_radius_px)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype in which the network runs."""
+        return self._dtype
+
+    def _choose_sound_dtype(self) -> None:
+        """Replace the dtype asked for by a safer one where the network is not sound in it."""
+        asked, sound = self._dtype, self._weights.dtypes
+        while self._dtype not in sound:
+            self._dtype = _SAFER[self._dtype]
+        if self._dtype is not asked and self._options.precision != "auto":
+            text = f"the network is not sound in {name_of(asked)}: it runs in {name_of(self._dtype)}"
+            self._on_message(Message("info", text))
+
+    def _eager(self, dtype: torch.dtype) -> Network:
+        network = self._weights.inference_network()
+        return network.to(device=self._device, dtype=dtype).to(memory_format=network.memory_format)
 
     @property
     def network(self) -> Network:
@@ -79,9 +98,7 @@ class TiledNetwork:
         """The runtime, created on first use; of another precision if ``dtype`` is given."""
         dtype = dtype or self._dtype
         if dtype not in self._runtimes:
-            network = fold_for_inference(self._weights.network())
-            network = network.to(device=self._device, dtype=dtype).to(memory_format=torch.channels_last)
-            self._runtimes[dtype] = Runtime(network, self._on_message)
+            self._runtimes[dtype] = Runtime(self._eager(dtype), self._on_message)
             if self._options.runtime == "compiled":
                 self._runtimes[dtype].compile()
         return self._runtimes[dtype]
@@ -147,15 +164,29 @@ class TiledNetwork:
             DeviceError: There is too little memory for the smallest tile.
             WeightsError: With ``check``: values are not finite in fp32 either.
         """
+        contract = self.network.contract
+        height, width = source.shape[-2:]
+        source = pad_reflected(source, *contract.padded_size(height, width))
         while True:
             tiles = self.tiles(*source.shape[-2:])
+            if len(tiles) > 1 and contract.tiling == "approximate":
+                self._on_message(Message("info", self._approximation(tiles)))
             batch = self._tile_batch(tiles[0].area_px)
             try:
-                return self._run_tiles(source, tiles, batch, check=check, on_progress=on_progress)
+                result, finite = self._run_tiles(source, tiles, batch, check=check, on_progress=on_progress)
+                return result[..., : height * contract.scale, : width * contract.scale], finite
             except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
                 if not devices.is_out_of_memory(error):
                     raise
                 self._halve(tiles[0].area_px * min(batch, len(tiles) * len(source)), error)
+
+    def _approximation(self, tiles: tuple[tiling.Tile, ...]) -> str:
+        overlap_px = 2 * self.network.contract.receptive_radius_px
+        size = f"{tiles[0].width}x{tiles[0].height}"
+        return (
+            f"this network sees further than tiles can overlap: {size} tiles, overlapping by at least "
+            f"{overlap_px} pixels and blended, approximate the whole image"
+        )
 
     @contextmanager
     def restored(self, runtime: str, max_batch_px: int) -> Iterator[None]:
@@ -176,6 +207,9 @@ class TiledNetwork:
     def _halve(self, batch_px: int, error: BaseException) -> None:
         """Lower ``max_batch_px`` after a batch of so many pixels for which there was too little memory."""
         smallest = self._smallest_tile_px
+        if self.network.contract.tiling == "whole":
+            text = f"{devices.describe(self._device)} has too little memory for a whole image"
+            raise DeviceError(f"{text}, which this network must see", "use --device cpu") from error
         if batch_px <= smallest**2:
             raise DeviceError(
                 f"{devices.describe(self._device)} has too little memory for one tile of {smallest} pixels",
@@ -185,7 +219,8 @@ class TiledNetwork:
         self._bounded = True
         for runtime in self._runtimes.values():
             runtime.drop_graphs()
-        text = "out of memory: retrying with smaller tiles (same output)"
+        same = " (same output)" if self.network.contract.tiling == "exact" else ""
+        text = f"out of memory: retrying with smaller tiles{same}"
         self._on_message(Message("info", text))
 
     def _run_tiles(
@@ -222,11 +257,16 @@ class TiledNetwork:
             results = ((*work(lr, part, check), part) for lr, part in cut)
         else:
             results = ((sr, finite, part) for sr, part in run_overlapped(cut, work, self._device))
+        feather_px = self.network.contract.feather_px
+        merge = FeatheredMerge(scale, feather_px) if feather_px and len(tiles) > 1 else None
         done = 0
         for (sr,), flag, part in results:
             finite = finite & flag
             for (frame, tile), piece in zip(part, sr, strict=True):
-                _paste(result[frame], piece, tile, scale)
+                if merge:
+                    merge.add(result[frame], piece, tile)
+                else:
+                    _paste(result[frame], piece, tile, scale)
             done += len(part)
             if on_progress:
                 on_progress(done, len(pieces))
@@ -234,7 +274,9 @@ class TiledNetwork:
 
     def tiles(self, height: int, width: int) -> tuple[tiling.Tile, ...]:
         """How a picture of this size is cut: into tiles of one size, one if it fits into memory."""
-        return tiling.plan(height, width, self._limits())
+        if self.network.contract.tiling == "whole":
+            return (tiling.Tile(tiling.Span(0, height, 0, height), tiling.Span(0, width, 0, width)),)
+        return tiling.plan(*self.network.contract.padded_size(height, width), self._limits())
 
     def _limits(self) -> tiling.Limits:
         contract, asked = self.network.contract, self._options.tile_px
@@ -256,6 +298,8 @@ class TiledNetwork:
         asked = self._options.batch
         if asked is not None and not self._bounded:
             return asked
+        if asked is None and self.network.contract.tiling != "exact":
+            return 1  # spandrel promises no more for models of other people
         allowed = max(1, self.max_batch_px // tile_area_px)
         fast = max(1, _FAST_BATCH_PX[self._device.type] // tile_area_px)
         return min(allowed, fast if asked is None else asked)
@@ -285,12 +329,13 @@ class TiledNetwork:
 
 
 def _run_padded(runtime: Runtime, lr: Tensor) -> Tensor:
-    """Run a network on fp32 tiles of any size: pad them to its size multiple, and crop the result."""
+    """Run a network on fp32 tiles of any size: pad them to one that it takes, and crop the result."""
+    contract, scale = runtime.network.contract, runtime.network.contract.scale
     height, width = lr.shape[-2:]
-    multiple, scale = runtime.network.contract.multiple_of, runtime.network.contract.scale
-    down, right = -height % multiple, -width % multiple
-    if down or right:
-        lr = F.pad(lr, (0, right, 0, down), mode="replicate")
+    rows, columns = contract.padded_size(height, width)
+    if contract.square:
+        rows = columns = max(rows, columns)
+    lr = pad_reflected(lr, rows, columns)
     sr = runtime(lr.contiguous(memory_format=torch.channels_last))
     return sr[..., : height * scale, : width * scale]
 

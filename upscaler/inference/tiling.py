@@ -63,8 +63,10 @@ class Limits:
     """What bounds the size of tiles.
 
     Attributes:
-        radius_px: The network's receptive radius; tiles overlap by twice as much.
-        multiple_of: What the network needs the sides to be multiples of.
+        radius_px: The network's receptive radius, a multiple of ``multiple_of``; tiles overlap by twice as
+            much.
+        multiple_of: What the network needs the sides to be multiples of. Tiles start at such multiples too,
+            so that a network that works on blocks finds the same ones in a tile.
         max_area_px: Largest area that memory allows.
         fast_area_px: Area from which on larger tiles are not faster; smaller ones are not chosen unless
             another limit requires it.
@@ -86,8 +88,8 @@ def plan(height: int, width: int, limits: Limits) -> tuple[Tile, ...]:
     if no tiles within the limits achieve that, those with the least overlap.
 
     Args:
-        height: Of the picture, LR pixels.
-        width: Of the picture, LR pixels.
+        height: Of the picture, LR pixels, a multiple of ``limits.multiple_of``.
+        width: Of the picture, LR pixels, a multiple of the same.
         limits: Bounds the size of tiles; where ``max_area_px`` is below the smallest sensible tile, that is
             used.
     """
@@ -104,7 +106,8 @@ def split(length: int, count: int, limits: Limits) -> list[Span]:
     side = _side(length, count, limits)
     if side == length:
         return [Span(0, length, 0, length)]
-    starts = [round(index * (length - side) / (count - 1)) for index in range(count)]
+    multiple = limits.multiple_of
+    starts = [round(index * (length - side) / (count - 1) / multiple) * multiple for index in range(count)]
     # Neighbours meet in the middle of their overlap.
     meetings = [(start + before + side) // 2 for before, start in itertools.pairwise(starts)]
     borders = itertools.pairwise([0, *meetings, length])

@@ -1,0 +1,253 @@
+"""Models of other projects, through spandrel: it knows their architectures, this file what we ask of them."""
+
+import copy
+import functools
+import warnings
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from upscaler.errors import WeightsError, first_line
+from upscaler.models.checkpoint import read_state
+from upscaler.models.contract import Contract, Network
+from upscaler.models.luma import luma
+from upscaler.models.receptive_field import measure
+
+if TYPE_CHECKING:
+    from spandrel import ImageModelDescriptor
+
+SCALE_MAX = 8
+# What tiles see to each side, and the width of their blending, where the receptive field is too large to be
+# covered. Chosen with the weights of RealESRGAN x4plus: see "Models of other people" in docs/models.md.
+_APPROXIMATE_RADIUS_PX = 32
+_FEATHER_PX = 16
+_TRIAL_PX = 24
+# Says that fp16 is sound, and gives black frames now and then: chaiNNer issue 3071.
+_UNSOUND_IN_FP16 = {"OmniSR"}
+
+
+class CommunityNetwork(Network):
+    """A network of another project, with the contract that ours have.
+
+    Args:
+        model: The module, fp32, in evaluation mode.
+        call: Runs it: ``(module, picture)`` -> picture.
+        contract: What was found out about it.
+        gray: Whether it takes and gives one channel. It then sees luma; the colour differences are enlarged
+            bicubically.
+        memory_format: The one that it works with; some reshape tensors in a way that needs contiguous ones.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        call: Callable[[nn.Module, Tensor], Tensor],
+        contract: Contract,
+        *,
+        gray: bool,
+        memory_format: torch.memory_format,
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.contract = contract
+        self.arguments = {}
+        self.memory_format = memory_format
+        self._call = call
+        self._gray = gray
+
+    def forward(self, low: Tensor) -> Tensor:
+        """See ``Network``."""
+        if not self._gray:
+            return self._enlarged(low)
+        brightness = luma(low.float())
+        color = low.float() - brightness
+        if self.contract.scale > 1:
+            factor = float(self.contract.scale)
+            color = F.interpolate(color, scale_factor=factor, mode="bicubic", align_corners=False)
+        return self._enlarged(brightness) + color
+
+    def _enlarged(self, picture: Tensor) -> Tensor:
+        picture = picture.to(self.dtype).contiguous(memory_format=self.memory_format)
+        return self._call(self.model, picture).float()
+
+
+@dataclass(frozen=True)
+class CommunityFile:
+    """A weight file of another project.
+
+    Attributes:
+        architecture: Its name in spandrel, and what spandrel says of its size: ``ESRGAN (64nf, 23nb)``.
+        license: As the file says; empty if it does not.
+    """
+
+    architecture: str
+    license: str
+    _network: CommunityNetwork
+
+    @property
+    def dtypes(self) -> frozenset[torch.dtype]:
+        """In which the network gives sound results."""
+        return self._network.contract.dtypes
+
+    @property
+    def scale(self) -> int:
+        """Output size over input size."""
+        return self._network.contract.scale
+
+    def network(self) -> Network:
+        """A copy of the network, fp32, in evaluation mode."""
+        return copy.deepcopy(self._network)
+
+    def inference_network(self) -> Network:
+        """The same: rewrites are known to be exact for our own networks only."""
+        return self.network()
+
+
+def load(path: Path) -> CommunityFile:
+    """Load a model of another project and find out how it can be tiled.
+
+    Args:
+        path: See ``checkpoint.read_state``.
+
+    Raises:
+        WeightsError: The file cannot be read safely; or its architecture is unknown, does not map a picture
+            to a picture, or does not fit its weights.
+    """
+    status = path.stat() if path.is_file() else None
+    return _load(path, status and (status.st_mtime_ns, status.st_size))
+
+
+@functools.lru_cache(maxsize=2)  # a batch asks several times
+def _load(path: Path, _version: tuple[int, int] | None) -> CommunityFile:
+    state, metadata = read_state(path)
+    with warnings.catch_warnings():  # of torch about their code, for its authors
+        warnings.simplefilter("ignore")
+        descriptor = _descriptor(path, state)
+        network = _measured(path, descriptor, gray=descriptor.input_channels == 1)
+    size = f" ({', '.join(descriptor.tags)})" if descriptor.tags else ""
+    terms = metadata.get("license") or metadata.get("modelspec.license") or ""
+    return CommunityFile(f"{descriptor.architecture.name}{size}", terms, network)
+
+
+def _descriptor(path: Path, state: dict[str, Tensor]) -> "ImageModelDescriptor[nn.Module]":
+    """Build the architecture of these weights.
+
+    Raises:
+        WeightsError: See ``load``.
+    """
+    from spandrel import MAIN_REGISTRY, ImageModelDescriptor  # takes a second: not for shipped models
+
+    supports = MAIN_REGISTRY.architectures("detection")
+    architecture = next((each.architecture for each in supports if each.detect(state)), None)
+    if architecture is None:
+        examples = ", ".join(list(state)[:2])
+        hint = f"its tensors are named {examples}"
+        raise WeightsError(f"'{path}' is of an architecture that spandrel does not know", hint)
+    try:
+        descriptor: Any = architecture.load(dict(state))
+    except Exception as error:  # KeyError, AssertionError, RuntimeError ...: its loaders check nothing first
+        reason = str(error).strip().splitlines()[-1].strip() if str(error).strip() else first_line(error)
+        text = f"'{path}' looks like {architecture.name}, but its weights do not fit that: {reason}"
+        raise WeightsError(text) from error
+    refusal = ""
+    if not isinstance(descriptor, ImageModelDescriptor):
+        refusal = "it needs a mask"
+    elif descriptor.purpose == "FaceSR":
+        refusal = "it takes aligned faces, not pictures"
+    elif (descriptor.input_channels, descriptor.output_channels) not in ((3, 3), (1, 1)):
+        refusal = f"it maps {descriptor.input_channels} channels to {descriptor.output_channels}"
+    elif not 1 <= descriptor.scale <= SCALE_MAX:
+        refusal = f"its scale is {descriptor.scale}, above {SCALE_MAX}"
+    if refusal:
+        raise WeightsError(f"'{path}' is a {architecture.name} model, which upscale cannot run: {refusal}")
+    image_model: ImageModelDescriptor[nn.Module] = descriptor
+    image_model.model.eval().requires_grad_(False)
+    _fuse_span(image_model.model)
+    return image_model
+
+
+def _call_of(descriptor: "ImageModelDescriptor[nn.Module]") -> Callable[[nn.Module, Tensor], Tensor]:
+    """What runs the module. The descriptor itself would clamp and pad, which the engine does, once."""
+    call: Callable[[nn.Module, Tensor], Tensor] = descriptor._call_fn
+    return call
+
+
+def _fuse_span(model: nn.Module) -> None:
+    """Replace the convolutions of SPAN, which fuse their kernels anew at every call, by the fused ones."""
+    for module in list(model.modules()):
+        for name, child in list(module.named_children()):
+            if type(child).__name__ == "Conv3XC" and not getattr(child, "has_relu", True):
+                child.update_params()  # type: ignore[operator]  # a method of Conv3XC
+                setattr(module, name, child.eval_conv)
+
+
+def _measured(path: Path, descriptor: "ImageModelDescriptor[nn.Module]", gray: bool) -> CommunityNetwork:
+    """The network with its contract; tries the faster memory format first."""
+    call = _call_of(descriptor)
+    for memory_format in (torch.channels_last, torch.contiguous_format):
+        try:
+            contract = _contract(descriptor, gray, functools.partial(_run, descriptor, call, memory_format))
+        except RuntimeError as error:
+            reason = first_line(error)
+        else:
+            model = descriptor.model.to(memory_format=memory_format)
+            return CommunityNetwork(model, call, contract, gray=gray, memory_format=memory_format)
+    raise WeightsError(f"'{path}' is a {descriptor.architecture.name} model that does not run: {reason}")
+
+
+def _run(
+    descriptor: "ImageModelDescriptor[nn.Module]",
+    call: Callable[[nn.Module, Tensor], Tensor],
+    memory_format: torch.memory_format,
+    low: Tensor,
+) -> Tensor:
+    return call(descriptor.model, low.contiguous(memory_format=memory_format))
+
+
+def _contract(
+    descriptor: "ImageModelDescriptor[nn.Module]", gray: bool, run: Callable[[Tensor], Tensor]
+) -> Contract:
+    from spandrel import ModelTiling
+
+    size = descriptor.size_requirements
+    multiple_of, min_side_px = size.multiple_of, max(1, size.minimum)
+    found = measure(run, descriptor.input_channels, descriptor.scale, min_side_px, multiple_of)
+    radius_px = found.radius_px
+    exact = radius_px is not None and not size.square
+    if radius_px is None:
+        radius_px = -(-_APPROXIMATE_RADIUS_PX // multiple_of) * multiple_of
+    elif gray and descriptor.scale > 1:
+        radius_px = max(radius_px, -(-2 // multiple_of) * multiple_of)  # of the bicubic colour
+    whole = descriptor.tiling is ModelTiling.INTERNAL
+    return Contract(
+        scale=descriptor.scale,
+        receptive_radius_px=radius_px,
+        multiple_of=multiple_of,
+        macs_per_pixel=found.macs_per_pixel,
+        min_side_px=min_side_px,
+        square=size.square,
+        tiling="whole" if whole else "exact" if exact else "approximate",
+        feather_px=0 if exact else _FEATHER_PX,
+        dtypes=_sound_dtypes(descriptor),
+    )
+
+
+def _sound_dtypes(descriptor: "ImageModelDescriptor[nn.Module]") -> frozenset[torch.dtype]:
+    """As spandrel says, but bf16 is tried: DAT and ATD fail in it, and SwinIR at all sizes but its own."""
+    dtypes = {torch.float32}
+    if descriptor.supports_half and descriptor.architecture.id not in _UNSOUND_IN_FP16:
+        dtypes.add(torch.float16)
+    if descriptor.supports_bfloat16:
+        size = descriptor.size_requirements
+        side = max(size.minimum, _TRIAL_PX) + -max(size.minimum, _TRIAL_PX) % size.multiple_of
+        low = torch.zeros(1, descriptor.input_channels, side, side, dtype=torch.bfloat16)
+        with suppress(RuntimeError), torch.no_grad():
+            _call_of(descriptor)(copy.deepcopy(descriptor.model).bfloat16(), low)
+            dtypes.add(torch.bfloat16)
+    return frozenset(dtypes)
