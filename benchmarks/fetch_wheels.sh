@@ -12,5 +12,5 @@ for glibc in 2_17 2_24 2_27 2_28 2_31 2_34; do
 done
 python3 -m pip download --no-deps --only-binary=:all: --python-version "$version" --implementation cp \
     "${platforms[@]}" --platform manylinux2014_x86_64 --platform manylinux1_x86_64 --platform any -d "$folder" \
-    "av>=18.1,<19" safetensors tifffile typer typer-slim rich click shellingham markdown-it-py mdurl pygments \
-    annotated-doc "pillow>=11.3" "opencv-python>=4.14" pytest pytest-timeout pytest-xdist execnet iniconfig pluggy packaging
+    "av>=18.1,<19" safetensors tifffile typer rich click shellingham markdown-it-py mdurl pygments annotated-doc \
+    pytest pytest-timeout pytest-xdist execnet iniconfig pluggy packaging

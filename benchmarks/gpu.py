@@ -34,7 +34,6 @@ from peers import loop, network_of
 from pipeline import clip
 
 from upscaler import pipeline
-from upscaler.errors import UpscalerError
 from upscaler.inference import devices
 from upscaler.inference.engine import Upscaler
 from upscaler.inference.runtime import Runtime
@@ -42,6 +41,7 @@ from upscaler.jobs import Job
 from upscaler.models.fold import fold_for_inference
 from upscaler.options import VideoOptions
 from upscaler.process_settings import keep_freed_memory
+from upscaler.results import Message
 from upscaler.video import encoders
 from upscaler.video.reader import VideoReader
 from upscaler.video_frames import upscale_frames
@@ -187,12 +187,12 @@ class Bench:
                 if self.gpu:
                     runtime = Runtime(network, _raise)
                     row["graph"] = self.rate(lambda: runtime(low), batch)  # noqa: B023
-                    runtime.forget()
+                    runtime.drop_graphs()
                 if compiled and batch == 1 and height == self.sizes.frames_px[-1][0]:
                     runtime = Runtime(network, _raise)
                     runtime.use("compiled")
                     row["compiled"] = self.rate(lambda: runtime(low), batch)  # noqa: B023
-                    runtime.forget()
+                    runtime.drop_graphs()
             best = max(value for value in row.values() if isinstance(value, float))
             row |= {"share of peak": best * flops / self.peak_flops, "peak GB": self._peak_gb()}
             if batch == 1:
@@ -251,11 +251,15 @@ class Bench:
             options = VideoOptions(encoder=encoder, codec=codec, preset=preset, decoder="auto", resume=False)
             job = Job(source, self.work / "out.mp4", "video")
             start = time.perf_counter()
-            lines: list[str] = []
-            done = pipeline.upscale_video(job, engine, options, lambda _: None, lines.append)
+            messages: list[Message] = []
+            done = pipeline.upscale_video(job, engine, options, lambda _: None, messages.append)
             seconds = time.perf_counter() - start
             assert done.frames == frames
-            row: Row = {"frames/s": frames / seconds, "line": lines[0], "peak GB": self._peak_gb()}
+            row: Row = {
+                "frames/s": frames / seconds,
+                "plan": next(message.text for message in messages if "->" in message.text),
+                "peak GB": self._peak_gb(),
+            }
             self.results.add(f"video x2, {width}x{height}", f"{model}, {encoder} {codec}", row)
 
     def picture(self) -> None:
@@ -296,7 +300,7 @@ def main() -> None:
                 continue
             try:
                 step()
-            except (UpscalerError, RuntimeError, AssertionError, OSError) as error:
+            except Exception as error:  # of whatever kind: what the other steps find must not be lost
                 results.failed.append(f"{name}: {type(error).__name__}: {error}")
                 results.add("failed", name, {"error": str(error).partition("\n")[0]})
                 with suppress(RuntimeError):

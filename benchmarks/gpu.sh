@@ -27,14 +27,26 @@ out=$(cd "$out" && pwd)
 site=$(mktemp -d)
 trap 'rm -rf "$site"' EXIT
 export PYTHONPATH=$PWD${PYTHONPATH:+:$PYTHONPATH} PYTHONUNBUFFERED=1
-if [[ -n $wheels ]]; then
-    "$python" -m pip install -q --no-index --no-deps --no-compile --no-cache-dir --target "$site" "$wheels"/*.whl
-    # After the machine's own packages: only what is missing there is taken from here.
-    "$python" - "$site" <<'PYTHON' >"$site/use.pth.txt"
+missing_wheels() { # folder: the wheels in it whose package this Python does not have
+    "$python" - "$1" <<'PYTHON'
 import sys
-print(sys.argv[1])
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
+
+for wheel in sorted(Path(sys.argv[1]).glob("*.whl")):
+    try:
+        distribution(wheel.name.partition("-")[0])
+    except PackageNotFoundError:
+        print(wheel)
 PYTHON
-    export PYTHONPATH=$PYTHONPATH:$site
+}
+
+if [[ -n $wheels ]]; then
+    mapfile -t missing < <(missing_wheels "$wheels")
+    if ((${#missing[@]})); then
+        "$python" -m pip install -q --no-index --no-deps --no-compile --no-cache-dir --target "$site" "${missing[@]}"
+        export PYTHONPATH=$PYTHONPATH:$site
+    fi
 fi
 
 failed=0

@@ -1,7 +1,7 @@
 """Peak memory: a huge picture, clips of growing length, and the course of it over a long clip.
 
     python benchmarks/memory.py picture [--width 12000 --height 8000]
-    python benchmarks/memory.py video [--frames 100 1000]
+    python benchmarks/memory.py video [--frames 100 1000] [--width 320 --height 180]
     python benchmarks/memory.py long [--minutes 10]
 
 Method: every case runs in a process of its own, the command line as users run it; the figure is the process's
@@ -60,13 +60,13 @@ def picture(folder: Path, width: int, height: int) -> dict[str, dict[str, str]]:
     return {f"{width}x{height} x2": measured(arguments)}
 
 
-def video(folder: Path, lengths: list[int]) -> dict[str, dict[str, str]]:
+def video(folder: Path, lengths: list[int], width: int, height: int) -> dict[str, dict[str, str]]:
     """Clips of one size and of several lengths through `fast` at x2."""
     from pipeline import clip
 
     rows = {}
     for frames in lengths:
-        source = clip(folder / f"{frames}.mp4", frames, 180, 320)
+        source = clip(folder / f"{frames}.mp4", frames, height, width)
         options = ["--model", "fast", "--scale", "2", "--preset", "ultrafast"]
         rows[f"{frames} frames"] = measured([str(source), "-o", str(folder / f"{frames}-out.mp4"), *options])
     return rows
@@ -105,7 +105,7 @@ def course(source: Path, target: Path, answers: "multiprocessing.Queue[dict[str,
 def long(folder: Path, minutes: float) -> dict[str, dict[str, str]]:
     """A long small clip with sound through `fast` at x2."""
     sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-    from media import clip
+    from support.media import clip
 
     source = clip(
         folder / "in.mp4",
@@ -128,18 +128,18 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("what", choices=["picture", "video", "long"])
-    parser.add_argument("--width", type=int, default=12000)
-    parser.add_argument("--height", type=int, default=8000)
+    parser.add_argument("--width", type=int)
+    parser.add_argument("--height", type=int)
     parser.add_argument("--frames", type=int, nargs="*", default=[100, 1000])
     parser.add_argument("--minutes", type=float, default=10)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         if arguments.what == "picture":
-            rows = picture(Path(folder), arguments.width, arguments.height)
+            rows = picture(Path(folder), arguments.width or 12000, arguments.height or 8000)
         elif arguments.what == "long":
             rows = long(Path(folder), arguments.minutes)
         else:
-            rows = video(Path(folder), arguments.frames)
+            rows = video(Path(folder), arguments.frames, arguments.width or 320, arguments.height or 180)
     print_table(arguments.what, rows)
 
 
