@@ -34,6 +34,7 @@ from peers import loop, network_of
 from pipeline import clip
 
 from upscaler import pipeline
+from upscaler.errors import first_line
 from upscaler.inference import devices
 from upscaler.inference.engine import Upscaler
 from upscaler.inference.runtime import Runtime
@@ -302,7 +303,7 @@ def main() -> None:
                 step()
             except Exception as error:  # of whatever kind: what the other steps find must not be lost
                 results.failed.append(f"{name}: {type(error).__name__}: {error}")
-                results.add("failed", name, {"error": str(error).partition("\n")[0]})
+                results.add("failed", name, {"error": first_line(error)})
                 with suppress(RuntimeError):
                     torch.cuda.empty_cache()
     finally:

@@ -10,7 +10,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from upscaler.errors import WeightsError
+from upscaler.errors import WeightsError, first_line
 from upscaler.models.perceptual import DEVIATION, LAYERS, MEAN
 
 SHIPPED = Path(__file__).parent / "weights" / "vgg19-small.safetensors"
@@ -90,7 +90,7 @@ def load(path: Path, layers: list[str], *, after_activation: bool) -> SmallEncod
         with safe_open(path, "pt") as file:
             network.load_state_dict({name: file.get_tensor(name).float() for name in file.keys()})  # noqa: SIM118
     except (OSError, SafetensorError, RuntimeError) as error:
-        raise WeightsError(f"'{path}' cannot be read as an encoder: {str(error).splitlines()[0]}") from error
+        raise WeightsError(f"'{path}' cannot be read as an encoder: {first_line(error)}") from error
     return network.eval().requires_grad_(False)
 
 

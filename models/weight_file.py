@@ -11,7 +11,7 @@ from safetensors.torch import save as serialize
 from torch import Tensor
 
 from upscaler import atomic
-from upscaler.errors import WeightsError
+from upscaler.errors import WeightsError, last_line
 from upscaler.models.checkpoint import PICKLED_SUFFIXES, read_safetensors
 from upscaler.models.contract import ALL_DTYPES, Network
 from upscaler.models.fold import fold_for_inference
@@ -56,7 +56,7 @@ class WeightFile:
         try:
             network.load_state_dict({name: tensor.float() for name, tensor in self.state.items()})
         except RuntimeError as error:
-            reason = str(error).splitlines()[-1].strip()
+            reason = last_line(error)
             raise WeightsError(f"weights do not fit network '{self.architecture}': {reason}") from error
         return network.eval()
 

@@ -23,6 +23,11 @@ def first_line(error: BaseException) -> str:
     return str(error).strip().partition("\n")[0] or type(error).__name__
 
 
+def last_line(error: BaseException) -> str:
+    """The last line of an error's text, in which torch names a tensor that does not fit; or its class."""
+    return str(error).strip().rpartition("\n")[2].strip() or type(error).__name__
+
+
 class UsageError(UpscalerError):
     """The options or arguments are invalid; nothing was started."""
 

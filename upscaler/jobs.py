@@ -121,7 +121,8 @@ def _plan(inputs: list[Path], options: Options) -> JobList:
         raise UsageError(str(unreadable[0]))
     if not jobs:
         names = ", ".join(f"'{path}'" for path in inputs)
-        raise UsageError(f"no images or videos in {names}", "files are recognised by their suffix")
+        where = f"in {names}" if inputs else "were given"
+        raise UsageError(f"no images or videos {where}", "files are recognised by their suffix")
     if options.preview:
         jobs = [_as_preview(job) for job in jobs]
     planned = jobs

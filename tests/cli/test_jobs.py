@@ -75,7 +75,8 @@ def test_output_as_file_and_as_folder(tmp_path: Path) -> None:
     [
         (["missing.jpg"], None, "does not exist"),
         (["notes.txt"], None, "neither an image's"),
-        (["empty"], None, "no images or videos"),
+        (["empty"], None, "no images or videos in '.*empty'"),
+        ([], None, "no images or videos were given"),
         (["a.jpg"], "o.mp4", "cannot write an image"),
         (["v.mp4"], "o.avi", "unsupported container"),
         (["v.mp4"], "o.jpg", "cannot write a video"),

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import MakePhotos
+from support.makers import MakePhotos
 from support.networks import random_vgg
 
 from upscaler.errors import WeightsError

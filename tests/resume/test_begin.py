@@ -108,6 +108,7 @@ def test_run_with_another_fingerprint_restarts(
     [
         ("fingerprint", "hash of the weights", "0", "hash of the weights was 0"),
         ("execution", "device", "Difference Engine", "device was Difference Engine and is"),
+        ("execution", "threads", "many", "cannot be read"),
     ],
 )
 def test_other_weights_or_another_machine_restart(
@@ -131,6 +132,8 @@ def test_other_weights_or_another_machine_restart(
         ("precision", "fp16", "precision was fp16 and is fp32"),
         ("runtime, x2", "steam", "runtime was steam"),
         ("threads", 5000, "5000 threads"),
+        ("threads", "many", "cannot be read"),
+        ("max pixels per batch, x2", None, "cannot be read"),
     ],
 )
 def test_impossible_execution_is_refused(engine: Upscaler, name: str, value: object, reason: str) -> None:

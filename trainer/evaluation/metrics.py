@@ -20,6 +20,7 @@ def luma(rgb: NDArray[np.uint8]) -> NDArray[np.float64]:
     Returns:
         ``(H, W)`` in 16..235.
     """
+    # Matlab's constants: 219 times LUMA_WEIGHTS; the last bit of the product would decide how halves round.
     weights = np.array([65.481, 128.553, 24.966]) / 255
     return _rounded(rgb.astype(np.float64) @ weights + 16)
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from upscaler.errors import TrainingError, UsageError
+from upscaler.errors import TrainingError, UsageError, last_line
 from upscaler.models import find_weights, transfer, weight_file
 from upscaler.models.contract import Network
 from upscaler.models.registry import PRESETS, build
@@ -200,9 +200,8 @@ class TrainState:
         try:
             yield
         except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
-            reason = str(error).strip().rpartition("\n")[2].strip()
             raise TrainingError(
-                f"the state '{self.path}' does not fit this network and optimizer: {reason}",
+                f"the state '{self.path}' does not fit this network and optimizer: {last_line(error)}",
                 "start over with --restart",
             ) from error
 

@@ -298,7 +298,7 @@ class Upscaler:
         for name in ("device", "precision"):
             if execution.get(name) != here[name]:
                 raise DeviceError(f"{name} was {execution.get(name)} and is {here[name]}")
-        threads = int(execution.get("threads", 0))
+        threads = _whole(execution, "threads")
         if not 1 <= threads <= (os.cpu_count() or 1):
             raise DeviceError(f"there were {threads} threads, more than this machine has")
         runtimes = {scale: str(execution.get(f"runtime, x{scale}")) for scale in set(plan.scales)}
@@ -306,11 +306,11 @@ class Upscaler:
             raise DeviceError(f"the runtime was {min(unknown)}, which this version does not know")
         if "compiled" in runtimes.values() and not devices.can_compile(self.device):
             raise DeviceError("the network was compiled, and no C++ compiler is found")
+        batch_px = {scale: _whole(execution, f"max pixels per batch, x{scale}") for scale in runtimes}
         own_threads = torch.get_num_threads()
         with ExitStack() as restored:
             for scale, name in runtimes.items():
-                pixels = int(execution[f"max pixels per batch, x{scale}"])
-                restored.enter_context(self._network(scale).restored(name, pixels))
+                restored.enter_context(self._network(scale).restored(name, batch_px[scale]))
             torch.set_num_threads(threads)
             restored.callback(torch.set_num_threads, own_threads)
             yield
@@ -341,3 +341,11 @@ class Upscaler:
             weights = blending.load_blended(self.files[scale], self.options.perceptual or 0)
             self._networks[scale] = TiledNetwork(weights, self.device, self.dtype, self.options, self._report)
         return self._networks[scale]
+
+
+def _whole(execution: Mapping[str, str | int], name: str) -> int:
+    """A positive whole number of an execution, which may come from a damaged file."""
+    value = execution.get(name)
+    if type(value) is not int or value < 1:
+        raise DeviceError(f"'{name}' of the earlier run cannot be read")
+    return value
