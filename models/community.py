@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from upscaler.errors import WeightsError, first_line
+from upscaler.errors import WeightsError, first_line, last_line
 from upscaler.models.checkpoint import read_state
 from upscaler.models.contract import Contract, Network
 from upscaler.models.luma import luma
@@ -152,8 +152,7 @@ def _descriptor(path: Path, state: dict[str, Tensor]) -> "ImageModelDescriptor[n
     try:
         descriptor: Any = architecture.load(dict(state))
     except Exception as error:  # KeyError, AssertionError, RuntimeError ...: its loaders check nothing first
-        reason = str(error).strip().splitlines()[-1].strip() if str(error).strip() else first_line(error)
-        text = f"'{path}' looks like {architecture.name}, but its weights do not fit that: {reason}"
+        text = f"'{path}' looks like {architecture.name}, but its weights do not fit that: {last_line(error)}"
         raise WeightsError(text) from error
     refusal = ""
     if not isinstance(descriptor, ImageModelDescriptor):
