@@ -106,8 +106,8 @@ def _fits(before: tuple[int, ...], after: tuple[int, ...]) -> bool:
     """Whether everything that was tagged still is so, and the matrix is tagged in any case."""
     untagged = (0, UNSPECIFIED, UNSPECIFIED, 0)
     kept = (
-        old == new or old in (unknown, UNSPECIFIED if place < 3 else unknown)
-        for place, (old, new, unknown) in enumerate(zip(before, after, untagged, strict=True))
+        old == new or old in (unknown, UNSPECIFIED if index < 3 else unknown)
+        for index, (old, new, unknown) in enumerate(zip(before, after, untagged, strict=True))
     )
     return all(kept) and after[0] not in (0, UNSPECIFIED)
 

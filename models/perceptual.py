@@ -139,8 +139,8 @@ def chart(side_px: int = 128) -> Tensor:
     Returns:
         RGB ``(1, 3, side_px, side_px)``, fp32 in [0, 1].
     """
-    place = torch.arange(side_px, dtype=torch.float64) / side_px
-    down, right = place[:, None], place[None, :]
+    phase = torch.arange(side_px, dtype=torch.float64) / side_px
+    down, right = phase[:, None], phase[None, :]
     colors = []
     for color in range(3):
         plane = torch.zeros(side_px, side_px, dtype=torch.float64)

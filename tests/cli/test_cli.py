@@ -27,8 +27,8 @@ def test_an_image_is_written_next_to_its_source(tmp_path: Path) -> None:
     said = run(source)
     assert files_below(tmp_path) == ["photo.jpg", "photo_x4.jpg"]
     assert source.read_bytes() == before
-    with Image.open(tmp_path / "photo_x4.jpg") as made:
-        assert (made.format, made.size) == ("JPEG", (128, 96))
+    with Image.open(tmp_path / "photo_x4.jpg") as result:
+        assert (result.format, result.size) == ("JPEG", (128, 96))
     assert "1 of 1 files" in said
 
 
@@ -76,8 +76,8 @@ with Display(1) as display:
 @pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "tif", "bmp"])
 def test_formats_in_and_out(tmp_path: Path, suffix: str) -> None:
     run(save(tmp_path / f"a.{suffix}"), "-o", tmp_path / f"b.{suffix}", "--scale", 2)
-    with Image.open(tmp_path / f"b.{suffix}") as made:
-        assert made.size == (64, 48)
+    with Image.open(tmp_path / f"b.{suffix}") as result:
+        assert result.size == (64, 48)
 
 
 def test_transparency_and_grayscale_are_kept(tmp_path: Path) -> None:
@@ -85,10 +85,10 @@ def test_transparency_and_grayscale_are_kept(tmp_path: Path) -> None:
     Image.fromarray(pixels).save(tmp_path / "a.png")
     Image.fromarray(photograph(24, 32)[:, :, 0]).save(tmp_path / "g.png")
     run(tmp_path / "a.png", tmp_path / "g.png", "-o", tmp_path / "out")
-    with Image.open(tmp_path / "out" / "a.png") as made:
-        assert made.mode == "RGBA" and np.all(np.asarray(made)[:, :, 3] == 128)
-    with Image.open(tmp_path / "out" / "g.png") as made:
-        assert made.mode == "L"
+    with Image.open(tmp_path / "out" / "a.png") as result:
+        assert result.mode == "RGBA" and np.all(np.asarray(result)[:, :, 3] == 128)
+    with Image.open(tmp_path / "out" / "g.png") as result:
+        assert result.mode == "L"
 
 
 def test_a_folder_continues_after_a_bad_file(tmp_path: Path) -> None:
@@ -128,8 +128,8 @@ def test_scale_and_size(tmp_path: Path, ship: Ship) -> None:
     ):
         target = tmp_path / f"{number}.png"
         assert plan in run(source, "-o", target, *arguments)
-        with Image.open(target) as made:
-            assert made.size == size
+        with Image.open(target) as result:
+            assert result.size == size
 
 
 def test_an_existing_target_is_kept_unless_overwrite(tmp_path: Path) -> None:

@@ -90,12 +90,12 @@ def test_fast_work_is_not_announced(
 def test_slow_work_is_announced_even_if_no_model_is_faster(ship: Ship, clock: Clock) -> None:
     ship("fast", 4)
     ship("srresnet", 4, channels=24, blocks=4)
-    wanted = ["about 3 h 20 min left at 0.5 frames/s; no installed model is faster"]
-    assert [line for line in watched(Upscaler("fast", 4), clock, 2.0, 6006) if line] == wanted
+    expected = ["about 3 h 20 min left at 0.5 frames/s; no installed model is faster"]
+    assert [line for line in watched(Upscaler("fast", 4), clock, 2.0, 6006) if line] == expected
     ship("restore", 1, channels=24)
     assert [
         line for line in watched(Upscaler("restore"), clock, 2.0, 6006) if line
-    ] == wanted  # none restores
+    ] == expected  # none restores
 
 
 def test_frames_of_an_earlier_run_do_not_count(large: Upscaler, clock: Clock) -> None:
@@ -152,8 +152,8 @@ def test_all_stills_of_a_batch_are_forecast_together(large: Upscaler, clock: Clo
             tiles.append(len(said))
     _, share = fastest(large, 4) or ("", 0.0)
     # After five tiles 10 s are measured: 3 tiles of this image and 97 images are left, 2 s a tile.
-    wanted = f"about 13 min left; --model fast would take about {_span(share * (3 + 4 * 97) * 2)}"
-    assert said == [wanted] and tiles == [0, 0, 0, 0, 1, 1, 1, 1]
+    expected = f"about 13 min left; --model fast would take about {_span(share * (3 + 4 * 97) * 2)}"
+    assert said == [expected] and tiles == [0, 0, 0, 0, 1, 1, 1, 1]
 
 
 def test_two_networks_in_a_row_are_weighted_by_their_cost(ship: Ship, clock: Clock, tmp_path: Path) -> None:

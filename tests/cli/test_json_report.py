@@ -117,10 +117,15 @@ def rewritten(path: Path, whole: Path, change: Callable[[int, bytes], bytes]) ->
     with av.open(str(whole)) as source, av.open(str(path), "w") as output:
         copy = output.add_stream_from_template(source.streams.video[0])
         for number, packet in enumerate(packet for packet in source.demux(video=0) if packet.size):
-            made = av.Packet(change(number, bytes(packet)))
-            made.pts, made.dts, made.time_base, made.stream = packet.pts, packet.dts, packet.time_base, copy
-            made.is_keyframe = packet.is_keyframe
-            output.mux(made)
+            result = av.Packet(change(number, bytes(packet)))
+            result.pts, result.dts, result.time_base, result.stream = (
+                packet.pts,
+                packet.dts,
+                packet.time_base,
+                copy,
+            )
+            result.is_keyframe = packet.is_keyframe
+            output.mux(result)
     return path
 
 
@@ -176,7 +181,7 @@ def noise(path: Path) -> None:
     ("make", "reason"),
     [(encrypted, "encrypted (DRM)"), (cover_only, "cover art"), (noise, "no frame of")],
 )
-def test_what_cannot_be_upscaled_is_one_line(
+def test_inputs_that_cannot_be_upscaled_give_one_line(
     tmp_path: Path, make: Callable[[Path], None], reason: str
 ) -> None:
     source = tmp_path / "in.mp4"

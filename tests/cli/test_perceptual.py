@@ -30,8 +30,8 @@ def pair(ship: Ship) -> None:
 
 
 def upscale_noise(upscaler: Upscaler) -> Tensor:
-    low = torch.rand(1, 3, 10, 13, generator=torch.Generator().manual_seed(1))
-    return upscaler.upscale(low, upscaler.plan(10, 13))
+    lr = torch.rand(1, 3, 10, 13, generator=torch.Generator().manual_seed(1))
+    return upscaler.upscale(lr, upscaler.plan(10, 13))
 
 
 @pytest.mark.parametrize(("perceptual", "flavour"), [(0.0, ""), (0.25, ""), (0.25, "-photo"), (1.0, "")])
@@ -43,17 +43,17 @@ def test_weights_are_blended_whichever_of_the_two_models_is_named(
         for name in names:
             ship(name, 4)
     states = [weight_file.load(shipped.weight_files(name)[4]).state for name in names]
-    wanted = weight_file.load(shipped.weight_files(names[0])[4]).network()
-    wanted.load_state_dict(
+    expected = weight_file.load(shipped.weight_files(names[0])[4]).network()
+    expected.load_state_dict(
         {name: (1 - perceptual) * states[0][name].float() + perceptual * states[1][name].float()
          for name in states[0]}
     )  # fmt: skip
-    low = torch.rand(1, 3, 10, 13, generator=torch.Generator().manual_seed(1))
+    lr = torch.rand(1, 3, 10, 13, generator=torch.Generator().manual_seed(1))
     with torch.inference_mode():
-        high = wanted(low)
-    made = [upscale_noise(Upscaler(name, 4, precision="fp32", perceptual=perceptual)) for name in names]
-    assert torch.equal(*made)
-    assert float((made[0] - high).abs().max()) < 1e-5
+        sr = expected(lr)
+    result = [upscale_noise(Upscaler(name, 4, precision="fp32", perceptual=perceptual)) for name in names]
+    assert torch.equal(*result)
+    assert float((result[0] - sr).abs().max()) < 1e-5
 
 
 def test_blends_of_0_and_1_are_the_models_themselves(pair: None) -> None:
@@ -94,7 +94,7 @@ def test_blending_needs_both_models_with_equal_scales_and_networks(ship: Ship) -
 
 def test_the_command_blends(pair: None, tmp_path: Path) -> None:
     source = save(tmp_path / "a.png")
-    made = {}
+    result = {}
     for name, options in {
         "blend": ["--model", "srgan", "--perceptual", 0.5],
         "same": ["--model", "srresnet", "--perceptual", 0.5],
@@ -102,9 +102,9 @@ def test_the_command_blends(pair: None, tmp_path: Path) -> None:
     }.items():
         run(source, "-o", tmp_path / f"{name}.png", *options)
         with Image.open(tmp_path / f"{name}.png") as image:
-            made[name] = np.asarray(image)
-    assert np.array_equal(made["blend"], made["same"])
-    assert not np.array_equal(made["blend"], made["srgan"])
+            result[name] = np.asarray(image)
+    assert np.array_equal(result["blend"], result["same"])
+    assert not np.array_equal(result["blend"], result["srgan"])
 
 
 @pytest.mark.parametrize(
@@ -145,7 +145,7 @@ def test_a_video_with_other_weights_restarts(
 
 @pytest.mark.parametrize("scale", range(1, 9))
 @pytest.mark.parametrize("scales", [(4,), (2, 4), (3,)])
-def test_few_scales_reach_every_factor(ship: Ship, scales: tuple[int, ...], scale: int) -> None:
+def test_few_scales_cover_every_factor(ship: Ship, scales: tuple[int, ...], scale: int) -> None:
     ship("srresnet", *(each for each in scales if each in shipped.WEIGHTS["srresnet"]))
     ship("fast", *scales)
     model = "srresnet" if 3 not in scales else "fast"
@@ -159,8 +159,8 @@ def test_a_restoring_model_works_at_scale_1_only(ship: Ship, tmp_path: Path) -> 
     ship("restore", 1)
     source = save(tmp_path / "a.png", 24, 32)
     run(source, "--model", "restore")
-    with Image.open(tmp_path / "a_x1.png") as made:
-        assert made.size == (32, 24)
+    with Image.open(tmp_path / "a_x1.png") as result:
+        assert result.size == (32, 24)
     for options in (["--scale", 4], ["--size", "100x100"]):
         said = run(source, "--model", "restore", *options, code=2)
         assert "restores without upscaling (use --scale 1, and upscale the result" in said

@@ -56,7 +56,7 @@ def test_hdr_is_rejected(tmp_path: Path, transfer: int, name: str) -> None:
         stills.read(tmp_path / "a.avif")
 
 
-def test_10_bits_are_said_to_be_lost(tmp_path: Path) -> None:
+def test_loss_of_10_bits_is_reported(tmp_path: Path) -> None:
     with av.open(str(tmp_path / "a.avif"), "w", format="avif") as output:
         stream = output.add_stream("libsvtav1", rate=1)
         stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p10le"
@@ -72,7 +72,7 @@ def test_10_bits_are_said_to_be_lost(tmp_path: Path) -> None:
     assert said == "not kept in .png: 10 bits per sample (decoded to 8)"
 
 
-def test_damaged_boxes_say_nothing(tmp_path: Path) -> None:
+def test_damaged_boxes_are_ignored(tmp_path: Path) -> None:
     write_avif(tmp_path / "a.avif", 12, 13)
     content = (tmp_path / "a.avif").read_bytes()
     for end in range(0, content.index(b"mdat"), 7):

@@ -65,7 +65,7 @@ def test_what_is_lost(suffix: str, still: Still, lost: str) -> None:
 
 
 @pytest.mark.parametrize("suffix", IMAGE_SUFFIXES)
-def test_what_is_not_named_is_kept(tmp_path: Path, suffix: str) -> None:
+def test_unmentioned_metadata_is_kept(tmp_path: Path, suffix: str) -> None:
     still = Still(PIXELS, PIXELS[:, :, 0], metadata=EVERYTHING)
     stills.write(tmp_path / f"a{suffix}", still)
     written = stills.read(tmp_path / f"a{suffix}")
@@ -89,7 +89,7 @@ def test_what_is_not_named_is_kept(tmp_path: Path, suffix: str) -> None:
         (b"GDepth:Format='x'", "depth map"),
     ],
 )
-def test_what_phones_store_behind_an_image_is_named(tmp_path: Path, entry: bytes, name: str) -> None:
+def test_data_that_phones_append_to_images_is_named(tmp_path: Path, entry: bytes, name: str) -> None:
     save(tmp_path / "a.jpg", xmp=XMP.replace(b"somebody", entry))
     messages = Messages()
     job = Job(tmp_path / "a.jpg", tmp_path / "b.jpg", "still")

@@ -43,7 +43,7 @@ def test_tiles_on_the_gpu_give_the_whole_picture() -> None:
     assert np.abs(whole - tiled).max() <= 1
 
 
-def test_the_probe_bounds_what_goes_through_at_once() -> None:
+def test_the_probe_limits_the_batch() -> None:
     free = Upscaler("balanced", 4, device="cuda")
     bound = Upscaler("balanced", 4, device="cuda", memory_limit_gb=0.05)
     assert bound._network(4).max_batch_px < free._network(4).max_batch_px
@@ -68,8 +68,8 @@ def test_a_video_on_the_gpu_is_the_video_of_the_processor(tmp_path: Path) -> Non
 def test_frames_in_flight_are_pictures_one_by_one() -> None:
     upscaler = Upscaler("fast", 2, device="cuda", batch=2)
     frames = [photograph(60, 80, seed) for seed in range(7)] + [photograph(40, 40)]
-    for made, frame in zip(upscaler.frames(frames), frames, strict=True):
-        assert np.abs(made.astype(int) - upscaler.image(frame)).max() <= 1
+    for result, frame in zip(upscaler.frames(frames), frames, strict=True):
+        assert np.abs(result.astype(int) - upscaler.image(frame)).max() <= 1
 
 
 def test_self_ensemble_on_the_gpu_is_that_of_the_processor() -> None:
@@ -77,12 +77,12 @@ def test_self_ensemble_on_the_gpu_is_that_of_the_processor() -> None:
     exact = Upscaler("fast", 2, device="cpu", precision="fp32", tta=True).image(photograph(60, 80))
     upscaler = Upscaler("fast", 2, device="cuda", tta=True)
     for _ in range(3):
-        made = upscaler.image(photograph(60, 80))
+        result = upscaler.image(photograph(60, 80))
     assert len(upscaler._network(2).runtime()._graphs) == 2
-    assert np.abs(made.astype(int) - exact).max() <= 1
+    assert np.abs(result.astype(int) - exact).max() <= 1
     frames = [photograph(60, 80, seed) for seed in range(5)]
-    for made, frame in zip(upscaler.frames(frames), frames, strict=True):
-        assert np.abs(made.astype(int) - upscaler.image(frame)).max() <= 1
+    for result, frame in zip(upscaler.frames(frames), frames, strict=True):
+        assert np.abs(result.astype(int) - upscaler.image(frame)).max() <= 1
     assert held_by(upscaler) == []
 
 
@@ -104,8 +104,8 @@ def test_an_overflow_in_flight_is_redone_in_a_safer_precision() -> None:
     expected = list(Upscaler("fast", 2, device="cuda", precision="bf16").frames(frames))
     with torch.no_grad():
         upscaler._network(2).network.head.weight.fill_(float("inf"))  # only in the fp16 network
-    for made, wanted in zip(upscaler.frames(frames), expected, strict=True):
-        assert np.abs(made.astype(int) - wanted).max() <= 1
+    for result, reference in zip(upscaler.frames(frames), expected, strict=True):
+        assert np.abs(result.astype(int) - reference).max() <= 1
     assert held_by(upscaler) == ["values overflowed in fp16: redone in bf16"]
 
 
@@ -125,9 +125,9 @@ def test_training_on_the_gpu_is_compiled_and_its_photographs_lie_there(
     genuine = crop_stores.DeviceStore.cut
 
     def counted(rows: crop_stores.DeviceStore, *given: Any) -> tuple[torch.Tensor, torch.Tensor]:  # noqa: ANN401
-        low, high = genuine(rows, *given)
-        cut.append(high.device)
-        return low, high
+        lr, hr = genuine(rows, *given)
+        cut.append(hr.device)
+        return lr, hr
 
     monkeypatch.setattr(crop_stores.DeviceStore, "cut", counted)
     common = {"precision": "fp32", "degradation": "clean", "checkpoint_every_s": 1e-9}
@@ -135,7 +135,7 @@ def test_training_on_the_gpu_is_compiled_and_its_photographs_lie_there(
     said = messages(on_gpu)
     assert not [line for line in said if "uncompiled" in line]
     assert len(cut) == 8
-    assert {place.type for place in cut} == {"cuda"}
+    assert {device.type for device in cut} == {"cuda"}
     on_cpu = configure("cpu", **common)
     messages(on_cpu)
     for one, other in zip(table(on_gpu), table(on_cpu), strict=True):

@@ -19,7 +19,7 @@ CPU = torch.device("cpu")
         ({"avx2": True}, True, torch.float32),
     ],
 )
-def test_bf16_is_chosen_where_it_is_native_and_pays(
+def test_bf16_is_chosen_where_it_is_native_and_faster(
     monkeypatch: pytest.MonkeyPatch, capabilities: dict[str, bool], pays: bool, expected: torch.dtype
 ) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)

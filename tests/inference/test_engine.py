@@ -63,8 +63,8 @@ def test_tiled_equals_whole(tmp_path: Path, seed: int) -> None:
     assert float(difference.abs().max()) < 1e-5
 
 
-def test_a_tiling_without_enough_overlap_would_be_seen(tmp_path: Path) -> None:
-    """The test above can fail: with a network whose contract claims too little reach, it does."""
+def test_too_little_overlap_changes_the_result(tmp_path: Path) -> None:
+    """The test above can fail: with a network whose contract claims too small a receptive radius, it does."""
     path = weights(tmp_path / "w.safetensors")
     source = torch.rand(1, 3, 60, 60)
     whole = Upscaler(path, tile_px=1000, precision="fp32")
@@ -105,7 +105,7 @@ def test_size_fits_inside_and_keeps_the_aspect(
     assert upscaler.image(photograph(16, 32)).shape == (*expected, 3)
 
 
-def test_enlarging_keeps_the_mean_and_the_place() -> None:
+def test_enlarging_keeps_mean_and_position() -> None:
     """A real model: reduced again, the result is the source; a shift by a pixel would not be."""
     pixels = photograph(64, 96)
     larger = Upscaler("balanced", 4, precision="fp32").image(pixels)
@@ -120,11 +120,11 @@ def test_enlarging_keeps_the_mean_and_the_place() -> None:
 def test_frames_are_images_one_by_one(tmp_path: Path) -> None:
     upscaler = Upscaler(weights(tmp_path / "w.safetensors"), precision="fp32")
     frames = [photograph(20, 24, seed) for seed in range(3)]
-    for made, frame in zip(upscaler.frames(frames), frames, strict=True):
-        assert np.array_equal(made, upscaler.image(frame))
+    for result, frame in zip(upscaler.frames(frames), frames, strict=True):
+        assert np.array_equal(result, upscaler.image(frame))
 
 
-def test_frames_may_come_in_one_array_that_is_filled_anew(tmp_path: Path) -> None:
+def test_frames_may_share_one_array_that_is_overwritten(tmp_path: Path) -> None:
     upscaler = Upscaler(weights(tmp_path / "w.safetensors"), precision="fp32", batch=2)
     buffer = np.empty((20, 24, 3), np.uint8)
 
@@ -134,11 +134,11 @@ def test_frames_may_come_in_one_array_that_is_filled_anew(tmp_path: Path) -> Non
             yield buffer
 
     expected = [upscaler.image(np.full_like(buffer, value)) for value in (0, 80, 160)]
-    for made, wanted in zip(upscaler.frames(reader()), expected, strict=True):
-        assert np.array_equal(made, wanted)
+    for result, reference in zip(upscaler.frames(reader()), expected, strict=True):
+        assert np.array_equal(result, reference)
 
 
-def test_an_array_read_backwards_is_a_picture_too(tmp_path: Path) -> None:
+def test_arrays_of_any_memory_layout_are_accepted(tmp_path: Path) -> None:
     upscaler = Upscaler(weights(tmp_path / "w.safetensors"), precision="fp32")
     bgr = photograph(20, 24)
     assert np.array_equal(upscaler.image(bgr[:, :, ::-1]), upscaler.image(bgr[:, :, ::-1].copy()))
@@ -149,7 +149,7 @@ def test_an_array_read_backwards_is_a_picture_too(tmp_path: Path) -> None:
         upscaler.image(np.empty((0, 24, 3), np.uint8))
 
 
-def test_frames_refuses_what_is_no_array_by_name(tmp_path: Path) -> None:
+def test_frames_rejects_non_arrays_by_name(tmp_path: Path) -> None:
     upscaler = Upscaler(weights(tmp_path / "w.safetensors"), precision="fp32")
     picture: Any = torch.zeros(20, 24, 3, dtype=torch.uint8)
     with pytest.raises(UsageError, match="a Tensor is no array"):
@@ -163,7 +163,7 @@ def test_a_weight_file_gives_its_own_scale_and_a_named_model_four(tmp_path: Path
     assert Upscaler("fast").scale == 4
 
 
-def test_wrong_arguments_are_refused(tmp_path: Path) -> None:
+def test_wrong_arguments_are_rejected(tmp_path: Path) -> None:
     path = weights(tmp_path / "w.safetensors")
     with pytest.raises(UsageError, match="--scale 9 must be"):
         Upscaler(path, 9)
@@ -214,11 +214,11 @@ def test_out_of_memory_halves_until_it_fits_and_says_so_once(
     pixels = photograph(200, 300)
     sizes: list[int] = []
 
-    def small_memory(self: Nearest, low: Tensor) -> Tensor:
-        sizes.append(low.shape[0] * low.shape[2] * low.shape[3])
+    def small_memory(self: Nearest, lr: Tensor) -> Tensor:
+        sizes.append(lr.shape[0] * lr.shape[2] * lr.shape[3])
         if sizes[-1] > 10_000:
             raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")
-        return real(self, low)
+        return real(self, lr)
 
     real = Nearest.forward
     monkeypatch.setattr(Nearest, "forward", small_memory)
@@ -235,7 +235,7 @@ def test_out_of_memory_halves_until_it_fits_and_says_so_once(
 def test_out_of_memory_for_the_smallest_tile_is_an_error(
     nearest: Maker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def no_memory(self: Nearest, low: Tensor) -> Tensor:
+    def no_memory(self: Nearest, lr: Tensor) -> Tensor:
         raise torch.OutOfMemoryError("planted")
 
     monkeypatch.setattr(Nearest, "forward", no_memory)
@@ -246,7 +246,7 @@ def test_out_of_memory_for_the_smallest_tile_is_an_error(
 def test_other_errors_of_the_network_are_not_taken_for_lack_of_memory(
     nearest: Maker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(self: Nearest, low: Tensor) -> Tensor:
+    def broken(self: Nearest, lr: Tensor) -> Tensor:
         raise RuntimeError("planted")
 
     monkeypatch.setattr(Nearest, "forward", broken)
@@ -260,12 +260,12 @@ def test_values_that_are_not_finite_are_redone_in_safer_precisions(
 ) -> None:
     tried: list[torch.dtype] = []
 
-    def overflowing(self: Nearest, low: Tensor) -> Tensor:
+    def overflowing(self: Nearest, lr: Tensor) -> Tensor:
         tried.append(self.dtype)
-        high = real(self, low).clone()
+        sr = real(self, lr).clone()
         if self.dtype is not torch.float32:
-            high[-1, 0, 3, 4] = bad
-        return high
+            sr[-1, 0, 3, 4] = bad
+        return sr
 
     real = Nearest.forward
     monkeypatch.setattr(Nearest, "forward", overflowing)
@@ -282,12 +282,12 @@ def test_values_that_are_not_finite_are_redone_in_safer_precisions(
 def test_values_that_are_never_finite_end_in_a_clear_error(
     nearest: Maker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Nearest, "forward", lambda self, low: torch.full_like(low, float("nan")))
+    monkeypatch.setattr(Nearest, "forward", lambda self, lr: torch.full_like(lr, float("nan")))
     with pytest.raises(WeightsError, match="in fp32 too"):
         Upscaler(nearest(scale=2)).image(photograph(20, 20))
 
 
-def test_a_memory_limit_makes_tiles_smaller_and_the_picture_stays(tmp_path: Path) -> None:
+def test_a_memory_limit_makes_tiles_smaller_and_keeps_the_result(tmp_path: Path) -> None:
     path = weights(tmp_path / "w.safetensors")
     free, bound = Upscaler(path, precision="fp32"), Upscaler(path, precision="fp32", memory_limit_gb=0.002)
     assert bound._network(2).max_batch_px < 10_000 < free._network(2).max_batch_px
@@ -296,20 +296,20 @@ def test_a_memory_limit_makes_tiles_smaller_and_the_picture_stays(tmp_path: Path
     assert np.abs(difference).max() <= 1
 
 
-def test_a_memory_limit_below_the_smallest_tile_is_told(tmp_path: Path) -> None:
+def test_a_memory_limit_below_the_smallest_tile_is_reported(tmp_path: Path) -> None:
     path = weights(tmp_path / "w.safetensors")
-    for limit_gb, told in ((0.002, 0), (0.00001, 1)):
+    for limit_gb, messages in ((0.002, 0), (0.00001, 1)):
         bound = Upscaler(path, precision="fp32", memory_limit_gb=limit_gb)
         bound.image(photograph(150, 170))
-        assert sum("too small for a tile" in text for text in held_by(bound)) == told
+        assert sum("too small for a tile" in text for text in held_by(bound)) == messages
 
 
 def test_batches_of_tiles(nearest: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
     batches: list[int] = []
 
-    def counting(self: Nearest, low: Tensor) -> Tensor:
-        batches.append(low.shape[0])
-        return real(self, low)
+    def counting(self: Nearest, lr: Tensor) -> Tensor:
+        batches.append(lr.shape[0])
+        return real(self, lr)
 
     real = Nearest.forward
     monkeypatch.setattr(Nearest, "forward", counting)
@@ -342,9 +342,9 @@ def test_tile_and_batch_are_honoured_beyond_what_would_be_chosen(
     monkeypatch.setattr(tiled_network, "_CPU_FEATURES_GB", 400 * 1000 / 1e9)
     shapes: list[tuple[int, ...]] = []
 
-    def noting(self: Nearest, low: Tensor) -> Tensor:
-        shapes.append(tuple(low.shape))
-        return real(self, low)
+    def noting(self: Nearest, lr: Tensor) -> Tensor:
+        shapes.append(tuple(lr.shape))
+        return real(self, lr)
 
     real = Nearest.forward
     monkeypatch.setattr(Nearest, "forward", noting)
@@ -359,6 +359,6 @@ def test_tile_and_batch_are_honoured_beyond_what_would_be_chosen(
 @pytest.mark.parametrize(
     "array", [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 4), np.uint8), np.zeros((4, 4, 3), np.float32)]
 )
-def test_an_array_that_is_no_picture_is_refused(array: np.ndarray) -> None:
+def test_an_array_that_is_not_an_image_is_rejected(array: np.ndarray) -> None:
     with pytest.raises(UsageError, match="no picture"):
         Upscaler("fast").image(array)

@@ -38,7 +38,7 @@ def test_each_job_gets_a_message_once_while_it_runs(overflowing: Upscaler) -> No
         assert len(said_after_tile) > 1 and set(said_after_tile) == {1}  # from the first tile on
 
 
-def test_what_arises_between_jobs_is_held_for_the_next_one(overflowing: Upscaler) -> None:
+def test_messages_between_jobs_are_held_for_the_next_one(overflowing: Upscaler) -> None:
     overflowing.image(photograph(40, 50))
     assert held_by(overflowing) == [REDONE]
     assert held_by(overflowing) == []
@@ -52,7 +52,7 @@ def test_a_job_that_fails_leaves_its_messages_to_no_other(overflowing: Upscaler)
     assert messages == [REDONE] and held_by(overflowing) == []
 
 
-def test_what_the_receiver_raises_ends_the_job(overflowing: Upscaler) -> None:
+def test_exceptions_of_the_callback_end_the_job(overflowing: Upscaler) -> None:
     def refuse(message: Message) -> None:
         raise ZeroDivisionError(message.text)
 

@@ -39,10 +39,10 @@ def test_on_a_processor_batches_are_done_as_they_are_asked_for() -> None:
         assert check
         return [tensors[0] * 10 + tag], torch.tensor(True)
 
-    made = overlap.run_overlapped(batches(), work, CPU)
-    assert next(made)[0] == [torch.tensor(0.0)]
+    output = overlap.run_overlapped(batches(), work, CPU)
+    assert next(output)[0] == [torch.tensor(0.0)]
     assert read == [0]
-    assert [(float(results[0]), tag) for results, tag in made] == [(11.0, 1), (22.0, 2)]
+    assert [(float(results[0]), tag) for results, tag in output] == [(11.0, 1), (22.0, 2)]
 
 
 class Log:
@@ -144,7 +144,7 @@ def test_an_error_of_the_work_reaches_the_caller(log: list[str], depth_taken: in
         list(results)
 
 
-def test_a_batch_with_a_value_that_is_not_finite_is_run_again_with_checks(log: list[str]) -> None:
+def test_a_batch_with_a_non_finite_value_is_repeated_with_checks(log: list[str]) -> None:
     def work(tensors: list[Tensor], tag: int, check: bool) -> tuple[list[Tensor], Tensor]:
         if check:
             return [torch.full((2,), -1.0)], torch.tensor(True)
@@ -152,13 +152,11 @@ def test_a_batch_with_a_value_that_is_not_finite_is_run_again_with_checks(log: l
         return [result], result.sum().isfinite()
 
     batches = (([torch.full((2,), 5.0)], tag) for tag in range(3))
-    made = [results[0].tolist() for results, _ in overlap._run_on_gpu(batches, work, CPU)]
-    assert made == [[5.0, 5.0], [-1.0, -1.0], [5.0, 5.0]]
+    output = [results[0].tolist() for results, _ in overlap._run_on_gpu(batches, work, CPU)]
+    assert output == [[5.0, 5.0], [-1.0, -1.0], [5.0, 5.0]]
 
 
-def test_the_engine_flags_values_that_are_not_finite(
-    tiny_weights: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_engine_reports_non_finite_values(tiny_weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     upscaler = Upscaler(tiny_weights, precision="fp32", tile_px=40)
     source = torch.rand(1, 3, 50, 60)
     plan = upscaler.plan(50, 60)
@@ -166,7 +164,7 @@ def test_the_engine_flags_values_that_are_not_finite(
     assert torch.equal(result, upscaler.upscale(source, plan))
     assert bool(finite)
     real = Runtime.__call__
-    monkeypatch.setattr(Runtime, "__call__", lambda self, low: real(self, low) * float("nan"))
+    monkeypatch.setattr(Runtime, "__call__", lambda self, lr: real(self, lr) * float("nan"))
     _, finite = upscaler.upscale_flagged(source, plan, check=False)  # does not raise: the caller looks
     assert not bool(finite)
 
@@ -178,17 +176,17 @@ def test_frames_of_one_size_go_through_the_network_together(
     shapes: list[tuple[int, ...]] = []
     real = Network.__call__
 
-    def noting(self: Network, low: Tensor) -> Tensor:
-        shapes.append(tuple(low.shape[:1]) + tuple(low.shape[2:]))
-        return real(self, low)
+    def noting(self: Network, lr: Tensor) -> Tensor:
+        shapes.append(tuple(lr.shape[:1]) + tuple(lr.shape[2:]))
+        return real(self, lr)
 
     monkeypatch.setattr(Network, "__call__", noting)
     monkeypatch.setattr(memory, "bytes_per_pixel", lambda network, device: 1000)
     upscaler = Upscaler(tiny_weights, precision="fp32", batch=batch)
     frames = [photograph(20, 24, seed) for seed in range(4)] + [photograph(16, 16)]
-    made = list(upscaler.frames(frames))
+    output = list(upscaler.frames(frames))
     expected = [(1, 20, 24)] * 4 + [(1, 16, 16)] if batch == 1 else [(3, 20, 24), (1, 20, 24), (1, 16, 16)]
     assert shapes == expected
     alone = Upscaler(tiny_weights, precision="fp32")
-    for result, frame in zip(made, frames, strict=True):
+    for result, frame in zip(output, frames, strict=True):
         assert np.abs(result.astype(int) - alone.image(frame)).max() <= 1

@@ -18,9 +18,9 @@ from upscaler.models.compact import Compact
 
 
 def network() -> Compact:
-    made = Compact(scale=2, channels=8, depth=2).eval()
-    nn.init.normal_(made.tail.weight, std=0.2)
-    return made
+    result = Compact(scale=2, channels=8, depth=2).eval()
+    nn.init.normal_(result.tail.weight, std=0.2)
+    return result
 
 
 def runtime() -> tuple[Runtime, Messages]:
@@ -31,13 +31,13 @@ def runtime() -> tuple[Runtime, Messages]:
 def plant_compiler(monkeypatch: pytest.MonkeyPatch, compiled: Callable[[Tensor], Tensor] | Exception) -> None:
     """Have torch.compile give ``compiled``, or code that fails when it first runs, as real failures do."""
 
-    def failing(low: Tensor) -> Tensor:
+    def failing(lr: Tensor) -> Tensor:
         assert isinstance(compiled, Exception)
         raise compiled
 
-    made = failing if isinstance(compiled, Exception) else compiled
+    result = failing if isinstance(compiled, Exception) else compiled
     monkeypatch.setattr(devices, "has_compiler", lambda: True)
-    monkeypatch.setattr(torch, "compile", lambda network, dynamic: made)
+    monkeypatch.setattr(torch, "compile", lambda network, dynamic: result)
 
 
 @pytest.mark.skipif(not devices.has_compiler(), reason="needs a C++ compiler")
@@ -51,7 +51,7 @@ def test_compiled_equals_eager(tiny_weights: Path) -> None:
     assert upscaler._network(2).runtime().compiled
 
 
-def test_without_a_compiler_it_goes_on_uncompiled_and_says_so_once(
+def test_without_a_compiler_the_engine_runs_uncompiled_and_says_so_once(
     tiny_weights: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(devices, "has_compiler", lambda: False)
@@ -64,32 +64,32 @@ def test_without_a_compiler_it_goes_on_uncompiled_and_says_so_once(
 
 def test_code_that_does_not_compile_is_run_uncompiled(monkeypatch: pytest.MonkeyPatch) -> None:
     plant_compiler(monkeypatch, RuntimeError("planted\nand a long trace"))
-    made, messages = runtime()
-    made.compile()
-    low = torch.rand(1, 3, 9, 11)
-    assert torch.equal(made(low), made.network(low))
+    result, messages = runtime()
+    result.compile()
+    lr = torch.rand(1, 3, 9, 11)
+    assert torch.equal(result(lr), result.network(lr))
     assert messages == ["compiling failed: going on uncompiled (planted)"]
-    assert not made.compiled
+    assert not result.compiled
 
 
 def test_lack_of_memory_in_compiled_code_is_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
     plant_compiler(monkeypatch, torch.OutOfMemoryError("planted"))
-    made, messages = runtime()
-    made.compile()
+    result, messages = runtime()
+    result.compile()
     with pytest.raises(torch.OutOfMemoryError):
-        made(torch.rand(1, 3, 9, 11))
-    assert made.compiled and not messages
+        result(torch.rand(1, 3, 9, 11))
+    assert result.compiled and not messages
 
 
 @pytest.mark.parametrize(("gain", "kept"), [(2.0, True), (1.01, False), (0.5, False)])
 def test_compiled_code_is_kept_only_where_it_is_clearly_faster(
     monkeypatch: pytest.MonkeyPatch, gain: float, kept: bool
 ) -> None:
-    made, _ = runtime()
-    plant_compiler(monkeypatch, made.network)
-    monkeypatch.setattr(Runtime, "seconds", lambda self, low: 1 / gain if self.compiled else 1.0)
-    made.compile_if_faster(torch.rand(1, 3, 9, 11))
-    assert made.compiled is kept
+    result, _ = runtime()
+    plant_compiler(monkeypatch, result.network)
+    monkeypatch.setattr(Runtime, "seconds", lambda self, lr: 1 / gain if self.compiled else 1.0)
+    result.compile_if_faster(torch.rand(1, 3, 9, 11))
+    assert result.compiled is kept
 
 
 @pytest.mark.parametrize(("frames", "tried"), [(10, False), (1_000_000, True)])
@@ -97,17 +97,17 @@ def test_compiling_is_tried_only_for_long_work(
     tiny_weights: Path, monkeypatch: pytest.MonkeyPatch, frames: int, tried: bool
 ) -> None:
     shapes: list[torch.Size] = []
-    monkeypatch.setattr(Runtime, "compile_if_faster", lambda self, low: shapes.append(low.shape))
+    monkeypatch.setattr(Runtime, "compile_if_faster", lambda self, lr: shapes.append(lr.shape))
     upscaler = Upscaler(tiny_weights)
     upscaler.prepare(upscaler.plan(20, 30), 20, 30, frames)
     assert shapes == ([torch.Size((1, 3, 20, 30))] if tried else [])
 
 
-def test_a_runtime_that_was_asked_for_is_not_questioned(
+def test_a_requested_runtime_is_used_without_a_trial(
     tiny_weights: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(engine, "_COMPILE_FROM_S", 0.0)
-    monkeypatch.setattr(Runtime, "compile_if_faster", lambda self, low: pytest.fail("tried"))
+    monkeypatch.setattr(Runtime, "compile_if_faster", lambda self, lr: pytest.fail("tried"))
     for upscaler in (
         Upscaler(tiny_weights, runtime="eager"),
         Upscaler(tiny_weights, size_px=(10, 10)),  # needs no network

@@ -25,53 +25,53 @@ def test_an_equivariant_network_gives_the_same_picture(
     network = Nearest(scale=3, multiple_of=multiple)
     weight_file.save(tmp_path / "n.safetensors", network, network.state_dict(), {})
     pixels = photograph(50, 71)
-    made = Upscaler(tmp_path / "n.safetensors", tile_px=24, precision="fp32", tta=True).image(pixels)
-    assert np.array_equal(made, pixels.repeat(3, 0).repeat(3, 1))
+    result = Upscaler(tmp_path / "n.safetensors", tile_px=24, precision="fp32", tta=True).image(pixels)
+    assert np.array_equal(result, pixels.repeat(3, 0).repeat(3, 1))
 
 
 def test_a_random_network_gives_the_mean_of_the_eight(tmp_path: Path) -> None:
     path = weights(tmp_path / "w.safetensors", scale=3)
-    low = torch.rand(2, 3, 21, 34)
+    lr = torch.rand(2, 3, 21, 34)
     upscaler = Upscaler(path, precision="fp32", tta=True)
     plan = upscaler.plan(21, 34)
     with torch.inference_mode():
-        wanted = mean_of_eight(weight_file.load(path).network(), low)
-        once = weight_file.load(path).network()(low)
-    assert float((upscaler.upscale(low, plan) - wanted).abs().max()) < 1e-5
-    assert float((once - wanted).abs().max()) > 1e-2  # the eight differ
+        expected = mean_of_eight(weight_file.load(path).network(), lr)
+        once = weight_file.load(path).network()(lr)
+    assert float((upscaler.upscale(lr, plan) - expected).abs().max()) < 1e-5
+    assert float((once - expected).abs().max()) > 1e-2  # the eight differ
 
 
 def test_the_mean_is_rounded_once(tmp_path: Path) -> None:
     path = weights(tmp_path / "w.safetensors")
     pixels = photograph(24, 31)
-    low = torch.tensor(pixels).permute(2, 0, 1)[None].float() / 255
+    lr = torch.tensor(pixels).permute(2, 0, 1)[None].float() / 255
     with torch.inference_mode():
-        wanted = as_codes(mean_of_eight(weight_file.load(path).network(), low), torch.uint8)
-    made = Upscaler(path, precision="fp32", tta=True).image(pixels)
-    difference = torch.from_numpy(made).permute(2, 0, 1)[None].int() - wanted
+        expected = as_codes(mean_of_eight(weight_file.load(path).network(), lr), torch.uint8)
+    result = Upscaler(path, precision="fp32", tta=True).image(pixels)
+    difference = torch.from_numpy(result).permute(2, 0, 1)[None].int() - expected
     assert (difference == 0).double().mean() > 0.999 and int(difference.abs().max()) <= 1
 
 
 def test_tiled_equals_whole(tmp_path: Path) -> None:
     path = weights(tmp_path / "w.safetensors")
-    low = torch.rand(2, 3, 47, 80)
+    lr = torch.rand(2, 3, 47, 80)
     whole = Upscaler(path, tile_px=1000, precision="fp32", tta=True)
     tiled = Upscaler(path, tile_px=23, precision="fp32", tta=True)
     plan = whole.plan(47, 80)
     assert plan.passes == 8
-    assert float((whole.upscale(low, plan) - tiled.upscale(low, plan)).abs().max()) < 1e-5
+    assert float((whole.upscale(lr, plan) - tiled.upscale(lr, plan)).abs().max()) < 1e-5
 
 
 def test_a_scale_that_takes_two_networks_ensembles_both(ship: Ship) -> None:
     ship("fast", 2, 4)
-    low = torch.rand(1, 3, 9, 14)
+    lr = torch.rand(1, 3, 9, 14)
     upscaler = Upscaler("fast", 8, precision="fp32", tta=True)
     plan = upscaler.plan(9, 14)
     assert plan.describe(9, 14) == "14x9 -> 112x72 (x4 then x2, 8 passes)"
     with torch.inference_mode():
         networks = [weight_file.load(path).network() for path in upscaler.weights_of(plan)]
-        wanted = mean_of_eight(networks[1], mean_of_eight(networks[0], low).float())
-    assert float((upscaler.upscale(low, plan) - wanted).abs().max()) < 1e-5
+        expected = mean_of_eight(networks[1], mean_of_eight(networks[0], lr).float())
+    assert float((upscaler.upscale(lr, plan) - expected).abs().max()) < 1e-5
 
 
 def test_a_graph_s_result_may_be_overwritten_by_the_next(
@@ -82,14 +82,14 @@ def test_a_graph_s_result_may_be_overwritten_by_the_next(
     kept: dict[torch.Size, Tensor] = {}
     real = Runtime.__call__
 
-    def captured(self: Runtime, low: Tensor) -> Tensor:
-        high = real(self, low)
-        return kept.setdefault(high.shape, torch.empty_like(high)).copy_(high)
+    def captured(self: Runtime, lr: Tensor) -> Tensor:
+        sr = real(self, lr)
+        return kept.setdefault(sr.shape, torch.empty_like(sr)).copy_(sr)
 
     pixels = photograph(20, 33)
-    wanted = Upscaler(path, precision="fp32", tta=True).image(pixels)
+    expected = Upscaler(path, precision="fp32", tta=True).image(pixels)
     monkeypatch.setattr(Runtime, "__call__", captured)
-    assert np.array_equal(Upscaler(path, precision="fp32", tta=True).image(pixels), wanted)
+    assert np.array_equal(Upscaler(path, precision="fp32", tta=True).image(pixels), expected)
     assert len(kept) == 2  # upright and transposed
 
 
@@ -108,14 +108,14 @@ def test_values_that_overflow_in_one_version_are_redone(
     path = weights(tmp_path / "w.safetensors")
     real = Runtime.__call__
 
-    def overflowing(self: Runtime, low: Tensor) -> Tensor:
-        high = real(self, low)
-        wide = low.shape[-1] > low.shape[-2]
-        return high if self.network.dtype is torch.float32 or wide else high + float("inf")
+    def overflowing(self: Runtime, lr: Tensor) -> Tensor:
+        sr = real(self, lr)
+        wide = lr.shape[-1] > lr.shape[-2]
+        return sr if self.network.dtype is torch.float32 or wide else sr + float("inf")
 
     pixels = photograph(20, 33)
-    wanted = Upscaler(path, precision="fp32", tta=True).image(pixels)
+    expected = Upscaler(path, precision="fp32", tta=True).image(pixels)
     monkeypatch.setattr(Runtime, "__call__", overflowing)
     upscaler = Upscaler(path, precision="bf16", tta=True)
-    assert np.array_equal(upscaler.image(pixels), wanted)
+    assert np.array_equal(upscaler.image(pixels), expected)
     assert held_by(upscaler) == ["values overflowed in bf16: redone in fp32"]

@@ -95,7 +95,7 @@ def test_shipped_models_do_little_work_twice(model: str, precision: str) -> None
             assert work <= allowed, f"{model}-x{scale}, {width}x{height}: {work:.3f}"
 
 
-def test_fast_in_half_precision_takes_full_hd_whole() -> None:
+def test_fast_in_half_precision_runs_full_hd_untiled() -> None:
     upscaler = Upscaler("fast-photo", 2, device="cpu", precision="bf16")
     assert len(upscaler._network(2).tiles(1080, 1920)) == 1
 
@@ -137,7 +137,7 @@ def test_a_picture_that_fits_is_not_cut() -> None:
     assert len(plan(100, 200, Limits(90, 1, 20_000, 20_000))) == 1
 
 
-def test_a_tile_smaller_than_its_overlap_is_refused_with_a_size_that_works() -> None:
+def test_a_tile_smaller_than_its_overlap_is_rejected_with_a_size_that_works() -> None:
     with pytest.raises(UsageError, match="too small") as caught:
         check_side(20, radius_px=10)
     assert "--tile 84" in caught.value.hint

@@ -36,9 +36,9 @@ def test_the_paper_s_discriminator_has_the_paper_s_size() -> None:
     biases = 64
     norms = 2 * (64 + 128 + 128 + 256 + 256 + 512 + 512)
     head = 6 * 6 * 512 * 1024 + 1024 + 1024 + 1
-    made = discriminator.build("srgan", channels=64, side_px=96)
-    assert count(made) == convs + biases + norms + head == 23_563_649
-    strides = [layer.stride[0] for layer in made.modules() if isinstance(layer, nn.Conv2d)]
+    result = discriminator.build("srgan", channels=64, side_px=96)
+    assert count(result) == convs + biases + norms + head == 23_563_649
+    strides = [layer.stride[0] for layer in result.modules() if isinstance(layer, nn.Conv2d)]
     assert strides == [1, 2, 1, 2, 1, 2, 1, 2]
 
 
@@ -50,7 +50,7 @@ def test_the_u_net_has_real_esrgan_s_size() -> None:
     assert count(discriminator.build("unet", channels=64, side_px=96)) == down + up + ends == 4_376_897
 
 
-def test_a_patch_s_verdict_looks_at_56_pixels() -> None:
+def test_a_patch_verdict_depends_on_56_pixels() -> None:
     network = discriminator.build("patch", channels=4, side_px=128).double()
     picture = torch.rand(1, 3, 128, 128, dtype=torch.double, requires_grad=True)
     logits, features = network(picture)
@@ -87,11 +87,11 @@ def test_spectral_norm_is_the_largest_singular_value() -> None:
     layer.eval()
     picture = torch.rand(1, 6, 9, 9)
     largest = torch.linalg.matrix_norm(layer.weight.detach().flatten(1), ord=2)
-    wanted = F.conv2d(picture, layer.weight / largest, padding=1)
-    torch.testing.assert_close(layer(picture), wanted, rtol=1e-4, atol=1e-5)
+    expected = F.conv2d(picture, layer.weight / largest, padding=1)
+    torch.testing.assert_close(layer(picture), expected, rtol=1e-4, atol=1e-5)
 
 
-def test_spectral_norm_s_gradient_is_torch_s() -> None:
+def test_spectral_norm_has_the_gradient_of_torch() -> None:
     """torch's parametrization as the oracle, with the same vectors and without a further iteration."""
     ours = SpectralConv2d(3, 5, 3).eval()
     plain = nn.Conv2d(3, 5, 3, padding=1, bias=False)
@@ -135,11 +135,11 @@ def test_layers_are_torchvision_s() -> None:
     )
     picture = torch.rand(1, 3, 32, 32)
     mean, deviation = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
-    wanted = features[:35]((picture - mean.view(1, 3, 1, 1)) / deviation.view(1, 3, 1, 1))
-    torch.testing.assert_close(vgg(picture)["conv5_4"], wanted)
+    expected = features[:35]((picture - mean.view(1, 3, 1, 1)) / deviation.view(1, 3, 1, 1))
+    torch.testing.assert_close(vgg(picture)["conv5_4"], expected)
 
 
-def test_after_the_activation_nothing_is_negative() -> None:
+def test_features_after_the_activation_are_not_negative() -> None:
     state, picture = vgg_state("conv2_1"), torch.rand(1, 3, 8, 8)
     before = features_of(state, ["conv1_2", "conv2_1"])(picture)
     after = features_of(state, ["conv1_2", "conv2_1"], after_activation=True)(picture)
@@ -184,7 +184,7 @@ def test_weights_are_read_whole_or_in_part(tmp_path: Path, suffix: str) -> None:
         features_of(read, ["conv1_1", "conv4_1"])
 
 
-def test_what_is_no_vgg_is_refused(tmp_path: Path) -> None:
+def test_files_other_than_vgg_are_rejected(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="no VGG19 weights"):
         perceptual.read_vgg19(tmp_path / "none.safetensors")
     for name in ("text.safetensors", "text.pth"):
@@ -198,7 +198,7 @@ def test_what_is_no_vgg_is_refused(tmp_path: Path) -> None:
         features_of(vgg_state("conv1_1"), ["conv6_1"])
 
 
-def test_a_pickle_that_would_run_code_is_refused(tmp_path: Path) -> None:
+def test_a_pickle_that_would_run_code_is_rejected(tmp_path: Path) -> None:
     torch.save({"features.0.weight": Path("x")}, tmp_path / "code.pth")
     with pytest.raises(WeightsError, match="cannot be read"):
         perceptual.read_vgg19(tmp_path / "code.pth")

@@ -17,10 +17,10 @@ def multiplications(network: torch.nn.Module, side_px: int = 64) -> int:
     """Of the convolutions, for a square picture."""
     counted = 0
 
-    def count(layer: torch.nn.Module, _given: object, made: torch.Tensor) -> None:
+    def count(layer: torch.nn.Module, _given: object, result: torch.Tensor) -> None:
         nonlocal counted
         assert isinstance(layer, torch.nn.Conv2d)
-        counted += layer.weight.numel() * made.shape[-2] * made.shape[-1]
+        counted += layer.weight.numel() * result.shape[-2] * result.shape[-1]
 
     for layer in network.modules():
         if isinstance(layer, torch.nn.Conv2d):
@@ -35,9 +35,9 @@ def test_it_makes_the_shapes_of_vgg19_for_a_sixteenth_of_its_work(tmp_path: Path
     whole = perceptual.VGGFeatures(["conv5_4", *layers], state, after_activation=False, factor=None)
     small = encoder.SmallEncoder(layers)
     pictures = torch.rand(2, 3, 40, 56)
-    found, wanted = small(pictures), whole(pictures)
+    found, expected = small(pictures), whole(pictures)
     assert list(found) == layers
-    assert all(found[name].shape == wanted[name].shape for name in layers)
+    assert all(found[name].shape == expected[name].shape for name in layers)
     assert multiplications(small) * 16 < multiplications(whole)
 
 
@@ -53,7 +53,7 @@ def test_only_the_layers_asked_for_and_after_the_activation_if_that_is_asked() -
         encoder.SmallEncoder(["conv5_4"])
 
 
-def test_the_shipped_one_sees_more_difference_where_there_is_more() -> None:
+def test_the_shipped_encoder_ranks_differences() -> None:
     network = encoder.load(encoder.SHIPPED, list(encoder.IMITATED), after_activation=False)
     assert encoder.SHIPPED.stat().st_size < 2_000_000
     assert encoder.SHIPPED.with_suffix(".md").is_file()
@@ -76,7 +76,7 @@ def test_a_damaged_file_is_one_line(tmp_path: Path) -> None:
         encoder.load(path, ["conv1_2"], after_activation=False)
 
 
-def test_distilling_brings_it_nearer_to_the_teacher(
+def test_distillation_approaches_the_teacher(
     tmp_path: Path, make_photos: MakePhotos, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.syspath_prepend(str(TOOLS))
@@ -91,5 +91,5 @@ def test_distilling_brings_it_nearer_to_the_teacher(
     assert scores[1]["conv1_2"] > scores[0]["conv1_2"] + 0.05
     assert scores[1]["difference conv1_2"] > scores[0]["difference conv1_2"] + 0.02
     layers = list(encoder.IMITATED)
-    made = encoder.load(tmp_path / "50.safetensors", layers, after_activation=False)
-    assert all(values.isfinite().all() for values in made(torch.rand(1, 3, 32, 32)).values())
+    result = encoder.load(tmp_path / "50.safetensors", layers, after_activation=False)
+    assert all(values.isfinite().all() for values in result(torch.rand(1, 3, 32, 32)).values())

@@ -33,10 +33,10 @@ def lively(module: nn.Module) -> nn.Module:
 def test_folded_equals_unfolded(architecture: str, arguments: dict[str, object]) -> None:
     network = lively(build(architecture, arguments))
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    low = torch.rand(2, 3, 13, 10)
+    lr = torch.rand(2, 3, 13, 10)
     with torch.no_grad():
-        wanted, made = network(low), fold_for_inference(network)(low)
-    assert float((wanted - made).abs().max()) < 2e-5 * float(wanted.abs().max())
+        expected, result = network(lr), fold_for_inference(network)(lr)
+    assert float((expected - result).abs().max()) < 2e-5 * float(expected.abs().max())
     assert all(torch.equal(before[name], tensor) for name, tensor in network.state_dict().items())
 
 
@@ -55,6 +55,6 @@ def test_a_shuffle_and_a_convolution_become_one(size: int, factor: int) -> None:
     shuffle = nn.PixelShuffle(factor)
     features = torch.rand(1, 5 * factor**2, 7, 6)
     with torch.no_grad():
-        wanted = conv(shuffle(features))
-        made = shuffle(fold_shuffle(shuffle, conv)(features))
-    assert torch.allclose(wanted, made, atol=1e-5)
+        expected = conv(shuffle(features))
+        result = shuffle(fold_shuffle(shuffle, conv)(features))
+    assert torch.allclose(expected, result, atol=1e-5)

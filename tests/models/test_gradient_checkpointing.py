@@ -29,7 +29,7 @@ def network_of(name: str, recomputes: bool) -> Network:
     return network
 
 
-def kept_bytes(network: Network, low: Tensor) -> tuple[int, Tensor]:
+def kept_bytes(network: Network, lr: Tensor) -> tuple[int, Tensor]:
     """Size of the tensors besides weights that a forward pass keeps for the backward pass, and the output."""
     own = {tensor.data_ptr() for tensor in (*network.parameters(), *network.buffers())}
     kept: dict[int, int] = {}
@@ -40,33 +40,33 @@ def kept_bytes(network: Network, low: Tensor) -> tuple[int, Tensor]:
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        made = network(low)
-    return sum(kept.values()), made
+        result = network(lr)
+    return sum(kept.values()), result
 
 
 @pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_result_gradients_and_statistics_are_the_same(name: str, precision: str) -> None:
-    low = torch.rand(2, 3, 10, 12)
+    lr = torch.rand(2, 3, 10, 12)
     outcomes = []
     for recomputes in (False, True):
         network = network_of(name, recomputes)
         with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
-            made = network(low)
-        made.square().mean().backward()
+            result = network(lr)
+        result.square().mean().backward()
         gradients = {key: parameter.grad for key, parameter in network.named_parameters()}
         assert all(gradient is not None and gradient.abs().max() > 0 for gradient in gradients.values())
-        outcomes.append((made.detach(), gradients, dict(network.named_buffers()), network.state_dict()))
+        outcomes.append((result.detach(), gradients, dict(network.named_buffers()), network.state_dict()))
     assert_equal(outcomes[0], outcomes[1])
 
 
 @pytest.mark.parametrize(("name", "share"), [("balanced", 0.6), ("srresnet", 0.5)])
 def test_less_is_kept(name: str, share: float) -> None:
-    low = torch.rand(1, 3, 24, 24)
-    whole, _ = kept_bytes(network_of(name, False), low)
-    less, made = kept_bytes(network_of(name, True), low)
+    lr = torch.rand(1, 3, 24, 24)
+    whole, _ = kept_bytes(network_of(name, False), lr)
+    less, result = kept_bytes(network_of(name, True), lr)
     assert less < share * whole
-    assert made.requires_grad
+    assert result.requires_grad
 
 
 def test_every_part_but_the_last_is_computed_twice() -> None:
@@ -78,9 +78,9 @@ def test_every_part_but_the_last_is_computed_twice() -> None:
             return super().forward(features)
 
     layers = nn.Sequential(*(Counted(2, 2) for _ in range(7)))  # parts of 3, 3 and 1
-    made = run_checkpointed(layers, torch.rand(1, 2))
+    result = run_checkpointed(layers, torch.rand(1, 2))
     assert [calls.count(id(layer)) for layer in layers] == [1] * 7
-    made.sum().backward()
+    result.sum().backward()
     assert [calls.count(id(layer)) for layer in layers] == [2] * 6 + [1]
 
 
@@ -105,6 +105,6 @@ def test_it_says_that_it_runs_uncompiled(configure: Configure) -> None:
     assert "not compiled, because of --checkpointing" in said
 
 
-def test_a_network_that_has_nothing_to_recompute_is_refused(configure: Configure) -> None:
+def test_a_network_that_has_nothing_to_recompute_is_rejected(configure: Configure) -> None:
     with pytest.raises(UsageError, match="checkpointing saves nothing with network srcnn"):
         configure(network="srcnn", scale=1, checkpointing=True)

@@ -38,33 +38,33 @@ def test_output_is_scale_times_any_size_in_fp32(preset: str, scale: int) -> None
     network = make(preset, scale, channels=8).eval()
     for height, width in [(1, 1), (7, 5), (8, 13)]:
         with torch.inference_mode():
-            high = network(torch.rand(2, 3, height, width))
-        assert high.shape == (2, 3, height * scale, width * scale)
-        assert high.dtype == torch.float32
+            sr = network(torch.rand(2, 3, height, width))
+        assert sr.shape == (2, 3, height * scale, width * scale)
+        assert sr.dtype == torch.float32
     assert network.contract.scale == scale
 
 
 @pytest.mark.parametrize("preset", [name for name, (_, what) in PRESETS.items() if "gate_px" not in what])
 @EVERY_SCALE
-def test_reach_is_exact(preset: str, scale: int) -> None:
+def test_receptive_radius_is_exact(preset: str, scale: int) -> None:
     """Without biases and with equal positive weights the answer to one bright pixel is its influence."""
     network = make(preset, scale, channels=2).eval().double()
     for name, parameter in network.named_parameters():
         is_matrix = parameter.ndim == 4
         # A sum of 1 over the two channels: neither overflow in the middle nor underflow in the corners.
         nn.init.constant_(parameter, 0.5 if is_matrix else 0.0 if name.endswith("bias") else 1.0)
-    reach = network.contract.receptive_radius_px
-    middle = reach + 2
-    low = torch.zeros(2, 3, 2 * middle + 1, 2 * middle + 1, dtype=torch.float64)
-    low[0, :, middle, middle] = 1
-    low[1, :, middle, middle] = -1  # what a ReLU makes of the negative lobes of an enlargement
+    radius = network.contract.receptive_radius_px
+    middle = radius + 2
+    lr = torch.zeros(2, 3, 2 * middle + 1, 2 * middle + 1, dtype=torch.float64)
+    lr[0, :, middle, middle] = 1
+    lr[1, :, middle, middle] = -1  # what a ReLU makes of the negative lobes of an enlargement
     with torch.inference_mode():
-        changed = network(low).abs().sum((0, 1)) > 0
-        untouched = network(torch.zeros_like(low))
+        changed = network(lr).abs().sum((0, 1)) > 0
+        untouched = network(torch.zeros_like(lr))
     assert untouched.abs().sum() == 0
     for lines in (changed.any(0), changed.any(1)):
-        places = lines.nonzero().flatten() // scale
-        assert (middle - int(places.min()), int(places.max()) - middle) == (reach, reach)
+        positions = lines.nonzero().flatten() // scale
+        assert (middle - int(positions.min()), int(positions.max()) - middle) == (radius, radius)
 
 
 def gated() -> Compact:
@@ -76,48 +76,48 @@ def gated() -> Compact:
     return network
 
 
-def test_a_gate_reaches_as_far_as_it_says() -> None:
+def test_a_gate_reaches_as_far_as_its_radius() -> None:
     network = gated()
-    reach = network.contract.receptive_radius_px
-    assert reach == 2 + 2 + 4
-    low = torch.rand(1, 3, 2 * reach + 5, 2 * reach + 5, dtype=torch.float64)
-    other = low.clone()
-    other[..., reach + 2, reach + 2] += 0.5
+    radius = network.contract.receptive_radius_px
+    assert radius == 2 + 2 + 4
+    lr = torch.rand(1, 3, 2 * radius + 5, 2 * radius + 5, dtype=torch.float64)
+    other = lr.clone()
+    other[..., radius + 2, radius + 2] += 0.5
     with torch.inference_mode():
-        changed = (network(low) != network(other)).any(1)[0]
+        changed = (network(lr) != network(other)).any(1)[0]
     for lines in (changed.any(0), changed.any(1)):
-        assert lines.nonzero().flatten().tolist() == list(range(2, 2 * reach + 3))
+        assert lines.nonzero().flatten().tolist() == list(range(2, 2 * radius + 3))
 
 
 def test_a_gate_scales_what_is_added() -> None:
     network = gated()
-    low = torch.rand(2, 3, 20, 15, dtype=torch.float64)
+    lr = torch.rand(2, 3, 20, 15, dtype=torch.float64)
     verdicts: list[Tensor] = []
     assert network.gate is not None
-    network.gate.register_forward_hook(lambda *made: verdicts.append(made[2]))
+    network.gate.register_forward_hook(lambda *result: verdicts.append(result[2]))
     plain = Compact(scale=1, channels=4, depth=2).eval().double()
     plain.load_state_dict(network.state_dict(), strict=False)
     with torch.inference_mode():
-        added = plain(low) - low
-        made = network(low)
+        added = plain(lr) - lr
+        result = network(lr)
         mean = F.avg_pool2d(verdicts[0], 9, 1, 4, count_include_pad=False)  # of the square at once
         assert mean.std() > 0.05
-        assert torch.allclose(made, (low + added * torch.sigmoid(mean)).float(), atol=1e-5)
+        assert torch.allclose(result, (lr + added * torch.sigmoid(mean)).float(), atol=1e-5)
         network.gate.weight.zero_()
         network.gate.bias.fill_(-200)  # type: ignore[union-attr]
-        assert torch.equal(network(low), low.float())
+        assert torch.equal(network(lr), lr.float())
 
 
 @pytest.mark.parametrize("preset", ["fast", "restore", "srresnet", "srresnet-paper"])
-def test_pixels_beyond_reach_do_not_matter(preset: str) -> None:
+def test_pixels_beyond_the_receptive_radius_do_not_matter(preset: str) -> None:
     """The same with the biases and random weights of a real network, on a picture full of detail."""
     network = make(preset, 2, channels=8).eval()
-    reach = network.contract.receptive_radius_px
-    low = torch.rand(1, 3, 3, 2 * reach + 5)
-    other = low.clone()
-    other[..., reach + 3 :] = torch.rand(3, reach + 2)
+    radius = network.contract.receptive_radius_px
+    lr = torch.rand(1, 3, 3, 2 * radius + 5)
+    other = lr.clone()
+    other[..., radius + 3 :] = torch.rand(3, radius + 2)
     with torch.inference_mode():
-        first, second = network(low), network(other)
+        first, second = network(lr), network(other)
     assert torch.equal(first[..., : 2 * 3], second[..., : 2 * 3])
     assert not torch.equal(first, second)
 
@@ -155,10 +155,10 @@ def test_presets_cost_what_the_design_says(preset: str, macs: float) -> None:
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_precision_stays_close(preset: str, dtype: torch.dtype) -> None:
     network = make(preset, 2).eval()
-    low = torch.rand(1, 3, 16, 16)
+    lr = torch.rand(1, 3, 16, 16)
     with torch.inference_mode():
-        whole = network(low)
-        half = network.to(dtype)(low)
+        whole = network(lr)
+        half = network.to(dtype)(lr)
     assert half.dtype == torch.float32
     noise = (half - whole).square().mean()
     assert 0 < noise < 1e-4 * whole.square().mean()  # 40 dB; an overflow would be nan, and fail
@@ -194,20 +194,20 @@ def test_arguments_and_file_rebuild_the_network(preset: str, tmp_path: Path) -> 
     assert rebuilt.contract == network.contract
     assert rebuilt.arguments == network.arguments
     network.half().float()  # the file holds fp16
-    low = torch.rand(1, 3, 9, 7)
+    lr = torch.rand(1, 3, 9, 7)
     with torch.inference_mode():
-        assert torch.equal(rebuilt(low), network(low))
+        assert torch.equal(rebuilt(lr), network(lr))
 
 
 @pytest.mark.parametrize("preset", ["fast", "balanced", "srresnet"])
 @EVERY_SCALE
 def test_fresh_single_tail_networks_only_enlarge(preset: str, scale: int) -> None:
     architecture, arguments = PRESETS[preset]
-    low = torch.rand(1, 3, 6, 7)
+    lr = torch.rand(1, 3, 6, 7)
     with torch.inference_mode():
-        high = build(architecture, arguments | {"scale": scale, "channels": 8})(low)
-    wanted = F.interpolate(low, scale_factor=float(scale), mode="bilinear", align_corners=False)
-    assert torch.allclose(high, wanted, atol=1e-6)
+        sr = build(architecture, arguments | {"scale": scale, "channels": 8})(lr)
+    expected = F.interpolate(lr, scale_factor=float(scale), mode="bilinear", align_corners=False)
+    assert torch.allclose(sr, expected, atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -231,7 +231,7 @@ def test_fresh_single_tail_networks_only_enlarge(preset: str, scale: int) -> Non
         ("srresnet", {"scale": 4, "norm": "layer"}, "no norm='layer'"),
     ],
 )
-def test_impossible_networks_are_refused(
+def test_impossible_networks_are_rejected(
     architecture: str, arguments: dict[str, object], message: str
 ) -> None:
     with pytest.raises(WeightsError, match=message):
@@ -244,17 +244,17 @@ def test_shipped_weights_are_what_the_table_says() -> None:
             file = weight_file.load(path)
             network = file.network()
             architecture, arguments = PRESETS[network_of(model, scale)]
-            wanted = build(architecture, arguments | {"scale": scale}).arguments
-            assert (file.architecture, file.arguments) == (architecture, wanted)
+            expected = build(architecture, arguments | {"scale": scale}).arguments
+            assert (file.architecture, file.arguments) == (architecture, expected)
             assert network.contract.scale == scale
 
 
-def test_unknown_model_is_refused() -> None:
+def test_unknown_model_is_rejected() -> None:
     with pytest.raises(WeightsError, match="'sharpest' is unknown"):
         shipped.weight_files("sharpest")
 
 
-def test_model_without_its_weights_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_model_without_its_weights_is_rejected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shipped, "_FOLDER", tmp_path)
     assert shipped.installed_models() == []
     with pytest.raises(WeightsError, match=r"'fast' has no weights on this machine \(use a .safe"):

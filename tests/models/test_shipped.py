@@ -31,14 +31,14 @@ ENLARGING = [
 
 
 @pytest.mark.parametrize(("weights", "scale"), ENLARGING)
-def test_drawings_come_out_without_bursts(weights: Path, scale: int) -> None:
+def test_line_art_does_not_overshoot(weights: Path, scale: int) -> None:
     engine = Upscaler(weights, scale=scale, precision="fp32")
     around = np.ones((5, 5), np.uint8)
     most_levels = MOST_LEVELS_MORE if weights.stem.startswith(MORE) else MOST_LEVELS
     for number in PAGES:
         page = np.asarray(DRAWN(number))
-        made = engine.image(page).astype(np.int16)
+        result = engine.image(page).astype(np.int16)
         lightest = cv2.dilate(page, around).repeat(scale, 0).repeat(scale, 1)
         darkest = cv2.erode(page, around).repeat(scale, 0).repeat(scale, 1)
-        beyond = np.maximum(made - lightest, darkest - made)
+        beyond = np.maximum(result - lightest, darkest - result)
         assert beyond.max() < most_levels, f"page {number}"

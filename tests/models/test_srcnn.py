@@ -45,22 +45,22 @@ def test_layers_are_the_paper_s() -> None:
 
 @pytest.mark.parametrize("scale", [1, 2, 4])
 def test_luminance_changes_and_chroma_passes_through(scale: int) -> None:
-    low = torch.rand(2, 3, 12, 15)
+    lr = torch.rand(2, 3, 12, 15)
     with torch.inference_mode():
-        plain = build("srcnn", {"scale": scale})(low)
-        made = trained(scale)(low)
-    assert torch.allclose(chroma(made), chroma(plain), atol=1e-6)
-    assert float((luma(made) - luma(plain)).abs().mean()) > 0.01
+        plain = build("srcnn", {"scale": scale})(lr)
+        result = trained(scale)(lr)
+    assert torch.allclose(chroma(result), chroma(plain), atol=1e-6)
+    assert float((luma(result) - luma(plain)).abs().mean()) > 0.01
 
 
 def test_a_fresh_network_enlarges_as_the_baseline() -> None:
     pixels = photograph(20, 24)
     for scale in (1, 3):
-        low = torch.from_numpy(pixels).permute(2, 0, 1)[None] / 255
+        lr = torch.from_numpy(pixels).permute(2, 0, 1)[None] / 255
         with torch.inference_mode():
-            made = build("srcnn", {"scale": scale})(low)[0].permute(1, 2, 0)
-        wanted = bicubic.upsample(pixels.astype(np.float64), scale)
-        difference = np.abs(made.mul(255).numpy() - wanted)
+            result = build("srcnn", {"scale": scale})(lr)[0].permute(1, 2, 0)
+        expected = bicubic.upsample(pixels.astype(np.float64), scale)
+        difference = np.abs(result.mul(255).numpy() - expected)
         border_px = 2 * scale if scale > 1 else 0  # the kernel is cut off there, the baseline's is not
         inside = slice(border_px, -border_px or None)
         assert difference[inside, inside].max() < 1e-3
@@ -70,12 +70,12 @@ def test_a_fresh_network_enlarges_as_the_baseline() -> None:
 @pytest.mark.parametrize("scale", [1, 2])
 def test_training_is_by_luminance_alone(scale: int) -> None:
     network = trained(scale)
-    low, high = torch.rand(1, 3, 10, 10), torch.rand(1, 3, 10 * scale, 10 * scale)
+    lr, hr = torch.rand(1, 3, 10, 10), torch.rand(1, 3, 10 * scale, 10 * scale)
     with torch.inference_mode():
-        made, target = network(low), network.training_target(low, high)
-    assert torch.allclose(luma(target), luma(high), atol=1e-6)
-    wanted = losses.l1_loss(luma(made), luma(high))
-    assert float(losses.l1_loss(made, target)) == pytest.approx(float(wanted), rel=1e-5)
+        result, target = network(lr), network.training_target(lr, hr)
+    assert torch.allclose(luma(target), luma(hr), atol=1e-6)
+    expected = losses.l1_loss(luma(result), luma(hr))
+    assert float(losses.l1_loss(result, target)) == pytest.approx(float(expected), rel=1e-5)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])

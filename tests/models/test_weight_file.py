@@ -77,7 +77,7 @@ def test_truncated_file(path: Path, keep: int) -> None:
         weight_file.load(path)
 
 
-def test_a_picture_is_no_weight_file(path: Path) -> None:
+def test_an_image_is_rejected_as_a_weight_file(path: Path) -> None:
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(1000))
     with pytest.raises(WeightsError, match="is not a safetensors file"):
         weight_file.load(path)
@@ -107,8 +107,8 @@ def test_metadata_that_cannot_be_used(path: Path, metadata: dict[str, str | None
         weight_file.load(path)
 
 
-def test_the_rewritten_file_would_be_good(path: Path) -> None:
-    """Else the refusals above could have another reason."""
+def test_a_weight_file_rewritten_unchanged_can_be_read(path: Path) -> None:
+    """Otherwise the errors above could have another cause."""
     rewrite(path)
     assert weight_file.load(path).network().contract.scale == 4
 
@@ -138,7 +138,7 @@ def test_failing_write_keeps_the_old_file(path: Path) -> None:
 
 
 @pytest.mark.parametrize("value", [float("nan"), 1e6])
-def test_values_that_fp16_does_not_hold_are_not_written(path: Path, value: float) -> None:
+def test_values_beyond_fp16_are_not_written(path: Path, value: float) -> None:
     before = path.read_bytes()
     network = small()
     torch.nn.init.constant_(network.get_parameter("head.bias"), value)
@@ -166,13 +166,13 @@ def test_transfer_to_the_same_scale_copies_everything(path: Path) -> None:
 
 def test_transfer_to_a_network_with_a_gate_leaves_the_gate_new(path: Path) -> None:
     target = small(scale=1, gate_px=5)
-    wanted = {name: value.clone() for name, value in target.state_dict().items() if "gate." in name}
+    expected = {name: value.clone() for name, value in target.state_dict().items() if "gate." in name}
     assert set(transfer.transfer_body(weight_file.load(path), target)) >= {"gate.bias", "gate.weight"}
-    assert all(torch.equal(target.state_dict()[name], value) for name, value in wanted.items())
+    assert all(torch.equal(target.state_dict()[name], value) for name, value in expected.items())
 
 
 @pytest.mark.parametrize("arguments", [{"channels": 16}, {"depth": 3}, {"depth": 1}])
-def test_transfer_from_another_body_is_refused(path: Path, arguments: dict[str, int]) -> None:
+def test_transfer_from_another_body_is_rejected(path: Path, arguments: dict[str, int]) -> None:
     target = small(**arguments)
     before = {name: tensor.clone() for name, tensor in target.state_dict().items()}
     with pytest.raises(WeightsError, match="another width, depth or kind"):
@@ -180,6 +180,6 @@ def test_transfer_from_another_body_is_refused(path: Path, arguments: dict[str, 
     assert all(torch.equal(tensor, before[name]) for name, tensor in target.state_dict().items())
 
 
-def test_transfer_between_architectures_is_refused(path: Path) -> None:
+def test_transfer_between_architectures_is_rejected(path: Path) -> None:
     with pytest.raises(WeightsError, match="'compact' cannot start"):
         transfer.transfer_body(weight_file.load(path), build("srresnet", {"scale": 4, "blocks": 1}))

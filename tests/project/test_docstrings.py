@@ -30,7 +30,7 @@ REFERENCE = re.compile(r"\b(?:[Ss]ee|[Aa]s(?: for)?) ``(?:\w+\.)*(\w+)``")
 class Function:
     """A public function or method with a tensor or an array in its signature."""
 
-    place: str
+    name: str
     text: str
 
 
@@ -88,9 +88,9 @@ def every_function() -> list[Function]:
 
 def test_arrays_are_described() -> None:
     references = documented()
-    gaps = {each.place: missing(each, references) for each in every_function()}
-    undescribed = {place: what for place, what in gaps.items() if what}
-    assert not undescribed, "\n".join(f"{place}: no {', '.join(what)}" for place, what in undescribed.items())
+    gaps = {each.name: missing(each, references) for each in every_function()}
+    undescribed = {name: what for name, what in gaps.items() if what}
+    assert not undescribed, "\n".join(f"{name}: no {', '.join(what)}" for name, what in undescribed.items())
 
 
 @pytest.mark.parametrize(

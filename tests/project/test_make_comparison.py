@@ -14,8 +14,8 @@ TOOLS = Path(__file__).parents[2] / "tools"
 class Difference:
     """Stands for LPIPS: its weights are not in the repository."""
 
-    def distance(self, made: NDArray[np.uint8], wanted: NDArray[np.uint8]) -> float:
-        return float(np.abs(made.astype(float) - wanted).mean() / 255)
+    def distance(self, result: NDArray[np.uint8], expected: NDArray[np.uint8]) -> float:
+        return float(np.abs(result.astype(float) - expected).mean() / 255)
 
 
 def test_sheet_curve_and_numbers(
@@ -39,7 +39,7 @@ def test_sheet_curve_and_numbers(
     with Image.open(tmp_path / "out" / "crops.png") as sheet:
         assert sheet.height == crop_px + make_comparison.CAPTION_PX  # two pictures, one line
         pixels = np.asarray(sheet)[make_comparison.CAPTION_PX :, : 4 * (crop_px + 1)]
-    crops = [pixels[:, place * (crop_px + 1) :][:, :crop_px].astype(float) for place in range(4)]
+    crops = [pixels[:, index * (crop_px + 1) :][:, :crop_px].astype(float) for index in range(4)]
     with Image.open(tmp_path / "hr" / "photo00.png") as picture:
         high = np.asarray(picture)
     windows = np.lib.stride_tricks.sliding_window_view(high, (crop_px, crop_px, 3))[:, :, 0]

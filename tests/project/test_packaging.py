@@ -28,7 +28,7 @@ def test_command_names_a_function(project: dict[str, Any], command: str) -> None
     assert callable(getattr(importlib.import_module(module), function))
 
 
-def test_version_is_said_once(project: dict[str, Any]) -> None:
+def test_version_is_defined_once(project: dict[str, Any]) -> None:
     assert upscaler.__version__ == project["project"]["version"]
 
 

@@ -18,7 +18,7 @@ TOOLS = Path(__file__).parents[2] / "tools"
 PHOTOGRAPH = Path(__file__).parents[2] / "samples" / "astronaut.png"
 
 
-def test_reduced_pictures_and_their_enlargements_are_pairs(
+def test_downscaled_images_and_their_originals_are_pairs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.syspath_prepend(str(TOOLS))
@@ -42,11 +42,11 @@ def test_pictures_of_one_name_in_several_folders_all_stay(
 ) -> None:
     monkeypatch.syspath_prepend(str(TOOLS))
     module = importlib.import_module(script)
-    source, target = tmp_path / "train", tmp_path / "made"
+    source, target = tmp_path / "train", tmp_path / "reduced"
     noise = np.random.default_rng(0).integers(0, 256, (48, 48, 3), dtype=np.uint8)
-    for place in ("a.png", "one/a.png", "one/cats/a.png", "two/cats/a.png"):
-        (source / place).parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(noise).save(source / place)
+    for name in ("a.png", "one/a.png", "one/cats/a.png", "two/cats/a.png"):
+        (source / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(noise).save(source / name)
     monkeypatch.setattr("sys.argv", [script, str(source), str(target)])
     module.main()
     sizes = ("-48", "-36", "-24") if script == "make_sizes" else ("",)
@@ -117,7 +117,7 @@ def test_softer_pictures_keep_what_is_coarse(
     assert kept == pytest.approx(expected, abs=0.01)
 
 
-def test_deeper_weights_make_the_same_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_deeper_weights_give_the_same_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(TOOLS))
     import make_deeper
 

@@ -51,13 +51,13 @@ def test_resumed_run_writes_the_same_packets(engine: Upscaler, tmp_path: Path, s
     run(engine, source, tmp_path / f"whole{suffix}")
     cut(engine, source, tmp_path / f"out{suffix}", 15)
     run(engine, source, tmp_path / f"out{suffix}")
-    made = []
+    result = []
     for name in ("whole", "out"):
         with av.open(str(tmp_path / f"{name}{suffix}")) as container:
-            made.append(
+            result.append(
                 [(p.stream.index, p.pts, p.dts, p.duration, bytes(p)) for p in container.demux() if p.size]
             )
-    assert made[0] == made[1]
+    assert result[0] == result[1]
 
 
 def test_run_that_was_interrupted_while_merging_only_merges(
@@ -136,7 +136,7 @@ def test_other_weights_or_another_machine_restart(
         ("max pixels per batch, x2", None, "cannot be read"),
     ],
 )
-def test_impossible_execution_is_refused(engine: Upscaler, name: str, value: object, reason: str) -> None:
+def test_impossible_execution_is_rejected(engine: Upscaler, name: str, value: object, reason: str) -> None:
     plan = engine.plan(48, 64)
     execution = engine.execution(plan)
     with engine.restored_execution(execution, plan):

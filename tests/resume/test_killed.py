@@ -30,9 +30,9 @@ def kill_and_rerun(tmp_path: Path, *, frames: int, stride: int, number: signal.S
     random = np.random.default_rng(frames)
     killed = done = 0
     while done < last:
-        wanted = min(done + int(random.integers(1, stride, endpoint=True)), last)
+        expected = min(done + int(random.integers(1, stride, endpoint=True)), last)
         process = subprocess.Popen(command(source, target), stderr=subprocess.PIPE, text=True)
-        while process.poll() is None and done < wanted:
+        while process.poll() is None and done < expected:
             time.sleep(0.01)
             done = len(list(folder.glob("segment-*.json")))
         time.sleep(random.uniform(0, 0.05))

@@ -145,10 +145,10 @@ def audio_packets(path: Path) -> list[list[bytes]]:
     """Bytes of every packet of every audio stream."""
     with av.open(str(path)) as container:
         streams = [[] for _ in container.streams.audio]
-        places = {stream.index: place for place, stream in enumerate(container.streams.audio)}
+        indices = {stream.index: position for position, stream in enumerate(container.streams.audio)}
         for packet in container.demux(container.streams.audio):
             if packet.size:
-                streams[places[packet.stream.index]].append(bytes(packet))
+                streams[indices[packet.stream.index]].append(bytes(packet))
         return streams
 
 
@@ -203,17 +203,17 @@ def rich_source(folder: Path) -> Path:
 def sound(path: Path, index: int = 0) -> np.ndarray:
     """Samples of an audio stream mixed to one channel, from time 0 on, at 48 kHz."""
     samples = np.zeros(96_000)
-    place: int | None = None
+    position: int | None = None
     with av.open(str(path)) as container:
         resampler = av.AudioResampler(format="fltp", layout="mono", rate=48_000)
         for frame in container.decode(audio=index):
             stamp = round(frame.pts * frame.time_base * 48_000)
-            place = stamp if place is None else place
-            assert abs(place - stamp) <= 48, "a gap or an overlap of more than the container's 1 ms"
+            position = stamp if position is None else position
+            assert abs(position - stamp) <= 48, "a gap or an overlap of more than the container's 1 ms"
             for part in resampler.resample(frame):
                 values = part.to_ndarray()[0]
-                samples[max(place, 0) : max(place, 0) + len(values)] = values[max(-place, 0) :]
-                place += len(values)
+                samples[max(position, 0) : max(position, 0) + len(values)] = values[max(-position, 0) :]
+                position += len(values)
     return samples
 
 

@@ -25,11 +25,11 @@ class Nearest(Network):
         self.gain = nn.Parameter(torch.ones(1))
         self.contract = Contract(scale, receptive_radius_px, multiple_of, macs_per_pixel=0)
 
-    def forward(self, low: Tensor) -> Tensor:
-        height, width = low.shape[-2:]
+    def forward(self, lr: Tensor) -> Tensor:
+        height, width = lr.shape[-2:]
         assert height % self.contract.multiple_of == width % self.contract.multiple_of == 0
         scale = self.contract.scale
-        return low.repeat_interleave(scale, -1).repeat_interleave(scale, -2)
+        return lr.repeat_interleave(scale, -1).repeat_interleave(scale, -2)
 
 
 def weights(path: Path, scale: int = 2, channels: int = 8, depth: int = 3, detail: float = 0.2) -> Path:
@@ -62,12 +62,12 @@ def random_vgg(path: Path, deepest: str) -> Path:
     return path
 
 
-def mean_of_eight(network: Callable[[Tensor], Tensor], low: Tensor) -> Tensor:
+def mean_of_eight(network: Callable[[Tensor], Tensor], lr: Tensor) -> Tensor:
     """The definition: quarter turns of a picture and of its mirror image, turned back, and their mean."""
     found = []
     for mirrored in (False, True):
         for turns in range(4):
-            version = torch.rot90(low.flip(-1) if mirrored else low, turns, (-2, -1))
-            high = torch.rot90(network(version.contiguous()), -turns, (-2, -1))
-            found.append(high.flip(-1) if mirrored else high)
+            version = torch.rot90(lr.flip(-1) if mirrored else lr, turns, (-2, -1))
+            sr = torch.rot90(network(version.contiguous()), -turns, (-2, -1))
+            found.append(sr.flip(-1) if mirrored else sr)
     return torch.stack(found).double().mean(0)

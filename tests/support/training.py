@@ -19,7 +19,7 @@ def silent(_report: TrainingReport) -> None:
 
 
 def stop_after(steps: int) -> Callable[[], bool]:
-    """A question that is answered with yes after so many steps; it is asked before each step."""
+    """A stop condition, checked before each step, that holds after this many steps."""
     asked = iter(range(steps + 1))
     return lambda: next(asked) >= steps
 

@@ -98,7 +98,7 @@ def saved_state(config: TrainConfig) -> dict[str, Any]:
 
 
 def tensors_of(saved: object, where: str = "") -> dict[str, Tensor]:
-    """Every tensor of a state by its place."""
+    """Every tensor of a state by its path in it."""
     if isinstance(saved, Tensor):
         return {where: saved}
     if isinstance(saved, dict):
@@ -108,11 +108,11 @@ def tensors_of(saved: object, where: str = "") -> dict[str, Tensor]:
     else:
         return {}
     return {
-        place: tensor for key, value in pairs for place, tensor in tensors_of(value, f"{where}.{key}").items()
+        path: tensor for key, value in pairs for path, tensor in tensors_of(value, f"{where}.{key}").items()
     }
 
 
-def test_vgg_begins_all_over_the_period_of_the_grid_and_small_crops_stay_whole() -> None:
+def test_vgg_crops_start_anywhere_in_the_grid_period_and_small_crops_stay_whole() -> None:
     generator = torch.Generator().manual_seed(0)
     corners = {adversarial._draw_vgg_offset(96, generator) for _ in range(400)}
     assert corners == {(down, right) for down in range(6) for right in range(6)}
@@ -161,7 +161,9 @@ def test_every_preset_runs_both_stages(prepare: Prepare, whole_vgg: Path, preset
     ],
     ids=["balanced", "srgan with noise", "relativistic with all", "batch norm"],
 )
-def test_a_continued_run_equals_a_straight_one_bit_for_bit(prepare: Prepare, changes: dict[str, Any]) -> None:
+def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(
+    prepare: Prepare, changes: dict[str, Any]
+) -> None:
     """Stopped in both stages; in the second one the discriminator must go on as well."""
     straight, split = settled(prepare("straight", **changes)), settled(prepare(**changes))
     train(straight, silent)
@@ -171,9 +173,9 @@ def test_a_continued_run_equals_a_straight_one_bit_for_bit(prepare: Prepare, cha
     assert (saved_state(split)["stage"], saved_state(split)["step"]) == (2, 6)
     assert train(split, silent).finished
     one, other = tensors_of(saved_state(straight)), tensors_of(saved_state(split))
-    assert {place.split(".")[1] for place in one} >= {"discriminator", "discriminator_optimizer", "labels"}
+    assert {path.split(".")[1] for path in one} >= {"discriminator", "discriminator_optimizer", "labels"}
     assert one.keys() == other.keys()
-    assert [place for place in one if not torch.equal(one[place], other[place])] == []
+    assert [path for path in one if not torch.equal(one[path], other[path])] == []
 
 
 def test_the_small_encoder_is_there_without_a_network(prepare: Prepare) -> None:
@@ -186,7 +188,7 @@ def test_the_small_encoder_is_there_without_a_network(prepare: Prepare) -> None:
     assert all(term > 0 for term in terms)
 
 
-def test_while_it_warms_up_only_the_discriminator_learns(prepare: Prepare, tmp_path: Path) -> None:
+def test_only_the_discriminator_learns_during_its_warmup(prepare: Prepare, tmp_path: Path) -> None:
     start = settled(prepare(output=str(tmp_path / "start.safetensors"), stages="1"))
     train(start, silent)
     warming = prepare(
@@ -209,7 +211,7 @@ def test_while_it_warms_up_only_the_discriminator_learns(prepare: Prepare, tmp_p
         assert any(not torch.equal(opponents[one][name], opponents[other][name]) for name in opponents[one])
 
 
-def test_a_vgg_without_the_layers_is_refused_before_anything_is_written(
+def test_a_vgg_without_the_layers_is_rejected_before_anything_is_written(
     prepare: Prepare, shallow_vgg: Path
 ) -> None:
     config = settled(prepare(vgg_layers={"conv3_4": 1.0}))
@@ -268,8 +270,8 @@ def test_killed_at_any_moment_it_goes_on_from_the_last_state(prepare: Prepare) -
     path = Path(config.output).with_suffix(".run") / "state.pt"
     for stage in (1, 2):
         with subprocess.Popen(arguments, stdout=subprocess.DEVNULL) as process:
-            begun = time.monotonic()
-            while process.poll() is None and time.monotonic() - begun < 120:
+            start = time.monotonic()
+            while process.poll() is None and time.monotonic() - start < 120:
                 if path.exists() and (state_file.load(path)["stage"], state_file.load(path)["step"]) > (
                     stage,
                     100 * stage - 95,
@@ -280,7 +282,7 @@ def test_killed_at_any_moment_it_goes_on_from_the_last_state(prepare: Prepare) -
     assert saved_state(config)["step"] < 200
     assert subprocess.run(arguments, stdout=subprocess.DEVNULL, check=False).returncode == 0
     one, other = tensors_of(saved_state(straight)), tensors_of(saved_state(config))
-    assert [place for place in one if not torch.equal(one[place], other[place])] == []
+    assert [path for path in one if not torch.equal(one[path], other[path])] == []
     written = [weight_file.load(Path(each.output)).state for each in (straight, config)]
     assert all(torch.equal(tensor, written[1][name]) for name, tensor in written[0].items())
     steps = [int(row["step"]) for row in table(config)]
@@ -327,8 +329,8 @@ def test_a_batch_in_parts_gives_the_same_weights(prepare: Prepare) -> None:
         torch.testing.assert_close(other.float(), tensor.float(), rtol=5e-3, atol=5e-4)
 
 
-def test_when_memory_runs_out_less_is_done_at_once(prepare: Prepare, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Five crops do not fit, nor do three; the gradients of what was begun must not count."""
+def test_out_of_memory_makes_micro_batches_smaller(prepare: Prepare, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Five crops do not fit, nor do three; their partial gradients must not count."""
     sizes: list[int] = []
     genuine = losses.l1_loss
 
@@ -401,7 +403,7 @@ def test_memory_that_runs_out_under_the_discriminator_moves_neither_network_twic
         ({"network": "srresnet-paper", "stages": "1"}, "different result because of batch norm"),
     ],
 )
-def test_what_smaller_parts_change_is_said(
+def test_effects_of_smaller_micro_batches_are_reported(
     prepare: Prepare, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], result: str
 ) -> None:
     genuine = losses.l1_loss
@@ -419,7 +421,7 @@ def test_what_smaller_parts_change_is_said(
     assert line.startswith(f"out of memory: continuing with 1 crops at a time ({result}); to save more")
 
 
-def test_when_not_even_one_crop_fits_it_says_what_to_do(
+def test_out_of_memory_for_a_single_crop_names_remedies(
     prepare: Prepare, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(_sr: Tensor, _hr: Tensor) -> Tensor:
@@ -430,10 +432,10 @@ def test_when_not_even_one_crop_fits_it_says_what_to_do(
         train(settled(prepare(stages="1")), silent)
 
 
-def test_a_team_that_runs_out_of_memory_ends_with_one_line(
+def test_several_processes_out_of_memory_end_with_one_line(
     prepare: Prepare, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its processes wait for each other inside a step, so none of them can begin it anew alone."""
+    """Its processes wait for each other inside a step, so none of them can repeat it alone."""
 
     def full(_sr: Tensor, _hr: Tensor) -> Tensor:
         raise torch.OutOfMemoryError("planted")
@@ -473,7 +475,7 @@ def test_other_errors_are_not_taken_for_memory(prepare: Prepare, monkeypatch: py
         train(settled(prepare(stages="1")), silent)
 
 
-def test_trouble_in_stage_two_goes_back_with_the_discriminator(
+def test_divergence_in_stage_two_also_rewinds_the_discriminator(
     prepare: Prepare, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     genuine, calls = losses.generator_loss, iter(range(99))

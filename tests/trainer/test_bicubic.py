@@ -33,16 +33,16 @@ def slow_line(line: list[int], length: int) -> list[int]:
     """Every new pixel: a weighted mean of all old ones and many beyond the border; exact, then rounded."""
     factor = Fraction(len(line), length)  # old pixels per new one
     width = max(factor, Fraction(1))
-    made = []
+    result = []
     for number in range(length):
         centre = (number + Fraction(1, 2)) * factor - Fraction(1, 2)
         total = value = Fraction(0)
-        for place in range(math.floor(centre - 2 * width) - 1, math.ceil(centre + 2 * width) + 2):
-            weight = keys((place - centre) / width)
+        for position in range(math.floor(centre - 2 * width) - 1, math.ceil(centre + 2 * width) + 2):
+            weight = keys((position - centre) / width)
             total += weight
-            value += weight * line[min(max(place, 0), len(line) - 1)]
-        made.append(min(max(math.floor(value / total + Fraction(1, 2)), 0), 255))
-    return made
+            value += weight * line[min(max(position, 0), len(line) - 1)]
+        result.append(min(max(math.floor(value / total + Fraction(1, 2)), 0), 255))
+    return result
 
 
 def slow(pixels: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
@@ -57,11 +57,11 @@ def slow(pixels: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8
 def test_against_the_plain_formula(scale: int, size: tuple[int, int]) -> None:
     height, width = size
     random = np.random.default_rng(scale)
-    high = random.integers(0, 256, (height * scale, width * scale), dtype=np.uint8)
-    high[: scale + 1] = 255 * (high[: scale + 1] > 127)  # beyond the range at some places
-    low = high[:height, :width]
-    assert np.array_equal(bicubic.downscale(high, scale), slow(high, height, width))
-    assert np.array_equal(bicubic.upsample(low, scale), slow(low, height * scale, width * scale))
+    hr = random.integers(0, 256, (height * scale, width * scale), dtype=np.uint8)
+    hr[: scale + 1] = 255 * (hr[: scale + 1] > 127)  # beyond the range in some pixels
+    lr = hr[:height, :width]
+    assert np.array_equal(bicubic.downscale(hr, scale), slow(hr, height, width))
+    assert np.array_equal(bicubic.upsample(lr, scale), slow(lr, height * scale, width * scale))
 
 
 @pytest.mark.parametrize("resized", [bicubic.downscale, bicubic.upsample])
@@ -69,12 +69,12 @@ def test_channels_are_resized_alike_and_floats_are_not_rounded(
     resized: Callable[..., NDArray[np.generic]],
 ) -> None:
     pixels = np.random.default_rng(0).integers(60, 200, (24, 36, 3), dtype=np.uint8)
-    made = resized(pixels, 3)
+    result = resized(pixels, 3)
     for channel in range(3):
-        assert np.array_equal(made[..., channel], resized(pixels[..., channel], 3))
+        assert np.array_equal(result[..., channel], resized(pixels[..., channel], 3))
     exact = resized(pixels.astype(np.float64), 3)
     assert exact.dtype == np.float64
-    assert 0.5 < np.abs(exact - made.astype(float)).max() < 1.2  # two roundings, the second of the first's
+    assert 0.5 < np.abs(exact - result.astype(float)).max() < 1.2  # two roundings, the second of the first's
     assert (exact != exact.round()).any()
     assert resized(pixels, 1) is pixels
 
@@ -90,19 +90,19 @@ def data(name: str) -> Path:
 @pytest.mark.parametrize(
     ("name", "count"), [("Set5", 5), ("Set14", 14), pytest.param("B100", 100, marks=pytest.mark.slow)]
 )
-def test_low_versions_are_those_of_the_published_sets(name: str, count: int, scale: int) -> None:
+def test_downscaling_reproduces_the_published_lr_files(name: str, count: int, scale: int) -> None:
     folder = data(name)
     lows: list[NDArray[np.uint8]] = []
 
-    def keep(low: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        lows.append(low)
-        return low.repeat(scale, 0).repeat(scale, 1)
+    def keep(lr: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        lows.append(lr)
+        return lr.repeat(scale, 0).repeat(scale, 1)
 
     result = evaluate(Method(scale, keep), folder / "HR")
     assert len(result.scores) == count
-    for score, low in zip(result.scores, lows, strict=True):
+    for score, lr in zip(result.scores, lows, strict=True):
         with Image.open(folder / f"LRbicx{scale}" / f"{Path(score.name).stem}x{scale}.png") as picture:
-            assert np.array_equal(low, np.asarray(picture.convert("RGB"))), score.name
+            assert np.array_equal(lr, np.asarray(picture.convert("RGB"))), score.name
 
 
 PUBLISHED_DB = {

@@ -30,52 +30,50 @@ def test_the_generator_s_state_is_all_that_drawing_depends_on(folder: Path) -> N
     crops = Crops(pairs, 4, 1)
     crops.draw(6, 8)
     state = crops.generator.get_state()
-    wanted = crops.draw(6, 8)
+    expected = crops.draw(6, 8)
     torch.rand(7)  # the global generator has no part in it
     fresh = Crops(pairs, 4, 99)
     fresh.generator.set_state(state)
-    for one, same in zip(wanted, fresh.draw(6, 8), strict=True):
+    for one, same in zip(expected, fresh.draw(6, 8), strict=True):
         assert torch.equal(one, same)
 
 
 @pytest.mark.parametrize("scale", [2, 3, 4])
 def test_low_and_high_crops_show_the_same_place(folder: Path, scale: int) -> None:
-    low, high = Crops(load_photos((str(folder),), scale, 16).training, scale, 0).draw(24, 16)
-    assert low.shape == (24, 3, 16, 16)
-    assert high.shape == (24, 3, 16 * scale, 16 * scale)
-    assert low.is_contiguous(memory_format=torch.channels_last)
-    assert low.dtype == high.dtype == torch.float32
-    assert 0 <= float(high.min()) < float(high.max()) <= 1
-    reduced = reduce(high.mul(255).round().to(torch.uint8), scale).float() / 255
+    lr, hr = Crops(load_photos((str(folder),), scale, 16).training, scale, 0).draw(24, 16)
+    assert lr.shape == (24, 3, 16, 16)
+    assert hr.shape == (24, 3, 16 * scale, 16 * scale)
+    assert lr.is_contiguous(memory_format=torch.channels_last)
+    assert lr.dtype == hr.dtype == torch.float32
+    assert 0 <= float(hr.min()) < float(hr.max()) <= 1
+    reduced = reduce(hr.mul(255).round().to(torch.uint8), scale).float() / 255
     # Inside, where the kernel does not look over the border; one level for another order of summation.
-    difference = (reduced - low)[..., 2:-2, 2:-2].abs() * 255
+    difference = (reduced - lr)[..., 2:-2, 2:-2].abs() * 255
     assert float(difference.max()) < 1.5
     assert float(difference.mean()) < 0.01
 
 
 def test_crops_come_in_all_eight_symmetries() -> None:
-    high = torch.randint(256, (16, 16, 3), dtype=torch.uint8)
-    low = torch.randint(256, (8, 8, 3), dtype=torch.uint8)  # its own pattern: both must turn alike
-    lows, highs = Crops([PhotoPair("one", low, high)], 2, 0).draw(64, 8)
-    wanted = {}
+    hr = torch.randint(256, (16, 16, 3), dtype=torch.uint8)
+    lr = torch.randint(256, (8, 8, 3), dtype=torch.uint8)  # its own pattern: both must turn alike
+    lr_crops, hr_crops = Crops([PhotoPair("one", lr, hr)], 2, 0).draw(64, 8)
+    expected = {}
     for mirrored in (False, True):
         for quarters in range(4):
-            turned = [
-                torch.rot90(side.flip(1) if mirrored else side, quarters, (0, 1)) for side in (low, high)
-            ]
-            wanted[turned[0].numpy().tobytes()] = turned[1].numpy().tobytes()
+            turned = [torch.rot90(side.flip(1) if mirrored else side, quarters, (0, 1)) for side in (lr, hr)]
+            expected[turned[0].numpy().tobytes()] = turned[1].numpy().tobytes()
     seen = set()
-    for made_low, made_high in zip(lows, highs, strict=True):
+    for made_low, made_high in zip(lr_crops, hr_crops, strict=True):
         key, value = (
             side.permute(1, 2, 0).mul(255).round().to(torch.uint8).contiguous().numpy().tobytes()
             for side in (made_low, made_high)
         )
-        assert wanted[key] == value
+        assert expected[key] == value
         seen.add(key)
     assert len(seen) == 8
 
 
-def test_flat_crops_are_left_out() -> None:
+def test_flat_crops_are_dropped() -> None:
     textured = PhotoPair(
         "textured",
         torch.randint(256, (48, 48, 3), dtype=torch.uint8),
@@ -90,17 +88,17 @@ def test_flat_crops_are_left_out() -> None:
     crops = Crops([textured, flat], 2, 0)
     flat_ones = sum(int(crops._coordinates(crops.generator, 16, 8).photo.sum()) for _ in range(40))
     assert 30 < flat_ones < 100
-    lows = torch.cat([crops.draw(12, 8)[0] for _ in range(40)])
-    assert (lows.flatten(1).std(1) == 0).sum() <= 2
+    lr_crops = torch.cat([crops.draw(12, 8)[0] for _ in range(40)])
+    assert (lr_crops.flatten(1).std(1) == 0).sum() <= 2
 
 
 @pytest.mark.parametrize("flat_crop_drop_ratio", [0.0, 0.5, 0.75])
-def test_the_share_of_the_flattest_that_is_left_out(flat_crop_drop_ratio: float) -> None:
+def test_the_share_of_flat_crops_that_is_dropped(flat_crop_drop_ratio: float) -> None:
     """Of crops whose contrast is evenly spread, the mean contrast of the upper ranks is known."""
     ramp = torch.arange(256).repeat_interleave(16).expand(16, -1)
     noise = (torch.rand(16, 4096) - 0.5) * ramp + 128
-    low = noise.round().to(torch.uint8)[..., None].expand(-1, -1, 3).contiguous()
-    pair = PhotoPair("ramp", low, low.repeat_interleave(2, 0).repeat_interleave(2, 1))
+    lr = noise.round().to(torch.uint8)[..., None].expand(-1, -1, 3).contiguous()
+    pair = PhotoPair("ramp", lr, lr.repeat_interleave(2, 0).repeat_interleave(2, 1))
     crops = Crops([pair], 2, 0, flat_crop_drop_ratio=flat_crop_drop_ratio)
     contrasts = torch.cat([crops.draw(4, 16)[0] for _ in range(100)]).flatten(1).std(1) * 255 * 12**0.5
     ranks = 4 / (1 - flat_crop_drop_ratio)
@@ -109,12 +107,12 @@ def test_the_share_of_the_flattest_that_is_left_out(flat_crop_drop_ratio: float)
 
 def test_large_photographs_are_drawn_more_often() -> None:
     def random_pair(side: int, red: int) -> PhotoPair:
-        low = torch.randint(256, (side, side, 3), dtype=torch.uint8)
-        low[..., 0] = red
-        return PhotoPair(str(red), low, low.repeat_interleave(2, 0).repeat_interleave(2, 1))
+        lr = torch.randint(256, (side, side, 3), dtype=torch.uint8)
+        lr[..., 0] = red
+        return PhotoPair(str(red), lr, lr.repeat_interleave(2, 0).repeat_interleave(2, 1))
 
-    low, _ = Crops([random_pair(16, 0), random_pair(48, 255)], 2, 0).draw(600, 8)
-    assert float(low[:, 0].mean()) == pytest.approx(0.9, abs=0.05)
+    lr, _ = Crops([random_pair(16, 0), random_pair(48, 255)], 2, 0).draw(600, 8)
+    assert float(lr[:, 0].mean()) == pytest.approx(0.9, abs=0.05)
 
 
 @pytest.mark.parametrize("scale", [1, 2, 3])
@@ -146,19 +144,19 @@ def test_crops_drawn_on_a_device_are_those_drawn_in_memory(folder: Path, degrada
 
 
 @pytest.mark.parametrize("degradation", ["clean", "photo"])
-def test_what_is_drawn_ahead_is_what_would_have_been_drawn(folder: Path, degradation: str) -> None:
+def test_crops_drawn_ahead_equal_crops_drawn_in_turn(folder: Path, degradation: str) -> None:
     pairs = load_photos((str(folder),), 2, 16).training
     crops = Crops(pairs, 2, 0, degradation)
     shapes = [(4, 8), (4, 8), (6, 8), (6, 12), (6, 12), (4, 8), (4, 8)]
-    made = []
+    result = []
     for number, shape in enumerate(shapes):
         if number == 4:
             early = crops.generator.get_state()
-        made.append(crops.draw(*shape))
+        result.append(crops.draw(*shape))
     for number, shape in enumerate(shapes[4:], start=4):  # each by an object that has drawn nothing ahead
         fresh = Crops(pairs, 2, 99, degradation)
         fresh.generator.set_state(early)
-        assert all(torch.equal(*sides) for sides in zip(fresh.draw(*shape), made[number], strict=True))
+        assert all(torch.equal(*sides) for sides in zip(fresh.draw(*shape), result[number], strict=True))
         early = fresh.generator.get_state()
     crops.generator.set_state(fresh.generator.get_state())  # back, as when a run returns to its last state
     crops.generator.manual_seed(7)
@@ -166,9 +164,7 @@ def test_what_is_drawn_ahead_is_what_would_have_been_drawn(folder: Path, degrada
     assert all(torch.equal(*sides) for sides in zip(crops.draw(4, 8), again.draw(4, 8), strict=True))
 
 
-def test_trouble_in_drawing_is_raised_where_crops_are_asked_for(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_errors_of_drawing_are_raised_by_the_next_draw(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: object) -> CropCoordinates:
         raise MemoryError("planted")
 

@@ -26,7 +26,7 @@ def folder(tmp_path: Path, make_photos: MakePhotos) -> Path:
 
 
 def colored(folder: Path, count: int) -> None:
-    """Pictures that can be told by their red."""
+    """Write images that differ in their red channel."""
     folder.mkdir(exist_ok=True)
     random = np.random.default_rng(0)
     for index in range(count):
@@ -40,7 +40,7 @@ def as_batch(pixels: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("scale", [2, 3, 4])
-def test_pairs_are_the_photograph_and_its_reduction(folder: Path, scale: int) -> None:
+def test_pairs_are_the_photograph_and_its_downscaled_version(folder: Path, scale: int) -> None:
     photos = load_photos((str(folder),), scale, 8)
     assert len(photos.training) + len(photos.held_out) == 5
     assert photos.left_out == []
@@ -53,18 +53,18 @@ def test_pairs_are_the_photograph_and_its_reduction(folder: Path, scale: int) ->
         assert pair.lr.shape == (height // scale, width // scale, 3)
 
 
-def test_reduction_of_scale_1_changes_nothing() -> None:
+def test_downscaling_by_1_changes_nothing() -> None:
     picture = torch.randint(256, (1, 3, 8, 8), dtype=torch.uint8)
     assert torch.equal(reduce(picture, 1), picture)
 
 
-def test_reduction_keeps_flat_areas_and_does_not_wrap() -> None:
+def test_downscaling_keeps_flat_areas_and_does_not_wrap() -> None:
     """White beside black overshoots with a cubic kernel; an unclamped 257 would become 1."""
     picture = torch.zeros(1, 3, 32, 32, dtype=torch.uint8)
     picture[..., 16:] = 255
-    low = reduce(picture, 4)
-    assert low[..., :2].max() == 0
-    assert low[..., -2:].min() == 255
+    lr = reduce(picture, 4)
+    assert lr[..., :2].max() == 0
+    assert lr[..., -2:].min() == 255
 
 
 def test_unusable_files_are_reported_and_left_out(folder: Path) -> None:
@@ -103,8 +103,8 @@ def test_held_out_photographs_are_never_drawn(tmp_path: Path, count: int) -> Non
     assert held_out
     assert held_out | training == set(range(count))
     assert not held_out & training
-    _, high = Crops(photos.training, 2, 0).draw(1200, 8)
-    reds = high[:, 0].mul(255).round()
+    _, hr = Crops(photos.training, 2, 0).draw(1200, 8)
+    reds = hr[:, 0].mul(255).round()
     assert torch.equal(reds.amin((1, 2)), reds.amax((1, 2)))
     assert set(reds[:, 0, 0].int().tolist()) == training
 
@@ -116,7 +116,7 @@ def test_a_photograph_found_twice_counts_once(folder: Path) -> None:
     assert [pair.name for pair in twice.held_out] == [pair.name for pair in once.held_out]
 
 
-def test_what_a_run_left_is_no_photograph(folder: Path) -> None:
+def test_images_of_a_run_folder_are_not_photographs(folder: Path) -> None:
     once = load_photos((str(folder),), 4, 8)
     run, album = folder / "deep" / "weights.run", folder / "trail.run"
     for path in (run / "samples", album):
@@ -140,7 +140,7 @@ def sized(folder: Path, sizes: list[tuple[int, int]]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("sizes", "scale", "wanted", "fitting", "left_out"),
+    ("sizes", "scale", "expected", "fitting", "left_out"),
     [
         ([(218, 178)] * 8, 4, 48, 44, 0),  # aligned faces
         ([(218, 178)] * 8, 4, 32, 32, 0),
@@ -152,20 +152,20 @@ def sized(folder: Path, sizes: list[tuple[int, int]]) -> None:
     ],
 )
 def test_crops_shrink_to_what_most_photographs_hold(
-    tmp_path: Path, sizes: list[tuple[int, int]], scale: int, wanted: int, fitting: int, left_out: int
+    tmp_path: Path, sizes: list[tuple[int, int]], scale: int, expected: int, fitting: int, left_out: int
 ) -> None:
     sized(tmp_path, sizes)
-    photos = load_photos((str(tmp_path),), scale, wanted)
+    photos = load_photos((str(tmp_path),), scale, expected)
     assert (photos.patch_px, len(photos.left_out)) == (fitting, left_out)
-    low, high = Crops(photos.training, scale, 0, "photo").draw(4, fitting)
-    assert (low.shape[-1], high.shape[-1]) == (fitting, fitting * scale)
+    lr, hr = Crops(photos.training, scale, 0, "photo").draw(4, fitting)
+    assert (lr.shape[-1], hr.shape[-1]) == (fitting, fitting * scale)
 
 
 # Given LR pictures
 
 
 @pytest.mark.parametrize("naming", ["{}.png", "{}x2.png", "{}_x2.webp"])
-def test_given_low_versions_are_used(tmp_path: Path, make_photos: MakePhotos, naming: str) -> None:
+def test_given_lr_versions_are_used(tmp_path: Path, make_photos: MakePhotos, naming: str) -> None:
     make_photos(tmp_path / "hr" / "deep", 4, height=65, width=67)
     (tmp_path / "lr" / "deep").mkdir(parents=True)
     for index in range(4):
@@ -178,13 +178,13 @@ def test_given_low_versions_are_used(tmp_path: Path, make_photos: MakePhotos, na
     for pair in pairs:
         assert set(pair.lr.flatten().tolist()) == {40 * int(pair.name[5:7])}
         assert pair.hr.shape == (64, 66, 3)
-    low, _ = Crops(photos.training, 2, 0, "given").draw(30, 8)
-    assert {round(float(level) * 255) for level in low[:, 0, 0, 0]} == {
+    lr, _ = Crops(photos.training, 2, 0, "given").draw(30, 8)
+    assert {round(float(level) * 255) for level in lr[:, 0, 0, 0]} == {
         40 * int(pair.name[5:7]) for pair in photos.training
     }
 
 
-def test_given_low_versions_that_do_not_fit_are_left_out(tmp_path: Path, make_photos: MakePhotos) -> None:
+def test_given_lr_versions_of_the_wrong_size_are_left_out(tmp_path: Path, make_photos: MakePhotos) -> None:
     make_photos(tmp_path / "hr", 5, height=64, width=64)
     make_photos(tmp_path / "lr", 4, height=32, width=32)
     Image.new("RGB", (33, 32)).save(tmp_path / "lr" / "photo02.png")
@@ -206,7 +206,7 @@ def flat(folder: Path, level: int, count: int = 2, side_px: int = 32, suffix: st
     return str(folder)
 
 
-def test_each_folder_of_photographs_has_its_own_low_versions(tmp_path: Path) -> None:
+def test_each_photograph_folder_has_its_own_lr_folder(tmp_path: Path) -> None:
     highs = tuple(flat(tmp_path / f"hr{level}", level, side_px=64) for level in (50, 200))
     lows = tuple(flat(tmp_path / f"lr{level}", level) for level in (50, 200))
     photos = load_photos(highs, 2, 8, degradation="given", lr_dirs=lows)
@@ -215,7 +215,7 @@ def test_each_folder_of_photographs_has_its_own_low_versions(tmp_path: Path) -> 
     assert all(int(pair.lr[0, 0, 0]) == int(pair.hr[0, 0, 0]) for pair in pairs)
 
 
-def test_low_versions_are_mixed_with_made_ones(tmp_path: Path) -> None:
+def test_given_lr_versions_are_mixed_with_generated_ones(tmp_path: Path) -> None:
     """White LR pictures are given for black originals; the others' are made, and are degraded."""
     given, others = flat(tmp_path / "given", 0, 4, 64), flat(tmp_path / "others", 100, 8, 64)
     for path in Path(given).iterdir():
@@ -226,14 +226,14 @@ def test_low_versions_are_mixed_with_made_ones(tmp_path: Path) -> None:
     photos = load_photos((given, others), 2, 8, degradation="real", lr_dirs=(str(tmp_path / "lr"),))
     assert not photos.left_out
     assert all(int(pair.lr.min()) == 255 for pair in photos.training + photos.held_out if pair.given)
-    low, high = Crops(photos.training, 2, 0, "real", given_share=0.75).draw(400, 8)
-    from_file = low.amin((1, 2, 3)) == 1
-    assert torch.equal(from_file, high.amax((1, 2, 3)) == 0)
+    lr, hr = Crops(photos.training, 2, 0, "real", given_share=0.75).draw(400, 8)
+    from_file = lr.amin((1, 2, 3)) == 1
+    assert torch.equal(from_file, hr.amax((1, 2, 3)) == 0)
     assert 0.65 < float(from_file.float().mean()) < 0.85
-    assert float(low[~from_file].std()) > 0  # noise
+    assert float(lr[~from_file].std()) > 0  # noise
 
 
-def test_low_versions_that_could_be_anybody_s_are_refused(tmp_path: Path) -> None:
+def test_ambiguous_lr_versions_are_rejected(tmp_path: Path) -> None:
     highs = tuple(flat(tmp_path / f"hr{level}", level, side_px=64) for level in (50, 200))
     lows = tuple(flat(tmp_path / f"lr{level}", level) for level in (50, 200))
     with pytest.raises(TrainingError, match=r"photographs '.*hr50/0.png' and '.*hr200/0.png' have the same"):
@@ -252,16 +252,16 @@ def test_low_versions_that_could_be_anybody_s_are_refused(tmp_path: Path) -> Non
 # Where photographs are kept
 
 
-def test_photographs_that_memory_does_not_hold_lie_in_a_file(
+def test_photographs_larger_than_memory_are_mapped_from_a_file(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for degradation, scale in (("clean", 4), ("video", 2), ("jpeg50", 1)):
-        wanted = load_photos((str(folder),), scale, 16, degradation=degradation)
+        expected = load_photos((str(folder),), scale, 16, degradation=degradation)
         monkeypatch.setattr(cache, "_available_bytes", lambda: 100_000)
         photos = load_photos((str(folder),), scale, 16, degradation=degradation, cache_folder=tmp_path)
         monkeypatch.undo()
-        assert (wanted.mapped, photos.mapped) == (False, True)
-        for one, other in zip(wanted.training, photos.training, strict=True):
+        assert (expected.mapped, photos.mapped) == (False, True)
+        for one, other in zip(expected.training, photos.training, strict=True):
             for first, second in zip(
                 (one.lr, one.hr, *one.lr_variants), (other.lr, other.hr, *other.lr_variants), strict=True
             ):
@@ -271,7 +271,7 @@ def test_photographs_that_memory_does_not_hold_lie_in_a_file(
         assert starts == sorted(starts)
         assert starts[-1] - starts[0] < 5 * 112 * 128 * 3 * 6
         assert [path.name for path in tmp_path.iterdir()] == ["photos"]
-        drawn = [Crops(each.training, scale, 3, degradation).draw(4, 16) for each in (wanted, photos)]
+        drawn = [Crops(each.training, scale, 3, degradation).draw(4, 16) for each in (expected, photos)]
         assert all(torch.equal(one, other) for one, other in zip(*drawn, strict=True))
 
 
@@ -305,7 +305,7 @@ def test_sizes_that_do_not_hold_a_crop_are_passed_over(folder: Path) -> None:
     assert photos.left_out == []
 
 
-def test_crops_fit_what_the_sizes_leave(tmp_path: Path) -> None:
+def test_crops_shrink_to_fit_the_photographs(tmp_path: Path) -> None:
     sized(tmp_path, [(136, 136)] * 4)
     photos = load_photos((str(tmp_path),), 2, 64, sizes=(0.5,))
     assert (photos.patch_px, len(photos.training), photos.left_out) == (34, 3, [])
@@ -327,7 +327,7 @@ def test_what_is_drawn_for_a_name_stays(name: str) -> None:
     assert file_names.seed_of(name) == zlib.crc32(name.encode())
 
 
-def test_several_threads_load_what_one_loads(folder: Path) -> None:
+def test_loading_does_not_depend_on_the_number_of_threads(folder: Path) -> None:
     (folder / "broken.png").write_bytes(b"no picture")
     alone = load_photos((str(folder),), 2, 8, sizes=(1.0, 0.5))
     torch.set_num_threads(3)

@@ -27,7 +27,7 @@ def test_means_since_the_last_look(monitor: LossMonitor) -> None:
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-def test_what_is_not_finite_is_named_with_its_step(monitor: LossMonitor, value: float) -> None:
+def test_non_finite_values_are_reported_with_their_step(monitor: LossMonitor, value: float) -> None:
     monitor.add(terms(pixel=1.0, vgg=1.0))
     monitor.add(terms(pixel=1.0, vgg=value))
     monitor.add(terms(pixel=value, vgg=value))
@@ -45,13 +45,13 @@ def test_a_term_that_runs_away_is_named(monitor: LossMonitor) -> None:
     assert monitor.check(63)[1] == "'pixel' exceeds 10 times its running median at step 63"
 
 
-def test_a_slow_rise_and_the_other_numbers_are_no_trouble(monitor: LossMonitor) -> None:
+def test_a_slow_rise_and_the_other_numbers_are_accepted(monitor: LossMonitor) -> None:
     for step in range(300):
         monitor.add(terms(pixel=0.02 * 1.01**step, gradient_norm=1e-3 if step < 290 else 1e3))
         assert monitor.check(step)[1] is None
 
 
-def test_an_adversarial_term_may_rise_to_its_don_t_know(monitor: LossMonitor) -> None:
+def test_the_adversarial_term_may_rise_to_its_value_at_chance(monitor: LossMonitor) -> None:
     for _ in range(60):
         monitor.add(terms(adversarial=0.001, discriminator=0.001))
     for _ in range(5):
@@ -70,13 +70,13 @@ def test_nothing_is_said_before_there_is_a_past(monitor: LossMonitor) -> None:
     assert monitor.check(6) == ({}, None)
 
 
-def test_a_discriminator_that_has_won_is_told() -> None:
+def test_a_discriminator_that_has_won_is_reported() -> None:
     assert discriminator_alarm({"real_score": 0.999, "fake_score": 0.001}) is not None
     assert discriminator_alarm({"real_score": 0.9, "fake_score": 0.2}) is None
     assert discriminator_alarm({"pixel": 0.1}) is None
 
 
-def test_colours_that_drift_are_told() -> None:
+def test_drifting_colours_are_reported() -> None:
     assert color_alarm(1.5, 0.1) is None
     assert "2.4 levels" in str(color_alarm(2.4, 0.1))
     assert color_alarm(2.4, 1.0) is None  # it started that way

@@ -39,7 +39,7 @@ def folder(tmp_path: Path, make_photos: MakePhotos) -> Path:
 
 def nearest(scale: int) -> Method:
     """Repeats pixels: an enlarger that anyone can check."""
-    return Method(scale, lambda low: low.repeat(scale, 0).repeat(scale, 1))
+    return Method(scale, lambda lr: lr.repeat(scale, 0).repeat(scale, 1))
 
 
 def pixels_of(path: Path) -> Rgb:
@@ -48,21 +48,21 @@ def pixels_of(path: Path) -> Rgb:
 
 
 @pytest.mark.parametrize("scale", [2, 3, 4])
-def test_protocol_against_a_plain_one(folder: Path, tmp_path: Path, scale: int) -> None:
+def test_protocol_against_a_plain_implementation(folder: Path, tmp_path: Path, scale: int) -> None:
     """LR by Pillow's reduction, which is torch's but for its fixed-point rounding."""
     (tmp_path / "lr").mkdir()
-    wanted = {}
+    expected = {}
     for path in sorted(folder.iterdir()):
-        high = pixels_of(path)
-        high = high[: len(high) // scale * scale, : high.shape[1] // scale * scale]
-        small = (high.shape[1] // scale, high.shape[0] // scale)
-        low = np.asarray(Image.fromarray(high).resize(small, Image.Resampling.BICUBIC))
-        Image.fromarray(low).save(tmp_path / "lr" / f"{path.stem}x{scale}.png")
-        made = low.repeat(scale, 0).repeat(scale, 1)
-        pair = metrics.luma(made), metrics.luma(high)
-        wanted[path.name] = metrics.psnr_db(*pair, scale), metrics.ssim(*pair, scale)
+        hr = pixels_of(path)
+        hr = hr[: len(hr) // scale * scale, : hr.shape[1] // scale * scale]
+        small = (hr.shape[1] // scale, hr.shape[0] // scale)
+        lr = np.asarray(Image.fromarray(hr).resize(small, Image.Resampling.BICUBIC))
+        Image.fromarray(lr).save(tmp_path / "lr" / f"{path.stem}x{scale}.png")
+        output = lr.repeat(scale, 0).repeat(scale, 1)
+        pair = metrics.luma(output), metrics.luma(hr)
+        expected[path.name] = metrics.psnr_db(*pair, scale), metrics.ssim(*pair, scale)
     given = evaluate(nearest(scale), folder, LrSource(tmp_path / "lr"))
-    assert {score.name: (score.psnr_db, score.ssim) for score in given.scores} == wanted
+    assert {score.name: (score.psnr_db, score.ssim) for score in given.scores} == expected
     own = evaluate(nearest(scale), folder)
     assert own.mean.psnr_db == pytest.approx(given.mean.psnr_db, abs=0.02)
     assert given.failures == own.failures == []
@@ -73,9 +73,9 @@ def test_single_channel_is_compared_raw(folder: Path) -> None:
     raw = pixels_of(path)[:60, :72, 1]
     Image.fromarray(raw).save(path)
     (folder / "photo01.png").unlink()
-    made = np.zeros((60, 72, 3), dtype=np.uint8)
-    made[..., 1] = 100  # raw gray 59; luma would be 66
-    (score,) = evaluate(Method(4, lambda low: made), folder).scores
+    output = np.zeros((60, 72, 3), dtype=np.uint8)
+    output[..., 1] = 100  # raw gray 59; luma would be 66
+    (score,) = evaluate(Method(4, lambda lr: output), folder).scores
     error = np.square(raw[4:-4, 4:-4].astype(float) - 59).mean()
     assert score.psnr_db == pytest.approx(10 * math.log10(255**2 / error))
 
@@ -90,19 +90,19 @@ def test_mean_is_of_the_pictures() -> None:
 def test_bicubic_keeps_flat_pictures_and_enlarges_ramps() -> None:
     assert (bicubic.upsample(np.full((5, 7, 3), 130, dtype=np.uint8), 3) == 130).all()
     ramp = np.repeat(np.arange(0, 240, 8, dtype=np.uint8)[None, :, None], 6, axis=0).repeat(3, 2)
-    made = bicubic.upsample(ramp, 4)
-    assert made.shape == (24, 120, 3)
-    inside = made[12, 12:-12, 0].astype(int)
+    output = bicubic.upsample(ramp, 4)
+    assert output.shape == (24, 120, 3)
+    inside = output[12, 12:-12, 0].astype(int)
     assert np.abs(np.diff(inside) - 2).max() <= 1
 
 
-def test_saved_pictures_are_those_compared(folder: Path, tmp_path: Path) -> None:
+def test_saved_images_are_the_compared_ones(folder: Path, tmp_path: Path) -> None:
     evaluate(nearest(4), folder, save_folder=tmp_path / "deep" / "out")
     saved = sorted((tmp_path / "deep" / "out").iterdir())
     assert [path.name for path in saved] == ["photo00.png", "photo01.png"]
-    made = pixels_of(saved[0])
-    assert made.shape == (60, 72, 3)
-    assert np.array_equal(made[::4, ::4].repeat(4, 0).repeat(4, 1), made)
+    output = pixels_of(saved[0])
+    assert output.shape == (60, 72, 3)
+    assert np.array_equal(output[::4, ::4].repeat(4, 0).repeat(4, 1), output)
 
 
 def test_weights_are_run_as_upscale_runs_them(folder: Path, tmp_path: Path) -> None:
@@ -112,10 +112,10 @@ def test_weights_are_run_as_upscale_runs_them(folder: Path, tmp_path: Path) -> N
     weight_file.save(path, network, network.state_dict(), {})
     subject = resolve_subject(str(path), None, LrSource(), "cpu", "fp32")
     assert subject.scale == 3
-    made = evaluate(subject, folder)
-    assert len(made.scores) == 2
+    output = evaluate(subject, folder)
+    assert len(output.scores) == 2
     base = evaluate(resolve_subject("bicubic", 3, LrSource()), folder)
-    assert base.mean.psnr_db - 2 < made.mean.psnr_db < base.mean.psnr_db
+    assert base.mean.psnr_db - 2 < output.mean.psnr_db < base.mean.psnr_db
 
 
 @pytest.mark.parametrize("scale", [5, 9, 0, -2])
@@ -125,7 +125,7 @@ def test_scales_that_no_table_has(scale: int) -> None:
 
 
 @pytest.mark.parametrize("degradation", ["clean", "bilinear"])
-def test_at_scale_1_something_must_be_damaged(degradation: str) -> None:
+def test_scale_1_needs_a_degradation(degradation: str) -> None:
     with pytest.raises(UsageError, match="at scale 1 there is nothing to restore"):
         resolve_subject("bicubic", 1, LrSource(degradation=degradation))
 
@@ -137,19 +137,19 @@ def test_at_scale_1_something_must_be_damaged(degradation: str) -> None:
 def test_jpeg_is_pillow_s_own(folder: Path, scale: int) -> None:
     path = folder / "photo00.png"
     seen: list[Rgb] = []
-    keeper = Method(scale, lambda low: seen.append(low) or low.repeat(scale, 0).repeat(scale, 1))  # type: ignore[func-returns-value]
+    keeper = Method(scale, lambda lr: seen.append(lr) or lr.repeat(scale, 0).repeat(scale, 1))  # type: ignore[func-returns-value]
     first, _ = evaluate(keeper, folder, LrSource(degradation="jpeg20")).scores
-    high = pixels_of(path)[: 61 // scale * scale, : 75 // scale * scale]
+    hr = pixels_of(path)[: 61 // scale * scale, : 75 // scale * scale]
     file = io.BytesIO()
-    Image.fromarray(bicubic.downscale(high, scale)).save(file, "JPEG", quality=20)
-    wanted = np.asarray(Image.open(file))
-    assert np.array_equal(seen[0], wanted)
+    Image.fromarray(bicubic.downscale(hr, scale)).save(file, "JPEG", quality=20)
+    expected = np.asarray(Image.open(file))
+    assert np.array_equal(seen[0], expected)
     if scale == 1:
-        assert first.psnr_db == metrics.psnr_db(metrics.luma(wanted), metrics.luma(high))  # no border
+        assert first.psnr_db == metrics.psnr_db(metrics.luma(expected), metrics.luma(hr))  # no border
 
 
 @pytest.mark.parametrize("degradation", ["jpeg10-95", "photo", "mild", "mild-combined", "strong", "video"])
-def test_a_picture_is_degraded_alike_whatever_stands_beside_it(folder: Path, degradation: str) -> None:
+def test_degradation_of_an_image_does_not_depend_on_its_neighbours(folder: Path, degradation: str) -> None:
     given = LrSource(degradation=degradation)
     both = evaluate(nearest(2), folder, given).scores
     (folder / "photo00.png").unlink()
@@ -163,33 +163,33 @@ def test_a_picture_is_degraded_alike_whatever_stands_beside_it(folder: Path, deg
 
 @pytest.mark.parametrize("name", ["{}.png", "{}_x4.png", "{}x4.webp"])
 @pytest.mark.parametrize("whole", [False, True])
-def test_finished_pictures_are_scored_as_they_lie_there(folder: Path, name: str, whole: bool) -> None:
-    made = folder.parent / "made"
-    made.mkdir()
-    wanted = []
+def test_finished_images_are_scored_unchanged(folder: Path, name: str, whole: bool) -> None:
+    output = folder.parent / "output"
+    output.mkdir()
+    expected = []
     for path in sorted(folder.iterdir()):
         pixels = pixels_of(path)
         blurred = np.asarray(Image.fromarray(pixels).resize((25, 20)).resize((75, 61)))
         picture = Image.fromarray(blurred if whole else blurred[:60, :72])
-        picture.save(made / name.format(path.stem), lossless=True)
+        picture.save(output / name.format(path.stem), lossless=True)
         pair = metrics.luma(blurred[:60, :72]), metrics.luma(pixels[:60, :72])
-        wanted.append((metrics.psnr_db(*pair, 4), metrics.ssim(*pair, 4)))
-    subject = resolve_subject(str(made), None, LrSource())
+        expected.append((metrics.psnr_db(*pair, 4), metrics.ssim(*pair, 4)))
+    subject = resolve_subject(str(output), None, LrSource())
     assert isinstance(subject, SrFolder)
     result = evaluate(subject, folder)
     assert result.failures == []
-    assert [(score.psnr_db, score.ssim) for score in result.scores] == wanted
+    assert [(score.psnr_db, score.ssim) for score in result.scores] == expected
 
 
-def test_finished_pictures_of_another_size_or_missing(folder: Path) -> None:
-    made = folder.parent / "made"
-    made.mkdir()
-    Image.new("RGB", (80, 61)).save(made / "photo00.png")
-    code, rows, errors = run(made, folder)
+def test_finished_images_that_are_missing_or_of_another_size(folder: Path) -> None:
+    output = folder.parent / "upscaled"
+    output.mkdir()
+    Image.new("RGB", (80, 61)).save(output / "photo00.png")
+    code, rows, errors = run(output, folder)
     assert (code, rows) == (1, [])
     assert "photo00.png' is 80x61, not 72x60" in errors[0]
     assert "has no SR image in" in errors[1]
-    assert run(made, folder, "--save", made)[0] == 2
+    assert run(output, folder, "--save", output)[0] == 2
 
 
 # The command
@@ -280,7 +280,7 @@ def test_given_pictures_may_have_any_suffix_as_in_training(folder: Path, tmp_pat
     assert run("bicubic", folder, "--lr-dir", tmp_path / "lr")[0] == 0
 
 
-def test_two_pictures_of_one_name_are_refused(folder: Path) -> None:
+def test_two_images_of_one_name_are_rejected(folder: Path) -> None:
     Image.open(folder / "photo00.png").save(folder / "photo00.bmp")
     assert run("bicubic", folder)[0] == 2
 
@@ -405,7 +405,7 @@ def test_named_models_are_blended_and_ensembled(folder: Path, tmp_path: Path, sh
 
 
 @pytest.mark.parametrize("options", [["--tta"], ["--perceptual", "0.5"]])
-def test_what_has_no_weights_is_neither_blended_nor_ensembled(folder: Path, options: list[str]) -> None:
+def test_subjects_without_weights_are_neither_blended_nor_ensembled(folder: Path, options: list[str]) -> None:
     for subject in ("bicubic", str(folder)):
         result = CliRunner().invoke(app, [subject, str(folder), *options])
         assert result.exit_code == 2

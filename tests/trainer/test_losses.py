@@ -38,7 +38,7 @@ def test_does_not_depend_on_how_many_crops_there_are(loss: Loss) -> None:
 
 
 @EVERY
-def test_gradient_leads_to_the_wanted_picture(loss: Loss) -> None:
+def test_gradient_descends_to_the_target(loss: Loss) -> None:
     hr = torch.rand(1, 3, 16, 16)
     sr = torch.rand(1, 3, 16, 16, requires_grad=True)
     before = loss(sr, hr)
@@ -106,8 +106,8 @@ def test_grid_loss_sees_what_repeats_and_not_what_does_not() -> None:
 def test_grid_loss_equals_the_slow_way() -> None:
     sr, hr = torch.rand(1, 3, 18, 21), torch.rand(1, 3, 18, 21)
     error, means = sr - hr, []
-    for place in ((down, right) for down in range(3) for right in range(3)):
-        one = error[..., place[0] :: 3, place[1] :: 3]  # (1, 3, 6, 7)
+    for offset in ((down, right) for down in range(3) for right in range(3)):
+        one = error[..., offset[0] :: 3, offset[1] :: 3]  # (1, 3, 6, 7)
         means += [one[..., y : y + 4, x : x + 4].mean((-2, -1)) for y in range(3) for x in range(4)]
     assert losses.grid_loss(sr, hr, 3) == pytest.approx(float(torch.stack(means).abs().mean()))
     small = sr[..., :6, :6], hr[..., :6, :6]
@@ -116,7 +116,7 @@ def test_grid_loss_equals_the_slow_way() -> None:
     )
 
 
-def test_power_loss_counts_waves_and_not_places() -> None:
+def test_power_loss_does_not_depend_on_position() -> None:
     torch.manual_seed(0)
     flat = torch.full((2, 3, 96, 96), 0.5)
     hr, likewise = (flat + 0.05 * torch.randn(2, 1, 96, 96) for _ in range(2))
@@ -241,7 +241,7 @@ def test_paper_s_pixel_loss_is_that_of_pictures_in_minus_one_to_one() -> None:
     assert 4 * losses.mse_loss(sr, hr) == pytest.approx(float(theirs))
 
 
-def test_feature_loss_teaches_the_made_side_only() -> None:
+def test_feature_loss_has_no_gradient_for_the_target() -> None:
     sr, hr = torch.zeros(1, 2, requires_grad=True), torch.ones(1, 2, requires_grad=True)
     loss = losses.feature_loss([sr, 2 * sr], [hr, hr])
     assert loss.detach() == pytest.approx((1 + 1) / 2)
@@ -272,7 +272,7 @@ def test_artefact_loss_equals_the_slow_way() -> None:
 
 
 def test_parts_of_a_batch_add_up() -> None:
-    told: dict[str, Tensor] = {}
-    losses.accumulate(told, {"pixel": torch.tensor(2.0)}, 0.75)
-    losses.accumulate(told, {"pixel": torch.tensor(4.0)}, 0.25)
-    assert told["pixel"] == 2.5
+    totals: dict[str, Tensor] = {}
+    losses.accumulate(totals, {"pixel": torch.tensor(2.0)}, 0.75)
+    losses.accumulate(totals, {"pixel": torch.tensor(4.0)}, 0.25)
+    assert totals["pixel"] == 2.5

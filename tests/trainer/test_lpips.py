@@ -64,10 +64,10 @@ def blurred(pixels: np.ndarray, radius: float) -> np.ndarray:
 
 
 @pytest.mark.parametrize("net", ["squeeze", "alex", "vgg"])
-def test_against_a_plain_reckoning(tmp_path: Path, net: Net) -> None:
+def test_against_a_plain_implementation(tmp_path: Path, net: Net) -> None:
     trunk, heads, trunk_file, heads_file = files(tmp_path, net, prefix=f"{net}.")
     one, other = photograph(64, 72), blurred(photograph(64, 72), 1.5)
-    wanted = 0.0
+    expected = 0.0
     inputs = []
     for pixels in (one, other):
         scaled = torch.tensor(pixels).permute(2, 0, 1).double() / 255 * 2 - 1
@@ -80,12 +80,12 @@ def test_against_a_plain_reckoning(tmp_path: Path, net: Net) -> None:
             first, second = (trunk[: last + 1](each)[0] for each in inputs)
             first, second = (each / (each.norm(dim=0) + 1e-10) for each in (first, second))
             weights = heads[f"lin{index}.model.1.weight"][0].double()
-            wanted += float((weights * (first - second) ** 2).sum(0).mean())
+            expected += float((weights * (first - second) ** 2).sum(0).mean())
     lpips = Lpips(net, trunk_file, heads_file, CPU)
-    assert lpips.distance(one, other) == pytest.approx(wanted, rel=1e-4)
-    assert lpips.distance(other, one) == pytest.approx(wanted, rel=1e-4)
+    assert lpips.distance(one, other) == pytest.approx(expected, rel=1e-4)
+    assert lpips.distance(other, one) == pytest.approx(expected, rel=1e-4)
     assert lpips.distance(one, one) == 0
-    assert wanted > 0.001
+    assert expected > 0.001
 
 
 def test_heads_come_from_the_installed_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -103,7 +103,7 @@ def test_heads_come_from_the_installed_package(tmp_path: Path, monkeypatch: pyte
     assert packaged.distance(*pictures) == with_file.distance(*pictures)
 
 
-def test_weights_that_are_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _, _, trunk_file, heads_file = files(tmp_path, "squeeze")
     with pytest.raises(WeightsError, match="no file 'nowhere"):
         Lpips("squeeze", Path("nowhere.pth"), heads_file, CPU)
@@ -160,7 +160,7 @@ def test_wrong_options_give_one_line(tmp_path: Path, more: list[str]) -> None:
     assert len(result.stderr.splitlines()) == 1
 
 
-def test_real_weights_tell_blur_from_a_shift() -> None:
+def test_published_weights_distinguish_blur_from_a_shift() -> None:
     """What LPIPS is for: a slight shift costs more PSNR than a blur does, but looks more alike."""
     data = os.environ.get("UPSCALER_TEST_DATA")
     weights = Path(data or "nowhere").parent / "weights"

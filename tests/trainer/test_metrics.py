@@ -9,20 +9,20 @@ from upscaler.trainer.evaluation import metrics
 Levels = NDArray[np.float64]
 
 
-def slow_psnr_db(made: Levels, wanted: Levels, border: int) -> float:
-    height, width = made.shape
+def slow_psnr_db(result: Levels, expected: Levels, border: int) -> float:
+    height, width = result.shape
     total, count = 0.0, 0
     for row in range(border, height - border):
         for column in range(border, width - border):
-            total += (made[row, column] - wanted[row, column]) ** 2
+            total += (result[row, column] - expected[row, column]) ** 2
             count += 1
     return 10 * math.log10(255 * 255 / (total / count))
 
 
-def slow_ssim(made: Levels, wanted: Levels, border: int) -> float:
+def slow_ssim(result: Levels, expected: Levels, border: int) -> float:
     """Straight from Wang et al. (2004): a weighted mean, variance and covariance in every window."""
-    made, wanted = (
-        side[border : len(side) - border, border : side.shape[1] - border] for side in (made, wanted)
+    result, expected = (
+        side[border : len(side) - border, border : side.shape[1] - border] for side in (result, expected)
     )
     window = np.zeros((11, 11))
     for row in range(11):
@@ -31,10 +31,10 @@ def slow_ssim(made: Levels, wanted: Levels, border: int) -> float:
     window /= window.sum()
     c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
     values = []
-    for row in range(made.shape[0] - 10):
-        for column in range(made.shape[1] - 10):
-            x = made[row : row + 11, column : column + 11]
-            y = wanted[row : row + 11, column : column + 11]
+    for row in range(result.shape[0] - 10):
+        for column in range(result.shape[1] - 10):
+            x = result[row : row + 11, column : column + 11]
+            y = expected[row : row + 11, column : column + 11]
             mean_x, mean_y = (window * x).sum(), (window * y).sum()
             variance_x = (window * (x - mean_x) ** 2).sum()
             variance_y = (window * (y - mean_y) ** 2).sum()
@@ -50,8 +50,8 @@ def slow_ssim(made: Levels, wanted: Levels, border: int) -> float:
 @pytest.fixture
 def pair() -> tuple[Levels, Levels]:
     random = np.random.default_rng(0)
-    wanted = random.integers(0, 256, (24, 29)).astype(np.float64)
-    return np.clip(wanted + random.integers(-30, 31, wanted.shape), 0, 255), wanted
+    expected = random.integers(0, 256, (24, 29)).astype(np.float64)
+    return np.clip(expected + random.integers(-30, 31, expected.shape), 0, 255), expected
 
 
 @pytest.mark.parametrize("border", [0, 4])
@@ -65,21 +65,21 @@ def test_ssim_equals_the_slow_one(pair: tuple[Levels, Levels], border: int) -> N
 
 
 def test_known_values(pair: tuple[Levels, Levels]) -> None:
-    _, wanted = pair
-    assert metrics.psnr_db(wanted, wanted) == math.inf
-    assert metrics.ssim(wanted, wanted) == pytest.approx(1)
-    assert metrics.psnr_db(wanted, wanted + 1) == pytest.approx(48.1308, abs=1e-4)
+    _, expected = pair
+    assert metrics.psnr_db(expected, expected) == math.inf
+    assert metrics.ssim(expected, expected) == pytest.approx(1)
+    assert metrics.psnr_db(expected, expected + 1) == pytest.approx(48.1308, abs=1e-4)
     black, white = np.zeros((16, 16)), np.full((16, 16), 255.0)
     assert metrics.psnr_db(black, white) == 0
     assert metrics.ssim(black, white) == pytest.approx(1e-4, rel=1e-3)  # c1 / (255^2 + c1)
 
 
 def test_border_is_left_out(pair: tuple[Levels, Levels]) -> None:
-    _, wanted = pair
-    made = wanted.copy()
-    made[:3], made[-3:], made[:, :3], made[:, -3:] = 0, 0, 0, 0
-    assert metrics.psnr_db(made, wanted, 3) == math.inf
-    assert metrics.psnr_db(made, wanted, 2) < 30
+    _, expected = pair
+    result = expected.copy()
+    result[:3], result[-3:], result[:, :3], result[:, -3:] = 0, 0, 0, 0
+    assert metrics.psnr_db(result, expected, 3) == math.inf
+    assert metrics.psnr_db(result, expected, 2) < 30
 
 
 def test_luma_is_studio_swing_and_whole_numbers() -> None:

@@ -19,9 +19,9 @@ def nearest_orthogonal(matrix: Tensor) -> Tensor:
 @pytest.mark.parametrize("shape", [(8, 8), (8, 72), (48, 27), (32, 288)])
 def test_singular_values_come_near_one_and_directions_stay(shape: tuple[int, int]) -> None:
     matrices = torch.randn(3, *shape) * torch.tensor([1e-3, 1.0, 1e3])[:, None, None]
-    for matrix, made in zip(matrices, orthogonalise(matrices), strict=True):
+    for matrix, result in zip(matrices, orthogonalise(matrices), strict=True):
         left, _, right = torch.linalg.svd(matrix, full_matrices=False)
-        turned = left.mT @ made @ right.mT  # diagonal if the directions are those of the matrix
+        turned = left.mT @ result @ right.mT  # diagonal if the directions are those of the matrix
         values = turned.diagonal()
         assert 0.6 < float(values.min()) <= float(values.max()) < 1.25
         assert float((turned - values.diag()).abs().max()) < 1e-3
@@ -39,10 +39,10 @@ def test_muon_treats_a_convolution_as_one_matrix() -> None:
     weight.grad = gradient.clone()
     Muon([weight], lr=0.02).step()
     step = (before - weight.detach()).flatten(1) / (0.02 * (16 / 9) ** 0.5)
-    wanted = nearest_orthogonal(gradient.flatten(1))
+    expected = nearest_orthogonal(gradient.flatten(1))
     values = torch.linalg.svdvals(step)
     assert 0.6 < float(values.min()) <= float(values.max()) < 1.25
-    similarity = torch.nn.functional.cosine_similarity(step.flatten(), wanted.flatten(), dim=0)
+    similarity = torch.nn.functional.cosine_similarity(step.flatten(), expected.flatten(), dim=0)
     assert similarity > 0.97
 
 
@@ -106,7 +106,7 @@ def test_rate_factor_scales_the_step(kind: str) -> None:
 
 
 @KINDS
-def test_saved_state_goes_on_bit_for_bit(kind: str) -> None:
+def test_saved_state_continues_bit_for_bit(kind: str) -> None:
     batches = [torch.rand(2, 3, 6, 6) for _ in range(6)]
 
     def trained(split: bool) -> dict[str, Tensor]:
@@ -126,12 +126,12 @@ def test_saved_state_goes_on_bit_for_bit(kind: str) -> None:
     assert all(torch.equal(tensor, continued[name]) for name, tensor in straight.items())
 
 
-@pytest.mark.parametrize(("clip_norm", "wanted"), [(0.5, 0.5), (0.0, 4.0)])
-def test_gradients_are_clipped_unless_told_otherwise(clip_norm: float, wanted: float) -> None:
+@pytest.mark.parametrize(("clip_norm", "expected"), [(0.5, 0.5), (0.0, 4.0)])
+def test_gradients_are_clipped_to_the_norm_unless_it_is_0(clip_norm: float, expected: float) -> None:
     """Momentum of AdamW after a first step is (1 - beta1) times the gradient it got."""
     network = nn.Conv2d(1, 1, 1, bias=False)
     optimizer = Optimizer(network, "adamw", 0.1, 0.0, betas=(0.75, 0.99), clip_norm=clip_norm)
     network.weight.grad = torch.full_like(network.weight, 4.0)
     assert optimizer.step(1.0) == 4.0
     moment = optimizer.state_dict()[0]["state"][0]["exp_avg"]
-    assert float(moment) == pytest.approx(0.25 * wanted)
+    assert float(moment) == pytest.approx(0.25 * expected)

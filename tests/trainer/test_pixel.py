@@ -37,7 +37,7 @@ def test_a_grey_difference_is_luma_alone() -> None:
     assert terms["pixel"] == pytest.approx(0.5)
 
 
-def test_a_blue_difference_weighs_by_its_luma_and_half_its_colour() -> None:
+def test_a_blue_difference_counts_by_its_luma_and_half_its_colour() -> None:
     """Luma 0.114; Cb 0.5 and Cr -0.114 / 1.402, halved, and their mean."""
     terms = _terms(_differing_by(0, 0, 1), GREY, fft_weight=0.0)
     assert terms["pixel"] == pytest.approx(0.114 + (0.5 + 0.114 / 1.402) / 4, rel=1e-4)

@@ -31,17 +31,17 @@ def test_every_file_that_ships_has_its_recipe() -> None:
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_a_recipe_makes_what_its_name_says(name: str) -> None:
+def test_a_recipe_trains_the_network_of_its_name(name: str) -> None:
     config, notes = resolve_config(GIVEN, Path(name))
     model, scale = FILES[name]
     assert config.scale == scale
     assert PRESETS[config.network] == PRESETS[network_of(model, scale)]
-    wanted = "photo" if model.endswith(shipped.PHOTO) else "clean"
-    wanted = "real" if model.startswith("real") else wanted
+    expected = "photo" if model.endswith(shipped.PHOTO) else "clean"
+    expected = "real" if model.startswith("real") else expected
     assert (
         degradations.parse(config.degradation).jpeg_quality
         if model == "restore"
-        else config.degradation == wanted
+        else config.degradation == expected
     )
     assert config.stages == ("2" if model.startswith(("srgan", "real")) else "1")
     # The length is the user's; nothing else is left to what happens to be installed.
@@ -97,7 +97,9 @@ def test_a_recipe_runs(tmp_path: Path, make_photos: MakePhotos, ship: Ship, name
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0, result.output
     model, scale = FILES[name]
-    made = weight_file.load(target)
-    wanted = PRESETS["srresnet" if model == "srgan" else model]
-    assert (made.architecture, made.scale) == (wanted[0], scale)
-    assert made.training["settings"]["start_from"] == {"fast-x3": "fast-x4", "srgan-x2": "srresnet-x2"}[name]
+    output = weight_file.load(target)
+    expected = PRESETS["srresnet" if model == "srgan" else model]
+    assert (output.architecture, output.scale) == (expected[0], scale)
+    assert (
+        output.training["settings"]["start_from"] == {"fast-x3": "fast-x4", "srgan-x2": "srresnet-x2"}[name]
+    )

@@ -88,7 +88,7 @@ def test_a_length_replaces_the_preset_s(length: dict[str, Any]) -> None:
     assert (config.minutes, config.steps) == (length.get("minutes"), length.get("steps"))
 
 
-def test_everything_unknown_is_named_at_once_with_the_nearest_name(tmp_path: Path) -> None:
+def test_all_unknown_names_are_reported_with_the_nearest_name(tmp_path: Path) -> None:
     file = written(
         tmp_path,
         'batchsize = 5\npatch = 32\nsteps = "many"\nphotos = "one"\nadversarial = "hinge"\n'
@@ -110,7 +110,7 @@ def test_everything_unknown_is_named_at_once_with_the_nearest_name(tmp_path: Pat
         assert part in message, part
 
 
-def test_wrong_values_are_named_at_once_with_their_table() -> None:
+def test_all_wrong_values_are_reported_with_their_table() -> None:
     with pytest.raises(UsageError) as caught:
         resolve_config(
             GIVEN
@@ -197,7 +197,7 @@ def test_photographs_and_output_must_be_given_but_may_be_in_the_file(tmp_path: P
 
 
 @pytest.mark.parametrize("content", [b"steps = ", b"\xff\xfe"])
-def test_what_is_no_toml_is_refused(tmp_path: Path, content: bytes) -> None:
+def test_invalid_toml_is_rejected(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "settings.toml").write_bytes(content)
     with pytest.raises(UsageError, match="is not TOML"):
         resolve_config(GIVEN, tmp_path / "settings.toml")
@@ -206,7 +206,7 @@ def test_what_is_no_toml_is_refused(tmp_path: Path, content: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "wanted"),
+    ("text", "expected"),
     [
         ("batch=4", {"batch": 4}),
         ("gan.learning_rate = 2e-4", {"gan": {"learning_rate": 2e-4}}),
@@ -217,12 +217,12 @@ def test_what_is_no_toml_is_refused(tmp_path: Path, content: bytes) -> None:
         ("steps.x=1", {"steps": {"x": 1}}),
     ],
 )
-def test_single_settings(text: str, wanted: dict[str, Any]) -> None:
-    assert parse_assignment(text) == wanted
+def test_single_settings(text: str, expected: dict[str, Any]) -> None:
+    assert parse_assignment(text) == expected
 
 
 @pytest.mark.parametrize("text", ["batch", "=4", "", "gan.=1", ".batch=4", "gan..batch=4"])
-def test_what_is_no_single_setting(text: str) -> None:
+def test_malformed_assignments(text: str) -> None:
     with pytest.raises(UsageError, match="is not a setting"):
         parse_assignment(text)
 
@@ -257,13 +257,13 @@ def test_every_setting_is_described() -> None:
 
 
 @pytest.mark.parametrize("settings", [{"stages": "1"}, {"scale": 1, "degradation": "jpeg20"}])
-def test_a_vgg_that_no_stage_uses_is_told(settings: dict[str, Any]) -> None:
+def test_an_unused_vgg_is_reported(settings: dict[str, Any]) -> None:
     vgg = {"gan": {"vgg": "vgg19.safetensors"}}
     assert "--vgg has no effect" in " ".join(resolve_config(GIVEN | settings | vgg)[1])
     assert "VGG19" not in " ".join(resolve_config(GIVEN | vgg)[1])
 
 
-def test_paper_is_the_paper() -> None:
+def test_paper_preset_has_the_published_parameters() -> None:
     """Section 3.2 of arXiv 1609.04802."""
     config, notes = resolve_config(GIVEN | {"preset": "paper"})
     assert (config.network, config.scale, config.start_from) == ("srresnet-paper", 4, "none")

@@ -44,7 +44,7 @@ def test_stage_one_learns_from_the_teacher_and_stage_two_from_the_originals(
     assert files[0].training["settings"]["teacher"] == "teacher.safetensors"
 
 
-def test_a_teacher_of_another_scale_is_refused_before_anything_is_read(
+def test_a_teacher_of_another_scale_is_rejected_before_reading_photographs(
     configure: Configure, tmp_path: Path
 ) -> None:
     teacher = brighter_by(tmp_path / "teacher.safetensors", 0, scale=4)
@@ -107,7 +107,7 @@ def test_a_teacher_that_cannot_be_compiled_says_so(
     assert any(line.startswith("teacher: no C++ compiler found") for line in messages(config))
 
 
-def test_a_self_ensemble_without_a_teacher_is_refused(configure: Configure) -> None:
+def test_a_self_ensemble_without_a_teacher_is_rejected(configure: Configure) -> None:
     with pytest.raises(UsageError, match="teacher_tta needs a teacher"):
         configure(teacher_tta=True)
 

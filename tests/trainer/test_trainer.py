@@ -55,8 +55,10 @@ def test_named_weights_of_another_depth_are_passed_over(configure: Configure, sh
     ship("fast", 3, channels=32, depth=10)  # the nearest scale
     ship("fast", 4, channels=32, depth=5)
     outcome = train(configure(start_from="fast", steps=1, learning_rate=1e-9), silent)
-    begun, made = (weight_file.load(path) for path in (shipped.weight_files("fast")[4], outcome.weights[0]))
-    assert torch.equal(made.state["body.0.weight"], begun.state["body.0.weight"])
+    initial, output = (
+        weight_file.load(path) for path in (shipped.weight_files("fast")[4], outcome.weights[0])
+    )
+    assert torch.equal(output.state["body.0.weight"], initial.state["body.0.weight"])
     with pytest.raises(WeightsError, match="another width, depth"):
         train(configure("deeper", start_from="fast-x3", steps=1), silent)
 
@@ -107,19 +109,19 @@ def test_averaged_weights_follow_weights_buffers_and_counters() -> None:
     convolution = network.get_parameter("0.weight")
     nn.init.constant_(convolution, 0)
     average = Ema(network, 0.7)
-    wanted = 0.0
+    expected = 0.0
     for step in range(40):
         nn.init.constant_(convolution, float(step % 7))
         network(torch.full((2, 1, 2, 2), 3.0))
         average.update(network, step)
         decay = min(0.7, (1 + step) / (10 + step))  # the first 20 steps forget faster
-        wanted = decay * wanted + (1 - decay) * (step % 7)
-        assert float(average.values["0.weight"]) == pytest.approx(wanted, rel=1e-4)
+        expected = decay * expected + (1 - decay) * (step % 7)
+        assert float(average.values["0.weight"]) == pytest.approx(expected, rel=1e-4)
     assert int(average.values["1.num_batches_tracked"]) == 40
     assert float(average.values["1.running_mean"]) > 1
 
 
-def test_training_at_scale_1_restores_what_jpeg_took(configure: Configure) -> None:
+def test_training_at_scale_1_removes_jpeg_artifacts(configure: Configure) -> None:
     config = configure(steps=60, scale=1, degradation="jpeg15", warmup_steps=10, patch_px=24)
     outcome = train(config, silent)
     pairs = load_photos(config.photos, 1, 16, degradation="jpeg15").held_out
@@ -144,11 +146,11 @@ def test_a_page_shows_what_the_network_is_given(configure: Configure) -> None:
         assert 1 < np.abs(original - first).mean() < 40
 
 
-def test_the_page_shows_the_low_versions_that_are_given(configure: Configure, tmp_path: Path) -> None:
+def test_the_page_shows_given_lr_versions(configure: Configure, tmp_path: Path) -> None:
     for index in range(4):
-        (tmp_path / "low").mkdir(exist_ok=True)
-        Image.new("RGB", (64, 56), (200, 10 * index, 0)).save(tmp_path / "low" / f"photo{index:02}.png")
-    config = configure(steps=1, lr_dirs=(str(tmp_path / "low"),), show_degraded=True)
+        (tmp_path / "lr").mkdir(exist_ok=True)
+        Image.new("RGB", (64, 56), (200, 10 * index, 0)).save(tmp_path / "lr" / f"photo{index:02}.png")
+    config = configure(steps=1, lr_dirs=(str(tmp_path / "lr"),), show_degraded=True)
     train(config, silent)
     with Image.open(run_folder(config) / "degraded.png") as picture:
         pixels = np.asarray(picture)
@@ -185,24 +187,22 @@ def test_what_is_left_out_is_listed_and_crops_fit(configure: Configure) -> None:
     assert line.startswith("broken.png: ")
 
 
-def test_training_from_given_low_versions(configure: Configure, tmp_path: Path) -> None:
+def test_training_from_given_lr_versions(configure: Configure, tmp_path: Path) -> None:
     """Of which all are black: the network learns to make them brighter, or it was given others."""
-    low = tmp_path / "low"
-    low.mkdir()
+    lr = tmp_path / "lr"
+    lr.mkdir()
     for index in range(4):
-        Image.new("RGB", (64, 56)).save(low / f"photo{index:02}x2.png")
-    config = configure(steps=30, lr_dirs=(str(low),), warmup_steps=4)
+        Image.new("RGB", (64, 56)).save(lr / f"photo{index:02}x2.png")
+    config = configure(steps=30, lr_dirs=(str(lr),), warmup_steps=4)
     outcome = train(config, silent)
-    made = validation.run_network(
+    output = validation.run_network(
         weight_file.load(outcome.weights[-1]).network(), torch.zeros(8, 8, 3).byte()
     )
-    assert made.mean() > 10
+    assert output.mean() > 10
     written = weight_file.load(outcome.weights[-1]).training
     assert written["degradation"] == "given"
-    assert written["settings"]["lr_dirs"] == ["low"]
-    result = CliRunner().invoke(
-        app, arguments(config, "--steps", "30", "--lr-dir", str(low), "--warmup", "4")
-    )
+    assert written["settings"]["lr_dirs"] == ["lr"]
+    result = CliRunner().invoke(app, arguments(config, "--steps", "30", "--lr-dir", str(lr), "--warmup", "4"))
     assert result.exit_code == 0, result.output  # the same run, which is finished
 
 
@@ -226,8 +226,8 @@ def test_a_compile_that_fails_falls_back_and_changes_nothing(
     configure: Configure, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(network: torch.nn.Module, **_: object) -> Callable[[torch.Tensor], torch.Tensor]:
-        def call(low: torch.Tensor) -> torch.Tensor:
-            network(low)  # as far as moving the statistics of batch norm
+        def call(lr: torch.Tensor) -> torch.Tensor:
+            network(lr)  # as far as moving the statistics of batch norm
             raise RuntimeError("planted: no headers\nand more lines")
 
         return call
@@ -239,8 +239,8 @@ def test_a_compile_that_fails_falls_back_and_changes_nothing(
     monkeypatch.setattr(torch, "compile", broken)
     said = messages(fallen)
     assert [line for line in said if "compiling failed" in line and "planted: no headers)" in line]
-    wanted, made = saved_state(plain)["network"], saved_state(fallen)["network"]
-    assert all(torch.equal(wanted[name], made[name]) for name in wanted)
+    expected, output = saved_state(plain)["network"], saved_state(fallen)["network"]
+    assert all(torch.equal(expected[name], output[name]) for name in expected)
 
 
 def test_a_process_that_was_asleep_has_not_trained(

@@ -17,7 +17,7 @@ from upscaler.models import weight_file
 from upscaler.trainer.cli import app
 
 
-def test_all_wrong_settings_are_named_at_once(configure: Configure) -> None:
+def test_all_wrong_settings_are_reported_together(configure: Configure) -> None:
     with pytest.raises(UsageError) as caught:
         configure(
             output="weights.pth",
@@ -70,7 +70,7 @@ def test_a_run_needs_one_length(configure: Configure, length: dict[str, Any]) ->
         configure(**length)
 
 
-def test_default_rates_are_the_network_s_own(configure: Configure) -> None:
+def test_default_learning_rates_depend_on_the_network(configure: Configure) -> None:
     assert configure().matrix_step() == (0.02, 0.1)
     assert configure(network="srresnet").matrix_step() == (0.01, 0.1)
     assert configure(optimizer="adamw").matrix_step() == (1e-3, 0.0)
@@ -115,7 +115,7 @@ def test_wrong_commands_give_one_line(configure: Configure, more: list[str], cod
 
 
 @pytest.mark.parametrize("more", [["--steps", "many"], ["--wings", "2"]])
-def test_what_cannot_be_parsed_is_a_usage_error(configure: Configure, more: list[str]) -> None:
+def test_unparsable_arguments_are_usage_errors(configure: Configure, more: list[str]) -> None:
     result = CliRunner().invoke(app, arguments(configure(), *more))
     assert result.exit_code == 2
     assert more[0] in result.stderr
@@ -169,7 +169,7 @@ def test_settings_file_and_single_settings(configure: Configure, tmp_path: Path)
     assert (settings["batch"], settings["phase2_share"], settings["patch_px"]) == (2, 0.0, 12)
 
 
-def test_what_was_chosen_is_said_before_it_starts(configure: Configure) -> None:
+def test_choices_are_reported_before_training(configure: Configure) -> None:
     config = configure()
     result = CliRunner().invoke(app, ["nowhere", "-o", config.output, "--device=cpu", "--stages=1"])
     assert result.exit_code == 1

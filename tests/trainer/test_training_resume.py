@@ -27,7 +27,7 @@ from upscaler.trainer.stages.distributed import World
     ],
     ids=["muon", "adamw", "srresnet"],
 )
-def test_a_continued_run_equals_a_straight_one_bit_for_bit(
+def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(
     configure: Configure, settings: dict[str, Any]
 ) -> None:
     """Stopped twice, once before and once after the crops become larger."""
@@ -53,7 +53,7 @@ def test_a_continued_run_equals_a_straight_one_bit_for_bit(
     assert_equal(weight_file.load(Path(straight.output)).state, weight_file.load(Path(split.output)).state)
 
 
-def test_the_run_does_move_the_weights(configure: Configure) -> None:
+def test_training_changes_the_weights(configure: Configure) -> None:
     """Else equality above would be cheap."""
     config = configure()
     train(config, silent, stop_after(3))
@@ -64,7 +64,7 @@ def test_the_run_does_move_the_weights(configure: Configure) -> None:
         assert all(not torch.equal(tensor, late[part][name]) for name, tensor in early[part].items())
 
 
-def test_by_the_clock_a_continued_run_goes_on_in_its_schedule(
+def test_a_resumed_timed_run_continues_its_schedule(
     configure: Configure, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A clock of one second a look: where the run is, is the training time that the state holds."""
@@ -97,7 +97,7 @@ def test_a_finished_run_stays_as_it_is(configure: Configure) -> None:
     assert Path(config.output).read_bytes() == before
 
 
-def test_other_settings_are_refused(configure: Configure) -> None:
+def test_other_settings_are_rejected(configure: Configure) -> None:
     config = configure()
     train(config, silent, stop_after(2))
     before = (run_folder(config) / "state.pt").read_bytes()
@@ -148,10 +148,10 @@ def test_only_the_first_process_deletes_and_the_others_wait_for_it(
 ) -> None:
     config = configure()
     train(config, silent, stop_after(2))
-    told: list[object] = []
+    broadcast: list[object] = []
 
     def broadcast_object(_world: World, value: object) -> object:
-        told.append(value)
+        broadcast.append(value)
         return ("planted by the first", "a hint")
 
     monkeypatch.setattr(World, "broadcast_object", broadcast_object)
@@ -159,7 +159,7 @@ def test_only_the_first_process_deletes_and_the_others_wait_for_it(
     planted = pytest.raises(TrainingError, match="planted by the first")  # they end together, too
     with planted, second.locked(restart=True):
         pass
-    assert told == [None]
+    assert broadcast == [None]
     assert saved_state(config)["step"] == 2
 
 
@@ -209,7 +209,7 @@ def test_from_weights_of_another_scale(configure: Configure) -> None:
     assert train(config, silent).finished
 
 
-def test_from_weights_of_another_network_is_refused(configure: Configure) -> None:
+def test_from_weights_of_another_network_is_rejected(configure: Configure) -> None:
     source = configure("source")
     train(source, silent, stop_after(0))
     config = configure(network="balanced", start_from=source.output)
@@ -218,7 +218,7 @@ def test_from_weights_of_another_network_is_refused(configure: Configure) -> Non
     assert not run_folder(config).exists()
 
 
-def test_other_photographs_are_refused_on_resume(configure: Configure, make_photos: MakePhotos) -> None:
+def test_other_photographs_are_rejected_on_resume(configure: Configure, make_photos: MakePhotos) -> None:
     config = configure(steps=4)
     train(config, lambda _: None, should_stop=lambda: True)
     make_photos(Path(config.photos[0]), 6)

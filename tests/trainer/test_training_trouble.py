@@ -99,13 +99,13 @@ def test_divergence_names_the_step_and_writes_no_weights(configure: Configure) -
     assert saved_state(config)["step"] == 0
 
 
-def broken_loss(made: Tensor, wanted: Tensor) -> Tensor:
-    return (made - wanted).abs().mean() * float("nan")
+def broken_loss(result: Tensor, expected: Tensor) -> Tensor:
+    return (result - expected).abs().mean() * float("nan")
 
 
-def broken_gradient(made: Tensor, wanted: Tensor) -> Tensor:
+def broken_gradient(result: Tensor, expected: Tensor) -> Tensor:
     """Finite itself, but the derivative of a root at 0 times 0 is not a number."""
-    return (made - wanted).abs().mean() + (made * 0).sqrt().sum()
+    return (result - expected).abs().mean() + (result * 0).sqrt().sum()
 
 
 BROKEN = pytest.mark.parametrize(
@@ -118,7 +118,7 @@ BROKEN = pytest.mark.parametrize(
 
 
 @BROKEN
-def test_trouble_goes_back_to_the_last_good_state_once(
+def test_divergence_returns_to_the_last_good_state_once(
     configure: Configure,
     monkeypatch: pytest.MonkeyPatch,
     broken: Callable[[Tensor, Tensor], Tensor],
@@ -128,7 +128,9 @@ def test_trouble_goes_back_to_the_last_good_state_once(
     train(config, silent, stop_after(2))
     good, calls = losses.l1_loss, iter(range(99))
     monkeypatch.setitem(
-        losses.PIXEL_LOSSES, "l1", lambda made, wanted: (broken if next(calls) == 2 else good)(made, wanted)
+        losses.PIXEL_LOSSES,
+        "l1",
+        lambda result, expected: (broken if next(calls) == 2 else good)(result, expected),
     )
     said = messages(config)
     assert [line for line in said if "returning to" in line] == [
@@ -140,7 +142,7 @@ def test_trouble_goes_back_to_the_last_good_state_once(
 
 
 @BROKEN
-def test_trouble_never_replaces_the_last_good_state(
+def test_divergence_never_replaces_the_last_good_state(
     configure: Configure,
     monkeypatch: pytest.MonkeyPatch,
     broken: Callable[[Tensor, Tensor], Tensor],
@@ -154,7 +156,7 @@ def test_trouble_never_replaces_the_last_good_state(
     monkeypatch.setitem(
         losses.PIXEL_LOSSES,
         "l1",
-        lambda made, wanted: (broken if next(calls) % 3 == 2 else good)(made, wanted),
+        lambda result, expected: (broken if next(calls) % 3 == 2 else good)(result, expected),
     )
     with pytest.raises(TrainingError, match=message):
         train(config, silent)
@@ -172,7 +174,7 @@ def test_the_wait_for_crops_is_a_share_also_after_going_back(
     monkeypatch.setitem(
         losses.PIXEL_LOSSES,
         "l1",
-        lambda made, wanted: (broken_loss if next(calls) == 4 else good)(made, wanted),
+        lambda result, expected: (broken_loss if next(calls) == 4 else good)(result, expected),
     )
     reports: list[TrainingReport] = []
     assert train(config, reports.append).finished
@@ -182,7 +184,7 @@ def test_the_wait_for_crops_is_a_share_also_after_going_back(
     assert all(0 < share < 1 for share in shares)
 
 
-def test_a_state_never_tells_of_best_weights_that_are_not_there(
+def test_a_state_never_names_missing_best_weights(
     configure: Configure, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(_folder: RunFolder, path: Path, *_: object) -> None:

@@ -20,8 +20,8 @@ def test_a_blank_photograph_does_not_hide_the_others(configure: Configure) -> No
     blank = PhotoPair(
         "b", torch.zeros(20, 20, 3, dtype=torch.uint8), torch.zeros(40, 40, 3, dtype=torch.uint8)
     )
-    low = torch.randint(256, (20, 20, 3), dtype=torch.uint8)
-    other = PhotoPair("o", low, torch.randint(256, (40, 40, 3), dtype=torch.uint8))
+    lr = torch.randint(256, (20, 20, 3), dtype=torch.uint8)
+    other = PhotoPair("o", lr, torch.randint(256, (40, 40, 3), dtype=torch.uint8))
     network = build("compact", {"scale": 2, "channels": 4, "depth": 1})
 
     def psnr_db(*pairs: PhotoPair) -> float:
@@ -45,11 +45,11 @@ class Fixed(nn.Module):
         self.contract = build("compact", {"scale": 1, "channels": 4, "depth": 1}).contract
         self.picture = nn.Parameter(picture.permute(2, 0, 1).unsqueeze(0).float() / 255)
 
-    def forward(self, low: Tensor) -> Tensor:
+    def forward(self, lr: Tensor) -> Tensor:
         return self.picture
 
 
-def test_vgg_distance_is_zero_for_equals_and_grows_with_the_difference() -> None:
+def test_vgg_distance_is_zero_for_equal_images_and_grows_with_the_difference() -> None:
     state = {}
     for number, (after, before) in zip((0, 2), ((64, 3), (64, 64)), strict=True):
         state[f"features.{number}.weight"] = torch.randn(after, before, 3, 3) * (2 / (9 * before)) ** 0.5
@@ -76,14 +76,14 @@ def test_color_drift_is_the_largest_shift_of_a_channel() -> None:
 
 
 def test_samples_show_lr_bicubic_network_and_original(tmp_path: Path) -> None:
-    high = torch.from_numpy(photograph(200, 208))
-    low = high[::2, ::2].contiguous()
+    hr = torch.from_numpy(photograph(200, 208))
+    lr = hr[::2, ::2].contiguous()
     network = build("compact", {"scale": 2, "channels": 4, "depth": 1})
     paths = [tmp_path / "samples.png", tmp_path / "deep" / "step.png"]
-    sample_sheets.write_samples(paths, network, [PhotoPair("p", low, high)] * 5)
+    sample_sheets.write_samples(paths, network, [PhotoPair("p", lr, hr)] * 5)
     assert paths[0].read_bytes() == paths[1].read_bytes()
     with Image.open(paths[0]) as picture:
         pixels = np.asarray(picture)
     assert pixels.shape == (4 * 192, 4 * 192, 3)
-    assert np.array_equal(pixels[:192, 3 * 192 :], high[4:196, 8:200].numpy())
-    assert np.array_equal(pixels[:192:2, :192:2], low[2:98, 4:100].numpy())
+    assert np.array_equal(pixels[:192, 3 * 192 :], hr[4:196, 8:200].numpy())
+    assert np.array_equal(pixels[:192:2, :192:2], lr[2:98, 4:100].numpy())

@@ -16,7 +16,7 @@ SCRIPT = Path(__file__).parents[2] / "benchmarks" / "clips.py"
 @pytest.mark.skipif(
     not CLIPS.is_dir(), reason="needs real clips: set UPSCALER_TEST_DATA to what holds video/"
 )
-def test_every_real_clip_is_right_or_refused() -> None:
+def test_every_real_clip_is_correct_or_rejected() -> None:
     command = [sys.executable, str(SCRIPT), str(CLIPS), "--frames", "4"]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stdout + result.stderr

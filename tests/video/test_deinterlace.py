@@ -77,6 +77,6 @@ def test_progressive_frames_are_unchanged_unless_mode_is_on(tmp_path: Path) -> N
     assert not np.array_equal(luma["off"][1], luma["on"][1])
 
 
-def test_an_unknown_mode_is_refused() -> None:
+def test_an_unknown_mode_is_rejected() -> None:
     with pytest.raises(UsageError, match="deinterlace"):
         VideoOptions(deinterlace="perhaps")  # type: ignore[arg-type]

@@ -62,7 +62,7 @@ def test_tables_agree() -> None:
 
 
 @pytest.mark.parametrize(
-    ("codec", "source", "made"),
+    ("codec", "source", "output"),
     [
         ("prores", "yuv420p", "yuv422p10le"),
         ("prores", "yuv444p", "yuv444p12le"),  # as FFmpeg reads all ProRes 4444
@@ -78,7 +78,7 @@ def test_tables_agree() -> None:
     ],
 )
 def test_default_codec_and_pixel_format(
-    engine: Upscaler, tmp_path: Path, codec: str, source: str, made: str
+    engine: Upscaler, tmp_path: Path, codec: str, source: str, output: str
 ) -> None:
     path = clip(tmp_path / "in.mkv", encoder="ffv1", pixel_format=source, frames=3)
     suffix = ".mov" if codec == "prores" else ".mkv"
@@ -86,9 +86,9 @@ def test_default_codec_and_pixel_format(
     assert done.frames == 3
     with av.open(str(tmp_path / f"out{suffix}")) as container:
         frame = next(container.decode(video=0))
-        assert frame.format.name == made
-        assert frame.color_range == (2 if made.startswith("gbr") else 1)
-        assert frame.colorspace == (0 if made.startswith("gbr") else 6)
+        assert frame.format.name == output
+        assert frame.color_range == (2 if output.startswith("gbr") else 1)
+        assert frame.colorspace == (0 if output.startswith("gbr") else 6)
     with VideoReader(path) as before, VideoReader(tmp_path / f"out{suffix}") as after:
         small, large = (next(clip.frames()) for clip in (before, after))
         means = [yuv.to_rgb(each.planes, each.layout).mean((1, 2)) for each in (small, large)]
@@ -114,10 +114,10 @@ def test_requested_pixel_format_is_used(engine: Upscaler, tmp_path: Path, codec:
     with VideoReader(tmp_path / "out.mkv") as reader:
         frame = next(reader.frames())
         assert pixel_formats.pixel_format(frame.layout) == name
-        made = yuv.to_rgb(frame.planes, frame.layout).mean((1, 2))
+        output = yuv.to_rgb(frame.planes, frame.layout).mean((1, 2))
     with VideoReader(source) as reader:
         frame = next(reader.frames())
-        assert torch.allclose(made, yuv.to_rgb(frame.planes, frame.layout).mean((1, 2)), atol=0.02)
+        assert torch.allclose(output, yuv.to_rgb(frame.planes, frame.layout).mean((1, 2)), atol=0.02)
 
 
 def test_pixel_formats_and_options_are_checked_before_work() -> None:
@@ -152,8 +152,8 @@ def test_encoder_options_reach_the_encoder(engine: Upscaler, tmp_path: Path) -> 
     source = clip(tmp_path / "in.mp4", frames=3)
     given = (("x264-params", "keyint=7"), ("bf", "1"), ("crf", "31"))
     run_video(engine, source, tmp_path / "out.mp4", encoder_options=given)
-    made = (tmp_path / "out.mp4").read_bytes()
-    assert b"keyint=7 " in made and b"bframes=1" in made and b"crf=31.0" in made
+    output = (tmp_path / "out.mp4").read_bytes()
+    assert b"keyint=7 " in output and b"bframes=1" in output and b"crf=31.0" in output
 
 
 def test_losses_of_the_layout_are_reported() -> None:
@@ -169,12 +169,12 @@ def test_losses_of_the_layout_are_reported() -> None:
 
 def test_prores_profile_determines_chroma(engine: Upscaler, tmp_path: Path) -> None:
     source = alpha_clip(tmp_path / "in.mkv", "ffv1", "yuva420p")
-    for profile, made in (("proxy", "yuv422p10le"), ("4444xq", "yuva444p12le")):
+    for profile, output in (("proxy", "yuv422p10le"), ("4444xq", "yuva444p12le")):
         target = tmp_path / f"{profile}.mov"
         _, notes = run_video(engine, source, target, codec="prores", preset=profile)
         assert any("alpha channel is lost" in note for note in notes) == (profile == "proxy")
         with av.open(str(target)) as container:
-            assert next(container.decode(video=0)).format.name == made
+            assert next(container.decode(video=0)).format.name == output
 
 
 @pytest.mark.parametrize(
@@ -208,14 +208,14 @@ def test_alpha_is_kept(
         reduced = after.reshape(48, 2, 64, 2).mean((1, 3))
         assert np.abs(reduced - before)[:, 2:-2].max() < (0.05 if suffix == ".webm" else 0.02)
     tolerance = Fraction(1, 1000) if suffix in (".webm", ".mkv") or source_suffix == ".webm" else 0
-    for made, stamp in zip(frame_times(target), pts, strict=True):
-        assert abs(made - Fraction(stamp, 90000)) <= tolerance
+    for output, stamp in zip(frame_times(target), pts, strict=True):
+        assert abs(output - Fraction(stamp, 90000)) <= tolerance
 
 
 def test_requested_alpha_is_opaque_and_lost_alpha_is_reported(engine: Upscaler, tmp_path: Path) -> None:
     run_video(engine, clip(tmp_path / "plain.mp4", frames=2), tmp_path / "a.webm", pixel_format="yuva420p")
-    made = opacities(tmp_path / "a.webm")
-    assert len(made) == 2 and all((opacity == 1).all() for opacity in made)
+    output = opacities(tmp_path / "a.webm")
+    assert len(output) == 2 and all((opacity == 1).all() for opacity in output)
     source = alpha_clip(tmp_path / "in.webm", "libvpx-vp9", "yuva420p")
     _, notes = run_video(engine, source, tmp_path / "b.mkv")
     assert any("alpha channel is lost" in note for note in notes)
@@ -229,9 +229,9 @@ def test_semi_planar_frames_hold_the_same_samples(name: str, layout_name: str) -
     planar = VideoFrame.from_ndarray(photograph(48, 64), format="rgb24").reformat(format=layout_name)
     planes = [torch.from_dlpack(plane) for plane in planar.planes]
     planes = [plane if name == "nv12" else plane.view(torch.int16) for plane in planes]
-    made = segment_writer._semi_planar([plane.clone() for plane in planes])
-    wanted = planar.reformat(format=name)
-    for plane, ours in zip(wanted.planes, made, strict=True):
+    output = segment_writer._semi_planar([plane.clone() for plane in planes])
+    expected = planar.reformat(format=name)
+    for plane, ours in zip(expected.planes, output, strict=True):
         theirs = torch.from_dlpack(plane)
         assert torch.equal(theirs if name == "nv12" else theirs.view(torch.int16), ours)
 
@@ -355,8 +355,8 @@ def test_command_accepts_all_encoder_options(tmp_path: Path) -> None:
     asked += ["--encoder-option", "bf=1", "--encoder-option", "x264-params=qcomp=0.77:keyint=7"]
     result = CliRunner().invoke(app, [str(source), "-o", str(tmp_path / "out.mp4"), "--scale", "2", *asked])
     assert result.exit_code == 0, result.output
-    made = (tmp_path / "out.mp4").read_bytes()
-    assert all(text in made for text in (b"bframes=1", b"qcomp=0.77", b"keyint=7 "))
+    output = (tmp_path / "out.mp4").read_bytes()
+    assert all(text in output for text in (b"bframes=1", b"qcomp=0.77", b"keyint=7 "))
     assert "using libx264" in result.output and "NVDEC cannot decode it" in result.output
     result = CliRunner().invoke(app, [str(source), "-o", str(tmp_path / "b.mp4"), "--encoder-option", "a=b"])
     assert result.exit_code == 2

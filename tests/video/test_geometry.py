@@ -51,8 +51,8 @@ def test_odd_sizes_are_rounded_to_even(tmp_path: Path) -> None:
         lambda _: None,
         notes,
     )
-    with av.open(str(tmp_path / "out.mp4")) as made:
-        assert (made.streams.video[0].width, made.streams.video[0].height) == (188, 134)
+    with av.open(str(tmp_path / "out.mp4")) as result:
+        assert (result.streams.video[0].width, result.streams.video[0].height) == (188, 134)
     assert "63x45 -> 188x134" in notes[0] and "rounded to even from 189x135" in notes[0]
 
 
@@ -71,10 +71,10 @@ def test_rotation_and_pixel_aspect_are_kept(
             output.mux(stream.encode(VideoFrame.from_ndarray(photograph(48, 64), format="rgb24")))
         output.mux(stream.encode(None))
     run(engine, source, tmp_path / f"out{suffix}")
-    with av.open(str(tmp_path / f"out{suffix}")) as made:
-        frame = next(made.decode(video=0))
+    with av.open(str(tmp_path / f"out{suffix}")) as result:
+        frame = next(result.decode(video=0))
         assert frame.rotation % 360 == rotation
-        shown = Fraction(frame.width, frame.height) * made.streams.video[0].sample_aspect_ratio
+        shown = Fraction(frame.width, frame.height) * result.streams.video[0].sample_aspect_ratio
         assert abs(shown / (Fraction(64, 48) * Fraction(12, 11)) - 1) < (0.01 if suffix == ".webm" else 1e-9)
 
 
@@ -92,9 +92,9 @@ def test_every_codec_keeps_the_display_aspect(
         output.mux(stream.encode(None))
     for suffix in codecs.CODECS[codec].containers:
         run(engine, source, tmp_path / f"out{suffix}", codec=codec)
-        with av.open(str(tmp_path / f"out{suffix}")) as made:
-            frame = next(made.decode(video=0))
-            pixels = made.streams.video[0].sample_aspect_ratio or 1
+        with av.open(str(tmp_path / f"out{suffix}")) as result:
+            frame = next(result.decode(video=0))
+            pixels = result.streams.video[0].sample_aspect_ratio or 1
             assert abs(Fraction(frame.width, frame.height) * pixels / aspect - 1) < 0.02, suffix
 
 
@@ -119,8 +119,8 @@ def test_size_that_changes_in_mid_stream(engine: Upscaler, tmp_path: Path, inter
     source.write_bytes(parts)
     messages = Messages()
     done = run(engine, source, tmp_path / "out.mp4", messages)
-    with av.open(str(tmp_path / "out.mp4")) as made:
-        sizes = {(frame.width, frame.height) for frame in made.decode(video=0)}
+    with av.open(str(tmp_path / "out.mp4")) as result:
+        sizes = {(frame.width, frame.height) for frame in result.decode(video=0)}
     assert done.frames == len(frame_times(tmp_path / "out.mp4")) == 18
     assert sizes == {(128, 96)}
     assert any("6 frames differ in size" in note for note in messages)
@@ -142,8 +142,8 @@ def marked_clip(path: Path, rotation: int, *, mirrored: bool, aspect: Fraction =
 
 
 def display_matrix(path: Path) -> bytes:
-    with av.open(str(path)) as made:
-        return bytes(next(made.decode(video=0)).side_data["DISPLAYMATRIX"])
+    with av.open(str(path)) as result:
+        return bytes(next(result.decode(video=0)).side_data["DISPLAYMATRIX"])
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv", ".webm"])
@@ -185,8 +185,8 @@ def test_size_applies_to_the_displayed_picture(
     source = marked_clip(tmp_path / "in.mp4", rotation, mirrored=False, aspect=aspect)
     engine = Upscaler("fast", size_px=size_px, precision="fp32")
     run(engine, source, tmp_path / f"out{suffix}")
-    with av.open(str(tmp_path / f"out{suffix}")) as made:
-        stream = made.streams.video[0]
+    with av.open(str(tmp_path / f"out{suffix}")) as result:
+        stream = result.streams.video[0]
         assert (stream.width, stream.height) == coded
         pixel = stream.sample_aspect_ratio or 1
         width, height = coded[0] * max(1, pixel), coded[1] / min(1, pixel)

@@ -62,15 +62,15 @@ def test_hdr10_metadata_is_kept(engine: Upscaler, tmp_path: Path, codec: str | N
         assert reader.info.layout.siting == "topleft"
     notes = run(engine, source, tmp_path / "out.mp4", codec=codec, preset=preset)
     with VideoReader(tmp_path / "out.mp4") as reader:
-        made = reader.info
-    assert made.layout.bits == 10
-    assert (made.colors.matrix, made.colors.primaries, made.colors.transfer) == (9, 9, 16)
-    assert made.hdr is not None and made.hdr.light_level == (1000, 400)
-    for wanted, found in zip(BT2020, made.hdr.primaries, strict=True):
-        assert all(abs(a - b) < Fraction(1, 10_000) for a, b in zip(wanted, found, strict=True))
-    assert made.hdr.luminance[1] == 1000
+        result = reader.info
+    assert result.layout.bits == 10
+    assert (result.colors.matrix, result.colors.primaries, result.colors.transfer) == (9, 9, 16)
+    assert result.hdr is not None and result.hdr.light_level == (1000, 400)
+    for expected, found in zip(BT2020, result.hdr.primaries, strict=True):
+        assert all(abs(a - b) < Fraction(1, 10_000) for a, b in zip(expected, found, strict=True))
+    assert result.hdr.luminance[1] == 1000
     if codec is None:
-        assert made.layout.siting == "topleft"
+        assert result.layout.siting == "topleft"
         assert "hevc" in notes[0]
 
 
@@ -103,14 +103,14 @@ def test_dynamic_metadata_is_reported_as_lost() -> None:
 
 
 def bits_of(*fields: tuple[int, int]) -> bytes:
-    """Numbers of so many bits each, one after the other."""
+    """Numbers of the given widths in bits, concatenated."""
     text = "".join(f"{value:0{width}b}" for value, width in fields)
     text += "0" * (-len(text) % 8)
-    return bytes(int(text[place : place + 8], 2) for place in range(0, len(text), 8))
+    return bytes(int(text[index : index + 8], 2) for index in range(0, len(text), 8))
 
 
 def test_hdr10_plus_in_a_real_stream_is_reported_as_lost(engine: Upscaler, tmp_path: Path) -> None:
-    """HEVC with an SEI message as SMPTE ST 2094-40 has it, put before every coded picture."""
+    """HEVC with an SEI message as SMPTE ST 2094-40 has it, inserted before every coded picture."""
     with (
         av.open(str(hdr_clip(tmp_path / "plain.mp4"))) as container,
         av.open(str(tmp_path / "plain.hevc"), "w", format="hevc") as output,
@@ -127,12 +127,12 @@ def test_hdr10_plus_in_a_real_stream_is_reported_as_lost(engine: Upscaler, tmp_p
     escaped = sei.replace(b"\0\0\0", b"\0\0\3\0").replace(b"\0\0\1", b"\0\0\3\1")
     stream = (tmp_path / "plain.hevc").read_bytes()
     pictures = [
-        place
-        for place in range(len(stream) - 4)
-        if stream[place : place + 3] == b"\0\0\1" and (stream[place + 3] >> 1) & 0x3F < 32
+        index
+        for index in range(len(stream) - 4)
+        if stream[index : index + 3] == b"\0\0\1" and (stream[index + 3] >> 1) & 0x3F < 32
     ]
-    for place in reversed(pictures):
-        stream = stream[:place] + b"\0\0\1" + escaped + stream[place:]
+    for index in reversed(pictures):
+        stream = stream[:index] + b"\0\0\1" + escaped + stream[index:]
     (tmp_path / "in.hevc").write_bytes(stream)
     notes = run(engine, tmp_path / "in.hevc", tmp_path / "out.mp4")
     assert any(note == "HDR10+ metadata is lost: libx265 does not write it" for note in notes)

@@ -115,11 +115,11 @@ def test_chroma_of_real_clips(engine: Upscaler) -> None:
             info = reader.info
             plan = engine.plan(info.height, info.width)
             for frame in itertools.islice(reader.frames(), 0, 11, 10):
-                made = next(upscale_frames([frame], engine, plan, info, frame.layout))[0]
-                assert torch.equal(made[0], frame.planes[0]), path.name
+                result = next(upscale_frames([frame], engine, plan, info, frame.layout))[0]
+                assert torch.equal(result[0], frame.planes[0]), path.name
                 values = [
                     psnr_db(old, new, frame.layout.bits)
-                    for old, new in zip(frame.planes[1:3], made[1:3], strict=True)
+                    for old, new in zip(frame.planes[1:3], result[1:3], strict=True)
                 ]
                 measured[path.name] = min([*values, measured.get(path.name, BEST_DB)])
     assert len(measured) > 20

@@ -75,8 +75,8 @@ def test_an_unfinished_segment_is_removed(tmp_path: Path) -> None:
 
 def test_hevc_in_mp4_is_tagged_hvc1(engine: Upscaler, tmp_path: Path) -> None:
     run(engine, clip(tmp_path / "in.mp4", frames=3), tmp_path / "out.mp4", codec="hevc", preset="ultrafast")
-    made = (tmp_path / "out.mp4").read_bytes()
-    assert b"hvc1" in made and b"hev1" not in made
+    result = (tmp_path / "out.mp4").read_bytes()
+    assert b"hvc1" in result and b"hev1" not in result
 
 
 def test_files_that_look_temporary_are_kept(engine: Upscaler, tmp_path: Path) -> None:

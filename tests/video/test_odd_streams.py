@@ -44,7 +44,7 @@ def test_audio_that_was_probed_only_at_its_end_is_converted(engine: Upscaler, tm
     """FFmpeg reads the end for the duration; of a stream that it first finds there, it knows no rate."""
     source = tmp_path / "in.ts"
     first, second = (
-        recording(tmp_path / "a.ts", [AudioTrack()] * (1 + place), begin_s=place) for place in range(2)
+        recording(tmp_path / "a.ts", [AudioTrack()] * (1 + index), begin_s=index) for index in range(2)
     )
     source.write_bytes(first + PADDING * 30_000 + second)
     with av.open(str(source)) as container:
@@ -69,7 +69,7 @@ def test_audio_that_changes_channels_and_rate_is_converted(
 ) -> None:
     sounds = [AudioTrack("ac3", "5.1(side)"), second, AudioTrack("ac3", "5.1(side)")]
     source, target = tmp_path / "in.ts", tmp_path / f"out{suffix}"
-    pieces = [recording(tmp_path / "a.ts", [sound], begin_s=place) for place, sound in enumerate(sounds)]
+    pieces = [recording(tmp_path / "a.ts", [sound], begin_s=index) for index, sound in enumerate(sounds)]
     source.write_bytes(b"".join(pieces))
     _, messages = run_video(engine, source, target, audio_codec=forced)
     assert not messages.warnings

@@ -71,12 +71,12 @@ def test_frames_of_every_format_become_the_right_rgb(tmp_path: Path, pixel_forma
     frame = frame.reformat(format=pixel_format, dst_colorspace=1)
     with VideoReader(clip(tmp_path / "any.mp4", frames=1)) as reader:
         frame.pts = 0
-        made = reader._as_frame(frame)
-    rgb = yuv.to_rgb(made.planes, made.layout)
-    wanted = (
+        result = reader._as_frame(frame)
+    rgb = yuv.to_rgb(result.planes, result.layout)
+    expected = (
         smooth if pixel_format != "gray" else np.repeat((smooth @ [0.2126, 0.7152, 0.0722])[..., None], 3, -1)
     )
-    off = np.abs(rgb.permute(1, 2, 0).numpy() * 255 - wanted)
+    off = np.abs(rgb.permute(1, 2, 0).numpy() * 255 - expected)
     tolerance = 25 if pixel_format == "gray" else 9
     assert off.mean() < tolerance / 3, pixel_format
 

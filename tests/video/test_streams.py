@@ -248,7 +248,7 @@ def sounding(path: Path, encoder: str, rate: int, layout: str) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("encoder", "rate", "layout", "suffix", "forced", "made"),
+    ("encoder", "rate", "layout", "suffix", "forced", "result"),
     [
         ("ac3", 48_000, "5.1(side)", ".webm", None, ("opus", 48_000, 6)),
         ("pcm_s16le", 96_000, "mono", ".mp4", "mp3", ("mp3float", 48_000, 1)),
@@ -266,15 +266,15 @@ def test_audio_of_any_rate_and_layout_is_converted(
     layout: str,
     suffix: str,
     forced: str | None,
-    made: tuple[str, int, int],
+    result: tuple[str, int, int],
 ) -> None:
     source = sounding(tmp_path / "in.mkv", encoder, rate, layout)
     run(engine, source, tmp_path / f"out{suffix}", audio_codec=forced)
     with av.open(str(tmp_path / f"out{suffix}")) as container:
         context = container.streams.audio[0].codec_context
-        assert (context.name, context.sample_rate, context.channels) == made
+        assert (context.name, context.sample_rate, context.channels) == result
         frames = [frame.to_ndarray() for frame in container.decode(audio=0)]
-        seconds = sum(frame.shape[-1] for frame in frames) / made[1]
+        seconds = sum(frame.shape[-1] for frame in frames) / result[1]
     assert abs(seconds - 0.5) < 0.06
 
 

@@ -88,10 +88,10 @@ def flash_and_beep(path: Path, kind: Kind) -> Path:
         begin = kind.rate * EVENT // 25
         on = (beep >= begin) & (beep < begin + kind.rate // 20)
         samples = (0.5 * on * np.sin((beep - begin) * 2 * np.pi * 1000 / kind.rate)).astype(np.float32)
-        for place in range(first, len(samples) - step + 1, step):
-            sound = AudioFrame.from_ndarray(np.stack([samples[place : place + step]] * 2), "fltp", "stereo")
+        for start in range(first, len(samples) - step + 1, step):
+            sound = AudioFrame.from_ndarray(np.stack([samples[start : start + step]] * 2), "fltp", "stereo")
             sound.sample_rate, sound.time_base = kind.rate, Fraction(1, kind.rate)
-            sound.pts = place + round(kind.start_s * kind.rate)
+            sound.pts = start + round(kind.start_s * kind.rate)
             packets += audio.encode(sound)
         packets += audio.encode(None)
         for packet in sorted(packets, key=lambda packet: packet.dts * packet.time_base):
@@ -190,13 +190,13 @@ def test_timestamps_are_kept(engine: Upscaler, tmp_path: Path, name: str, suffix
     run_video(engine, source, target)
     tolerance = 0 if suffix in (".mp4", ".mov") else Fraction(1, 1000)
     # Matroska has no stamps below 0: sound that begins there moves everything together.
-    times, wanted = frame_times(target), frame_times(source)
-    assert wanted == [stamp * time_base for stamp in pts]
-    moved = times[0] - wanted[0] if suffix in (".mkv", ".webm") else 0
+    times, expected = frame_times(target), frame_times(source)
+    assert expected == [stamp * time_base for stamp in pts]
+    moved = times[0] - expected[0] if suffix in (".mkv", ".webm") else 0
     assert abs(moved) < Fraction(1, 20)
-    assert len(times) == len(wanted)
-    for made, want in zip(times, wanted, strict=True):
-        assert abs(made - moved - want) <= tolerance
+    assert len(times) == len(expected)
+    for result, want in zip(times, expected, strict=True):
+        assert abs(result - moved - want) <= tolerance
 
 
 def test_h264_in_avi_keeps_the_order_of_its_frames(engine: Upscaler, tmp_path: Path) -> None:

@@ -109,7 +109,7 @@ def test_streams_that_jump_separately_are_shifted_alike(tmp_path: Path) -> None:
     recording(tmp_path / "a.ts", [AudioTrack()])
     with av.open(str(tmp_path / "a.ts")) as one, av.open(str(tmp_path / "a.ts")) as two:
         first, second = ([packet for packet in part.demux() if packet.size] for part in (one, two))
-        wanted = [times_of(first, 0), times_of(first, 1)]
+        expected = [times_of(first, 0), times_of(first, 1)]
         late = [packet for packet in first if packet.stream.index == 1][-5:]
         early = [packet for packet in second if packet.stream.index == 0][:8]
         packets = [packet for packet in first if packet not in late] + early + late
@@ -118,9 +118,9 @@ def test_streams_that_jump_separately_are_shifted_alike(tmp_path: Path) -> None:
         for packet in packets:
             timeline.shift(packet)
         assert timeline.joints == 1
-        assert [times_of(first, 0), times_of(first, 1)] == wanted
+        assert [times_of(first, 0), times_of(first, 1)] == expected
         found = [*times_of(second, 0), *times_of(second, 1)]
-        [by_s] = {after - before for before, after in zip([*wanted[0], *wanted[1]], found, strict=True)}
+        [by_s] = {after - before for before, after in zip([*expected[0], *expected[1]], found, strict=True)}
         assert abs(by_s - 1) < Fraction(1, 20)
 
 
@@ -132,13 +132,13 @@ def test_single_wrong_timestamp_is_no_jump(tmp_path: Path, wrong_s: int, index: 
         packets = [packet for packet in container.demux() if packet.size]
         wrong = [packet for packet in packets if packet.stream.index == index][12]
         right = [packet for packet in packets if packet is not wrong]
-        wanted = [times_of(right, 0), times_of(right, 1)]
+        expected = [times_of(right, 0), times_of(right, 1)]
         wrong.pts, wrong.dts = wrong.pts + wrong_s * 90_000, wrong.dts + wrong_s * 90_000
         timeline = Timeline(container)
         for packet in packets:
             timeline.shift(packet)
         assert timeline.joints == 0
-        assert [times_of(right, 0), times_of(right, 1)] == wanted
+        assert [times_of(right, 0), times_of(right, 1)] == expected
 
 
 def test_non_monotonic_frames_in_a_trusted_container_are_counted(engine: Upscaler, tmp_path: Path) -> None:

@@ -51,7 +51,7 @@ def test_part_without_frames_is_an_error(engine: Upscaler, tmp_path: Path) -> No
     assert not (tmp_path / "out.mp4").exists()
 
 
-def test_a_part_without_frames_is_refused() -> None:
+def test_a_part_without_frames_is_rejected() -> None:
     for options in ({"start_s": Fraction(5), "end_s": Fraction(5)}, {"frames": 0}):
         with pytest.raises(UsageError):
             VideoOptions(**options)

@@ -52,10 +52,10 @@ def test_every_frame_keeps_its_time(engine: Upscaler, tmp_path: Path, suffix: st
     source = clip(tmp_path / "in.mp4", pts=VARIABLE)
     done = run(engine, source, tmp_path / f"out{suffix}")
     assert done.frames == len(VARIABLE)
-    times, wanted = frame_times(tmp_path / f"out{suffix}"), [Fraction(pts, 90000) for pts in VARIABLE]
+    times, expected = frame_times(tmp_path / f"out{suffix}"), [Fraction(pts, 90000) for pts in VARIABLE]
     tolerance = 0 if suffix in (".mp4", ".mov") else Fraction(1, 1000)
-    assert len(times) == len(wanted)
-    assert all(abs(made - want) <= tolerance for made, want in zip(times, wanted, strict=True))
+    assert len(times) == len(expected)
+    assert all(abs(result - want) <= tolerance for result, want in zip(times, expected, strict=True))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.mp4", f"out{suffix}"]
 
 
@@ -81,9 +81,9 @@ def test_matrix_is_used_and_tagged(engine: Upscaler, tmp_path: Path, matrix: int
         small = next(before.decode(video=0))
         large = next(after.decode(video=0))
         assert (int(large.colorspace), int(large.color_range)) == (matrix, 1)
-        for wanted, made in zip(small.planes, large.planes, strict=True):
-            wanted_mean = np.asarray(torch.from_dlpack(wanted)).mean()
-            assert abs(np.asarray(torch.from_dlpack(made)).mean() - wanted_mean) < 1.0
+        for expected, result in zip(small.planes, large.planes, strict=True):
+            wanted_mean = np.asarray(torch.from_dlpack(expected)).mean()
+            assert abs(np.asarray(torch.from_dlpack(result)).mean() - wanted_mean) < 1.0
 
 
 def test_content_is_the_upscaled_source(engine: Upscaler, tmp_path: Path) -> None:
@@ -105,8 +105,8 @@ def test_every_codec_in_all_of_its_containers(engine: Upscaler, tmp_path: Path, 
         target = tmp_path / f"out{suffix}"
         done = run(engine, source, target, codec=codec, preset=presets[-1 if codec in ("vp9", "av1") else 0])
         assert done.frames == len(frame_times(target)) == 5
-        with av.open(str(target)) as made:
-            assert made.streams.video[0].codec_context.name.replace("libdav1d", "av1") in (
+        with av.open(str(target)) as result:
+            assert result.streams.video[0].codec_context.name.replace("libdav1d", "av1") in (
                 codec,
                 f"lib{codec}",
             )
@@ -192,8 +192,8 @@ def test_damaged_packets_are_counted(engine: Upscaler, tmp_path: Path) -> None:
     source = clip(tmp_path / "in.mkv", frames=40, encoder="libvpx-vp9")
     whole = bytearray(source.read_bytes())
     generator = np.random.default_rng(0)
-    for place in generator.integers(len(whole) // 2, len(whole) - 200, 60):
-        whole[place] ^= 1 << generator.integers(8)
+    for index in generator.integers(len(whole) // 2, len(whole) - 200, 60):
+        whole[index] ^= 1 << generator.integers(8)
     source.write_bytes(whole)
     with VideoReader(source) as reader:
         frames = sum(1 for _ in reader.frames())

@@ -91,8 +91,8 @@ def _coarsened(plane: Tensor, steps: Tensor) -> Tensor:
 @functools.cache
 def _transform(device: str) -> Tensor:
     """The orthonormal 8x8 cosine transform as a matrix on flattened blocks, ``(64, 64)``."""
-    place = torch.arange(8, dtype=torch.float64)
-    rows = torch.cos((2 * place[None] + 1) * place[:, None] * math.pi / 16) / 2
+    index = torch.arange(8, dtype=torch.float64)
+    rows = torch.cos((2 * index[None] + 1) * index[:, None] * math.pi / 16) / 2
     rows[0] /= math.sqrt(2)
     return torch.kron(rows, rows).float().to(device)
 
