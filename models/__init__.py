@@ -1,4 +1,5 @@
-"""Networks, their contract, and weight files. May import torch, safetensors, atomic and errors only.
+"""The networks, their contract, and weight files, our own and those of other projects.
 
-Importing the package itself loads nothing, so that the table of shipped weights can be read without torch.
+May import no other room, and of libraries only torch, safetensors, spandrel and platformdirs. Importing the
+package itself loads nothing, so that the table of shipped weights can be read without torch.
 """

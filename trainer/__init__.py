@@ -1,1 +1,4 @@
-"""How weights come to be: data, losses, the training loops, and the measuring of the result."""
+"""Training and evaluation of weights: the commands, the training loops, and the rooms that they use.
+
+May import the trainer's rooms and ``inference``; ``loops`` also ``models``. ``upscaler`` imports none of this.
+"""

@@ -5,6 +5,7 @@ A new room needs a row in ``MAY_IMPORT``; that is the moment to think about wher
 
 import ast
 import graphlib
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -133,6 +134,13 @@ def our_sources() -> dict[str, str]:
     return sources
 
 
+def our_path(name: str) -> Path:
+    """Where a room is: a folder, or a file without its suffix."""
+    if name == "models" or name.startswith("trainer"):
+        return ROOT / name.replace(".", "/")
+    return ROOT / "upscaler" / name
+
+
 def statements(node: ast.AST, at_once: bool = True) -> Iterator[tuple[ast.AST, bool]]:
     """Every node below ``node``, and whether importing the module runs it."""
     for child in ast.iter_child_nodes(node):
@@ -259,6 +267,18 @@ def test_imports_go_one_way() -> None:
 def test_table_allows_nothing_that_is_not_needed() -> None:
     stale = list(stale_permissions(imports(our_sources())))
     assert not stale, "\n".join(stale)
+
+
+@pytest.mark.parametrize(
+    "here", [name for name in MAY_IMPORT if name != "trainer" and our_path(name).is_dir()]
+)
+def test_a_room_says_what_it_may_import(here: str) -> None:
+    docstring = ast.get_docstring(ast.parse((our_path(here) / "__init__.py").read_text(encoding="utf-8")))
+    assert docstring is not None
+    _, found, permission = docstring.partition("May import ")
+    assert found, docstring
+    names = set(re.findall(r"``(\w+)``", re.split(r"[;.]\s", permission + " ")[0]))
+    assert names == {name.removeprefix("trainer.") for name in MAY_IMPORT[here]}
 
 
 def test_rules_have_no_circle() -> None:

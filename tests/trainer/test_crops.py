@@ -7,7 +7,7 @@ from support.makers import MakePhotos
 from upscaler.trainer.data.crop_stores import CropCoordinates, DeviceStore, MemoryStore
 from upscaler.trainer.data.crops import Crops
 from upscaler.trainer.data.photos import PhotoPair, load_photos
-from upscaler.trainer.degrade.degradations import reduce
+from upscaler.trainer.degrade.degradations import downscale
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def test_low_and_high_crops_show_the_same_place(folder: Path, scale: int) -> Non
     assert lr.is_contiguous(memory_format=torch.channels_last)
     assert lr.dtype == hr.dtype == torch.float32
     assert 0 <= float(hr.min()) < float(hr.max()) <= 1
-    reduced = reduce(hr.mul(255).round().to(torch.uint8), scale).float() / 255
+    reduced = downscale(hr.mul(255).round().to(torch.uint8), scale).float() / 255
     # Inside, where the kernel does not look over the border; one level for another order of summation.
     difference = (reduced - lr)[..., 2:-2, 2:-2].abs() * 255
     assert float(difference.max()) < 1.5

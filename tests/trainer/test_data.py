@@ -16,7 +16,7 @@ from upscaler.trainer.data import cache, file_names
 from upscaler.trainer.data.crops import Crops
 from upscaler.trainer.data.photos import load_photos
 from upscaler.trainer.data.sources import images_below
-from upscaler.trainer.degrade.degradations import reduce
+from upscaler.trainer.degrade.degradations import downscale
 
 
 @pytest.fixture
@@ -49,20 +49,20 @@ def test_pairs_are_the_photograph_and_its_downscaled_version(folder: Path, scale
             original = np.asarray(picture)
         height, width = (side - side % scale for side in original.shape[:2])
         assert np.array_equal(pair.hr.numpy(), original[:height, :width])
-        assert torch.equal(as_batch(pair.lr), reduce(as_batch(pair.hr), scale))
+        assert torch.equal(as_batch(pair.lr), downscale(as_batch(pair.hr), scale))
         assert pair.lr.shape == (height // scale, width // scale, 3)
 
 
 def test_downscaling_by_1_changes_nothing() -> None:
     picture = torch.randint(256, (1, 3, 8, 8), dtype=torch.uint8)
-    assert torch.equal(reduce(picture, 1), picture)
+    assert torch.equal(downscale(picture, 1), picture)
 
 
 def test_downscaling_keeps_flat_areas_and_does_not_wrap() -> None:
     """White beside black overshoots with a cubic kernel; an unclamped 257 would become 1."""
     picture = torch.zeros(1, 3, 32, 32, dtype=torch.uint8)
     picture[..., 16:] = 255
-    lr = reduce(picture, 4)
+    lr = downscale(picture, 4)
     assert lr[..., :2].max() == 0
     assert lr[..., -2:].min() == 255
 
@@ -294,9 +294,9 @@ def test_photographs_at_several_sizes(folder: Path) -> None:
     assert photos.photographs == 4
     whole, smaller, half = photos.training[:3]
     assert smaller.hr.shape == (84, 96, 3)
-    assert torch.equal(as_batch(half.hr), reduce(as_batch(whole.hr), 2))
+    assert torch.equal(as_batch(half.hr), downscale(as_batch(whole.hr), 2))
     for pair in photos.training:
-        assert torch.equal(as_batch(pair.lr), reduce(as_batch(pair.hr), 2))
+        assert torch.equal(as_batch(pair.lr), downscale(as_batch(pair.hr), 2))
 
 
 def test_sizes_that_do_not_hold_a_crop_are_passed_over(folder: Path) -> None:

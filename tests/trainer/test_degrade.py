@@ -13,7 +13,7 @@ from upscaler.errors import UsageError
 from upscaler.trainer.data.crops import Crops
 from upscaler.trainer.data.photos import PhotoPair, load_photos
 from upscaler.trainer.degrade import artifacts, h264, jpeg
-from upscaler.trainer.degrade.degradations import parse, reduce
+from upscaler.trainer.degrade.degradations import downscale, parse
 
 DAMAGING = ["photo", "mild", "mild-combined", "jpeg20", "jpeg10-95", "real", "strong"]
 
@@ -34,7 +34,7 @@ def as_tensor(pixels: NDArray[np.uint8]) -> Tensor:
 def by(name: str, hr: Tensor, scale: int, seed: int = 0) -> Tensor:
     damage = parse(name).degrade
     assert damage is not None
-    lr, _ = damage(reduce(hr, scale), hr, scale, seeded(seed))
+    lr, _ = damage(downscale(hr, scale), hr, scale, seeded(seed))
     return lr
 
 
@@ -116,9 +116,9 @@ def test_shape_seed_and_input(name: str, scale: int) -> None:
 def test_downscaling_kernels_equal_pillow(scale: int) -> None:
     pixels = photograph(96, 72)
     ways = {
-        Image.Resampling.BILINEAR: artifacts.by_triangle,
-        Image.Resampling.BOX: artifacts.by_box,
-        Image.Resampling.LANCZOS: artifacts.by_lanczos,
+        Image.Resampling.BILINEAR: artifacts.downscale_bilinear,
+        Image.Resampling.BOX: artifacts.downscale_box,
+        Image.Resampling.LANCZOS: artifacts.downscale_lanczos,
     }
     for resampling in ways:
         expected = as_tensor(np.array(Image.fromarray(pixels).resize((72 // scale, 96 // scale), resampling)))
@@ -139,7 +139,7 @@ def test_bilinear_equals_pillow() -> None:
 
 def test_a_third_of_photo_is_clean_and_the_rest_mildly_degraded() -> None:
     hr = as_tensor(photograph(96, 96)).expand(400, -1, -1, -1)
-    clean = reduce(hr[:1], 2)[0]
+    clean = downscale(hr[:1], 2)[0]
     lr = by("photo", hr, 2)
     same = torch.tensor([torch.equal(each, clean) for each in lr])
     assert 0.25 < float(same.float().mean()) < 0.45
@@ -150,7 +150,7 @@ def test_a_third_of_photo_is_clean_and_the_rest_mildly_degraded() -> None:
 
 def test_mild_combined_applies_all_degradations_to_every_image() -> None:
     hr = as_tensor(photograph(96, 96)).expand(60, -1, -1, -1)
-    clean, combined, mild = reduce(hr[:1], 2)[0], by("mild-combined", hr, 2), by("mild", hr, 2)
+    clean, combined, mild = downscale(hr[:1], 2)[0], by("mild-combined", hr, 2), by("mild", hr, 2)
     quality = torch.tensor([[psnr(each, clean) for each in lr] for lr in (combined, mild)])
     assert 20 < float(quality[0].min()) < float(quality[0].max()) < 45
     assert float(quality[0].median()) < float(quality[1].median())
@@ -161,7 +161,7 @@ def test_mild_combined_applies_all_degradations_to_every_image() -> None:
 
 def test_strong_degrades_more_than_photo() -> None:
     hr = batch_of(8)
-    clean = reduce(hr, 2)
+    clean = downscale(hr, 2)
     strong = [psnr(by("strong", hr, 2, seed), clean) for seed in range(5)]
     photo = [psnr(by("photo", hr, 2, seed), clean) for seed in range(5)]
     assert max(strong) < min(photo)
@@ -170,7 +170,7 @@ def test_strong_degrades_more_than_photo() -> None:
 
 def test_real_is_milder_than_strong_and_leaves_a_tenth_clean() -> None:
     hr = as_tensor(photograph(96, 96)).expand(400, -1, -1, -1)
-    clean = reduce(hr[:1], 4)[0]
+    clean = downscale(hr[:1], 4)[0]
     real, strong = by("real", hr, 4), by("strong", hr, 4)
     same = torch.tensor([torch.equal(each, clean) for each in real])
     assert 0.05 < float(same.float().mean()) < 0.2
@@ -181,7 +181,7 @@ def test_real_is_milder_than_strong_and_leaves_a_tenth_clean() -> None:
 
 def test_real_sharpens_some_and_blurs_some() -> None:
     hr = as_tensor(photograph(96, 96)).expand(200, -1, -1, -1)
-    contrast = by("real", hr, 2).float().std((1, 2, 3)) / reduce(hr[:1], 2).float().std()
+    contrast = by("real", hr, 2).float().std((1, 2, 3)) / downscale(hr[:1], 2).float().std()
     assert float(contrast.min()) < 0.95
     assert float(contrast.max()) > 1.1
 
@@ -189,7 +189,7 @@ def test_real_sharpens_some_and_blurs_some() -> None:
 def test_sharpening_overshoots_at_edges_and_keeps_flat_areas() -> None:
     levels = torch.full((2, 3, 16, 32), 60.0)
     levels[..., 16:] = 180
-    result = artifacts.sharpened(levels, torch.tensor([1.0, 1.0]), torch.tensor([0.5, 0.0]))
+    result = artifacts.sharpen(levels, torch.tensor([1.0, 1.0]), torch.tensor([0.5, 0.0]))
     assert float(result[0].max()) > 185
     assert float(result[0].min()) < 55
     assert torch.allclose(result[0, ..., :8], levels[0, ..., :8], atol=0.01)
@@ -206,7 +206,7 @@ def test_a_coded_frame_shows_the_picture_degraded() -> None:
 def test_jpeg_with_one_quality_equals_saving_the_downscaled_image() -> None:
     hr = batch_of(3)
     lr = by("jpeg35", hr, 2)
-    for result, reduced in zip(lr, reduce(hr, 2), strict=True):
+    for result, reduced in zip(lr, downscale(hr, 2), strict=True):
         expected = by_pillow(reduced.permute(1, 2, 0).contiguous().numpy(), 35, 2)
         assert psnr(result, expected) > 40 > psnr(result, reduced) + 5
 
@@ -231,7 +231,7 @@ def test_the_target_of_good_jpeg_at_scale_1_is_its_input() -> None:
     ):
         damage = parse(name).degrade
         assert damage is not None
-        lr, expected = damage(reduce(hr, scale), hr, scale, seeded())
+        lr, expected = damage(downscale(hr, scale), hr, scale, seeded())
         assert torch.equal(expected, lr if kept else hr), name
         assert scale > 1 or not torch.equal(lr, hr)
 
@@ -240,7 +240,7 @@ def test_kernels_add_up_to_one_and_do_not_move_the_picture() -> None:
     for kernels in (
         artifacts.blur_kernels(64, (0.2, 3), seeded()),
         artifacts.sinc_kernels(64, seeded()),
-        artifacts.gaussians(torch.linspace(0.1, 0.8, 8), 7),
+        artifacts.gaussian_kernels(torch.linspace(0.1, 0.8, 8), 7),
     ):
         assert kernels.isfinite().all()
         assert torch.allclose(kernels.sum((1, 2)), torch.ones(len(kernels)), atol=1e-5)
@@ -250,7 +250,7 @@ def test_kernels_add_up_to_one_and_do_not_move_the_picture() -> None:
 def test_filter_against_a_plain_convolution() -> None:
     levels = batch_of(2, 24).float()
     kernels = torch.rand(2, 5, 5)
-    result = artifacts.filtered(levels, kernels)
+    result = artifacts.convolve(levels, kernels)
     edged = torch.nn.functional.pad(levels, (2, 2, 2, 2), mode="replicate")
     expected = torch.stack(
         [
@@ -266,7 +266,7 @@ def test_filter_against_a_plain_convolution() -> None:
 
 def test_coded_versions_show_the_photograph_aligned_and_degraded() -> None:
     hr = as_tensor(photograph(90, 102))
-    clean = reduce(hr[None], 2)[0]
+    clean = downscale(hr[None], 2)[0]
     result = h264.versions(hr, 2, 6, seeded())
     assert all(each.shape == (45, 51, 3) and each.dtype == torch.uint8 for each in result)
     assert not torch.equal(result[0], result[1])
@@ -285,7 +285,7 @@ def test_coded_versions_show_the_photograph_aligned_and_degraded() -> None:
 @pytest.fixture
 def pair() -> PhotoPair:
     hr = torch.from_numpy(photograph(160, 192))
-    return PhotoPair("one", reduce(hr.permute(2, 0, 1)[None], 2)[0].permute(1, 2, 0).contiguous(), hr)
+    return PhotoPair("one", downscale(hr.permute(2, 0, 1)[None], 2)[0].permute(1, 2, 0).contiguous(), hr)
 
 
 @pytest.mark.parametrize("name", DAMAGING)
@@ -295,7 +295,7 @@ def test_degraded_crops_are_aligned_with_their_originals(pair: PhotoPair, name: 
     assert lr.dtype == hr.dtype == torch.float32
     assert lr.is_contiguous(memory_format=torch.channels_last)
     assert 0 <= float(lr.min()) < float(lr.max()) <= 1
-    clean = reduce(hr.mul(255).round().to(torch.uint8), 2).float() / 255
+    clean = downscale(hr.mul(255).round().to(torch.uint8), 2).float() / 255
     inside = (..., slice(3, -3), slice(3, -3))
     near = float((lr - clean)[inside].square().mean())
     for shifted in (clean.roll(2, 2), clean.roll(-2, 3)):

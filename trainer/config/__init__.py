@@ -1,4 +1,4 @@
-"""Settings of a training run: fields with defaults and ranges, presets, and their resolution.
+"""Settings of a training run: fields with defaults and ranges, presets, and how they are resolved.
 
-May import upscaler.models and errors; recipes for the shipped weights lie beside it in ``recipes/``.
+May import ``degrade``, ``inference`` and ``models``. The recipes of the shipped weights are in ``recipes/``.
 """

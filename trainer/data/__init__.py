@@ -1,4 +1,4 @@
 """Photographs and crops: finding, pairing, decoding, caching and drawing them.
 
-May import degrade, config and upscaler's images.
+May import ``degrade``, ``images`` and ``inference``.
 """

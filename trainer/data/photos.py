@@ -24,7 +24,7 @@ from upscaler.trainer.data.cache import Cache
 from upscaler.trainer.data.pairing import LrFiles
 from upscaler.trainer.data.sources import Source
 from upscaler.trainer.degrade import degradations, h264
-from upscaler.trainer.degrade.degradations import reduce
+from upscaler.trainer.degrade.degradations import downscale
 
 # Clips encoded per photograph for `video`; each has its own quality and motion.
 _CLIPS = 3
@@ -208,7 +208,7 @@ def _pairs(
     for share in sizes:
         hr = _multiple(pixels if share == 1 else _smaller(pixels, share), scale)
         if min(hr.shape[:2]) >= patch_px * scale:
-            lr = hr if scale == 1 else _reduced(hr, scale)
+            lr = hr if scale == 1 else _downscaled(hr, scale)
             pairs.append(PhotoPair(path.name if share == 1 else f"{path.name} at {share:g}", lr, hr))
     if not pairs:
         raise _too_small(pixels, max(sizes))
@@ -238,7 +238,7 @@ def _multiple(pixels: Tensor, scale: int) -> Tensor:
 
 
 def _smaller(pixels: Tensor, share: float) -> Tensor:
-    """Reduced by antialiased bicubic, ``(H, W, 3)`` -> ``(share * H, share * W, 3)``."""
+    """Downscaled by antialiased bicubic, ``(H, W, 3)`` -> ``(share * H, share * W, 3)``."""
     height, width = (_smaller_px(side, share) for side in pixels.shape[:2])
     return resize_bicubic(pixels.permute(2, 0, 1).unsqueeze(0), height, width)[0].permute(1, 2, 0)
 
@@ -247,8 +247,8 @@ def _smaller_px(side_px: int, share: float) -> int:
     return max(1, round(side_px * share))
 
 
-def _reduced(hr: Tensor, scale: int) -> Tensor:
-    return reduce(hr.permute(2, 0, 1).unsqueeze(0), scale)[0].permute(1, 2, 0).contiguous()
+def _downscaled(hr: Tensor, scale: int) -> Tensor:
+    return downscale(hr.permute(2, 0, 1).unsqueeze(0), scale)[0].permute(1, 2, 0).contiguous()
 
 
 def _with_clips(pair: PhotoPair, scale: int) -> PhotoPair:

@@ -1,4 +1,4 @@
-"""How LR images are degraded: downscaling, blur, noise, JPEG, H.264.
+"""How LR images are degraded: downscaling, blur, noise, JPEG, H.264. Start at ``degradations``.
 
-May import errors and the YUV conversion of upscaler.video.
+May import ``video`` (for YUV conversion) and ``models`` (for luma).
 """

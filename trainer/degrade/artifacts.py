@@ -1,8 +1,8 @@
-"""What degradations are put together from: other kernels of reduction, resizing, blur, noise.
+"""The building blocks of degradations: downscaling kernels, random resizing, blur, noise.
 
-Pictures are ``(B, 3, H, W)`` fp32 RGB in levels of 0 to 255, on any device; results may overshoot them. What
-is drawn comes from the caller's generator on the processor; only noise is drawn on the device, from a seed
-of it.
+Images are ``(B, 3, H, W)`` fp32 RGB with values from 0 to 255, on any device; results may exceed this range.
+Random numbers come from the caller's generator on the CPU; only noise is drawn on the images' device, by a
+generator seeded from the caller's.
 """
 
 import math
@@ -12,72 +12,78 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-# Drawing
+# Random numbers
 
 
 def uniform(low: float, high: float, count: int, generator: Generator) -> Tensor:
-    """Numbers between two bounds, ``(count,)`` fp32."""
+    """``count`` numbers between two bounds, ``(count,)`` fp32."""
     return low + (high - low) * torch.rand(count, generator=generator)
 
 
-def chance(share: float, count: int, generator: Generator) -> Tensor:
-    """Whether each is among this share, ``(count,)`` bool."""
-    return torch.rand(count, generator=generator) < share
+def bernoulli(probability: float, count: int, generator: Generator) -> Tensor:
+    """``count`` booleans, each true with this probability, ``(count,)``."""
+    return torch.rand(count, generator=generator) < probability
 
 
 def _on_device(generator: Generator, device: torch.device) -> Generator:
-    """A generator there, seeded from ours."""
+    """A generator on ``device``, seeded from the caller's."""
     seed = int(torch.randint(2**62, (1,), generator=generator))
     return Generator(device).manual_seed(seed)
 
 
-def change(levels: Tensor, chosen: Tensor, how: Callable[[Tensor, Tensor], Tensor]) -> None:
-    """Replace the chosen pictures by ``how(pictures, their numbers)``, in place."""
+def apply_where(levels: Tensor, chosen: Tensor, function: Callable[[Tensor, Tensor], Tensor]) -> None:
+    """Replace the chosen images by ``function(images, their indices)``, in place.
+
+    Args:
+        levels: Images ``(B, 3, H, W)``.
+        chosen: Which of them, ``(B,)`` bool on the CPU.
+        function: Gets the chosen images and their indices ``(n,)`` on the CPU.
+    """
     which = chosen.nonzero().flatten()
     if len(which):
-        place = which.to(levels.device)
-        levels[place] = how(levels[place], which)
+        index = which.to(levels.device)
+        levels[index] = function(levels[index], which)
 
 
-# Reduction
+# Downscaling
 
 
-def by_bicubic(hr: Tensor, scale: int) -> Tensor:
-    """Reduce by cubic interpolation (a = -0.5), antialiased."""
+def downscale_bicubic(hr: Tensor, scale: int) -> Tensor:
+    """Antialiased bicubic downscaling (a = -0.5)."""
     size = (hr.shape[-2] // scale, hr.shape[-1] // scale)
     return F.interpolate(hr, size=size, mode="bicubic", antialias=True)
 
 
-def by_triangle(hr: Tensor, scale: int) -> Tensor:
-    """Reduce by linear interpolation, antialiased."""
+def downscale_bilinear(hr: Tensor, scale: int) -> Tensor:
+    """Antialiased bilinear downscaling."""
     size = (hr.shape[-2] // scale, hr.shape[-1] // scale)
     return F.interpolate(hr, size=size, mode="bilinear", antialias=True)
 
 
-def by_box(hr: Tensor, scale: int) -> Tensor:
-    """Reduce to the means of squares."""
+def downscale_box(hr: Tensor, scale: int) -> Tensor:
+    """Downscale to the means of ``scale`` x ``scale`` pixels."""
     return F.avg_pool2d(hr, scale)
 
 
-def by_lanczos(hr: Tensor, scale: int) -> Tensor:
-    """Reduce with three lobes of Lanczos; torch has none."""
+def downscale_lanczos(hr: Tensor, scale: int) -> Tensor:
+    """Downscale with a three-lobed Lanczos kernel, which torch lacks."""
     down, across = (_lanczos_matrix(side, scale, hr.device) for side in hr.shape[-2:])
     return down @ hr.contiguous() @ across.T
 
 
 def _lanczos_matrix(length: int, scale: int, device: torch.device) -> Tensor:
-    """Reduction of a row of pixels, ``(length/scale, length)``; rows add up to 1."""
+    """The matrix that downscales a row of pixels, ``(length/scale, length)``; its rows add up to 1."""
     target = (torch.arange(length // scale, dtype=torch.float64) + 0.5) * scale - 0.5
     distance = (torch.arange(length, dtype=torch.float64)[None] - target[:, None]) / scale
     weights = torch.where(distance.abs() < 3, torch.sinc(distance) * torch.sinc(distance / 3), 0.0)
     return (weights / weights.sum(1, keepdim=True)).float().to(device)
 
 
-OTHER_KERNELS = (by_triangle, by_box, by_lanczos)  # besides that of `degrade.reduce`
+OTHER_DOWNSCALERS = (downscale_bilinear, downscale_box, downscale_lanczos)  # besides bicubic
 
 
-def reduced_at_random(levels: Tensor, size: tuple[int, int], generator: Generator) -> Tensor:
-    """Resize as software does: bicubic or bilinear antialiased, by area, or (0.1) bilinear with aliasing."""
+def downscale_randomly(levels: Tensor, size: tuple[int, int], generator: Generator) -> Tensor:
+    """Resize by antialiased bicubic (40 %) or bilinear (25 %), area (25 %) or aliased bilinear (10 %)."""
     kind = float(torch.rand(1, generator=generator))
     if kind < 0.4:
         return F.interpolate(levels, size=size, mode="bicubic", antialias=True)
@@ -86,42 +92,53 @@ def reduced_at_random(levels: Tensor, size: tuple[int, int], generator: Generato
     return F.interpolate(levels, size=size, mode="area" if kind < 0.9 else "bilinear")
 
 
-def resizing_mode(generator: Generator) -> str:
-    """One of the ways of ``F.interpolate``."""
+def random_interpolation(generator: Generator) -> str:
+    """A mode of ``F.interpolate``."""
     return ("area", "bilinear", "bicubic")[int(torch.randint(3, (1,), generator=generator))]
 
 
-def resized_at_random(
+def resize_randomly(
     levels: Tensor,
     size: tuple[int, ...],
-    chances: tuple[float, float],
+    probabilities: tuple[float, float],
     factors: tuple[float, float],
     generator: Generator,
 ) -> Tensor:
-    """Enlarge or reduce, not antialiased, by a factor on ``size``; ``chances`` of enlarging and reducing."""
+    """Resize to ``size`` times a random factor, without antialiasing.
+
+    Args:
+        levels: Images ``(B, 3, H, W)``.
+        size: (height, width) for factor 1.
+        probabilities: Of enlarging, and of downscaling; otherwise the factor is 1.
+        factors: The smallest and the largest factor.
+        generator: Source of all random numbers.
+    """
     kind = float(torch.rand(1, generator=generator))
-    enlarged, reduced = chances
+    enlarge, downscale = probabilities
     factor = 1.0
-    if kind < enlarged:
+    if kind < enlarge:
         factor = float(uniform(1, factors[1], 1, generator))
-    elif kind < enlarged + reduced:
+    elif kind < enlarge + downscale:
         factor = float(uniform(factors[0], 1, 1, generator))
     target = [max(8, round(side * factor)) for side in size]
-    return F.interpolate(levels, size=target, mode=resizing_mode(generator))
+    return F.interpolate(levels, size=target, mode=random_interpolation(generator))
 
 
 # Blur
 
 
-def filtered(levels: Tensor, kernels: Tensor) -> Tensor:
-    """Each picture by its own kernel ``(B, k, k)``, k odd, by Fourier transform; edges repeat."""
+def convolve(levels: Tensor, kernels: Tensor) -> Tensor:
+    """Convolve each image with its kernel ``(B, k, k)``, k odd, by FFT; edges are replicated.
+
+    Circular convolution of the padded image, whose wrapped border is cut off.
+    """
     height, width = levels.shape[-2:]
-    reach = kernels.shape[-1] // 2
-    edged = F.pad(levels, (reach, reach, reach, reach), mode="replicate")
-    size = (edged.shape[-2], edged.shape[-1])
-    spectrum = torch.fft.rfft2(edged) * torch.fft.rfft2(kernels.to(levels.device), s=size).unsqueeze(1)
-    made: Tensor = torch.fft.irfft2(spectrum, s=size)[..., 2 * reach :, 2 * reach :]
-    return made[..., :height, :width]
+    radius = kernels.shape[-1] // 2
+    padded = F.pad(levels, (radius, radius, radius, radius), mode="replicate")
+    size = (padded.shape[-2], padded.shape[-1])
+    spectrum = torch.fft.rfft2(padded) * torch.fft.rfft2(kernels.to(levels.device), s=size).unsqueeze(1)
+    result: Tensor = torch.fft.irfft2(spectrum, s=size)[..., 2 * radius :, 2 * radius :]
+    return result[..., :height, :width]
 
 
 def _grid(size_px: int) -> tuple[Tensor, Tensor]:
@@ -134,25 +151,25 @@ def _normalised(kernels: Tensor) -> Tensor:
     return kernels / kernels.sum((-2, -1), keepdim=True)
 
 
-def gaussians(sigma_px: Tensor, size_px: int) -> Tensor:
-    """Round Gaussian kernels, ``(B,)`` -> ``(B, size_px, size_px)``; the size is odd."""
+def gaussian_kernels(sigma_px: Tensor, size_px: int) -> Tensor:
+    """Isotropic Gaussian kernels, ``(B,)`` -> ``(B, size_px, size_px)``; ``size_px`` is odd."""
     rows, columns = _grid(size_px)
     return _normalised(torch.exp(-(rows**2 + columns**2) / (2 * sigma_px.view(-1, 1, 1) ** 2)))
 
 
-def sharpened(levels: Tensor, sigma_px: Tensor, amount: Tensor) -> Tensor:
-    """Unsharp masking: a picture plus so much of what a Gaussian blur takes away; both ``(B,)``."""
-    missing = levels - filtered(levels, gaussians(sigma_px, 9))
-    return levels + amount.to(levels.device).view(-1, 1, 1, 1) * missing
+def sharpen(levels: Tensor, sigma_px: Tensor, amount: Tensor) -> Tensor:
+    """Unsharp masking: add ``amount`` times the detail that a Gaussian blur removes; both ``(B,)``."""
+    detail = levels - convolve(levels, gaussian_kernels(sigma_px, 9))
+    return levels + amount.to(levels.device).view(-1, 1, 1, 1) * detail
 
 
 _KERNEL_PX = 21
 
 
 def blur_kernels(count: int, sigma_px: tuple[float, float], generator: Generator) -> Tensor:
-    """Blurs as Real-ESRGAN draws them, ``(count, 21, 21)``.
+    """Random blur kernels of Real-ESRGAN (arXiv 2107.10833), ``(count, 21, 21)``.
 
-    Gaussian, generalised Gaussian and plateau, each round or oblong; a tenth are sinc instead.
+    Gaussian, generalised Gaussian and plateau-shaped, isotropic or anisotropic; a tenth are sinc filters.
     """
     kinds = torch.tensor([0.45, 0.25, 0.12, 0.03, 0.12, 0.03])
     kind = torch.multinomial(kinds, count, replacement=True, generator=generator).view(-1, 1, 1)
@@ -163,32 +180,34 @@ def blur_kernels(count: int, sigma_px: tuple[float, float], generator: Generator
     plateau = uniform(1, 2, count, generator).view(-1, 1, 1)
     rows, columns = _grid(_KERNEL_PX)
     along = (columns * angle.cos() + rows * angle.sin()) / first
-    beside = (rows * angle.cos() - columns * angle.sin()) / second
-    square = along**2 + beside**2
+    across = (rows * angle.cos() - columns * angle.sin()) / second
+    square = along**2 + across**2
     kernels = torch.exp(-0.5 * torch.where(kind >= 2, square**shape, square))
     kernels = torch.where(kind >= 4, 1 / (square**plateau + 1), kernels)
-    kernels = _normalised(kernels * _within(_sizes_px(count, generator)))
-    return torch.where(chance(0.1, count, generator).view(-1, 1, 1), sinc_kernels(count, generator), kernels)
+    kernels = _normalised(kernels * _square_mask(_sizes_px(count, generator)))
+    return torch.where(
+        bernoulli(0.1, count, generator).view(-1, 1, 1), sinc_kernels(count, generator), kernels
+    )
 
 
 def sinc_kernels(count: int, generator: Generator) -> Tensor:
-    """Round low-pass filters with a hard limit, which ring at edges, ``(count, 21, 21)``."""
-    limit = uniform(math.pi / 3, math.pi, count, generator).view(-1, 1, 1)
+    """Isotropic ideal low-pass filters, which ring at edges, ``(count, 21, 21)``."""
+    cutoff = uniform(math.pi / 3, math.pi, count, generator).view(-1, 1, 1)
     rows, columns = _grid(_KERNEL_PX)
     radius = (rows**2 + columns**2).sqrt()
-    kernels = limit * torch.special.bessel_j1(limit * radius) / (2 * math.pi * radius)
+    kernels = cutoff * torch.special.bessel_j1(cutoff * radius) / (2 * math.pi * radius)
     middle = _KERNEL_PX // 2
-    kernels[:, middle, middle] = limit.flatten() ** 2 / (4 * math.pi)
-    return _normalised(kernels * _within(_sizes_px(count, generator)))
+    kernels[:, middle, middle] = cutoff.flatten() ** 2 / (4 * math.pi)
+    return _normalised(kernels * _square_mask(_sizes_px(count, generator)))
 
 
 def _sizes_px(count: int, generator: Generator) -> Tensor:
-    """Odd sizes from 7 to 21."""
+    """Random odd kernel sizes from 7 to 21, ``(count, 1, 1)``."""
     return torch.randint(3, 11, (count, 1, 1), generator=generator) * 2 + 1
 
 
-def _within(size_px: Tensor) -> Tensor:
-    """1 inside a square of each size, 0 outside."""
+def _square_mask(size_px: Tensor) -> Tensor:
+    """1 inside a centred square of each size, 0 outside."""
     rows, columns = _grid(_KERNEL_PX)
     return (torch.maximum(rows.abs(), columns.abs()) <= size_px // 2).float()
 
@@ -196,29 +215,33 @@ def _within(size_px: Tensor) -> Tensor:
 # Noise
 
 
-def noise(levels: Tensor, sigma_levels: Tensor, generator: Generator) -> Tensor:
-    """Gaussian noise to add, of its own strength ``(B,)`` for each picture; of the shape of ``levels``."""
-    own = _on_device(generator, levels.device)
-    grain = torch.randn(levels.shape, generator=own, device=levels.device)
+def gaussian_noise(levels: Tensor, sigma_levels: Tensor, generator: Generator) -> Tensor:
+    """Gaussian noise in the shape of ``levels``, with a standard deviation ``(B,)`` for each image."""
+    device_generator = _on_device(generator, levels.device)
+    grain = torch.randn(levels.shape, generator=device_generator, device=levels.device)
     return grain * sigma_levels.to(levels.device).view(-1, 1, 1, 1)
 
 
-def shot_or_grain(
+def add_shot_or_gaussian_noise(
     levels: Tensor, sigma_levels: tuple[float, float], strength: tuple[float, float], generator: Generator
 ) -> Tensor:
-    """Gaussian noise, or that of counting one photon a level, times a strength; 0.4 of it without colour.
+    """Add Gaussian or shot noise to each image and clamp it to [0, 255]; 40 % of the images get gray noise.
 
-    It is added; the result is clamped.
+    Args:
+        levels: Images ``(B, 3, H, W)``.
+        sigma_levels: Range of the standard deviation of Gaussian noise.
+        strength: Range of the factor on shot noise, which is that of counting one photon per level.
+        generator: Source of all random numbers.
     """
     count = len(levels)
-    colorless = chance(0.4, count, generator).to(levels.device).view(-1, 1, 1, 1)
-    gaussian = noise(levels, uniform(*sigma_levels, count, generator), generator)
-    gaussian = torch.where(colorless, gaussian[:, :1], gaussian)
+    gray = bernoulli(0.4, count, generator).to(levels.device).view(-1, 1, 1, 1)
+    gaussian = gaussian_noise(levels, uniform(*sigma_levels, count, generator), generator)
+    gaussian = torch.where(gray, gaussian[:, :1], gaussian)
     factor = uniform(*strength, count, generator).to(levels.device).view(-1, 1, 1, 1)
     photons = levels.clamp(0, 255)
-    photons = torch.where(colorless, photons.mean(1, keepdim=True), photons)
-    own = _on_device(generator, levels.device)
-    shot = (torch.poisson(photons, generator=own) - photons) * factor
-    shot = torch.where(colorless, shot[:, :1], shot)
-    grainy = chance(0.5, count, generator).to(levels.device).view(-1, 1, 1, 1)
-    return (levels + torch.where(grainy, gaussian, shot)).clamp_(0, 255)
+    photons = torch.where(gray, photons.mean(1, keepdim=True), photons)
+    device_generator = _on_device(generator, levels.device)
+    shot = (torch.poisson(photons, generator=device_generator) - photons) * factor
+    shot = torch.where(gray, shot[:, :1], shot)
+    is_gaussian = bernoulli(0.5, count, generator).to(levels.device).view(-1, 1, 1, 1)
+    return (levels + torch.where(is_gaussian, gaussian, shot)).clamp_(0, 255)

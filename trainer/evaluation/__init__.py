@@ -1,4 +1,4 @@
-"""Evaluation by the published protocol: PSNR, SSIM, LPIPS, and reports.
+"""Evaluation by the published protocol: PSNR, SSIM, LPIPS, and reports. Start at ``protocol``.
 
-May import degrade, data and upscaler's engine and images.
+May import ``data``, ``degrade``, ``images``, ``inference`` and ``models``.
 """

@@ -5,7 +5,7 @@ the scale when downscaling (antialiasing). The border repeats. Columns are resiz
 images are rounded to 8 bits after each, halves up, and floats are not.
 
 8-bit images are computed in integers, so that the order of additions does not matter: the result equals the
-LR files of Set5, Set14 and B100 bit for bit. Training downscales in ``degradations.reduce``, in batches on
+LR files of Set5, Set14 and B100 bit for bit. Training downscales in ``degradations.downscale``, in batches on
 the device.
 """
 

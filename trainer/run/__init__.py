@@ -1,4 +1,5 @@
 """A training run: state, session, validation, and the files of a run.
 
-May import stages, data, config and evaluation.
+May import ``stages``, ``data``, ``degrade``, ``config``, ``evaluation``, ``images``, ``inference`` and
+``models``.
 """

@@ -74,7 +74,7 @@ def _degraded(hr: Tensor, scale: int, degradation: str, seed: int) -> list[Tenso
     """LR versions ``(h, w, 3)`` of ``(H, W, 3)`` uint8: seven, or one if all would be alike."""
     hr_batch = hr.permute(2, 0, 1).expand(_DEGRADED_COLUMNS, -1, -1, -1)
     degrade = degradations.parse(degradation).degrade
-    lr = degradations.reduce(hr_batch[:1], scale)
+    lr = degradations.downscale(hr_batch[:1], scale)
     if degrade:
         lr = lr.expand(_DEGRADED_COLUMNS, -1, -1, -1)
         lr, _ = degrade(lr, hr_batch, scale, torch.Generator().manual_seed(seed))

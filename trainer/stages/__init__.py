@@ -1,4 +1,4 @@
 """The two training stages: losses, optimizer, EMA, teacher, processes.
 
-May import config and upscaler.models; knows nothing of the run.
+May import ``config``, ``inference`` and ``models``; does not know the run.
 """

@@ -1,4 +1,4 @@
 """The ``upscale`` command: parameters, progress bar, forecast, JSON report and exit codes.
 
-May import everything but the trainer; nothing imports it. Only commands print and exit.
+May import ``batch``, ``jobs``, ``resume``, ``inference``, ``images`` and ``models``; nothing imports it.
 """

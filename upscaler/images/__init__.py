@@ -1,4 +1,4 @@
-"""Still images and animations: reading and writing them with their metadata.
+"""Still images and animations: reading and writing them with their metadata. Start at ``stills``.
 
-May import atomic, pixels, results and errors; knows neither inference nor video. Start at ``stills``.
+May import no other room. ``formats`` is a table without heavy imports, which every room may read.
 """

@@ -1,4 +1,4 @@
 """Running the networks: engine, plan, tiles, precision, memory, overlap of copies and computation.
 
-May import models and the files beside this folder that every room may; knows neither image nor video files.
+May import ``models``; does not know image or video files.
 """

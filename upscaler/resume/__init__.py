@@ -1,4 +1,4 @@
 """What is kept of a video job next to its target, and how an interrupted job continues from it.
 
-May import video, inference and the leaves.
+May import ``video`` and ``inference``.
 """

@@ -1,5 +1,4 @@
 """Video files: read frames with their PTS, encode segments, merge them with the source's other streams.
 
-May import options, results, atomic and errors; knows neither inference nor images. ``formats`` and ``codecs``
-are tables without heavy imports, which every room may read.
+May import no other room. ``formats`` and ``codecs`` are light tables, which every room may read.
 """
