@@ -180,19 +180,19 @@ class Bench:
         flops = 2 * network.contract.macs_per_pixel * height * width
         compiled = devices.can_compile(self.device)
         for batch in self.sizes.batches:
-            low = torch.rand(batch, 3, height, width, device=self.device)
-            low = low.contiguous(memory_format=torch.channels_last)
+            lr = torch.rand(batch, 3, height, width, device=self.device)
+            lr = lr.contiguous(memory_format=torch.channels_last)
             row: Row = {}
             with torch.inference_mode():
-                row["eager"] = self.rate(lambda: network(low), batch)  # noqa: B023 - called at once
+                row["eager"] = self.rate(lambda: network(lr), batch)  # noqa: B023 - called at once
                 if self.gpu:
                     runtime = Runtime(network, _raise)
-                    row["graph"] = self.rate(lambda: runtime(low), batch)  # noqa: B023
+                    row["graph"] = self.rate(lambda: runtime(lr), batch)  # noqa: B023
                     runtime.drop_graphs()
                 if compiled and batch == 1 and height == self.sizes.frames_px[-1][0]:
                     runtime = Runtime(network, _raise)
                     runtime.use("compiled")
-                    row["compiled"] = self.rate(lambda: runtime(low), batch)  # noqa: B023
+                    row["compiled"] = self.rate(lambda: runtime(lr), batch)  # noqa: B023
                     runtime.drop_graphs()
             best = max(value for value in row.values() if isinstance(value, float))
             row |= {"share of peak": best * flops / self.peak_flops, "peak GB": self._peak_gb()}
@@ -231,10 +231,10 @@ class Bench:
                 info = reader.info
                 plan = engine.plan(info.height, info.width)
                 layout = encoders.choose(".mp4", VideoOptions(), info.layout).layout
-                made = upscale_frames(reader.frames(), engine, plan, info, layout)
-                warm = sum(1 for _ in islice(made, frames // 3))
+                upscaled = upscale_frames(reader.frames(), engine, plan, info, layout)
+                warm = sum(1 for _ in islice(upscaled, frames // 3))
                 start = time.perf_counter()
-                rest = sum(1 for _ in made)
+                rest = sum(1 for _ in upscaled)
                 row["decode and network, frames/s"] = rest / (time.perf_counter() - start)
             assert warm + rest == frames, f"{frames} frames went in, {warm + rest} came out"
             row["peak GB"] = self._peak_gb()
@@ -288,7 +288,7 @@ def main() -> None:
     parser.add_argument("--rehearse", action="store_true")
     arguments = parser.parse_args()
     keep_freed_memory()
-    begun = time.monotonic()
+    start = time.monotonic()
     sizes = REHEARSAL if arguments.rehearse else REAL
     arguments.out.mkdir(parents=True, exist_ok=True)
     machine = {"device": devices.describe(torch.device(sizes.device)), "torch": torch.__version__}
@@ -296,7 +296,7 @@ def main() -> None:
     work = Path(tempfile.mkdtemp())
     try:
         for name, step in Bench(sizes, results, work).steps():
-            if time.monotonic() - begun > 60 * arguments.minutes:
+            if time.monotonic() - start > 60 * arguments.minutes:
                 results.failed.append(f"{name}: no time left")
                 continue
             try:

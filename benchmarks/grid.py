@@ -63,9 +63,9 @@ def work_per_pixel(engine: Upscaler, height: int, width: int) -> float:
 def bare(engine: Upscaler, height: int, width: int) -> Callable[[], object]:
     """The network alone, on a whole frame."""
     runtime = network_of(engine, height, width).runtime()
-    low = torch.rand(1, 3, height, width, device=engine.device)
-    low = low.contiguous(memory_format=torch.channels_last)
-    return torch.inference_mode()(lambda: runtime(low))
+    lr = torch.rand(1, 3, height, width, device=engine.device)
+    lr = lr.contiguous(memory_format=torch.channels_last)
+    return torch.inference_mode()(lambda: runtime(lr))
 
 
 def peers_per_pixel(model: str, scale: int, wheel: Path | None, rounds: int, folder: Path) -> Row:

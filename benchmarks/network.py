@@ -38,8 +38,8 @@ NETWORKS = {name: PRESETS[name] for name in ("fast", "balanced", "srresnet", "sr
 CPU = torch.device("cpu")
 
 
-def made(name: str) -> Network:
-    """A network with weights of which none is at its special starting value."""
+def random_network(name: str) -> Network:
+    """A network with weights that differ from every special initial value."""
     architecture, arguments = NETWORKS[name]
     network = build(architecture, arguments | {"scale": SCALE}).eval()
     for layer in network.modules():
@@ -50,18 +50,18 @@ def made(name: str) -> Network:
 
 def peers(name: str) -> Callable[[], object]:
     """See the module."""
-    network, low = made(name), torch.rand(1, 3, HEIGHT, WIDTH)
-    return torch.inference_mode()(lambda: network(low))
+    network, lr = random_network(name), torch.rand(1, 3, HEIGHT, WIDTH)
+    return torch.inference_mode()(lambda: network(lr))
 
 
 def ours(name: str, rewritten: bool, compiled: bool) -> Callable[[], object]:
     """See the module: `unfolded`, `engine` and `compiled`."""
     keep_freed_memory()
-    network = fold_for_inference(made(name)) if rewritten else made(name)
+    network = fold_for_inference(random_network(name)) if rewritten else random_network(name)
     network = network.to(devices.fast_dtype(CPU)).to(memory_format=torch.channels_last)
-    low = torch.rand(1, 3, HEIGHT, WIDTH).contiguous(memory_format=torch.channels_last)
+    lr = torch.rand(1, 3, HEIGHT, WIDTH).contiguous(memory_format=torch.channels_last)
     run = torch.compile(network, dynamic=False) if compiled else network
-    return torch.inference_mode()(lambda: run(low))
+    return torch.inference_mode()(lambda: run(lr))
 
 
 def onnxruntime(name: str) -> Callable[[], object]:
@@ -70,12 +70,12 @@ def onnxruntime(name: str) -> Callable[[], object]:
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "network.onnx"
-        low = torch.rand(1, 3, HEIGHT, WIDTH)
-        torch.onnx.export(made(name), (low,), str(path), dynamo=False, opset_version=17)
+        lr = torch.rand(1, 3, HEIGHT, WIDTH)
+        torch.onnx.export(random_network(name), (lr,), str(path), dynamo=False, opset_version=17)
         options = runtime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
         session = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    inputs = {session.get_inputs()[0].name: low.numpy()}
+    inputs = {session.get_inputs()[0].name: lr.numpy()}
     return lambda: session.run(None, inputs)
 
 
@@ -83,11 +83,11 @@ def openvino(name: str) -> Callable[[], object]:
     """See the module."""
     import openvino as runtime
 
-    low = torch.rand(1, 3, HEIGHT, WIDTH)
+    lr = torch.rand(1, 3, HEIGHT, WIDTH)
     settings = {"INFERENCE_NUM_THREADS": torch.get_num_threads()}
-    converted = runtime.convert_model(made(name), example_input=low)
+    converted = runtime.convert_model(random_network(name), example_input=lr)
     request = runtime.Core().compile_model(converted, "CPU", settings).create_infer_request()
-    inputs = [low.numpy()]
+    inputs = [lr.numpy()]
     return lambda: request.infer(inputs, share_inputs=True, share_outputs=True)
 
 
@@ -125,7 +125,7 @@ def main() -> None:
         finally:
             for way in ways.values():
                 way.close()
-        limit = 2 * made(name).contract.macs_per_pixel * HEIGHT * WIDTH / peak
+        limit = 2 * random_network(name).contract.macs_per_pixel * HEIGHT * WIDTH / peak
         rows[name] = {way: f"{1e3 * value / CALLS:.0f} ms" for way, value in seconds.items()}
         rows[name]["limit"] = f"{1e3 * limit:.0f} ms"
         for other in ("peers", "onnxruntime", "openvino"):

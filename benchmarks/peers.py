@@ -35,9 +35,9 @@ def loop(model: str, scale: int, height: int, width: int, device: str = "cpu") -
 
     @torch.inference_mode()
     def call() -> object:
-        low = torch.from_numpy(frame.astype(np.float32) / 255).permute(2, 0, 1).unsqueeze(0).to(device, dtype)
-        high = network(low).squeeze(0).float().clamp(0, 1).cpu().numpy().transpose(1, 2, 0)
-        return (high * 255).round().astype(np.uint8)
+        lr = torch.from_numpy(frame.astype(np.float32) / 255).permute(2, 0, 1).unsqueeze(0).to(device, dtype)
+        sr = network(lr).squeeze(0).float().clamp(0, 1).cpu().numpy().transpose(1, 2, 0)
+        return (sr * 255).round().astype(np.uint8)
 
     return call
 
@@ -48,11 +48,11 @@ def openvino(model: str, scale: int, height: int, width: int) -> Call | None:
         return None
     import openvino as runtime
 
-    low = torch.rand(1, 3, height, width)
-    converted = runtime.convert_model(network_of(model, scale), example_input=low)
+    lr = torch.rand(1, 3, height, width)
+    converted = runtime.convert_model(network_of(model, scale), example_input=lr)
     settings = {"INFERENCE_NUM_THREADS": torch.get_num_threads()}
     request = runtime.Core().compile_model(converted, "CPU", settings).create_infer_request()
-    inputs = [low.numpy()]
+    inputs = [lr.numpy()]
     return lambda: request.infer(inputs, share_inputs=True, share_outputs=True)
 
 
@@ -73,11 +73,11 @@ def ncnn(wheel: Path | None, scale: int, height: int, width: int, folder: Path) 
     network.opt.num_threads = torch.get_num_threads()
     network.load_param(str(folder / f"{name}.param"))
     network.load_model(str(folder / f"{name}.bin"))
-    low = np.random.default_rng(0).random((3, height, width), dtype=np.float32)
+    lr = np.random.default_rng(0).random((3, height, width), dtype=np.float32)
 
     def call() -> object:
         extractor = network.create_extractor()
-        extractor.input("data", runtime.Mat(low).clone())
+        extractor.input("data", runtime.Mat(lr).clone())
         return extractor.extract("output")
 
     return call

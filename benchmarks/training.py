@@ -56,9 +56,9 @@ class PicturePerCrop(Dataset[tuple[Tensor, Tensor]]):
         side = PATCH_PX * SCALE
         left = int(torch.randint(picture.width - side + 1, ()))
         top = int(torch.randint(picture.height - side + 1, ()))
-        high = picture.crop((left, top, left + side, top + side))
-        low = high.resize((PATCH_PX, PATCH_PX), Image.Resampling.BICUBIC)
-        return tensor_of(low), tensor_of(high)
+        hr = picture.crop((left, top, left + side, top + side))
+        lr = hr.resize((PATCH_PX, PATCH_PX), Image.Resampling.BICUBIC)
+        return tensor_of(lr), tensor_of(hr)
 
 
 def tensor_of(picture: Image.Image) -> Tensor:
@@ -75,9 +75,9 @@ def usual_way(network_name: str, paths: list[Path]) -> tuple[Callable[[], object
         DataLoader(PicturePerCrop(paths), BATCH, num_workers=2, prefetch_factor=1)
     )
 
-    def step(low: Tensor, high: Tensor) -> None:
+    def step(lr: Tensor, hr: Tensor) -> None:
         optimizer.zero_grad()
-        loss = (network(low) - high).abs().mean()
+        loss = (network(lr) - hr).abs().mean()
         loss.backward()
         optimizer.step()
         loss.item()  # they print it

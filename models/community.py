@@ -61,12 +61,12 @@ class CommunityNetwork(Network):
         self._call = call
         self._gray = gray
 
-    def forward(self, low: Tensor) -> Tensor:
+    def forward(self, lr: Tensor) -> Tensor:
         """See ``Network``."""
         if not self._gray:
-            return self._enlarged(low)
-        brightness = luma(low.float())
-        color = low.float() - brightness
+            return self._enlarged(lr)
+        brightness = luma(lr.float())
+        color = lr.float() - brightness
         if self.contract.scale > 1:
             factor = float(self.contract.scale)
             color = F.interpolate(color, scale_factor=factor, mode="bicubic", align_corners=False)
@@ -204,9 +204,9 @@ def _run(
     descriptor: "ImageModelDescriptor[nn.Module]",
     call: Callable[[nn.Module, Tensor], Tensor],
     memory_format: torch.memory_format,
-    low: Tensor,
+    lr: Tensor,
 ) -> Tensor:
-    return call(descriptor.model, low.contiguous(memory_format=memory_format))
+    return call(descriptor.model, lr.contiguous(memory_format=memory_format))
 
 
 def _contract(
@@ -245,8 +245,8 @@ def _sound_dtypes(descriptor: "ImageModelDescriptor[nn.Module]") -> frozenset[to
     if descriptor.supports_bfloat16:
         size = descriptor.size_requirements
         side = max(size.minimum, _TRIAL_PX) + -max(size.minimum, _TRIAL_PX) % size.multiple_of
-        low = torch.zeros(1, descriptor.input_channels, side, side, dtype=torch.bfloat16)
+        lr = torch.zeros(1, descriptor.input_channels, side, side, dtype=torch.bfloat16)
         with suppress(RuntimeError), torch.no_grad():
-            _call_of(descriptor)(copy.deepcopy(descriptor.model).bfloat16(), low)
+            _call_of(descriptor)(copy.deepcopy(descriptor.model).bfloat16(), lr)
             dtypes.add(torch.bfloat16)
     return frozenset(dtypes)

@@ -55,7 +55,7 @@ def measure(run: Run, channels: int, scale: int, min_side_px: int, multiple_of: 
     macs_per_pixel = counter.get_total_flops() // 2 // (height * width)
     if across is None:
         return Measured(None, macs_per_pixel)
-    turned: Run = lambda low: run(low.mT.contiguous()).mT  # noqa: E731 - an adapter
+    turned: Run = lambda lr: run(lr.mT.contiguous()).mT  # noqa: E731 - an adapter
     down = _reach_px(turned, strip, scale, multiple_of)
     if down is None:
         return Measured(None, macs_per_pixel)

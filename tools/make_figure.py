@@ -27,10 +27,10 @@ def main() -> None:
     """Write the picture."""
     original = source_photograph()
     width, height = original.width // SCALE, original.height // SCALE
-    low = original.resize((width, height), Image.Resampling.BICUBIC)
+    lr = original.resize((width, height), Image.Resampling.BICUBIC)
     panels = {
-        f"{width}x{height} enlarged by bicubic": low.resize(original.size, Image.Resampling.BICUBIC),
-        "upscale, default model": Image.fromarray(Upscaler(scale=SCALE).image(np.asarray(low))),
+        f"{width}x{height} enlarged by bicubic": lr.resize(original.size, Image.Resampling.BICUBIC),
+        "upscale, default model": Image.fromarray(Upscaler(scale=SCALE).image(np.asarray(lr))),
         f"original, {original.width}x{original.height}": original,
     }
     side_px = SHOWN[2] - SHOWN[0]

@@ -33,8 +33,8 @@ def main() -> None:
     for path, name in names.items():
         pixels = np.asarray(Image.open(path).convert("RGB"))
         height, width = (side - side % arguments.scale for side in pixels.shape[:2])
-        low = bicubic.downscale(pixels[:height, :width], arguments.scale)
-        Image.fromarray(low).save(arguments.target / f"{name}.png", compress_level=1)
+        lr = bicubic.downscale(pixels[:height, :width], arguments.scale)
+        Image.fromarray(lr).save(arguments.target / f"{name}.png", compress_level=1)
     print(f"{len(names)} pictures in {arguments.target}")
 
 

@@ -30,8 +30,8 @@ def smoothness_db(picture: Image.Image) -> float:
     luma = np.asarray(picture.convert("L"))
     height, width = (side - side % SCALE for side in luma.shape)
     codes = torch.from_numpy(luma[:height, :width].copy())[None, None]
-    low = resize_bicubic(codes, height // SCALE, width // SCALE)
-    error = resize_bicubic(low, height, width).double() - codes
+    lr = resize_bicubic(codes, height // SCALE, width // SCALE)
+    error = resize_bicubic(lr, height, width).double() - codes
     return float(10 * torch.log10(255**2 / (error.square().mean() + 1e-9)))
 
 

@@ -75,7 +75,7 @@ def test_a_bare_hostile_pickle_is_refused_and_does_not_run(tmp_path: Path, proto
     assert not target.exists()
 
 
-def test_a_whole_pickled_module_is_refused(tmp_path: Path) -> None:
+def test_a_whole_pickled_module_is_rejected(tmp_path: Path) -> None:
     path = tmp_path / "w.pth"
     torch.save(nn.Conv2d(3, 3, 3), path)
     assert "holds Python objects" in refusal(path)
@@ -122,13 +122,13 @@ def test_a_checkpoint_without_tensors_holds_no_weights(tmp_path: Path) -> None:
     assert "holds no weights" in refusal(path)
 
 
-def test_tensors_larger_than_the_file_are_refused(tmp_path: Path) -> None:
+def test_tensors_larger_than_the_file_are_rejected(tmp_path: Path) -> None:
     path = tmp_path / "w.pth"
     torch.save({"params": {"a.weight": torch.zeros(1).expand(100_000, 100_000)}}, path)
     assert "is damaged" in refusal(path)
 
 
-def test_layers_by_the_million_are_refused(tmp_path: Path) -> None:
+def test_layers_by_the_million_are_rejected(tmp_path: Path) -> None:
     path = tmp_path / "w.safetensors"
     save_file({"body.99999999.weight": torch.zeros(1)}, path)
     assert "is damaged" in refusal(path)

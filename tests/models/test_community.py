@@ -44,7 +44,7 @@ def test_a_network_that_sees_too_far_has_no_radius(network: nn.Module) -> None:
 
 def test_dependence_on_the_place_is_found() -> None:
     ramp = torch.arange(200.0)
-    found = measure(lambda low: low + ramp[: low.shape[-1]], 3, 1, 1, 1)
+    found = measure(lambda lr: lr + ramp[: lr.shape[-1]], 3, 1, 1, 1)
     assert found.radius_px is None
 
 
@@ -114,7 +114,7 @@ def test_weights_that_do_not_fit_are_refused_with_the_architecture(tmp_path: Pat
     assert "looks like ESRGAN, but its weights do not fit" in refused(tmp_path / "w.pth")
 
 
-def test_a_model_with_other_channels_is_refused(tmp_path: Path) -> None:
+def test_a_model_with_other_channels_is_rejected(tmp_path: Path) -> None:
     torch.save(MAKERS["Compact"]().state_dict(), tmp_path / "good.pth")
     from spandrel.architectures.Compact import Compact
 
@@ -122,6 +122,6 @@ def test_a_model_with_other_channels_is_refused(tmp_path: Path) -> None:
     assert "cannot run: it maps 4 channels to 4" in refused(tmp_path / "w.pth")
 
 
-def test_inpainting_is_refused(tmp_path: Path) -> None:
+def test_inpainting_is_rejected(tmp_path: Path) -> None:
     torch.save(LaMa().state_dict(), tmp_path / "w.pth")
     assert "LaMa model, which upscale cannot run: it needs a mask" in refused(tmp_path / "w.pth")

@@ -71,5 +71,5 @@ def spandrel_result(state: State, pixels: NDArray[np.uint8]) -> NDArray[np.uint8
     """What spandrel makes of a whole picture, ``(H, W, 3)`` RGB."""
     descriptor = MAIN_REGISTRY.load(dict(state))
     picture = torch.from_numpy(pixels).permute(2, 0, 1).unsqueeze(0) / 255
-    high = descriptor(picture)
-    return (high[0].permute(1, 2, 0) * 255).round().to(torch.uint8).numpy()
+    hr = descriptor(picture)
+    return (hr[0].permute(1, 2, 0) * 255).round().to(torch.uint8).numpy()
