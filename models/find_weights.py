@@ -4,19 +4,23 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from upscaler.errors import UsageError, WeightsError
-from upscaler.models import model_file, shipped
+from upscaler.models import model_file, model_folder, shipped
 
 
 def weight_files(model: str | Path) -> dict[int, Path]:
-    """The weight files of a named model or of a file, by scale.
+    """The weight files of a model, by scale: a file, a shipped model, or one in the user's model folders.
 
     Raises:
         WeightsError: The model is unknown, or its file is missing or damaged.
     """
     path = Path(model)
+    if shipped.is_known(str(model)) and not path.is_file():
+        return shipped.weight_files(str(model))
+    if not path.is_file():
+        path = model_folder.find(str(model)) or path
     if model_file.is_model_path(path):
         return {model_file.load(path).scale: path}
-    return shipped.weight_files(str(model))
+    return shipped.weight_files(str(model), also_known=model_folder.installed())  # raises: it is unknown
 
 
 def blendable_files(model: str | Path, perceptual: float | None) -> Mapping[int, tuple[Path, ...]]:

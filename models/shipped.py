@@ -1,5 +1,6 @@
 """The weights that ship: which named model has which file for which scale. Loads no torch."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from upscaler.errors import WeightsError
@@ -52,8 +53,17 @@ def installed_models() -> list[str]:
     return [model for model in WEIGHTS if installed_scales(model)]
 
 
-def weight_files(model: str) -> dict[int, Path]:
+def is_known(name: str) -> bool:
+    """Whether this names a shipped model or a single file of one, installed or not."""
+    return name in _NAMED
+
+
+def weight_files(model: str, also_known: Iterable[str] = ()) -> dict[int, Path]:
     """The installed weight files by scale, at least one, of a model, or of a single file as ``balanced-x2``.
+
+    Args:
+        model: Its name.
+        also_known: Further names that the user may have meant.
 
     Raises:
         WeightsError: There is no such model, or its weights are not installed.
@@ -62,6 +72,7 @@ def weight_files(model: str) -> dict[int, Path]:
     if not files:
         what = "has no weights on this machine" if model in _NAMED else "is unknown"
         installed = [name for name in _NAMED if installed_scales(name)]
-        known = f"use {', '.join([*installed_models(), 'a .safetensors file'])}"
-        raise WeightsError(f"model '{model}' {what}{did_you_mean(model, installed)}", known)
+        known = f"use {', '.join([*installed_models(), *also_known, 'a model file'])}"
+        near = did_you_mean(model, [*installed, *also_known])
+        raise WeightsError(f"model '{model}' {what}{near}", known)
     return files

@@ -72,7 +72,7 @@ class EngineOptions:
     # `--help` replaces {models} by the installed ones, which this module does not know.
     model: str | Path | None = option(
         None,
-        "{models}, or a .safetensors file.",
+        "{models}, or a model file: .safetensors, .pth, .pt or .ckpt.",
         text("NAME|FILE"),
         default_text=f"{DEFAULT_MODEL['still']} for images, {DEFAULT_MODEL['video']} for video",
     )

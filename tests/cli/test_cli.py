@@ -236,7 +236,7 @@ def test_an_internal_error_does_not_end_the_batch(tmp_path: Path, monkeypatch: p
 
 def test_help_lists_only_installed_models() -> None:
     said = " ".join(run("--help").split())  # however it is wrapped
-    assert ", ".join(installed_models()) + ", or a .safetensors file" in said
+    assert ", ".join(installed_models()) + ", or a model file: .safetensors, " in said
 
 
 def test_help_loads_no_heavy_library() -> None:

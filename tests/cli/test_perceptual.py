@@ -181,4 +181,4 @@ def test_help_lists_installed_models(ship: Ship) -> None:
     ship("srgan", 2)
     assert shipped.installed_models() == ["fast", "srgan"]
     parameter = app._signature().parameters["model"].annotation.__metadata__[0]
-    assert parameter.help.startswith("fast, srgan, or a .safetensors file")
+    assert parameter.help.startswith("fast, srgan, or a model file")

@@ -257,7 +257,7 @@ def test_unknown_model_is_rejected() -> None:
 def test_model_without_its_weights_is_rejected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shipped, "_FOLDER", tmp_path)
     assert shipped.installed_models() == []
-    with pytest.raises(WeightsError, match=r"'fast' has no weights on this machine \(use a .safe"):
+    with pytest.raises(WeightsError, match=r"'fast' has no weights on this machine \(use a model"):
         shipped.weight_files("fast")
     (tmp_path / shipped.WEIGHTS["fast"][4]).touch()
     assert shipped.installed_scales("fast") == [4]

@@ -23,7 +23,13 @@ _SHORT = {"output": "-o"}
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
-def upscale(inputs: list[Path], report: Path | None, version: bool, **values: Any) -> None:  # noqa: ANN401
+def upscale(
+    inputs: list[Path],
+    report: Path | None,
+    list_models: bool,
+    version: bool,
+    **values: Any,  # noqa: ANN401
+) -> None:
     """Upscale images and videos.
 
     upscale photo.jpg            writes photo_x4.jpg next to it
@@ -71,6 +77,15 @@ def _print_version(given: bool) -> None:
         raise typer.Exit
 
 
+def _print_models(given: bool) -> None:
+    if given:
+        from upscaler.cli.list_models import lines  # loads torch, which --help does not need
+
+        INTERRUPTS.release()
+        print("\n".join(lines()))  # noqa: T201
+        raise typer.Exit
+
+
 def _parameter(name: str, annotation: object, default: object = None) -> inspect.Parameter:
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=annotation, default=default)
 
@@ -91,12 +106,16 @@ def _option_parameter(each: Option) -> inspect.Parameter:
 def _signature() -> inspect.Signature:
     inputs = typer.Argument(metavar="INPUT", help="Images, videos, and folders of them.")
     report = typer.Option("--json", metavar="FILE", help="Write one JSON line per input; - for stdout.")
+    models = typer.Option(
+        "--list-models", callback=_print_models, is_eager=True, help="List shipped and installed models."
+    )
     version = typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     return inspect.Signature(
         [
             _parameter("inputs", Annotated[list[Path], inputs], inspect.Parameter.empty),
             *(_option_parameter(each) for each in options_of(Options)),
             _parameter("report", Annotated[Path | None, report]),
+            _parameter("list_models", Annotated[bool, models], False),
             _parameter("version", Annotated[bool, version], False),
         ]
     )
