@@ -37,7 +37,8 @@ class CommunityNetwork(Network):
 
     Args:
         model: The module, fp32, in evaluation mode.
-        call: Runs it: ``(module, picture)`` -> picture.
+        call: Runs the module on a picture ``(B, C, H, W)`` in [0, 1] of its dtype; the result is
+            ``(B, C, H*scale, W*scale)``, with C 3 (RGB) or 1.
         contract: What was found out about it.
         gray: Whether it takes and gives one channel. It then sees luma; the colour differences are enlarged
             bicubically.

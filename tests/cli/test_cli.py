@@ -166,7 +166,7 @@ def test_skip_existing_processes_only_what_is_missing(tmp_path: Path) -> None:
         (["empty"], "no images or videos"),
         (["a.png", "--model", "no-such"], "no-such"),
         (["a.png", "--model", "missing.safetensors"], "no weight file"),
-        (["a.png", "--model", "a.png"], "not a safetensors file"),
+        (["a.png", "--model", "a.png"], "not a PyTorch checkpoint"),
         (["a.png", "--scale", "9"], "--scale '9' must be a number from 1 to 8"),
         (["a.png", "--size", "big"], "must be WIDTHxHEIGHT"),
         (["a.png", "--size", "9x9", "--scale", "2"], "exclude"),
