@@ -190,6 +190,7 @@ def test_wrong_arguments_are_rejected(tmp_path: Path) -> None:
 
 
 def test_a_driver_that_is_too_old_is_named_where_a_gpu_was_asked_for(
+    tiny_weights: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def unusable() -> bool:
@@ -201,9 +202,9 @@ def test_a_driver_that_is_too_old_is_named_where_a_gpu_was_asked_for(
     monkeypatch.setattr(torch.cuda, "is_available", unusable)
     devices._gpus.cache_clear()
     try:
-        assert Upscaler("fast").device.type == "cpu"
+        assert Upscaler(tiny_weights).device.type == "cpu"
         with pytest.raises(DeviceError, match=r"'cuda' on this machine: .* driver .* too old \("):
-            Upscaler("fast", device="cuda")
+            Upscaler(tiny_weights, device="cuda")
     finally:
         devices._gpus.cache_clear()
 
@@ -359,6 +360,6 @@ def test_tile_and_batch_are_honoured_beyond_what_would_be_chosen(
 @pytest.mark.parametrize(
     "array", [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 4), np.uint8), np.zeros((4, 4, 3), np.float32)]
 )
-def test_an_array_that_is_not_an_image_is_rejected(array: np.ndarray) -> None:
+def test_an_array_that_is_not_an_image_is_rejected(tiny_weights: Path, array: np.ndarray) -> None:
     with pytest.raises(UsageError, match="no picture"):
-        Upscaler("fast").image(array)
+        Upscaler(tiny_weights).image(array)

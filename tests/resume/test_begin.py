@@ -145,15 +145,15 @@ def test_impossible_execution_is_rejected(engine: Upscaler, name: str, value: ob
         pass
 
 
-def test_execution_of_the_earlier_run_is_restored(tmp_path: Path) -> None:
+def test_execution_of_the_earlier_run_is_restored(tiny_weights: Path, tmp_path: Path) -> None:
     source = clip(tmp_path / "in.mp4", frames=FRAMES)
-    before = Upscaler("fast", 2, precision="fp32")
+    before = Upscaler(tiny_weights, 2, precision="fp32")
     before._network(2).max_batch_px = 1000  # as if memory had run out
     cut(before, source, tmp_path / "out.mp4", 15)
     if (os.cpu_count() or 1) > 1:
         torch.set_num_threads(2)
     threads = torch.get_num_threads()
-    after = Upscaler("fast", 2, precision="fp32")
+    after = Upscaler(tiny_weights, 2, precision="fp32")
     done, _, _ = run(after, source, tmp_path / "out.mp4")
     assert done.video is not None and done.video.settings["max pixels per batch, x2"] == 1000
     assert done.video.settings["threads"] == 1
@@ -162,15 +162,17 @@ def test_execution_of_the_earlier_run_is_restored(tmp_path: Path) -> None:
     assert torch.get_num_threads() == threads
 
 
-def test_resumed_video_changes_nothing_for_the_next_file_of_a_batch(tmp_path: Path) -> None:
+def test_resumed_video_changes_nothing_for_the_next_file_of_a_batch(
+    tiny_weights: Path, tmp_path: Path
+) -> None:
     """One engine serves a batch: what the resumed video needs must not reach the still after it."""
     video, still = clip(tmp_path / "a.mp4", frames=FRAMES), tmp_path / "b.png"
     Image.fromarray(photograph(48, 64)).save(still)
-    before = Upscaler("fast", 2, precision="fp32")
+    before = Upscaler(tiny_weights, 2, precision="fp32")
     before._network(2).max_batch_px = 1000  # as if memory had run out
     cut(before, video, tmp_path / "out" / "a.mp4", 15)
 
-    options = Options(output=tmp_path / "out", model="fast", scale=2, precision="fp32")
+    options = Options(output=tmp_path / "out", model=tiny_weights, scale=2, precision="fp32")
     batch = Batch([video, still], options)
     threads = torch.get_num_threads() + 1
     torch.set_num_threads(threads)
@@ -188,20 +190,20 @@ def test_resumed_video_changes_nothing_for_the_next_file_of_a_batch(tmp_path: Pa
         1000,
         threads - 1,
     )
-    fresh = Upscaler("fast", 2, precision="fp32")
+    fresh = Upscaler(tiny_weights, 2, precision="fp32")
     assert executions["still"] == fresh.execution(fresh.plan(48, 64))
     assert executions["still"]["threads"] == threads
 
 
 @pytest.mark.parametrize("error", [CutError, KeyboardInterrupt])
 def test_resumed_video_that_is_interrupted_again_restores_the_engine(
-    tmp_path: Path, error: type[BaseException]
+    tiny_weights: Path, tmp_path: Path, error: type[BaseException]
 ) -> None:
     source = clip(tmp_path / "in.mp4", frames=FRAMES)
-    before = Upscaler("fast", 2, precision="fp32")
+    before = Upscaler(tiny_weights, 2, precision="fp32")
     before._network(2).max_batch_px = 1000
     cut(before, source, tmp_path / "out.mp4", 8)
-    engine = Upscaler("fast", 2, precision="fp32")
+    engine = Upscaler(tiny_weights, 2, precision="fp32")
     whole = engine.execution(engine.plan(48, 64))
 
     def stop(_progress: Progress) -> None:

@@ -47,9 +47,11 @@ def test_merged_frames_decode_as_in_their_segments(engine: Upscaler, tmp_path: P
     assert audio_packets(tmp_path / "out.mp4") == audio_packets(source)
 
 
-def test_no_batch_crosses_the_border_of_a_segment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_batch_crosses_the_border_of_a_segment(
+    tiny_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     source = clip(tmp_path / "in.mp4", frames=FRAMES)
-    engine = Upscaler("fast", 2, precision="fp32", batch=4)
+    engine = Upscaler(tiny_weights, precision="fp32", batch=4)
     whole, sizes = engine.upscale_flagged, []
 
     def noted(rgb: Tensor, *rest: object, **named: object) -> tuple[Tensor, Tensor]:

@@ -47,11 +47,10 @@ def combing(path: Path, mode: str) -> float:
     return float(np.mean(values[2:-2]))
 
 
-def test_deinterlaced_frames_keep_their_times(tmp_path: Path) -> None:
+def test_deinterlaced_frames_keep_their_times(engine: Upscaler, tmp_path: Path) -> None:
     source = interlaced_clip(tmp_path / "in.mp4")
     assert combing(source, "off") > 1.2 > 0.9 > combing(source, "auto")
     notes = Messages()
-    engine = Upscaler("fast", 2, precision="fp32")
     job = Job(source, tmp_path / "out.mp4", "video")
     done = pipeline.upscale_video(job, engine, VideoOptions(preset="ultrafast"), lambda _: None, notes)
     assert done.frames == len(TIMES)

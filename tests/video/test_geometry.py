@@ -41,12 +41,12 @@ def run(
     )
 
 
-def test_odd_sizes_are_rounded_to_even(tmp_path: Path) -> None:
+def test_odd_sizes_are_rounded_to_even(tiny_weights: Path, tmp_path: Path) -> None:
     source = clip(tmp_path / "in.mkv", height=45, width=63, encoder="ffv1", frames=2)
     notes = Messages()
     pipeline.upscale_video(
         Job(source, tmp_path / "out.mp4", "video"),
-        Upscaler("fast", 3, precision="fp32"),
+        Upscaler(tiny_weights, 3, precision="fp32"),
         VideoOptions(preset="ultrafast"),
         lambda _: None,
         notes,
@@ -175,6 +175,7 @@ def test_other_display_matrices_are_ignored(tmp_path: Path) -> None:
     ],
 )
 def test_size_applies_to_the_displayed_picture(
+    tiny_weights: Path,
     tmp_path: Path,
     aspect: Fraction,
     rotation: int,
@@ -183,7 +184,7 @@ def test_size_applies_to_the_displayed_picture(
     coded: tuple[int, int],
 ) -> None:
     source = marked_clip(tmp_path / "in.mp4", rotation, mirrored=False, aspect=aspect)
-    engine = Upscaler("fast", size_px=size_px, precision="fp32")
+    engine = Upscaler(tiny_weights, size_px=size_px, precision="fp32")
     run(engine, source, tmp_path / f"out{suffix}")
     with av.open(str(tmp_path / f"out{suffix}")) as result:
         stream = result.streams.video[0]
