@@ -145,16 +145,16 @@ def test_arrays_of_any_memory_layout_are_accepted(tmp_path: Path) -> None:
     assert np.array_equal(upscaler.image(bgr[::-1]), upscaler.image(bgr[::-1].copy()))
     packed = np.ones((20, 24, 3), [("mark", np.uint8), ("value", np.uint16)])["value"]
     assert np.array_equal(upscaler.image(packed), upscaler.image(packed.copy()))
-    with pytest.raises(UsageError, match="no picture"):
+    with pytest.raises(UsageError, match="not an image"):
         upscaler.image(np.empty((0, 24, 3), np.uint8))
 
 
 def test_frames_rejects_non_arrays_by_name(tmp_path: Path) -> None:
     upscaler = Upscaler(weights(tmp_path / "w.safetensors"), precision="fp32")
     picture: Any = torch.zeros(20, 24, 3, dtype=torch.uint8)
-    with pytest.raises(UsageError, match="a Tensor is no array"):
+    with pytest.raises(UsageError, match="a Tensor is not an array"):
         next(upscaler.frames([picture]))
-    with pytest.raises(UsageError, match="a list is no array"):
+    with pytest.raises(UsageError, match="a list is not an array"):
         next(upscaler.frames([picture.tolist()]))
 
 
@@ -361,5 +361,5 @@ def test_tile_and_batch_are_honoured_beyond_what_would_be_chosen(
     "array", [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 4), np.uint8), np.zeros((4, 4, 3), np.float32)]
 )
 def test_an_array_that_is_not_an_image_is_rejected(tiny_weights: Path, array: np.ndarray) -> None:
-    with pytest.raises(UsageError, match="no picture"):
+    with pytest.raises(UsageError, match="not an image"):
         Upscaler(tiny_weights).image(array)

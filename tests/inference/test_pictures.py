@@ -90,7 +90,7 @@ def test_an_upscaled_tensor_can_be_used_in_training(upscaler: Upscaler) -> None:
     assert weight.grad is not None
 
 
-def test_a_tensor_that_needs_a_gradient_is_a_picture_too(upscaler: Upscaler) -> None:
+def test_a_tensor_that_requires_a_gradient_is_upscaled(upscaler: Upscaler) -> None:
     given = torch.rand(3, 20, 24)
     expected = upscaler.image(given)
     assert torch.equal(upscaler.image(given.requires_grad_()), expected)
@@ -100,7 +100,7 @@ def test_a_tensor_that_needs_a_gradient_is_a_picture_too(upscaler: Upscaler) -> 
     ("picture", "message"),
     [
         (torch.zeros(20, 24, 3, dtype=torch.uint8), r"of shape \(20, 24, 3\) and uint8 .*in \[0, 1\]"),
-        (torch.zeros(3, 20, 24, dtype=torch.uint8), "and uint8 is no picture"),
+        (torch.zeros(3, 20, 24, dtype=torch.uint8), "and uint8 is not an image"),
         (torch.zeros(1, 3, 20, 24), r"of shape \(1, 3, 20, 24\)"),
         (torch.zeros(3, 0, 24), r"of shape \(3, 0, 24\)"),
         (torch.full((3, 8, 8), 200.0), r"values from 200 to 200 .* are not in \[0, 1\].*divide"),
@@ -108,11 +108,11 @@ def test_a_tensor_that_needs_a_gradient_is_a_picture_too(upscaler: Upscaler) -> 
         (Image.new("CMYK", (8, 8)), r"mode CMYK is not supported.*convert\('RGB'\)"),
         (Image.new("F", (8, 8)), r"mode F .*as an array"),
         (Image.new("PA", (8, 8)), r"mode PA is not supported.*convert\('RGBA'\)"),
-        (Image.new("RGB", (0, 8)), "no picture"),
-        ([[1, 2]], "a list is no array"),
+        (Image.new("RGB", (0, 8)), "not an image"),
+        ([[1, 2]], "a list is not an array"),
     ],
 )
-def test_what_is_no_picture_is_refused_in_one_line(
+def test_anything_else_is_refused_in_one_line(
     upscaler: Upscaler,
     picture: Any,  # noqa: ANN401
     message: str,
@@ -131,5 +131,5 @@ def test_a_transparent_colour_is_not_lost(upscaler: Upscaler) -> None:
 
 def test_frames_takes_arrays_only(upscaler: Upscaler) -> None:
     picture: Any = Image.new("RGB", (8, 8))
-    with pytest.raises(UsageError, match="an Image is no array"):
+    with pytest.raises(UsageError, match="an Image is not an array"):
         next(upscaler.frames([picture]))

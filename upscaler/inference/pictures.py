@@ -21,13 +21,13 @@ def tensor_of_array(pixels: Pixels) -> Tensor:
     """
     if not isinstance(pixels, np.ndarray):
         raise UsageError(
-            f"{_with_article(pixels)} is no array",
+            f"{_with_article(pixels)} is not an array",
             "pass (height, width, 3) RGB, uint8 or uint16: numpy.asarray(picture), tensor.numpy()",
         )
     is_rgb = pixels.ndim == 3 and pixels.shape[2] == 3 and pixels.size > 0
     if not is_rgb or pixels.dtype not in (np.uint8, np.uint16):
         raise UsageError(
-            f"an array of shape {pixels.shape} and {pixels.dtype} is no picture",
+            f"an array of shape {pixels.shape} and {pixels.dtype} is not an image",
             "pass (height, width, 3) RGB, uint8 or uint16",
         )
     # As in array[:, :, ::-1], or in one field of packed records: torch refuses both.
@@ -45,7 +45,7 @@ def check_tensor(picture: Tensor) -> None:
     is_rgb = picture.ndim == 3 and picture.shape[0] == 3 and picture.numel() > 0
     if not is_rgb or not picture.is_floating_point():
         dtype = str(picture.dtype).removeprefix("torch.")
-        raise UsageError(f"a tensor of shape {tuple(picture.shape)} and {dtype} is no picture", hint)
+        raise UsageError(f"a tensor of shape {tuple(picture.shape)} and {dtype} is not an image", hint)
     low, high = (float(value) for value in torch.aminmax(picture.detach()))
     if not (low >= 0 and high <= 1):  # also if a value is not a number
         raise UsageError(
@@ -79,7 +79,7 @@ def arrays_of_pillow(picture: Image.Image) -> tuple[Pixels, Pixels | None]:
             "a Pillow image with one transparent colour is not supported", "use picture.convert('RGBA')"
         )
     if 0 in picture.size:
-        raise UsageError(f"a Pillow image of size {picture.size} is no picture")
+        raise UsageError(f"a Pillow image of size {picture.size} is not an image")
     samples = np.asarray(picture)
     if mode in ("L", "I;16"):
         return as_gray_rgb(samples), None
