@@ -3,7 +3,8 @@
 Tiles share the work evenly: there are as many as needed, all of one size, spread evenly along each axis, so
 that none repeats the work of the one before. They see real neighbours instead of padding, and overlap by at
 least twice the network's receptive radius, so every kept pixel saw all that it depends on: the result equals
-that of the whole picture, and there is no seam to blend.
+that of the whole picture, and there is no seam to blend. Networks of other projects may see further than
+tiles can overlap; ``feathering.py`` blends theirs.
 """
 
 import functools
