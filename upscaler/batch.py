@@ -17,7 +17,7 @@ from upscaler.jobs import Job, Kind
 from upscaler.models.find_weights import default_scale
 from upscaler.option_fields import takes_options
 from upscaler.options import DEFAULT_MODEL, EngineOptions, Options
-from upscaler.results import Done, Message, OnMessage, OnProgress, Outcome, Progress, VideoFacts
+from upscaler.results import Done, Message, OnMessage, OnProgress, Outcome, Progress, VideoFacts, WeightFacts
 
 # FFmpeg's log, torch's thread count and the memory of the device exist once per process.
 _running = threading.Lock()
@@ -36,6 +36,7 @@ class Result:
         seconds: How long the job took.
         done: What the job wrote, unless it failed.
         messages: Every message about the job, in order.
+        weights: The weight files that the batch has used for jobs of this kind, up to this one.
         error: Why it failed; not an ``UpscalerError`` if it is a bug of this program.
     """
 
@@ -46,6 +47,7 @@ class Result:
     seconds: float = 0.0
     done: Done | None = None
     messages: Sequence[Message] = ()
+    weights: Sequence[WeightFacts] = ()
     error: Exception | None = None
 
     @property
@@ -127,7 +129,8 @@ class Batch:
             return _result(job, "failed", time.monotonic() - start, messages=messages, error=error)
         warned = any(message.severity == "warning" for message in messages)
         outcome: Outcome = "done with warnings" if warned else "done"
-        return _result(job, outcome, time.monotonic() - start, messages=messages, done=done)
+        result = _result(job, outcome, time.monotonic() - start, messages=messages, done=done)
+        return replace(result, weights=self.engines[job.kind].loaded_weights())
 
     def _upscale(self, job: Job, on_progress: OnProgress, on_message: OnMessage) -> Done:
         engine = self.engines[job.kind]
@@ -239,7 +242,7 @@ def _result(
     messages: Sequence[Message] = (),
     error: Exception | None = None,
 ) -> Result:
-    return Result(job.source, job.target, job.kind, outcome, seconds, done, messages, error)
+    return Result(job.source, job.target, job.kind, outcome, seconds, done, messages, error=error)
 
 
 def _load_engines(kinds: set[Kind], options: EngineOptions) -> dict[Kind, Upscaler]:

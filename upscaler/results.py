@@ -105,6 +105,23 @@ class VideoFacts:
 
 
 @dataclass(frozen=True)
+class WeightFacts:
+    """A weight file that was used.
+
+    Attributes:
+        file: Its path.
+        scale: Output size over input size of its network.
+        architecture: Of its network.
+        sha256: Hash of the file, hexadecimal.
+    """
+
+    file: str
+    scale: int
+    architecture: str
+    sha256: str
+
+
+@dataclass(frozen=True)
 class Done:
     """What a job wrote.
 

@@ -1,5 +1,6 @@
 """The report, the exit codes, and damaged or unusable sources, by the command as users run it."""
 
+import hashlib
 import json
 import os
 import signal
@@ -49,6 +50,10 @@ def test_one_json_line_per_job(tmp_path: Path) -> None:
     said = run(tmp_path / "in", "--scale", 2, "--json", tmp_path / "report.jsonl", code=1)
     still, bad, video = reports(tmp_path / "report.jsonl")
     assert "{" not in said
+    for report, name in ((still, "balanced-photo-x2"), (video, "fast-photo-x2")):
+        (weights,) = report["weights"]
+        assert (Path(weights["file"]).stem, weights["scale"], weights["architecture"]) == (name, 2, "compact")
+        assert weights["sha256"] == hashlib.sha256(Path(weights["file"]).read_bytes()).hexdigest()
     assert (still["kind"], still["outcome"], still["error"]) == ("still", "done", None)
     assert bad["outcome"] == "failed" and "b.png" in bad["error"]
     assert (video["kind"], video["outcome"]) == ("video", "done")

@@ -31,6 +31,7 @@ def line(result: Result) -> str:
     }
     if done := result.done:
         content["frames_out"] = done.frames
+        content["weights"] = [asdict(file) for file in result.weights]
         content |= _video(done.video, done.frames) if done.video else {}
     return _encode(content | {"versions": versions()})
 

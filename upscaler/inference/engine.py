@@ -1,5 +1,6 @@
 """``Upscaler``: frames in, larger frames out, on one device in one precision."""
 
+import hashlib
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -20,11 +21,11 @@ from upscaler.inference.plan import Plan, scales_for
 from upscaler.inference.resize import resize_bicubic
 from upscaler.inference.self_ensemble import PASSES_TTA
 from upscaler.inference.tiled_network import DTYPES, OnProgress, TiledNetwork, name_of
-from upscaler.models import blending, find_weights
+from upscaler.models import blending, find_weights, model_file
 from upscaler.option_fields import takes_options
 from upscaler.options import DEFAULT_MODEL, RUNTIMES, SCALE_MAX, EngineOptions
 from upscaler.pixels import Pixels
-from upscaler.results import Message, OnMessage
+from upscaler.results import Message, OnMessage, WeightFacts
 
 # Side of the picture with which the speed of uncompiled work is estimated, in LR pixels.
 _TRIAL_PX = 128
@@ -68,6 +69,7 @@ class Upscaler:
                 "use --scale 1, and upscale the result with another model",
             )
         self._networks: dict[int, TiledNetwork] = {}
+        self._weight_facts: dict[int, list[WeightFacts]] = {}  # as they were when the network was loaded
         self._on_message: OnMessage | None = None
         self._messages: list[Message] = []  # of this job; between jobs, for the next one
         if options.size_px is None:
@@ -258,6 +260,10 @@ class Upscaler:
         """The weight files that a plan needs."""
         return [file for scale in plan.scales for file in self.files[scale]]
 
+    def loaded_weights(self) -> list[WeightFacts]:
+        """The weight files of the networks that have been used so far."""
+        return [facts for scale in sorted(self._networks) for facts in self._weight_facts[scale]]
+
     def macs(self, plan: Plan, height: int, width: int) -> int:
         """Approximate multiply-accumulates for a frame."""
         return sum(self.macs_per_network(plan, height, width))
@@ -339,8 +345,14 @@ class Upscaler:
     def _network(self, scale: int) -> TiledNetwork:
         if scale not in self._networks:
             weights = blending.load_blended(self.files[scale], self.options.perceptual or 0)
+            self._weight_facts[scale] = [_weight_facts(file, scale) for file in self.files[scale]]
             self._networks[scale] = TiledNetwork(weights, self.device, self.dtype, self.options, self._report)
         return self._networks[scale]
+
+
+def _weight_facts(file: Path, scale: int) -> WeightFacts:
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    return WeightFacts(str(file), scale, model_file.load(file).architecture, digest)
 
 
 def _whole(execution: Mapping[str, str | int], name: str) -> int:
