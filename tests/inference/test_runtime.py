@@ -97,6 +97,7 @@ def test_compiling_is_tried_only_for_long_work(
     tiny_weights: Path, monkeypatch: pytest.MonkeyPatch, frames: int, tried: bool
 ) -> None:
     shapes: list[torch.Size] = []
+    monkeypatch.setattr(Runtime, "seconds", lambda self, lr: 0.001)  # whatever the machine
     monkeypatch.setattr(Runtime, "compile_if_faster", lambda self, lr: shapes.append(lr.shape))
     upscaler = Upscaler(tiny_weights)
     upscaler.prepare(upscaler.plan(20, 30), 20, 30, frames)
