@@ -1,11 +1,11 @@
-"""Every clip of a folder upscaled to mp4 and mkv, and what came out held against what went in.
+"""Upscale every clip of a folder to mp4 and mkv, and compare each result with its source.
 
     python benchmarks/clips.py FOLDER [--frames 60] [--scale 2] [--preset ultrafast] [--only NAME]
 
-Method: `upscale_video` with `fast`, the first frames of each clip. Source and result are then read with plain
-PyAV, without any of our code: the number of frames, the time of each from the first on, the streams, the
-colour tags. A clip is correct when all of that fits, or when it was refused with a message that says why. The
-table is Markdown; the exit code is 1 when anything is wrong.
+Method: `upscale_video` with `fast` on the first frames of each clip. Plain PyAV, without our code, then reads
+source and result: number of frames, time of each since the first, streams, colour tags. A clip is correct if
+all of these match, or if it is rejected with a message that gives the reason. The table is Markdown; the exit
+code is 1 if any clip is wrong.
 """
 
 import argparse
@@ -30,19 +30,19 @@ from upscaler.options import VideoOptions
 from upscaler.process_settings import keep_freed_memory
 from upscaler.video import stream_plan
 
-# One tick of the container, seconds; what a stamp may be off by.
+# Allowed timestamp error: one tick of the container, seconds.
 TICKS = {".mp4": Fraction(0), ".mkv": Fraction(1, 1000)}
 UNSPECIFIED = 2
 
 
 @dataclass(frozen=True)
-class Seen:
+class Facts:
     """What plain PyAV finds in a file.
 
     Attributes:
         times: Of each frame, seconds from the first one.
         tags: Matrix, primaries, transfer (H.273 codes) and range (1 limited, 2 full, 0 unspecified).
-        others: How many streams there are beside the film.
+        others: Number of streams other than the video.
     """
 
     times: list[Fraction]
@@ -50,7 +50,7 @@ class Seen:
     others: int
 
 
-def look(path: Path, frames: int) -> Seen:
+def look(path: Path, frames: int) -> Facts:
     """Read the first frames of a file."""
     with av.open(str(path), metadata_errors="ignore") as container:
         stream = container.streams.video[0]
@@ -59,7 +59,7 @@ def look(path: Path, frames: int) -> Seen:
         tags = (first.colorspace, first.color_primaries, first.color_trc, first.color_range)
         stamps = [frame.pts * stream.time_base for frame in decoded]
         others = len(container.streams) - 1
-    return Seen([stamp - stamps[0] for stamp in stamps], tuple(map(int, tags)), others)
+    return Facts([stamp - stamps[0] for stamp in stamps], tuple(map(int, tags)), others)
 
 
 def _survivors(container: av.container.InputContainer) -> Iterator[av.VideoFrame]:
@@ -72,13 +72,13 @@ def _survivors(container: av.container.InputContainer) -> Iterator[av.VideoFrame
 
 
 def row(source: Path, target: Path, engine: Upscaler, options: VideoOptions) -> dict[str, str]:
-    """Upscale one clip, and one line of the table about it."""
+    """Upscale one clip; return its row of the table."""
     assert options.frames is not None, "the number of frames bounds the time"
     try:
         job = Job(source, target, "video")
         pipeline.upscale_video(job, engine, options, lambda _: None, lambda _: None)
     except UpscalerError as error:
-        return {"result": f"refused: {error.message.replace(str(source), source.name)}"}
+        return {"result": f"rejected: {error.message.replace(str(source), source.name)}"}
     before, after = look(source, options.frames), look(target, options.frames + 1)
     plans = stream_plan.plan(source, target)
     kept = sum(plan.action != "drop" for plan in plans)
@@ -103,7 +103,7 @@ def row(source: Path, target: Path, engine: Upscaler, options: VideoOptions) -> 
 
 
 def _fits(before: tuple[int, ...], after: tuple[int, ...]) -> bool:
-    """Whether everything that was tagged still is so, and the matrix is tagged in any case."""
+    """Whether all tags of the source are kept, and the matrix is tagged in any case."""
     untagged = (0, UNSPECIFIED, UNSPECIFIED, 0)
     kept = (
         old == new or old in (unknown, UNSPECIFIED if index < 3 else unknown)

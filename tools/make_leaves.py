@@ -22,7 +22,7 @@ from PIL import Image
 from upscaler.trainer.data.sources import images_below
 
 SIDE_PX = 320
-FINER = 3  # drawn so many times as large, then reduced: smooth edges
+FINER = 3  # drawn at this multiple of the size, then downscaled: smooth edges
 CANVAS_PX = SIDE_PX * FINER
 
 Picture = NDArray[Any]  # (H, W, 3) RGB

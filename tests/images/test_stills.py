@@ -124,7 +124,7 @@ def test_orientation_is_applied(tmp_path: Path) -> None:
 
 def test_unreadable_files_give_the_reason(tmp_path: Path) -> None:
     (tmp_path / "empty.png").touch()
-    (tmp_path / "text.png").write_text("this is no picture")
+    (tmp_path / "text.png").write_text("this is not an image")
     whole = save(tmp_path / "whole.png", 64, 64).read_bytes()
     (tmp_path / "half.png").write_bytes(whole[: len(whole) // 2])
     whole = save(tmp_path / "whole.jpg", 64, 64).read_bytes()

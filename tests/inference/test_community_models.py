@@ -84,7 +84,7 @@ def test_sixteen_bits_any_factor_and_ensemble(tmp_path: Path) -> None:
     assert Upscaler(path, tta=True, device="cpu").image(pixels).dtype == np.uint16
 
 
-def test_a_model_of_scale_1_keeps_the_size_and_refuses_to_enlarge(tmp_path: Path) -> None:
+def test_a_model_of_scale_1_keeps_the_size_and_rejects_to_enlarge(tmp_path: Path) -> None:
     path = save_pth(tmp_path / "w.pth", "Compact x1")
     assert Upscaler(path, device="cpu").image(photograph(20, 24)).shape == (20, 24, 3)
     with pytest.raises(UsageError, match="restores without"):

@@ -117,7 +117,7 @@ def test_compiled_on_the_gpu_equals_eager() -> None:
     assert held_by(upscaler) == []
 
 
-def test_training_on_the_gpu_is_compiled_and_its_photographs_lie_there(
+def test_training_on_the_gpu_is_compiled_and_keeps_its_photographs_there(
     configure: Configure, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In fp32 and of the same crops, so that the losses are those of the processor."""

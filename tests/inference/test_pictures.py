@@ -108,11 +108,11 @@ def test_a_tensor_that_requires_a_gradient_is_upscaled(upscaler: Upscaler) -> No
         (Image.new("CMYK", (8, 8)), r"mode CMYK is not supported.*convert\('RGB'\)"),
         (Image.new("F", (8, 8)), r"mode F .*as an array"),
         (Image.new("PA", (8, 8)), r"mode PA is not supported.*convert\('RGBA'\)"),
-        (Image.new("RGB", (0, 8)), "not an image"),
+        (Image.new("RGB", (0, 8)), "is empty"),
         ([[1, 2]], "a list is not an array"),
     ],
 )
-def test_anything_else_is_refused_in_one_line(
+def test_non_images_are_rejected_in_one_line(
     upscaler: Upscaler,
     picture: Any,  # noqa: ANN401
     message: str,

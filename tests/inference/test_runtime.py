@@ -59,7 +59,7 @@ def test_without_a_compiler_the_engine_runs_uncompiled_and_says_so_once(
     upscaler = Upscaler(tiny_weights, runtime="compiled")
     for _ in range(2):
         assert np.array_equal(upscaler.image(pixels), Upscaler(tiny_weights).image(pixels))
-    assert held_by(upscaler) == ["no C++ compiler found: going on uncompiled"]
+    assert held_by(upscaler) == ["no C++ compiler found: continuing uncompiled"]
 
 
 def test_code_that_does_not_compile_is_run_uncompiled(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -68,7 +68,7 @@ def test_code_that_does_not_compile_is_run_uncompiled(monkeypatch: pytest.Monkey
     result.compile()
     lr = torch.rand(1, 3, 9, 11)
     assert torch.equal(result(lr), result.network(lr))
-    assert messages == ["compiling failed: going on uncompiled (planted)"]
+    assert messages == ["compiling failed: continuing uncompiled (planted)"]
     assert not result.compiled
 
 

@@ -35,7 +35,7 @@ LEAVES = {
 # Tables of plain data, which import nothing but each other, so that every file may import them.
 TABLES = {"upscaler.images.formats", "upscaler.video.codecs", "upscaler.video.formats"}
 # A room and the other rooms that it may import, from the command line down. A file at the top of a folder
-# that is no leaf is a room of its own; what a room holds may import each other.
+# that is not a leaf is a room by itself; the modules of a room may import each other.
 MAY_IMPORT: dict[str, set[str]] = {
     "cli": {"batch", "jobs", "resume", "inference", "images", "models"},
     "batch": {"pipeline", "preview", "video_plan", "jobs", "inference", "models"},

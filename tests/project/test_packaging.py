@@ -48,7 +48,7 @@ def test_weights_are_small_and_described(model: str, scale: int) -> None:
     floating = {tensor.dtype for tensor in weights.state.values() if tensor.is_floating_point()}
     assert floating == {torch.float16}
     card = path.with_suffix(".md").read_text(encoding="utf-8")
-    assert len(card.split()) > 30, f"{path.stem}.md is no model card"
+    assert len(card.split()) > 30, f"{path.stem}.md is not a model card"
 
 
 def test_all_weights_together_are_small() -> None:

@@ -259,7 +259,7 @@ def table(config: TrainConfig) -> list[dict[str, str]]:
 
 
 @pytest.mark.slow
-def test_killed_at_any_moment_it_goes_on_from_the_last_state(prepare: Prepare) -> None:
+def test_after_a_kill_training_continues_from_the_last_state(prepare: Prepare) -> None:
     """200 steps straight, and the same with a kill -9 in each stage: equal weights."""
     settings = {"steps": 200, "batch": 1, "phase2_batch": 1}
     straight = settled(prepare("straight", **settings))
@@ -495,7 +495,7 @@ def test_divergence_in_stage_two_also_rewinds_the_discriminator(
     assert all(tensor.isfinite().all() for tensor in tensors_of(saved).values() if tensor.is_floating_point())
 
 
-def test_a_larger_length_goes_on_in_stage_two(prepare: Prepare) -> None:
+def test_a_larger_length_continues_in_stage_two(prepare: Prepare) -> None:
     config = settled(prepare())
     train(config, silent)
     outcome = train(dataclasses.replace(config, steps=12), silent)

@@ -32,7 +32,7 @@ Rgb = NDArray[np.uint8]
 
 @pytest.fixture
 def folder(tmp_path: Path, make_photos: MakePhotos) -> Path:
-    """Two pictures whose sides are no multiples of anything."""
+    """Two pictures whose sides are multiples of no scale."""
     make_photos(tmp_path / "hr", 2, height=61, width=75)
     return tmp_path / "hr"
 
@@ -225,7 +225,7 @@ def test_command_prints_a_row_each_and_the_average(folder: Path) -> None:
     ],
     ids=["missing", "other size", "empty", "no picture", "small", "deep"],
 )
-def test_one_bad_file_is_named_and_the_rest_goes_on(
+def test_one_bad_file_is_named_and_the_rest_is_evaluated(
     folder: Path, spoil: Callable[[Path], object], message: str
 ) -> None:
     lr = folder.parent / "lr"
@@ -330,7 +330,7 @@ def test_files_say_what_the_rows_say(folder: Path, tmp_path: Path) -> None:
     assert np.array_equal(shown[1], bicubic.upsample(shown[0], 2))
 
 
-NAMES = (b"a#1.png", b"what?.png", b"x%41.png", b"caf\xe9.png", b"a&b.png")  # the fourth is no UTF-8
+NAMES = (b"a#1.png", b"what?.png", b"x%41.png", b"caf\xe9.png", b"a&b.png")  # the fourth is not UTF-8
 
 
 def test_names_that_mean_something_in_an_address_or_are_no_utf_8(folder: Path, tmp_path: Path) -> None:

@@ -109,5 +109,5 @@ def test_a_better_value_is_drawn_higher(tmp_path: Path) -> None:
         [{"step": 5, "stage": 1, "pixel": -1.0}, {"step": 6, "stage": 1, "pixel": 1e-30}],
     ],
 )
-def test_little_to_draw_is_no_trouble(tmp_path: Path, rows: list[dict[str, float]]) -> None:
+def test_short_records_can_be_plotted(tmp_path: Path, rows: list[dict[str, float]]) -> None:
     plot.draw(tmp_path / "progress.png", rows)

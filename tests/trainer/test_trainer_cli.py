@@ -132,7 +132,7 @@ def test_command_trains_and_says_where_to(configure: Configure) -> None:
 
 
 @pytest.mark.slow
-def test_interrupt_saves_and_the_same_command_goes_on(configure: Configure) -> None:
+def test_interrupt_saves_and_the_same_command_continues(configure: Configure) -> None:
     config = configure()
     program = "from upscaler.trainer.__main__ import train; train()"
     command = [sys.executable, "-c", program, *arguments(config, "--steps", "400")]

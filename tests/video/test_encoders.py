@@ -142,7 +142,7 @@ def test_pixel_formats_and_options_are_checked_before_work() -> None:
     assert ".mov" in caught.value.hint
 
 
-def test_size_that_an_encoder_refuses_gives_one_clear_line(engine: Upscaler, tmp_path: Path) -> None:
+def test_size_that_an_encoder_rejects_gives_one_clear_line(engine: Upscaler, tmp_path: Path) -> None:
     source = clip(tmp_path / "in.mkv", frames=1, encoder="ffv1", height=6, width=6)
     with pytest.raises(MediaError, match=r"libx265 cannot be opened for 12x12 pixels: .*too small"):
         run_video(engine, source, tmp_path / "out.mp4", codec="hevc")

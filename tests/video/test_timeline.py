@@ -59,7 +59,7 @@ def test_recordings_joined_in_any_order(
     assert abs(begin_s - times[0]) < 0.1 and abs(end_s - times[-1] - Fraction(1, 25)) < 0.1
 
 
-def test_overflow_of_timestamps_is_no_joint(engine: Upscaler, tmp_path: Path) -> None:
+def test_overflow_of_timestamps_is_not_a_joint(engine: Upscaler, tmp_path: Path) -> None:
     source, target = tmp_path / "in.ts", tmp_path / "out.mp4"
     begin_s = int(OVERFLOW_S)  # 0.7 s before the overflow
     source.write_bytes(
@@ -81,7 +81,7 @@ def test_gap_in_a_trusted_container_is_kept(engine: Upscaler, tmp_path: Path) ->
     assert frame_times(tmp_path / "out.mp4") == [Fraction(stamp, 1000) for stamp in pts]
 
 
-def test_pause_of_the_audio_alone_is_no_joint(engine: Upscaler, tmp_path: Path) -> None:
+def test_pause_of_the_audio_alone_is_not_a_joint(engine: Upscaler, tmp_path: Path) -> None:
     source, target = tmp_path / "in.ts", tmp_path / "out.mp4"
     silent = [recording(tmp_path / "a.ts", [], begin_s) for begin_s in range(1, 15)]
     first, last = (recording(tmp_path / "a.ts", [AudioTrack()], begin_s) for begin_s in (0, 15))
@@ -126,7 +126,7 @@ def test_streams_that_jump_separately_are_shifted_alike(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("wrong_s", [1000, -20])
 @pytest.mark.parametrize("index", [0, 1])
-def test_single_wrong_timestamp_is_no_jump(tmp_path: Path, wrong_s: int, index: int) -> None:
+def test_single_wrong_timestamp_is_not_a_jump(tmp_path: Path, wrong_s: int, index: int) -> None:
     recording(tmp_path / "a.ts", [AudioTrack()], begin_s=50)
     with av.open(str(tmp_path / "a.ts")) as container:
         packets = [packet for packet in container.demux() if packet.size]

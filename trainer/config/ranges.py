@@ -55,7 +55,7 @@ def finite(default: Value) -> Value:
 
 
 def one_of(values: tuple[object, ...], default: Value) -> Value:
-    """A field with a fixed set of values that are no text."""
+    """A field with a fixed set of values other than text."""
     return _field(default, _Range(f"one of {', '.join(map(str, values))}", lambda value: value in values))
 
 

@@ -79,7 +79,7 @@ def arrays_of_pillow(picture: Image.Image) -> tuple[Pixels, Pixels | None]:
             "a Pillow image with one transparent colour is not supported", "use picture.convert('RGBA')"
         )
     if 0 in picture.size:
-        raise UsageError(f"a Pillow image of size {picture.size} is not an image")
+        raise UsageError(f"a Pillow image of size {picture.size} is empty")
     samples = np.asarray(picture)
     if mode in ("L", "I;16"):
         return as_gray_rgb(samples), None

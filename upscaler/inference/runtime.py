@@ -63,7 +63,7 @@ class Runtime:
     def compile(self) -> None:
         """Switch to compiled code; if that fails, report it and stay eager."""
         if not devices.can_compile(self.network.device):
-            self._on_message(Message("info", "no C++ compiler found: going on uncompiled"))
+            self._on_message(Message("info", "no C++ compiler found: continuing uncompiled"))
             return
         keep_compiled_code()
         self._compiled_network = torch.compile(self.network, dynamic=False)
@@ -102,7 +102,7 @@ class Runtime:
                     raise
                 self.compiled = False
                 reason = first_line(error)
-                self._on_message(Message("info", f"compiling failed: going on uncompiled ({reason})"))
+                self._on_message(Message("info", f"compiling failed: continuing uncompiled ({reason})"))
         sr: Tensor = self.network(lr)
         return sr
 

@@ -205,7 +205,7 @@ class TiledNetwork:
             self.max_batch_px = min(own_px, self.max_batch_px) if ran_out else own_px
 
     def _halve(self, batch_px: int, error: BaseException) -> None:
-        """Lower ``max_batch_px`` after a batch of so many pixels for which there was too little memory."""
+        """Lower ``max_batch_px`` after a batch of this many pixels ran out of memory."""
         smallest = self._smallest_tile_px
         if self.network.contract.tiling == "whole":
             text = f"{devices.describe(self._device)} has too little memory for a whole image"

@@ -92,7 +92,7 @@ class Timeline:
         """Whether a packet that would be at ``time_s`` belongs to another part of the file."""
         if time_s < min(position.last_s, position.previous_s) - NOTABLE_S:
             return True
-        # A stream that pauses alone is no joint: the others go on meanwhile.
+        # A pause in one stream is not a joint: the others continue.
         return self._closes_gaps and position.has_packets and time_s > self._end_s() + _GAP_S
 
     def _offset_of_new_part_s(self, position: "_Position", time_s: Fraction) -> Fraction:
