@@ -12,8 +12,8 @@ Method: everything takes turns in one process; medians. Per row:
 - `network`: frames through the engine, with both colour conversions; `encode`: H.264 `medium`, alone;
 - `whole`: `upscale_video`, or `upscale_still` from JPEG to JPEG; `network share`: `network / whole`;
 - `whole / (bare + encode)`: the target for videos is 1.10; pictures: `engine / bare`;
-- `loop`, `openvino`, `ncnn`: time per pixel of each program of `peers.py`, at 640x480, over that of the engine
-  at the row's size: above 1 is slower than ours;
+- `loop`, `openvino`, `ncnn`: time per pixel of each program in `peers.py` at 640x480, over the engine's
+  time at the row's size: above 1 is slower than ours;
 - `share of peak`: multiply-adds per second of the bare network, over those of a square matrix product.
 """
 
