@@ -78,9 +78,15 @@ def test_all_wrong_arguments_are_reported_in_python() -> None:
 def test_all_options_that_exclude_each_other_are_reported() -> None:
     with pytest.raises(UsageError) as caught:
         Options(
-            scale=2, size_px=(9, 9), overwrite=True, skip_existing=True, start_s=5, end_s=5, audio=False,
+            scale=2,
+            size_px=(9, 9),
+            overwrite=True,
+            skip_existing=True,
+            start_s=5,
+            end_s=5,
+            audio=False,
             audio_codec="aac",
-        )  # fmt: skip
+        )
     assert str(caught.value).split("; ") == [
         "--overwrite and --skip-existing exclude each other",
         "--scale and --size exclude each other",
@@ -128,9 +134,14 @@ def test_sizes(size: object) -> None:
 
 def test_times_are_exact() -> None:
     for time, seconds in {
-        "83.5": Fraction(167, 2), "1:23.5": Fraction(167, 2), "0:01:23.5": Fraction(167, 2), "2:00:01": 7201,
-        1.5: Fraction(3, 2), 3: 3, "0.1": Fraction(1, 10),
-    }.items():  # fmt: skip
+        "83.5": Fraction(167, 2),
+        "1:23.5": Fraction(167, 2),
+        "0:01:23.5": Fraction(167, 2),
+        "2:00:01": 7201,
+        1.5: Fraction(3, 2),
+        3: 3,
+        "0.1": Fraction(1, 10),
+    }.items():
         assert VideoOptions(start_s=time).from_s == seconds  # type: ignore[arg-type]
 
 

@@ -45,9 +45,11 @@ def test_weights_are_blended_whichever_of_the_two_models_is_named(
     states = [weight_file.load(shipped.weight_files(name)[4]).state for name in names]
     expected = weight_file.load(shipped.weight_files(names[0])[4]).network()
     expected.load_state_dict(
-        {name: (1 - perceptual) * states[0][name].float() + perceptual * states[1][name].float()
-         for name in states[0]}
-    )  # fmt: skip
+        {
+            name: (1 - perceptual) * states[0][name].float() + perceptual * states[1][name].float()
+            for name in states[0]
+        }
+    )
     lr = torch.rand(1, 3, 10, 13, generator=torch.Generator().manual_seed(1))
     with torch.inference_mode():
         sr = expected(lr)
@@ -116,9 +118,13 @@ def test_the_command_blends(pair: None, tmp_path: Path) -> None:
     ],
 )
 def test_a_video_with_other_weights_restarts(
-    pair: None, tmp_path: Path, first: dict[str, object], then: dict[str, object], reason: str,
+    pair: None,
+    tmp_path: Path,
+    first: dict[str, object],
+    then: dict[str, object],
+    reason: str,
     monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+) -> None:
     monkeypatch.setattr("upscaler.video.segments._FRAMES_MIN", 2)
     monkeypatch.setattr("upscaler.video.segments._FRAMES_MAX", 2)
     source, target = clip(tmp_path / "in.mp4", frames=8), tmp_path / "out.mp4"

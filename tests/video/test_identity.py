@@ -70,9 +70,20 @@ def psnr_db(before: torch.Tensor, after: torch.Tensor, bits: int) -> float:
 @pytest.mark.parametrize("full_range", [False, True])
 @pytest.mark.parametrize(
     "name",
-    ["yuv420p", "yuv422p", "yuv444p", "gray", "yuv420p10le", "yuv422p10le", "yuv444p10le", "gray10le",
-     "yuv420p12le", "yuv444p12le", "yuva420p"],
-)  # fmt: skip
+    [
+        "yuv420p",
+        "yuv422p",
+        "yuv444p",
+        "gray",
+        "yuv420p10le",
+        "yuv422p10le",
+        "yuv444p10le",
+        "gray10le",
+        "yuv420p12le",
+        "yuv444p12le",
+        "yuva420p",
+    ],
+)
 def test_every_code_survives(engine: Upscaler, tmp_path: Path, name: str, full_range: bool) -> None:
     source = every_code(tmp_path / "in.mkv", name, full_range=full_range)
     run_video(engine, source, tmp_path / "out.mkv", codec="ffv1")
