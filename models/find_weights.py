@@ -23,6 +23,11 @@ def weight_files(model: str | Path) -> dict[int, Path]:
     return shipped.weight_files(str(model), also_known=model_folder.installed())  # raises: it is unknown
 
 
+def perceptual_share(model: str | Path, given: float | None) -> float | None:
+    """The blend that is asked for, or else the one that the model stands for, if any."""
+    return shipped.DEFAULT_PERCEPTUAL.get(str(model)) if given is None else given
+
+
 def blendable_files(model: str | Path, perceptual: float | None) -> Mapping[int, tuple[Path, ...]]:
     """What ``blending.load_blended`` needs, by scale: two files each if ``perceptual`` is given.
 

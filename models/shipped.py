@@ -31,6 +31,10 @@ BLENDABLE = (
     ("balanced-photo", "real-fast"),
 )
 
+# The blend that a model stands for without `--perceptual`: calmer than the second of its pair alone, whose
+# guesses put specks on small faces.
+DEFAULT_PERCEPTUAL = {"real-fast": 0.7}
+
 # A single file goes by its name, too: `balanced-x2`.
 _NAMED = WEIGHTS | {
     Path(file).stem: {scale: file} for files in WEIGHTS.values() for scale, file in files.items()

@@ -27,7 +27,7 @@ from upscaler.option_fields import (
 from upscaler.video import codecs
 
 SCALE_MIN, SCALE_MAX = 1.0, 8.0
-DEFAULT_MODEL = {"still": "balanced-photo", "video": "fast-photo", "preview": "fast-photo"}
+DEFAULT_MODEL = {"still": "real-fast", "video": "fast-photo", "preview": "fast-photo"}
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 RUNTIMES = ("auto", "eager", "compiled")
 CODECS = tuple(codecs.CODECS)
@@ -91,6 +91,7 @@ class EngineOptions:
         "Blend the weights of a model that adds detail (1) and its faithful counterpart (0): real-fast and "
         "balanced-photo, srgan and srresnet, or srgan-photo and srresnet-photo.",
         number(0, 1, metavar="SHARE"),
+        default_text="0.7 for real-fast, else 1 or 0: the model alone",
     )
     tta: bool = option(False, "Average over the 8 symmetries of the image; 8 times slower.", SWITCH)
     device: str = option("auto", "auto, cpu, cuda or cuda:N.", DEVICE)

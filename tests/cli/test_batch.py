@@ -18,8 +18,9 @@ from upscaler.results import Message, Progress
 
 @pytest.fixture(autouse=True)
 def _models(ship: Ship) -> None:
-    for model in ("fast-photo", "balanced-photo"):
-        ship(model, 2)
+    ship("fast-photo", 2)
+    ship("real-fast", 4)
+    ship("balanced-photo", 4)
 
 
 def contents(folder: Path) -> dict[str, bytes]:

@@ -115,7 +115,7 @@ def test_a_video_with_sound(tmp_path: Path) -> None:
 
 def test_scale_and_size(tmp_path: Path, ship: Ship) -> None:
     ship("fast", 2, 4)
-    for model in ("balanced", DEFAULT_MODEL["still"]):
+    for model in ("balanced", DEFAULT_MODEL["still"], "balanced-photo"):
         ship(model, 4)
     source = save(tmp_path / "a.png")
     for number, (arguments, size, plan) in enumerate(

@@ -66,6 +66,19 @@ def test_blends_of_0_and_1_are_the_models_themselves(pair: None) -> None:
     assert float((alone - middle).abs().max()) > 1e-2
 
 
+def test_some_models_are_a_blend_without_being_asked(ship: Ship) -> None:
+    ship("balanced-photo", 4)
+    ship("real-fast", 4)
+    share = shipped.DEFAULT_PERCEPTUAL["real-fast"]
+    made = [
+        upscale_noise(Upscaler(*model, scale=4, precision="fp32", perceptual=perceptual))
+        for model, perceptual in (((), None), (("real-fast",), None), (("balanced-photo",), share), ((), 1))
+    ]
+    assert torch.equal(made[0], made[1])
+    assert torch.equal(made[0], made[2])
+    assert float((made[0] - made[3]).abs().max()) > 1e-3
+
+
 @pytest.mark.parametrize("value", [-0.1, 1.5, float("nan")])
 def test_a_blend_out_of_range_is_an_error(pair: None, value: float) -> None:
     with pytest.raises(UsageError, match="must be a number from 0 to 1"):

@@ -152,7 +152,7 @@ def test_all_wrong_values_are_reported_with_their_table() -> None:
         ({"seed": 2**63}, "seed must be below 9223372036854775808"),
         ({"seed": 10**400}, "seed must be below"),
         ({"stages": "2", "teacher": "srresnet"}, "teacher is for stage one, which stages = 2 skips"),
-        ({"scale": 1, "stages": "1,2", "gan": {"patch_px": 7}}, "unet needs crops of at least 8 HR pixels"),
+        ({"scale": 1, "stages": "1,2", "gan": {"patch_px": 7}}, "patch needs crops of at least 8 HR pixels"),
         (
             {"gan": {"patch_px": 4, "batch": 1, "discriminator": "srgan"}},
             "srgan with single crops needs crops of at least 17",

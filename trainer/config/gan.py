@@ -76,7 +76,7 @@ class GanConfig:
     schedule: Schedule = "cosine"
     warmup_steps: int = not_negative(0)
     clip_norm: float = not_negative(1.0)
-    discriminator: DiscriminatorKind = "unet"
+    discriminator: DiscriminatorKind = "patch"
     discriminator_channels: int = positive(32)
     discriminator_warmup_steps: int = not_negative(0)
     pixel_loss: PixelLoss = "l1"

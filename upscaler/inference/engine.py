@@ -61,7 +61,8 @@ class Upscaler:
         self.device = devices.select(options.device)
         auto = options.precision == "auto"
         self.dtype = devices.fast_dtype(self.device) if auto else DTYPES[options.precision]
-        self.files = find_weights.blendable_files(model, options.perceptual)
+        self._perceptual = find_weights.perceptual_share(model, options.perceptual)
+        self.files = find_weights.blendable_files(model, self._perceptual)
         self.scale = find_weights.default_scale(model) if options.scale is None else options.scale
         if max(self.files) == 1 and (self.scale != 1 or options.size_px):
             raise UsageError(
@@ -344,7 +345,7 @@ class Upscaler:
 
     def _network(self, scale: int) -> TiledNetwork:
         if scale not in self._networks:
-            weights = blending.load_blended(self.files[scale], self.options.perceptual or 0)
+            weights = blending.load_blended(self.files[scale], self._perceptual or 0)
             self._weight_facts[scale] = [_weight_facts(file, scale) for file in self.files[scale]]
             self._networks[scale] = TiledNetwork(weights, self.device, self.dtype, self.options, self._report)
         return self._networks[scale]
