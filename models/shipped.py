@@ -15,7 +15,7 @@ WEIGHTS: dict[str, dict[int, str]] = {
     "srresnet": {scale: f"srresnet-x{scale}.safetensors" for scale in (2, 4)},
     "srgan": {scale: f"srgan-x{scale}.safetensors" for scale in (2, 4)},
     "srresnet-photo": {4: "srresnet-photo-x4.safetensors"},
-    "srgan-photo": {4: "srgan-photo-x4.safetensors"},
+    "real": {4: "real-x4.safetensors"},
     "real-fast": {4: "real-fast-x4.safetensors"},
     "restore": {1: "restore-x1.safetensors"},
 }
@@ -27,13 +27,13 @@ PHOTO = "-photo"
 # is trained from the first, which is faithful.
 BLENDABLE = (
     ("srresnet", "srgan"),
-    ("srresnet-photo", "srgan-photo"),
+    ("srresnet-photo", "real"),
     ("balanced-photo", "real-fast"),
 )
 
 # The blend that a model stands for without `--perceptual`: calmer than the second of its pair alone, whose
 # guesses put specks on small faces.
-DEFAULT_PERCEPTUAL = {"real-fast": 0.7}
+DEFAULT_PERCEPTUAL = {"real": 0.8, "real-fast": 0.8}
 
 # A single file goes by its name, too: `balanced-x2`.
 _NAMED = WEIGHTS | {

@@ -38,7 +38,7 @@ def main() -> None:
     parser.add_argument("out", type=Path, help="folder to write to")
     parser.add_argument("--lr-dir", type=Path, help="folder with LR images; default: make them")
     parser.add_argument("--degradation", default="clean", help="how LR images are made, as in upscale-eval")
-    parser.add_argument("--photo", action="store_true", help="compare srresnet-photo and srgan-photo")
+    parser.add_argument("--photo", action="store_true", help="compare srresnet-photo and real")
     parser.add_argument("--scale", type=int, default=4)
     parser.add_argument(
         "--crops", type=int, default=24, help="maximum number of crops, from evenly spread images"

@@ -4,7 +4,7 @@
     python tools/make_figure.py
 
 The photograph of the samples at its full size is downscaled to a quarter (antialiased bicubic), saved as a
-JPEG of quality 80, as a website would do it, and enlarged again: by bicubic, and by this project. The original
+JPEG of quality 80, as websites do it, and enlarged again: by bicubic, and by this project. The original
 stands beside them.
 """
 

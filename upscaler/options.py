@@ -89,9 +89,9 @@ class EngineOptions:
     perceptual: float | None = option(
         None,
         "Blend the weights of a model that adds detail (1) and its faithful counterpart (0): real-fast and "
-        "balanced-photo, srgan and srresnet, or srgan-photo and srresnet-photo.",
+        "balanced-photo, real and srresnet-photo, or srgan and srresnet.",
         number(0, 1, metavar="SHARE"),
-        default_text="0.7 for real-fast, else 1 or 0: the model alone",
+        default_text="0.8 for real and real-fast, else the model alone",
     )
     tta: bool = option(False, "Average over the 8 symmetries of the image; 8 times slower.", SWITCH)
     device: str = option("auto", "auto, cpu, cuda or cuda:N.", DEVICE)

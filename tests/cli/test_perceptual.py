@@ -38,7 +38,7 @@ def upscale_noise(upscaler: Upscaler) -> Tensor:
 def test_weights_are_blended_whichever_of_the_two_models_is_named(
     pair: None, ship: Ship, perceptual: float, flavour: str
 ) -> None:
-    names = "srresnet" + flavour, "srgan" + flavour
+    names = ("srresnet-photo", "real") if flavour else ("srresnet", "srgan")
     if flavour:
         for name in names:
             ship(name, 4)

@@ -27,7 +27,7 @@ def test_sheet_curve_and_numbers(
     from upscaler.trainer.evaluation.protocol import LrSource
 
     make_photos(tmp_path / "hr", 3, 180, 200)
-    pair = ("srresnet-photo", "srgan-photo")
+    pair = ("srresnet-photo", "real")
     for model in pair:
         ship(model, 4)
     given = LrSource(degradation="jpeg60-95")
