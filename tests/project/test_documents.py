@@ -39,7 +39,8 @@ def assert_near(said: Scores, name: str, where: str) -> None:
 
 def test_cards_quote_each_other_as_they_are() -> None:
     found = [(card, *row) for card, text in CARDS.items() for row in scored(text) if row[0] in CARDS]
-    assert len(found) > len(CARDS) - 2, "the tables of the cards are no longer found"
+    # The models that guess detail are not judged by PSNR, and vgg19-small is no model.
+    assert len(found) > len(CARDS) - 4, "the tables of the cards are no longer found"
     for card, name, scores in found:
         assert_near(scores, name, f"the card of {card}")
 
@@ -59,7 +60,7 @@ def test_the_readme_says_what_the_cards_say() -> None:
     number = r"(\d+\.\d+)"
     row = rf"^\| `([\w-]+)` \|.*\| {number} / {number} / {number} \|$"
     found = re.findall(row, table.partition("\n## ")[0], re.MULTILINE)
-    assert len(found) == 8
+    assert len(found) == 7
     for name, *said in found:
         assert_near(tuple(map(float, said)), f"{name}-x4", "README.md")
 
