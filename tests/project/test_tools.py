@@ -135,3 +135,51 @@ def test_deeper_weights_give_the_same_result(tmp_path: Path, monkeypatch: pytest
     weight_file.save(tmp_path / "other.safetensors", other, other.state_dict(), {})
     with pytest.raises(SystemExit, match="is not compact"):
         make_deeper.make_deeper(tmp_path / "other.safetensors", tmp_path / "never.safetensors")
+
+
+def test_degraded_crops_are_pairs_for_a_teacher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """LR downscaled from the same place as HR; again with the same seed; too small photographs are named."""
+    monkeypatch.syspath_prepend(str(TOOLS))
+    import make_degraded_crops
+
+    (tmp_path / "train").mkdir()
+    with Image.open(PHOTOGRAPH) as picture:
+        picture.resize((320, 304)).save(tmp_path / "train" / "a.png")
+    for folder in ("one", "two"):
+        arguments = [str(tmp_path / "train"), str(tmp_path / folder), "--count", "2"]
+        monkeypatch.setattr("sys.argv", ["make_degraded_crops", *arguments])
+        make_degraded_crops.main()
+    assert sorted(path.name for path in (tmp_path / "one" / "lr").iterdir()) == ["00000.png", "00001.png"]
+    for name in ("00000.png", "00001.png"):
+        with (
+            Image.open(tmp_path / "one" / "lr" / name) as lr,
+            Image.open(tmp_path / "one" / "hr" / name) as hr,
+        ):
+            assert (lr.size, hr.size) == ((64, 64), (256, 256))
+            reduced = np.asarray(hr.resize(lr.size, Image.Resampling.BOX)).astype(int)
+            assert np.abs(np.asarray(lr) - reduced).mean() < 12  # another place is off by 40 and more
+            shifted = np.roll(reduced, 16, 1)
+            assert np.abs(np.asarray(lr) - reduced).mean() < np.abs(np.asarray(lr) - shifted).mean() / 2
+        assert (tmp_path / "one" / "lr" / name).read_bytes() == (tmp_path / "two" / "lr" / name).read_bytes()
+    monkeypatch.setattr(
+        "sys.argv", ["make_degraded_crops", str(TOOLS.parent / "samples"), str(tmp_path / "no")]
+    )
+    with pytest.raises(SystemExit, match="no photograph of at least 288 pixels a side"):
+        make_degraded_crops.main()
+
+
+def test_matched_images_have_the_colors_of_the_reference_and_their_own_detail(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.syspath_prepend(str(TOOLS))
+    import match_colors
+
+    with Image.open(PHOTOGRAPH) as picture:
+        reference = np.array(picture.convert("RGB"))
+    detail = np.where(np.indices(reference.shape[:2]).sum(0) % 2, 6, -6)[..., None]
+    darker = np.clip(reference.astype(int) - np.array([12, 3, 7]) + detail, 0, 255).astype(np.uint8)
+    result = match_colors.matched(darker, reference).astype(int)
+    inside = (reference > 30) & (reference < 225)
+    off = (result - reference)[inside]
+    assert abs(off.mean()) < 0.5  # it was 7 levels
+    assert np.abs(off - np.broadcast_to(detail, reference.shape)[inside]).mean() < 1.5
