@@ -288,6 +288,7 @@ def _check_folders(jobs: list[Job]) -> None:
 
 def _existing_targets(job: Job) -> list[Path]:
     """Files that a job would replace, except the finished work of a run that was killed at its very end."""
+    job_folder.remove_leftovers(job.target)
     targets = [] if job_folder.was_finished(job.target) else [job.target]
     if job.kind == "preview":
         targets.append(bicubic_beside(job.target))

@@ -142,6 +142,29 @@ def test_run_killed_after_its_last_rename_is_finished_by_the_same_command(
         jobs.plan([source], options)
 
 
+def test_run_killed_while_it_removes_its_folder_is_done(
+    engine: Upscaler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wherever it was killed, the target is complete and the next command removes the rest."""
+    source, target = clip(tmp_path / "in.mp4", frames=10), tmp_path / "out.mp4"
+    unlink, left = Path.unlink, iter(range(3))
+
+    def killed(path: Path, missing_ok: bool = False) -> None:
+        if ".removing" in path.parent.name and next(left, None) is None:
+            raise CutError
+        unlink(path, missing_ok=missing_ok)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "unlink", killed)
+        with pytest.raises(CutError):
+            run(engine, source, target)
+    assert not job_folder.folder_of(target).exists()
+    assert sum(1 for _ in tmp_path.iterdir()) == 3  # what is left of the folder, besides source and target
+    with pytest.raises(UsageError, match="exists"):
+        jobs.plan([source], Options(output=target))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.mp4", "out.mp4"]
+
+
 def test_target_of_somebody_else_is_not_taken_for_a_finished_one(engine: Upscaler, tmp_path: Path) -> None:
     source = clip(tmp_path / "in.mp4", frames=FRAMES)
     cut(engine, source, tmp_path / "out.mp4", 15)

@@ -86,11 +86,9 @@ class JobFolder:
     ) -> None:
         segments = sum(1 for _ in self.path.glob("segment-*.json"))
         if error is None or not segments:
-            self._remove("*")
-            with suppress(OSError):  # a file that is not ours keeps the folder
-                self.path.rmdir()
+            self._discard()
         else:
-            self._remove("merged.*", "*.part.*", "*.part")
+            _remove(self.path, "merged.*", "*.part.*", "*.part")
             kept = "1 segment" if segments == 1 else f"{segments} segments"
             text = f"kept {kept} in '{self.path}'; rerun the same command to continue"
             self._on_message(Message("info", text))
@@ -111,7 +109,7 @@ class JobFolder:
         Raises:
             MediaError: The disk failed.
         """
-        self._remove("segment-*", "merged.*", "incomplete.*", f"{_FINISHED}*")
+        _remove(self.path, "segment-*", "merged.*", "incomplete.*", f"{_FINISHED}*")
         try:
             atomic.write_json(self.path / _MANIFEST, asdict(manifest))
         except OSError as error:
@@ -132,17 +130,50 @@ class JobFolder:
         except OSError as error:
             raise MediaError(f"cannot write '{self.target}': {error.strerror}") from error
 
-    def _remove(self, *patterns: str) -> None:
-        """Remove the matching files, if they are of a kind that upscale writes here."""
-        ours = {path for pattern in _OURS for path in self.path.glob(pattern)}
-        for path in ours & {path for pattern in patterns for path in self.path.glob(pattern)}:
+    def _discard(self) -> None:
+        """Remove the folder; a file in it that is not ours keeps it.
+
+        First it gets another name: a process killed between two of the files would else leave a folder that
+        is neither that of a finished job nor of one that can resume. ``remove_leftovers`` finds that name.
+        """
+        leftovers = _leftovers_of(self.target)
+        try:
+            self.path.rename(leftovers)
+        except OSError:  # such as a name that is too long
+            leftovers = self.path
+        _remove(leftovers, "*")
+        try:
+            leftovers.rmdir()
+        except OSError:
             with suppress(OSError):
-                path.unlink()
+                leftovers.rename(self.path)
+
+
+def _remove(folder: Path, *patterns: str) -> None:
+    """Remove the matching files, if they are of a kind that upscale writes there."""
+    ours = {path for pattern in _OURS for path in folder.glob(pattern)}
+    for path in ours & {path for pattern in patterns for path in folder.glob(pattern)}:
+        with suppress(OSError):
+            path.unlink()
 
 
 def folder_of(target: Path) -> Path:
     """The job folder of a target: ``film_x4.mp4.upscaling`` next to ``film_x4.mp4``."""
     return target.with_name(target.name + SUFFIX)
+
+
+def _leftovers_of(target: Path) -> Path:
+    """The name of a job folder while it is removed; not an input either, for it ends like a job folder."""
+    return target.with_name(f"{target.name}.removing{SUFFIX}")
+
+
+def remove_leftovers(target: Path) -> None:
+    """Remove what a process left that was killed while it removed the job folder of this target."""
+    leftovers = _leftovers_of(target)
+    with suppress(OSError):  # its name may be too long to ask for
+        if leftovers.is_dir():
+            _remove(leftovers, "*")
+            leftovers.rmdir()
 
 
 def was_finished(target: Path) -> bool:
