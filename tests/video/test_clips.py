@@ -1,4 +1,4 @@
-"""Real clips, each of them right or refused with a line that says why."""
+"""Real clips: each is correct, or rejected with a message that says why."""
 
 import os
 import subprocess
@@ -22,6 +22,6 @@ def test_every_real_clip_is_correct_or_rejected() -> None:
     assert result.returncode == 0, result.stdout + result.stderr
     rows = [line for line in result.stdout.splitlines() if " -> " in line]
     assert len(rows) >= 50
-    refused = [row for row in rows if "refused:" in row]
-    assert all("| right |" in row or "no frame of" in row for row in rows)
-    assert all(row.startswith("| invalid") for row in refused)
+    rejected = [row for row in rows if "rejected:" in row]
+    assert all("| correct |" in row or row in rejected for row in rows)
+    assert all(row.startswith("| invalid") for row in rejected)
