@@ -2,6 +2,7 @@
 
 from contextlib import suppress
 from fractions import Fraction
+from itertools import accumulate
 from pathlib import Path
 
 import av
@@ -29,6 +30,9 @@ Grüße
 00:00:00,500 --> 00:00:00,900
 second line
 """
+
+# Stamps with gaps of many lengths, in 1/90000 s.
+VARIABLE = list(accumulate([0, 3003, 3003, 9000, 1, 20000, 3754, 3753, 45000, 3003, 3003, 1500]))
 
 
 def save(path: Path, height: int = 24, width: int = 32, seed: int = 0, **arguments: object) -> Path:
@@ -118,6 +122,19 @@ def identity(folder: Path) -> Upscaler:
     network = Compact(scale=1, channels=4, depth=1)  # before training the tail is zero
     weight_file.save(folder / "identity.safetensors", network, network.state_dict(), {})
     return Upscaler(folder / "identity.safetensors", precision="fp32")
+
+
+def run(
+    engine: Upscaler, source: Path, target: Path, messages: Messages | None = None, **options: object
+) -> Done:
+    """Upscale a video with exactly these options."""
+    return pipeline.upscale_video(
+        Job(source, target, "video"),
+        engine,
+        VideoOptions(**options),
+        lambda _: None,
+        Messages() if messages is None else messages,
+    )
 
 
 def run_video(engine: Upscaler, source: Path, target: Path, **options: object) -> tuple[Done, Messages]:

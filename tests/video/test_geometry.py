@@ -12,6 +12,7 @@ from support.media import (
     clip,
     frame_times,
     identity,
+    run,
     turned_clip,
 )
 from support.messages import Messages
@@ -21,24 +22,11 @@ from upscaler import pipeline
 from upscaler.inference.engine import Upscaler
 from upscaler.jobs import Job
 from upscaler.options import VideoOptions
-from upscaler.results import Done
 from upscaler.video import (
     codecs,
     geometry,
 )
 from upscaler.video.reader import VideoReader
-
-
-def run(
-    engine: Upscaler, source: Path, target: Path, messages: Messages | None = None, **options: object
-) -> Done:
-    return pipeline.upscale_video(
-        Job(source, target, "video"),
-        engine,
-        VideoOptions(**options),
-        lambda _: None,
-        Messages() if messages is None else messages,
-    )
 
 
 def test_odd_sizes_are_rounded_to_even(tiny_weights: Path, tmp_path: Path) -> None:

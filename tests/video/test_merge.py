@@ -1,24 +1,22 @@
 """Segments, the merge, and the verification of the finished file."""
 
 from fractions import Fraction
-from itertools import accumulate, islice
+from itertools import islice
 from pathlib import Path
 
 import pytest
 from av.packet import Packet
 from support.media import (
+    VARIABLE,
     audio_packets,
     clip,
     frame_times,
+    run,
 )
-from support.messages import Messages
 
-from upscaler import pipeline
 from upscaler.errors import MediaError
 from upscaler.inference.engine import Upscaler
-from upscaler.jobs import Job
 from upscaler.options import VideoOptions
-from upscaler.results import Done
 from upscaler.video import (
     encoders,
     mux,
@@ -28,21 +26,6 @@ from upscaler.video import (
     stream_plan,
 )
 from upscaler.video.reader import VideoReader
-
-# Stamps with gaps of many lengths, in 1/90000 s.
-VARIABLE = list(accumulate([0, 3003, 3003, 9000, 1, 20000, 3754, 3753, 45000, 3003, 3003, 1500]))
-
-
-def run(
-    engine: Upscaler, source: Path, target: Path, messages: Messages | None = None, **options: object
-) -> Done:
-    return pipeline.upscale_video(
-        Job(source, target, "video"),
-        engine,
-        VideoOptions(**options),
-        lambda _: None,
-        Messages() if messages is None else messages,
-    )
 
 
 def test_segments_of_one_video_merge_into_the_whole(tmp_path: Path) -> None:

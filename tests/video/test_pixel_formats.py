@@ -10,32 +10,16 @@ from support.media import (
     clip,
     identity,
     pictures,
+    run,
     run_video,
 )
-from support.messages import Messages
 from support.pictures import photograph
 
-from upscaler import pipeline
 from upscaler.inference.engine import Upscaler
-from upscaler.jobs import Job
-from upscaler.options import VideoOptions
-from upscaler.results import Done
 from upscaler.video import (
     yuv,
 )
 from upscaler.video.reader import VideoReader
-
-
-def run(
-    engine: Upscaler, source: Path, target: Path, messages: Messages | None = None, **options: object
-) -> Done:
-    return pipeline.upscale_video(
-        Job(source, target, "video"),
-        engine,
-        VideoOptions(**options),
-        lambda _: None,
-        Messages() if messages is None else messages,
-    )
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 import os
 from fractions import Fraction
-from itertools import accumulate
 from pathlib import Path
 
 import av
@@ -10,10 +9,12 @@ import numpy as np
 import pytest
 import torch
 from support.media import (
+    VARIABLE,
     audio_packets,
     clip,
     frame_times,
     pictures,
+    run,
     write_tone,
 )
 from support.messages import Messages
@@ -23,28 +24,12 @@ from upscaler.errors import MediaError, UsageError
 from upscaler.inference.engine import Upscaler
 from upscaler.jobs import Job
 from upscaler.options import VideoOptions
-from upscaler.results import Done
 from upscaler.video import (
     codecs,
     encoders,
     segment_writer,
 )
 from upscaler.video.reader import VideoReader
-
-# Stamps with gaps of many lengths, in 1/90000 s.
-VARIABLE = list(accumulate([0, 3003, 3003, 9000, 1, 20000, 3754, 3753, 45000, 3003, 3003, 1500]))
-
-
-def run(
-    engine: Upscaler, source: Path, target: Path, messages: Messages | None = None, **options: object
-) -> Done:
-    return pipeline.upscale_video(
-        Job(source, target, "video"),
-        engine,
-        VideoOptions(**options),
-        lambda _: None,
-        Messages() if messages is None else messages,
-    )
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv", ".webm"])
