@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from upscaler.errors import MediaError, UsageError
-from upscaler.images.formats import IMAGE_SUFFIXES
+from upscaler.images.formats import IMAGE_SUFFIXES, READ_ONLY_SUFFIXES, WRITABLE_SUFFIXES
 from upscaler.models.shipped import DEFAULT_SCALE
 from upscaler.options import Options
 from upscaler.resume import job_folder
@@ -19,6 +19,12 @@ Kind = Literal["still", "video", "preview"]
 
 _NOUNS: dict[Kind, str] = {"still": "an image", "video": "a video", "preview": "a video"}
 _PREVIEW, _BICUBIC = ".preview.png", ".bicubic.png"
+# Folders in which systems keep thumbnails, deleted files and snapshots, in lower case; like hidden ones.
+_SYSTEM_FOLDERS = {
+    "#recycle", "#snapshot", "@eadir", "@recycle", "@recently-snapshot", "@tmp",  # Synology, QNAP
+    "$recycle.bin", "recycler", "system volume information",  # Windows
+    "__macosx", "lost+found", "lost.dir",  # macOS archives, Linux, Android
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -159,22 +165,23 @@ def _file_job(path: Path, options: Options, single: bool) -> Job:
     if is_file_name:
         raise UsageError(f"'{output}' is a file name, but there are several inputs", "use -o FOLDER")
     if single and output.suffix and not output.is_dir():
-        writable = ", ".join(IMAGE_SUFFIXES if kind == "still" else CONTAINERS)
+        writable = ", ".join(WRITABLE_SUFFIXES if kind == "still" else CONTAINERS)
         raise UsageError(f"cannot write {_NOUNS[kind]} to '{output}': unknown suffix", f"use {writable}")
     return Job(path, (output / path.name).with_suffix(_target_suffix(path)), kind)
 
 
 def _folder_jobs(folder: Path, options: Options, single: bool) -> JobList:
-    resolved = _real(folder)
+    # A link has its result beside itself, under its own name; `.` and `..` have no name of their own.
+    named = _real(folder) if folder.name in ("", "..") else folder.absolute()
     root = options.output_path
     if root is None:
-        if not resolved.name:
+        if not named.name:
             raise UsageError(f"'{folder}' has no parent folder to write to", "use -o FOLDER")
-        root = resolved.with_name(f"{resolved.name}_{_label(options)}")
+        root = named.with_name(f"{named.name}_{_label(options)}")
     elif kind_of(root) and not root.is_dir():
         raise UsageError(f"'{root}' is a file name, but '{folder}' is a folder", "use -o FOLDER")
     elif not single:
-        root = root / resolved.name
+        root = root / named.name
     jobs: list[Job] = []
     ignored: list[Path] = []
     unreadable: list[Unreadable] = []
@@ -191,7 +198,9 @@ def _folder_jobs(folder: Path, options: Options, single: bool) -> JobList:
 def _files(
     folder: Path, target_root: Path, ignored: list[Path], unreadable: list[Unreadable]
 ) -> Iterator[Path]:
-    """All files below ``folder``, sorted, without hidden ones, job folders and anything below the target.
+    """All files below ``folder``, sorted, but no hidden ones.
+
+    Job folders, folders of the system and the folder of the targets are left out.
 
     Links to folders, which may be circular, and broken links are added to ``ignored``. Folders that cannot be
     read are added to ``unreadable``, and the rest is searched.
@@ -205,7 +214,8 @@ def _files(
         names[:] = sorted(
             name
             for name in names
-            if not name.startswith(".")
+            if not name.startswith(".")  # with AppleDouble files, `._photo.jpg`
+            and name.lower() not in _SYSTEM_FOLDERS
             and not name.endswith(job_folder.SUFFIX)
             and _real(Path(parent) / name) != excluded
         )
@@ -232,15 +242,17 @@ def _label(options: Options) -> str:
 
 
 def _target_suffix(path: Path) -> str:
-    """The suffix of the source, or ``.mkv`` if we cannot write its container."""
+    """The suffix of the source, or ``.mkv`` if we cannot write its container, or ``.jpg`` for ``.mpo``."""
     suffix = path.suffix
+    if suffix.lower() in READ_ONLY_SUFFIXES:
+        return READ_ONLY_SUFFIXES[suffix.lower()]
     if suffix.lower() in VIDEO_SUFFIXES and suffix.lower() not in CONTAINERS:
         return ".mkv"
     return suffix
 
 
 def _check_target(target: Path, kind: Kind) -> Path:
-    if kind_of(target) != kind:
+    if kind_of(target) != kind or target.suffix.lower() in READ_ONLY_SUFFIXES:
         raise UsageError(f"cannot write {_NOUNS[kind]} to '{target}'", "check the suffix")
     if kind == "video" and target.suffix.lower() not in CONTAINERS:
         raise UsageError(f"cannot write '{target}': unsupported container", f"use {', '.join(CONTAINERS)}")

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from upscaler.errors import UsageError
+from upscaler.images.formats import IMAGE_SUFFIXES
 from upscaler.jobs import plan
 from upscaler.options import Options
 
@@ -44,6 +45,33 @@ def test_links_that_are_not_followed_are_counted(tmp_path: Path) -> None:
     found = plan([tmp_path / "p"], Options())
     assert [job.source.name for job in found.jobs] == ["a.png", "b.png"]
     assert found.ignored_kinds() == "1 .txt, 2 linked"
+
+
+@pytest.mark.parametrize("folder", ["@eaDir", "#recycle", "$RECYCLE.BIN", "__MACOSX", "lost+found"])
+def test_folders_of_the_system_are_left_out(tmp_path: Path, folder: str) -> None:
+    touch(tmp_path, "p/a.jpg", "p/._a.jpg", f"p/{folder}/a.jpg", f"p/sub/{folder}/a.jpg/THUMB.jpg")
+    found = plan([tmp_path / "p"], Options())
+    assert [job.source for job in found.jobs] == [tmp_path / "p/a.jpg"] and not found.ignored
+
+
+def test_a_link_to_a_folder_has_its_result_beside_itself(tmp_path: Path) -> None:
+    touch(tmp_path, "far/album/b.png")
+    (tmp_path / "holiday").symlink_to(tmp_path / "far/album")
+    assert plan([tmp_path / "holiday"], Options()).jobs[0].target == tmp_path / "holiday_x4/b.png"
+    touch(tmp_path, "c.png")
+    both = plan([tmp_path / "holiday", tmp_path / "c.png"], Options(output=tmp_path / "out"))
+    assert both.jobs[0].target == tmp_path / "out/holiday/b.png"
+
+
+def test_every_suffix_of_an_image_is_found(tmp_path: Path) -> None:
+    names = [f"{suffix[1:]}{suffix.upper()}" for suffix in IMAGE_SUFFIXES]
+    assert {"jpe.JPE", "jfif.JFIF", "dib.DIB", "mpo.MPO", "apng.APNG"} < set(names)
+    touch(tmp_path, *(f"p/{name}" for name in names))
+    found = {job.source.name: job.target.name for job in plan([tmp_path / "p"], Options()).jobs}
+    assert found == {name: name for name in names} | {"mpo.MPO": "mpo.jpg"}
+    touch(tmp_path, "a.mpo")
+    with pytest.raises(UsageError, match="cannot write an image"):
+        plan([tmp_path / "a.mpo"], Options(output=tmp_path / "b.mpo"))
 
 
 def test_the_current_folder_is_named_in_the_target(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,13 +12,13 @@ from support.pictures import photograph
 
 from upscaler.errors import MediaError, UsageError
 from upscaler.images import stills
-from upscaler.images.formats import IMAGE_SUFFIXES
+from upscaler.images.formats import WRITABLE_SUFFIXES
 from upscaler.images.still import Still
 
 LOSSLESS = [".png", ".tif", ".tiff", ".bmp"]
 
 
-@pytest.mark.parametrize("suffix", IMAGE_SUFFIXES)
+@pytest.mark.parametrize("suffix", WRITABLE_SUFFIXES)
 def test_round_trip(tmp_path: Path, suffix: str) -> None:
     pixels = photograph(40, 56)
     stills.write(tmp_path / f"a{suffix}", Still(pixels))

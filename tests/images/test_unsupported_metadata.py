@@ -13,7 +13,7 @@ from support.profiles import exchanged, linear_gray
 
 from upscaler import pipeline
 from upscaler.images import losses, stills
-from upscaler.images.formats import IMAGE_SUFFIXES, format_of
+from upscaler.images.formats import WRITABLE_SUFFIXES, format_of
 from upscaler.images.metadata import Metadata
 from upscaler.images.still import Still
 from upscaler.jobs import Job
@@ -64,7 +64,7 @@ def test_what_is_lost(suffix: str, still: Still, lost: str) -> None:
     assert losses.describe_still(still, image_format) == expected
 
 
-@pytest.mark.parametrize("suffix", IMAGE_SUFFIXES)
+@pytest.mark.parametrize("suffix", WRITABLE_SUFFIXES)
 def test_unmentioned_metadata_is_kept(tmp_path: Path, suffix: str) -> None:
     still = Still(PIXELS, PIXELS[:, :, 0], metadata=EVERYTHING)
     stills.write(tmp_path / f"a{suffix}", still)

@@ -101,12 +101,15 @@ FORMATS = (
 )
 
 _BY_SUFFIX = {suffix: row for row in FORMATS for suffix in row.suffixes}
-IMAGE_SUFFIXES = tuple(sorted(_BY_SUFFIX))
+WRITABLE_SUFFIXES = tuple(sorted(_BY_SUFFIX))
+# Of formats that are read only, and what is written instead: the first image of an MPO is a JPEG.
+READ_ONLY_SUFFIXES = MappingProxyType({".mpo": ".jpg"})
+IMAGE_SUFFIXES = tuple(sorted([*WRITABLE_SUFFIXES, *READ_ONLY_SUFFIXES]))
 ANIMATION_SUFFIXES = tuple(
     suffix for suffix, row in sorted(_BY_SUFFIX.items()) if row.animation_bytes_per_pixel
 )
 
 
 def format_of(path: Path) -> ImageFormat | None:
-    """The format of a file by its suffix, in any case; ``None`` if the suffix is not an image's."""
+    """The format to write a file in, by its suffix in any case; ``None`` if none is written with it."""
     return _BY_SUFFIX.get(path.suffix.lower())

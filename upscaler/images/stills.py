@@ -24,7 +24,7 @@ from upscaler.images import (
     pillow_corrections,
     sixteen_bit,
 )
-from upscaler.images.formats import IMAGE_SUFFIXES, ImageFormat, format_of
+from upscaler.images.formats import WRITABLE_SUFFIXES, ImageFormat, format_of
 from upscaler.images.orientation import apply_orientation, read_orientation
 from upscaler.images.repair import repaired
 from upscaler.images.still import Still
@@ -195,7 +195,7 @@ def check_target(path: Path, height: int = 0, width: int = 0) -> ImageFormat:
     """
     image_format = format_of(path)
     if image_format is None:
-        raise UsageError(f"'{path}' has no image suffix", f"use one of {', '.join(IMAGE_SUFFIXES)}")
+        raise UsageError(f"'{path}' has no image suffix", f"use one of {', '.join(WRITABLE_SUFFIXES)}")
     limit_px = image_format.max_side_px
     if limit_px and max(height, width) > limit_px:
         raise UsageError(
