@@ -13,7 +13,10 @@ VARIABLE = "UPSCALER_MODELS"
 def folders() -> list[Path]:
     """Folders that are searched: those of ``UPSCALER_MODELS``, then ``models`` in the user's data folder."""
     own = [Path(folder).expanduser() for folder in os.environ.get(VARIABLE, "").split(os.pathsep) if folder]
-    return [*own, platformdirs.user_data_path("upscaler", appauthor=False) / "models"]
+    try:
+        return [*own, platformdirs.user_data_path("upscaler", appauthor=False) / "models"]
+    except RuntimeError:  # the user has no home folder
+        return own
 
 
 def installed() -> dict[str, Path]:

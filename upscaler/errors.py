@@ -44,5 +44,9 @@ class DeviceError(UpscalerError):
     """The requested device is not available, or does not support what was requested."""
 
 
+class CacheError(UpscalerError):
+    """The cache folder cannot be made or written; everything also works without it."""
+
+
 class TrainingError(UpscalerError):
     """A training run cannot start or cannot continue."""

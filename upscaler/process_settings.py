@@ -7,7 +7,8 @@ import ctypes
 import functools
 import os
 import platform
-from pathlib import Path
+
+from upscaler.cache_folder import cache_folder
 
 # Parameters of mallopt, from malloc.h.
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
@@ -32,13 +33,16 @@ def keep_freed_memory() -> None:
 
 
 def keep_compiled_code() -> None:
-    """Have ``torch.compile`` cache its code in the user's cache folder, where the next process finds it.
+    """Have ``torch.compile`` cache its code in the cache folder, where the next process finds it.
 
     By default it does so in a temporary folder. ``TORCHINDUCTOR_CACHE_DIR`` overrides this. Called when a
     network is compiled.
+
+    Raises:
+        CacheError: There is no cache folder.
     """
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "upscaler" / "compiled"
-    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache))
+    if "TORCHINDUCTOR_CACHE_DIR" not in os.environ:
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(cache_folder("compiled"))
 
 
 def silence_svt_av1() -> None:

@@ -75,7 +75,7 @@ def _compiled(
             sr = compiled(lr)
         if trained:
             sr.sum().backward()  # type: ignore[no-untyped-call]
-    except RuntimeError as error:  # torch's compile errors are of this class
+    except (RuntimeError, OSError) as error:  # of torch's compiler, and of the folder that keeps its code
         reason = first_line(error)
         return module, f"compiling failed: training is not compiled, about 1.2 times slower ({reason})"
     finally:

@@ -318,6 +318,8 @@ class Upscaler:
         with ExitStack() as restored:
             for scale, name in runtimes.items():
                 restored.enter_context(self._network(scale).restored(name, batch_px[scale]))
+                if self._network(scale).runtime().name != name:  # no cache folder for compiled code
+                    raise DeviceError(f"the network was {name}, and cannot be here")
             torch.set_num_threads(threads)
             restored.callback(torch.set_num_threads, own_threads)
             yield

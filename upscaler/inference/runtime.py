@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from upscaler.errors import first_line
+from upscaler.errors import CacheError, first_line
 from upscaler.inference import devices
 from upscaler.models.contract import Network
 from upscaler.process_settings import keep_compiled_code
@@ -65,7 +65,11 @@ class Runtime:
         if not devices.can_compile(self.network.device):
             self._on_message(Message("info", "no C++ compiler found: continuing uncompiled"))
             return
-        keep_compiled_code()
+        try:
+            keep_compiled_code()
+        except CacheError as error:
+            self._on_message(Message("info", f"{error.message}: continuing uncompiled ({error.hint})"))
+            return
         self._compiled_network = torch.compile(self.network, dynamic=False)
         self.compiled = True
         self.drop_graphs()
@@ -97,8 +101,8 @@ class Runtime:
         if self.compiled:
             try:
                 return self._compiled_network(lr)
-            except RuntimeError as error:  # torch's compile errors are of this class
-                if devices.is_out_of_memory(error):
+            except (RuntimeError, OSError) as error:  # of torch's compiler, and of its cache folder
+                if isinstance(error, RuntimeError) and devices.is_out_of_memory(error):
                     raise
                 self.compiled = False
                 reason = first_line(error)
