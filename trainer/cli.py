@@ -42,7 +42,7 @@ def train(  # noqa: PLR0913 - one parameter per option
         str | None,
         typer.Option(
             help="How LR images are made: photo (default), clean, bilinear, jpegN, jpegN-M, mild, "
-            "mild-combined, real, strong or video."
+            "mild-combined, real, drawn, strong or video."
         ),
     ] = None,
     show_degraded: Annotated[

@@ -35,7 +35,7 @@ def command(  # noqa: PLR0913 - one parameter per option
         str | None,
         typer.Option(
             help="How LR images are made: clean (bicubic downscaling; default), jpegN, jpegN-M, photo, mild, "
-            "mild-combined, real, strong, video or bilinear."
+            "mild-combined, real, drawn, strong, video or bilinear."
         ),
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",

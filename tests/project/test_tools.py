@@ -137,6 +137,20 @@ def test_deeper_weights_give_the_same_result(tmp_path: Path, monkeypatch: pytest
         make_deeper.make_deeper(tmp_path / "other.safetensors", tmp_path / "never.safetensors")
 
 
+def test_drawings_repeat_and_each_kind_has_ink(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(TOOLS))
+    import make_drawings
+
+    for number in range(len(make_drawings.KINDS)):
+        pixels = np.asarray(make_drawings.picture(number, []))
+        assert pixels.shape == (512, 512, 3)
+        steps = np.abs(np.diff(pixels.astype(int), axis=1)).max(2)
+        assert 0.02 < (steps > 40).mean() < 0.6, number  # lines
+        assert (steps == 0).mean() > 0.3, number  # and flat places
+    assert not np.array_equal(pixels, np.asarray(make_drawings.picture(number + 5, [])))
+    assert np.array_equal(pixels, np.asarray(make_drawings.picture(number, [])))
+
+
 def test_degraded_crops_are_pairs_for_a_teacher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """LR downscaled from the same place as HR; again with the same seed; too small photographs are named."""
     monkeypatch.syspath_prepend(str(TOOLS))

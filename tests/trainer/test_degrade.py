@@ -12,10 +12,10 @@ from torch import Generator, Tensor
 from upscaler.errors import UsageError
 from upscaler.trainer.data.crops import Crops
 from upscaler.trainer.data.photos import PhotoPair, load_photos
-from upscaler.trainer.degrade import artifacts, h264, jpeg
+from upscaler.trainer.degrade import artifacts, files, h264, jpeg
 from upscaler.trainer.degrade.degradations import downscale, parse
 
-DAMAGING = ["photo", "mild", "mild-combined", "jpeg20", "jpeg10-95", "real", "strong"]
+DAMAGING = ["photo", "mild", "mild-combined", "jpeg20", "jpeg10-95", "real", "drawn", "strong"]
 
 
 def seeded(seed: int = 0) -> Generator:
@@ -84,7 +84,7 @@ def test_jpeg_of_a_batch_equals_jpeg_of_each_image() -> None:
 
 @pytest.mark.parametrize("name", ["", "Photo", "jpeg", "jpeg0", "jpeg101", "jpeg30-20", "jpeg-5", "jpeg20-"])
 def test_unknown_names(name: str) -> None:
-    known = "clean, bilinear, photo, mild, mild-combined, real, strong, video, jpegN"
+    known = "clean, bilinear, photo, mild, mild-combined, real, drawn, strong, video, jpegN"
     with pytest.raises(UsageError, match=rf"unknown degradation.*{known}"):
         parse(name)
 
@@ -184,6 +184,52 @@ def test_real_sharpens_some_and_blurs_some() -> None:
     contrast = by("real", hr, 2).float().std((1, 2, 3)) / downscale(hr[:1], 2).float().std()
     assert float(contrast.min()) < 0.95
     assert float(contrast.max()) > 1.1
+
+
+def drawing() -> Tensor:
+    """A red disc with a black line on white, ``(1, 3, 96, 96)``."""
+    rows, columns = torch.meshgrid(torch.arange(96.0), torch.arange(96.0), indexing="ij")
+    distance = ((rows - 48).square() + (columns - 48).square()).sqrt()
+    pixels = torch.full((3, 96, 96), 255.0)
+    pixels[:, distance < 36] = 0
+    pixels[0, distance < 32] = 230
+    return pixels.to(torch.uint8)[None]
+
+
+def test_half_of_drawn_is_only_downscaled_and_some_have_a_small_palette() -> None:
+    hr = drawing().expand(300, -1, -1, -1)
+    clean = downscale(hr[:1], 2)[0]
+    lr = by("drawn", hr, 2)
+    same = torch.tensor([torch.equal(each, clean) for each in lr])
+    assert 0.4 < float(same.float().mean()) < 0.6
+    worn = lr[~same]
+    quality = torch.tensor([psnr(each, clean) for each in worn])
+    assert float(quality.min()) > 11
+    assert 20 < float(quality.median()) < 40
+    colors = torch.tensor([len(each.flatten(1).unique(dim=1).T) for each in worn])
+    assert 0.05 < float((colors <= 64).float().mean()) < 0.4
+    assert float((colors > 256).float().mean()) > 0.4  # the artifacts around lines that JPEG leaves
+    paper = worn[:, :, 0, 0].float().mean(1)
+    assert 0.05 < float((paper < 250).float().mean()) < 0.4  # scans
+
+
+@pytest.mark.parametrize("way", ["jpeg", "webp", "h264", "gif"])
+def test_files_change_a_drawing_without_moving_it(way: str) -> None:
+    levels = drawing().float().expand(3, -1, -1, -1)
+    saved = {
+        "jpeg": lambda: files.as_jpeg(levels, (30, 60), seeded()),
+        "webp": lambda: files.as_webp(levels, (30, 60), seeded()),
+        "h264": lambda: files.as_h264(levels, (28, 34), seeded()),
+        "gif": lambda: files.as_gif(
+            artifacts.convolve(levels, artifacts.gaussian_kernels(torch.full((3,), 3.0), 13)).round(),
+            seeded(),
+        ),
+    }[way]()
+    assert saved.shape == levels.shape
+    assert torch.equal(saved, saved.round())
+    assert 14 < psnr(saved, levels) < 45
+    shifted = torch.roll(levels, 2, -1)
+    assert psnr(saved, levels) > psnr(saved, shifted) + 1
 
 
 def test_sharpening_overshoots_at_edges_and_keeps_flat_areas() -> None:
@@ -325,7 +371,7 @@ def test_a_photograph_no_larger_than_the_crop(pair: PhotoPair) -> None:
     assert values <= set(small.hr.int().flatten().tolist())
 
 
-@pytest.mark.parametrize("name", ["photo", "video", "real", "strong"])
+@pytest.mark.parametrize("name", ["photo", "video", "real", "drawn", "strong"])
 def test_degraded_crops_can_be_drawn_again(tmp_path: Path, make_photos: object, name: str) -> None:
     make_photos(tmp_path, 3)  # type: ignore[operator]
     pairs = load_photos((str(tmp_path),), 2, 16, degradation=name).training

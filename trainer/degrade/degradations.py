@@ -15,10 +15,11 @@ from torch import Generator, Tensor
 
 from upscaler.errors import UsageError
 from upscaler.trainer.degrade import artifacts, jpeg
+from upscaler.trainer.degrade.drawn import drawn
 from upscaler.trainer.degrade.real import real
 
 _KNOWN = (
-    "clean, bilinear, photo, mild, mild-combined, real, strong, video, "
+    "clean, bilinear, photo, mild, mild-combined, real, drawn, strong, video, "
     "jpegN or jpegN-M (N and M from 1 to 100)"
 )
 
@@ -192,6 +193,7 @@ _DEGRADATIONS = {
     "mild": _mild,
     "mild-combined": _mild_combined,
     "real": real,
+    "drawn": drawn,
     "strong": _strong,
 }
 

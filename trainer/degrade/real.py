@@ -6,15 +6,12 @@ downscaling with a random kernel, sometimes sharpening, then JPEG, WebP or a fra
 everyday images: a network trained with Real-ESRGAN's ranges mistakes fine texture for artifacts.
 """
 
-import io
 from collections.abc import Callable
 
-import numpy as np
 import torch
-from PIL import Image
 from torch import Generator, Tensor
 
-from upscaler.trainer.degrade import artifacts, h264, jpeg
+from upscaler.trainer.degrade import artifacts, files
 
 # Crops of a batch that share the size between phone and website: a size for each would prevent batching.
 _CROPS_PER_SIZE = 4
@@ -72,9 +69,11 @@ def _website(levels: Tensor, size: tuple[int, int], generator: Generator) -> Ten
     coding = torch.rand(len(levels), generator=generator)  # a tenth are not encoded
     levels = _saved_as_jpeg(levels, coding < 0.7, (40, 95), generator)
     levels = _applied_where(
-        levels, (coding >= 0.7) & (coding < 0.8), lambda x, _: _saved_as_webp(x, generator)
+        levels, (coding >= 0.7) & (coding < 0.8), lambda x, _: files.as_webp(x, (40, 90), generator)
     )
-    return _applied_where(levels, (coding >= 0.8) & (coding < 0.9), lambda x, _: _saved_as_h264(x, generator))
+    return _applied_where(
+        levels, (coding >= 0.8) & (coding < 0.9), lambda x, _: files.as_h264(x, (18, 32), generator)
+    )
 
 
 def _sensor_noise(levels: Tensor, generator: Generator) -> Tensor:
@@ -101,36 +100,10 @@ def _sharpened(levels: Tensor, share: float, amounts: tuple[float, float], gener
 def _saved_as_jpeg(
     levels: Tensor, which: float | Tensor, qualities: tuple[int, int], generator: Generator
 ) -> Tensor:
-    """Save the chosen images, or a share of all, as JPEG, 70 % of them with 4:2:0 chroma; all are rounded."""
-    count = len(levels)
-    chosen = which if isinstance(which, Tensor) else artifacts.bernoulli(which, count, generator)
-    quality = torch.randint(qualities[0], qualities[1] + 1, (count,), generator=generator)
-    subsampled = artifacts.bernoulli(0.7, count, generator)
+    """Save the chosen images, or a share of all, as JPEG; all are rounded."""
+    chosen = which if isinstance(which, Tensor) else artifacts.bernoulli(which, len(levels), generator)
     levels = levels.round().clamp_(0, 255)
-    return _applied_where(
-        levels, chosen, lambda x, which: jpeg.round_trip(x, quality[which], subsampled[which])
-    )
-
-
-def _saved_as_webp(levels: Tensor, generator: Generator) -> Tensor:
-    """Save as WebP of quality 40 to 90, with libwebp on the CPU."""
-    qualities = torch.randint(40, 91, (len(levels),), generator=generator).tolist()
-    decoded = []
-    for image, quality in zip(levels.to("cpu", torch.uint8), qualities, strict=True):
-        file = io.BytesIO()
-        Image.fromarray(image.permute(1, 2, 0).numpy()).save(file, "WEBP", quality=quality, method=2)
-        with Image.open(file) as saved:
-            decoded.append(torch.from_numpy(np.array(saved)).permute(2, 0, 1))
-    return torch.stack(decoded).to(levels)
-
-
-def _saved_as_h264(levels: Tensor, generator: Generator) -> Tensor:
-    """Encode as frames of H.264 videos with CRF 18 to 32, on the CPU."""
-    factors = torch.randint(18, 33, (len(levels),), generator=generator).tolist()
-    frames = [
-        h264.frame(image, crf) for image, crf in zip(levels.to("cpu", torch.uint8), factors, strict=True)
-    ]
-    return torch.stack(frames).mul_(255).round_().clamp_(0, 255).to(levels)
+    return _applied_where(levels, chosen, lambda x, _: files.as_jpeg(x, qualities, generator))
 
 
 def _applied_where(levels: Tensor, chosen: Tensor, function: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
