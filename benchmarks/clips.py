@@ -22,10 +22,11 @@ import av.container
 import torch
 
 from upscaler import pipeline
+from upscaler.content import kind_of
 from upscaler.errors import UpscalerError
 from upscaler.inference import devices
 from upscaler.inference.engine import Upscaler
-from upscaler.jobs import Job, kind_of
+from upscaler.jobs import Job
 from upscaler.options import VideoOptions
 from upscaler.process_settings import keep_freed_memory
 from upscaler.video import stream_plan

@@ -4,16 +4,17 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
+from upscaler.content import Content, content_of, kind_of
 from upscaler.errors import MediaError, UsageError
-from upscaler.images.formats import IMAGE_SUFFIXES, READ_ONLY_SUFFIXES, WRITABLE_SUFFIXES
+from upscaler.images.formats import READ_ONLY_SUFFIXES, WRITABLE_SUFFIXES
 from upscaler.models.shipped import DEFAULT_SCALE
 from upscaler.options import Options
 from upscaler.resume import job_folder
-from upscaler.video.formats import CONTAINERS, VIDEO_SUFFIXES
+from upscaler.video.formats import CONTAINERS
 
 Kind = Literal["still", "video", "preview"]
 
@@ -92,9 +93,9 @@ def plan(inputs: Iterable[Path], options: Options) -> JobList:
         options: Where results go, and whether existing ones are replaced or skipped.
 
     Raises:
-        UsageError: An input is missing or neither image nor video; no input is left; two inputs have the same
-            target; a target is an input, or exists; a preview of an image is requested; a name is too long,
-            or in a folder that cannot be read.
+        UsageError: An input is missing or neither image nor video; no input is left; two inputs with the same
+            name have the same target; a target is an input, or exists; a preview of an image is requested; a
+            name is too long, or in a folder that cannot be read.
     """
     try:
         job_list = _plan(list(inputs), options)
@@ -128,10 +129,10 @@ def _plan(inputs: list[Path], options: Options) -> JobList:
     if not jobs:
         names = ", ".join(f"'{path}'" for path in inputs)
         where = f"in {names}" if inputs else "were given"
-        raise UsageError(f"no images or videos {where}", "files are recognised by their suffix")
+        raise UsageError(f"no images or videos {where}", "in folders, files are recognised by their suffix")
     if options.preview:
         jobs = [_as_preview(job) for job in jobs]
-    planned = jobs
+    planned = jobs = _with_distinct_targets(jobs)
     results = _results_of_others(planned) if options.skip_existing else []
     jobs = [job for job in planned if job not in results]
     _check_collisions(jobs)
@@ -144,21 +145,14 @@ def _plan(inputs: list[Path], options: Options) -> JobList:
     return JobList(remaining, ignored, unreadable, skipped)
 
 
-def kind_of(path: Path) -> Kind | None:
-    """Image or video, by the suffix; ``None`` if neither."""
-    suffix = path.suffix.lower()
-    if suffix in IMAGE_SUFFIXES:
-        return "still"
-    return "video" if suffix in VIDEO_SUFFIXES else None
-
-
 def _file_job(path: Path, options: Options, single: bool) -> Job:
-    kind = kind_of(path)
-    if kind is None:
-        raise UsageError(f"the suffix of '{path}' is neither an image's nor a video's")
+    content = content_of(path)
+    if content is None:
+        raise UsageError(f"'{path}' is neither an image nor a video, by its content and by its suffix")
+    kind, suffix = content.kind, _target_suffix(content)
     output = options.output_path
     if output is None:
-        return Job(path, path.with_name(f"{path.stem}_{_label(options)}{_target_suffix(path)}"), kind)
+        return Job(path, path.with_name(f"{path.stem}_{_label(options)}{suffix}"), kind)
     is_file_name = kind_of(output) is not None and not output.is_dir()
     if single and is_file_name:
         return Job(path, _check_target(output, kind), kind)
@@ -167,7 +161,7 @@ def _file_job(path: Path, options: Options, single: bool) -> Job:
     if single and output.suffix and not output.is_dir():
         writable = ", ".join(WRITABLE_SUFFIXES if kind == "still" else CONTAINERS)
         raise UsageError(f"cannot write {_NOUNS[kind]} to '{output}': unknown suffix", f"use {writable}")
-    return Job(path, (output / path.name).with_suffix(_target_suffix(path)), kind)
+    return Job(path, (output / path.name).with_suffix(suffix), kind)
 
 
 def _folder_jobs(folder: Path, options: Options, single: bool) -> JobList:
@@ -186,12 +180,12 @@ def _folder_jobs(folder: Path, options: Options, single: bool) -> JobList:
     ignored: list[Path] = []
     unreadable: list[Unreadable] = []
     for path in _files(folder, root, ignored, unreadable):
-        kind = kind_of(path)
-        if kind is None:
+        content = content_of(path) if kind_of(path) else None
+        if content is None:
             ignored.append(path)
         else:
             target = root / path.relative_to(folder)
-            jobs.append(Job(path, target.with_suffix(_target_suffix(path)), kind))
+            jobs.append(Job(path, target.with_suffix(_target_suffix(content)), content.kind))
     return JobList(jobs, ignored, unreadable)
 
 
@@ -241,12 +235,12 @@ def _label(options: Options) -> str:
     return f"x{DEFAULT_SCALE if options.scale is None else options.scale:g}"
 
 
-def _target_suffix(path: Path) -> str:
+def _target_suffix(content: Content) -> str:
     """The suffix of the source, or ``.mkv`` if we cannot write its container, or ``.jpg`` for ``.mpo``."""
-    suffix = path.suffix
+    suffix = content.suffix
     if suffix.lower() in READ_ONLY_SUFFIXES:
         return READ_ONLY_SUFFIXES[suffix.lower()]
-    if suffix.lower() in VIDEO_SUFFIXES and suffix.lower() not in CONTAINERS:
+    if content.kind == "video" and suffix.lower() not in CONTAINERS:
         return ".mkv"
     return suffix
 
@@ -263,6 +257,33 @@ def _as_preview(job: Job) -> Job:
     if job.kind == "still":
         raise UsageError(f"--preview is for videos, but '{job.source}' is an image")
     return Job(job.source, job.target.with_suffix(_PREVIEW), "preview")
+
+
+def _with_distinct_targets(jobs: list[Job]) -> list[Job]:
+    """The same jobs, where ``a.avi`` beside ``a.mkv`` becomes ``a.avi_x4.mkv``.
+
+    A source whose suffix the target keeps has the name without it; otherwise, the first one has it.
+    """
+    chosen: dict[Path, Job] = {}
+    for job in jobs:
+        earlier = chosen.setdefault(job.target, job)
+        if _keeps_suffix(job) and not _keeps_suffix(earlier):
+            chosen[job.target] = job
+    return [job if _has_name(job, chosen[job.target]) else _with_suffix_in_name(job) for job in jobs]
+
+
+def _keeps_suffix(job: Job) -> bool:
+    return job.source.suffix.lower() == job.target.suffix.lower()
+
+
+def _has_name(job: Job, chosen: Job) -> bool:
+    """Whether a job keeps its target, which ``chosen`` has; not if its source has the same name."""
+    return job is chosen or job.source.suffix == chosen.source.suffix
+
+
+def _with_suffix_in_name(job: Job) -> Job:
+    rest = job.target.name.removeprefix(job.source.stem)
+    return replace(job, target=job.target.with_name(job.source.name + rest))
 
 
 def bicubic_beside(preview: Path) -> Path:

@@ -28,6 +28,17 @@ def test_targets_next_to_the_input(tmp_path: Path) -> None:
     assert targets(tmp_path, ["a.JPG"], size_px=(640, 480)) == ["a_640x480.JPG"]
 
 
+def test_videos_that_differ_in_their_suffix_have_distinct_targets(tmp_path: Path) -> None:
+    names = ["a.avi", "a.mkv", "a.ts", "b.avi"]
+    touch(tmp_path, *names, *(f"p/{name}" for name in names))
+    expected = ["a.avi_x4.mkv", "a_x4.mkv", "a.ts_x4.mkv", "b_x4.mkv"]
+    assert targets(tmp_path, names) == expected
+    assert targets(tmp_path, ["p"]) == ["p_x4/a.avi.mkv", "p_x4/a.mkv", "p_x4/a.ts.mkv", "p_x4/b.mkv"]
+    assert targets(tmp_path, ["a.ts", "a.avi"], output=tmp_path / "o") == ["o/a.mkv", "o/a.avi.mkv"]
+    previews = targets(tmp_path, ["a.avi", "a.mkv"], preview=True)
+    assert previews == ["a_x4.preview.png", "a.mkv_x4.preview.png"]
+
+
 def test_a_folder_is_mirrored(tmp_path: Path) -> None:
     touch(tmp_path, "p/b.png", "p/sub/a.png", "p/sub/v.mov", "p/notes.txt", "p/.hidden.png", "p/.git/x.png")
     found = plan([tmp_path / "p"], Options(scale=2))
@@ -102,7 +113,7 @@ def test_output_as_file_and_as_folder(tmp_path: Path) -> None:
     ("inputs", "output", "message"),
     [
         (["missing.jpg"], None, "does not exist"),
-        (["notes.txt"], None, "neither an image's"),
+        (["notes.txt"], None, "neither an image nor a video"),
         (["empty"], None, "no images or videos in '.*empty'"),
         ([], None, "no images or videos were given"),
         (["a.jpg"], "o.mp4", "cannot write an image"),
@@ -112,7 +123,6 @@ def test_output_as_file_and_as_folder(tmp_path: Path) -> None:
         (["a.jpg"], "a.jpg", "is an input"),
         (["a.jpg"], ".", "is an input"),
         (["a.jpg", "sub/a.jpg"], "o", "would both be written"),
-        (["v.avi", "v.ts"], "o", "would both be written"),
         (["a.jpg"], "taken.jpg", "exists"),
         (["sub"], "o.jpg", "is a file name"),
         (["a.jpg"], "-", "standard output"),

@@ -20,6 +20,7 @@ FOLDERS = {"upscaler": "upscaler", "models": "upscaler.models", "trainer": "upsc
 # Files at the top of upscaler/ that every room may import; they import only each other.
 LEAVES = {
     "cache_folder",
+    "content",
     "error_text",
     "errors",
     "interrupts",

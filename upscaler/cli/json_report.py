@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO, cast
 
 from upscaler.batch import Result
+from upscaler.content import kind_of
 from upscaler.errors import MediaError, UsageError
-from upscaler.jobs import kind_of
 from upscaler.results import VideoFacts
 from upscaler.resume.fingerprint import versions
 

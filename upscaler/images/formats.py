@@ -14,6 +14,8 @@ class ImageFormat:
     Attributes:
         name: Pillow's name.
         suffixes: In lower case, with the dot.
+        signature: Pattern of the first bytes. TIFF has none, because raw files of cameras begin likewise, but
+            all that can be read of them is a thumbnail.
         save_arguments: For Pillow's ``save``.
         max_side_px: The longest side that the format, or its usual reader, allows; ``None`` for no limit.
         alpha: Whether it stores transparency. GIF stores one bit of it.
@@ -28,6 +30,7 @@ class ImageFormat:
 
     name: str
     suffixes: tuple[str, ...]
+    signature: bytes = b""
     save_arguments: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     max_side_px: int | None = None
     alpha: bool = False
@@ -43,16 +46,24 @@ FORMATS = (
     ImageFormat(
         name="AVIF",
         suffixes=(".avif",),
+        signature=rb"....ftypavi[fs]",
         save_arguments={"quality": 90, "subsampling": "4:4:4"},
         max_side_px=32_768,  # libavif writes larger ones, but does not read them
         alpha=True,
         metadata=True,
         animation_bytes_per_pixel=7,
     ),
-    ImageFormat(name="BMP", suffixes=(".bmp", ".dib"), gray=True, resolution=True),
+    ImageFormat(
+        name="BMP",
+        suffixes=(".bmp", ".dib"),
+        signature=rb"BM....\0\0\0\0",
+        gray=True,
+        resolution=True,
+    ),
     ImageFormat(
         name="GIF",
         suffixes=(".gif",),
+        signature=rb"GIF8[79]a",
         max_side_px=65_535,
         alpha=True,
         gray=True,
@@ -61,6 +72,7 @@ FORMATS = (
     ImageFormat(
         name="JPEG",
         suffixes=(".jpg", ".jpeg", ".jfif", ".jpe"),
+        signature=rb"\xff\xd8\xff",
         save_arguments={"quality": 95, "subsampling": 0},  # 0 is 4:4:4
         max_side_px=65_500,
         gray=True,
@@ -70,6 +82,7 @@ FORMATS = (
     ImageFormat(
         name="PNG",
         suffixes=(".png", ".apng"),
+        signature=rb"\x89PNG\r\n\x1a\n",
         save_arguments={"compress_level": 4},  # half the time of the default 6, for 1 % more bytes
         alpha=True,
         gray=True,
@@ -92,6 +105,7 @@ FORMATS = (
     ImageFormat(
         name="WEBP",
         suffixes=(".webp",),
+        signature=rb"RIFF....WEBP",
         save_arguments={"quality": 95, "method": 4},  # of lossless files, quality is effort
         max_side_px=16_383,
         alpha=True,

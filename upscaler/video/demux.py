@@ -16,6 +16,8 @@ from av.stream import Disposition, Stream
 from av.video.stream import VideoStream
 
 from upscaler.errors import MediaError
+from upscaler.images.formats import IMAGE_SUFFIXES
+from upscaler.video.formats import HEAD_BYTES, demuxer_of
 
 # Transport and program streams, in which recordings are joined by appending the files.
 MPEG_FORMATS = ("mpegts", "mpeg")
@@ -60,7 +62,22 @@ def open_input(path: Path, hardware: HWAccel | None = None) -> av.container.Inpu
 def _open(
     path: Path, hardware: HWAccel | None, options: dict[str, str] | None = None
 ) -> av.container.InputContainer:
-    return av.open(ffmpeg_path(path), "r", metadata_errors="ignore", hwaccel=hardware, options=options)
+    return av.open(
+        ffmpeg_path(path),
+        "r",
+        format=_demuxer_of(path),
+        metadata_errors="ignore",
+        hwaccel=hardware,
+        options=options,
+    )
+
+
+def _demuxer_of(path: Path) -> str | None:
+    """The demuxer to name: FFmpeg takes every file with an image's suffix for one that it is not sure of."""
+    if path.suffix.lower() not in IMAGE_SUFFIXES:
+        return None
+    with path.open("rb") as file:
+        return demuxer_of(file.read(HEAD_BYTES))
 
 
 def main_video_stream(container: av.container.InputContainer, path: Path) -> VideoStream:
