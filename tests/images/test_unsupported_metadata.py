@@ -6,17 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import ExifTags, Image
-from support.media import identity, save
-from support.messages import Messages
 from support.pictures import photograph
 from support.profiles import exchanged, linear_gray
 
-from upscaler import pipeline
 from upscaler.images import losses, stills
 from upscaler.images.formats import WRITABLE_SUFFIXES, format_of
 from upscaler.images.metadata import Metadata
 from upscaler.images.still import Still
-from upscaler.jobs import Job
 
 XMP = b"<x:xmpmeta xmlns:x='adobe:ns:meta/'>somebody</x:xmpmeta>"
 
@@ -79,22 +75,6 @@ def test_unmentioned_metadata_is_kept(tmp_path: Path, suffix: str) -> None:
     assert ("IPTC" in said) == (written.metadata.iptc is None)
     assert ("texts" in said) == (not written.metadata.chunks)
     assert ("resolution" in said) == (written.metadata.dpi is None)
-
-
-@pytest.mark.parametrize(
-    ("entry", "name"),
-    [
-        (b"hdrgm:Version='1.0'", "HDR gain map"),
-        (b"GCamera:MotionPhoto='1'", "video of the motion photo"),
-        (b"GDepth:Format='x'", "depth map"),
-    ],
-)
-def test_data_that_phones_append_to_images_is_named(tmp_path: Path, entry: bytes, name: str) -> None:
-    save(tmp_path / "a.jpg", xmp=XMP.replace(b"somebody", entry))
-    messages = Messages()
-    job = Job(tmp_path / "a.jpg", tmp_path / "b.jpg", "still")
-    pipeline.upscale_still(job, identity(tmp_path), lambda _: None, messages)
-    assert f"not kept in .jpg: {name}, XMP" in messages
 
 
 def test_further_images_of_a_jpeg_are_named(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from upscaler.images import gif, icc, metadata
+from upscaler.images import appended, gif, icc, metadata
 from upscaler.images.formats import ImageFormat
 from upscaler.images.metadata import Metadata
 from upscaler.images.still import Still
@@ -49,11 +49,22 @@ def write(path: Path, still: Still, image_format: ImageFormat) -> None:
         OSError: The file cannot be written.
     """
     image, source = _storable(still, image_format)
-    arguments = metadata.save_arguments(source, image_format, image.height, image.width)
+    gain_map = _encoded_gain_map(source, image) if image_format.name == "JPEG" else b""
+    arguments = metadata.save_arguments(source, image_format, image.height, image.width, len(gain_map))
     try:
         image.save(path, image_format.name, **image_format.save_arguments, **arguments)
+        if image_format.name == "JPEG" and source.appended:
+            path.write_bytes(appended.joined(path.read_bytes(), source.appended, gain_map))
     except (ValueError, RuntimeError) as error:  # for example a side above 65535 in JPEG; from libtiff
         raise OSError(str(error)) from error
+
+
+def _encoded_gain_map(source: Metadata, image: Image.Image) -> bytes:
+    """The gain map of the source, enlarged like the image to write; empty if it has none."""
+    if source.appended.gain_map is None:
+        return b""
+    height, width = source.size or (image.height, image.width)
+    return source.appended.gain_map.encoded(image.height / height, image.width / width)
 
 
 def _storable(still: Still, image_format: ImageFormat) -> tuple[Image.Image, Metadata]:

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from upscaler.images import exif, icc, xmp
+from upscaler.images import exif, icc
 from upscaler.images.formats import ImageFormat
-from upscaler.images.metadata import Metadata
+from upscaler.images.metadata import Metadata, updated_xmp
 from upscaler.images.png_chunks import TEXT_TYPES
 from upscaler.images.still import Still
 
@@ -52,13 +52,16 @@ def describe(
 
 def _lost_metadata(source: Metadata, image_format: ImageFormat, writes_sixteen_bit: bool) -> list[str]:
     name, lost = image_format.name, []
+    if name != "JPEG":
+        lost += ["HDR gain map"] if source.appended.gain_map else []
+        lost += ["video of the motion photo"] if source.appended.video else []
     if source.exif:
         is_written = image_format.metadata and not (name == "TIFF" and writes_sixteen_bit)
         if not is_written or exif.updated(source.exif, name, 1, 1) is None:
             lost.append("EXIF")
         elif name == "TIFF" and exif.has_subdirectories(source.exif):
             lost.append("EXIF of the exposure and GPS")
-    is_xmp_kept = image_format.metadata and source.xmp and xmp.updated(source.xmp, name, 1, 1)
+    is_xmp_kept = image_format.metadata and updated_xmp(source, name, 1, 1)
     if source.xmp and not is_xmp_kept:
         lost.append("XMP")
     if source.iptc and name != "JPEG":

@@ -1,4 +1,4 @@
-"""What an image file holds besides pixels: ICC profile, EXIF, XMP, IPTC, texts, resolution.
+"""What an image file holds besides pixels: ICC profile, EXIF, XMP, IPTC, texts, resolution, appended data.
 
 Pixels stay in the colours of their profile all the way, and the profile is written with them. Where that is
 impossible (CMYK and Lab, which no network takes; formats without profiles), pixels are converted to sRGB.
@@ -6,14 +6,16 @@ impossible (CMYK and Lab, which no network takes; formats without profiles), pix
 
 import os
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from PIL import ExifTags, Image, PngImagePlugin
 
-from upscaler.images import exif, png_chunks, webp, xmp
+from upscaler.images import appended, exif, png_chunks, webp, xmp
+from upscaler.images.appended import Appended
 from upscaler.images.formats import ImageFormat
+from upscaler.images.orientation import read_orientation
 from upscaler.images.png_chunks import Chunk
 
 _IPTC_RESOURCE = 0x0404  # the number of IPTC among Photoshop's image resources
@@ -30,7 +32,9 @@ class Metadata:
         dpi: Pixels per inch, horizontally and vertically, or ``None``.
         xmp: XMP packet, or ``None``.
         iptc: IPTC of a JPEG, or ``None``; written to JPEG only.
-        dropped: What is kept in no target, in words, such as ``HDR gain map``.
+        appended: What a phone appended to a JPEG; written to JPEG only.
+        size: Height and width of the upright source; ``None`` if unknown.
+        dropped: What is kept in no target, in words, such as ``depth map``.
         lossless: Whether the source is a lossless WebP; written to WebP as lossless again.
         chunks: Text and colour chunks of a PNG; written to PNG only.
     """
@@ -41,6 +45,8 @@ class Metadata:
     xmp: bytes | None = None
     iptc: bytes | None = None
     chunks: tuple[Chunk, ...] = ()
+    appended: Appended = field(default_factory=Appended)
+    size: tuple[int, int] | None = None
     dropped: tuple[str, ...] = ()
     lossless: bool = False
 
@@ -49,8 +55,11 @@ def read(image: Image.Image) -> Metadata:
     """The metadata of an opened image; damaged parts are left out, because the pixels may be intact."""
     profile, dpi, packet = (image.info.get(name) for name in ("icc_profile", "dpi", "xmp"))
     chunks: tuple[Chunk, ...] = ()
+    behind = Appended()
     if isinstance(image, PngImagePlugin.PngImageFile):
         chunks = png_chunks.read(_path(image))
+    elif image.format in ("JPEG", "MPO"):
+        behind = appended.read(_path(image), read_orientation(image))
     packet = packet if isinstance(packet, bytes) else None
     return Metadata(
         profile=profile or None,
@@ -59,17 +68,19 @@ def read(image: Image.Image) -> Metadata:
         xmp=packet,
         iptc=(image.info.get("photoshop") or {}).get(_IPTC_RESOURCE),
         chunks=chunks,
-        dropped=_appended_data(image, packet),
+        appended=behind,
+        dropped=_dropped(image, packet, behind),
         lossless=image.format == "WEBP" and webp.is_lossless(_path(image)),
     )
 
 
-def _appended_data(image: Image.Image, packet: bytes | None) -> tuple[str, ...]:
-    named = xmp.appended_data(packet) if packet else ()
-    if named or getattr(image, "n_frames", 1) == 1:
-        return named
-    others = {"MPO": "further images", "TIFF": "reduced copies (thumbnail or pyramid)"}
-    return (others[image.format],) if image.format in others else ()
+def _dropped(image: Image.Image, packet: bytes | None, behind: Appended) -> tuple[str, ...]:
+    names = list(behind.dropped)
+    if packet and xmp.has_depth_map(packet):
+        names.append("depth map")
+    if image.format == "TIFF" and getattr(image, "n_frames", 1) > 1:
+        names.append("reduced copies (thumbnail or pyramid)")
+    return tuple(dict.fromkeys(names))
 
 
 def _path(image: Image.Image) -> Path:
@@ -85,7 +96,28 @@ def _plausible_dpi(dpi: Any) -> tuple[float, float] | None:  # noqa: ANN401 - an
     return (horizontal, vertical) if 1 < horizontal < 65536 and 1 < vertical < 65536 else None
 
 
-def save_arguments(metadata: Metadata, image_format: ImageFormat, height: int, width: int) -> dict[str, Any]:
+def updated_xmp(
+    source: Metadata, format_name: str, height: int, width: int, gain_map_bytes: int = 0
+) -> bytes | None:
+    """The XMP packet for an upscaled, upright image.
+
+    Args:
+        source: Metadata of the source.
+        format_name: Pillow's name of the format to write.
+        height: Of the image to write.
+        width: Likewise.
+        gain_map_bytes: Length of the gain map that is written behind a JPEG.
+    """
+    if not source.xmp:
+        return None
+    video_bytes = len(source.appended.video) if format_name == "JPEG" else 0
+    change = xmp.Change(height, width, source.size, gain_map_bytes, video_bytes)
+    return xmp.updated(source.xmp, format_name, change)
+
+
+def save_arguments(
+    metadata: Metadata, image_format: ImageFormat, height: int, width: int, gain_map_bytes: int = 0
+) -> dict[str, Any]:
     """Arguments of Pillow's ``save`` that write what the format can hold.
 
     Args:
@@ -93,10 +125,11 @@ def save_arguments(metadata: Metadata, image_format: ImageFormat, height: int, w
         image_format: The format to save in.
         height: Of the upright image to save.
         width: Likewise.
+        gain_map_bytes: As in ``updated_xmp``.
     """
     arguments: dict[str, Any] = {}
     name = image_format.name
-    packet = metadata.xmp and xmp.updated(metadata.xmp, image_format.name, height, width)
+    packet = updated_xmp(metadata, name, height, width, gain_map_bytes)
     if image_format.metadata:
         arguments["icc_profile"] = metadata.profile
         if metadata.exif and (block := exif.updated(metadata.exif, name, height, width)):
@@ -120,7 +153,7 @@ def save_arguments(metadata: Metadata, image_format: ImageFormat, height: int, w
 
 def png_chunks_to_write(metadata: Metadata, height: int, width: int) -> list[Chunk]:
     """The chunks of a PNG of this size other than profile, EXIF and resolution."""
-    packet = metadata.xmp and xmp.updated(metadata.xmp, "PNG", height, width)
+    packet = updated_xmp(metadata, "PNG", height, width)
     return [*metadata.chunks, *([png_chunks.xmp_chunk(packet)] if packet else [])]
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, TiffImagePlugin
 
 from upscaler.errors import MediaError
-from upscaler.images import exif, icc, metadata, png_chunks, xmp
+from upscaler.images import exif, icc, metadata, png_chunks
 from upscaler.images.formats import ImageFormat
 from upscaler.images.metadata import Metadata
 from upscaler.images.pillow_corrections import raw_mode
@@ -169,7 +169,7 @@ def _write_png(
 
 def _write_tiff(path: Path, pixels: Samples, profile: bytes | None, source: Metadata) -> None:
     height, width = pixels.shape[:2]
-    packet = source.xmp and xmp.updated(source.xmp, "TIFF", height, width)
+    packet = metadata.updated_xmp(source, "TIFF", height, width)
     tifffile.imwrite(
         path,
         pixels,

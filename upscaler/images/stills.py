@@ -79,9 +79,11 @@ def _decode(path: Path, image: Image.Image) -> Still:
     if image.format == "AVIF":
         still = _corrected_avif(path, still)
     orientation = read_orientation(image)
+    pixels = apply_orientation(still.pixels, orientation)
     return replace(
         still,
-        pixels=apply_orientation(still.pixels, orientation),
+        pixels=pixels,
+        metadata=replace(still.metadata, size=pixels.shape[:2]),
         alpha=None if still.alpha is None else apply_orientation(still.alpha, orientation),
         equal_channels=not still.gray and _has_equal_channels(still.pixels),
     )
