@@ -7,17 +7,15 @@ half its size (antialiased bicubic). Images that bicubic restores from a quarter
 PSNR of 31 dB or more teach little and are dropped.
 """
 
-import argparse
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
-from flat_names import flat_names
+from folder_command import names_and_target
 from PIL import Image
 
-from upscaler.errors import TrainingError
 from upscaler.inference.resize import resize_bicubic
 
 SIZES = (1.0, 0.75, 0.5)
@@ -52,18 +50,10 @@ def write(path: Path, name: str, target: Path) -> int:
 
 def main() -> None:
     """Run the command, on all cores."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("source", type=Path)
-    parser.add_argument("target", type=Path)
-    arguments = parser.parse_args()
-    try:
-        names = flat_names(arguments.source)
-    except TrainingError as error:
-        raise SystemExit(f"error: {error}") from error
-    arguments.target.mkdir(parents=True, exist_ok=True)
+    names, target = names_and_target(__doc__)
     with ProcessPoolExecutor() as pool:
-        kept = sum(pool.map(partial(write, target=arguments.target), names, names.values()))
-    print(f"{kept} pictures in {arguments.target}")
+        kept = sum(pool.map(partial(write, target=target), names, names.values()))
+    print(f"{kept} pictures in {target}")
 
 
 if __name__ == "__main__":

@@ -7,17 +7,14 @@ finest detail at x2. Here, frequencies above 0.3 of the sampling rate are attenu
 down to a random share at 0.45.
 """
 
-import argparse
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 
 import numpy as np
-from flat_names import flat_names
+from folder_command import names_and_target
 from numpy.typing import NDArray
 from PIL import Image
-
-from upscaler.errors import TrainingError
 
 PASS_BELOW, STOP_FROM = 0.3, 0.45  # cycles per pixel
 SMALLEST_SHARE = 0.4
@@ -58,18 +55,10 @@ def write(number: int, path: Path, name: str, target: Path) -> None:
 
 def main() -> None:
     """Run the command, on all cores."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("source", type=Path)
-    parser.add_argument("target", type=Path)
-    arguments = parser.parse_args()
-    try:
-        names = flat_names(arguments.source)
-    except TrainingError as error:
-        raise SystemExit(f"error: {error}") from error
-    arguments.target.mkdir(parents=True, exist_ok=True)
+    names, target = names_and_target(__doc__)
     with ProcessPoolExecutor() as pool:
-        list(pool.map(partial(write, target=arguments.target), range(len(names)), names, names.values()))
-    print(f"{len(names)} pictures in {arguments.target}")
+        list(pool.map(partial(write, target=target), range(len(names)), names, names.values()))
+    print(f"{len(names)} pictures in {target}")
 
 
 if __name__ == "__main__":

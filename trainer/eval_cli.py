@@ -10,6 +10,7 @@ import typer
 from upscaler.error_text import error_report
 from upscaler.interrupts import INTERRUPTS
 from upscaler.process_settings import keep_freed_memory
+from upscaler.trainer.command import errors_as_one_line
 
 if TYPE_CHECKING:
     from upscaler.trainer.evaluation.lpips import Lpips
@@ -64,11 +65,8 @@ def command(  # noqa: PLR0913 - one parameter per option
     html: Annotated[Path | None, typer.Option(help="Write a page with scores and images.")] = None,
 ) -> None:
     """Print PSNR and SSIM on luma for every image of a folder, and their average."""
-    from upscaler.errors import UsageError
-    from upscaler.trainer.data import file_names
-
-    file_names.let_streams_print_all()
-    try:
+    with errors_as_one_line():
+        from upscaler.errors import UsageError
         from upscaler.trainer.evaluation import protocol, report
         from upscaler.trainer.evaluation.lr_images import LrSource
         from upscaler.trainer.evaluation.subject import resolve_subject
@@ -109,13 +107,6 @@ def command(  # noqa: PLR0913 - one parameter per option
             report.write_json(json, result, settings)
         if page is not None:
             page.write(result, settings)
-    except BrokenPipeError:  # nobody reads standard output any more: Click ends the command quietly
-        raise
-    except Exception as error:
-        print(error_report(error), file=sys.stderr)  # noqa: T201
-        raise typer.Exit(2 if isinstance(error, UsageError) else 1) from error
-    finally:
-        INTERRUPTS.leave()
     if result.scores:
         _print_row(result.mean)
     for failure in result.failures:

@@ -33,12 +33,14 @@ class Kind:
         convert: The value of the field, from the text of the command line or from a Python value; raises
             ``ValueError`` or ``TypeError`` if that is not possible.
         names: All values, if they are a few names.
+        repeatable: Whether the option may be given several times on the command line.
     """
 
     metavar: str
     expected: str
     convert: Callable[[Any], object]
     names: tuple[str, ...] = ()
+    repeatable: bool = False
 
 
 def number(low: float, high: float = math.inf, *, metavar: str = "NUMBER", above: bool = False) -> Kind:
@@ -157,7 +159,7 @@ SIZE = Kind("SIZE", "WIDTHxHEIGHT in pixels, for example 3840x2160", _convert_si
 # `83.5`, `1:23.5`, `0:01:23.5` or a number -> seconds, exactly.
 TIME = Kind("TIME", "seconds, minutes:seconds or hours:minutes:seconds", _convert_time)
 # Any number of `tune=film` or pairs -> ((name, value), ...).
-PAIRS = Kind("NAME=VALUE", "NAME=VALUE, for example tune=film", _convert_pairs)
+PAIRS = Kind("NAME=VALUE", "NAME=VALUE, for example tune=film", _convert_pairs, repeatable=True)
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ LEAVES = {
     "option_fields",
     "process_settings",
     "options",
+    "typer_parameters",
     "results",
     "atomic",
     "folder_lock",
@@ -83,7 +84,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     "trainer.degrade": {"video", "models"},
 }
 COMMANDS = {"upscaler.cli.app", "upscaler.trainer.cli", "upscaler.trainer.eval_cli"}
-TALKS = COMMANDS | {"upscaler.cli.display", "upscaler.trainer.display"}
+TALKS = COMMANDS | {
+    "upscaler.cli.display",
+    "upscaler.trainer.command",
+    "upscaler.trainer.display",
+    "upscaler.typer_parameters",
+}
 STARTS = {"upscaler.__main__", "upscaler.trainer.__main__"}  # `python -m upscaler` and `... .trainer`
 CONSOLE = {"rich", "typer"}
 MODELS_MAY_USE = {"torch", "safetensors", "spandrel", "platformdirs"}

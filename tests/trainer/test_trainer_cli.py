@@ -1,5 +1,7 @@
 """``upscale-train``: its settings and its command line."""
 
+import dataclasses
+import re
 import signal
 import subprocess
 import sys
@@ -13,8 +15,12 @@ from support.training import arguments, run_folder, saved_state
 from typer.testing import CliRunner
 
 from upscaler.errors import UsageError
-from upscaler.models import weight_file
+from upscaler.models import registry, weight_file
+from upscaler.option_fields import options_of
 from upscaler.trainer.cli import app
+from upscaler.trainer.config.config import TrainConfig
+from upscaler.trainer.config.options import TrainOptions
+from upscaler.trainer.config.presets import PRESETS
 
 
 def test_all_wrong_settings_are_reported_together(configure: Configure) -> None:
@@ -187,3 +193,18 @@ def test_wrong_settings_in_a_file_give_one_line(configure: Configure, tmp_path: 
     assert "'gan.labelnoise' (did you mean 'gan.label_noise'?)" in result.stderr
     assert "unknown setting 'x'" in result.stderr
     assert len(result.stderr.splitlines()) == 1
+
+
+def test_help_names_every_network_and_preset_and_options_are_settings() -> None:
+    help_text = {each.name: each.help for each in options_of(TrainOptions)}
+    assert re.findall(r"[\w-]+", help_text["network"].replace(" or ", " ")) == list(registry.PRESETS)
+    assert set(re.findall(r"[\w-]+", help_text["preset"].replace(" or ", " "))) == set(PRESETS)
+    settings = {field.name for field in dataclasses.fields(TrainConfig)} | {"preset", "vgg"}
+    assert set(help_text) <= settings
+
+
+def test_precision_is_an_option(configure: Configure) -> None:
+    config = configure()
+    result = CliRunner().invoke(app, arguments(config, "--steps=1", "--precision=fp32"))
+    assert result.exit_code == 0, result.output
+    assert weight_file.load(Path(config.output)).training["settings"]["precision"] == "fp32"

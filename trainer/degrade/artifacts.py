@@ -31,8 +31,12 @@ def _on_device(generator: Generator, device: torch.device) -> Generator:
     return Generator(device).manual_seed(seed)
 
 
-def apply_where(levels: Tensor, chosen: Tensor, function: Callable[[Tensor, Tensor], Tensor]) -> None:
-    """Replace the chosen images by ``function(images, their indices)``, in place.
+# Crops of a batch that are resized to one random size: a size for each crop would prevent batching.
+CROPS_PER_SIZE = 4
+
+
+def apply_where(levels: Tensor, chosen: Tensor, function: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    """Replace the chosen images by ``function(images, their indices)``, in place; returns ``levels``.
 
     Args:
         levels: Images ``(B, 3, H, W)``.
@@ -43,6 +47,7 @@ def apply_where(levels: Tensor, chosen: Tensor, function: Callable[[Tensor, Tens
     if len(which):
         index = which.to(levels.device)
         levels[index] = function(levels[index], which)
+    return levels
 
 
 # Downscaling

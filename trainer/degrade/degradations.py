@@ -26,9 +26,6 @@ _KNOWN = (
 # The name for LR images that come from files.
 GIVEN = "given"
 
-# Crops of a batch that `strong` resizes to one random size: a size for each crop would prevent batching.
-_CROPS_PER_SIZE = 4
-
 Degrade = Callable[[Tensor, Tensor, int, Generator], tuple[Tensor, Tensor]]
 
 # Above this JPEG quality an image looks as it left the camera: a restoring network should not change it.
@@ -183,7 +180,7 @@ def _strong(_lr: Tensor, hr: Tensor, scale: int, generator: Generator) -> tuple[
 
     For badly degraded images; a network trained on it mistakes fine texture for artifacts.
     """
-    parts = torch.split(hr, _CROPS_PER_SIZE)
+    parts = torch.split(hr, artifacts.CROPS_PER_SIZE)
     return torch.cat([_degraded_twice(part, scale, generator) for part in parts]), hr
 
 

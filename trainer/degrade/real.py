@@ -6,15 +6,10 @@ downscaling with a random kernel, sometimes sharpening, then JPEG, WebP or a fra
 everyday images: a network trained with Real-ESRGAN's ranges mistakes fine texture for artifacts.
 """
 
-from collections.abc import Callable
-
 import torch
 from torch import Generator, Tensor
 
 from upscaler.trainer.degrade import artifacts, files
-
-# Crops of a batch that share the size between phone and website: a size for each would prevent batching.
-_CROPS_PER_SIZE = 4
 
 
 def real(lr: Tensor, hr: Tensor, scale: int, generator: Generator) -> tuple[Tensor, Tensor]:
@@ -29,7 +24,7 @@ def real(lr: Tensor, hr: Tensor, scale: int, generator: Generator) -> tuple[Tens
     Returns:
         LR ``(B, 3, H/scale, W/scale)`` uint8, and ``hr``.
     """
-    parts = [_degraded(part, scale, generator) for part in torch.split(hr, _CROPS_PER_SIZE)]
+    parts = [_degraded(part, scale, generator) for part in torch.split(hr, artifacts.CROPS_PER_SIZE)]
     clean = artifacts.bernoulli(0.1, len(hr), generator).to(hr.device).view(-1, 1, 1, 1)
     return torch.where(clean, lr, torch.cat(parts)), hr
 
@@ -43,7 +38,7 @@ def _phone(levels: Tensor, scale: int, generator: Generator) -> Tensor:
     """Whole numbers, at the LR size (half of the time) or up to twice that."""
     count, (height, width) = len(levels), levels.shape[-2:]
     kernels = artifacts.blur_kernels(count, (0.1 * scale, 0.45 * scale), generator)
-    levels = _applied_where(
+    levels = artifacts.apply_where(
         levels,
         artifacts.bernoulli(0.7, count, generator),
         lambda x, which: artifacts.convolve(x, kernels[which]),
@@ -54,7 +49,7 @@ def _phone(levels: Tensor, scale: int, generator: Generator) -> Tensor:
     levels = artifacts.downscale_randomly(
         levels, (round(height / scale * factor), round(width / scale * factor)), generator
     )
-    levels = _applied_where(
+    levels = artifacts.apply_where(
         levels, artifacts.bernoulli(0.6, count, generator), lambda x, _: _sensor_noise(x, generator)
     )
     levels = _sharpened(levels, 0.3, (0.3, 1.2), generator)
@@ -68,10 +63,10 @@ def _website(levels: Tensor, size: tuple[int, int], generator: Generator) -> Ten
     levels = _sharpened(levels, 0.2, (0.2, 0.8), generator)
     coding = torch.rand(len(levels), generator=generator)  # a tenth are not encoded
     levels = _saved_as_jpeg(levels, coding < 0.7, (40, 95), generator)
-    levels = _applied_where(
+    levels = artifacts.apply_where(
         levels, (coding >= 0.7) & (coding < 0.8), lambda x, _: files.as_webp(x, (40, 90), generator)
     )
-    return _applied_where(
+    return artifacts.apply_where(
         levels, (coding >= 0.8) & (coding < 0.9), lambda x, _: files.as_h264(x, (18, 32), generator)
     )
 
@@ -90,7 +85,7 @@ def _sharpened(levels: Tensor, share: float, amounts: tuple[float, float], gener
     count = len(levels)
     sigma_px = artifacts.uniform(0.6, 1.6, count, generator)
     amount = artifacts.uniform(*amounts, count, generator)
-    return _applied_where(
+    return artifacts.apply_where(
         levels,
         artifacts.bernoulli(share, count, generator),
         lambda x, which: artifacts.sharpen(x, sigma_px[which], amount[which]),
@@ -103,11 +98,4 @@ def _saved_as_jpeg(
     """Save the chosen images, or a share of all, as JPEG; all are rounded."""
     chosen = which if isinstance(which, Tensor) else artifacts.bernoulli(which, len(levels), generator)
     levels = levels.round().clamp_(0, 255)
-    return _applied_where(levels, chosen, lambda x, _: files.as_jpeg(x, qualities, generator))
-
-
-def _applied_where(levels: Tensor, chosen: Tensor, function: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-    """A copy with the chosen images replaced by ``function(images, their indices)``."""
-    levels = levels.clone()
-    artifacts.apply_where(levels, chosen, function)
-    return levels
+    return artifacts.apply_where(levels, chosen, lambda x, _: files.as_jpeg(x, qualities, generator))

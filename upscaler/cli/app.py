@@ -12,9 +12,10 @@ from upscaler.error_text import error_report
 from upscaler.errors import DeviceError, UsageError, WeightsError
 from upscaler.interrupts import INTERRUPTS
 from upscaler.models.shipped import installed_models
-from upscaler.option_fields import PAIRS, SWITCH, Option, options_of
+from upscaler.option_fields import options_of
 from upscaler.options import Options
 from upscaler.process_settings import keep_freed_memory
+from upscaler.typer_parameters import option_parameter, parameter
 
 EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
 
@@ -86,23 +87,6 @@ def _print_models(given: bool) -> None:
         raise typer.Exit
 
 
-def _parameter(name: str, annotation: object, default: object = None) -> inspect.Parameter:
-    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=annotation, default=default)
-
-
-def _option_parameter(each: Option) -> inspect.Parameter:
-    """Typer's parameter for an option. Values stay text: ``Options`` converts and checks all at once."""
-    names = [*([_SHORT[each.name]] if each.name in _SHORT else []), f"--{each.flag}"]
-    if each.kind is SWITCH:
-        names[-1] += f"/--no-{each.flag}" if each.default else ""
-        return _parameter(each.name, Annotated[bool, typer.Option(*names, help=each.help)], each.default)
-    default = each.default_text or (each.default if isinstance(each.default, str) else "")
-    text = each.help.replace("{models}", ", ".join(installed_models()))
-    text += f" [default: {default}]" if default else ""
-    value = typer.Option(*names, metavar=each.kind.metavar, help=text)
-    return _parameter(each.name, Annotated[list[str] | None if each.kind is PAIRS else str | None, value])
-
-
 def _signature() -> inspect.Signature:
     inputs = typer.Argument(metavar="INPUT", help="Images, videos, and folders of them.")
     report = typer.Option("--json", metavar="FILE", help="Write one JSON line per input; - for stdout.")
@@ -112,11 +96,18 @@ def _signature() -> inspect.Signature:
     version = typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     return inspect.Signature(
         [
-            _parameter("inputs", Annotated[list[Path], inputs], inspect.Parameter.empty),
-            *(_option_parameter(each) for each in options_of(Options)),
-            _parameter("report", Annotated[Path | None, report]),
-            _parameter("list_models", Annotated[bool, models], False),
-            _parameter("version", Annotated[bool, version], False),
+            parameter("inputs", Annotated[list[Path], inputs], inspect.Parameter.empty),
+            *(
+                option_parameter(
+                    each,
+                    short=_SHORT.get(each.name, ""),
+                    help=each.help.replace("{models}", ", ".join(installed_models())),
+                )
+                for each in options_of(Options)
+            ),
+            parameter("report", Annotated[Path | None, report]),
+            parameter("list_models", Annotated[bool, models], False),
+            parameter("version", Annotated[bool, version], False),
         ]
     )
 

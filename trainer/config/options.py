@@ -1,0 +1,124 @@
+"""The options of ``upscale-train``: the settings that have a flag of their own. Loads no torch.
+
+Any other setting takes ``--set NAME=VALUE``. Ranges are those of the settings, see ``TrainConfig``.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from upscaler.option_fields import SWITCH, Kind, convert_options, option, options_of, text
+
+
+def _repeated(values: Iterable[str]) -> list[str]:
+    return [str(value) for value in values]
+
+
+NUMBER = Kind("NUMBER", "a number", float)
+WHOLE = Kind("NUMBER", "a whole number", int)
+FOLDERS = Kind("FOLDER", "a folder", _repeated, repeatable=True)
+FILE = text("FILE")
+NAME = text("NAME")
+
+# Options that set a key of the table [gan].
+_STAGE_TWO = ("vgg",)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainOptions:
+    """``None`` leaves a setting to the settings file, the preset or its default."""
+
+    output: str | None = option(None, "Weight file to write (.safetensors).", FILE)
+    network: str | None = option(
+        None,
+        "fast, balanced, deep, restore, srresnet, srresnet-paper or srcnn.",
+        NAME,
+        default_text="that of --from FILE, else balanced",
+    )
+    scale: int | None = option(
+        None, "1 (restore only), 2, 3, 4 or 8.", WHOLE, default_text="that of --from FILE, else 4"
+    )
+    lr_dirs: list[str] | None = option(
+        None,
+        "Folder with LR versions of the photographs; repeatable.",
+        FOLDERS,
+        flag="lr-dir",
+        default_text="make them",
+    )
+    degradation: str | None = option(
+        None,
+        "How LR images are made: photo, clean, bilinear, jpegN, jpegN-M, mild, mild-combined, real, drawn, "
+        "strong or video.",
+        NAME,
+        default_text="photo",
+    )
+    show_degraded: bool | None = option(None, "First write a page of example LR images.", SWITCH)
+    start_from: str | None = option(
+        None,
+        "Weights to start from: name of shipped weights, file of any scale, or none.",
+        text("NAME|FILE"),
+        flag="from",
+        default_text="the shipped weights of the network",
+    )
+    teacher: str | None = option(
+        None, "Distil: stage one learns the output of these weights (name or file).", text("NAME|FILE")
+    )
+    stages: str | None = option(
+        None,
+        "1 (pixel loss), 2 (perceptual and adversarial losses) or 1,2.",
+        text("NUMBERS"),
+        default_text="1,2",
+    )
+    preset: str | None = option(
+        None,
+        "balanced, sharp, paper, tutorial, mae-noise or soft-label.",
+        NAME,
+        default_text="balanced",
+    )
+    vgg: str | None = option(
+        None,
+        "Perceptual network of stage two: small (a shipped encoder), torchvision (VGG19, downloaded once), "
+        "or a file with VGG19 weights, complete or the first layers.",
+        text("NAME|FILE"),
+        default_text="small",
+    )
+    minutes: float | None = option(None, "Length of the run in minutes.", NUMBER)
+    steps: int | None = option(None, "Length of the run in steps, both stages together.", WHOLE)
+    batch: int | None = option(None, "Crops per step in stage one.", WHOLE)
+    patch_px: int | None = option(None, "Side of a crop in stage one, LR pixels.", WHOLE)
+    phase2_batch: int | None = option(None, "Crops per step in phase 2, the end of stage one.", WHOLE)
+    phase2_patch_px: int | None = option(None, "Side of a crop in phase 2, LR pixels.", WHOLE)
+    phase2_share: float | None = option(None, "Share of stage one that is phase 2.", NUMBER)
+    optimizer: str | None = option(None, "Optimizer of stage one: muon or adamw.", NAME)
+    learning_rate: float | None = option(
+        None, "Peak learning rate of stage one.", NUMBER, default_text="depends on the network"
+    )
+    weight_decay: float | None = option(
+        None, "Weight decay of stage one.", NUMBER, default_text="depends on the network"
+    )
+    warmup_steps: int | None = option(None, "Warm-up steps of stage one.", WHOLE, flag="warmup")
+    pixel_loss: str | None = option(None, "Pixel loss of stage one: l1, mse or charbonnier.", NAME)
+    fft_weight: float | None = option(None, "Weight of the spectrum loss of stage one.", NUMBER)
+    seed: int | None = option(None, "Seed of initial weights and crops.", WHOLE)
+    device: str | None = option(None, "auto, cpu, cuda or cuda:N.", NAME, default_text="auto")
+    precision: str | None = option(
+        None, "auto (bf16 where it is fast), bf16 or fp32.", NAME, default_text="auto"
+    )
+    threads: int | None = option(None, "CPU threads; 0 uses all cores.", WHOLE)
+    compiled: bool | None = option(
+        None, "Compile the network.", SWITCH, flag="compile", default_text="compile"
+    )
+    checkpointing: bool | None = option(
+        None, "Recompute features in the backward pass: less memory, more time.", SWITCH
+    )
+    tensorboard: bool | None = option(None, "Also write TensorBoard event files.", SWITCH)
+
+    def __post_init__(self) -> None:
+        convert_options(self, lambda: ())
+
+    def settings(self) -> dict[str, Any]:
+        """What was given, as a settings file has it."""
+        values = {each.name: getattr(self, each.name) for each in options_of(TrainOptions)}
+        given = {name: value for name, value in values.items() if value is not None}
+        gan = {name: given.pop(name) for name in _STAGE_TWO if name in given}
+        return given | ({"gan": gan} if gan else {})
