@@ -149,7 +149,7 @@ def upscale_video(
         ):
             writer = SegmentedVideoWriter(folder.path, plan.encoding, plan.segment_frames, earlier)
             encoded = _encode(reader, engine, plan, writer, options, on_progress)
-            merged = _merge(encoded, reader, job, folder, streams, options, on_message)
+            merged, streams = _merge(encoded, reader, job, folder, streams, options, on_message)
             verified = _verify(merged, encoded, job, options)
             folder.publish(merged)
             execution = engine.execution(plan.upscaling)
@@ -245,11 +245,15 @@ def _merge(
     streams: list[StreamPlan],
     options: VideoOptions,
     on_message: OnMessage,
-) -> Path:
-    """Merge the segments with the source's other streams into a file in the job folder."""
+) -> tuple[Path, list[StreamPlan]]:
+    """Merge the segments with the source's other streams into a file in the job folder.
+
+    Returns:
+        The file, and what became of each stream.
+    """
     merged = folder.path / f"merged{job.target.suffix.lower()}"
     start = time.monotonic()
-    mux.merge(
+    streams = mux.merge(
         encoded.segments,
         job.source,
         merged,
@@ -260,7 +264,7 @@ def _merge(
         on_message=on_message,
     )
     encoded.stages_s["merge"] = time.monotonic() - start
-    return merged
+    return merged, streams
 
 
 def _verify(merged: Path, encoded: _Encoded, job: Job, options: VideoOptions) -> Verified:

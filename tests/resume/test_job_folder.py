@@ -179,3 +179,24 @@ def test_job_folders_are_not_inputs(engine: Upscaler, tmp_path: Path) -> None:
     cut(engine, source, tmp_path / "in" / "b.mp4", 15)
     found = jobs.plan([tmp_path / "in"], Options(output=tmp_path / "out"))
     assert [job.source.name for job in found.jobs] == ["a.mp4"]
+
+
+@pytest.mark.parametrize(
+    ("error", "hint"),
+    [(av.error.InvalidDataError(1, "planted"), False), (av.error.OSError(errno.EIO, "planted"), True)],
+    ids=["a stream that cannot be merged", "a disk that fails"],
+)
+def test_the_hint_to_rerun_is_given_only_where_that_may_help(
+    engine: Upscaler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, hint: bool
+) -> None:
+    def failing(*_: object, **__: object) -> None:
+        raise error
+
+    source = clip(tmp_path / "in.mp4", frames=FRAMES)
+    monkeypatch.setattr(mux, "_mux", failing)
+    messages = Messages()
+    with pytest.raises(MediaError, match="cannot merge") as raised:
+        run(engine, source, tmp_path / "out.mp4", messages=messages)
+    assert messages[-1].startswith("kept 4 segments in")
+    assert ("rerun the same command" in messages[-1]) == hint
+    assert ("--no-audio" in str(raised.value)) != hint

@@ -13,6 +13,7 @@ from support.media import (
     frame_times,
     run,
 )
+from support.messages import Messages
 
 from upscaler.errors import MediaError
 from upscaler.inference.engine import Upscaler
@@ -39,10 +40,11 @@ def test_segments_of_one_video_merge_into_the_whole(tmp_path: Path) -> None:
             writer.write(frame.planes, frame.pts)
         writer.finish()
     target = tmp_path / "out.mp4"
-    losses = mux.merge(writer.segments, source, target, stream_plan.plan(source, target))
+    messages, plans = Messages(), stream_plan.plan(source, target)
+    assert mux.merge(writer.segments, source, target, plans, on_message=messages) == plans
     assert [segment.frames for segment in writer.segments] == [5, 5, 2]
     assert segments.closed_segments(tmp_path) == writer.segments
-    assert not losses
+    assert not messages
     assert frame_times(tmp_path / "out.mp4") == [Fraction(pts, 90000) for pts in VARIABLE]
     assert audio_packets(tmp_path / "out.mp4") == audio_packets(source)
 

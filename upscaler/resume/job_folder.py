@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Self
 
 from upscaler import atomic
-from upscaler.errors import MediaError
+from upscaler.errors import MediaError, UsageError
 from upscaler.folder_lock import FolderLock
 from upscaler.results import Message, OnMessage
 
@@ -90,8 +90,8 @@ class JobFolder:
         else:
             _remove(self.path, "merged.*", "*.part.*", "*.part")
             kept = "1 segment" if segments == 1 else f"{segments} segments"
-            text = f"kept {kept} in '{self.path}'; rerun the same command to continue"
-            self._on_message(Message("info", text))
+            hint = "; rerun the same command to continue" if _may_succeed_later(error) else ""
+            self._on_message(Message("info", f"kept {kept} in '{self.path}'{hint}"))
         self._lock.release()
         if error is not None and _is_full(error):
             raise MediaError(f"no space left on the disk of '{self.target}'", "free some") from error
@@ -194,6 +194,19 @@ def _is_full(error: BaseException) -> bool:
     """Whether an error or one of its causes is a full disk or an exhausted quota."""
     return any(
         isinstance(each, OSError) and each.errno in (errno.ENOSPC, errno.EDQUOT) for each in _causes(error)
+    )
+
+
+def _may_succeed_later(error: BaseException) -> bool:
+    """Whether the same command may succeed: not where the file or the options led to the error.
+
+    What FFmpeg calls invalid data or an invalid argument is a ``ValueError``; a disk, a network drive or
+    memory fails with an ``OSError``.
+    """
+    fails_again = isinstance(error, MediaError | UsageError)
+    return not fails_again or any(
+        isinstance(each, OSError | MemoryError) and not isinstance(each, ValueError)
+        for each in _causes(error)
     )
 
 

@@ -4,7 +4,7 @@ import heapq
 import math
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import cast
@@ -36,6 +36,7 @@ from upscaler.video.timestamps import MonotonicDts
 from upscaler.video.tracks import Track, open_track
 
 _SAME_RATE = Fraction(1, 100)
+_UNUSABLE = "none of it can be decoded"
 _TIMECODE_RATE_MAX = Fraction(255)  # frames per second that a timecode track can count
 
 
@@ -47,13 +48,20 @@ class _Kept:
         plan: For the stream.
         track: Feeds its stream in the output.
         order: Of its packets.
-        refused: Packets so far that the muxer refused.
+        written: Packets so far that the muxer took.
+        refused: Packets so far that it refused.
     """
 
     plan: StreamPlan
     track: Track
     order: MonotonicDts
+    written: int = 0
     refused: int = 0
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether the source has packets of this stream, and none of them could be used."""
+        return not self.written and bool(self.track.damaged or self.refused)
 
 
 def merge(
@@ -66,8 +74,10 @@ def merge(
     window: Window | None = None,
     cut: bool = False,
     on_message: OnMessage = lambda _: None,
-) -> None:
+) -> list[StreamPlan]:
     """Write a file from video segments and the source's other streams.
+
+    A stream of which no packet can be used is left out.
 
     Args:
         segments: In order; at least one.
@@ -81,21 +91,37 @@ def merge(
         cut: Whether the other streams are cut to this part, too, and the output begins with it.
         on_message: Called with a warning for each stream from which packets were dropped or moved.
 
+    Returns:
+        What became of each stream.
+
     Raises:
         MediaError: The container refuses a stream, or the disk failed; an incomplete file may remain.
     """
     tested = False
+    lost: list[str] = []
     while True:
         try:
-            losses = _merge(segments, source, path, plans, orientation, window, cut=cut, tested=tested)
-            break
+            kept = _merge(segments, source, path, plans, orientation, window, cut=cut, tested=tested)
         except MEDIA_ERRORS as error:
             # A damaged packet that the muxer refuses as the last one takes the rest of its queue with it.
             if tested or not isinstance(error, ValueError):
-                raise MediaError(f"cannot merge the video with the other streams: {error}") from error
+                hint = "--no-audio and --no-subtitles leave them out" if isinstance(error, ValueError) else ""
+                raise MediaError(f"cannot merge the video with the other streams: {error}", hint) from error
             tested = True
-    for text in losses:
+            continue
+        unusable = {stream.plan.index for stream in kept if stream.is_lost}
+        if not unusable:
+            break
+        lost += [
+            f"{each.plan.kind} {each.plan.index}: left out, {_UNUSABLE}" for each in kept if each.is_lost
+        ]
+        plans = [
+            replace(plan, action="drop", encoder="", reason=_UNUSABLE) if plan.index in unusable else plan
+            for plan in plans
+        ]
+    for text in (*lost, *(line for stream in kept for line in _losses(stream, path.suffix))):
         on_message(Message("warning", text))
+    return plans
 
 
 def _merge(
@@ -108,7 +134,7 @@ def _merge(
     *,
     cut: bool,
     tested: bool,
-) -> list[str]:
+) -> list[_Kept]:
     """``merge`` once; ``tested``: copy only audio packets that can be decoded."""
     container = container_of(path.suffix)
     with (
@@ -141,7 +167,7 @@ def _merge(
             video_packets = extend_last(video_packets, window.stop_s - begin_s)
         others = _other_packets(original, kept, (start_s, stop_s) if cut else None) if kept else iter(())
         _mux(output, heapq.merge(video_packets, others, key=_dts_s), kept)
-    return [line for stream in kept.values() for line in _losses(stream, path.suffix)]
+    return list(kept.values())
 
 
 def _add_video(
@@ -198,6 +224,9 @@ def _mux(
         except ValueError:  # what FFmpeg calls invalid data or an invalid argument; not a full disk
             if stream is not None:
                 stream.refused += 1
+        else:
+            if stream is not None:
+                stream.written += 1
 
 
 def _declared_rate(original: VideoStream, segments: list[Segment]) -> Fraction:
@@ -308,7 +337,9 @@ def _dts_s(packet: "Packet[Stream]") -> Fraction:
 def _losses(stream: _Kept, suffix: str) -> Iterator[str]:
     """What was dropped or moved in a stream, one line each."""
     name = f"{stream.plan.kind} {stream.plan.index}"
-    if damaged := stream.track.damaged:
+    if (damaged := stream.track.damaged) and (stream.plan.kind, stream.plan.action) == ("audio", "convert"):
+        yield f"{name}: {_count(damaged)} could not be decoded and became silence"
+    elif damaged:
         hint = "; .mkv keeps them as they are" if stream.plan.kind == "subtitle" else ""
         yield f"{name}: dropped {_count(damaged)} that could not be decoded{hint}"
     if refused := stream.refused:

@@ -1,11 +1,14 @@
 """Source streams into the target: copied packet by packet, or decoded and encoded."""
 
+import math
 from collections.abc import Iterator
+from contextlib import suppress
 from fractions import Fraction
 from typing import Protocol, cast
 
 import av
 import av.container
+import numpy as np
 from av.audio.frame import AudioFrame
 from av.audio.resampler import AudioResampler
 from av.audio.stream import AudioStream
@@ -18,6 +21,7 @@ from upscaler.video.demux import MEDIA_ERRORS
 from upscaler.video.description import custom_channel_layout
 
 _BITS_PER_SECOND = {"aac": 128_000, "libopus": 96_000, "libmp3lame": 128_000}  # per channel
+_LOUDEST = 1e4  # of samples in floating point, where 1 is full scale
 _HIGH_RESOLUTION_FORMATS = {"alac": "s32p", "flac": "s32"}  # for sources of more than 16 bits
 
 
@@ -26,7 +30,7 @@ class Track(Protocol):
 
     Attributes:
         target: Its stream in the output.
-        damaged: Packets so far that were dropped because they could not be decoded.
+        damaged: Packets so far that were left out because they could not be decoded.
     """
 
     target: Stream
@@ -125,7 +129,11 @@ def _is_decodable(packet: "Packet[AudioStream]") -> bool:
 
 
 class _Audio:
-    """Decodes and encodes audio, every frame at its own time."""
+    """Decodes and encodes audio, every frame at its own time.
+
+    Where packets cannot be decoded, the time between the frames around them becomes silence: most encoders
+    take no gap, but join what is on both sides of it.
+    """
 
     def __init__(
         self, source: AudioStream, output: av.container.OutputContainer, plan: StreamPlan, start_s: Fraction
@@ -142,28 +150,65 @@ class _Audio:
         self._plan = plan
         # Sample format and time base of everything that the encoder gets.
         self._encoder_input: tuple[str, Fraction] | None = None
-        self._decoded_as: tuple[str, str, int] | None = None  # current sample format, layout and rate
+        self._last: AudioFrame | None = None  # the frame decoded last, with its time in the output
         self._resampler: AudioResampler | None = None
         self._start_s = start_s
+        self._lost_until_s: Fraction | None = None  # end of the packets lost since, in the output
 
     def packets(self, packet: "Packet[Stream]") -> Iterator["Packet[Stream]"]:
         try:
             frames = cast("Packet[AudioStream]", packet).decode()
-        except MEDIA_ERRORS:  # a damaged packet leaves a gap of its own duration
-            self.damaged += 1
+        except EOFError:  # after the end, which an empty packet declares
+            return
+        except MEDIA_ERRORS:
+            self._record_loss(packet)
             return
         for frame in frames:
-            if frame.pts is None or not frame.time_base:
+            self._set_time(frame)
+            if not _is_sound(frame):
+                self.damaged += 1
+                self._lost_until_s = _end_s(frame)
                 continue
-            frame.pts -= round(self._start_s / frame.time_base)
-            shape = (frame.format.name, frame.layout.name, frame.sample_rate)
-            if self._resampler is None or shape != self._decoded_as:
+            if self._last is not None and self._lost_until_s is not None:
+                yield from self._silence(self._last, min(self._lost_until_s, _begin_s(frame)))
+            self._lost_until_s = None
+            if self._last is None or _shape(frame) != _shape(self._last):
                 yield from self._encoded(None)
-                self._encoder_input = self._encoder_input or (shape[0], frame.time_base)
+                self._encoder_input = self._encoder_input or (frame.format.name, _time_base(frame))
                 sample_format, _ = self._encoder_input
                 self._resampler = AudioResampler(sample_format, self._plan.layout, self._plan.rate)
-                self._decoded_as = shape
+            self._last = frame
             yield from self._encoded(frame)
+
+    def _record_loss(self, packet: "Packet[Stream]") -> None:
+        if packet.size == 0:
+            return
+        self.damaged += 1
+        stamp = packet.dts if packet.pts is None else packet.pts
+        if stamp is not None:
+            end_s = (stamp + (packet.duration or 0)) * packet.time_base - self._start_s
+            self._lost_until_s = max(self._lost_until_s or end_s, end_s)
+
+    def _set_time(self, frame: AudioFrame) -> None:
+        """Count the PTS of a decoded frame from the start of the output; without one, it follows the last."""
+        if frame.pts is not None and frame.time_base:
+            frame.pts -= round(self._start_s / frame.time_base)
+            return
+        frame.time_base = frame.time_base or Fraction(1, frame.sample_rate)
+        begin_s = Fraction(0) if self._last is None else _end_s(self._last)
+        frame.pts = round(begin_s / frame.time_base)
+
+    def _silence(self, last: AudioFrame, until_s: Fraction) -> Iterator["Packet[Stream]"]:
+        """Packets of silence from the end of the frame decoded last until a time in the output."""
+        begin_s = _end_s(last)
+        while (missing := math.floor((until_s - begin_s) * last.sample_rate)) > 0:
+            silent = AudioFrame(last.format.name, last.layout.name, min(missing, last.sample_rate))
+            for plane in silent.planes:  # unsigned samples are silent in the middle of their range
+                plane.update(bytes([0x80 if last.format.name.startswith("u8") else 0]) * plane.buffer_size)
+            silent.sample_rate, silent.time_base = last.sample_rate, _time_base(last)
+            silent.pts = round(begin_s / silent.time_base)
+            begin_s += Fraction(silent.samples, silent.sample_rate)
+            yield from self._encoded(silent)
 
     def _encoded(self, frame: AudioFrame | None) -> Iterator["Packet[Stream]"]:
         """Packets for a frame, or with ``None`` for what the resampler still holds.
@@ -178,11 +223,45 @@ class _Audio:
             _, time_base = self._encoder_input
             resampled.pts = round(resampled.pts * resampled.time_base / time_base)
             resampled.time_base = time_base
-            yield from cast("list[Packet[Stream]]", self._encoder.encode(resampled))
+            try:
+                packets = self._encoder.encode(resampled)
+            except MEDIA_ERRORS:  # an encoder that cannot be opened, or whatever samples it refuses
+                self.damaged += 1
+            else:
+                yield from cast("list[Packet[Stream]]", packets)
 
     def flush(self) -> Iterator["Packet[Stream]"]:
+        if self._last is not None and self._lost_until_s is not None:
+            yield from self._silence(self._last, self._lost_until_s)
         yield from self._encoded(None)
-        yield from cast("list[Packet[Stream]]", self._encoder.encode(None))
+        with suppress(*MEDIA_ERRORS):  # it could not be opened, which was counted
+            yield from cast("list[Packet[Stream]]", self._encoder.encode(None))
+
+
+def _is_sound(frame: AudioFrame) -> bool:
+    """Whether all samples can be sound; in floating point, damage gives numbers that AAC refuses."""
+    if not frame.format.name.startswith(("flt", "dbl")):
+        return True
+    return bool(np.abs(frame.to_ndarray()).max(initial=0) < _LOUDEST)
+
+
+def _shape(frame: AudioFrame) -> tuple[str, str, int]:
+    """Sample format, layout and rate."""
+    return frame.format.name, frame.layout.name, frame.sample_rate
+
+
+def _time_base(frame: AudioFrame) -> Fraction:
+    assert frame.time_base, "a decoded frame has a time base"
+    return frame.time_base
+
+
+def _begin_s(frame: AudioFrame) -> Fraction:
+    assert frame.pts is not None, "_set_time sets it"
+    return frame.pts * _time_base(frame)
+
+
+def _end_s(frame: AudioFrame) -> Fraction:
+    return _begin_s(frame) + Fraction(frame.samples, frame.sample_rate)
 
 
 class _Subtitles:
