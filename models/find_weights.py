@@ -39,10 +39,15 @@ def blendable_files(model: str | Path, perceptual: float | None) -> Mapping[int,
         return {scale: (file,) for scale, file in weight_files(model).items()}
     pair = next((pair for pair in shipped.BLENDABLE if str(model) in pair), None)
     if pair is None:
-        known = ", or ".join(" and ".join(pair) for pair in shipped.BLENDABLE)
-        one_of = " or ".join(pair[1] for pair in shipped.BLENDABLE)
-        raise UsageError(f"model '{model}' has no --perceptual: it blends {known}", f"use --model {one_of}")
-    faithful, textured = map(weight_files, pair)
+        *others, last = (textured for _, textured in shipped.BLENDABLE)
+        raise UsageError(
+            f"model '{model}' has no faithful counterpart to blend with",
+            f"use --perceptual with {', '.join(others)} or {last}",
+        )
+    faithful = weight_files(pair[0])
+    if perceptual == 0:  # nothing is blended, and the counterpart may have more scales
+        return {scale: (file,) for scale, file in faithful.items()}
+    textured = weight_files(pair[1])
     files = {scale: (file, textured[scale]) for scale, file in faithful.items() if scale in textured}
     if not files:
         raise WeightsError(f"{' and '.join(pair)} are installed for different scales and cannot be blended")

@@ -20,6 +20,10 @@ WEIGHTS: dict[str, dict[int, str]] = {
     "restore": {1: "restore-x1.safetensors"},
 }
 
+# Not models to choose, but the faithful counterparts that `real` and `real-fast` are blended with, and what
+# training starts from; they are known by name, but not listed. `--perceptual 0` is the counterpart alone.
+COUNTERPARTS = ("balanced-photo", "srresnet-photo")
+
 # Ends the names of the flavour trained on what cameras, phones and the web give: JPEG, slight blur, noise.
 PHOTO = "-photo"
 
@@ -53,8 +57,8 @@ def installed_scales(model: str) -> list[int]:
 
 
 def installed_models() -> list[str]:
-    """The named models that have weights on this machine."""
-    return [model for model in WEIGHTS if installed_scales(model)]
+    """The named models to choose from that have weights on this machine."""
+    return [model for model in WEIGHTS if model not in COUNTERPARTS and installed_scales(model)]
 
 
 def is_known(name: str) -> bool:

@@ -88,8 +88,8 @@ class EngineOptions:
     )
     perceptual: float | None = option(
         None,
-        "Blend the weights of a model that adds detail (1) and its faithful counterpart (0): real-fast and "
-        "balanced-photo, real and srresnet-photo, or srgan and srresnet.",
+        "Blend the weights of real, real-fast or srgan, which add detail (1), with those of their faithful "
+        "counterparts, which add none (0).",
         number(0, 1, metavar="SHARE"),
         default_text="0.8 for real and real-fast, else the model alone",
     )

@@ -127,13 +127,17 @@ def test_the_time_ratio_is_that_of_multiply_adds_and_output(ship: Ship) -> None:
 
 
 def test_a_photo_model_names_a_photo_model_and_a_clean_model_a_clean_one(ship: Ship) -> None:
-    for model in ("balanced", "balanced-photo"):
+    for model in ("balanced", "balanced-photo", "real-fast"):
         ship(model, 4, channels=24, depth=4)
     for model in ("fast", "fast-photo"):
         ship(model, 4)
-    for flavour in ("", shipped.PHOTO):
-        name, _ = fastest(Upscaler(f"balanced{flavour}", 4), 4) or ("", 0.0)
-        assert name == f"fast{flavour}"
+    for model, expected in (
+        ("balanced", "fast"),
+        ("balanced-photo", "fast-photo"),
+        ("real-fast", "fast-photo"),
+    ):
+        name, _ = fastest(Upscaler(model, 4), 4) or ("", 0.0)
+        assert name == expected
 
 
 def test_all_stills_of_a_batch_are_forecast_together(large: Upscaler, clock: Clock, tmp_path: Path) -> None:

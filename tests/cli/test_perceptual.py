@@ -79,6 +79,17 @@ def test_some_models_are_a_blend_without_being_asked(ship: Ship) -> None:
     assert float((made[0] - made[3]).abs().max()) > 1e-3
 
 
+def test_the_counterpart_alone_is_a_blend_of_0_at_all_its_scales_and_not_listed(ship: Ship) -> None:
+    ship("balanced-photo", 2, 4)
+    ship("real-fast", 4)
+    for scale in (2, 4):
+        faithful = Upscaler("real-fast", scale, precision="fp32", perceptual=0)
+        assert faithful.plan(10, 13).scales == (scale,)
+        alone = upscale_noise(Upscaler("balanced-photo", scale, precision="fp32"))
+        assert torch.equal(upscale_noise(faithful), alone)
+    assert shipped.installed_models() == ["real-fast"]
+
+
 @pytest.mark.parametrize("value", [-0.1, 1.5, float("nan")])
 def test_a_blend_out_of_range_is_an_error(pair: None, value: float) -> None:
     with pytest.raises(UsageError, match="must be a number from 0 to 1"):
@@ -90,7 +101,10 @@ def test_blending_other_models_is_an_error_before_work_starts(pair: None, ship: 
     source = save(tmp_path / "a.png")
     for model in (["--model", "balanced"], ["--model", shipped.weight_files("srgan")[4]]):
         said = run(source, *model, "--perceptual", 0.5, code=2)
-        assert "has no --perceptual: it blends srresnet and srgan" in said
+        assert (
+            "has no faithful counterpart to blend with (use --perceptual with srgan, real or real-fast)"
+            in said
+        )
         assert len(said.strip().splitlines()) == 1
     assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["a.png"]
 

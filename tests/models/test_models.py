@@ -239,7 +239,7 @@ def test_impossible_networks_are_rejected(
 
 
 def test_shipped_weights_are_what_the_table_says() -> None:
-    for model in shipped.installed_models():
+    for model in shipped.WEIGHTS:
         for scale, path in shipped.weight_files(model).items():
             file = weight_file.load(path)
             network = file.network()

@@ -24,7 +24,7 @@ ENLARGING = [
     pytest.param(
         path, scale, id=path.stem, marks=[pytest.mark.slow] if path.stat().st_size > LARGE_BYTES else []
     )
-    for model in shipped.installed_models()
+    for model in shipped.WEIGHTS
     for scale, path in shipped.weight_files(model).items()
     if scale > 1
 ]

@@ -200,7 +200,7 @@ def _shipped_start(network: str, degradation: str) -> str:
     """The shipped weights to start from: those trained on the most similar LR images."""
     plain = degradation in ("clean", "bilinear")
     variants = [network] if plain else [network + shipped.PHOTO, network]
-    return next((name for name in variants if name in shipped.installed_models()), "none")
+    return next((name for name in variants if shipped.installed_scales(name)), "none")
 
 
 def _network_of(start: str, settings: Settings) -> str:

@@ -129,7 +129,8 @@ class Forecast:
 def fastest(engine: Upscaler, factor: float) -> tuple[str, float] | None:
     """The installed model that upscales by this factor fastest, if it is clearly faster.
 
-    The photo and the clean version of a model are equally fast: the engine's own kind is preferred.
+    Models for photographs as people have them and for clean ones are equally fast: the engine's own kind is
+    preferred.
 
     Returns:
         Its name, and about which share of the engine's time it takes; ``None`` if no model is faster, or the
@@ -142,9 +143,14 @@ def fastest(engine: Upscaler, factor: float) -> tuple[str, float] | None:
     shares = {name: _relative_time(files, factor) / own for name, files in models.items() if max(files) > 1}
     if not shares:
         return None
-    photo = str(engine.options.model).endswith(shipped.PHOTO)
-    name = min(shares, key=lambda name: (shares[name], name.endswith(shipped.PHOTO) != photo))
+    photo = _is_for_photographs(str(engine.options.model))
+    name = min(shares, key=lambda name: (shares[name], _is_for_photographs(name) != photo))
     return (name, shares[name]) if shares[name] <= _FASTER_SHARE else None
+
+
+def _is_for_photographs(model: str) -> bool:
+    """Whether a model removes what phones and websites do to an image."""
+    return model.endswith(shipped.PHOTO) or model in ("real", "real-fast")
 
 
 def _relative_time(files: Mapping[int, tuple[Path, ...]], factor: float) -> float:

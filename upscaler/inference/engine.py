@@ -40,7 +40,7 @@ class Upscaler:
     time of an image.
 
     >>> from upscaler import Upscaler
-    >>> larger = Upscaler("balanced-photo", scale=2).image(array)      # (H, W, 3) uint8 -> (2H, 2W, 3) uint8
+    >>> larger = Upscaler("fast-photo", scale=2).image(array)      # (H, W, 3) uint8 -> (2H, 2W, 3) uint8
 
     Takes the fields of ``EngineOptions`` as arguments: ``model`` and ``scale`` by position or by name, the
     others by name.
