@@ -19,6 +19,8 @@ from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTr
 from numpy.typing import NDArray
 from PIL import Image
 
+from upscaler.images.formats import READ_FORMATS
+
 FOLDER = Path(__file__).parents[1] / "samples"
 PHOTOGRAPH = "astronaut.png"
 REDUCTION = 2
@@ -42,7 +44,7 @@ def source_photograph() -> Image.Image:
     package = importlib.util.find_spec("skimage")
     if package is None or package.origin is None:
         raise SystemExit("scikit-image is not installed: pip install scikit-image")
-    with Image.open(Path(package.origin).parent / "data" / PHOTOGRAPH) as picture:
+    with Image.open(Path(package.origin).parent / "data" / PHOTOGRAPH, formats=READ_FORMATS) as picture:
         return picture.convert("RGB")
 
 

@@ -16,6 +16,7 @@ from make_clip import source_photograph
 from PIL import Image, ImageDraw, ImageFont
 
 from upscaler import Upscaler
+from upscaler.images.formats import READ_FORMATS
 
 TARGET = Path(__file__).parent.parent / "docs" / "before-after.png"
 SCALE = 4
@@ -52,7 +53,7 @@ def saved_as_jpeg(picture: Image.Image) -> Image.Image:
     """The picture as its file shows it."""
     file = io.BytesIO()
     picture.save(file, "JPEG", quality=QUALITY)
-    return Image.open(file).convert("RGB")
+    return Image.open(file, formats=READ_FORMATS).convert("RGB")
 
 
 if __name__ == "__main__":

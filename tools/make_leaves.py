@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from upscaler.images.formats import READ_FORMATS
 from upscaler.trainer.data.sources import images_below
 
 SIDE_PX = 320
@@ -148,7 +149,9 @@ def picture(number: int, sources: list[Path]) -> Picture:
     """The image of this number, from three of the photographs."""
     random = np.random.default_rng(number)
     chosen = random.choice(len(sources), 3)
-    canvas = Canvas(random, [np.asarray(Image.open(sources[one]).convert("RGB")) for one in chosen])
+    canvas = Canvas(
+        random, [np.asarray(Image.open(sources[one], formats=READ_FORMATS).convert("RGB")) for one in chosen]
+    )
     smallest = random.choice([5, 10, 20])
     count = int(random.integers(60, 400) * (0.4 if smallest == 20 else 1))
     for _ in range(count):

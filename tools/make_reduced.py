@@ -15,6 +15,7 @@ from flat_names import flat_names
 from PIL import Image
 
 from upscaler.errors import TrainingError
+from upscaler.images.formats import READ_FORMATS
 from upscaler.trainer.evaluation import bicubic
 
 
@@ -31,7 +32,7 @@ def main() -> None:
         raise SystemExit(f"error: {error}") from error
     arguments.target.mkdir(parents=True, exist_ok=True)
     for path, name in names.items():
-        pixels = np.asarray(Image.open(path).convert("RGB"))
+        pixels = np.asarray(Image.open(path, formats=READ_FORMATS).convert("RGB"))
         height, width = (side - side % arguments.scale for side in pixels.shape[:2])
         lr = bicubic.downscale(pixels[:height, :width], arguments.scale)
         Image.fromarray(lr).save(arguments.target / f"{name}.png", compress_level=1)

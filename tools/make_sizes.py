@@ -16,6 +16,7 @@ import torch
 from folder_command import names_and_target
 from PIL import Image
 
+from upscaler.images.formats import READ_FORMATS
 from upscaler.inference.resize import resize_bicubic
 
 SIZES = (1.0, 0.75, 0.5)
@@ -37,7 +38,7 @@ def write(path: Path, name: str, target: Path) -> int:
     """Write an image at its sizes as ``NAME-WIDTH.png``; returns how many were kept."""
     torch.set_num_threads(1)
     kept = 0
-    with Image.open(path) as opened:
+    with Image.open(path, formats=READ_FORMATS) as opened:
         whole = opened.convert("RGB")
     for size in SIZES:
         width, height = (round(side * size) for side in whole.size)

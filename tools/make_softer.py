@@ -16,6 +16,8 @@ from folder_command import names_and_target
 from numpy.typing import NDArray
 from PIL import Image
 
+from upscaler.images.formats import READ_FORMATS
+
 PASS_BELOW, STOP_FROM = 0.3, 0.45  # cycles per pixel
 SMALLEST_SHARE = 0.4
 MARGIN_PX = 16  # mirrored padding: the Fourier transform is periodic
@@ -48,7 +50,7 @@ def _response(frequency: NDArray[np.float64], share: float) -> NDArray[np.float6
 def write(number: int, path: Path, name: str, target: Path) -> None:
     """Write the softened image as PNG."""
     share = np.random.default_rng(number).uniform(SMALLEST_SHARE, 1)
-    with Image.open(path) as picture:
+    with Image.open(path, formats=READ_FORMATS) as picture:
         soft = softened(np.array(picture.convert("RGB")), share)
     Image.fromarray(soft).save(target / f"{name}.png", compress_level=1)
 

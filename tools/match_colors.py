@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from upscaler.images.formats import READ_FORMATS
+
 SIGMA_PX, RADIUS_PX = 8.0, 24
 
 
@@ -58,7 +60,10 @@ def main() -> None:
         reference = arguments.references / path.name
         if not reference.is_file():
             raise SystemExit(f"error: no reference '{reference}' for '{path}'")
-        with Image.open(path) as image, Image.open(reference) as other:
+        with (
+            Image.open(path, formats=READ_FORMATS) as image,
+            Image.open(reference, formats=READ_FORMATS) as other,
+        ):
             if image.size != other.size:
                 raise SystemExit(f"error: '{path}' is {image.size}, '{reference}' is {other.size}")
             result = matched(np.array(image.convert("RGB")), np.array(other.convert("RGB")))

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from upscaler.images.formats import READ_FORMATS
 from upscaler.models import weight_file
 from upscaler.models.contract import Network
 from upscaler.trainer.data.sources import images_below
@@ -55,7 +56,7 @@ def set_level(source: Path, target: Path, pictures: list[Path]) -> Tensor:
         raise SystemExit(f"the network of '{source}' has no single tail")
     added = torch.zeros(3, dtype=torch.float64)
     for path in pictures:
-        with Image.open(path) as picture:
+        with Image.open(path, formats=READ_FORMATS) as picture:
             hr = np.array(picture.convert("RGB"))
         height, width = (side - side % scale for side in hr.shape[:2])
         added += mean_error(network, hr[:height, :width]) / len(pictures)

@@ -31,7 +31,7 @@ def as_webp(levels: Tensor, qualities: tuple[int, int], generator: Generator) ->
     for image, quality in zip(levels.to("cpu", torch.uint8), drawn, strict=True):
         file = io.BytesIO()
         Image.fromarray(image.permute(1, 2, 0).numpy()).save(file, "WEBP", quality=quality, method=2)
-        with Image.open(file) as saved:
+        with Image.open(file, formats=["WEBP"]) as saved:
             decoded.append(torch.from_numpy(np.array(saved)).permute(2, 0, 1))
     return torch.stack(decoded).to(levels)
 

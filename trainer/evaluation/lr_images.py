@@ -83,5 +83,5 @@ def _degraded(name: str, hr: Rgb, scale: int, degradation: str) -> Rgb:
 def _saved_as_jpeg(pixels: Rgb, quality: int) -> Rgb:
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "JPEG", quality=quality)
-    with Image.open(file) as image:
+    with Image.open(file, formats=["JPEG"]) as image:
         return np.array(image)

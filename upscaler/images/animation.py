@@ -13,7 +13,7 @@ from PIL import Image, ImageSequence
 from upscaler import transparency
 from upscaler.errors import MediaError, UsageError
 from upscaler.images import eight_bit, gif, icc, library_settings, metadata, stills
-from upscaler.images.formats import ANIMATION_SUFFIXES, ImageFormat, format_of
+from upscaler.images.formats import ANIMATION_SUFFIXES, READ_FORMATS, ImageFormat, format_of
 from upscaler.images.metadata import Metadata
 from upscaler.images.orientation import apply_orientation, read_orientation, swaps_sides
 from upscaler.images.still import Still
@@ -102,7 +102,7 @@ def _frame(image: Image.Image, canvas: tuple[int, int], orientation: int) -> Fra
 def is_animated(path: Path) -> bool:
     """Whether a file has several frames; ``False`` also for unreadable files and for pages of a TIFF."""
     try:
-        with library_settings.applied(), Image.open(path) as image:
+        with library_settings.applied(), Image.open(path, formats=READ_FORMATS) as image:
             is_known = image.format in ("AVIF", "GIF", "PNG", "WEBP")
             return is_known and getattr(image, "n_frames", 1) > 1
     except Exception:  # `stills.read` reports the reason
@@ -118,7 +118,7 @@ def opened(path: Path) -> Iterator[Animation]:
     """
     try:
         with library_settings.applied():
-            image: Any = Image.open(path)
+            image: Any = Image.open(path, formats=READ_FORMATS)
             count = image.n_frames - bool(getattr(image, "default_image", False))
     except Exception as error:  # decoders raise whatever damage leads them to
         raise MediaError(f"'{path}' is not an image, or not in a supported format") from error

@@ -118,6 +118,9 @@ _BY_SUFFIX = {suffix: row for row in FORMATS for suffix in row.suffixes}
 WRITABLE_SUFFIXES = tuple(sorted(_BY_SUFFIX))
 # Of formats that are read only, and what is written instead: the first image of an MPO is a JPEG.
 READ_ONLY_SUFFIXES = MappingProxyType({".mpo": ".jpg"})
+# What Pillow may take a file for, whatever its suffix: it knows many more formats, and starts Ghostscript for
+# PostScript. DIB is a BMP without its file header.
+READ_FORMATS = (*(row.name for row in FORMATS), "DIB")
 IMAGE_SUFFIXES = tuple(sorted([*WRITABLE_SUFFIXES, *READ_ONLY_SUFFIXES]))
 ANIMATION_SUFFIXES = tuple(
     suffix for suffix, row in sorted(_BY_SUFFIX.items()) if row.animation_bytes_per_pixel

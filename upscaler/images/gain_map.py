@@ -94,6 +94,6 @@ def _is_kept(segment: Segment) -> bool:
 
 
 def _decoded(jpeg: bytes) -> Pixels:
-    with Image.open(io.BytesIO(jpeg)) as image:
+    with Image.open(io.BytesIO(jpeg), formats=["JPEG"]) as image:
         pixels: Any = np.asarray(image.convert("L" if image.mode == "L" else "RGB"))
     return pixels  # type: ignore[no-any-return]

@@ -24,7 +24,7 @@ from upscaler.images import (
     pillow_corrections,
     sixteen_bit,
 )
-from upscaler.images.formats import WRITABLE_SUFFIXES, ImageFormat, format_of
+from upscaler.images.formats import READ_FORMATS, WRITABLE_SUFFIXES, ImageFormat, format_of
 from upscaler.images.orientation import apply_orientation, read_orientation
 from upscaler.images.repair import repaired
 from upscaler.images.still import Still
@@ -43,7 +43,7 @@ def read(path: Path, *, tolerant: bool = False) -> Still:
         MediaError: The file is missing, not an image, damaged, too large, animated or unsupported.
     """
     try:
-        with library_settings.applied(), Image.open(path) as image:
+        with library_settings.applied(), Image.open(path, formats=READ_FORMATS) as image:
             still = _decode(path, image)
     except (MediaError, MemoryError):
         raise
@@ -61,7 +61,7 @@ def _read_repaired(path: Path, error: Exception) -> Still:
         raise _read_error(path, error) from error
     content, damage = repair
     try:
-        with library_settings.applied(), Image.open(io.BytesIO(content)) as image:
+        with library_settings.applied(), Image.open(io.BytesIO(content), formats=READ_FORMATS) as image:
             image.filename = os.fspath(path)  # from which metadata are read
             return replace(_decode(path, image), damage=damage)
     except (MediaError, MemoryError):
@@ -128,7 +128,7 @@ def read_size(path: Path) -> tuple[int, int]:
         MediaError: The header cannot be read.
     """
     try:
-        with library_settings.applied(), Image.open(path) as image:
+        with library_settings.applied(), Image.open(path, formats=READ_FORMATS) as image:
             return image.height, image.width
     except Exception as error:  # as in `read`
         raise MediaError(f"'{path}' is not an image, or not in a supported format") from error

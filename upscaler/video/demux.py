@@ -1,5 +1,6 @@
 """Open media files, find the main video stream, and demux packets."""
 
+import errno
 import io
 import os
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ from av.video.stream import VideoStream
 
 from upscaler.errors import MediaError
 from upscaler.images.formats import IMAGE_SUFFIXES
-from upscaler.video.formats import HEAD_BYTES, demuxer_of
+from upscaler.video.formats import HEAD_BYTES, INPUT_OPTIONS, demuxer_of
 
 # Transport and program streams, in which recordings are joined by appending the files.
 MPEG_FORMATS = ("mpegts", "mpeg")
@@ -53,6 +54,11 @@ def open_input(path: Path, hardware: HWAccel | None = None) -> av.container.Inpu
             raise MediaError(f"'{path}' is empty (0 bytes)") from error
         if isinstance(error, PermissionError):
             raise MediaError(f"'{path}' cannot be read: permission denied") from error
+        if (
+            isinstance(error, OSError | av.error.FFmpegError) and error.errno == errno.EINVAL
+        ):  # what FFmpeg says of a demuxer that is not on the list
+            hint = "playlists, lists of files and image sequences are not opened"
+            raise MediaError(f"'{path}' is not in a supported container", hint) from error
         raise MediaError(f"'{path}' is not a readable video") from error
     # Generated PTS are out of order for H.264 in AVI.
     container.flags &= ~int(Flags.gen_pts.value)  # type: ignore[call-overload]
@@ -68,7 +74,7 @@ def _open(
         format=_demuxer_of(path),
         metadata_errors="ignore",
         hwaccel=hardware,
-        options=options,
+        options=INPUT_OPTIONS | (options or {}),
     )
 
 
