@@ -46,12 +46,16 @@ class Compact(Network):
 
     def forward(self, lr: Tensor) -> Tensor:
         """See ``Network``."""
+        return add_upsampled(self.detail(lr), lr, self.contract.scale)
+
+    def detail(self, lr: Tensor) -> Tensor:
+        """RGB ``(B, 3, H, W)`` in [0, 1] -> what the tail adds, ``(B, 3*scale*scale, H, W)``, any range."""
         first = self.head_activation(self.head(lr.to(self.dtype)))  # (B, C, H, W)
         features = self.run_body(self.body, first) + first  # the long skip is worth 0.04 dB
-        detail = self.tail(features)
+        detail: Tensor = self.tail(features)
         if self.gate is not None:
             detail = detail.float() * self._gate_weight(self.gate(features).float())
-        return add_upsampled(detail, lr, self.contract.scale)
+        return detail
 
     def _gate_weight(self, logits: Tensor) -> Tensor:
         """Share of the detail to add, ``(B, 1, H, W)`` in 0..1, from the logit of every pixel.

@@ -135,10 +135,10 @@ def add_upsampled(detail: Tensor, lr: Tensor, scale: int) -> Tensor:
         upsampled = F.interpolate(lr.float(), scale_factor=float(scale), mode="bilinear", align_corners=False)
         return F.pixel_shuffle(detail.float(), scale) + upsampled
     edged = F.pad(lr.float(), (1, 1, 1, 1), mode="replicate")
-    return F.pixel_shuffle(F.conv2d(edged, _bilinear_kernel(scale, lr.device)) + detail.float(), scale)
+    return F.pixel_shuffle(F.conv2d(edged, bilinear_kernel(scale, lr.device)) + detail.float(), scale)
 
 
-def _bilinear_kernel(scale: int, device: torch.device) -> Tensor:
+def bilinear_kernel(scale: int, device: torch.device) -> Tensor:
     """Bilinear upsampling as a convolution to the channels of a pixel shuffle, ``(3*s*s, 3, 3, 3)``.
 
     A new pixel whose centre lies t LR pixels right of an old one's, -0.5 < t < 0.5, weighs the three pixels

@@ -1,12 +1,11 @@
-"""Luma of full-range RGB by ITU-R BT.601: the one place of its weights for networks and training.
-
-Conversion of video, which knows more matrices than this, has its table in ``video/yuv.py``.
-"""
+"""Luma of full-range RGB by ITU-R BT.601."""
 
 from torch import Tensor
 
+from upscaler.color_matrices import luma_weights
+
 # Of R, G and B.
-LUMA_WEIGHTS = (0.299, 0.587, 0.114)
+LUMA_WEIGHTS = luma_weights("bt601")
 
 
 def luma(rgb: Tensor) -> Tensor:

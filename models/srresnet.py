@@ -50,12 +50,20 @@ class SRResNet(Network):
 
     def forward(self, lr: Tensor) -> Tensor:
         """See ``Network``."""
+        if self.adds_input:
+            return add_upsampled(self.detail(lr), lr, self.contract.scale)
+        return self.detail(lr).float()
+
+    def detail(self, lr: Tensor) -> Tensor:
+        """RGB ``(B, 3, H, W)`` in [0, 1] -> what the tail gives, any range.
+
+        ``(B, 3*scale*scale, H, W)``, to be added to the input; with the paper's tail RGB
+        ``(B, 3, H*scale, W*scale)``.
+        """
         first = self.head_activation(self.head(lr.to(self.dtype)))  # (B, C, H, W)
         features = self.merge(self.run_body(self.blocks, first)) + first
-        if self.adds_input:
-            return add_upsampled(self.tail(features), lr, self.contract.scale)
-        sr: Tensor = self.tail(features)  # (B, 3, H*scale, W*scale)
-        return sr.float()
+        detail: Tensor = self.tail(features)
+        return detail
 
 
 class ResidualBlock(nn.Module):

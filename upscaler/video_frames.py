@@ -1,4 +1,7 @@
-"""Frames through the network: planes -> RGB -> upscaled RGB -> planes, all on the engine's device."""
+"""Frames through the network: planes -> RGB -> larger planes, all on the engine's device.
+
+Where the plan says so, the network gives planes; otherwise RGB, which is converted.
+"""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
@@ -13,7 +16,7 @@ from upscaler.inference.plan import Plan
 from upscaler.inference.resize import resize_bicubic
 from upscaler.video import yuv
 from upscaler.video.info import Frame, VideoInfo
-from upscaler.video_plan import plan_frames
+from upscaler.video_plan import giving_planes, plan_frames
 
 
 def upscale_frames(
@@ -41,16 +44,22 @@ def upscale_frames(
         if (height, width) == (info.height, info.width):
             return plan
         other = plan_frames(engine, info, height, width)  # the size changed in mid-stream
-        return replace(other, height=plan.height, width=plan.width)
+        other = replace(other, height=plan.height, width=plan.width)
+        return giving_planes(engine, other, layout, height, width)
 
     def upscale(planes: list[Tensor], batch: list[Frame], check: bool) -> tuple[list[Tensor], Tensor]:
         sources = _by_frame(planes, len(batch))
         given = batch[0].layout
         rgb = torch.stack([yuv.to_rgb(source, given) for source in sources])
-        upscaled, finite = engine.upscale_flagged(rgb, plan_for(*rgb.shape[-2:]), check=check)
-        results = []
-        for picture, source in zip(upscaled, sources, strict=True):
-            results += yuv.from_rgb(picture, layout)
+        own = plan_for(*rgb.shape[-2:])
+        upscaled, finite = engine.upscale_flagged(rgb, own, check=check)
+        if own.planes is not None:
+            colors = list(zip(*own.planes.unpack(upscaled, own.scales[-1]), strict=True))
+        else:
+            colors = [tuple(yuv.from_rgb(picture, layout)) for picture in upscaled]
+        results: list[Tensor] = []
+        for frame_colors, source in zip(colors, sources, strict=True):
+            results += frame_colors
             if layout.alpha:
                 results.append(_resize_alpha(source, given, plan, layout))
         return results, finite

@@ -50,6 +50,7 @@ def plan_video(reader: VideoReader, job: Job, engine: Upscaler, options: VideoOp
         exact = _with_square_pixels(exact, info.sample_aspect)
     height, width = yuv.even_sized(choice.layout, exact.height, exact.width)
     plan = replace(exact, height=height, width=width)
+    upscaling = giving_planes(engine, plan, choice.layout, info.height, info.width)
     rounded = "" if plan == exact else f" (rounded to even from {exact.width}x{exact.height})"
     notes = [*choice.notes]
     if squares_pixels:
@@ -60,7 +61,7 @@ def plan_video(reader: VideoReader, job: Job, engine: Upscaler, options: VideoOp
     for name in hdr.lost_metadata(info.hdr, choice.encoder.name) if info.hdr else ():
         notes.append(f"{name} metadata is lost: {choice.encoder.name} does not write it")
     return VideoPlan(
-        upscaling=plan,
+        upscaling=upscaling,
         encoding=settings_for(info, choice, height, width, square=squares_pixels),
         segment_frames=frames_per_segment(engine.macs(plan, info.height, info.width), engine.device.type),
         summary=f"{plan.describe(info.height, info.width)}{rounded}, {choice.describe()}",
@@ -73,6 +74,12 @@ def plan_frames(engine: Upscaler, info: VideoInfo, height: int, width: int) -> P
     size_px = engine.options.size_px
     box_px = coded_box(size_px, info.sample_aspect, info.rotation) if size_px else None
     return engine.plan(height, width, box_px)
+
+
+def giving_planes(engine: Upscaler, plan: Plan, layout: yuv.Layout, height: int, width: int) -> Plan:
+    """The plan for frames of this size, with planes for the encoder straight from the network if possible."""
+    output = yuv.plane_output(layout)
+    return engine.giving_planes(plan, output, height, width) if output else plan
 
 
 def _with_square_pixels(plan: Plan, sample_aspect: Fraction) -> Plan:

@@ -100,7 +100,8 @@ def test_compiling_is_tried_only_for_long_work(
     monkeypatch.setattr(Runtime, "seconds", lambda self, lr: 0.001)  # whatever the machine
     monkeypatch.setattr(Runtime, "compile_if_faster", lambda self, lr: shapes.append(lr.shape))
     upscaler = Upscaler(tiny_weights)
-    upscaler.prepare(upscaler.plan(20, 30), 20, 30, frames)
+    with upscaler.prepared(upscaler.plan(20, 30), 20, 30, frames):
+        pass
     assert shapes == ([torch.Size((1, 3, 20, 30))] if tried else [])
 
 
@@ -113,7 +114,8 @@ def test_a_requested_runtime_is_used_without_a_trial(
         Upscaler(tiny_weights, runtime="eager"),
         Upscaler(tiny_weights, size_px=(10, 10)),  # needs no network
     ):
-        upscaler.prepare(upscaler.plan(20, 30), 20, 30, 100)
+        with upscaler.prepared(upscaler.plan(20, 30), 20, 30, 100):
+            pass
     with pytest.raises(UsageError, match="runtime"):
         Upscaler("fast", 2, runtime="quick")
 

@@ -31,7 +31,9 @@ LEAVES = {
     "results",
     "atomic",
     "folder_lock",
+    "color_matrices",
     "pixels",
+    "planes",
     "transparency",
     "version",
 }

@@ -23,9 +23,9 @@ RULES: dict[str, tuple[str, set[str]]] = {
         {"upscaler/errors.py"},
     ),
     "weights of luma": (
-        # Video knows more matrices; Matlab's constants are multiples whose last bit counts.
+        # Matlab's constants are multiples whose last bit counts.
         r"\b0\.(299|587|114|2126|7152|0722)\b|\b65\.481\b",
-        {"models/luma.py", "upscaler/video/yuv.py", "trainer/evaluation/metrics.py"},
+        {"upscaler/color_matrices.py", "trainer/evaluation/metrics.py"},
     ),
     "scales of networks": (r"\(1, 2, 3, 4, 8\)", {"models/registry.py"}),
     "suffixes of image formats": (

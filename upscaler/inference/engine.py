@@ -1,6 +1,7 @@
 """``Upscaler``: frames in, larger frames out, on one device in one precision."""
 
 import hashlib
+import math
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -19,12 +20,15 @@ from upscaler.inference.batching import batch_equal
 from upscaler.inference.overlap import run_overlapped
 from upscaler.inference.plan import Plan, scales_for
 from upscaler.inference.resize import resize_bicubic
+from upscaler.inference.runtime import Runtime
 from upscaler.inference.self_ensemble import PASSES_TTA
 from upscaler.inference.tiled_network import DTYPES, OnProgress, TiledNetwork, name_of
 from upscaler.models import blending, find_weights, model_file
+from upscaler.models.plane_network import can_give
 from upscaler.option_fields import takes_options
 from upscaler.options import DEFAULT_MODEL, RUNTIMES, SCALE_MAX, EngineOptions
 from upscaler.pixels import Pixels
+from upscaler.planes import PlaneOutput
 from upscaler.results import Message, OnMessage, WeightFacts
 
 # Side of the picture with which the speed of uncompiled work is estimated, in LR pixels.
@@ -103,6 +107,25 @@ class Upscaler:
         target = max(1, round(height * factor)), max(1, round(width * factor))
         target = min(box_px[1], target[0]), min(box_px[0], target[1])
         return Plan(scales_for(self.files, factor), *target, factor=factor, passes=passes)
+
+    def giving_planes(self, plan: Plan, output: PlaneOutput, height: int, width: int) -> Plan:
+        """The plan with a network at its end that gives planes instead of RGB, where that is possible.
+
+        That spares both the conversion and most of the memory. It needs a network of ours, and nothing may
+        come after it: no resizing, no mean over symmetries.
+
+        Args:
+            plan: From ``plan`` for this size; its target size may have been changed.
+            output: The planes.
+            height: Height of the frames.
+            width: Width of the frames.
+        """
+        reached = math.prod(plan.scales)
+        exact = (height * reached, width * reached) == (plan.height, plan.width)
+        if not plan.scales or plan.passes > 1 or not exact:
+            return plan
+        possible = can_give(self._network(plan.scales[-1]).network, output)
+        return replace(plan, planes=output) if possible else plan
 
     @overload
     def image(self, picture: Pixels, on_progress: OnProgress | None = None) -> Pixels: ...
@@ -193,22 +216,31 @@ class Upscaler:
             return 1
         return max(1, self._network(plan.scales[0]).max_batch_px // (height * width))
 
-    def prepare(self, plan: Plan, height: int, width: int, frames: int) -> None:
-        """Choose the fastest way to run a plan, for ``frames`` frames of one size that lie ahead.
+    @contextmanager
+    def prepared(self, plan: Plan, height: int, width: int, frames: int) -> Iterator[None]:
+        """Run a plan the fastest way for ``frames`` frames of one size that lie ahead, until the block ends.
 
-        Compiling takes seconds, so it is tried only for minutes of work; the compiled code stays in the
-        user's cache folder and is found there the next time. Without this call ``auto`` means ``eager``.
+        Compiling takes seconds, and again for every new size, so it is tried only for minutes of work; the
+        compiled code stays in the user's cache folder and is found there the next time. Outside such a block
+        ``auto`` means ``eager``.
         """
-        if self.options.runtime != "auto" or not plan.scales:
-            return
-        runtime = self._network(plan.scales[0]).runtime()
-        tile = self._network(plan.scales[0]).tiles(height, width)[0]
+        with ExitStack() as used:
+            if self.options.runtime == "auto" and plan.scales:
+                runtime = self._compiled_if_worthwhile(plan, height, width, frames)
+                used.callback(runtime.use, "eager")
+            yield
+
+    def _compiled_if_worthwhile(self, plan: Plan, height: int, width: int, frames: int) -> Runtime:
+        """The runtime of the plan's first network, compiled if the work is long and that makes it faster."""
+        network, planes = self._steps(plan)[0]
+        runtime, tile = network.runtime(planes=planes), network.tiles(height, width, planes)[0]
         with torch.inference_mode():
             small = self._sample(plan, min(_TRIAL_PX, height), min(_TRIAL_PX, width))
             pixels_ahead = frames * height * width * plan.passes
             seconds_ahead = runtime.seconds(small) / small[0, 0].numel() * pixels_ahead
             if seconds_ahead >= _COMPILE_FROM_S:
                 runtime.compile_if_faster(self._sample(plan, tile.height, tile.width))
+        return runtime
 
     def _sample(self, plan: Plan, height: int, width: int) -> Tensor:
         lr = torch.rand(self.batch_for(plan, height, width), 3, height, width, device=self.device)
@@ -247,15 +279,24 @@ class Upscaler:
 
         Returns:
             The result, and a bool scalar on the device: whether all values were finite. With ``check`` it is
-            always true.
+            always true. Where ``plan.planes`` is set, ``source`` is fp32, and the result is packed planes:
+            ``(B, K, H, W)`` codes at the size of the last network's input, for ``plan.planes.unpack``.
         """
         finite = torch.ones((), dtype=torch.bool, device=self.device)
-        for scale in plan.scales:
-            source, all_finite = self._network(scale).run(source, check=check, on_progress=on_progress)
+        for network, planes in self._steps(plan):
+            source, all_finite = network.run(source, check=check, on_progress=on_progress, planes=planes)
             finite = finite & all_finite
-        if source.shape[-2:] != (plan.height, plan.width):
+        if plan.planes is None and source.shape[-2:] != (plan.height, plan.width):
             source = resize_bicubic(source, plan.height, plan.width)
         return source, finite
+
+    def _steps(self, plan: Plan) -> list[tuple[TiledNetwork, PlaneOutput | None]]:
+        """The networks of a plan in order, and the planes that each gives."""
+        steps: list[tuple[TiledNetwork, PlaneOutput | None]]
+        steps = [(self._network(scale), None) for scale in plan.scales]
+        if steps:
+            steps[-1] = (steps[-1][0], plan.planes)
+        return steps
 
     def weights_of(self, plan: Plan) -> list[Path]:
         """The weight files that a plan needs."""
@@ -287,7 +328,10 @@ class Upscaler:
             "precision": name_of(self._network(plan.scales[0]).dtype if plan.scales else self.dtype),
             "threads": torch.get_num_threads(),
             **batches,
-            **{f"runtime, x{scale}": self._network(scale).runtime().name for scale in set(plan.scales)},
+            **{
+                _runtime_key(network, planes): network.runtime(planes=planes).name
+                for network, planes in self._steps(plan)
+            },
         }
 
     @contextmanager
@@ -308,16 +352,17 @@ class Upscaler:
         threads = _whole(execution, "threads")
         if not 1 <= threads <= (os.cpu_count() or 1):
             raise DeviceError(f"there were {threads} threads, more than this machine has")
-        runtimes = {scale: str(execution.get(f"runtime, x{scale}")) for scale in set(plan.scales)}
-        if unknown := set(runtimes.values()) - set(RUNTIMES):
+        steps = self._steps(plan)
+        runtimes = [str(execution.get(_runtime_key(*step))) for step in steps]
+        if unknown := set(runtimes) - set(RUNTIMES):
             raise DeviceError(f"the runtime was {min(unknown)}, which this version does not know")
-        if "compiled" in runtimes.values() and not devices.can_compile(self.device):
+        if "compiled" in runtimes and not devices.can_compile(self.device):
             raise DeviceError("the network was compiled, and no C++ compiler is found")
-        batch_px = {scale: _whole(execution, f"max pixels per batch, x{scale}") for scale in runtimes}
+        batch_px = {scale: _whole(execution, f"max pixels per batch, x{scale}") for scale in plan.scales}
         own_threads = torch.get_num_threads()
         with ExitStack() as restored:
-            for scale, name in runtimes.items():
-                restored.enter_context(self._network(scale).restored(name, batch_px[scale]))
+            for (network, planes), name, scale in zip(steps, runtimes, plan.scales, strict=True):
+                restored.enter_context(network.restored(name, batch_px[scale], planes))
                 if self._network(scale).runtime().name != name:  # no cache folder for compiled code
                     raise DeviceError(f"the network was {name}, and cannot be here")
             torch.set_num_threads(threads)
@@ -356,6 +401,11 @@ class Upscaler:
 def _weight_facts(file: Path, scale: int) -> WeightFacts:
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
     return WeightFacts(str(file), scale, model_file.load(file).architecture, digest)
+
+
+def _runtime_key(network: TiledNetwork, planes: PlaneOutput | None) -> str:
+    """Name of a network's runtime in an execution."""
+    return f"runtime, x{network.network.contract.scale}{' to planes' if planes else ''}"
 
 
 def _whole(execution: Mapping[str, str | int], name: str) -> int:

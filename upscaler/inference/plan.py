@@ -4,6 +4,8 @@ import math
 from collections.abc import Collection
 from dataclasses import dataclass
 
+from upscaler.planes import PlaneOutput
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -15,6 +17,7 @@ class Plan:
         width: Width of the result.
         factor: By how much the picture is upscaled, before rounding to whole pixels.
         passes: How often each network runs; 8 for self-ensemble.
+        planes: What the last network gives instead of RGB; see ``Upscaler.giving_planes``.
     """
 
     scales: tuple[int, ...]
@@ -22,6 +25,7 @@ class Plan:
     width: int
     factor: float
     passes: int = 1
+    planes: PlaneOutput | None = None
 
     def describe(self, height: int, width: int) -> str:
         """One line for the user: ``640x480 -> 1280x960 (x4, then resized)``.

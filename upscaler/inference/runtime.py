@@ -36,13 +36,13 @@ class Runtime:
         self.network = network
         self.compiled = False
         self._on_message = on_message
-        self._compiled_network: Callable[[Tensor], Tensor] = network
+        self._compiled_network: Callable[[Tensor], Tensor] | None = None
         self._runs: dict[tuple[int, ...], int] = {}
         self._graphs: dict[tuple[int, ...], _Graph] = {}
         self._may_capture = True
 
     def __call__(self, lr: Tensor) -> Tensor:
-        """Tiles of RGB ``(B, 3, h, w)``, fp32 in [0, 1] -> RGB ``(B, 3, h*scale, w*scale)``, fp32.
+        """Tiles of RGB ``(B, 3, h, w)``, fp32 in [0, 1] -> what the network gives, fp32.
 
         On a GPU the result is valid until the next call with the same shape.
         """
@@ -70,7 +70,8 @@ class Runtime:
         except CacheError as error:
             self._on_message(Message("info", f"{error.message}: continuing uncompiled ({error.hint})"))
             return
-        self._compiled_network = torch.compile(self.network, dynamic=False)
+        if self._compiled_network is None:
+            self._compiled_network = torch.compile(self.network, dynamic=False)
         self.compiled = True
         self.drop_graphs()
 
@@ -98,7 +99,7 @@ class Runtime:
         self._runs.clear()
 
     def _run(self, lr: Tensor) -> Tensor:
-        if self.compiled:
+        if self.compiled and self._compiled_network is not None:
             try:
                 return self._compiled_network(lr)
             except (RuntimeError, OSError) as error:  # of torch's compiler, and of its cache folder

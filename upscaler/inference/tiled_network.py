@@ -17,8 +17,10 @@ from upscaler.inference.runtime import Runtime
 from upscaler.inference.self_ensemble import ensemble
 from upscaler.models.contract import Network
 from upscaler.models.model_file import ModelFile
+from upscaler.models.plane_network import PlaneNetwork
 from upscaler.options import EngineOptions
 from upscaler.pixels import as_codes, as_floats
+from upscaler.planes import PlaneOutput
 from upscaler.results import Message, OnMessage
 
 OnProgress = Callable[[int, int], None]
@@ -64,7 +66,7 @@ class TiledNetwork:
     ) -> None:
         self._weights, self._device, self._dtype = weights, device, dtype
         self._options, self._on_message = options, on_message
-        self._runtimes: dict[torch.dtype, Runtime] = {}
+        self._runtimes: dict[tuple[torch.dtype, PlaneOutput | None], Runtime] = {}
         self._max_batch_px: int | None = None
         self._bounded = options.memory_limit_gb is not None  # or when memory has run out
         self._choose_sound_dtype()
@@ -85,23 +87,30 @@ class TiledNetwork:
             text = f"the network is not sound in {name_of(asked)}: it runs in {name_of(self._dtype)}"
             self._on_message(Message("info", text))
 
-    def _eager(self, dtype: torch.dtype) -> Network:
+    def _eager(self, dtype: torch.dtype, planes: PlaneOutput | None) -> Network:
         network = self._weights.inference_network()
+        if planes is not None:
+            network = PlaneNetwork(network, planes)
         return network.to(device=self._device, dtype=dtype).to(memory_format=network.memory_format)
 
     @property
     def network(self) -> Network:
-        """The network with exact rewrites for inference."""
+        """The network with exact rewrites for inference; it gives RGB."""
         return self.runtime().network
 
-    def runtime(self, dtype: torch.dtype | None = None) -> Runtime:
-        """The runtime, created on first use; of another precision if ``dtype`` is given."""
-        dtype = dtype or self._dtype
-        if dtype not in self._runtimes:
-            self._runtimes[dtype] = Runtime(self._eager(dtype), self._on_message)
+    def runtime(self, dtype: torch.dtype | None = None, planes: PlaneOutput | None = None) -> Runtime:
+        """The runtime, created on first use.
+
+        Args:
+            dtype: In another precision than the engine's.
+            planes: For a network that gives these planes; see ``run``.
+        """
+        key = (dtype or self._dtype, planes)
+        if key not in self._runtimes:
+            self._runtimes[key] = Runtime(self._eager(*key), self._on_message)
             if self._options.runtime == "compiled":
-                self._runtimes[dtype].compile()
-        return self._runtimes[dtype]
+                self._runtimes[key].compile()
+        return self._runtimes[key]
 
     @property
     def max_batch_px(self) -> int:
@@ -147,7 +156,12 @@ class TiledNetwork:
         return 2 * 3 * 4 * self.network.contract.scale**2 if self._options.tta else 0
 
     def run(
-        self, source: Tensor, *, check: bool, on_progress: OnProgress | None = None
+        self,
+        source: Tensor,
+        *,
+        check: bool,
+        on_progress: OnProgress | None = None,
+        planes: PlaneOutput | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Run the network over every frame; when memory runs out, again with half as much at once.
 
@@ -155,6 +169,8 @@ class TiledNetwork:
             source: RGB ``(B, 3, H, W)`` on any device: uint8 or uint16 codes, or floats in [0, 1].
             check: See ``Upscaler.upscale_flagged``.
             on_progress: Called with (tiles done, tiles in all).
+            planes: Give packed planes ``(B, K, H, W)`` of this kind, codes, instead of RGB; only if
+                ``plane_network.can_give`` says so.
 
         Returns:
             RGB ``(B, 3, H*scale, W*scale)``, where the source is and in its dtype, and a bool scalar on the
@@ -164,21 +180,26 @@ class TiledNetwork:
             DeviceError: There is too little memory for the smallest tile.
             WeightsError: With ``check``: values are not finite in fp32 either.
         """
-        contract = self.network.contract
+        contract = self.runtime(planes=planes).network.contract
         height, width = source.shape[-2:]
         source = pad_reflected(source, *contract.padded_size(height, width))
         while True:
-            tiles = self.tiles(*source.shape[-2:])
+            tiles = self.tiles(source.shape[-2], source.shape[-1], planes)
             if len(tiles) > 1 and contract.tiling == "approximate":
                 self._on_message(Message("info", self._approximation(tiles)))
             batch = self._tile_batch(tiles[0].area_px)
             try:
-                result, finite = self._run_tiles(source, tiles, batch, check=check, on_progress=on_progress)
+                result, finite = self._run_tiles(
+                    source, tiles, batch, check=check, on_progress=on_progress, planes=planes
+                )
                 return result[..., : height * contract.scale, : width * contract.scale], finite
             except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
                 if not devices.is_out_of_memory(error):
                     raise
                 self._halve(tiles[0].area_px * min(batch, len(tiles) * len(source)), error)
+
+    def _channels(self, planes: PlaneOutput | None) -> int:
+        return planes.channels(self.network.contract.scale) if planes else 3
 
     def _approximation(self, tiles: tuple[tiling.Tile, ...]) -> str:
         overlap_px = 2 * self.network.contract.receptive_radius_px
@@ -189,18 +210,19 @@ class TiledNetwork:
         )
 
     @contextmanager
-    def restored(self, runtime: str, max_batch_px: int) -> Iterator[None]:
+    def restored(self, name: str, max_batch_px: int, planes: PlaneOutput | None) -> Iterator[None]:
         """Use another runtime (``eager`` or ``compiled``) and another ``max_batch_px`` until the block ends.
 
         If memory runs out meanwhile, the smaller ``max_batch_px`` stays.
         """
-        own_runtime, own_px, was_bounded = self.runtime().name, self.max_batch_px, self._bounded
-        self.runtime().use(runtime)
+        runtime = self.runtime(planes=planes)
+        own_name, own_px, was_bounded = runtime.name, self.max_batch_px, self._bounded
+        runtime.use(name)
         self.max_batch_px = max_batch_px
         try:
             yield
         finally:
-            self.runtime().use(own_runtime)
+            runtime.use(own_name)
             ran_out = self._bounded and not was_bounded
             self.max_batch_px = min(own_px, self.max_batch_px) if ran_out else own_px
 
@@ -231,13 +253,15 @@ class TiledNetwork:
         *,
         check: bool,
         on_progress: OnProgress | None,
+        planes: PlaneOutput | None,
     ) -> tuple[Tensor, Tensor]:
         """Run the network over every tile of every frame, ``batch`` tiles together; see ``run``."""
         frames, _, height, width = source.shape
-        scale = self.network.contract.scale
+        contract = self.runtime(planes=planes).network.contract
+        scale = contract.scale
         result = torch.empty(
-            (frames, 3, height * scale, width * scale),
-            dtype=source.dtype,
+            (frames, self._channels(planes), height * scale, width * scale),
+            dtype=planes.dtype if planes else source.dtype,
             device=source.device,
             memory_format=torch.channels_last,
         )
@@ -246,9 +270,10 @@ class TiledNetwork:
         finite = torch.ones((), dtype=torch.bool, device=self._device)
 
         def work(lr: list[Tensor], _: object, check: bool) -> tuple[list[Tensor], Tensor]:
-            sr = self._forward_checked(lr[0]) if check else self._forward(lr[0])
+            sr = self._forward_checked(lr[0], planes) if check else self._forward(lr[0], planes=planes)
             # One value that is not finite makes the sum so.
-            return [as_codes(sr, source.dtype)], finite if check else sr.sum().isfinite()
+            flag = finite if check else sr.sum().isfinite()
+            return [planes.as_codes(sr) if planes else as_codes(sr, source.dtype)], flag
 
         cut = (([torch.stack([_cut(source[frame], tile) for frame, tile in part])], part) for part in parts)
         results: Iterator[tuple[list[Tensor], Tensor, list[tuple[int, tiling.Tile]]]]
@@ -257,7 +282,7 @@ class TiledNetwork:
             results = ((*work(lr, part, check), part) for lr, part in cut)
         else:
             results = ((sr, finite, part) for sr, part in run_overlapped(cut, work, self._device))
-        feather_px = self.network.contract.feather_px
+        feather_px = contract.feather_px
         merge = FeatheredMerge(scale, feather_px) if feather_px and len(tiles) > 1 else None
         done = 0
         for (sr,), flag, part in results:
@@ -272,14 +297,14 @@ class TiledNetwork:
                 on_progress(done, len(pieces))
         return result, finite
 
-    def tiles(self, height: int, width: int) -> tuple[tiling.Tile, ...]:
+    def tiles(self, height: int, width: int, planes: PlaneOutput | None = None) -> tuple[tiling.Tile, ...]:
         """How a picture of this size is cut: into tiles of one size, one if it fits into memory."""
         if self.network.contract.tiling == "whole":
             return (tiling.Tile(tiling.Span(0, height, 0, height), tiling.Span(0, width, 0, width)),)
-        return tiling.plan(*self.network.contract.padded_size(height, width), self._limits())
+        return tiling.plan(*self.network.contract.padded_size(height, width), self._limits(planes))
 
-    def _limits(self) -> tiling.Limits:
-        contract, asked = self.network.contract, self._options.tile_px
+    def _limits(self, planes: PlaneOutput | None) -> tiling.Limits:
+        contract, asked = self.runtime(planes=planes).network.contract, self._options.tile_px
         if asked is None:
             max_area = self.max_batch_px
             fast_area = min(_FAST_BATCH_PX[self._device.type], max_area)
@@ -304,11 +329,11 @@ class TiledNetwork:
         fast = max(1, _FAST_BATCH_PX[self._device.type] // tile_area_px)
         return min(allowed, fast if asked is None else asked)
 
-    def _forward_checked(self, lr: Tensor) -> Tensor:
+    def _forward_checked(self, lr: Tensor, planes: PlaneOutput | None) -> Tensor:
         """Run a batch in the engine's precision, and again in safer ones while a value is not finite."""
         dtype = self._dtype
         while True:
-            sr = self._forward(lr, dtype)
+            sr = self._forward(lr, dtype, planes)
             if math.isfinite(float(sr.sum())):
                 return sr
             if dtype not in _SAFER:
@@ -320,9 +345,11 @@ class TiledNetwork:
             self._on_message(Message("info", text))
             dtype = _SAFER[dtype]
 
-    def _forward(self, lr: Tensor, dtype: torch.dtype | None = None) -> Tensor:
-        """RGB tiles ``(B, 3, h, w)``, codes or floats -> fp32 ``(B, 3, h*scale, w*scale)`` on the device."""
-        runtime = self.runtime(dtype)
+    def _forward(
+        self, lr: Tensor, dtype: torch.dtype | None = None, planes: PlaneOutput | None = None
+    ) -> Tensor:
+        """RGB tiles ``(B, 3, h, w)``, codes or floats -> what the network gives, fp32, on the device."""
+        runtime = self.runtime(dtype, planes)
         lr = as_floats(lr.to(self._device))
         upscale = functools.partial(_run_padded, runtime)
         return ensemble(upscale, lr) if self._options.tta else upscale(lr)

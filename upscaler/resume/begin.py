@@ -27,7 +27,7 @@ def resume_or_start(
 
     An earlier run is continued if it had the same fingerprint, and if this machine can run the networks as it
     did (device, precision, threads, runtime, batch): only then do both runs give the same bits. The
-    engine runs them so until the context ends, and then again as before.
+    engine runs them so, or in the way that is fastest for a new run, until the context ends.
 
     Args:
         folder: The job folder, entered.
@@ -61,6 +61,6 @@ def resume_or_start(
                 return
             text = f"restarting: the earlier partial result cannot be reused, because {reason}"
             on_message(Message("info", text))
-        engine.prepare(plan, info.height, info.width, info.frames)
+        restored.enter_context(engine.prepared(plan, info.height, info.width, info.frames))
         folder.begin(Manifest(fingerprint, engine.execution(plan)))
         yield []

@@ -13,10 +13,11 @@ from av.video.plane import VideoPlane
 from torch import Tensor
 from torch.utils.dlpack import from_dlpack
 
+from upscaler.color_matrices import Matrix
 from upscaler.errors import UsageError
 from upscaler.video.demux import MEDIA_ERRORS
 from upscaler.video.ffmpeg_log import captured_log
-from upscaler.video.yuv import Layout, Matrix, Siting, guessed_matrix
+from upscaler.video.yuv import Layout, Siting, guessed_matrix
 
 # Codes of ITU-T H.273, which FFmpeg uses too. Several codes denote one matrix; 10 (BT.2020 with constant
 # luminance) is treated as 9 in both directions.

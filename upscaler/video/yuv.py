@@ -12,21 +12,16 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-Matrix = Literal["bt601", "bt709", "bt2020", "fcc", "smpte240m"]
+from upscaler.color_matrices import Matrix, luma_weights
+from upscaler.planes import ChromaAxis, PlaneOutput
+
 Siting = Literal["left", "center", "topleft"]
 
 # How much `_halved` sharpens the mean of two neighbours. With 5/44, alternating samples survive `_doubled`
 # and `_halved` unchanged; the mean alone leaves 69 % of the alternation.
 _SHARPNESS = 5 / 44
-
-# Kr and Kb of each matrix (H.273, table 4).
-_LUMA_WEIGHTS: dict[str, tuple[float, float]] = {
-    "bt601": (0.299, 0.114),
-    "bt709": (0.2126, 0.0722),
-    "bt2020": (0.2627, 0.0593),
-    "fcc": (0.30, 0.11),
-    "smpte240m": (0.212, 0.087),
-}
+# Most bits whose codes fp16 holds, as a network that gives planes has to.
+_PLANE_OUTPUT_BITS = 12
 
 
 @dataclass(frozen=True)
@@ -87,11 +82,11 @@ def to_rgb(planes: list[Tensor], layout: Layout) -> Tensor:
     u, v = (
         (_resampled(_as_float(plane), layout)[:height, :width] - zero) / chroma_span for plane in planes[1:3]
     )
-    kr, kb = _LUMA_WEIGHTS[layout.matrix]
+    kr, kg, kb = luma_weights(layout.matrix)
     rgb = torch.empty(3, height, width, device=y.device)
     rgb[0] = y + 2 * (1 - kr) * v
     rgb[2] = y + 2 * (1 - kb) * u
-    rgb[1] = (y - kr * rgb[0] - kb * rgb[2]) / (1 - kr - kb)
+    rgb[1] = (y - kr * rgb[0] - kb * rgb[2]) / kg
     return rgb
 
 
@@ -110,10 +105,10 @@ def from_rgb(rgb: Tensor, layout: Layout) -> list[Tensor]:
     r, g, b = rgb.unbind(0)
     if layout.kind == "gbr":
         return [_as_codes(channel * span + black, layout) for channel in (g, b, r)]
-    kr, kb = _LUMA_WEIGHTS[layout.matrix]
+    kr, kg, kb = luma_weights(layout.matrix)
     # Not in strips that stay in a core's cache: alone that is faster, but next to an encoder the threads of
     # each small operation wait for one another, and a video took 10 % longer.
-    y = kr * r + (1 - kr - kb) * g + kb * b
+    y = kr * r + kg * g + kb * b
     luma = _as_codes(y * span + black, layout)
     if layout.kind == "gray":
         return [luma]
@@ -123,6 +118,48 @@ def from_rgb(rgb: Tensor, layout: Layout) -> list[Tensor]:
         for difference in ((b - y) / (2 * (1 - kb)), (r - y) / (2 * (1 - kr)))
     )
     return [luma, *(_as_codes(chroma * chroma_span + zero, layout) for chroma in (u, v))]
+
+
+def plane_output(layout: Layout) -> PlaneOutput | None:
+    """The same conversion for a network that gives planes; alpha is not among them.
+
+    Args:
+        layout: Of the planes.
+
+    Returns:
+        What such a network needs to know; ``None`` where codes have too many bits for it.
+    """
+    if layout.bits > _PLANE_OUTPUT_BITS:
+        return None
+    black, span = _luma_range(layout)
+    kr, kg, kb = luma_weights(layout.matrix)
+    zero, chroma_span = _chroma_range(layout)
+    blue, red = chroma_span / (2 * (1 - kb)), chroma_span / (2 * (1 - kr))
+    luma = (span * kr, span * kg, span * kb, black)
+    colors = {
+        "yuv": (
+            luma,
+            (-kr * blue, -kg * blue, (1 - kb) * blue, zero),
+            ((1 - kr) * red, -kg * red, -kb * red, zero),
+        ),
+        "gray": (luma,),
+        "gbr": ((0.0, span, 0.0, black), (0.0, 0.0, span, black), (span, 0.0, 0.0, black)),
+    }[layout.kind]
+    return PlaneOutput(
+        colors,
+        columns=_chroma_axis(layout, layout.horizontal, cosited=layout.siting != "center"),
+        rows=_chroma_axis(layout, layout.vertical, cosited=layout.siting == "topleft"),
+        peak=2**layout.bits - 1,
+        dtype=layout.dtype,
+    )
+
+
+def _chroma_axis(layout: Layout, step: int, *, cosited: bool) -> ChromaAxis:
+    """What ``_halved`` does to an axis."""
+    if layout.kind != "yuv" or step == 1:
+        return ChromaAxis()
+    inner, outer = 0.5 + _SHARPNESS, -_SHARPNESS
+    return ChromaAxis(2) if cosited else ChromaAxis(2, (outer, inner, inner, outer))
 
 
 def to_alpha(planes: list[Tensor], layout: Layout) -> Tensor:
