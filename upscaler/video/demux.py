@@ -1,6 +1,5 @@
 """Open media files, find the main video stream, and demux packets."""
 
-import errno
 import io
 import os
 from collections.abc import Iterator
@@ -54,9 +53,7 @@ def open_input(path: Path, hardware: HWAccel | None = None) -> av.container.Inpu
             raise MediaError(f"'{path}' is empty (0 bytes)") from error
         if isinstance(error, PermissionError):
             raise MediaError(f"'{path}' cannot be read: permission denied") from error
-        if (
-            isinstance(error, OSError | av.error.FFmpegError) and error.errno == errno.EINVAL
-        ):  # what FFmpeg says of a demuxer that is not on the list
+        if isinstance(error, av.error.ArgumentError):  # what FFmpeg says where the demuxer is not on the list
             hint = "playlists, lists of files and image sequences are not opened"
             raise MediaError(f"'{path}' is not in a supported container", hint) from error
         raise MediaError(f"'{path}' is not a readable video") from error
