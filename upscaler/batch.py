@@ -3,11 +3,12 @@
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from types import TracebackType
+from typing import Literal, Self
 
 from upscaler import jobs, pipeline, preview, video_plan
 from upscaler.error_text import error_line
@@ -18,6 +19,7 @@ from upscaler.models.find_weights import default_scale
 from upscaler.option_fields import takes_options
 from upscaler.options import DEFAULT_MODEL, EngineOptions, Options
 from upscaler.results import Done, Message, OnMessage, OnProgress, Outcome, Progress, VideoFacts, WeightFacts
+from upscaler.video.probe import Prober
 
 # FFmpeg's log, torch's thread count and the memory of the device exist once per process.
 _running = threading.Lock()
@@ -70,7 +72,7 @@ class Result:
 
 
 class Batch:
-    """All jobs of one call, planned and checked; nothing is written before ``run``.
+    """All jobs of one call, planned and checked; nothing is written before ``run``. A context manager.
 
     Args:
         inputs: Images, videos, and folders of them.
@@ -93,10 +95,22 @@ class Batch:
         self._video_options = options.video
         self.job_list = jobs.plan(inputs, options)
         kinds = {job.kind for job in self.job_list.jobs}
-        self.engines = _load_engines(kinds, options.engine)
-        video_plan.check_codecs(self.job_list.jobs, options.video)
+        with ExitStack() as started:
+            # First, because it starts while the engines are loaded.
+            self._prober = started.enter_context(Prober()) if kinds - {"still"} else None
+            self.engines = _load_engines(kinds, options.engine)
+            video_plan.check_codecs(self.job_list.jobs, options.video)
+            self._started = started.pop_all()
         ignored = ", ".join(options.video.given()) if kinds == {"still"} else ""
         self.messages = [Message("info", f"{ignored} ignored: no video among the inputs")] if ignored else []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._started.close()
 
     def not_run(self) -> list[Result]:
         """A result for each input that no job is for: folders that cannot be read, and existing targets."""
@@ -134,6 +148,9 @@ class Batch:
 
     def _upscale(self, job: Job, on_progress: OnProgress, on_message: OnMessage) -> Done:
         engine = self.engines[job.kind]
+        if self._prober and job.kind != "still":
+            suffix = job.target.suffix if job.kind == "video" else ".mkv"  # a preview has no container
+            self._prober.check(job.source, suffix, self._video_options.audio_codec)
         if job.kind == "preview":
             return preview.write_preview(job, engine, self._video_options, on_progress, on_message)
         if job.kind == "still":
@@ -194,8 +211,7 @@ def upscale(inputs: str | Path | Iterable[str | Path], arguments: _Arguments) ->
         DeviceError: The device is not available.
     """
     paths = [inputs] if isinstance(inputs, str | Path) else list(inputs)
-    with one_at_a_time():
-        batch = Batch([Path(path) for path in paths], arguments)
+    with one_at_a_time(), Batch([Path(path) for path in paths], arguments) as batch:
         callbacks = _Callbacks(arguments)
         for message in batch.messages:
             callbacks.message(None, message)

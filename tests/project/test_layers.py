@@ -32,6 +32,7 @@ LEAVES = {
     "atomic",
     "folder_lock",
     "color_matrices",
+    "helper_process",
     "pixels",
     "planes",
     "transparency",
@@ -43,7 +44,7 @@ TABLES = {"upscaler.images.formats", "upscaler.video.codecs", "upscaler.video.fo
 # that is not a leaf is a room by itself; the modules of a room may import each other.
 MAY_IMPORT: dict[str, set[str]] = {
     "cli": {"batch", "jobs", "resume", "inference", "images", "models"},
-    "batch": {"pipeline", "preview", "video_plan", "jobs", "inference", "models"},
+    "batch": {"pipeline", "preview", "video_plan", "jobs", "inference", "video", "models"},
     "preview": {"jobs", "video_plan", "inference", "images", "video"},
     "pipeline": {"jobs", "resume", "video_plan", "video_frames", "inference", "images", "video"},
     "resume": {"inference", "video"},

@@ -173,19 +173,19 @@ def test_resumed_video_changes_nothing_for_the_next_file_of_a_batch(
     cut(before, video, tmp_path / "out" / "a.mp4", 15)
 
     options = Options(output=tmp_path / "out", model=tiny_weights, scale=2, precision="fp32")
-    batch = Batch([video, still], options)
-    threads = torch.get_num_threads() + 1
-    torch.set_num_threads(threads)
-    engine = batch.engines["video"]
-    assert engine is batch.engines["still"]
-    executions: dict[str, dict[str, str | int]] = {}
-    for job in batch.job_list.jobs:
+    with Batch([video, still], options) as batch:
+        threads = torch.get_num_threads() + 1
+        torch.set_num_threads(threads)
+        engine = batch.engines["video"]
+        assert engine is batch.engines["still"]
+        executions: dict[str, dict[str, str | int]] = {}
+        for job in batch.job_list.jobs:
 
-        def note(_progress: Progress, kind: str = job.kind) -> None:
-            executions[kind] = engine.execution(engine.plan(48, 64))
+            def note(_progress: Progress, kind: str = job.kind) -> None:
+                executions[kind] = engine.execution(engine.plan(48, 64))
 
-        result = batch.run(job, note, lambda _: None)
-        assert result.outcome == "done", result.error_line
+            result = batch.run(job, note, lambda _: None)
+            assert result.outcome == "done", result.error_line
     assert (executions["video"]["max pixels per batch, x2"], executions["video"]["threads"]) == (
         1000,
         threads - 1,

@@ -32,8 +32,8 @@ def run(inputs: Sequence[Path], options: Options, report: Path | None) -> int:
     Raises:
         UpscalerError: The batch cannot start; nothing is written then.
     """
-    with one_at_a_time():
-        return _run(Batch(inputs, options), report)
+    with one_at_a_time(), Batch(inputs, options) as batch:
+        return _run(batch, report)
 
 
 def _run(batch: Batch, report: Path | None) -> int:

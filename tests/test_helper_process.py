@@ -1,0 +1,60 @@
+"""A helper's death costs its parent nothing but the answer."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from upscaler.helper_process import HelperDiedError, HelperProcess, HelperUnavailableError
+
+DOOMED = "support.doomed"
+
+
+def test_one_process_answers_all_requests() -> None:
+    with HelperProcess(DOOMED) as helper:
+        answers = [helper.ask({"given": "a\n'ü"}, 60) for _ in range(2)]
+    assert answers[0] == answers[1]
+    assert answers[0]["given"] == "a\n'ü"
+    assert answers[0]["process"] != os.getpid()
+
+
+def test_each_death_is_named_and_the_next_request_is_answered() -> None:
+    ends = {"abort": "SIGABRT", "crash": "SIGSEGV", "exit": "exit code 3", "raise": "exit code 1"}
+    with HelperProcess(DOOMED) as helper:
+        for what, said in ends.items():
+            with pytest.raises(HelperDiedError, match=said):
+                helper.ask({"do": what}, 60)
+        with pytest.raises(HelperDiedError, match=r"no answer in 0\.1 s"):
+            helper.ask({"do": "hang"}, 0.1)
+        assert helper.ask({"do": "print", "given": 7}, 60)["given"] == 7
+
+
+def test_helper_ends_with_its_parent() -> None:
+    code = f"import sys; sys.path[:] = {sys.path!r}; from upscaler.helper_process import HelperProcess as H; "
+    code += f"print(H('{DOOMED}').ask({{}}, 60)['process'])"
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    with pytest.raises(ProcessLookupError):
+        for _ in range(600):
+            os.kill(int(said), 0)
+            subprocess.run(["sleep", "0.05"], check=True)
+
+
+def test_a_helper_that_cannot_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    with HelperProcess("support.does_not_exist") as helper, pytest.raises(HelperUnavailableError):
+        helper.ask({}, 60)
+    monkeypatch.setattr(sys, "executable", "/nonexistent")
+    with HelperProcess(DOOMED) as helper, pytest.raises(HelperUnavailableError):
+        helper.ask({}, 60)
+
+
+def test_files_of_the_current_folder_are_not_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "json.py").write_text("raise SystemExit")
+    (tmp_path / "av.py").write_text("raise SystemExit")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [path for path in sys.path if path])
+    with HelperProcess(DOOMED) as helper:
+        assert helper.ask({"given": 1}, 60)["given"] == 1
