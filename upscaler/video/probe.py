@@ -2,8 +2,8 @@
 
 So each file is opened first in a helper process, with everything that happens before its second frame: its
 streams are planned, and the first frame of the video and of each sound to be converted is decoded. That takes
-17 ms of a core (mean of 28 clips on a Xeon; docs/video.md). Pictures are not tried: no decoder of Pillow or OpenCV
-has ended a process yet.
+17 ms of a core (mean of 28 clips on a Xeon; docs/video.md). Pictures are not tried: no decoder of Pillow or
+OpenCV has ended a process yet.
 """
 
 import os
