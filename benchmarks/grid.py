@@ -51,7 +51,7 @@ Row = dict[str, float]
 
 def network_of(engine: Upscaler, height: int, width: int) -> TiledNetwork:
     """The network that the engine runs first on a picture of this size; in this grid the only one."""
-    return engine._network(engine.plan(height, width).scales[0])
+    return engine._network(engine.plan(height, width).networks[0])
 
 
 def work_per_pixel(engine: Upscaler, height: int, width: int) -> float:

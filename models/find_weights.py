@@ -1,10 +1,12 @@
 """From the name of a model, or the path of a weight file, to the weight files by scale."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from upscaler.errors import UsageError, WeightsError
 from upscaler.models import model_file, model_folder, shipped
+from upscaler.options import SCALE_MAX
 
 
 def weight_files(model: str | Path) -> dict[int, Path]:
@@ -23,27 +25,42 @@ def weight_files(model: str | Path) -> dict[int, Path]:
     return shipped.weight_files(str(model), also_known=model_folder.installed())  # raises: it is unknown
 
 
-def perceptual_share(model: str | Path, given: float | None) -> float | None:
-    """The blend that is asked for, or else the one that the model stands for, if any."""
-    return shipped.DEFAULT_PERCEPTUAL.get(str(model)) if given is None else given
+def perceptual_shares(models: Sequence[str], given: float | None) -> dict[str, float | None]:
+    """The blend of each model of a chain: what is asked for, else what the model stands for, if any.
 
-
-def blendable_files(model: str | Path, perceptual: float | None) -> Mapping[int, tuple[Path, ...]]:
-    """What ``blending.load_blended`` needs, by scale: two files each if ``perceptual`` is given.
+    What is asked for applies to those that have a faithful or textured counterpart.
 
     Raises:
-        UsageError: ``perceptual`` is given for a model that has no such pair.
-        WeightsError: The model is unknown, or its file is missing or damaged.
+        UsageError: ``given`` is not ``None``, and none of the models has one.
     """
-    if perceptual is None:
-        return {scale: (file,) for scale, file in weight_files(model).items()}
-    pair = next((pair for pair in shipped.BLENDABLE if str(model) in pair), None)
-    if pair is None:
+    if given is None:
+        return {model: shipped.DEFAULT_PERCEPTUAL.get(model) for model in models}
+    if not any(map(_pair_of, models)):
         *others, last = (textured for _, textured in shipped.BLENDABLE)
         raise UsageError(
-            f"model '{model}' has no faithful counterpart to blend with",
+            f"model {' then '.join(map(repr, models))} has no faithful counterpart to blend with",
             f"use --perceptual with {', '.join(others)} or {last}",
         )
+    return {model: given if _pair_of(model) else None for model in models}
+
+
+def _pair_of(model: str) -> tuple[str, str] | None:
+    return next((pair for pair in shipped.BLENDABLE if model in pair), None)
+
+
+def blendable_files(model: str, perceptual: float | None) -> Mapping[int, tuple[Path, ...]]:
+    """What ``blending.load_blended`` needs, by scale: two files each if ``perceptual`` is given.
+
+    Args:
+        model: Its name or path; one with a counterpart if ``perceptual`` is given.
+        perceptual: From ``perceptual_shares``.
+
+    Raises:
+        WeightsError: The model is unknown, or its file is missing or damaged.
+    """
+    pair = _pair_of(model)
+    if perceptual is None or pair is None:
+        return {scale: (file,) for scale, file in weight_files(model).items()}
     faithful = weight_files(pair[0])
     if perceptual == 0:  # nothing is blended, and the counterpart may have more scales
         return {scale: (file,) for scale, file in faithful.items()}
@@ -54,12 +71,25 @@ def blendable_files(model: str | Path, perceptual: float | None) -> Mapping[int,
     return files
 
 
-def default_scale(model: str | Path) -> float:
-    """The default of ``--scale``: a weight file's own; 4 for a named model, 1 for one that only restores.
+def default_scale(models: Iterable[str]) -> float:
+    """The default of ``--scale``: what the models reach together, one after the other.
+
+    A weight file has its own scale; a named model stands for 4, or for 1 if it only restores.
 
     Raises:
-        WeightsError: The model is unknown, or its file is missing or damaged.
+        UsageError: That is more than ``--scale`` may be.
+        WeightsError: A model is unknown, or its file is missing or damaged.
     """
+    scale = math.prod(_default_scale(model) for model in models)
+    if scale > SCALE_MAX:
+        raise UsageError(
+            f"one after the other, the models upscale {scale:g} times, more than {SCALE_MAX:g}",
+            f"name the factor with --scale, at most {SCALE_MAX:g}: what exceeds it is downscaled at the end",
+        )
+    return scale
+
+
+def _default_scale(model: str) -> float:
     files = weight_files(model)
-    enlarges = str(model) in shipped.WEIGHTS and max(files) > 1
+    enlarges = model in shipped.WEIGHTS and max(files) > 1
     return shipped.DEFAULT_SCALE if enlarges else float(min(files))

@@ -90,8 +90,8 @@ class Batch:
     """
 
     def __init__(self, inputs: Iterable[Path], options: Options) -> None:
-        if options.model and options.scale is None and options.size_px is None:
-            options = replace(options, scale=default_scale(options.model))
+        if options.models and options.scale is None and options.size_px is None:
+            options = replace(options, scale=default_scale(options.models))
         self._video_options = options.video
         self.job_list = jobs.plan(inputs, options)
         kinds = {job.kind for job in self.job_list.jobs}
@@ -262,11 +262,11 @@ def _result(
 
 
 def _load_engines(kinds: set[Kind], options: EngineOptions) -> dict[Kind, Upscaler]:
-    by_model: dict[str, Upscaler] = {}
+    by_models: dict[tuple[str, ...], Upscaler] = {}
     engines: dict[Kind, Upscaler] = {}
     for kind in sorted(kinds):
-        model = str(options.model or DEFAULT_MODEL[kind])
-        if model not in by_model:
-            by_model[model] = Upscaler(**vars(replace(options, model=model)))
-        engines[kind] = by_model[model]
+        models = options.models or (DEFAULT_MODEL[kind],)
+        if models not in by_models:
+            by_models[models] = Upscaler(**vars(replace(options, model=models)))
+        engines[kind] = by_models[models]
     return engines

@@ -149,6 +149,15 @@ def _convert_pairs(value: Iterable[str | tuple[str, str]]) -> tuple[tuple[str, s
     return tuple((name, content) for name, content in pairs)
 
 
+def _convert_models(value: str | Path | Iterable[str | Path]) -> tuple[str, ...]:
+    models = (value,) if isinstance(value, str | Path) else tuple(value)
+    if not all(isinstance(model, str | Path) for model in models):
+        raise TypeError
+    if not all(map(str, models)):
+        raise ValueError
+    return tuple(map(str, models))
+
+
 PATH = Kind("PATH", "a path", Path)
 # Whether the machine has the device is only known once torch is loaded.
 DEVICE = Kind("NAME", "auto, cpu, cuda or cuda:N", _convert_device, ("auto", "cpu", "cuda"))
@@ -160,6 +169,8 @@ SIZE = Kind("SIZE", "WIDTHxHEIGHT in pixels, for example 3840x2160", _convert_si
 TIME = Kind("TIME", "seconds, minutes:seconds or hours:minutes:seconds", _convert_time)
 # Any number of `tune=film` or pairs -> ((name, value), ...).
 PAIRS = Kind("NAME=VALUE", "NAME=VALUE, for example tune=film", _convert_pairs, repeatable=True)
+# A name or a path, or several -> (name or path, ...).
+MODELS = Kind("NAME|FILE", "the name or the file of a model, or several", _convert_models, repeatable=True)
 
 
 @dataclass(frozen=True)

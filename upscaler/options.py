@@ -3,7 +3,7 @@
 To add one, declare its field here; the command line, ``Upscaler``, ``upscale`` and all checks derive from it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass, fields
 from fractions import Fraction
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import Literal
 
 from upscaler.option_fields import (
     DEVICE,
+    MODELS,
     PAIRS,
     PATH,
     SIZE,
@@ -70,17 +71,18 @@ class EngineOptions:
     """How frames are upscaled."""
 
     # `--help` replaces {models} by the installed ones, which this module does not know.
-    model: str | Path | None = option(
+    model: str | Path | Sequence[str | Path] | None = option(
         None,
-        "{models}, or a model file: .safetensors, .pth, .pt or .ckpt.",
-        text("NAME|FILE"),
+        "{models}, or a model file: .safetensors, .pth, .pt or .ckpt. Repeatable: the models run one after "
+        "the other.",
+        MODELS,
         default_text=f"{DEFAULT_MODEL['still']} for images, {DEFAULT_MODEL['video']} for video",
     )
     scale: float | None = option(
         None,
         "Output size over input size, any number from 1 to 8.",
         number(SCALE_MIN, SCALE_MAX, metavar="FACTOR"),
-        default_text="a weight file's own, else 4",
+        default_text="a weight file's own, else 4; of several models, the product",
     )
     _: KW_ONLY
     size_px: tuple[int, int] | None = option(
@@ -89,7 +91,7 @@ class EngineOptions:
     perceptual: float | None = option(
         None,
         "Blend the weights of real, real-fast or srgan, which add detail (1), with those of their faithful "
-        "counterparts, which add none (0).",
+        "counterparts, which add none (0). In a chain, of each of these.",
         number(0, 1, metavar="SHARE"),
         default_text="0.8 for real and real-fast, else the model alone",
     )
@@ -124,6 +126,12 @@ class EngineOptions:
     def _conflicts(self) -> Iterator[str]:
         if self.scale is not None and self.size_px is not None:
             yield "--scale and --size exclude each other"
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """``model`` as names and paths, in the order in which they run; empty: the default is meant."""
+        given = self.model or ()
+        return (str(given),) if isinstance(given, str | Path) else tuple(map(str, given))
 
 
 @dataclass(frozen=True, kw_only=True)

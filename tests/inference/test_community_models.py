@@ -7,6 +7,7 @@ import pytest
 import torch
 from support.community import MAKERS, new_rrdb_names, save_pth, spandrel_result, state_of
 from support.messages import held_by
+from support.networks import network_of
 from support.pictures import photograph
 
 from upscaler import Upscaler
@@ -41,7 +42,7 @@ def test_tiles_of_a_network_of_small_radius_give_the_whole_picture(tmp_path: Pat
     path = save_pth(tmp_path / "w.pth", name)
     pixels = photograph(171, 203)
     upscaler = Upscaler(path, device="cpu", precision="fp32", tile_px=140)
-    network = upscaler._network(next(iter(upscaler.files)))
+    network = network_of(upscaler, int(upscaler.scale))
     if network.network.contract.tiling == "exact":
         assert len(network.tiles(171, 203)) > 1
         assert np.abs(upscaler.image(pixels).astype(int) - spandrel_result(state_of(name), pixels)).max() <= 1

@@ -9,6 +9,7 @@ import torch
 from support.makers import Configure
 from support.media import clip, frame_times, pictures
 from support.messages import held_by
+from support.networks import network_of
 from support.pictures import photograph
 from support.training import messages, silent, table
 
@@ -46,7 +47,7 @@ def test_tiles_on_the_gpu_give_the_whole_picture() -> None:
 def test_the_probe_limits_the_batch() -> None:
     free = Upscaler("balanced", 4, device="cuda")
     bound = Upscaler("balanced", 4, device="cuda", memory_limit_gb=0.05)
-    assert bound._network(4).max_batch_px < free._network(4).max_batch_px
+    assert network_of(bound, 4).max_batch_px < network_of(free, 4).max_batch_px
     pixels = photograph(400, 500)
     torch.cuda.reset_peak_memory_stats()
     before = torch.cuda.memory_allocated()
@@ -78,7 +79,7 @@ def test_self_ensemble_on_the_gpu_is_that_of_the_processor() -> None:
     upscaler = Upscaler("fast", 2, device="cuda", tta=True)
     for _ in range(3):
         result = upscaler.image(photograph(60, 80))
-    assert len(upscaler._network(2).runtime()._graphs) == 2
+    assert len(network_of(upscaler, 2).runtime()._graphs) == 2
     assert np.abs(result.astype(int) - exact).max() <= 1
     frames = [photograph(60, 80, seed) for seed in range(5)]
     for result, frame in zip(upscaler.frames(frames), frames, strict=True):
@@ -89,10 +90,10 @@ def test_self_ensemble_on_the_gpu_is_that_of_the_processor() -> None:
 def test_captured_work_gives_what_uncaptured_work_gives() -> None:
     upscaler = Upscaler("fast", 2, device="cuda")
     pictures_before = [upscaler.image(photograph(60, 80, seed)) for seed in range(2)]
-    assert not upscaler._network(2).runtime()._graphs
+    assert not network_of(upscaler, 2).runtime()._graphs
     for _ in range(4):
         upscaler.image(photograph(60, 80, 5))
-    assert upscaler._network(2).runtime()._graphs
+    assert network_of(upscaler, 2).runtime()._graphs
     for seed, before in enumerate(pictures_before):
         assert np.array_equal(upscaler.image(photograph(60, 80, seed)), before)
     assert held_by(upscaler) == []
@@ -103,7 +104,7 @@ def test_an_overflow_in_flight_is_redone_in_a_safer_precision() -> None:
     frames = [photograph(60, 80, seed) for seed in range(6)]
     expected = list(Upscaler("fast", 2, device="cuda", precision="bf16").frames(frames))
     with torch.no_grad():
-        upscaler._network(2).network.head.weight.fill_(float("inf"))  # only in the fp16 network
+        network_of(upscaler, 2).network.head.weight.fill_(float("inf"))  # only in the fp16 network
     for result, reference in zip(upscaler.frames(frames), expected, strict=True):
         assert np.abs(result.astype(int) - reference).max() <= 1
     assert held_by(upscaler) == ["values overflowed in fp16: redone in bf16"]

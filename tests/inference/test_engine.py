@@ -8,7 +8,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from support.messages import Messages, held_by
-from support.networks import Nearest, weights
+from support.networks import Nearest, network_of, weights
 from support.pictures import photograph
 from torch import Tensor
 
@@ -69,7 +69,7 @@ def test_too_little_overlap_changes_the_result(tmp_path: Path) -> None:
     source = torch.rand(1, 3, 60, 60)
     whole = Upscaler(path, tile_px=1000, precision="fp32")
     tiled = Upscaler(path, tile_px=20, precision="fp32")
-    network = tiled._network(2).network
+    network = network_of(tiled, 2).network
     network.contract = Contract(2, 1, 1, macs_per_pixel=0)
     plan = whole.plan(60, 60)
     difference = whole.upscale(source, plan) - tiled.upscale(source, plan)
@@ -78,12 +78,13 @@ def test_too_little_overlap_changes_the_result(tmp_path: Path) -> None:
 
 def test_scales_are_reached_by_the_smallest_network_or_by_running_twice(tmp_path: Path) -> None:
     upscaler = Upscaler(weights(tmp_path / "w.safetensors"), 1)
-    file = upscaler.files[2]
+    (model,) = upscaler.models
+    file = upscaler.files[model][2]
     cases = {1: (2,), 1.5: (2,), 2: (2,), 2.5: (4,), 4: (4,), 5: (4, 2), 8: (4, 2)}
     for factor, scales in cases.items():
-        upscaler.files, upscaler.scale = {2: file, 4: file}, factor
+        upscaler.files, upscaler.scale = {model: {2: file, 4: file}}, factor
         assert upscaler.plan(9, 9).scales == scales
-    upscaler.files = {4: file}
+    upscaler.files = {model: {4: file}}
     assert upscaler.plan(9, 9).scales == (4, 4)
 
 
@@ -291,7 +292,7 @@ def test_values_that_are_never_finite_end_in_a_clear_error(
 def test_a_memory_limit_makes_tiles_smaller_and_keeps_the_result(tmp_path: Path) -> None:
     path = weights(tmp_path / "w.safetensors")
     free, bound = Upscaler(path, precision="fp32"), Upscaler(path, precision="fp32", memory_limit_gb=0.002)
-    assert bound._network(2).max_batch_px < 10_000 < free._network(2).max_batch_px
+    assert network_of(bound, 2).max_batch_px < 10_000 < network_of(free, 2).max_batch_px
     pixels = photograph(150, 170)
     difference = free.image(pixels).astype(int) - bound.image(pixels)
     assert np.abs(difference).max() <= 1

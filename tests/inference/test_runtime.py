@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from support.messages import Messages, held_by
+from support.networks import network_of
 from support.pictures import photograph
 from torch import Tensor, nn
 
@@ -48,7 +49,7 @@ def test_compiled_equals_eager(tiny_weights: Path) -> None:
     upscaler = Upscaler(tiny_weights, precision="fp32", runtime="compiled")
     assert np.abs(upscaler.image(pixels) - eager).max() <= 1
     assert held_by(upscaler) == []
-    assert upscaler._network(2).runtime().compiled
+    assert network_of(upscaler, 2).runtime().compiled
 
 
 def test_without_a_compiler_the_engine_runs_uncompiled_and_says_so_once(

@@ -7,7 +7,7 @@ import pytest
 import torch
 from support.makers import Ship
 from support.messages import held_by
-from support.networks import Nearest, mean_of_eight, weights
+from support.networks import Nearest, mean_of_eight, network_of, weights
 from support.pictures import photograph
 from torch import Tensor
 
@@ -99,7 +99,7 @@ def test_it_counts_as_eight_times_the_work_and_takes_its_memory(tmp_path: Path) 
     assert once.plan(30, 40).passes == 1
     works = [engine.macs(engine.plan(30, 40), 30, 40) for engine in (once, ensemble)]
     assert works[1] == 8 * works[0] > 0
-    assert ensemble._network(2).max_batch_px < once._network(2).max_batch_px
+    assert network_of(ensemble, 2).max_batch_px < network_of(once, 2).max_batch_px
 
 
 def test_values_that_overflow_in_one_version_are_redone(

@@ -2,6 +2,7 @@ import math
 
 import numpy as np
 import pytest
+from support.networks import network_of
 from support.pictures import photograph
 
 from upscaler import Upscaler
@@ -82,7 +83,7 @@ def test_tiles_repeat_no_more_than_their_overlap(seed: int) -> None:
 def test_shipped_models_do_little_work_twice(model: str, precision: str) -> None:
     """At ``auto``, on a processor."""
     for scale in shipped.weight_files(model):
-        network = Upscaler(model, scale, device="cpu", precision=precision)._network(scale)
+        network = network_of(Upscaler(model, scale, device="cpu", precision=precision), scale)
         for height, width in SIZES:
             pixels = height * width
             work = sum(piece.area_px for piece in network.tiles(height, width)) / pixels
@@ -97,7 +98,7 @@ def test_shipped_models_do_little_work_twice(model: str, precision: str) -> None
 
 def test_fast_in_half_precision_runs_full_hd_untiled() -> None:
     upscaler = Upscaler("fast-photo", 2, device="cpu", precision="bf16")
-    assert len(upscaler._network(2).tiles(1080, 1920)) == 1
+    assert len(network_of(upscaler, 2).tiles(1080, 1920)) == 1
 
 
 def test_no_smaller_tiles_and_no_less_work_were_possible() -> None:

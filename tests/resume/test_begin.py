@@ -14,6 +14,7 @@ from PIL import Image
 from support.command import LENGTH
 from support.interrupted import FRAMES, CutError, cut, run
 from support.media import clip
+from support.networks import network_of
 from support.pictures import photograph
 
 from upscaler import pipeline
@@ -148,7 +149,7 @@ def test_impossible_execution_is_rejected(engine: Upscaler, name: str, value: ob
 def test_execution_of_the_earlier_run_is_restored(tiny_weights: Path, tmp_path: Path) -> None:
     source = clip(tmp_path / "in.mp4", frames=FRAMES)
     before = Upscaler(tiny_weights, 2, precision="fp32")
-    before._network(2).max_batch_px = 1000  # as if memory had run out
+    network_of(before, 2).max_batch_px = 1000  # as if memory had run out
     cut(before, source, tmp_path / "out.mp4", 15)
     if (os.cpu_count() or 1) > 1:
         torch.set_num_threads(2)
@@ -158,7 +159,7 @@ def test_execution_of_the_earlier_run_is_restored(tiny_weights: Path, tmp_path: 
     assert done.video is not None and done.video.settings["max pixels per batch, x2"] == 1000
     assert done.video.settings["threads"] == 1
     # The next file of the batch does not inherit it.
-    assert after._network(2).max_batch_px > 1000
+    assert network_of(after, 2).max_batch_px > 1000
     assert torch.get_num_threads() == threads
 
 
@@ -169,7 +170,7 @@ def test_resumed_video_changes_nothing_for_the_next_file_of_a_batch(
     video, still = clip(tmp_path / "a.mp4", frames=FRAMES), tmp_path / "b.png"
     Image.fromarray(photograph(48, 64)).save(still)
     before = Upscaler(tiny_weights, 2, precision="fp32")
-    before._network(2).max_batch_px = 1000  # as if memory had run out
+    network_of(before, 2).max_batch_px = 1000  # as if memory had run out
     cut(before, video, tmp_path / "out" / "a.mp4", 15)
 
     options = Options(output=tmp_path / "out", model=tiny_weights, scale=2, precision="fp32")
@@ -201,13 +202,13 @@ def test_resumed_video_that_is_interrupted_again_restores_the_engine(
 ) -> None:
     source = clip(tmp_path / "in.mp4", frames=FRAMES)
     before = Upscaler(tiny_weights, 2, precision="fp32")
-    before._network(2).max_batch_px = 1000
+    network_of(before, 2).max_batch_px = 1000
     cut(before, source, tmp_path / "out.mp4", 8)
     engine = Upscaler(tiny_weights, 2, precision="fp32")
     whole = engine.execution(engine.plan(48, 64))
 
     def stop(_progress: Progress) -> None:
-        assert engine._network(2).max_batch_px == 1000
+        assert network_of(engine, 2).max_batch_px == 1000
         raise error
 
     with pytest.raises(error):

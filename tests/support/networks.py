@@ -7,6 +7,9 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from upscaler import Upscaler
+from upscaler.inference.plan import PlannedNetwork
+from upscaler.inference.tiled_network import TiledNetwork
 from upscaler.models import perceptual, weight_file
 from upscaler.models.compact import Compact
 from upscaler.models.contract import Contract, Network
@@ -46,6 +49,11 @@ def weights(path: Path, scale: int = 2, channels: int = 8, depth: int = 3, detai
     nn.init.normal_(network.tail.weight, std=detail)
     weight_file.save(path, network, network.state_dict(), {})
     return path
+
+
+def network_of(upscaler: Upscaler, scale: int) -> TiledNetwork:
+    """The network of this scale of an engine's first model."""
+    return upscaler._network(PlannedNetwork(upscaler.models[0], scale))
 
 
 def random_vgg(path: Path, deepest: str) -> Path:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from support.networks import weights
+from support.networks import network_of, weights
 from torch import Tensor
 
 from upscaler import Upscaler
@@ -69,7 +69,7 @@ def test_tiled_planes_are_those_of_rgb(tmp_path: Path, siting: str, bits: int) -
     options = {"device": "cpu", "precision": "fp32"}
     file = weights(tmp_path / "x2.safetensors", 2)
     tiled = Upscaler(file, 2, **options, tile_px=40)
-    assert len(tiled._network(2).tiles(HEIGHT, WIDTH)) > 3
+    assert len(network_of(tiled, 2).tiles(HEIGHT, WIDTH)) > 3
     direct, rgb = both_ways(tiled, frames(layout), layout)
     assert_within_one(direct, rgb)
     whole, _ = both_ways(Upscaler(file, 2, **options), frames(layout), layout)

@@ -176,7 +176,7 @@ def _resolve_open(settings: Settings) -> list[str]:
     notes = []
     start = settings.get("start_from", "shipped")
     if "scale" not in settings:
-        settings["scale"] = 4 if start in ("shipped", "none") else round(find_weights.default_scale(start))
+        settings["scale"] = 4 if start in ("shipped", "none") else round(find_weights.default_scale([start]))
     if "stages" not in settings:
         settings["stages"] = "1" if settings["scale"] == 1 else "1,2"
     if settings["stages"] == "1" and settings["gan"].get("vgg", "small") != "small":

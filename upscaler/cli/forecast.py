@@ -119,11 +119,13 @@ class Forecast:
         if left_s <= _SLOW_S:
             return
         self._announced = True
-        other = "no installed model is faster"
+        text = f"about {_span(left_s)} left{rate}"
         if faster := fastest(engine, factor):
             name, share = faster
-            other = f"--model {name} would take about {_span(left_s * share)}"
-        on_message(Message("info", f"about {_span(left_s)} left{rate}; {other}"))
+            text += f"; --model {name} would take about {_span(left_s * share)}"
+        elif len(engine.models) == 1:
+            text += "; no installed model is faster"
+        on_message(Message("info", text))
 
 
 def fastest(engine: Upscaler, factor: float) -> tuple[str, float] | None:
@@ -133,17 +135,20 @@ def fastest(engine: Upscaler, factor: float) -> tuple[str, float] | None:
     preferred.
 
     Returns:
-        Its name, and about which share of the engine's time it takes; ``None`` if no model is faster, or the
-        engine restores at scale 1, which no other model does.
+        Its name, and about which share of the engine's time it takes; ``None`` if no model is faster, or none
+        does the same: the engine restores at scale 1, or runs a chain of models.
     """
-    own = _relative_time(engine.files, factor)
-    if max(engine.files) == 1 or not own:
+    if len(engine.models) > 1:
+        return None
+    files = engine.files[engine.models[0]]
+    own = _relative_time(files, factor)
+    if max(files) == 1 or not own:
         return None
     models = {name: find_weights.blendable_files(name, None) for name in shipped.installed_models()}
     shares = {name: _relative_time(files, factor) / own for name, files in models.items() if max(files) > 1}
     if not shares:
         return None
-    photo = _is_for_photographs(str(engine.options.model))
+    photo = _is_for_photographs(engine.models[0])
     name = min(shares, key=lambda name: (shares[name], _is_for_photographs(name) != photo))
     return (name, shares[name]) if shares[name] <= _FASTER_SHARE else None
 

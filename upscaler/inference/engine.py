@@ -18,7 +18,7 @@ from upscaler.errors import DeviceError, UsageError
 from upscaler.inference import devices, pictures
 from upscaler.inference.batching import batch_equal
 from upscaler.inference.overlap import run_overlapped
-from upscaler.inference.plan import Plan, scales_for
+from upscaler.inference.plan import Plan, PlannedNetwork, networks_for
 from upscaler.inference.resize import resize_bicubic
 from upscaler.inference.runtime import Runtime
 from upscaler.inference.self_ensemble import PASSES_TTA
@@ -50,36 +50,40 @@ class Upscaler:
     others by name.
 
     Attributes:
-        files: Weight files by the scale of their network; two each where they are blended.
+        models: Names and paths of the models, in the order in which they run; usually one.
+        files: Of each model, weight files by the scale of their network; two each where they are blended.
 
     Raises:
-        UsageError: The options contradict each other or are out of range, or are not for this model.
-        WeightsError: The model is unknown, or its file is damaged.
+        UsageError: The options contradict each other or are out of range, or are not for these models.
+        WeightsError: A model is unknown, or its file is damaged.
         DeviceError: The device is not there.
     """
 
     @takes_options(EngineOptions)
     def __init__(self, options: EngineOptions) -> None:
-        model = str(options.model or DEFAULT_MODEL["still"])
-        self.options = replace(options, model=model)
+        self.models = options.models or (DEFAULT_MODEL["still"],)
+        self.options = replace(options, model=self.models)
         self.device = devices.select(options.device)
         auto = options.precision == "auto"
         self.dtype = devices.fast_dtype(self.device) if auto else DTYPES[options.precision]
-        self._perceptual = find_weights.perceptual_share(model, options.perceptual)
-        self.files = find_weights.blendable_files(model, self._perceptual)
-        self.scale = find_weights.default_scale(model) if options.scale is None else options.scale
-        if max(self.files) == 1 and (self.scale != 1 or options.size_px):
+        self._shares = find_weights.perceptual_shares(self.models, options.perceptual)
+        self.files = {
+            model: find_weights.blendable_files(model, share) for model, share in self._shares.items()
+        }
+        self.scale = find_weights.default_scale(self.models) if options.scale is None else options.scale
+        if all(max(files) == 1 for files in self.files.values()) and (self.scale != 1 or options.size_px):
             raise UsageError(
-                f"model '{model}' restores without upscaling",
-                "use --scale 1, and upscale the result with another model",
+                f"model {' then '.join(map(repr, self.models))} restores without upscaling",
+                "use --scale 1, or add a model that upscales: --model NAME",
             )
-        self._networks: dict[int, TiledNetwork] = {}
-        self._weight_facts: dict[int, list[WeightFacts]] = {}  # as they were when the network was loaded
+        self._networks: dict[PlannedNetwork, TiledNetwork] = {}
+        # As they were when the network was loaded.
+        self._weight_facts: dict[PlannedNetwork, list[WeightFacts]] = {}
         self._on_message: OnMessage | None = None
         self._messages: list[Message] = []  # of this job; between jobs, for the next one
         if options.size_px is None:
-            for network_scale in scales_for(self.files, self.scale):
-                self._network(network_scale).runtime()  # fail now if a weight file is damaged
+            for network in self._networks_for(self.scale):
+                self._network(network).runtime()  # fail now if a weight file is damaged
 
     def plan(self, height: int, width: int, box_px: tuple[int, int] | None = None) -> Plan:
         """How an image of this size would be upscaled.
@@ -97,7 +101,7 @@ class Upscaler:
         passes = PASSES_TTA if self.options.tta else 1
         if box_px is None:
             target = max(1, round(height * self.scale)), max(1, round(width * self.scale))
-            return Plan(scales_for(self.files, self.scale), *target, factor=self.scale, passes=passes)
+            return Plan(self._networks_for(self.scale), *target, factor=self.scale, passes=passes)
         factor = min(box_px[0] / width, box_px[1] / height)
         if factor > SCALE_MAX:
             size = f"{box_px[0]}x{box_px[1]}"
@@ -106,7 +110,10 @@ class Upscaler:
             )
         target = max(1, round(height * factor)), max(1, round(width * factor))
         target = min(box_px[1], target[0]), min(box_px[0], target[1])
-        return Plan(scales_for(self.files, factor), *target, factor=factor, passes=passes)
+        return Plan(self._networks_for(factor), *target, factor=factor, passes=passes)
+
+    def _networks_for(self, factor: float) -> tuple[PlannedNetwork, ...]:
+        return networks_for([(model, self.files[model]) for model in self.models], factor)
 
     def giving_planes(self, plan: Plan, output: PlaneOutput, height: int, width: int) -> Plan:
         """The plan with a network at its end that gives planes instead of RGB, where that is possible.
@@ -122,9 +129,9 @@ class Upscaler:
         """
         reached = math.prod(plan.scales)
         exact = (height * reached, width * reached) == (plan.height, plan.width)
-        if not plan.scales or plan.passes > 1 or not exact:
+        if not plan.networks or plan.passes > 1 or not exact:
             return plan
-        possible = can_give(self._network(plan.scales[-1]).network, output)
+        possible = can_give(self._network(plan.networks[-1]).network, output)
         return replace(plan, planes=output) if possible else plan
 
     @overload
@@ -212,9 +219,9 @@ class Upscaler:
         """
         if self.options.batch is not None:
             return self.options.batch
-        if self.device.type == "cpu" or not plan.scales:
+        if self.device.type == "cpu" or not plan.networks:
             return 1
-        return max(1, self._network(plan.scales[0]).max_batch_px // (height * width))
+        return max(1, self._network(plan.networks[0]).max_batch_px // (height * width))
 
     @contextmanager
     def prepared(self, plan: Plan, height: int, width: int, frames: int) -> Iterator[None]:
@@ -225,22 +232,27 @@ class Upscaler:
         ``auto`` means ``eager``.
         """
         with ExitStack() as used:
-            if self.options.runtime == "auto" and plan.scales:
-                runtime = self._compiled_if_worthwhile(plan, height, width, frames)
-                used.callback(runtime.use, "eager")
+            if self.options.runtime == "auto":
+                for runtime in self._compiled_if_worthwhile(plan, height, width, frames):
+                    used.callback(runtime.use, "eager")
             yield
 
-    def _compiled_if_worthwhile(self, plan: Plan, height: int, width: int, frames: int) -> Runtime:
-        """The runtime of the plan's first network, compiled if the work is long and that makes it faster."""
-        network, planes = self._steps(plan)[0]
-        runtime, tile = network.runtime(planes=planes), network.tiles(height, width, planes)[0]
-        with torch.inference_mode():
-            small = self._sample(plan, min(_TRIAL_PX, height), min(_TRIAL_PX, width))
-            pixels_ahead = frames * height * width * plan.passes
-            seconds_ahead = runtime.seconds(small) / small[0, 0].numel() * pixels_ahead
-            if seconds_ahead >= _COMPILE_FROM_S:
-                runtime.compile_if_faster(self._sample(plan, tile.height, tile.width))
-        return runtime
+    def _compiled_if_worthwhile(self, plan: Plan, height: int, width: int, frames: int) -> list[Runtime]:
+        """The runtimes of a plan, compiled where the work is long and that makes it faster."""
+        runtimes = []
+        for (step, planes), (_, rows, columns) in zip(
+            self._steps(plan), plan.inputs(height, width), strict=True
+        ):
+            network = self._network(step)
+            runtime, tile = network.runtime(planes=planes), network.tiles(rows, columns, planes)[0]
+            with torch.inference_mode():
+                small = self._sample(plan, min(_TRIAL_PX, rows), min(_TRIAL_PX, columns))
+                pixels_ahead = frames * rows * columns * plan.passes
+                seconds_ahead = runtime.seconds(small) / small[0, 0].numel() * pixels_ahead
+                if seconds_ahead >= _COMPILE_FROM_S:
+                    runtime.compile_if_faster(self._sample(plan, tile.height, tile.width))
+            runtimes.append(runtime)
+        return runtimes
 
     def _sample(self, plan: Plan, height: int, width: int) -> Tensor:
         lr = torch.rand(self.batch_for(plan, height, width), 3, height, width, device=self.device)
@@ -283,28 +295,34 @@ class Upscaler:
             ``(B, K, H, W)`` codes at the size of the last network's input, for ``plan.planes.unpack``.
         """
         finite = torch.ones((), dtype=torch.bool, device=self.device)
-        for network, planes in self._steps(plan):
-            source, all_finite = network.run(source, check=check, on_progress=on_progress, planes=planes)
+        dtype = source.dtype
+        # Codes of 8 bits are rounded once, at the end.
+        between = torch.uint16 if dtype == torch.uint8 else dtype
+        for number, (network, planes) in enumerate(self._steps(plan), 1):
+            into = dtype if number == len(plan.networks) else between
+            source, all_finite = self._network(network).run(
+                source, into, check=check, on_progress=on_progress, planes=planes
+            )
             finite = finite & all_finite
         if plan.planes is None and source.shape[-2:] != (plan.height, plan.width):
             source = resize_bicubic(source, plan.height, plan.width)
         return source, finite
 
-    def _steps(self, plan: Plan) -> list[tuple[TiledNetwork, PlaneOutput | None]]:
+    def _steps(self, plan: Plan) -> list[tuple[PlannedNetwork, PlaneOutput | None]]:
         """The networks of a plan in order, and the planes that each gives."""
-        steps: list[tuple[TiledNetwork, PlaneOutput | None]]
-        steps = [(self._network(scale), None) for scale in plan.scales]
+        steps: list[tuple[PlannedNetwork, PlaneOutput | None]] = [(each, None) for each in plan.networks]
         if steps:
             steps[-1] = (steps[-1][0], plan.planes)
         return steps
 
     def weights_of(self, plan: Plan) -> list[Path]:
         """The weight files that a plan needs."""
-        return [file for scale in plan.scales for file in self.files[scale]]
+        return [file for network in plan.networks for file in self.files[network.model][network.scale]]
 
     def loaded_weights(self) -> list[WeightFacts]:
-        """The weight files of the networks that have been used so far."""
-        return [facts for scale in sorted(self._networks) for facts in self._weight_facts[scale]]
+        """The weight files of the networks that have been used so far, in the order of the models."""
+        used = sorted(self._networks, key=lambda network: (self.models.index(network.model), network.scale))
+        return [facts for network in used for facts in self._weight_facts[network]]
 
     def macs(self, plan: Plan, height: int, width: int) -> int:
         """Approximate multiply-accumulates for a frame."""
@@ -312,25 +330,23 @@ class Upscaler:
 
     def macs_per_network(self, plan: Plan, height: int, width: int) -> list[int]:
         """``macs`` of each network of the plan."""
-        macs, pixels = [], height * width * plan.passes
-        for scale in plan.scales:
-            macs.append(pixels * self._network(scale).network.contract.macs_per_pixel)
-            pixels *= scale**2
-        return macs
+        return [
+            rows * columns * plan.passes * self._network(network).network.contract.macs_per_pixel
+            for network, rows, columns in plan.inputs(height, width)
+        ]
 
     def execution(self, plan: Plan) -> dict[str, str | int]:
         """How the networks of a plan run here, resolved; the same execution gives the same bits."""
-        batches = {
-            f"max pixels per batch, x{scale}": self._network(scale).max_batch_px for scale in set(plan.scales)
-        }
+        networks = {self._label(network): self._network(network) for network in plan.networks}
+        precisions = [name_of(network.dtype) for network in networks.values()] or [name_of(self.dtype)]
         return {
             "device": devices.name(self.device),
-            "precision": name_of(self._network(plan.scales[0]).dtype if plan.scales else self.dtype),
+            "precision": ", ".join(dict.fromkeys(precisions)),
             "threads": torch.get_num_threads(),
-            **batches,
+            **{f"max pixels per batch, {name}": network.max_batch_px for name, network in networks.items()},
             **{
-                _runtime_key(network, planes): network.runtime(planes=planes).name
-                for network, planes in self._steps(plan)
+                self._runtime_key(*step): self._network(step[0]).runtime(planes=step[1]).name
+                for step in self._steps(plan)
             },
         }
 
@@ -353,17 +369,20 @@ class Upscaler:
         if not 1 <= threads <= (os.cpu_count() or 1):
             raise DeviceError(f"there were {threads} threads, more than this machine has")
         steps = self._steps(plan)
-        runtimes = [str(execution.get(_runtime_key(*step))) for step in steps]
+        runtimes = [str(execution.get(self._runtime_key(*step))) for step in steps]
         if unknown := set(runtimes) - set(RUNTIMES):
             raise DeviceError(f"the runtime was {min(unknown)}, which this version does not know")
         if "compiled" in runtimes and not devices.can_compile(self.device):
             raise DeviceError("the network was compiled, and no C++ compiler is found")
-        batch_px = {scale: _whole(execution, f"max pixels per batch, x{scale}") for scale in plan.scales}
+        batch_px = {
+            network: _whole(execution, f"max pixels per batch, {self._label(network)}")
+            for network in plan.networks
+        }
         own_threads = torch.get_num_threads()
         with ExitStack() as restored:
-            for (network, planes), name, scale in zip(steps, runtimes, plan.scales, strict=True):
-                restored.enter_context(network.restored(name, batch_px[scale], planes))
-                if self._network(scale).runtime().name != name:  # no cache folder for compiled code
+            for (network, planes), name in zip(steps, runtimes, strict=True):
+                restored.enter_context(self._network(network).restored(name, batch_px[network], planes))
+                if self._network(network).runtime(planes=planes).name != name:  # no cache folder for the code
                     raise DeviceError(f"the network was {name}, and cannot be here")
             torch.set_num_threads(threads)
             restored.callback(torch.set_num_threads, own_threads)
@@ -390,22 +409,28 @@ class Upscaler:
         if self._on_message is not None:
             self._on_message(message)
 
-    def _network(self, scale: int) -> TiledNetwork:
-        if scale not in self._networks:
-            weights = blending.load_blended(self.files[scale], self._perceptual or 0)
-            self._weight_facts[scale] = [_weight_facts(file, scale) for file in self.files[scale]]
-            self._networks[scale] = TiledNetwork(weights, self.device, self.dtype, self.options, self._report)
-        return self._networks[scale]
+    def _label(self, network: PlannedNetwork) -> str:
+        """Its name in ``execution``: ``x4``, in a chain with its model."""
+        return str(network) if len(self.models) > 1 else f"x{network.scale}"
+
+    def _runtime_key(self, network: PlannedNetwork, planes: PlaneOutput | None) -> str:
+        """Name of a network's runtime in ``execution``."""
+        return f"runtime, {self._label(network)}{' to planes' if planes else ''}"
+
+    def _network(self, network: PlannedNetwork) -> TiledNetwork:
+        if network not in self._networks:
+            files = self.files[network.model][network.scale]
+            weights = blending.load_blended(files, self._shares[network.model] or 0)
+            self._weight_facts[network] = [_weight_facts(file, network.scale) for file in files]
+            self._networks[network] = TiledNetwork(
+                weights, self.device, self.dtype, self.options, self._report
+            )
+        return self._networks[network]
 
 
 def _weight_facts(file: Path, scale: int) -> WeightFacts:
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
     return WeightFacts(str(file), scale, model_file.load(file).architecture, digest)
-
-
-def _runtime_key(network: TiledNetwork, planes: PlaneOutput | None) -> str:
-    """Name of a network's runtime in an execution."""
-    return f"runtime, x{network.network.contract.scale}{' to planes' if planes else ''}"
 
 
 def _whole(execution: Mapping[str, str | int], name: str) -> int:

@@ -158,6 +158,7 @@ class TiledNetwork:
     def run(
         self,
         source: Tensor,
+        into: torch.dtype,
         *,
         check: bool,
         on_progress: OnProgress | None = None,
@@ -167,14 +168,15 @@ class TiledNetwork:
 
         Args:
             source: RGB ``(B, 3, H, W)`` on any device: uint8 or uint16 codes, or floats in [0, 1].
+            into: The dtype of the result, one of those.
             check: See ``Upscaler.upscale_flagged``.
             on_progress: Called with (tiles done, tiles in all).
             planes: Give packed planes ``(B, K, H, W)`` of this kind, codes, instead of RGB; only if
                 ``plane_network.can_give`` says so.
 
         Returns:
-            RGB ``(B, 3, H*scale, W*scale)``, where the source is and in its dtype, and a bool scalar on the
-            device: whether all values were finite.
+            RGB ``(B, 3, H*scale, W*scale)`` where the source is, and a bool scalar on the device: whether all
+            values were finite.
 
         Raises:
             DeviceError: There is too little memory for the smallest tile.
@@ -190,7 +192,7 @@ class TiledNetwork:
             batch = self._tile_batch(tiles[0].area_px)
             try:
                 result, finite = self._run_tiles(
-                    source, tiles, batch, check=check, on_progress=on_progress, planes=planes
+                    source, into, tiles, batch, check=check, on_progress=on_progress, planes=planes
                 )
                 return result[..., : height * contract.scale, : width * contract.scale], finite
             except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
@@ -248,6 +250,7 @@ class TiledNetwork:
     def _run_tiles(
         self,
         source: Tensor,
+        into: torch.dtype,
         tiles: tuple[tiling.Tile, ...],
         batch: int,
         *,
@@ -261,7 +264,7 @@ class TiledNetwork:
         scale = contract.scale
         result = torch.empty(
             (frames, self._channels(planes), height * scale, width * scale),
-            dtype=planes.dtype if planes else source.dtype,
+            dtype=planes.dtype if planes else into,
             device=source.device,
             memory_format=torch.channels_last,
         )
@@ -273,7 +276,7 @@ class TiledNetwork:
             sr = self._forward_checked(lr[0], planes) if check else self._forward(lr[0], planes=planes)
             # One value that is not finite makes the sum so.
             flag = finite if check else sr.sum().isfinite()
-            return [planes.as_codes(sr) if planes else as_codes(sr, source.dtype)], flag
+            return [planes.as_codes(sr) if planes else as_codes(sr, into)], flag
 
         cut = (([torch.stack([_cut(source[frame], tile) for frame, tile in part])], part) for part in parts)
         results: Iterator[tuple[list[Tensor], Tensor, list[tuple[int, tiling.Tile]]]]

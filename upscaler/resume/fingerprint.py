@@ -49,6 +49,7 @@ def fingerprint_of(
         "hash of the start of the source": head,
         "hash of the weights": " ".join(hashlib.sha256(path.read_bytes()).hexdigest() for path in weights),
         **_flat("option", engine),
+        "option model": " then ".join(engine.models),
         "option start_s": options.from_s,
         "option end_s": options.until_s,
         "option frames": options.frames,
