@@ -196,7 +196,7 @@ def test_a_restoring_model_works_at_scale_1_only(ship: Ship, tmp_path: Path) -> 
         assert result.size == (32, 24)
     for options in (["--scale", 4], ["--size", "100x100"]):
         said = run(source, "--model", "restore", *options, code=2)
-        assert "restores without upscaling (use --scale 1, and upscale the result" in said
+        assert "restores without upscaling (use --scale 1, or add a model that upscales" in said
 
 
 def test_a_single_weight_file_can_be_named(ship: Ship) -> None:

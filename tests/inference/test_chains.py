@@ -94,7 +94,7 @@ def test_what_is_wrong_with_a_chain_is_said_in_one_line(chain: list[Path]) -> No
         Upscaler([chain[0], "sharpest"], device="cpu")
     with pytest.raises(UsageError, match=r"1x\.pth' then 'restore' restores without upscaling"):
         Upscaler([chain[0], "restore"], 2, device="cpu")
-    with pytest.raises(UsageError, match="has no --perceptual"):
+    with pytest.raises(UsageError, match="has no faithful counterpart"):
         Upscaler(chain, perceptual=0.5, device="cpu")
     with pytest.raises(UsageError, match="must be the name or the file of a model, or several"):
         Upscaler([chain[0], 4], device="cpu")
