@@ -13,12 +13,14 @@ Each reads from top to bottom in the order in which things happen. For a video:
 """
 
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from upscaler import transparency
-from upscaler.errors import MediaError
+from upscaler.errors import MediaError, UsageError
 from upscaler.images import animation, gif, losses, stills
+from upscaler.images.still import Still
 from upscaler.inference.engine import Upscaler
 from upscaler.jobs import Job
 from upscaler.options import VideoOptions
@@ -38,7 +40,7 @@ from upscaler.video_plan import VideoPlan, plan_video
 
 
 def upscale_still(job: Job, engine: Upscaler, on_progress: OnProgress, on_message: OnMessage) -> Done:
-    """Upscale an image; an animated one frame by frame.
+    """Upscale an image; an animated one frame by frame, a TIFF page by page.
 
     Args:
         job: Source and target.
@@ -52,6 +54,8 @@ def upscale_still(job: Job, engine: Upscaler, on_progress: OnProgress, on_messag
     """
     if animation.is_animated(job.source):
         return _upscale_animation(job, engine, on_progress, on_message)
+    if (count := stills.page_count(job.source)) > 1:
+        return _upscale_pages(job, count, engine, on_progress, on_message)
     still = stills.read(job.source, tolerant=True)
     height, width = still.pixels.shape[:2]
     plan = engine.plan(height, width)
@@ -65,16 +69,51 @@ def upscale_still(job: Job, engine: Upscaler, on_progress: OnProgress, on_messag
     def report(done: int, total: int) -> None:
         on_progress(Progress(done, total, "tiles", source_px=(height, width), factor=plan.factor))
 
-    pixels, alpha = still.pixels, still.alpha
     with engine.messages_to(on_message):
-        if alpha is not None:
-            pixels = transparency.bleed_colors(pixels, alpha)
-            alpha = transparency.upscale_alpha(alpha, plan.height, plan.width, engine.image)
-        report(0, 0)  # from here on, tiles measure the work
-        pixels = engine.image(pixels, report)
+        upscaled = _upscaled(still, engine, report)
     job.make_target_folder()
-    stills.write(job.target, replace(still, pixels=pixels, alpha=alpha))
+    stills.write(job.target, upscaled)
     return Done(1)
+
+
+def _upscaled(still: Still, engine: Upscaler, report: Callable[[int, int], None]) -> Still:
+    """Pixels and alpha of an image through the network; ``report`` measures the tiles of the pixels."""
+    pixels, alpha = still.pixels, still.alpha
+    if alpha is not None:
+        plan = engine.plan(*pixels.shape[:2])
+        pixels = transparency.bleed_colors(pixels, alpha)
+        alpha = transparency.upscale_alpha(alpha, plan.height, plan.width, engine.image)
+    report(0, 0)  # from here on, tiles measure the work
+    return replace(still, pixels=engine.image(pixels, report), alpha=alpha)
+
+
+def _upscale_pages(
+    job: Job, count: int, engine: Upscaler, on_progress: OnProgress, on_message: OnMessage
+) -> Done:
+    image_format = stills.check_target(job.target)
+    if image_format.name != "TIFF":
+        raise UsageError(f"'{job.target}' can store only one of {count} pages", "write .tif")
+    lost: list[str] = []  # each thing once, whatever pages lose it
+
+    def pages() -> Iterator[Still]:
+        for number in range(count):
+            still = stills.read(job.source, page=number)
+            height, width = still.pixels.shape[:2]
+            factor = engine.plan(height, width).factor
+            lost.extend(each for each in losses.of_still(still, image_format) if each not in lost)
+            on_progress(Progress(number, count, "pages", source_px=(height, width), factor=factor))
+            yield _upscaled(still, engine, lambda done, total: None)
+        on_progress(Progress(count, count, "pages", source_px=(height, width), factor=factor))
+
+    first = stills.read(job.source, page=0)
+    height, width = first.pixels.shape[:2]
+    on_message(Message("info", f"{engine.plan(height, width).describe(height, width)}, {count} pages"))
+    job.make_target_folder()
+    with engine.messages_to(on_message):
+        stills.write_pages(job.target, pages(), count)
+    if lost:
+        on_message(Message("info", losses.line(lost, image_format)))
+    return Done(count)
 
 
 def _upscale_animation(job: Job, engine: Upscaler, on_progress: OnProgress, on_message: OnMessage) -> Done:

@@ -39,7 +39,7 @@ class Progress:
 
     done: int
     total: int
-    unit: Literal["frames", "tiles"]
+    unit: Literal["frames", "tiles", "pages"]
     resumed: int = 0
     source_px: tuple[int, int] = (0, 0)
     factor: float = 0.0

@@ -1,6 +1,7 @@
 """Of a damaged image, what can be decoded is upscaled, with a warning."""
 
 import struct
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -52,6 +53,17 @@ def test_a_png_with_a_damaged_text(tmp_path: Path, bits: int) -> None:
     still = stills.read(tmp_path / "a.png", tolerant=True)
     assert np.array_equal(still.pixels, codes) and "metadata" in still.damage
     assert still.metadata.chunks == ((b"tEXt", b"Title\0kept"),)
+
+
+def test_libpng_prints_nothing(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Chunks with a right checksum and wrong content."""
+    codes = photograph(20, 24).astype(np.uint16) * 257
+    for kind, data in ((b"iCCP", b"x\0\0no"), (b"sBIT", b"\xff" * 9), (b"pHYs", b"abc"), (b"eXIf", b"bad")):
+        (tmp_path / "a.png").write_bytes(encode_png(codes, 16, chunks=[(kind, data)]))
+        still = stills.read(tmp_path / "a.png", tolerant=True)
+        assert np.array_equal(still.pixels, codes) and ("metadata" in still.damage) == (kind == b"pHYs")
+    sys.stderr.write("still printed\n")
+    assert capfd.readouterr().err == "still printed\n"
 
 
 def test_damage_is_a_warning(tmp_path: Path) -> None:

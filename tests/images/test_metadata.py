@@ -12,7 +12,7 @@ from PIL import ExifTags, Image, ImageCms
 from support.pictures import photograph
 from support.profiles import SRGB, exchanged, linear_gray
 
-from upscaler.images import sixteen_bit, stills
+from upscaler.images import stills
 from upscaler.images.metadata import Metadata
 from upscaler.images.still import Still
 
@@ -44,11 +44,11 @@ def test_grayscale_with_a_profile_in_formats_that_store_rgb_only(tmp_path: Path)
     assert still.gray and (still.pixels == 128).all()
     stills.write(tmp_path / "b.tif", still)
     stills.write(tmp_path / "c.bmp", still)
-    stills.write(tmp_path / "d.tif", replace(still, alpha=still.pixels[:, :, 0]))
+    stills.write(tmp_path / "d.webp", replace(still, alpha=np.full((8, 8), 255, np.uint8)))
     with Image.open(tmp_path / "b.tif") as picture:
         assert (picture.mode, picture.info["icc_profile"]) == ("L", linear_gray())
     light = round(255 * (1.055 * (128 / 255) ** (1 / 2.4) - 0.055))  # IEC 61966-2-1
-    for name in ("c.bmp", "d.tif"):
+    for name in ("c.bmp", "d.webp"):
         written = stills.read(tmp_path / name)
         assert np.abs(written.pixels.astype(int) - light).max() <= 1 and written.metadata.profile is None
 
@@ -106,16 +106,13 @@ def test_exif_is_kept_with_orientation_and_size_updated(tmp_path: Path, suffix: 
     stills.write(tmp_path / f"b{suffix}", replace(still, pixels=photograph(64, 48)))
     with Image.open(tmp_path / f"b{suffix}") as picture:
         exif = picture.getexif()
+        details, gps = exif.get_ifd(ExifTags.IFD.Exif), exif.get_ifd(ExifTags.IFD.GPSInfo)
     assert (exif[ExifTags.Base.Make], exif[ExifTags.Base.Copyright]) == ("Maker", "somebody")
     assert exif.get(ExifTags.Base.Orientation, 1) == 1
     assert stills.read(tmp_path / f"b{suffix}").pixels.shape == (64, 48, 3)
-    details = exif.get_ifd(ExifTags.IFD.Exif)
-    if suffix == ".tif":  # holds what a camera and a person wrote, but no further directories
-        assert not details
-        return
     assert (details[ExifTags.Base.ExifImageWidth], details[ExifTags.Base.ExifImageHeight]) == (48, 64)
     assert details[ExifTags.Base.DateTimeOriginal] == "2026:01:02 03:04:05"
-    assert exif.get_ifd(ExifTags.IFD.GPSInfo)[ExifTags.GPS.GPSLatitudeRef] == "N"
+    assert gps[ExifTags.GPS.GPSLatitudeRef] == "N"
 
 
 def block(*entries: tuple[int, int, int, bytes]) -> bytes:
@@ -220,9 +217,8 @@ def test_16_bit_images_keep_their_profile(tmp_path: Path, suffix: str, channels:
     assert np.array_equal(again.pixels, rgb) and again.gray == (channels == 1)
     assert (again.alpha is None) == (alpha is None)
     assert alpha is None or np.array_equal(again.alpha, alpha)
-    assert again.metadata.profile == profile
+    assert again.metadata.profile == profile and again.pixels.dtype == np.uint16
     with Image.open(tmp_path / f"a{suffix}") as picture:
-        assert sixteen_bit.is_sixteen_bit(picture)
         if suffix == ".tif":
             assert picture.info["dpi"] == (240, 240)
             assert picture.tag_v2.get(ExifTags.Base.ExtraSamples) == ((2,) if channels == 4 else None)

@@ -213,16 +213,6 @@ def test_only_the_first_image_of_an_mpo_is_read(tmp_path: Path) -> None:
     )
 
 
-def test_unsupported_kinds_are_rejected(tmp_path: Path) -> None:
-    pages = [Image.fromarray(photograph(20, 20, seed)) for seed in range(2)]
-    pages[0].save(tmp_path / "pages.tif", save_all=True, append_images=pages[1:])
-    Image.fromarray(np.linspace(0, 1, 400, dtype=np.float32).reshape(20, 20)).save(tmp_path / "float.tif")
-    Image.fromarray(np.arange(400, dtype=np.int32).reshape(20, 20)).save(tmp_path / "int.tif")
-    for name, reason in {"pages.tif": "several pages", "float.tif": "32-bit", "int.tif": "32-bit"}.items():
-        with pytest.raises(MediaError, match=reason):
-            stills.read(tmp_path / name)
-
-
 def test_a_truncated_16_bit_image_prints_nothing_else(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -17,10 +17,12 @@ from upscaler.images.still import Still
 XMP = b"<x:xmpmeta xmlns:x='adobe:ns:meta/'>somebody</x:xmpmeta>"
 
 
-def exif() -> bytes:
+def exif(*, maker_notes: bool = False) -> bytes:
     block = Image.Exif()
     block[ExifTags.Base.Make] = "Maker"
     block.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.DateTimeOriginal] = "2026:01:02 03:04:05"
+    if maker_notes:
+        block.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.MakerNote] = bytes(9)
     return block.tobytes().removeprefix(b"Exif\0\0")
 
 
@@ -43,8 +45,8 @@ PIXELS = photograph(16, 20)
         ),
         (".png", Still(PIXELS, metadata=EVERYTHING), "IPTC"),
         (".webp", Still(PIXELS, metadata=Metadata(dpi=(300, 300))), "resolution in pixels per inch"),
-        (".tif", Still(PIXELS, metadata=Metadata(exif=exif())), "EXIF of the exposure and GPS"),
-        (".tif", Still(PIXELS.astype(np.uint16), metadata=Metadata(exif=exif())), "EXIF"),
+        (".tif", Still(PIXELS.astype(np.uint16), metadata=replace(EVERYTHING, chunks=())), ""),
+        (".tif", Still(PIXELS, metadata=Metadata(exif=exif(maker_notes=True))), "maker notes"),
         (
             ".bmp",
             Still(PIXELS, metadata=EVERYTHING),

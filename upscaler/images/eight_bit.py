@@ -32,7 +32,8 @@ def read(image: Image.Image) -> Still:
         return Still(rgba[:, :, :3], None if is_unused else alpha, gray, source)
     if image.mode in ("CMYK", "LAB"):
         rgb = icc.to_srgb(image, source.profile)
-        return Still(np.asarray(rgb), metadata=replace(source, profile=None))
+        name = f"{'CMYK' if image.mode == 'CMYK' else 'Lab'} colours (converted to sRGB)"
+        return Still(np.asarray(rgb), metadata=replace(source, profile=None, dropped=(*source.dropped, name)))
     gray = image.mode in ("1", "L")
     return Still(np.asarray(image.convert("RGB")), None, gray, source)
 

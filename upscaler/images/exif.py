@@ -1,21 +1,25 @@
 """EXIF, kept byte for byte except for what the upscaled image makes wrong: size, orientation, thumbnail.
 
-Rewriting the block would lose data: Pillow changes the types of values and drops what it cannot write, and
-maker notes hold offsets that are only right in their original place. (CIPA DC-008; its structure is that of
-TIFF 6.0.)
+A block is rebuilt only where it has to be: if it is too long for JPEG, and from or for a TIFF, whose own
+structure it is. Maker notes are lost then, because their offsets are only right in their original place.
+(CIPA DC-008; the structure is that of TIFF 6.0.)
 """
 
 import struct
-from typing import Any
+from dataclasses import dataclass
 
 from PIL import ExifTags, Image
+
+from upscaler.images import tiff_directory
+from upscaler.images.tiff_directory import Directory
 
 _JPEG_PREFIX = b"Exif\0\0"  # of JPEG; Pillow takes it for every format
 _MAX_BYTES_IN_JPEG = 65_533 - len(_JPEG_PREFIX)  # what a segment holds
 _LONG = 4  # TIFF's type of a 32-bit value
+_HEADER_BYTES = 8
 
 # Tags that cameras and people write; the others in the first directory of a TIFF describe the file itself.
-_DESCRIPTIVE_TAGS = {
+DESCRIPTIVE_TAGS = {
     ExifTags.Base.ImageDescription,
     ExifTags.Base.Make,
     ExifTags.Base.Model,
@@ -35,29 +39,84 @@ _DESCRIPTIVE_TAGS = {
     ExifTags.Base.XPKeywords,
     ExifTags.Base.XPSubject,
 }
-_RESOLUTION_UNITS = (1, 2, 3)  # none, inch, centimetre; libtiff writes no others
-_DIRECTORIES = (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo)
+POINTERS = (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo)
+
+
+@dataclass(frozen=True)
+class Directories:
+    """The parts of a block: what was photographed by whom, how, and where."""
+
+    first: Directory
+    exposure: Directory
+    gps: Directory
+
+    def __bool__(self) -> bool:
+        return bool(self.first or self.exposure or self.gps)
+
+    @property
+    def has_maker_notes(self) -> bool:
+        """Whether there is a maker's own part, which no block but its own can hold."""
+        return ExifTags.Base.MakerNote in self.exposure
 
 
 def read(image: Image.Image) -> bytes | None:
     """The EXIF block of an opened image, from its byte order mark on; ``None`` if it has no usable one."""
     block = image.info.get("exif")
-    if isinstance(block, bytes):
-        block = block.removeprefix(_JPEG_PREFIX)
-        if _patched(block, 1, 1):
-            return block
-    try:  # a TIFF, whose own structure it is, or what Pillow makes of a damaged block
-        return _rewritten(image.getexif(), _DIRECTORIES)
-    except Exception:  # Pillow's parser raises whatever damaged input leads to
+    if not isinstance(block, bytes):
         return None
+    block = block.removeprefix(_JPEG_PREFIX)
+    if _patched(block, 1, 1):
+        return block
+    return rebuilt(directories(block))  # what is intact of a damaged block
+
+
+def directories(block: bytes | memoryview, offset: int | None = None) -> Directories:
+    """The descriptive entries of a block, or of the directory of a TIFF file; without those that are damaged.
+
+    Args:
+        block: An EXIF block from its byte order mark on, or a file.
+        offset: Of its first directory; where the header says, if it is not given.
+    """
+    view = memoryview(block)
+    try:
+        first = tiff_directory.read(view, tiff_directory.first_offset(view) if offset is None else offset)
+    except (ValueError, struct.error):
+        first = {}
+    found = []
+    for pointer in POINTERS:
+        try:
+            [place] = first[pointer].numbers()
+            found.append(tiff_directory.read(view, int(place)))
+        except (KeyError, ValueError, struct.error):
+            found.append({})
+    exposure, gps = found
+    exposure.pop(ExifTags.Base.ExifInteroperabilityOffset, None)
+    return Directories({tag: first[tag] for tag in DESCRIPTIVE_TAGS if tag in first}, exposure, gps)
+
+
+def rebuilt(parts: Directories) -> bytes | None:
+    """A new block of these parts, without maker notes; ``None`` if nothing is left."""
+    exposure = {tag: entry for tag, entry in parts.exposure.items() if tag != ExifTags.Base.MakerNote}
+    subdirectories = {ExifTags.IFD.Exif: exposure, ExifTags.IFD.GPSInfo: parts.gps}
+    subdirectories = {pointer: entries for pointer, entries in subdirectories.items() if entries}
+    first = list(parts.first.values())
+    if not first and not subdirectories:
+        return None
+    placeholders = [tiff_directory.long(pointer, 0) for pointer in subdirectories]
+    offset = _HEADER_BYTES + len(tiff_directory.packed([*first, *placeholders], _HEADER_BYTES))
+    pointers, behind = [], b""
+    for pointer, entries in subdirectories.items():
+        pointers.append(tiff_directory.long(pointer, offset + len(behind)))
+        behind += tiff_directory.packed(entries.values(), offset + len(behind))
+    header = b"II*\0" + struct.pack("<I", _HEADER_BYTES)
+    return header + tiff_directory.packed([*first, *pointers], _HEADER_BYTES) + behind
 
 
 def updated(block: bytes, format_name: str, height: int, width: int) -> bytes | None:
     """The EXIF block for the upscaled, upright image.
 
     The orientation is removed, width and height are set, and the thumbnail is unlinked. If the block is too
-    long for JPEG, maker notes are dropped. TIFF gets the first directory only: libtiff does not write the
-    others into compressed files.
+    long for JPEG, maker notes are dropped.
 
     Args:
         block: As from ``read``.
@@ -69,35 +128,18 @@ def updated(block: bytes, format_name: str, height: int, width: int) -> bytes | 
         The block as Pillow's ``save`` takes it, or ``None`` if nothing is left.
     """
     kept: bytes | None = block
-    if format_name == "TIFF":
-        kept = _without_maker_notes(block, ())
-    elif format_name == "JPEG" and len(block) > _MAX_BYTES_IN_JPEG:
-        kept = _without_maker_notes(block, _DIRECTORIES)
+    if format_name == "JPEG" and len(block) > _MAX_BYTES_IN_JPEG:
+        kept = rebuilt(directories(block))
         if kept and len(kept) > _MAX_BYTES_IN_JPEG:
             kept = None
     patched = _patched(kept, height, width) if kept else None
     return _JPEG_PREFIX + patched if patched else None
 
 
-def has_subdirectories(block: bytes) -> bool:
-    """Whether a block has directories besides the first: of the exposure, or of GPS."""
-    exif = Image.Exif()
-    try:
-        exif.load(_JPEG_PREFIX + block)
-        return any(exif.get_ifd(name) for name in _DIRECTORIES)
-    except Exception:  # Pillow's parser, as above
-        return False
-
-
-def _without_maker_notes(block: bytes, directories: tuple[ExifTags.IFD, ...]) -> bytes | None:
-    """The block rewritten with these directories; ``None`` if it cannot be parsed."""
-    exif = Image.Exif()
-    try:
-        exif.load(_JPEG_PREFIX + block)
-        exif.get_ifd(ExifTags.IFD.Exif).pop(ExifTags.Base.MakerNote, None)
-        return _rewritten(exif, directories)
-    except Exception:  # Pillow's parser, as above
-        return None
+def loses_maker_notes(block: bytes, format_name: str) -> bool:
+    """Whether maker notes of a block are not written: their offsets hold only in their own block."""
+    is_rebuilt = format_name == "TIFF" or (format_name == "JPEG" and len(block) > _MAX_BYTES_IN_JPEG)
+    return is_rebuilt and directories(block).has_maker_notes
 
 
 def _patched(block: bytes, height: int, width: int) -> bytes | None:
@@ -146,33 +188,3 @@ def _remove_entry(block: bytearray, order: str, directory: int, entry: int, end:
     (count,) = struct.unpack_from(f"{order}H", block, directory)
     struct.pack_into(f"{order}H", block, directory, count - 1)
     block[entry : end + 4] = block[entry + 12 : end + 4] + bytes(12)
-
-
-def _rewritten(source: Image.Exif, directories: tuple[ExifTags.IFD, ...]) -> bytes | None:
-    """A new block of the descriptive tags and these directories, without what Pillow cannot write."""
-    exif = Image.Exif()
-    _copy_writable({tag: source[tag] for tag in _DESCRIPTIVE_TAGS if tag in source}, exif)
-    for name in directories:
-        directory = Image.Exif()
-        _copy_writable(source.get_ifd(name), directory)
-        directory.pop(ExifTags.Base.ExifInteroperabilityOffset, None)
-        if len(directory):
-            exif.get_ifd(name).update(directory)
-    is_empty = not len(exif) and not any(exif.get_ifd(name) for name in directories)
-    return None if is_empty else exif.tobytes().removeprefix(_JPEG_PREFIX)
-
-
-def _copy_writable(tags: dict[int, Any], target: Image.Exif) -> None:
-    for tag, value in tags.items():
-        if tag == ExifTags.Base.ResolutionUnit and value not in _RESOLUTION_UNITS:
-            continue
-        # Pillow reads any text as Latin-1 (most is UTF-8) and would write ASCII.
-        is_text = isinstance(value, str) and not value.isascii()
-        writable = value.encode("latin-1") if is_text else value
-        trial = Image.Exif()
-        trial[tag] = writable
-        try:
-            trial.tobytes()
-        except Exception:  # struct.error, TypeError, ValueError, OverflowError, ...
-            continue
-        target[tag] = writable

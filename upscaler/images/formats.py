@@ -95,9 +95,9 @@ FORMATS = (
     ImageFormat(
         name="TIFF",
         suffixes=(".tif", ".tiff"),
-        save_arguments={"compression": "tiff_lzw"},
         alpha=True,
         gray=True,
+        gray_alpha=True,
         sixteen_bit=True,
         metadata=True,
         resolution=True,

@@ -1,9 +1,10 @@
-"""Settings of Pillow, OpenCV and ``warnings``, made while images are read or written.
+"""Settings of Pillow, OpenCV, ``logging`` and ``warnings``, made while images are read or written.
 
 The libraries have them for the whole process only. They are restored as soon as no thread reads or writes an
 image, so importing and using this package leaves the settings of other code alone.
 """
 
+import logging
 import threading
 import warnings
 from collections.abc import Iterator
@@ -43,5 +44,9 @@ def _apply() -> None:
     Image.MAX_IMAGE_PIXELS = MAX_MEGAPIXELS * 1_000_000 // 2
     _restore.callback(cv2.utils.logging.setLogLevel, cv2.utils.logging.getLogLevel())
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    # tifffile reports what it ignores, such as broken tags, by logging, which prints by default.
+    logger = logging.getLogger("tifffile")
+    _restore.callback(setattr, logger, "disabled", logger.disabled)
+    logger.disabled = True
     _restore.enter_context(warnings.catch_warnings())
     warnings.simplefilter("ignore")  # about size, and about damage that decoding reports

@@ -1,42 +1,50 @@
 """What of a source its target cannot store, in one line for the user."""
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import numpy as np
 
-from upscaler.images import exif, icc
+from upscaler.images import exif, icc, tiff_tags
 from upscaler.images.formats import ImageFormat
 from upscaler.images.metadata import Metadata, updated_xmp
 from upscaler.images.png_chunks import TEXT_TYPES
-from upscaler.images.still import Still
+from upscaler.images.still import SampleRange, Still
 
 
 def describe_still(still: Still, image_format: ImageFormat) -> str:
     """What is not kept of an image in a target, as one line; empty if everything is."""
-    return describe(
-        still.metadata,
+    return line(of_still(still, image_format), image_format)
+
+
+def line(lost: Sequence[str], image_format: ImageFormat) -> str:
+    """What is lost as one line; empty if that is nothing."""
+    return f"not kept in {image_format.suffixes[0]}: {', '.join(lost)}" if lost else ""
+
+
+def of_still(still: Still, image_format: ImageFormat) -> list[str]:
+    """What is not kept of an image in a target, in words."""
+    lost = _lost_samples(still.sample_range, image_format) if still.sample_range else []
+    return _lost(
+        replace(still.metadata, dropped=(*lost, *still.metadata.dropped)),
         image_format,
         gray=still.gray,
         sixteen_bit=still.pixels.dtype == np.uint16,
-        transparent=still.alpha is not None and bool((still.alpha < np.iinfo(still.alpha.dtype).max).any()),
+        transparent=still.alpha is not None
+        and still.sample_range is None
+        and bool((still.alpha < np.iinfo(still.alpha.dtype).max).any()),
     )
 
 
-def describe(
-    source: Metadata,
-    image_format: ImageFormat,
-    *,
-    gray: bool = False,
-    sixteen_bit: bool = False,
-    transparent: bool = False,
-) -> str:
-    """What is not kept in a target, as one line; empty if everything is.
+def describe(source: Metadata, image_format: ImageFormat) -> str:
+    """What is not kept of the metadata of an animation in a target, as one line; empty if everything is."""
+    lost = _lost(source, image_format, gray=False, sixteen_bit=False, transparent=False)
+    return line(lost, image_format)
 
-    Args:
-        source: Metadata of the source.
-        image_format: Of the target.
-        gray: Whether the source is grayscale.
-        sixteen_bit: Whether the source has 16 bits per sample.
-        transparent: Whether the source has alpha.
-    """
+
+def _lost(
+    source: Metadata, image_format: ImageFormat, *, gray: bool, sixteen_bit: bool, transparent: bool
+) -> list[str]:
     lost = list(source.dropped)
     if sixteen_bit and not image_format.sixteen_bit:
         lost.append("16 bits per sample (rounded to 8)")
@@ -46,26 +54,34 @@ def describe(
     mode = "L" if gray and keeps_gray else "RGB"
     if source.profile and not icc.can_embed(source.profile, image_format, mode):
         lost.append("colour profile (converted to sRGB)")
-    lost += _lost_metadata(source, image_format, sixteen_bit and image_format.sixteen_bit)
-    return f"not kept in {image_format.suffixes[0]}: {', '.join(lost)}" if lost else ""
+    lost += _lost_metadata(source, image_format)
+    return lost
 
 
-def _lost_metadata(source: Metadata, image_format: ImageFormat, writes_sixteen_bit: bool) -> list[str]:
+def _lost_samples(sample_range: SampleRange, image_format: ImageFormat) -> list[str]:
+    if image_format.name != "TIFF":
+        ends = f"{sample_range.low:g} to {sample_range.high:g}"
+        return [f"{sample_range.dtype} samples ({ends} became black to white)"]
+    return [] if sample_range.is_exact else [f"precision of {sample_range.dtype} samples beyond 16 bits"]
+
+
+def _lost_metadata(source: Metadata, image_format: ImageFormat) -> list[str]:
     name, lost = image_format.name, []
     if name != "JPEG":
         lost += ["HDR gain map"] if source.appended.gain_map else []
         lost += ["video of the motion photo"] if source.appended.video else []
     if source.exif:
-        is_written = image_format.metadata and not (name == "TIFF" and writes_sixteen_bit)
-        if not is_written or exif.updated(source.exif, name, 1, 1) is None:
+        if not image_format.metadata or exif.updated(source.exif, name, 1, 1) is None:
             lost.append("EXIF")
-        elif name == "TIFF" and exif.has_subdirectories(source.exif):
-            lost.append("EXIF of the exposure and GPS")
+        elif exif.loses_maker_notes(source.exif, name):
+            lost.append("maker notes")
     is_xmp_kept = image_format.metadata and updated_xmp(source, name, 1, 1)
     if source.xmp and not is_xmp_kept:
         lost.append("XMP")
-    if source.iptc and name != "JPEG":
+    if source.iptc and name not in ("JPEG", "TIFF"):
         lost.append("IPTC")
+    if name != "TIFF" and source.tiff_tags:
+        lost += tiff_tags.names(source.tiff_tags)
     if name != "PNG" and any(kind in TEXT_TYPES for kind, _ in source.chunks):
         lost.append("texts of the PNG")
     if source.dpi and not image_format.resolution:

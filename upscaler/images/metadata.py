@@ -10,13 +10,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from PIL import ExifTags, Image, PngImagePlugin
+from PIL import Image, PngImagePlugin
 
 from upscaler.images import appended, exif, png_chunks, webp, xmp
 from upscaler.images.appended import Appended
 from upscaler.images.formats import ImageFormat
 from upscaler.images.orientation import read_orientation
 from upscaler.images.png_chunks import Chunk
+from upscaler.images.tiff_directory import Entry
 
 _IPTC_RESOURCE = 0x0404  # the number of IPTC among Photoshop's image resources
 _MAX_BYTES_IN_JPEG_SEGMENT = 65_533
@@ -31,12 +32,13 @@ class Metadata:
         exif: As from ``exif.read``, or ``None``.
         dpi: Pixels per inch, horizontally and vertically, or ``None``.
         xmp: XMP packet, or ``None``.
-        iptc: IPTC of a JPEG, or ``None``; written to JPEG only.
+        iptc: IPTC, or ``None``; written to JPEG and TIFF only.
         appended: What a phone appended to a JPEG; written to JPEG only.
         size: Height and width of the upright source; ``None`` if unknown.
         dropped: What is kept in no target, in words, such as ``depth map``.
         lossless: Whether the source is a lossless WebP; written to WebP as lossless again.
         chunks: Text and colour chunks of a PNG; written to PNG only.
+        tiff_tags: Tags of a TIFF, such as those of GeoTIFF; written to TIFF only.
     """
 
     profile: bytes | None = None
@@ -45,6 +47,7 @@ class Metadata:
     xmp: bytes | None = None
     iptc: bytes | None = None
     chunks: tuple[Chunk, ...] = ()
+    tiff_tags: tuple[Entry, ...] = ()
     appended: Appended = field(default_factory=Appended)
     size: tuple[int, int] | None = None
     dropped: tuple[str, ...] = ()
@@ -69,17 +72,15 @@ def read(image: Image.Image) -> Metadata:
         iptc=(image.info.get("photoshop") or {}).get(_IPTC_RESOURCE),
         chunks=chunks,
         appended=behind,
-        dropped=_dropped(image, packet, behind),
+        dropped=_dropped(packet, behind),
         lossless=image.format == "WEBP" and webp.is_lossless(_path(image)),
     )
 
 
-def _dropped(image: Image.Image, packet: bytes | None, behind: Appended) -> tuple[str, ...]:
+def _dropped(packet: bytes | None, behind: Appended) -> tuple[str, ...]:
     names = list(behind.dropped)
     if packet and xmp.has_depth_map(packet):
         names.append("depth map")
-    if image.format == "TIFF" and getattr(image, "n_frames", 1) > 1:
-        names.append("reduced copies (thumbnail or pyramid)")
     return tuple(dict.fromkeys(names))
 
 
@@ -140,8 +141,6 @@ def save_arguments(
         arguments["pnginfo"] = PngImagePlugin.PngInfo()
         for chunk in png_chunks_to_write(metadata, height, width):
             arguments["pnginfo"].add(*chunk)
-    elif name == "TIFF" and packet:
-        arguments["exif"] = _tiff_tags(arguments.get("exif"), packet)
     elif image_format.metadata and packet:
         arguments["xmp"] = packet
     if name == "WEBP" and metadata.lossless:
@@ -164,11 +163,3 @@ def _iptc_segment(iptc: bytes) -> bytes:
     if len(segment) > _MAX_BYTES_IN_JPEG_SEGMENT:
         return b""
     return b"\xff\xed" + struct.pack(">H", 2 + len(segment)) + segment
-
-
-def _tiff_tags(block: bytes | None, packet: bytes) -> Image.Exif:
-    """The first directory of a TIFF: that of the EXIF block, and the XMP packet."""
-    tags = Image.Exif()
-    tags.load(block or b"")
-    tags[ExifTags.Base.XMLPacket] = packet
-    return tags

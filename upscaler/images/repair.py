@@ -6,6 +6,7 @@ from pathlib import Path
 
 _JPEG_START, _JPEG_END = b"\xff\xd8\xff", b"\xff\xd9"
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_TRANSPARENCY = b"tRNS"
 _ANCILLARY_BIT = 0x20  # of a chunk type's first byte (PNG, third edition: 5.4)
 
 
@@ -23,20 +24,23 @@ def repaired(path: Path) -> tuple[bytes, str] | None:
         # Without its end marker, Pillow rejects even a complete image. Missing rows become gray.
         return content + _JPEG_END, "the file is truncated: the lower part of the image may be missing"
     if content.startswith(_PNG_SIGNATURE):
-        intact = _without_damaged_ancillary_chunks(content)
+        intact = _without_ancillary_chunks(content, only_damaged=True)
+        if intact == content:  # perhaps one of them has a right checksum and wrong content
+            intact = _without_ancillary_chunks(content, only_damaged=False)
         if intact != content:
             return intact, "damaged metadata of the PNG was left out"
     return None
 
 
-def _without_damaged_ancillary_chunks(png: bytes) -> bytes:
-    """The PNG without ancillary chunks (texts and the like) whose checksum is wrong."""
+def _without_ancillary_chunks(png: bytes, *, only_damaged: bool) -> bytes:
+    """The PNG without ancillary chunks (texts and the like), or only those whose checksum is wrong."""
     kept, offset = [_PNG_SIGNATURE], len(_PNG_SIGNATURE)
     while offset + 12 <= len(png):
         (length,) = struct.unpack_from(">I", png, offset)
         chunk = png[offset : offset + 12 + length]
-        is_intact = chunk[-4:] == struct.pack(">I", zlib.crc32(chunk[4:-4]))
-        if is_intact or not chunk[4] & _ANCILLARY_BIT:
+        is_ancillary = chunk[4] & _ANCILLARY_BIT and chunk[4:8] != _TRANSPARENCY
+        is_intact = only_damaged and chunk[-4:] == struct.pack(">I", zlib.crc32(chunk[4:-4]))
+        if is_intact or not is_ancillary:
             kept.append(chunk)
         offset += 12 + length
     return b"".join([*kept, png[offset:]])

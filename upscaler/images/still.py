@@ -1,12 +1,41 @@
 """A decoded still image, with what the file says about it."""
 
 from dataclasses import dataclass, field, replace
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from upscaler.images.metadata import Metadata
 from upscaler.pixels import Pixels, to_8_bits
+
+
+@dataclass(frozen=True)
+class SampleRange:
+    """How codes of 16 bits stand for samples that are not codes, such as heights or light: linearly.
+
+    Attributes:
+        dtype: The samples' type, as numpy names it: ``int16``, ``float32``, ...
+        low: The sample of code 0.
+        high: The sample of code 65535.
+        nodata: What a missing sample is; its pixel has alpha 0. ``None`` if none can be missing.
+    """
+
+    dtype: str
+    low: float
+    high: float
+    nodata: float | None = None
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether every sample has a code of its own."""
+        return np.issubdtype(np.dtype(self.dtype), np.integer) and self.high - self.low <= 65_535
+
+    def samples(self, codes: NDArray[np.uint16]) -> NDArray[Any]:
+        """Codes of any shape as samples."""
+        values = self.low + codes * ((self.high - self.low) / 65_535)
+        is_integer = np.issubdtype(np.dtype(self.dtype), np.integer)
+        return (np.rint(values) if is_integer else values).astype(self.dtype)
 
 
 @dataclass(frozen=True)
@@ -21,6 +50,8 @@ class Still:
             their mean is written.
         equal_channels: Whether the channels of an RGB source are equal everywhere, as in a black-and-white
             photograph stored as RGB. Their mean is written to each of them.
+        sample_range: How 16-bit codes stand for the samples of a TIFF that are not codes, which a TIFF gets
+            again; ``None`` for codes.
         damage: What is missing because the source is damaged, as a line for the user, or empty.
         metadata: Profile, EXIF and the like.
     """
@@ -30,6 +61,7 @@ class Still:
     gray: bool = False
     metadata: Metadata = field(default_factory=Metadata)
     equal_channels: bool = False
+    sample_range: SampleRange | None = None
     damage: str = ""
 
     def in_8_bits(self) -> Self:
@@ -37,4 +69,4 @@ class Still:
         if self.pixels.dtype == np.uint8:
             return self
         alpha = None if self.alpha is None else to_8_bits(self.alpha)
-        return replace(self, pixels=to_8_bits(self.pixels), alpha=alpha)
+        return replace(self, pixels=to_8_bits(self.pixels), alpha=alpha, sample_range=None)

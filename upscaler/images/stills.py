@@ -1,8 +1,11 @@
-"""Reading and writing still images: ``eight_bit`` does it with Pillow, ``sixteen_bit`` with OpenCV."""
+"""Reading and writing still images.
+
+``tiff`` and ``tiff_writer`` do it for TIFF, ``sixteen_bit_png`` for that, ``eight_bit`` for everything else.
+"""
 
 import io
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +14,7 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, TiffImagePlugin, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from upscaler import atomic, transparency
 from upscaler.errors import MediaError, UsageError
@@ -19,32 +22,36 @@ from upscaler.images import (
     avif,
     eight_bit,
     gif,
-    icc,
     library_settings,
     pillow_corrections,
-    sixteen_bit,
+    sixteen_bit_png,
+    tiff,
+    tiff_writer,
 )
 from upscaler.images.formats import READ_FORMATS, WRITABLE_SUFFIXES, ImageFormat, format_of
 from upscaler.images.orientation import apply_orientation, read_orientation
 from upscaler.images.repair import repaired
 from upscaler.images.still import Still
-from upscaler.images.tiff_pages import select_full_page
 from upscaler.pixels import Pixels, mean_of_channels
 
 
-def read(path: Path, *, tolerant: bool = False) -> Still:
+def read(path: Path, *, tolerant: bool = False, page: int | None = None) -> Still:
     """Read an image, upright.
 
     Args:
         path: Its file.
+        page: Of a TIFF with ``page_count(path)`` pages, from 0; ``None`` if it must have one only.
         tolerant: Return what can be decoded of a damaged file, and say so in ``Still.damage``.
 
     Raises:
         MediaError: The file is missing, not an image, damaged, too large, animated or unsupported.
     """
     try:
-        with library_settings.applied(), Image.open(path, formats=READ_FORMATS) as image:
-            still = _decode(path, image)
+        with library_settings.applied():
+            if tiff.is_tiff(path):
+                return _completed(tiff.read(path, page))
+            with Image.open(path, formats=READ_FORMATS) as image:
+                still = _decode(path, image)
     except (MediaError, MemoryError):
         raise
     except Exception as error:  # OSError mostly, but decoders raise whatever damage leads them to
@@ -72,19 +79,22 @@ def _read_repaired(path: Path, error: Exception) -> Still:
 
 def _decode(path: Path, image: Image.Image) -> Still:
     _check_supported(path, image)
-    is_deep = sixteen_bit.is_sixteen_bit(image)
+    is_deep = sixteen_bit_png.describes(image)
     pillow_corrections.apply(image)
     image.load()  # finds truncation, which OpenCV does not report
-    still = sixteen_bit.read(path, image) if is_deep else eight_bit.read(image)
+    still = sixteen_bit_png.read(path, image) if is_deep else eight_bit.read(image)
     if image.format == "AVIF":
         still = _corrected_avif(path, still)
     orientation = read_orientation(image)
-    pixels = apply_orientation(still.pixels, orientation)
+    alpha = None if still.alpha is None else apply_orientation(still.alpha, orientation)
+    return _completed(replace(still, pixels=apply_orientation(still.pixels, orientation), alpha=alpha))
+
+
+def _completed(still: Still) -> Still:
+    """An upright image with what follows from its pixels."""
     return replace(
         still,
-        pixels=pixels,
-        metadata=replace(still.metadata, size=pixels.shape[:2]),
-        alpha=None if still.alpha is None else apply_orientation(still.alpha, orientation),
+        metadata=replace(still.metadata, size=still.pixels.shape[:2]),
         equal_channels=not still.gray and _has_equal_channels(still.pixels),
     )
 
@@ -135,16 +145,17 @@ def read_size(path: Path) -> tuple[int, int]:
 
 
 def _check_supported(path: Path, image: Image.Image) -> None:
-    """Reject what would be decoded as something else than it is; of a TIFF, select the page to decode."""
-    has_several = getattr(image, "n_frames", 1) > 1
-    if has_several and isinstance(image, TiffImagePlugin.TiffImageFile):
-        page = select_full_page(image)
-        if page is None or (page > 0 and sixteen_bit.is_sixteen_bit(image)):  # OpenCV decodes the first only
-            raise MediaError(f"'{path}' has several pages", "save each page as a file of its own")
-    elif has_several and image.format != "MPO":  # a JPEG followed by a preview or a second view
+    """Reject what would be decoded as something else than it is."""
+    if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":  # a JPEG followed by other images
         raise MediaError(f"'{path}' is animated, not a single image")
     if image.mode in ("I", "F"):
         raise MediaError(f"'{path}' has 32-bit samples", "convert it to 16 bits")
+
+
+def page_count(path: Path) -> int:
+    """How many pages a TIFF has, without reduced copies; 1 for every other file."""
+    with library_settings.applied():
+        return tiff.page_count(path)
 
 
 def write(path: Path, still: Still) -> None:
@@ -158,17 +169,44 @@ def write(path: Path, still: Still) -> None:
         MediaError: The file cannot be written.
     """
     image_format = check_target(path)
+    still = _storable(still, image_format)
+    with writing(path) as partial:
+        if image_format.name == "TIFF":
+            with tiff_writer.opened(partial, image_format) as file:
+                file.add(still)
+        elif still.pixels.dtype == np.uint16 and image_format.sixteen_bit:
+            sixteen_bit_png.write(partial, still, image_format)
+        else:
+            eight_bit.write(partial, still.in_8_bits(), image_format)
+
+
+def write_pages(path: Path, pages: Iterable[Still], count: int) -> None:
+    """Write a TIFF of several pages atomically.
+
+    Args:
+        path: The target, with a suffix of TIFF.
+        pages: Of any sizes.
+        count: How many there are, at least one.
+
+    Raises:
+        MediaError: The file cannot be written.
+    """
+    image_format = check_target(path)
+    assert image_format.name == "TIFF", "the only format with pages"
+    with writing(path) as partial, tiff_writer.opened(partial, image_format, count) as file:
+        for page in pages:
+            file.add(_storable(page, image_format))
+
+
+def _storable(still: Still, image_format: ImageFormat) -> Still:
+    """The image with equal channels if the source has them, and without alpha if the format has none."""
     if still.equal_channels:
         mean: Any = mean_of_channels(still.pixels)
         still = replace(still, pixels=np.repeat(mean[:, :, None], 3, axis=2))
     if still.alpha is not None and not image_format.alpha:
         flat = transparency.composite_over_black(still.pixels, still.alpha)
         still = replace(still, pixels=flat, alpha=None)
-    with writing(path) as partial:
-        if still.pixels.dtype == np.uint16 and image_format.sixteen_bit:
-            _write_sixteen_bit(partial, still, image_format)
-        else:
-            eight_bit.write(partial, still.in_8_bits(), image_format)
+    return still
 
 
 @contextmanager
@@ -205,18 +243,6 @@ def check_target(path: Path, height: int = 0, width: int = 0) -> ImageFormat:
             "write .png or .tif",
         )
     return image_format
-
-
-def _write_sixteen_bit(path: Path, still: Still, image_format: ImageFormat) -> None:
-    pixels: Any = still.pixels
-    if still.gray:
-        pixels = mean_of_channels(still.pixels)
-        if still.alpha is not None and not image_format.gray_alpha:
-            if icc.describes(still.metadata.profile, "L"):
-                pixels = icc.gray_to_srgb(pixels, still.metadata.profile)
-            pixels = np.repeat(pixels[:, :, None], 3, axis=2)
-    alpha: Any = still.alpha
-    sixteen_bit.write(path, np.ascontiguousarray(pixels), alpha, still.metadata, image_format)
 
 
 def read_rgb8(path: Path) -> NDArray[np.uint8]:
