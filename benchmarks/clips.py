@@ -30,6 +30,7 @@ from upscaler.jobs import Job
 from upscaler.options import VideoOptions
 from upscaler.process_settings import keep_freed_memory
 from upscaler.video import stream_plan
+from upscaler.video.demux import Source
 
 # Allowed timestamp error: one tick of the container, seconds.
 TICKS = {".mp4": Fraction(0), ".mkv": Fraction(1, 1000)}
@@ -81,7 +82,7 @@ def row(source: Path, target: Path, engine: Upscaler, options: VideoOptions) -> 
     except UpscalerError as error:
         return {"result": f"rejected: {error.message.replace(str(source), source.name)}"}
     before, after = look(source, options.frames), look(target, options.frames + 1)
-    plans = stream_plan.plan(source, target)
+    plans = stream_plan.plan(Source(source), target)
     kept = sum(plan.action != "drop" for plan in plans)
     error_s = max((abs(a - b) for a, b in zip(before.times, after.times, strict=False)), default=Fraction(0))
     wrong = []

@@ -20,6 +20,7 @@ from upscaler.option_fields import takes_options
 from upscaler.options import DEFAULT_MODEL, EngineOptions, Options
 from upscaler.results import Done, Message, OnMessage, OnProgress, Outcome, Progress, VideoFacts, WeightFacts
 from upscaler.video.probe import Prober
+from upscaler.video.survey import source_of
 
 # FFmpeg's log, torch's thread count and the memory of the device exist once per process.
 _running = threading.Lock()
@@ -150,7 +151,8 @@ class Batch:
         engine = self.engines[job.kind]
         if self._prober and job.kind != "still":
             suffix = job.target.suffix if job.kind == "video" else ".mkv"  # a preview has no container
-            self._prober.check(job.source, suffix, self._video_options.audio_codec)
+            source = source_of(job.source, self._video_options)
+            self._prober.check(source, suffix, self._video_options.audio_codec)
         if job.kind == "preview":
             return preview.write_preview(job, engine, self._video_options, on_progress, on_message)
         if job.kind == "still":

@@ -158,6 +158,13 @@ def _convert_models(value: str | Path | Iterable[str | Path]) -> tuple[str, ...]
     return tuple(map(str, models))
 
 
+def _convert_languages(value: str | Iterable[str]) -> tuple[str, ...]:
+    names = value.split(",") if isinstance(value, str) else list(value)
+    if not all(isinstance(name, str) and re.fullmatch(r"[A-Za-z]{2,3}", name) for name in names):
+        raise ValueError
+    return tuple(name.lower() for name in names)
+
+
 PATH = Kind("PATH", "a path", Path)
 # Whether the machine has the device is only known once torch is loaded.
 DEVICE = Kind("NAME", "auto, cpu, cuda or cuda:N", _convert_device, ("auto", "cpu", "cuda"))
@@ -167,6 +174,8 @@ SWITCH = Kind("", "True or False", _convert_switch)
 SIZE = Kind("SIZE", "WIDTHxHEIGHT in pixels, for example 3840x2160", _convert_size)
 # `83.5`, `1:23.5`, `0:01:23.5` or a number -> seconds, exactly.
 TIME = Kind("TIME", "seconds, minutes:seconds or hours:minutes:seconds", _convert_time)
+# `eng,ger` or a list of names -> ("eng", "ger").
+LANGUAGES = Kind("LIST", "languages of 2 or 3 letters, for example eng,ger", _convert_languages)
 # Any number of `tune=film` or pairs -> ((name, value), ...).
 PAIRS = Kind("NAME=VALUE", "NAME=VALUE, for example tune=film", _convert_pairs, repeatable=True)
 # A name or a path, or several -> (name or path, ...).

@@ -11,6 +11,7 @@ from typing import Literal
 
 from upscaler.option_fields import (
     DEVICE,
+    LANGUAGES,
     MODELS,
     PAIRS,
     PATH,
@@ -168,7 +169,22 @@ class VideoOptions:
     decoder: str = option(
         "software", f"{', '.join(DECODERS)}. Hardware falls back to software.", choice(*DECODERS)
     )
+    video_stream: int | None = option(
+        None,
+        "Index of the video stream to upscale, counted from 0 over all streams, as in the table of streams.",
+        whole(0),
+        default_text="the default one",
+    )
+    program: int | None = option(
+        None,
+        "Number of the program to take from a transport stream.",
+        whole(0),
+        default_text="the first with video",
+    )
     audio: bool = option(True, "Keep the audio streams.", SWITCH)
+    audio_language: tuple[str, ...] = option(
+        (), "Keep only audio in these languages: eng,ger.", LANGUAGES, default_text="all"
+    )
     audio_codec: str | None = option(
         None,
         f"{', '.join(AUDIO_CODECS)}: encode all audio.",
@@ -196,6 +212,8 @@ class VideoOptions:
     def _conflicts(self) -> Iterator[str]:
         if self.end_s is not None and self.end_s <= self.from_s:
             yield "--end must come after --start"
+        if self.audio_language and not self.audio:
+            yield "--audio-language and --no-audio exclude each other"
         if self.audio_codec is not None and not self.audio:
             yield "--audio-codec and --no-audio exclude each other"
 

@@ -2,8 +2,8 @@
 
 Each reads from top to bottom in the order in which things happen. For a video:
 
-1. ``video/stream_plan.py`` decides what becomes of audio, subtitles and the other streams, ``video_plan.py``
-   sizes, encoder and segments.
+1. ``video/survey.py`` looks through the film. ``video/stream_plan.py`` decides what becomes of audio,
+   subtitles and the other streams, ``video_plan.py`` sizes, encoder and segments.
 2. ``resume/begin.py`` finds what an earlier run left in the job folder next to the target.
 3. One thread demuxes and decodes (``video/reader.py``), this one runs the network (``video_frames.py``), a
    third encodes into segments (``video/segments.py``). The queues between them (``video/threads.py``) are
@@ -32,6 +32,7 @@ from upscaler.video import mux, stream_plan
 from upscaler.video.info import Window
 from upscaler.video.reader import VideoReader
 from upscaler.video.segments import Segment, SegmentedVideoWriter, chunks
+from upscaler.video.survey import survey
 from upscaler.video.threads import BackgroundWriter, Prefetcher
 from upscaler.video.trim import encoded_window, expected_frames, selected_frames, skip_encoded
 from upscaler.video.verify import Verified, verify
@@ -157,19 +158,23 @@ def upscale_video(
             its time; an existing target stays.
         UsageError: The target's container does not support the options.
     """
+    surveyed = survey(job.source, options)
     streams = stream_plan.plan(
-        job.source,
+        surveyed.source,
         job.target,
         audio=options.audio,
         subtitles=options.subtitles,
         audio_codec=options.audio_codec,
+        audio_languages=options.audio_language,
     )
     before = job.source.stat()
     with (
-        VideoReader(job.source, options.deinterlace, options.decoder, on_message) as reader,
+        VideoReader(job.source, options.deinterlace, options.decoder, on_message, surveyed) as reader,
         engine.messages_to(on_message),
     ):
         plan = plan_video(reader, job, engine, options)
+        if note := stream_plan.language_note(streams, options.audio_language):
+            plan.notes.append(note)
         for line in (plan.summary, *plan.notes, *stream_plan.table(streams, reader.info.chapters)):
             on_message(Message("info", line))
         fingerprint = fingerprint_of(
@@ -294,7 +299,7 @@ def _merge(
     start = time.monotonic()
     streams = mux.merge(
         encoded.segments,
-        job.source,
+        reader.source,
         merged,
         streams,
         orientation=(reader.info.rotation, reader.info.mirrored),

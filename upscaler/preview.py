@@ -19,6 +19,7 @@ from upscaler.results import Done, Message, OnMessage, OnProgress, Progress
 from upscaler.video import yuv
 from upscaler.video.info import Frame, VideoInfo
 from upscaler.video.reader import VideoReader
+from upscaler.video.survey import Survey, source_of
 from upscaler.video.trim import expected_frames
 from upscaler.video_plan import plan_frames
 
@@ -39,7 +40,8 @@ def write_preview(
         MediaError: The source cannot be read, has no frame there, or a target cannot be written.
         UsageError: The requested size is out of range.
     """
-    with VideoReader(job.source, options.deinterlace, options.decoder, on_message) as reader:
+    requested = Survey(source_of(job.source, options))
+    with VideoReader(job.source, options.deinterlace, options.decoder, on_message, requested) as reader:
         info = reader.info
         frame = _find_frame(reader, options)
     height, width = frame.planes[0].shape
@@ -89,7 +91,8 @@ def _frames_from(reader: VideoReader, time_s: Fraction, options: VideoOptions) -
             yield first
             yield from frames
             return
-    with VideoReader(reader.path, options.deinterlace, options.decoder) as restarted:
+    requested = Survey(reader.source)
+    with VideoReader(reader.path, options.deinterlace, options.decoder, survey=requested) as restarted:
         yield from restarted.frames()
 
 

@@ -15,6 +15,7 @@ from upscaler.inference.overlap import run_overlapped
 from upscaler.inference.plan import Plan
 from upscaler.inference.resize import resize_bicubic
 from upscaler.video import yuv
+from upscaler.video.geometry import Shape, fitted_size
 from upscaler.video.info import Frame, VideoInfo
 from upscaler.video_plan import giving_planes, plan_frames
 
@@ -31,7 +32,8 @@ def upscale_frames(
     Args:
         frames: In order.
         engine: Runs the networks.
-        plan: For frames of the size in ``info``. Frames of another size are upscaled to the same target.
+        plan: For frames of the shape in ``info``. Frames of another shape are fitted into the same target,
+            with bars unless they are displayed with the same aspect.
         info: Of the video.
         layout: How the planes for the encoder encode colour.
 
@@ -39,19 +41,23 @@ def upscale_frames(
         The planes of a frame, ``(h, w)`` each on the host, full code range of ``layout.dtype``, in the order
         of ``yuv.Layout``; and its PTS.
     """
+    # What the target displays is what ``info`` displays.
+    target = Shape(plan.width, plan.height, info.shape.aspect() * plan.height / plan.width)
+    chroma_px = (1, 1) if layout.kind != "yuv" else (layout.horizontal, layout.vertical)
 
-    def plan_for(height: int, width: int) -> Plan:
-        if (height, width) == (info.height, info.width):
+    def plan_for(shape: Shape) -> Plan:
+        if shape == info.shape:
             return plan
-        other = plan_frames(engine, info, height, width)  # the size changed in mid-stream
-        other = replace(other, height=plan.height, width=plan.width)
-        return giving_planes(engine, other, layout, height, width)
+        other = plan_frames(engine, info, shape.height, shape.width)
+        width, height = fitted_size(shape, target, chroma_px)
+        other = replace(other, height=height, width=width)
+        return giving_planes(engine, other, layout, shape.height, shape.width)
 
     def upscale(planes: list[Tensor], batch: list[Frame], check: bool) -> tuple[list[Tensor], Tensor]:
         sources = _by_frame(planes, len(batch))
         given = batch[0].layout
         rgb = torch.stack([yuv.to_rgb(source, given) for source in sources])
-        own = plan_for(*rgb.shape[-2:])
+        own = plan_for(batch[0].shape)
         upscaled, finite = engine.upscale_flagged(rgb, own, check=check)
         if own.planes is not None:
             colors = list(zip(*own.planes.unpack(upscaled, own.scales[-1]), strict=True))
@@ -61,20 +67,18 @@ def upscale_frames(
         for frame_colors, source in zip(colors, sources, strict=True):
             results += frame_colors
             if layout.alpha:
-                results.append(_resize_alpha(source, given, plan, layout))
+                results.append(_resize_alpha(source, given, own, layout))
         return results, finite
 
     def max_batch(frame: Frame) -> int:
         height, width = frame.planes[0].shape
-        return engine.batch_for(plan_for(height, width), height, width)
+        return engine.batch_for(plan_for(frame.shape), height, width)
 
-    batches = batch_equal(
-        frames, lambda frame: (frame.layout, [plane.shape for plane in frame.planes]), max_batch
-    )
+    batches = batch_equal(frames, lambda frame: (frame.layout, frame.shape), max_batch)
     with_planes = (([plane for frame in batch for plane in frame.planes], batch) for batch in batches)
     for planes, batch in run_overlapped(with_planes, upscale, engine.device):
         for frame, own in zip(batch, _by_frame(planes, len(batch)), strict=True):
-            yield own, frame.pts
+            yield yuv.with_bars(own, layout, plan.height, plan.width), frame.pts
 
 
 def _by_frame(planes: list[Tensor], frames: int) -> list[list[Tensor]]:

@@ -26,6 +26,7 @@ from upscaler.video import (
     segments,
     stream_plan,
 )
+from upscaler.video.demux import Source
 from upscaler.video.reader import VideoReader
 
 
@@ -40,8 +41,8 @@ def test_segments_of_one_video_merge_into_the_whole(tmp_path: Path) -> None:
             writer.write(frame.planes, frame.pts)
         writer.finish()
     target = tmp_path / "out.mp4"
-    messages, plans = Messages(), stream_plan.plan(source, target)
-    assert mux.merge(writer.segments, source, target, plans, on_message=messages) == plans
+    messages, plans = Messages(), stream_plan.plan(Source(source), target)
+    assert mux.merge(writer.segments, Source(source), target, plans, on_message=messages) == plans
     assert [segment.frames for segment in writer.segments] == [5, 5, 2]
     assert segments.closed_segments(tmp_path) == writer.segments
     assert not messages

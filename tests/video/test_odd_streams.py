@@ -6,10 +6,12 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from support.media import audio_spans, clip, frame_times, identity, run_video
+from support.bitmap_subtitles import dvd_film
+from support.media import audio_packets, audio_spans, clip, frame_times, identity, run_video
 from support.mpeg_streams import AudioTrack, recording
 
 from upscaler.inference.engine import Upscaler
+from upscaler.video import survey
 
 PADDING = b"\x47\x1f\xff\x10" + bytes(184)  # a packet of a transport stream with nothing in it
 
@@ -29,19 +31,66 @@ def with_late_sound(path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("audio", [True, False])
-def test_late_stream_is_reported_and_the_rest_is_kept(engine: Upscaler, tmp_path: Path, audio: bool) -> None:
-    source = with_late_sound(tmp_path / "in.ts")
-    done, messages = run_video(engine, source, tmp_path / "out.mp4", audio=audio)
-    assert done.frames == len(frame_times(tmp_path / "out.mp4")) == 75
-    assert not messages.warnings
-    assert sum("starts too late" in note for note in messages) == 1
+def sounds(path: Path) -> list[list[tuple[Fraction, Fraction]]]:
+    with av.open(str(path)) as container:
+        count = len(container.streams.audio)
+    return [audio_spans(path, index) for index in range(count)]
+
+
+def test_late_sound_is_kept(engine: Upscaler, tmp_path: Path) -> None:
+    source, target = with_late_sound(tmp_path / "in.ts"), tmp_path / "out.mp4"
+    done, messages = run_video(engine, source, target)
+    assert done.frames == len(frame_times(target)) == 75 and not messages.warnings
+    [_], [(begin_s, end_s)] = sounds(target)
+    assert abs(begin_s - 1) < 0.05 and abs(end_s - 2) < 0.05
+    first, second = audio_packets(target)
+    assert second == first[len(first) // 3 : len(first) // 3 + len(second)]  # the same tone
+
+
+def test_a_sound_that_was_announced_long_before_it_begins_is_copied(engine: Upscaler, tmp_path: Path) -> None:
+    silent, loud = (
+        recording(tmp_path / "piece.ts", [AudioTrack("ac3", "5.1")], begin_s=index) for index in range(2)
+    )
+    pids = [silent[first : first + 188] for first in range(0, len(silent), 188)]
+    silent = b"".join(each for each in pids if int.from_bytes(each[1:3], "big") & 0x1FFF != 0x101)
+    (tmp_path / "in.ts").write_bytes(silent + PADDING * 30_000 + loud)
+    done, messages = run_video(engine, tmp_path / "in.ts", tmp_path / "out.mp4")
+    assert done.video.streams[0].action == "copy" and not messages.warnings
     with av.open(str(tmp_path / "out.mp4")) as container:
-        assert len(container.streams.audio) == audio
+        assert container.streams.audio[0].codec_context.layout.name == "5.1(side)"
+    [[(begin_s, _)]] = sounds(tmp_path / "out.mp4")
+    assert abs(begin_s - 1) < 0.07
 
 
-def test_audio_that_was_probed_only_at_its_end_is_converted(engine: Upscaler, tmp_path: Path) -> None:
+def test_a_late_subtitle_of_a_dvd_is_kept(engine: Upscaler, tmp_path: Path) -> None:
+    padding = b"\0\0\1\xbe\xff\xf0" + b"\xff" * 0xFFF0
+    first = dvd_film(tmp_path / "a.vob", [], width=64, height=48)
+    second = dvd_film(tmp_path / "b.vob", [0.2, 0.6], begin_s=1, width=64, height=48)
+    (tmp_path / "in.vob").write_bytes(first + padding * 100 + second)
+    done, messages = run_video(engine, tmp_path / "in.vob", tmp_path / "out.mkv")
+    assert done.frames == 50 and not messages.warnings
+    with av.open(str(tmp_path / "out.mkv")) as container:
+        times = [packet.pts for packet in container.demux(container.streams.subtitles[0]) if packet.size]
+    assert [abs(time - expected) < 50 for time, expected in zip(times, (1200, 1600), strict=True)] == [
+        True
+    ] * 2
+
+
+def test_a_stream_that_begins_too_late_is_a_warning(
+    engine: Upscaler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(survey, "_PROBE_BYTES_MAX", 4 << 20)
+    source = with_late_sound(tmp_path / "in.ts")
+    done, messages = run_video(engine, source, tmp_path / "out.mp4")
+    assert done.frames == 75 and len(sounds(tmp_path / "out.mp4")) == 1
+    assert messages.warnings == ["dropped a stream that starts too late to be found"]
+
+
+def test_audio_that_was_probed_only_at_its_end_is_converted(
+    engine: Upscaler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """FFmpeg reads the end for the duration; of a stream that it first finds there, it knows no rate."""
+    monkeypatch.setattr(survey, "_PROBE_BYTES_MAX", 0)
     source = tmp_path / "in.ts"
     first, second = (
         recording(tmp_path / "a.ts", [AudioTrack()] * (1 + index), begin_s=index) for index in range(2)

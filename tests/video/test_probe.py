@@ -10,6 +10,7 @@ from support.media import clip, save
 from upscaler import upscale
 from upscaler.errors import MediaError
 from upscaler.video import probe
+from upscaler.video.demux import Source
 
 
 def test_a_file_that_ends_the_process_fails_alone(
@@ -44,16 +45,16 @@ def test_what_else_is_wrong_with_a_file_is_left_to_its_reader(tmp_path: Path, co
     if content is not None:
         (tmp_path / "a.mp4").write_bytes(content)
     with probe.Prober() as prober:
-        prober.check(tmp_path / "a.mp4", ".mkv")
+        prober.check(Source(tmp_path / "a.mp4"), ".mkv")
 
 
 def test_a_file_that_never_answers_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = clip(tmp_path / "a.mp4", frames=2)
     with probe.Prober() as prober:
-        prober.check(source, ".mkv")
+        prober.check(Source(source), ".mkv")
         monkeypatch.setattr(probe, "_TIMEOUT_S", 0.0)
         with pytest.raises(MediaError, match=r"FFmpeg crashes on '.*a\.mp4' \(no answer in 0 s\)"):
-            prober.check(source, ".mkv")
+            prober.check(Source(source), ".mkv")
 
 
 def test_the_helper_does_not_load_torch() -> None:

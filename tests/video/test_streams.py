@@ -16,6 +16,7 @@ from upscaler.inference.engine import Upscaler
 from upscaler.jobs import Job
 from upscaler.options import VideoOptions
 from upscaler.video import stream_plan
+from upscaler.video.demux import Source
 
 
 def run(engine: Upscaler, source: Path, target: Path, **options: object) -> Messages:
@@ -172,7 +173,7 @@ def test_further_videos_are_reported_as_dropped(tmp_path: Path, monkeypatch: pyt
         for stream in both:
             output.mux(stream.encode(VideoFrame.from_ndarray(photograph(48, 64), format="rgb24")))
             output.mux(stream.encode(None))
-    plans = stream_plan.plan(source, tmp_path / "out.mp4")
+    plans = stream_plan.plan(Source(source), tmp_path / "out.mp4")
     assert [(plan.kind, plan.action) for plan in plans] == [("video", "drop")]
     assert "only one video" in plans[0].result()
 
@@ -323,5 +324,5 @@ def test_dropped_stream_names_a_container_that_keeps_it(tmp_path: Path) -> None:
         output.add_stream("dvbsub").codec_context.extradata = b""
         output.mux(video.encode(VideoFrame(64, 48, "yuv420p")))
         output.mux(video.encode(None))
-    plans = stream_plan.plan(source, tmp_path / "out.webm")
+    plans = stream_plan.plan(Source(source), tmp_path / "out.webm")
     assert plans[0].action == "drop" and ".mkv" in plans[0].reason and "would keep it" in plans[0].reason

@@ -53,6 +53,8 @@ def fingerprint_of(
         "option start_s": options.from_s,
         "option end_s": options.until_s,
         "option frames": options.frames,
+        "option video_stream": options.video_stream,
+        "option program": options.program,
         "option deinterlace": options.deinterlace,
         "option decoder": options.decoder,
         **_flat("encoder", settings),

@@ -1,8 +1,8 @@
 """Open media files, find the main video stream, and demux packets."""
 
-import io
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
@@ -17,12 +17,32 @@ from av.video.stream import VideoStream
 
 from upscaler.errors import MediaError
 from upscaler.images.formats import IMAGE_SUFFIXES
+from upscaler.video.description import programs_of, stream_count
 from upscaler.video.formats import HEAD_BYTES, INPUT_OPTIONS, demuxer_of
 
 # Transport and program streams, in which recordings are joined by appending the files.
 MPEG_FORMATS = ("mpegts", "mpeg")
+_UNLIMITED_US, _UNLIMITED_FRAMES = 10**14, 10**9
 # What av raises: most of FFmpeg's errors are also built-in ones.
 MEDIA_ERRORS = (av.error.FFmpegError, OSError, ValueError, EOFError)
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file, and which of its streams are found and used.
+
+    Attributes:
+        path: The file.
+        video_stream: Index of the video stream; ``None``: the default one.
+        program: Number of the program, for files that have several; ``None``: the first with video.
+        probe_bytes: How much of a transport or program stream is searched for streams on opening; 0: as much
+            as FFmpeg does.
+    """
+
+    path: Path
+    video_stream: int | None = None
+    program: int | None = None
+    probe_bytes: int = 0
 
 
 def ffmpeg_path(path: Path) -> str:
@@ -30,22 +50,22 @@ def ffmpeg_path(path: Path) -> str:
     return os.path.abspath(path)
 
 
-def open_input(path: Path, hardware: HWAccel | None = None) -> av.container.InputContainer:
+def open_source(source: Source, hardware: HWAccel | None = None) -> av.container.InputContainer:
     """Open a media file for demuxing, with the timestamps that the file contains.
 
     Args:
-        path: The file.
+        source: The file.
         hardware: Hardware to decode video with; ``None``: software.
 
     Raises:
         MediaError: The file cannot be opened.
     """
+    path = source.path
     try:
         container = _open(path, hardware)
         if container.format.name in MPEG_FORMATS:
             container.close()
-            # FFmpeg takes a joint where times jump back for an overflow, and adds 26 hours; see `timeline`.
-            container = _open(path, hardware, {"correct_ts_overflow": "0"})
+            container = _open(path, hardware, _mpeg_options(source.probe_bytes))
     except MEDIA_ERRORS as error:
         if isinstance(error, FileNotFoundError):
             raise MediaError(f"'{path}' does not exist (any more)") from error
@@ -60,6 +80,24 @@ def open_input(path: Path, hardware: HWAccel | None = None) -> av.container.Inpu
     # Generated PTS are out of order for H.264 in AVI.
     container.flags &= ~int(Flags.gen_pts.value)  # type: ignore[call-overload]
     return container
+
+
+def open_input(path: Path) -> av.container.InputContainer:
+    """``open_source`` for a file of which every stream is found at its start."""
+    return open_source(Source(path))
+
+
+def _mpeg_options(probe_bytes: int) -> dict[str, str]:
+    # FFmpeg takes a joint where times jump back for an overflow, and adds 26 hours; see `timeline`.
+    options = {"correct_ts_overflow": "0"}
+    if probe_bytes:
+        # FFmpeg stops as soon as it knows all streams so far, except while it estimates the frame rate.
+        options |= {
+            "probesize": str(probe_bytes),
+            "analyzeduration": str(_UNLIMITED_US),
+            "fpsprobesize": str(_UNLIMITED_FRAMES),
+        }
+    return options
 
 
 def _open(
@@ -83,20 +121,49 @@ def _demuxer_of(path: Path) -> str | None:
         return demuxer_of(file.read(HEAD_BYTES))
 
 
-def main_video_stream(container: av.container.InputContainer, path: Path) -> VideoStream:
-    """The default video stream, or the first if none is; cover art does not count.
+def main_video_stream(container: av.container.InputContainer, source: Source) -> VideoStream:
+    """The requested video stream; else the default one, or the first if none is. Cover art does not count.
 
     Raises:
         MediaError: There is none, or no decoder for it.
     """
+    path = source.path
     videos = [each for each in container.streams.video if not Disposition.attached_pic & each.disposition]
     if not videos:
         but_covers = " except cover art" if container.streams.video else ""
         raise MediaError(f"'{path}' has no video stream{but_covers}")
+    programs = programs_of(container)
+    if source.program is not None:
+        if source.program not in programs:
+            raise MediaError(f"'{path}' has no program {source.program}", _there_are("programs", programs))
+        videos = [each for each in videos if each.index in programs[source.program]]
+        if not videos:
+            raise MediaError(f"program {source.program} of '{path}' has no video")
+    if source.video_stream is not None:
+        found = [each for each in videos if each.index == source.video_stream]
+        if not found:
+            hint = _there_are("video streams", [each.index for each in videos])
+            raise MediaError(f"'{path}' has no video stream {source.video_stream}", hint)
+        videos = found
+    in_order = [index for indices in programs.values() for index in indices]
+    videos.sort(key=lambda each: in_order.index(each.index) if each.index in in_order else len(in_order))
     stream = next((each for each in videos if Disposition.default & each.disposition), videos[0])
     if stream.codec_context is None:
         raise MediaError(f"there is no decoder for the video of '{path}'")
     return stream
+
+
+def other_program_of(container: av.container.InputContainer, stream: Stream, main: VideoStream) -> int | None:
+    """The number of the program that a stream belongs to, if the main video does not."""
+    numbers = [number for number, indices in programs_of(container).items() if stream.index in indices]
+    if not numbers or any(main.index in programs_of(container)[number] for number in numbers):
+        return None
+    return numbers[0]
+
+
+def _there_are(what: str, numbers: Iterable[int]) -> str:
+    listed = ", ".join(map(str, numbers))
+    return f"its {what}: {listed}" if listed else f"it has no {what}"
 
 
 def frame_rate(stream: VideoStream) -> Fraction:
@@ -124,23 +191,8 @@ def demux(
 
 
 def has_undetected_stream(container: av.container.InputContainer) -> bool:
-    """Whether a stream appeared after the part of the file that FFmpeg probes on opening.
-
-    av does not list such streams. But it refuses to demux a stream whose index is too high for the file, even
-    one of another container.
-
-    Args:
-        container: Demuxed to its end; otherwise the rest is read here.
-    """
-    with av.open(io.BytesIO(), "w", format="matroska") as other:
-        streams = [other.add_stream("pcm_s16le") for _ in range(len(container.streams) + 1)]
-        try:
-            next(container.demux(streams[-1]), None)
-        except (IndexError, av.error.FFmpegError):
-            return True  # the index exists; what was read is irrelevant
-        except ValueError:
-            return False
-    return True
+    """Whether a stream appeared after the part of the file that was searched on opening, which av ignores."""
+    return stream_count(container) > len(container.streams)
 
 
 def has_alpha_packets(stream: Stream) -> bool:

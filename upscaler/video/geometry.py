@@ -2,18 +2,77 @@
 
 import math
 import struct
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, cast
 
+from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from upscaler.video.demux import MPEG_FORMATS
 
 if TYPE_CHECKING:
     from av.sidedata.sidedata import SideData
 
+# Formats in which the video stream declares the pixel aspect, and may change it; containers declare one.
+_ASPECT_IN_STREAM = (*MPEG_FORMATS, "h264", "hevc", "mpegvideo")
+_SAME_ASPECT = Fraction(1, 100)
 # Side data that av cannot write -> what it describes.
 _PROJECTIONS = {"SPHERICAL": "360 degree", "STEREO3D": "stereoscopic 3D"}
 _AV_STEREO3D_2D = bytes(4)  # FFmpeg's number for "not stereoscopic"
 _AXIS_TOLERANCE = 0.02  # a rotation by 1 degree more or less than a multiple of 90
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Size of a coded picture in pixels, and their aspect: width of a pixel over its height."""
+
+    width: int
+    height: int
+    sample_aspect: Fraction
+
+    def aspect(self) -> Fraction:
+        """Width of the displayed picture over its height, before any rotation."""
+        return self.width * self.sample_aspect / self.height
+
+    def displayed_area(self) -> Fraction:
+        """In square pixels, where the shorter side of a pixel is stretched."""
+        return self.width * self.height * max(self.sample_aspect, 1 / self.sample_aspect)
+
+    def has_aspect_of(self, other: "Shape") -> bool:
+        """Whether both are displayed with the same aspect, to one percent."""
+        return abs(self.aspect() / other.aspect() - 1) < _SAME_ASPECT
+
+
+def aspect_of(stream: VideoStream, decoder: VideoCodecContext) -> Fraction:
+    """The pixel aspect of the frame that a decoder has returned last."""
+    in_stream = stream.container.format.name in _ASPECT_IN_STREAM
+    return (decoder.sample_aspect_ratio if in_stream else stream.sample_aspect_ratio) or Fraction(1)
+
+
+def fitted_size(shape: Shape, target: Shape, step_px: tuple[int, int]) -> tuple[int, int]:
+    """The size of a picture inside another one of a different shape.
+
+    It fills the other one if both are displayed with the same aspect, else as much as its own aspect allows.
+
+    Args:
+        shape: Of the picture.
+        target: Of the one that it is put into.
+        step_px: (width, height) of what cannot be divided, as chroma is subsampled.
+
+    Returns:
+        (width, height) in pixels.
+    """
+    if shape.has_aspect_of(target):
+        return target.width, target.height
+    ratio = shape.aspect() / target.aspect()
+    width, height = target.width * min(ratio, Fraction(1)), target.height * min(1 / ratio, Fraction(1))
+    columns, rows = step_px
+    return (
+        min(target.width, max(1, round(width / (2 * columns))) * 2 * columns),
+        min(target.height, max(1, round(height / (2 * rows))) * 2 * rows),
+    )
 
 
 def orientation(frame: VideoFrame) -> tuple[int, bool]:

@@ -5,6 +5,7 @@ from fractions import Fraction
 
 from torch import Tensor
 
+from upscaler.video.geometry import Shape
 from upscaler.video.hdr import Hdr
 from upscaler.video.yuv import Layout
 
@@ -31,19 +32,28 @@ class Frame:
         planes: ``(h, w)`` each, ``layout.dtype``, full code range; see ``yuv.Layout`` for their order.
         pts: In units of the video's time base, counted from the start of the file.
         layout: How the planes encode colour.
+        sample_aspect: Width of a pixel over its height.
     """
 
     planes: list[Tensor]
     pts: int
     layout: Layout
+    sample_aspect: Fraction = Fraction(1)
+
+    @property
+    def shape(self) -> Shape:
+        """Size and pixel aspect."""
+        height, width = self.planes[0].shape
+        return Shape(width, height, self.sample_aspect)
 
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """What is known of a video before its second frame is decoded.
+    """What is known of a video before its second frame is upscaled.
 
     Attributes:
-        width: Of the picture after cropping and before any rotation, pixels.
+        width: Of the picture after cropping and before any rotation, pixels. If it changes in mid-film, of
+            the shape that the film is planned for; likewise ``sample_aspect``.
         height: Likewise.
         time_base: Unit of every PTS, seconds.
         rate: Frames per second, for rate control and headers only; never used to compute times.
@@ -69,6 +79,11 @@ class VideoInfo:
     chapters: int
     colors: ColorTags
     hdr: Hdr | None
+
+    @property
+    def shape(self) -> Shape:
+        """Size and pixel aspect."""
+        return Shape(self.width, self.height, self.sample_aspect)
 
 
 @dataclass(frozen=True)

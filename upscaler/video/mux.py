@@ -19,12 +19,14 @@ from upscaler.errors import MediaError
 from upscaler.results import Message, OnMessage, StreamPlan
 from upscaler.video.demux import (
     MEDIA_ERRORS,
+    Source,
     demux,
     ffmpeg_path,
     frame_rate,
     has_alpha_packets,
     main_video_stream,
     open_input,
+    open_source,
 )
 from upscaler.video.formats import Container, container_of
 from upscaler.video.info import Window
@@ -66,7 +68,7 @@ class _Kept:
 
 def merge(
     segments: list[Segment],
-    source: Path,
+    source: Source,
     path: Path,
     plans: list[StreamPlan],
     *,
@@ -81,7 +83,7 @@ def merge(
 
     Args:
         segments: In order; at least one.
-        source: File whose other streams, chapters and tags are kept.
+        source: The file whose other streams, chapters and tags are kept.
         path: File to write; its suffix names the container.
         plans: What becomes of each stream.
         orientation: Degrees counter-clockwise by which the picture is rotated for display, and whether it is
@@ -126,7 +128,7 @@ def merge(
 
 def _merge(
     segments: list[Segment],
-    source: Path,
+    source: Source,
     path: Path,
     plans: list[StreamPlan],
     orientation: tuple[int, bool],
@@ -138,7 +140,7 @@ def _merge(
     """``merge`` once; ``tested``: copy only audio packets that can be decoded."""
     container = container_of(path.suffix)
     with (
-        open_input(source) as original,
+        open_source(source) as original,
         open_input(segments[0].path) as first,
         av.open(
             ffmpeg_path(path),

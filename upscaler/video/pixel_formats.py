@@ -1,5 +1,6 @@
 """FFmpeg's pixel formats and colour codes <-> layouts of planes."""
 
+import re
 from contextlib import suppress
 from dataclasses import replace
 from fractions import Fraction
@@ -63,9 +64,22 @@ PLANAR = _planar_formats()
 def siting_of(frame: VideoFrame) -> Siting:
     """Where the chroma samples of a frame lie; left when unspecified, as H.264 and HEVC define.
 
-    av 18.1 has no attribute for it, but FFmpeg's filter ``showinfo`` logs it. Decoders know the default of
-    their codec (center for JPEG and H.263).
+    Decoders know the default of their codec (center for JPEG and H.263).
     """
+    words = _shown_info(frame).split()
+    return next((name for name in _SITINGS if f"cl:{name}" in words), "left")
+
+
+def aspect_of_frame(frame: VideoFrame) -> Fraction | None:
+    """The pixel aspect that a frame itself declares, width over height; ``None`` if it does not."""
+    found = re.search(r"\bsar:(\d+)/(\d+)", _shown_info(frame))
+    if not found or "0" in found.groups():
+        return None
+    return Fraction(int(found.group(1)), int(found.group(2)))
+
+
+def _shown_info(frame: VideoFrame) -> str:
+    """What FFmpeg's filter ``showinfo`` logs of a frame: av 18.1 has no attribute for some of it."""
     graph = av.filter.Graph()
     source = graph.add_buffer(
         width=frame.width, height=frame.height, format=frame.format, time_base=Fraction(1, 1000)
@@ -79,9 +93,8 @@ def siting_of(frame: VideoFrame) -> Siting:
             graph.push(frame)
             graph.pull()
     except MEDIA_ERRORS:
-        return "left"
-    words = " ".join(lines).split()
-    return next((name for name in _SITINGS if f"cl:{name}" in words), "left")
+        return ""
+    return " ".join(lines)
 
 
 def layout_of(frame: VideoFrame, siting: Siting, *, untagged_gray_is_full: bool = False) -> Layout:

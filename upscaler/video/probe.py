@@ -27,7 +27,7 @@ from upscaler.helper_process import (
     serve,
 )
 from upscaler.video import stream_plan
-from upscaler.video.demux import MEDIA_ERRORS, demux, main_video_stream, open_input
+from upscaler.video.demux import MEDIA_ERRORS, Source, demux, main_video_stream, open_source
 
 MODULE = "upscaler.video.probe"
 _TIMEOUT_S = 120.0  # also for files on slow drives
@@ -48,32 +48,39 @@ class Prober:
     ) -> None:
         self._helper.close()
 
-    def check(self, source: Path, suffix: str, audio_codec: str | None = None) -> None:
+    def check(self, source: Source, suffix: str, audio_codec: str | None = None) -> None:
         """Make sure that opening a file does not end the process. Errors of any other kind are not raised.
 
         Args:
-            source: The file.
+            source: The file, and which of its streams is the main video.
             suffix: Of the target.
             audio_codec: See ``stream_plan.plan``.
 
         Raises:
             MediaError: It would, or it never comes to an end.
         """
-        request = {"source": os.path.abspath(source), "suffix": suffix, "audio_codec": audio_codec}
+        request = {
+            "source": os.path.abspath(source.path),
+            "video_stream": source.video_stream,
+            "program": source.program,
+            "suffix": suffix,
+            "audio_codec": audio_codec,
+        }
         try:
             self._helper.ask(request, _TIMEOUT_S)
         except HelperDiedError as error:
-            raise MediaError(f"FFmpeg crashes on '{source}' ({error})", "the file is damaged") from error
+            raise MediaError(f"FFmpeg crashes on '{source.path}' ({error})", "the file is damaged") from error
         except HelperUnavailableError:
             pass  # where processes cannot be started, files are opened untried
 
 
 def _answer(request: Request) -> Answer:
     """Open a file as the parent will do. What is wrong with it, the parent will find out by itself."""
-    source, target = Path(request["source"]), Path(f"target{request['suffix']}")
+    source = Source(Path(request["source"]), request["video_stream"], request["program"])
+    target = Path(f"target{request['suffix']}")
     with suppress(UpscalerError, *MEDIA_ERRORS):
         plans = stream_plan.plan(source, target, audio_codec=request["audio_codec"])
-        with open_input(source) as container:
+        with open_source(source) as container:
             decoded = {plan.index for plan in plans if (plan.kind, plan.action) == ("audio", "convert")}
             decoded.add(main_video_stream(container, source).index)
             _decode_first(demux(container), decoded)

@@ -3,6 +3,7 @@
 Nothing here multiplies an index by a frame rate: the time of a frame is the PTS in the file.
 """
 
+from collections import deque
 from collections.abc import Iterator
 from contextlib import suppress
 from fractions import Fraction
@@ -25,18 +26,20 @@ from upscaler.video.cropping import declared_cropping
 from upscaler.video.deinterlace import Mode, deinterlace
 from upscaler.video.demux import (
     MEDIA_ERRORS,
+    Source,
     demux,
     frame_rate,
     has_alpha_packets,
     has_undetected_stream,
     main_video_stream,
-    open_input,
+    open_source,
     start_offset,
 )
 from upscaler.video.extent import Extent
-from upscaler.video.geometry import lost_projections, orientation
+from upscaler.video.geometry import Shape, aspect_of, lost_projections, orientation
 from upscaler.video.info import ColorTags, Frame, VideoInfo
-from upscaler.video.pixel_formats import as_planes, layout_of, matrix_code, planar, siting_of
+from upscaler.video.pixel_formats import as_planes, aspect_of_frame, layout_of, matrix_code, planar, siting_of
+from upscaler.video.survey import Survey
 from upscaler.video.timeline import Timeline
 from upscaler.video.timestamps import BestEffortTimestamps
 from upscaler.video.yuv import Layout
@@ -57,13 +60,16 @@ class VideoReader:
         decoder: ``software``; ``nvdec`` or ``auto``: NVDEC where it can decode the first frame, else
             software.
         on_message: Called while the file is opened, and by ``report``.
+        survey: Of the file; ``None``: use the default streams, and plan for the shape of the first frame.
 
     Attributes:
         info: What is known of the video.
+        source: The file, and which of its streams are used.
         damaged_packets: Packets so far that could not be decoded.
         damaged_frames: Frames so far that the decoder marked as corrupt.
         interlaced_frames: Interlaced frames so far.
-        resized_frames: Frames so far with another size than the first.
+        fitted_frames: Frames so far with another shape than that of ``info``.
+        barred_frames: Of these, the ones that are displayed with another aspect.
         shown_until: PTS at which the frame yielded last is replaced by the next one or, at the end, ends.
 
     Raises:
@@ -80,8 +86,11 @@ class VideoReader:
         deinterlace: Mode = "auto",
         decoder: str = "software",
         on_message: OnMessage = lambda _: None,
+        survey: Survey | None = None,
     ) -> None:
         self.path = path
+        self.source = survey.source if survey else Source(path)
+        self._planned_shape = survey.shape if survey else None
         self._on_message = on_message
         self._deinterlace: Mode = deinterlace
         if decoder != "software":
@@ -99,12 +108,14 @@ class VideoReader:
         self.damaged_packets = 0
         self.damaged_frames = 0
         self.interlaced_frames = 0
-        self.resized_frames = 0
+        self.fitted_frames = 0
+        self.barred_frames = 0
+        self._aspects: deque[tuple[int, Fraction]] = deque()  # pixel aspects, and from which PTS on
         self.shown_until = 0
         self._encrypted = False
-        self._container = open_input(self.path, hardware)
+        self._container = open_source(self.source, hardware)
         try:
-            self._stream = main_video_stream(self._container, self.path)
+            self._stream = main_video_stream(self._container, self.source)
             self._extent = Extent(self._container, self._stream)
             self._decoder = self._native_or_alpha_decoder(hardware)
             self._decoder.thread_type = "AUTO"
@@ -152,11 +163,16 @@ class VideoReader:
         decoded, self._first = self._first, None
         while decoded is not None:
             following = next(self._decoded, None)
-            self.resized_frames += (decoded.width, decoded.height) != self._coded_px
             frame = self._as_frame(decoded)
+            self._count_shape(frame.shape)
             self.shown_until = self._end_of_last(decoded) if following is None else self._pts(following)
             yield frame
             decoded = following
+
+    def _count_shape(self, shape: Shape) -> None:
+        if shape != self.info.shape:
+            self.fitted_frames += 1
+            self.barred_frames += not shape.has_aspect_of(self.info.shape)
 
     def _end_of_last(self, frame: VideoFrame) -> int:
         """PTS at which the last frame ends."""
@@ -189,7 +205,15 @@ class VideoReader:
             frame.pts = self._timestamps.next(frame.pts, frame.dts)
             self.interlaced_frames += frame.interlaced_frame
             self.damaged_frames += frame.is_corrupt
+            self._record_aspect(frame.pts, frame)
             yield frame
+
+    def _record_aspect(self, pts: int, frame: VideoFrame) -> None:
+        aspect = aspect_of(self._stream, self._decoder)
+        if self._aspects and self._aspects[-1][1] != aspect:
+            aspect = aspect_of_frame(frame) or aspect  # the decoder may be frames ahead
+        if not self._aspects or self._aspects[-1][1] != aspect:
+            self._aspects.append((pts, aspect))
 
     def _decode(self) -> Iterator[VideoFrame]:
         """Decoded frames, including those that the decoder delays to the end."""
@@ -233,15 +257,17 @@ class VideoReader:
             self._on_message(Message("warning", text))
 
     def _oddities(self) -> Iterator[str]:
-        if self.resized_frames:
-            yield f"{self.resized_frames} frames differ in size from the first"
+        if self.fitted_frames:
+            shape = f"{self.info.width}x{self.info.height}"
+            bars = f", {self.barred_frames} of them with bars" if self.barred_frames else ""
+            yield f"{self.fitted_frames} frames have another shape than {shape} and were fitted into it{bars}"
         if joints := self._timeline.joints:
             count = "once" if joints == 1 else f"{joints} times"
             yield f"timestamps jump {count}; the parts are joined without a gap"
-        if has_undetected_stream(self._container):
-            yield "dropped a stream that starts too late to be detected"
 
     def _damage(self, *, whole: bool) -> Iterator[str]:
+        if has_undetected_stream(self._container):
+            yield "dropped a stream that starts too late to be found"
         if self.damaged_packets:
             yield f"could not decode {self.damaged_packets} damaged packets"
         if self.damaged_frames:
@@ -268,7 +294,14 @@ class VideoReader:
         planes = as_planes(planar(frame), layout)
         if (frame.width, frame.height) == self._coded_px:
             planes = self._cropping.apply(planes, layout)
-        return Frame(planes, self._pts(frame), layout)
+        return Frame(planes, self._pts(frame), layout, self._aspect(frame))
+
+    def _aspect(self, frame: VideoFrame) -> Fraction:
+        """Pixel aspect of a frame, which may be several behind the decoder's last."""
+        assert frame.pts is not None, "_with_pts sets it"
+        while len(self._aspects) > 1 and self._aspects[1][0] <= frame.pts:
+            self._aspects.popleft()
+        return self._aspects[0][1]
 
     def _pts(self, frame: VideoFrame) -> int:
         """Of a decoded frame, counted from the start of the file."""
@@ -283,14 +316,16 @@ class VideoReader:
         if not count and (self._container.duration or 0) > 0:
             count = round((self._container.duration or 0) / 1_000_000 * rate)
         rotation, mirrored = orientation(frame)
-        height, width = self._as_frame(frame).planes[0].shape
+        first = self._as_frame(frame).shape
+        uncropped = Shape(frame.width, frame.height, first.sample_aspect)
+        shape = first if self._planned_shape in (None, uncropped) else self._planned_shape
         return VideoInfo(
-            width=width,
-            height=height,
+            width=shape.width,
+            height=shape.height,
             time_base=self._time_base(),
             rate=rate,
             frames=count,
-            sample_aspect=stream.sample_aspect_ratio or Fraction(1),
+            sample_aspect=shape.sample_aspect,
             rotation=rotation,
             mirrored=mirrored,
             layout=layout,

@@ -22,12 +22,14 @@ from av.stream import Disposition, Stream
 from upscaler.errors import UsageError
 from upscaler.results import Action, StreamPlan
 from upscaler.video.codecs import AUDIO_ENCODERS
-from upscaler.video.demux import MEDIA_ERRORS, main_video_stream, open_input
+from upscaler.video.demux import MEDIA_ERRORS, Source, main_video_stream, open_source, other_program_of
 from upscaler.video.description import custom_channel_layout
 from upscaler.video.ffmpeg_log import captured_log
 from upscaler.video.formats import container_of
+from upscaler.video.languages import is_language
 
 _REQUESTED = {"audio": "as requested (--no-audio)", "subtitle": "as requested (--no-subtitles)"}
+_OTHER_LANGUAGE = "in none of the requested languages (--audio-language)"
 
 _TEXT_CODECS = {"ass", "mov_text", "ssa", "srt", "subrip", "text", "webvtt"}
 # Number of channels -> layout to encode with when the encoder does not support the source's layout.
@@ -56,25 +58,42 @@ def table(plans: list[StreamPlan], chapters: int) -> list[str]:
     ]
 
 
+def language_note(plans: list[StreamPlan], languages: tuple[str, ...]) -> str:
+    """A line if audio in some languages was requested and there is none; else empty."""
+    found = any(each.kind == "audio" and is_language(each.language, languages) for each in plans)
+    return f"no audio stream is in {' or '.join(languages)}; all are kept" if languages and not found else ""
+
+
 def plan(
-    source: Path, target: Path, *, audio: bool = True, subtitles: bool = True, audio_codec: str | None = None
+    source: Source,
+    target: Path,
+    *,
+    audio: bool = True,
+    subtitles: bool = True,
+    audio_codec: str | None = None,
+    audio_languages: tuple[str, ...] = (),
 ) -> list[StreamPlan]:
     """Plan every stream of the source except its main video.
 
     Args:
-        source: File to read.
+        source: The file, and which of its streams is the main video.
         target: File to write; its suffix names the container.
         audio: Keep audio streams.
         subtitles: Keep subtitle streams.
         audio_codec: A key of ``AUDIO_ENCODERS`` to encode all audio with; ``None``: copy where possible.
+        audio_languages: Of the audio streams to keep, as ISO 639 codes; empty: all. All are also kept if none
+            is in these languages.
 
     Raises:
         MediaError: The source cannot be opened or has no video.
         UsageError: The container does not support the audio codec.
     """
     suffix = target.suffix.lower()
-    with open_input(source) as container:
+    with open_source(source) as container:
         main = main_video_stream(container, source)
+        spoken = {stream.metadata.get("language", "") for stream in container.streams.audio}
+        if not any(is_language(name, audio_languages) for name in spoken):
+            audio_languages = ()
         plans = []
         for stream in container.streams:
             if stream.index == main.index:
@@ -82,6 +101,14 @@ def plan(
             kind = _kind(stream)
             if (kind == "audio" and not audio) or (kind == "subtitle" and not subtitles):
                 plans.append(_planned(stream, "drop", reason=_REQUESTED[kind]))
+            elif (program := other_program_of(container, stream, main)) is not None:
+                plans.append(_planned(stream, "drop", reason=f"it belongs to another program, {program}"))
+            elif (
+                kind == "audio"
+                and audio_languages
+                and not is_language(stream.metadata.get("language", ""), audio_languages)
+            ):
+                plans.append(_planned(stream, "drop", reason=_OTHER_LANGUAGE))
             elif kind == "audio" and audio_codec:
                 plans.append(_encode_with(stream, suffix, audio_codec))
             else:

@@ -7,7 +7,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from upscaler.errors import MediaError
-from upscaler.video.demux import MEDIA_ERRORS, main_video_stream, open_input
+from upscaler.video.demux import MEDIA_ERRORS, Source, main_video_stream, open_input
 from upscaler.video.formats import container_of
 from upscaler.video.segments import MAX_REORDERED_FRAMES, Segment
 
@@ -67,7 +67,7 @@ def _frame_times(path: Path) -> Iterator[tuple[Fraction, Fraction]]:
     """Start and end of every frame in presentation order, seconds."""
     try:
         with open_input(path) as container:
-            stream = main_video_stream(container, path)
+            stream = main_video_stream(container, Source(path))
             yield from _sorted(
                 (packet.pts * packet.time_base, ((packet.pts + (packet.duration or 0)) * packet.time_base))
                 for packet in container.demux(stream)

@@ -188,6 +188,38 @@ def from_alpha(alpha: Tensor, layout: Layout) -> Tensor:
     return _as_codes(alpha * (2**layout.bits - 1), layout)
 
 
+def with_bars(planes: list[Tensor], layout: Layout, height: int, width: int) -> list[Tensor]:
+    """Center a picture in a larger one that is black, or transparent if there is an alpha plane.
+
+    Args:
+        planes: ``(h, w)`` each, codes of ``layout.dtype``.
+        layout: Of the planes.
+        height: Of the larger picture, pixels.
+        width: Likewise.
+
+    Returns:
+        ``(H, W)`` each, codes of ``layout.dtype``; the planes themselves if they have this size.
+    """
+    inner_height, inner_width = planes[0].shape
+    if (inner_height, inner_width) == (height, width):
+        return planes
+    top = (height - inner_height) // (2 * layout.vertical)  # chroma rows
+    left = (width - inner_width) // (2 * layout.horizontal)
+    black, zero = round(_luma_range(layout)[0]), round(_chroma_range(layout)[0])
+    results = []
+    for index, plane in enumerate(planes):
+        subsampled = layout.kind == "yuv" and index in (1, 2)
+        rows, columns = (1, 1) if subsampled else (layout.vertical, layout.horizontal)
+        first, last = (layout.vertical, layout.horizontal) if subsampled else (1, 1)
+        is_alpha = layout.alpha and index == len(planes) - 1
+        code = zero if subsampled else 0 if is_alpha else black
+        full = plane.new_full((-(-height // first), -(-width // last)), code)
+        y, x = top * rows, left * columns
+        full[y : y + plane.shape[0], x : x + plane.shape[1]] = plane
+        results.append(full)
+    return results
+
+
 def even_sized(layout: Layout, height: int, width: int) -> tuple[int, int]:
     """(height, width) rounded down to multiples of the chroma subsampling, which encoders require."""
     rows, columns = layout.vertical, layout.horizontal

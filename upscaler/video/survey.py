@@ -1,0 +1,189 @@
+"""One look through a whole film before work starts: streams that begin late, and shapes of the picture."""
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+from typing import cast
+
+import av.container
+from av.audio.stream import AudioStream
+from av.packet import Packet
+from av.stream import Stream
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from upscaler.options import VideoOptions
+from upscaler.video.demux import (
+    MEDIA_ERRORS,
+    MPEG_FORMATS,
+    Source,
+    demux,
+    frame_rate,
+    main_video_stream,
+    open_input,
+)
+from upscaler.video.description import stream_count
+from upscaler.video.geometry import Shape, aspect_of
+from upscaler.video.segments import MAX_REORDERED_FRAMES
+
+# FFmpeg keeps in memory what it searches for streams.
+_PROBE_BYTES_MAX = 512 << 20
+# What FFmpeg searches by default, and needs from the start of a stream on to know its properties.
+_PROBE_BYTES = 5 << 20
+_PACKETS_PER_CHECK = 250  # describing the file takes as long as reading a few packets
+_SAMPLES = 300  # key frames that are decoded of a film
+# Shapes that last for a smaller share of the film do not decide its size.
+_MIN_SHARE = Fraction(1, 10)
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What a film contains.
+
+    Attributes:
+        source: The file, with ``probe_bytes`` such that streams that begin late are found on opening.
+        shape: The largest of the shapes that last for a tenth of the film; ``None``: that of the first frame.
+    """
+
+    source: Source
+    shape: Shape | None = None
+
+
+def source_of(path: Path, options: VideoOptions) -> Source:
+    """A file and the streams of it that were requested."""
+    return Source(path, options.video_stream, options.program)
+
+
+def survey(path: Path, options: VideoOptions) -> Survey:
+    """Read a film and decode some of its key frames.
+
+    Args:
+        path: The file.
+        options: Name the streams, and the part that is read.
+
+    Raises:
+        MediaError: The file cannot be opened, or has no such video.
+    """
+    source = source_of(path, options)
+    with open_input(path) as container:
+        video = main_video_stream(container, source)
+        late, shapes = _LateStreams(container), _Shapes(container, video)
+        with suppress(*MEDIA_ERRORS):  # where the file is damaged: reported by the reader
+            for packet in _requested(demux(container), container, video, options):
+                late.record(packet)
+                if packet.stream.index == video.index:
+                    shapes.record(cast("Packet[VideoStream]", packet))
+        late.check()
+    return Survey(replace(source, probe_bytes=late.probe_bytes), shapes.main())
+
+
+def _requested(
+    packets: Iterator["Packet[Stream]"],
+    container: av.container.InputContainer,
+    video: VideoStream,
+    options: VideoOptions,
+) -> Iterator["Packet[Stream]"]:
+    """Packets up to the end of the requested part."""
+    start_s, frames = Fraction(container.start_time or 0, 1_000_000), 0
+    for packet in packets:
+        if packet.size == 0:
+            return  # only flushes decoders
+        if packet.stream.index == video.index and packet.dts is not None and packet.time_base:
+            time_s = packet.dts * packet.time_base - start_s
+            frames += time_s >= options.from_s
+            if options.until_s is not None and time_s > options.until_s:
+                return
+            if options.frames is not None and frames > options.frames + MAX_REORDERED_FRAMES:
+                return
+        yield packet
+
+
+class _LateStreams:
+    """How much of a transport or program stream contains the start of all its streams.
+
+    Such a stream may announce others at any time; and of some that it has announced, nothing is known before
+    their first packet.
+
+    Attributes:
+        probe_bytes: So far; 0: FFmpeg's default.
+    """
+
+    def __init__(self, container: av.container.InputContainer) -> None:
+        self.probe_bytes = 0
+        self._container = container
+        self._needed = container.format.name in MPEG_FORMATS
+        self._streams = len(container.streams)
+        self._unknown = {stream.index for stream in container.streams if _is_unknown(stream)}
+        self._position = 0
+        self._packets = 0
+
+    def record(self, packet: "Packet[Stream]") -> None:
+        """Take a packet of any stream into account."""
+        if not self._needed:
+            return
+        self._position = max(self._position, packet.pos or 0)
+        self._packets += 1
+        if packet.stream.index in self._unknown:
+            self._unknown.discard(packet.stream.index)
+            self._extend()
+        if self._packets % _PACKETS_PER_CHECK == 0:
+            self.check()
+
+    def check(self) -> None:
+        """Look for new streams."""
+        if self._needed and (found := stream_count(self._container)) > self._streams:
+            self._streams = found
+            self._extend()
+
+    def _extend(self) -> None:
+        needed = self._position + 2 * _PROBE_BYTES
+        if needed <= _PROBE_BYTES_MAX:
+            self.probe_bytes = needed
+
+
+def _is_unknown(stream: Stream) -> bool:
+    """Whether FFmpeg has found no packet that shows the properties of a stream."""
+    return isinstance(stream, AudioStream) and not (
+        stream.codec_context and stream.codec_context.sample_rate and stream.codec_context.channels
+    )
+
+
+class _Shapes:
+    """Which shapes the pictures of a film have, and for how long: from key frames all over it."""
+
+    def __init__(self, container: av.container.InputContainer, video: VideoStream) -> None:
+        self._video = video
+        self._packets: Counter[Shape] = Counter()
+        self._current: Shape | None = None
+        duration_s = Fraction(container.duration or 0, 1_000_000)
+        frames = video.frames or round(duration_s * frame_rate(video))
+        self._step = max(1, frames // _SAMPLES)  # packets between two samples
+        self._since = self._step
+
+    def record(self, packet: "Packet[VideoStream]") -> None:
+        """Take a packet into account."""
+        self._since += 1
+        if packet.is_keyframe and self._since >= self._step:
+            self._since = 0
+            with suppress(*MEDIA_ERRORS):
+                frame = next(iter(self._decoded(packet)), None)
+                if frame is not None:
+                    aspect = aspect_of(self._video, self._video.codec_context)
+                    self._current = Shape(frame.width, frame.height, aspect)
+        if self._current:
+            self._packets[self._current] += 1
+
+    def _decoded(self, packet: "Packet[VideoStream]") -> list[VideoFrame]:
+        decoder = self._video.codec_context
+        frames = [*decoder.decode(packet), *decoder.decode(None)]
+        decoder.flush_buffers()
+        return frames
+
+    def main(self) -> Shape | None:
+        """The largest shape, as displayed, among those that are frequent."""
+        total = sum(self._packets.values())
+        frequent = [shape for shape, count in self._packets.items() if count >= total * _MIN_SHARE]
+        return max(frequent, key=Shape.displayed_area, default=None)
