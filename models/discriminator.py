@@ -128,16 +128,25 @@ class UNetDiscriminator(Discriminator):
         return self.logits(x), features
 
 
+# Brings detail, of a few levels, to values about as large as those of a picture.
+_DETAIL_GAIN = 10.0
+
+
 class PatchDiscriminator(Discriminator):
     """A logit for every patch of 56x56 pixels, 8 pixels apart, ``(B, 1, H/8, W/8)``, with spectral norm.
 
     A PatchGAN (Isola et al., arXiv 1611.07004) that begins with the four pixels of each 2x2 square as
-    channels: nothing of the picture is lost, and no layer works at full size, where a processor spends most
-    of a U-Net's time.
+    channels: no layer works at full size, where a processor spends most of a U-Net's time.
+
+    It sees the detail alone, amplified. Beside brightness and colours, which the other losses take care of,
+    detail is so weak that a discriminator of whole pictures hardly told SR from HR after 220 steps (loss 0.68
+    of 0.69); one of detail did after 160 (0.31).
 
     Args:
         channels: Features of the first layer; the last ones have four times as many.
     """
+
+    blur: Tensor
 
     def __init__(self, *, channels: int = 32) -> None:
         super().__init__()
@@ -151,11 +160,15 @@ class PatchDiscriminator(Discriminator):
             ]
         )
         self.logits = nn.Conv2d(4 * c, 1, 3, padding=1)
+        row = torch.tensor([1.0, 4.0, 6.0, 4.0, 1.0]) / 16
+        self.register_buffer("blur", (row[:, None] * row).expand(3, 1, 5, 5).clone(), persistent=False)
 
     def forward(self, picture: Tensor) -> tuple[Tensor, list[Tensor]]:
         """See ``Discriminator``; odd sides lose their last row or column."""
         height, width = (side - side % 2 for side in picture.shape[-2:])
-        x = F.pixel_unshuffle(picture[..., :height, :width], 2)
+        smooth = F.conv2d(F.pad(picture, (2, 2, 2, 2), mode="replicate"), self.blur, groups=3)
+        detail = _DETAIL_GAIN * (picture - smooth)
+        x = F.pixel_unshuffle(detail[..., :height, :width], 2)
         features = []
         for layer in self.levels:
             x = _leaky(layer(x))
