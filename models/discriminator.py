@@ -133,7 +133,7 @@ _DETAIL_GAIN = 10.0
 
 
 class PatchDiscriminator(Discriminator):
-    """A logit for every patch of 56x56 pixels, 8 pixels apart, ``(B, 1, H/8, W/8)``, with spectral norm.
+    """A logit for every patch of 60x60 pixels, 8 pixels apart, ``(B, 1, H/8, W/8)``, with spectral norm.
 
     A PatchGAN (Isola et al., arXiv 1611.07004) that begins with the four pixels of each 2x2 square as
     channels: no layer works at full size, where a processor spends most of a U-Net's time.

@@ -50,7 +50,7 @@ def test_the_u_net_has_real_esrgan_s_size() -> None:
     assert count(discriminator.build("unet", channels=64, side_px=96)) == down + up + ends == 4_376_897
 
 
-def test_a_patch_verdict_depends_on_56_pixels() -> None:
+def test_a_patch_verdict_depends_on_60_pixels() -> None:
     network = discriminator.build("patch", channels=4, side_px=128).double()
     picture = torch.rand(1, 3, 128, 128, dtype=torch.double, requires_grad=True)
     logits, features = network(picture)
@@ -59,8 +59,17 @@ def test_a_patch_verdict_depends_on_56_pixels() -> None:
     logits[0, 0, 8, 8].backward()
     assert picture.grad is not None
     rows, columns = picture.grad[0].abs().sum(0).nonzero().unbind(1)
-    assert int(rows.max() - rows.min()) == int(columns.max() - columns.min()) == 55
+    assert int(rows.max() - rows.min()) == int(columns.max() - columns.min()) == 59
     assert sum(isinstance(layer, SpectralConv2d) for layer in network.modules()) == 3
+
+
+def test_a_patch_verdict_does_not_see_brightness_and_sees_detail() -> None:
+    network = discriminator.build("patch", channels=4, side_px=32).eval()
+    picture = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(1)) / 2
+    with torch.no_grad():
+        logits, brighter, smoother = (network(one)[0] for one in (picture, picture + 0.4, picture / 2))
+    assert torch.allclose(logits, brighter, atol=1e-4)
+    assert float((logits - smoother).abs().max()) > 1e-2
 
 
 def test_logits_per_crop_and_per_pixel() -> None:
