@@ -14,9 +14,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from upscaler.errors import WeightsError, first_line, last_line
+from upscaler.models import measurements
 from upscaler.models.checkpoint import read_state
 from upscaler.models.contract import Contract, Network
 from upscaler.models.luma import luma
+from upscaler.models.measurements import Measurements
 from upscaler.models.receptive_field import measure
 
 if TYPE_CHECKING:
@@ -130,7 +132,7 @@ def _load(path: Path, _version: tuple[int, int] | None) -> CommunityFile:
     with warnings.catch_warnings():  # of torch about their code, for its authors
         warnings.simplefilter("ignore")
         descriptor = _descriptor(path, state)
-        network = _measured(path, descriptor, gray=descriptor.input_channels == 1)
+        network = _network(descriptor, _measured(path, descriptor))
     size = f" ({', '.join(descriptor.tags)})" if descriptor.tags else ""
     terms = metadata.get("license") or metadata.get("modelspec.license") or ""
     return CommunityFile(f"{descriptor.architecture.name}{size}", terms, network)
@@ -172,6 +174,14 @@ def _descriptor(path: Path, state: dict[str, Tensor]) -> "ImageModelDescriptor[n
     return image_model
 
 
+def _network(descriptor: "ImageModelDescriptor[nn.Module]", measured: Measurements) -> CommunityNetwork:
+    memory_format = torch.channels_last if measured.channels_last else torch.contiguous_format
+    gray = descriptor.input_channels == 1
+    contract = _contract(descriptor, gray, measured)
+    model = descriptor.model.to(memory_format=memory_format)
+    return CommunityNetwork(model, _call_of(descriptor), contract, gray=gray, memory_format=memory_format)
+
+
 def _call_of(descriptor: "ImageModelDescriptor[nn.Module]") -> Callable[[nn.Module, Tensor], Tensor]:
     """What runs the module. The descriptor itself would clamp and pad, which the engine does, once."""
     call: Callable[[nn.Module, Tensor], Tensor] = descriptor._call_fn
@@ -187,17 +197,25 @@ def _fuse_span(model: nn.Module) -> None:
                 setattr(module, name, child.eval_conv)
 
 
-def _measured(path: Path, descriptor: "ImageModelDescriptor[nn.Module]", gray: bool) -> CommunityNetwork:
-    """The network with its contract; tries the faster memory format first."""
+def _measured(path: Path, descriptor: "ImageModelDescriptor[nn.Module]") -> Measurements:
+    """What the cache knows about a file, else what is measured now; tries the faster memory format first."""
+    if known := measurements.load(path):
+        return known
+    size = descriptor.size_requirements
     call = _call_of(descriptor)
     for memory_format in (torch.channels_last, torch.contiguous_format):
+        run = functools.partial(_run, descriptor, call, memory_format)
         try:
-            contract = _contract(descriptor, gray, functools.partial(_run, descriptor, call, memory_format))
+            found = measure(
+                run, descriptor.input_channels, descriptor.scale, max(1, size.minimum), size.multiple_of
+            )
         except RuntimeError as error:
             reason = first_line(error)
         else:
-            model = descriptor.model.to(memory_format=memory_format)
-            return CommunityNetwork(model, call, contract, gray=gray, memory_format=memory_format)
+            is_last = memory_format is torch.channels_last
+            made = Measurements(found.radius_px, found.macs_per_pixel, is_last, _runs_in_bf16(descriptor))
+            measurements.save(path, made)
+            return made
     raise WeightsError(f"'{path}' is a {descriptor.architecture.name} model that does not run: {reason}")
 
 
@@ -210,15 +228,12 @@ def _run(
     return call(descriptor.model, lr.contiguous(memory_format=memory_format))
 
 
-def _contract(
-    descriptor: "ImageModelDescriptor[nn.Module]", gray: bool, run: Callable[[Tensor], Tensor]
-) -> Contract:
+def _contract(descriptor: "ImageModelDescriptor[nn.Module]", gray: bool, measured: Measurements) -> Contract:
     from spandrel import ModelTiling
 
     size = descriptor.size_requirements
-    multiple_of, min_side_px = size.multiple_of, max(1, size.minimum)
-    found = measure(run, descriptor.input_channels, descriptor.scale, min_side_px, multiple_of)
-    radius_px = found.radius_px
+    multiple_of = size.multiple_of
+    radius_px = measured.radius_px
     exact = radius_px is not None and not size.square
     if radius_px is None:
         radius_px = -(-_APPROXIMATE_RADIUS_PX // multiple_of) * multiple_of
@@ -229,25 +244,34 @@ def _contract(
         scale=descriptor.scale,
         receptive_radius_px=radius_px,
         multiple_of=multiple_of,
-        macs_per_pixel=found.macs_per_pixel,
-        min_side_px=min_side_px,
+        macs_per_pixel=measured.macs_per_pixel,
+        min_side_px=max(1, size.minimum),
         square=size.square,
         tiling="whole" if whole else "exact" if exact else "approximate",
         feather_px=0 if exact else _FEATHER_PX,
-        dtypes=_sound_dtypes(descriptor),
+        dtypes=_sound_dtypes(descriptor, measured),
     )
 
 
-def _sound_dtypes(descriptor: "ImageModelDescriptor[nn.Module]") -> frozenset[torch.dtype]:
-    """As spandrel says, but bf16 is tried: DAT and ATD fail in it, and SwinIR at all sizes but its own."""
+def _sound_dtypes(
+    descriptor: "ImageModelDescriptor[nn.Module]", measured: Measurements
+) -> frozenset[torch.dtype]:
     dtypes = {torch.float32}
     if descriptor.supports_half and descriptor.architecture.id not in _UNSOUND_IN_FP16:
         dtypes.add(torch.float16)
-    if descriptor.supports_bfloat16:
-        size = descriptor.size_requirements
-        side = max(size.minimum, _TRIAL_PX) + -max(size.minimum, _TRIAL_PX) % size.multiple_of
-        lr = torch.zeros(1, descriptor.input_channels, side, side, dtype=torch.bfloat16)
-        with suppress(RuntimeError), torch.no_grad():
-            _call_of(descriptor)(copy.deepcopy(descriptor.model).bfloat16(), lr)
-            dtypes.add(torch.bfloat16)
+    if measured.bf16:
+        dtypes.add(torch.bfloat16)
     return frozenset(dtypes)
+
+
+def _runs_in_bf16(descriptor: "ImageModelDescriptor[nn.Module]") -> bool:
+    """Whether spandrel says so, and a trial: DAT and ATD fail in it, and SwinIR at all sizes but its own."""
+    if not descriptor.supports_bfloat16:
+        return False
+    size = descriptor.size_requirements
+    side = max(size.minimum, _TRIAL_PX) + -max(size.minimum, _TRIAL_PX) % size.multiple_of
+    lr = torch.zeros(1, descriptor.input_channels, side, side, dtype=torch.bfloat16)
+    with suppress(RuntimeError), torch.no_grad():
+        _call_of(descriptor)(copy.deepcopy(descriptor.model).bfloat16(), lr)
+        return True
+    return False

@@ -1,5 +1,6 @@
 """What every test may use: fixed seeds, makers of small pictures and of settings. Nothing is downloaded."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,14 @@ def _same_every_time() -> None:
     torch.set_num_threads(1)  # small tensors: waking a second thread takes longer than the work
     torch.manual_seed(0)
     np.random.seed(0)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _cache_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What an earlier run measured or compiled must not decide what this one sees."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("UPSCALER_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -99,6 +99,6 @@ def test_what_goes_by_way_of_rgb(tmp_path: Path, reason: str) -> None:
     if reason == "resized":
         plan = replace(plan, width=plan.width - 2)
     if reason == "no network":
-        plan = replace(plan, scales=())
+        plan = replace(plan, networks=())
     layout = Layout(bits=16 if reason == "bits" else 8)
     assert giving_planes(engine, plan, layout, HEIGHT, WIDTH).planes is None
