@@ -3,6 +3,7 @@
 import inspect
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any, Self
@@ -85,7 +86,7 @@ def _run(options: dict[str, Any], file: Path | None, assignments: list[str], res
     for text in assignments:
         options = merged(options, parse_assignment(text))
     config, notes = resolve_config(options, file)
-    with _StopOnInterrupt() as stop, TrainingDisplay() as display:
+    with TrainingDisplay() as display, _StopOnInterrupt(display.stopping) as stop:
         if _is_rank_zero():
             for note in notes:
                 display.line(note)
@@ -98,10 +99,15 @@ def _is_rank_zero() -> bool:
 
 
 class _StopOnInterrupt:
-    """The first Ctrl-C asks the training to stop; the second one kills the process."""
+    """The first Ctrl-C asks the training to stop; the second one kills the process.
 
-    def __init__(self) -> None:
+    Args:
+        on_request: Called at the first one.
+    """
+
+    def __init__(self, on_request: Callable[[], None]) -> None:
         self._requested = False
+        self._on_request = on_request
 
     def __enter__(self) -> Self:
         self._earlier = {
@@ -119,3 +125,5 @@ class _StopOnInterrupt:
     def _interrupt(self, number: int, _frame: FrameType | None) -> None:
         self._requested = True
         signal.signal(number, signal.SIG_DFL)
+        if _is_rank_zero():
+            self._on_request()

@@ -2,8 +2,10 @@
 
 from typing import TYPE_CHECKING, Self
 
-from rich.console import Console
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+from rich.text import Text
 
 if TYPE_CHECKING:
     from upscaler.trainer.run.report import TrainingReport
@@ -13,54 +15,72 @@ _NOT_TERMS = ("real_score", "fake_score", "gradient_norm", "data_wait")
 
 
 class TrainingDisplay:
-    """Prints a line per event, and on a terminal a bar with stage, loss terms, rate and time left."""
+    """Prints a line per event, and on a terminal a bar that is never cut, with the numbers in lines below it.
 
-    def __init__(self) -> None:
-        self._console = Console(highlight=False, soft_wrap=True)
+    Args:
+        console: Where it prints; the terminal if ``None``.
+    """
+
+    def __init__(self, console: Console | None = None) -> None:
+        self._console = console or Console(highlight=False, soft_wrap=True)
+        # At most 74 columns, so that nothing is cut on a terminal of 80.
         self._bar = Progress(
             TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=20),
+            BarColumn(bar_width=12),
             TaskProgressColumn(),
-            TextColumn("{task.fields[numbers]}", markup=False),
+            TextColumn("{task.fields[left]}", markup=False),
+            TextColumn("{task.fields[rate]}", markup=False),
+            TextColumn("{task.fields[step]}", markup=False),
             console=self._console,
-            transient=True,
-            disable=not self._console.is_terminal,
         )
-        self._task = self._bar.add_task("starting", total=1.0, numbers="")
+        self._task = self._bar.add_task("starting", total=1.0, left="", rate="", step="")
+        self._numbers = ""
+        self._live = Live(
+            get_renderable=self._shown, console=self._console, transient=True, refresh_per_second=4
+        )
         self._last: tuple[int, float] | None = None
 
     def __enter__(self) -> Self:
-        self._bar.start()
+        if self._console.is_terminal:
+            self._live.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._bar.stop()
+        self._live.stop()
+
+    def _shown(self) -> RenderableType:
+        return Group(self._bar, Text(self._numbers)) if self._numbers else self._bar
 
     def line(self, text: str) -> None:
         """Print a line."""
         self._console.print(text, markup=False)
+
+    def stopping(self) -> None:
+        """Say that the run ends as soon as it can."""
+        self.line("stopping after this step; Ctrl-C again stops at once")
 
     def report(self, report: "TrainingReport") -> None:
         """Show a report of the training loop."""
         if report.message:
             self.line(report.message)
             return
-        left = _clock(report.elapsed_s * (1 - report.progress) / report.progress) if report.progress else "?"
+        done = report.progress
+        left = f"{_clock(report.elapsed_s * (1 - done) / done) if done else '?'} left"
         if report.scores is not None:
-            scores = f"PSNR {report.scores.psnr_db:.3f} dB"
-            if report.scores.vgg_distance is not None:
-                scores += f", VGG distance {report.scores.vgg_distance:.4f}"
-            self.line(
-                f"stage {report.stage}  step {report.step}  {report.progress:6.1%}  {left} left  {scores}"
-            )
+            where = f"stage {report.stage}  step {report.step}  epoch {report.epoch:.1f}  {done:6.1%}  {left}"
+            self.line(f"{where}  {report.scores.text(report.stage)}")
             return
-        terms = "  ".join(
-            f"{name} {value:.4f}" for name, value in report.means.items() if name not in _NOT_TERMS
+        terms = [f"{name} {value:.4f}" for name, value in report.means.items() if name not in _NOT_TERMS]
+        self._numbers = "  ".join(
+            [f"epoch {report.epoch:.1f}", *terms, f"data {report.means.get('data_wait', 0):.0%}"]
         )
-        wait = f"data {report.means['data_wait']:.0%}"
-        numbers = f"step {report.step}  {self._rate(report)}  {left} left  {terms}  {wait}"
         self._bar.update(
-            self._task, completed=report.progress, description=f"stage {report.stage}", numbers=numbers
+            self._task,
+            completed=done,
+            description=f"stage {report.stage}",
+            left=left,
+            rate=self._rate(report),
+            step=f"step {report.step}",
         )
 
     def _rate(self, report: "TrainingReport") -> str:

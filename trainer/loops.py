@@ -14,15 +14,16 @@ import torch
 from upscaler.models import weight_file
 from upscaler.trainer.config.config import TrainConfig
 from upscaler.trainer.data.crops import Crops
-from upscaler.trainer.data.photos import Photos, load_photos
+from upscaler.trainer.data.photos import load_photos
+from upscaler.trainer.run.opening import load_judges, opening_lines
 from upscaler.trainer.run.report import TrainingReport
 from upscaler.trainer.run.run_folder import RunFolder
-from upscaler.trainer.run.session import TrainingSession
+from upscaler.trainer.run.session import CropShape, TrainingSession
 from upscaler.trainer.run.train_state import TrainState
 from upscaler.trainer.stages import distributed
 from upscaler.trainer.stages.adversarial import AdversarialStage, perceptual_network
 from upscaler.trainer.stages.distributed import World
-from upscaler.trainer.stages.forward import Forward, fast_forward
+from upscaler.trainer.stages.forward import Forward, TrialShape, fast_forward
 from upscaler.trainer.stages.losses import accumulate
 from upscaler.trainer.stages.pixel import PixelStage
 from upscaler.trainer.stages.stage import MicroBatch, Stage, Terms
@@ -36,7 +37,7 @@ class Outcome:
     Attributes:
         finished: False if it was stopped early; the same call resumes it.
         weights: The weight file of every finished stage; the last one is the output.
-        psnr_db: Y-PSNR of the last validation.
+        psnr_db: Y-PSNR of the output on the validation images.
         steps: Steps done.
     """
 
@@ -83,6 +84,7 @@ def train(
         # Before the photographs are decoded, which can take long: missing weights must fail at once.
         vgg = perceptual_network(config.gan, world.device) if 2 in config.stage_numbers() else None
         teacher = load_teacher(config.teacher, config.scale, world.device)
+        judges = load_judges(config, world.device, vgg)
         photos = load_photos(
             config.photos,
             config.scale,
@@ -90,6 +92,10 @@ def train(
             degradation=config.degradation,
             lr_dirs=config.lr_dirs,
             sizes=config.sizes,
+            smallest_photo_px=config.smallest_photo_px,
+            align_lr=config.align_lr,
+            valid=config.valid,
+            valid_lr_dirs=config.valid_lr_dirs,
             cache_folder=Path(config.output).parent,
         )
         # Only now: a misspelt folder of photographs must not delete an earlier run.
@@ -115,9 +121,10 @@ def train(
                 on_report=report,
                 should_stop=should_stop,
                 vgg=vgg,
+                judges=judges,
                 teacher=teacher,
             )
-            for line in _opening_lines(config, state, photos) + folder.write_data_report(photos):
+            for line in opening_lines(config, state, photos, judges) + folder.write_data_report(photos):
                 session.say(line)
             return _train_stages(session)
 
@@ -142,7 +149,8 @@ def _train_stages(session: TrainingSession) -> Outcome:
         finished = state.stage_progress() >= 1
         if not finished:
             break
-    return Outcome(finished, tuple(written), session.scores.psnr_db, state.step)
+    shown = state.best if config.keep == "best" and state.best else session.scores
+    return Outcome(finished, tuple(written), shown.psnr_db, state.step)
 
 
 def train_step(session: TrainingSession, stage: Stage) -> None:
@@ -156,6 +164,7 @@ def train_step(session: TrainingSession, stage: Stage) -> None:
     )
     state.ema.update(state.network, state.step - state.stage_step)
     state.step += 1
+    state.crops += len(lr) * session.world.size
     session.losses.add(terms)
 
 
@@ -201,14 +210,15 @@ def update_weights(stage: Stage, batch: list[MicroBatch], rate_factor: float, wo
 def _forward(session: TrainingSession, generator: torch.nn.Module) -> Forward:
     """The generator, compiled once for both stages."""
     config = session.config
-    batch, patch_px = session.crop_shape()
+    compiled = config.compiled and not config.checkpointing
+    if compiled:
+        session.say("compiling ...")
     forward, note = fast_forward(
         generator,
         session.world.device,
         precision=config.precision,
-        compiled=config.compiled and not config.checkpointing,
-        batch=session.micro_batches.largest(batch),
-        patch_px=patch_px,
+        compiled=compiled,
+        shapes=_trial_shapes(session, session.shapes_to_come()),
     )
     if config.compiled and config.checkpointing:
         note = "not compiled, because of --checkpointing"
@@ -217,16 +227,25 @@ def _forward(session: TrainingSession, generator: torch.nn.Module) -> Forward:
     return forward
 
 
+def _trial_shapes(session: TrainingSession, shapes: list[CropShape]) -> list[TrialShape]:
+    """The micro-batches of these crops, each once."""
+    found = [
+        TrialShape(size, shape.patch_px, training=shape.stage == 1)
+        for shape in shapes
+        for size in sorted(session.micro_batches.sizes(shape.batch), reverse=True)
+    ]
+    return list(dict.fromkeys(found))
+
+
 def _pixel_stage(session: TrainingSession, generator: torch.nn.Module, forward: Forward) -> Stage:
     config, teacher = session.config, None
     if session.teacher is not None:
-        batch, patch_px = session.crop_shape()
+        shapes = [shape for shape in session.shapes_to_come() if shape.stage == 1]
         teacher = Teacher(
             session.teacher,
             precision=config.precision,
             compiled=config.compiled,
-            batch=session.micro_batches.largest(batch),
-            patch_px=patch_px,
+            shapes=_trial_shapes(session, shapes),
             tta=config.teacher_tta,
         )
         if teacher.note:
@@ -237,14 +256,13 @@ def _pixel_stage(session: TrainingSession, generator: torch.nn.Module, forward: 
 
 def _adversarial_stage(session: TrainingSession, generator: torch.nn.Module, forward: Forward) -> Stage:
     config = session.config
-    _, patch_px = session.crop_shape()
     return AdversarialStage(
         session.state.network,
         generator=generator,
         forward=forward,
         ema_forward=session.state.ema_forward,
         settings=config.gan,
-        hr_side_px=patch_px * config.scale,
+        hr_side_px=session.crop_shape().patch_px * config.scale,
         world=session.world,
         precision=config.precision,
         seed=config.seed,
@@ -263,29 +281,8 @@ def _finished_earlier(config: TrainConfig, state: TrainState) -> Outcome | None:
 
 
 def _already_finished(state: TrainState) -> TrainingReport:
-    message = (
-        f"already finished at step {state.step}: raise --steps or --minutes to continue, or use --restart"
-    )
+    message = f"already finished at step {state.step}: raise its length to continue, or use --restart"
     return TrainingReport(state.step, 1.0, state.elapsed_s, state.stage, message=message)
-
-
-def _opening_lines(config: TrainConfig, state: TrainState, photos: Photos) -> list[str]:
-    lines = [f"resuming at step {state.step}"] if state.step else []
-    lines.append(
-        f"{photos.photographs} photographs to train on, {len(photos.held_out)} held out for validation"
-    )
-    if photos.left_out:
-        shown = ", ".join(photos.left_out[:5]) + (", ..." if len(photos.left_out) > 5 else "")
-        files = "1 file" if len(photos.left_out) == 1 else f"{len(photos.left_out)} files"
-        lines.append(f"{files} left out: {shown}")
-    needed_px = config.largest_patch_px()
-    if photos.patch_px < needed_px:
-        lines.append(
-            f"crops are at most {photos.patch_px} LR pixels wide: too few photographs hold {needed_px}"
-        )
-    if photos.mapped:
-        lines.append("the photographs do not fit into memory: caching them in a file beside the output")
-    return lines
 
 
 def _ignore(_report: TrainingReport) -> None:

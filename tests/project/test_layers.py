@@ -82,7 +82,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "trainer.stages": {"trainer.config", "inference", "models"},
     "trainer.evaluation": {"trainer.data", "trainer.degrade", "images", "inference", "models"},
-    "trainer.data": {"trainer.degrade", "images", "inference"},
+    "trainer.data": {"trainer.degrade", "images", "inference", "models"},
     "trainer.config": {"trainer.degrade", "inference", "models"},
     "trainer.degrade": {"video", "models"},
 }

@@ -6,7 +6,8 @@ from support.makers import MakePhotos
 
 from upscaler.trainer.data.crop_stores import CropCoordinates, DeviceStore, MemoryStore
 from upscaler.trainer.data.crops import Crops
-from upscaler.trainer.data.photos import PhotoPair, load_photos
+from upscaler.trainer.data.photo_pairs import PhotoPair
+from upscaler.trainer.data.photos import load_photos
 from upscaler.trainer.degrade.degradations import downscale
 
 

@@ -12,8 +12,10 @@ from support.pictures import photograph
 from torch import Tensor
 
 from upscaler.errors import TrainingError
-from upscaler.trainer.data import cache, file_names
+from upscaler.trainer.data import cache, crop_side, file_names
+from upscaler.trainer.data.crop_side import Gain
 from upscaler.trainer.data.crops import Crops
+from upscaler.trainer.data.held_out import held_out_indices
 from upscaler.trainer.data.photos import load_photos
 from upscaler.trainer.data.sources import images_below
 from upscaler.trainer.degrade.degradations import downscale
@@ -79,13 +81,14 @@ def test_unusable_files_are_reported_and_left_out(folder: Path) -> None:
     assert names == ["empty.jpg", "text.png", "tiny.png", "truncated.png"]
     assert "40x20 is smaller than a crop" in " ".join(photos.left_out)
     assert len(photos.training) + len(photos.held_out) == 5
+    assert photos.not_images == {".txt": 1}
 
 
 def test_too_few_photographs(folder: Path, tmp_path: Path, make_photos: MakePhotos) -> None:
-    make_photos(tmp_path / "small", 3, height=60)
-    with pytest.raises(TrainingError, match=r"only 0 usable photographs.*3 left out.*smaller than a crop"):
+    make_photos(tmp_path / "small", 3, height=40)
+    with pytest.raises(TrainingError, match=r"only 0 photographs are .*3 left out.*smaller than a crop"):
         load_photos((str(tmp_path / "small"),), 4, 100)
-    with pytest.raises(TrainingError, match="only 1 usable"):
+    with pytest.raises(TrainingError, match="only 1 photograph is usable"):
         load_photos((str(folder / "photo00.png"),), 4, 8)
 
 
@@ -107,6 +110,38 @@ def test_held_out_photographs_are_never_drawn(tmp_path: Path, count: int) -> Non
     reds = hr[:, 0].mul(255).round()
     assert torch.equal(reds.amin((1, 2)), reds.amax((1, 2)))
     assert set(reds[:, 0, 0].int().tolist()) == training
+
+
+def test_validation_images_of_ones_own(folder: Path, tmp_path: Path, make_photos: MakePhotos) -> None:
+    """All photographs are trained on, but for one that is also named for validation."""
+    make_photos(tmp_path / "mine", 2, height=60)
+    valid = (str(tmp_path / "mine"), str(folder / "photo01.png"))
+    photos = load_photos((str(folder),), 2, 40, valid=valid)
+    assert [pair.name for pair in photos.held_out] == ["photo00.png", "photo01.png", "photo01.png"]
+    assert [pair.hr.shape[0] for pair in photos.held_out] == [60, 60, 112]
+    assert [pair.name for pair in photos.training] == [f"photo0{number}.png" for number in (0, 2, 3, 4)]
+    (tmp_path / "low").mkdir()
+    for path in (tmp_path / "mine").iterdir():
+        reduced(path, blue=7).save(tmp_path / "low" / path.name)
+    photos = load_photos(
+        (str(folder),), 2, 40, valid=valid[:1], valid_lr_dirs=(str(tmp_path / "low"),), degradation="mild"
+    )
+    assert all(int(pair.lr[..., 2].max()) == 7 for pair in photos.held_out)
+
+
+@pytest.mark.parametrize(("count", "expected"), [(2, 1), (39, 4), (40, 8), (48, 8), (200, 25), (9000, 32)])
+def test_an_eighth_is_held_out_within_limits(count: int, expected: int) -> None:
+    chosen = held_out_indices(count)
+    assert len(set(chosen)) == expected
+    assert set(chosen) <= set(range(count))
+    assert max(np.diff([-1, *chosen])) - min(np.diff([-1, *chosen])) <= 1
+
+
+def test_large_validation_images_are_scored_in_their_centre(tmp_path: Path) -> None:
+    sized(tmp_path, [(700, 524), (64, 64)])
+    (pair,) = load_photos((str(tmp_path),), 4, 8, valid=(str(tmp_path / "000.png"),)).held_out
+    assert (pair.hr.shape, pair.lr.shape) == ((512, 512, 3), (128, 128, 3))
+    assert np.array_equal(pair.hr.numpy(), photograph(700, 524, 0)[92:604, 4:516])
 
 
 def test_a_photograph_found_twice_counts_once(folder: Path) -> None:
@@ -145,7 +180,7 @@ def sized(folder: Path, sizes: list[tuple[int, int]]) -> None:
         ([(218, 178)] * 8, 4, 48, 44, 0),  # aligned faces
         ([(218, 178)] * 8, 4, 32, 32, 0),
         ([(218, 178)] * 8, 2, 96, 89, 0),
-        ([(50, 178)] * 2 + [(218, 178)] * 8, 4, 48, 16, 2),  # never below 64 HR pixels
+        ([(50, 178)] * 2 + [(218, 178)] * 8, 4, 48, 44, 2),  # what is left out shrinks nothing
         ([(50, 178)] * 2 + [(218, 178)] * 8, 4, 12, 12, 0),  # unless that is wanted
         ([(100, 90)] + [(218, 178)] * 20, 4, 48, 44, 1),  # 95 % hold it
         ([(100, 90)] * 2 + [(218, 178)] * 20, 4, 48, 22, 0),
@@ -161,7 +196,66 @@ def test_crops_shrink_to_what_most_photographs_hold(
     assert (lr.shape[-1], hr.shape[-1]) == (fitting, fitting * scale)
 
 
+@pytest.mark.parametrize(
+    ("small", "chosen", "gain"),
+    [
+        (6, 25, Gain(6, 100, 48, 192)),  # 6 % of thumbnails hold crops of 25
+        (4, 48, None),  # 95 % hold what is wanted
+        (40, 25, None),  # they are what the training is about
+    ],
+)
+def test_what_leaving_out_more_would_gain(small: int, chosen: int, gain: Gain | None) -> None:
+    side = crop_side.choose([100] * small + [512] * (100 - small), 4, 48, 64)
+    assert (side.patch_px, side.gain) == (chosen, gain)
+    assert crop_side.choose([100] * small + [512] * (100 - small), 4, 48, 192).patch_px == 48
+
+
 # Given LR pictures
+
+
+def reduced(path: Path, blue: int) -> Image.Image:
+    """Half the size, with a level of blue as a mark."""
+    with Image.open(path) as picture:
+        half = np.array(picture.crop((0, 0, *(side - side % 2 for side in picture.size))).reduce(2))
+    half[..., 2] = blue
+    return Image.fromarray(half)
+
+
+def test_lr_versions_of_other_pictures_are_left_out(tmp_path: Path, make_photos: MakePhotos) -> None:
+    """The folder is shifted by one file, but for one that is right."""
+    originals = make_photos(tmp_path / "hr", 6)
+    for path in originals:  # what the maker makes is alike
+        cells = np.random.default_rng(int(path.stem[-2:])).integers(0, 256, (28, 32, 3), dtype=np.uint8)
+        Image.fromarray(cells).resize((128, 112), Image.Resampling.BICUBIC).save(path)
+    (tmp_path / "lr").mkdir()
+    for path, other in zip(originals, [*originals[1:5], originals[0], originals[5]], strict=True):
+        reduced(other, 0).save(tmp_path / "lr" / path.name)
+    given = {"degradation": "given", "lr_dirs": (str(tmp_path / "lr"),)}
+    with pytest.raises(TrainingError, match=r"only 1 photograph is usable.*another picture \(correlation"):
+        load_photos((str(tmp_path / "hr"),), 2, 8, **given)
+    reduced(originals[0], 0).save(tmp_path / "lr" / "photo00.png")
+    photos = load_photos((str(tmp_path / "hr"),), 2, 8, **given)
+    assert [pair.name for pair in photos.training + photos.held_out] == ["photo00.png", "photo05.png"]
+    assert len(photos.left_out) == 4
+    assert photos.shift is None
+
+
+def test_a_common_shift_is_measured_and_taken_out(tmp_path: Path) -> None:
+    """LR pixels are those of the originals two HR pixels up and one to the left of where they should be."""
+    for folder in ("hr", "lr"):
+        (tmp_path / folder).mkdir()
+    for index in range(4):
+        large = photograph(204, 204, index)
+        Image.fromarray(large[4:204, 4:204]).save(tmp_path / "hr" / f"{index}.png")
+        Image.fromarray(large[2:202, 3:203]).reduce(4).save(tmp_path / "lr" / f"{index}.png")
+    given = {"degradation": "given", "lr_dirs": (str(tmp_path / "lr"),)}
+    photos = load_photos((str(tmp_path / "hr"),), 4, 8, **given)
+    assert photos.shift == pytest.approx((0.5, 0.25), abs=0.12)
+    aligned = load_photos((str(tmp_path / "hr"),), 4, 8, **given, align_lr=True)
+    for pair in aligned.training + aligned.held_out:
+        assert pair.lr.shape == (49, 49, 3)
+        expected = torch.from_numpy(np.array(Image.fromarray(pair.hr.numpy()).reduce(4)))
+        assert torch.equal(pair.lr, expected)
 
 
 @pytest.mark.parametrize("naming", ["{}.png", "{}x2.png", "{}_x2.webp"])
@@ -169,24 +263,26 @@ def test_given_lr_versions_are_used(tmp_path: Path, make_photos: MakePhotos, nam
     make_photos(tmp_path / "hr" / "deep", 4, height=65, width=67)
     (tmp_path / "lr" / "deep").mkdir(parents=True)
     for index in range(4):
-        pixels = np.full((32, 33, 3), 40 * index, dtype=np.uint8)
+        original = tmp_path / "hr" / "deep" / f"photo{index:02}.png"
         target = tmp_path / "lr" / "deep" / naming.format(f"photo{index:02}")
-        Image.fromarray(pixels).save(target, lossless=True)
+        reduced(original, blue=40 * index).save(target, lossless=True)
     photos = load_photos((str(tmp_path / "hr"),), 2, 8, degradation="given", lr_dirs=(str(tmp_path / "lr"),))
     pairs = photos.training + photos.held_out
     assert len(pairs) == 4
     for pair in pairs:
-        assert set(pair.lr.flatten().tolist()) == {40 * int(pair.name[5:7])}
+        assert set(pair.lr[..., 2].flatten().tolist()) == {40 * int(pair.name[5:7])}
         assert pair.hr.shape == (64, 66, 3)
     lr, _ = Crops(photos.training, 2, 0, "given").draw(30, 8)
-    assert {round(float(level) * 255) for level in lr[:, 0, 0, 0]} == {
+    assert {round(float(level) * 255) for level in lr[:, 2, 0, 0]} == {
         40 * int(pair.name[5:7]) for pair in photos.training
     }
 
 
 def test_given_lr_versions_of_the_wrong_size_are_left_out(tmp_path: Path, make_photos: MakePhotos) -> None:
-    make_photos(tmp_path / "hr", 5, height=64, width=64)
-    make_photos(tmp_path / "lr", 4, height=32, width=32)
+    originals = make_photos(tmp_path / "hr", 5, height=64, width=64)
+    (tmp_path / "lr").mkdir()
+    for path in originals[:4]:
+        reduced(path, blue=0).save(tmp_path / "lr" / path.name)
     Image.new("RGB", (33, 32)).save(tmp_path / "lr" / "photo02.png")
     (tmp_path / "lr" / "photo03.png").write_text("broken")
     photos = load_photos((str(tmp_path / "hr"),), 2, 8, degradation="given", lr_dirs=(str(tmp_path / "lr"),))

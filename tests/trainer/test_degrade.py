@@ -11,7 +11,8 @@ from torch import Generator, Tensor
 
 from upscaler.errors import UsageError
 from upscaler.trainer.data.crops import Crops
-from upscaler.trainer.data.photos import PhotoPair, load_photos
+from upscaler.trainer.data.photo_pairs import PhotoPair
+from upscaler.trainer.data.photos import load_photos
 from upscaler.trainer.degrade import artifacts, files, h264, jpeg
 from upscaler.trainer.degrade.degradations import downscale, parse
 

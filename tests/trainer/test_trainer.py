@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -43,9 +44,16 @@ def test_training_improves_on_the_start(configure: Configure, optimizer: str) ->
     assert validation.validate(written.network(), pairs).psnr_db == pytest.approx(outcome.psnr_db, abs=1e-3)
     assert written.training["steps"] == 80
     assert written.training["settings"]["photos"] == ["photos"]  # no folders of this machine
-    assert reports[-1].scores is not None
-    assert reports[-1].scores.psnr_db == outcome.psnr_db
+    scores = [report.scores for report in reports if report.scores is not None]
+    assert [scores[0].psnr_db, scores[-1].psnr_db] == pytest.approx([before, outcome.psnr_db], abs=1e-3)
     assert reports[-1].progress == 1
+    said = [report.message for report in reports if report.message]
+    ending = next(line for line in said if line.startswith("stage 1:"))
+    numbers = re.findall(r"[\d.]+(?= dB)|(?<=started at )[\d.]+|(?<=best )[\d.]+", ending)
+    bicubic = validation.bicubic_scores(pairs, 2).psnr_db
+    expected = [outcome.psnr_db, bicubic, before, outcome.psnr_db]
+    assert [float(number) for number in numbers] == pytest.approx(expected, abs=0.006)
+    assert ending.endswith(f"in {config.output}), 80 steps")
     assert any(
         "3 photographs to train on, 1 held out for validation" in (report.message or "") for report in reports
     )
@@ -66,13 +74,18 @@ def test_named_weights_of_another_depth_are_passed_over(configure: Configure, sh
 def test_a_run_leaves_a_table_and_pictures(configure: Configure) -> None:
     config = configure(steps=3)
     outcome = train(config, silent)
-    (row,) = table(config)
+    first, row = table(config)
+    assert first["step"] == "0"
+    pairs = load_photos(config.photos, 2, 16, degradation="photo").held_out
+    bicubic = validation.bicubic_scores(pairs, 2)
+    assert float(first["bicubic_psnr_db"]) == pytest.approx(bicubic.psnr_db, rel=1e-5)
+    assert (float(row["epoch"]), row["bicubic_psnr_db"]) == (4, "")
     assert (row["step"], row["stage"], row["progress"]) == ("3", "1", "1")
     assert float(row["psnr_db"]) == pytest.approx(outcome.psnr_db, rel=1e-5)
     assert 0 < float(row["pixel"]) < float(row["fft"])
     assert 0 <= float(row["data_wait"]) <= 1
     assert row["vgg"] == ""
-    assert len(list((run_folder(config) / "samples").iterdir())) == 1
+    assert len(list((run_folder(config) / "samples").iterdir())) == 2
     assert (run_folder(config) / "samples" / "step_000003.png").stat().st_size > 10_000
     with Image.open(run_folder(config) / "progress.png") as picture:
         assert picture.width == 900
@@ -147,17 +160,23 @@ def test_a_page_shows_what_the_network_is_given(configure: Configure) -> None:
 
 
 def test_the_page_shows_given_lr_versions(configure: Configure, tmp_path: Path) -> None:
-    for index in range(4):
-        (tmp_path / "lr").mkdir(exist_ok=True)
-        Image.new("RGB", (64, 56), (200, 10 * index, 0)).save(tmp_path / "lr" / f"photo{index:02}.png")
+    make_marked(tmp_path, [10 * index for index in range(4)])
     config = configure(steps=1, lr_dirs=(str(tmp_path / "lr"),), show_degraded=True)
     train(config, silent)
     with Image.open(run_folder(config) / "degraded.png") as picture:
         pixels = np.asarray(picture)
     assert pixels.shape == (3 * 112, 2 * 112, 3)
-    assert [set(map(tuple, row[:, 112:].reshape(-1, 3).tolist())) for row in np.split(pixels, 3)] == [
-        {(200, 10 * index, 0)} for index in range(3)
-    ]
+    assert [set(row[:, 112:, 2].flatten().tolist()) for row in np.split(pixels, 3)] == [{0}, {10}, {20}]
+
+
+def make_marked(folder: Path, blues: list[int]) -> None:
+    """LR versions of the photographs of ``configure`` in ``lr``, each with one level of blue."""
+    (folder / "lr").mkdir()
+    for index, blue in enumerate(blues):
+        with Image.open(folder / "photos" / f"photo{index:02}.png") as photo:
+            pixels = np.array(photo.reduce(2))
+        pixels[..., 2] = blue
+        Image.fromarray(pixels).save(folder / "lr" / f"photo{index:02}x2.png")
 
 
 def test_names_that_are_no_utf_8_stop_nothing(configure: Configure, tmp_path: Path) -> None:
@@ -188,17 +207,15 @@ def test_what_is_left_out_is_listed_and_crops_fit(configure: Configure) -> None:
 
 
 def test_training_from_given_lr_versions(configure: Configure, tmp_path: Path) -> None:
-    """Of which all are black: the network learns to make them brighter, or it was given others."""
+    """Of which none has blue: the network learns to add it, or it was given others."""
     lr = tmp_path / "lr"
-    lr.mkdir()
-    for index in range(4):
-        Image.new("RGB", (64, 56)).save(lr / f"photo{index:02}x2.png")
+    make_marked(tmp_path, [0] * 4)
     config = configure(steps=30, lr_dirs=(str(lr),), warmup_steps=4)
     outcome = train(config, silent)
     output = validation.run_network(
         weight_file.load(outcome.weights[-1]).network(), torch.zeros(8, 8, 3).byte()
     )
-    assert output.mean() > 10
+    assert output[..., 2].mean() > output[..., :2].mean() + 5
     written = weight_file.load(outcome.weights[-1]).training
     assert written["degradation"] == "given"
     assert written["settings"]["lr_dirs"] == ["lr"]

@@ -1,6 +1,7 @@
 """Every setting of a training run, in one frozen object."""
 
 import dataclasses
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -26,6 +27,11 @@ from upscaler.trainer.degrade import degradations
 _FREE_ON_RESUME = {
     "minutes",
     "steps",
+    "epochs",
+    "patience",
+    "keep",
+    "lpips_trunk",
+    "lpips_heads",
     "threads",
     "compiled",
     "checkpoint_every_s",
@@ -54,6 +60,11 @@ class TrainConfig:
         network: A key of ``registry.PRESETS``.
         scale: Output size over input size; 1 restores without enlarging.
         lr_dirs: Folders with LR versions of the photographs; if empty, they are made.
+        align_lr: Take a shift that all given LR images share out, by whole HR pixels.
+        smallest_photo_px: Photographs with a shorter side below this, HR pixels, are left out, unless crops
+            are smaller still.
+        valid: Folders or files with validation images; if empty, some photographs are held out.
+        valid_lr_dirs: Folders with LR versions of ``valid``.
         degradation: How LR images are made, as in ``degradations.parse``; empty: ``given`` with ``lr_dirs``,
             else ``photo``. With ``given``, photographs without an LR image are left out; with another
             degradation, their LR images are made.
@@ -65,8 +76,13 @@ class TrainConfig:
             originals; or ``none``.
         teacher_tta: Use the self-ensemble of the teacher: closer to the original, for 8 times the work.
         stages: ``1`` (pixel loss), ``2`` (perceptual and adversarial too) or ``1,2``.
-        minutes: Length of the run; set either this or ``steps``. The learning rate follows it.
+        minutes: Length of the run; set this, ``steps`` or ``epochs``. The learning rate follows it.
         steps: Length of the run in steps, both stages together.
+        epochs: Length of the run in epochs, both stages together; an epoch draws as many crops as there are
+            photographs.
+        patience: A stage ends after this many validations without gain; 0: never.
+        keep: The weights that the output holds: ``best``, by PSNR in stage one and by LPIPS in stage two, or
+            ``last``.
         stage_one_share: Share of the length that stage one takes if there are two.
         batch: Crops per step.
         patch_px: Side of a crop, LR pixels.
@@ -100,6 +116,9 @@ class TrainConfig:
         compiled: Compile the network if a compiler is found.
         checkpoint_every_s: Seconds between validations and saved states.
         show_degraded: Write ``degraded.png``, a page of LR images, into the run folder before training.
+        lpips_trunk: File with the weights of SqueezeNet for LPIPS, as ``upscale-eval --lpips-trunk``; empty:
+            those that torchvision downloaded before, if any.
+        lpips_heads: File with the linear layers of LPIPS; empty: those in torchmetrics, if it is installed.
         tensorboard: Also write TensorBoard event files into the run folder.
         gan: Settings of stage two.
     """
@@ -109,6 +128,10 @@ class TrainConfig:
     network: str = "balanced"
     scale: int = one_of(SCALES, 4)
     lr_dirs: tuple[str, ...] = ()
+    align_lr: bool = False
+    smallest_photo_px: int = positive(64)
+    valid: tuple[str, ...] = ()
+    valid_lr_dirs: tuple[str, ...] = ()
     degradation: str = ""
     given_share: float = inner_fraction(0.5)
     sizes: tuple[float, ...] = (1.0,)
@@ -118,6 +141,9 @@ class TrainConfig:
     stages: Literal["1", "2", "1,2"] = "1"
     minutes: float | None = positive(None)
     steps: int | None = positive(None)
+    epochs: float | None = positive(None)
+    patience: int = not_negative(0)
+    keep: Literal["best", "last"] = "best"
     stage_one_share: float = inner_fraction(0.5)
     batch: int = positive(16)
     patch_px: int = at_least(SMALLEST_PATCH_PX, 32)
@@ -146,6 +172,8 @@ class TrainConfig:
     compiled: bool = True
     checkpoint_every_s: float = positive(120.0)
     show_degraded: bool = False
+    lpips_trunk: str = ""
+    lpips_heads: str = ""
     tensorboard: bool = False
     gan: GanConfig = field(default_factory=GanConfig)
 
@@ -167,8 +195,13 @@ class TrainConfig:
             errors.append(f"seed must be below {_SEEDS}")
         if Path(self.output).suffix != ".safetensors":
             errors.append(f"output '{self.output}' must have the suffix .safetensors")
-        if (self.minutes is None) == (self.steps is None):
-            errors.append("set either minutes or steps")
+        if [self.minutes, self.steps, self.epochs].count(None) != 2:
+            errors.append("set one of minutes, steps and epochs")
+        cores = os.cpu_count() or 1
+        if self.threads > cores:
+            errors.append(f"threads must be at most {cores}, the CPU cores of this machine")
+        if self.valid_lr_dirs and not self.valid:
+            errors.append("valid_lr_dirs belong to the images of valid, which is not set")
         if not (self.pixel_weight or self.fft_weight):
             errors.append("pixel_weight and fft_weight are both 0: there is nothing to learn")
         if errors:
@@ -205,11 +238,18 @@ class TrainConfig:
         return _plain(dataclasses.asdict(self))
 
     def conflicts(self, other: dict[str, Any]) -> list[str]:
-        """Names of the settings that differ from those of another run, and must not when resuming it."""
+        """The settings that differ from those of another run, and must not when resuming it.
+
+        Returns:
+            Such as ``batch = 5, was 4``, by name.
+        """
         own = _flat(self.as_dict())
         theirs = _flat(other)
         differing = {name for name in own.keys() | theirs.keys() if own.get(name) != theirs.get(name)}
-        return sorted(differing - _FREE_ON_RESUME)
+        return [
+            f"{name} = {own.get(name)}, was {theirs.get(name)}"
+            for name in sorted(differing - _FREE_ON_RESUME)
+        ]
 
 
 def _flat(settings: dict[str, Any]) -> dict[str, Any]:

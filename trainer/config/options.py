@@ -82,8 +82,24 @@ class TrainOptions:
         text("NAME|FILE"),
         default_text="small",
     )
+    valid: list[str] | None = option(
+        None,
+        "Folder with validation images; repeatable.",
+        FOLDERS,
+        default_text="hold out some photographs",
+    )
+    valid_lr_dirs: list[str] | None = option(
+        None, "Folder with LR versions of them; repeatable.", FOLDERS, flag="valid-lr-dir"
+    )
     minutes: float | None = option(None, "Length of the run in minutes.", NUMBER)
     steps: int | None = option(None, "Length of the run in steps, both stages together.", WHOLE)
+    epochs: float | None = option(
+        None, "Length of the run in epochs: as many crops as there are photographs.", NUMBER
+    )
+    patience: int | None = option(
+        None, "End a stage after this many validations without gain.", WHOLE, default_text="never"
+    )
+    keep: str | None = option(None, "Weights that the output holds: best or last.", NAME, default_text="best")
     batch: int | None = option(None, "Crops per step in stage one.", WHOLE)
     patch_px: int | None = option(None, "Side of a crop in stage one, LR pixels.", WHOLE)
     phase2_batch: int | None = option(None, "Crops per step in phase 2, the end of stage one.", WHOLE)
@@ -110,6 +126,15 @@ class TrainOptions:
     )
     checkpointing: bool | None = option(
         None, "Recompute features in the backward pass: less memory, more time.", SWITCH
+    )
+    lpips_trunk: str | None = option(
+        None,
+        "Weights of SqueezeNet, for LPIPS at every validation.",
+        FILE,
+        default_text="torchvision's, if downloaded before",
+    )
+    lpips_heads: str | None = option(
+        None, "Linear layers of LPIPS.", FILE, default_text="those in torchmetrics, if installed"
     )
     tensorboard: bool | None = option(None, "Also write TensorBoard event files.", SWITCH)
 

@@ -23,6 +23,8 @@ from upscaler.trainer.config.presets import PRESETS
 # Default length of a run.
 _MINUTES = {"cuda": 20.0, "cpu": 60.0}
 
+_LENGTHS = {"minutes", "steps", "epochs"}
+
 # Settings of the shipped weights, by the names of their files.
 _RECIPES = Path(__file__).parents[1] / "recipes"
 
@@ -56,9 +58,8 @@ def resolve_config(given: Settings, file: Path | None = None) -> tuple[TrainConf
         )
     settings: Settings = {}
     for layer in [PRESETS[preset], *layers]:
-        if "minutes" in layer or "steps" in layer:  # only one length: that of the later layer
-            settings.pop("minutes", None)
-            settings.pop("steps", None)
+        if not _LENGTHS.isdisjoint(layer):  # only one length: that of the later layer
+            settings = {name: value for name, value in settings.items() if name not in _LENGTHS}
         settings |= layer | {"gan": settings.get("gan", {}) | layer.get("gan", {})}
     settings.pop("preset", None)
     for name in ("photos", "output"):
@@ -188,9 +189,11 @@ def _resolve_open(settings: Settings) -> list[str]:
         name = settings["start_from"] = _shipped_start(network, settings.get("degradation", ""))
         start = "from scratch" if name == "none" else f"from the shipped weights '{name}'"
         notes.append(f"network {network}, {start}")
-    if settings.get("minutes") is None and settings.get("steps") is None:
+    if all(settings.get(name) is None for name in _LENGTHS):
         settings["minutes"] = _MINUTES[devices.select(settings.get("device", "auto")).type]
-        notes.append(f"training for {settings['minutes']:.0f} minutes; change it with --minutes or --steps")
+        notes.append(
+            f"training for {settings['minutes']:.0f} minutes; change it with --minutes, --steps or --epochs"
+        )
     elif settings.get("steps") is not None and settings["steps"] >= 100_000:
         notes.append(f"training for {settings['steps']:,} steps; change it with --minutes or --steps")
     return notes
@@ -219,9 +222,9 @@ def _network_of(start: str, settings: Settings) -> str:
 def public(config: TrainConfig) -> Settings:
     """The settings without folder names, for files that are passed on."""
     settings = config.as_dict()
-    for name in ("photos", "lr_dirs"):
+    for name in ("photos", "lr_dirs", "valid", "valid_lr_dirs"):
         settings[name] = [Path(folder).name for folder in settings[name]]
-    for name in ("output", "start_from", "teacher"):
+    for name in ("output", "start_from", "teacher", "lpips_trunk", "lpips_heads"):
         settings[name] = Path(settings[name]).name
     settings["gan"]["vgg"] = Path(settings["gan"]["vgg"]).name
     return settings

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from upscaler.inference import devices
-from upscaler.trainer.data.photos import PhotoPair
+from upscaler.trainer.data.photo_pairs import PhotoPair
 
 # Share of a GPU's free memory that photographs may take.
 _DEVICE_SHARE = 0.4

@@ -10,7 +10,7 @@ import torch
 from torch import Generator, Tensor
 
 from upscaler.trainer.data.crop_stores import CropCoordinates, MemoryStore, crop_store
-from upscaler.trainer.data.photos import PhotoPair
+from upscaler.trainer.data.photo_pairs import PhotoPair
 from upscaler.trainer.degrade import degradations
 
 # A crop is degraded with this many more LR pixels per side, then cut to size at a random position: so that

@@ -1,62 +1,27 @@
-"""Decodes photographs and makes or reads their LR versions, once before the training, as uint8.
-
-LR is downscaled, read from a file, or (``video``) encoded. All other degradations are applied to crops as
-they are drawn.
-"""
+"""The photographs of a run: read before the training, as uint8; some are held out for validation."""
 
 import math
 import zlib
-from collections import deque
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TypeVar
 
-import torch
 from torch import Generator, Tensor
 
 from upscaler.errors import TrainingError, UpscalerError
 from upscaler.images import stills
-from upscaler.inference.resize import resize_bicubic
-from upscaler.trainer.data import file_names, sources
+from upscaler.trainer.data import crop_side, file_names, pair_check, sources
 from upscaler.trainer.data.cache import Cache
-from upscaler.trainer.data.pairing import LrFiles
-from upscaler.trainer.data.sources import Source
-from upscaler.trainer.degrade import degradations, h264
-from upscaler.trainer.degrade.degradations import downscale
-
-# Clips encoded per photograph for `video`; each has its own quality and motion.
-_CLIPS = 3
+from upscaler.trainer.data.crop_side import CropSide
+from upscaler.trainer.data.held_out import held_out_indices
+from upscaler.trainer.data.pair_check import Shift
+from upscaler.trainer.data.photo_pairs import LrPaths, PhotoPair, Reader, smaller_px
+from upscaler.trainer.degrade import degradations
 
 # Validation images are degraded alike in every run, whatever its seed: scores stay comparable.
 _HELD_OUT_SEED = 20_160_915
 
-# Crops shrink until this share of the photographs holds them, but not below this side.
-_HOLDING_SHARE = 0.95
-_SMALLEST_HR_PX = 64
-
-Item = TypeVar("Item")
-Loaded = TypeVar("Loaded")
-
-
-@dataclass(frozen=True)
-class PhotoPair:
-    """A photograph and its LR version, RGB uint8.
-
-    Attributes:
-        name: Its file name, and its size if reduced.
-        lr: ``(h, w, 3)``.
-        hr: ``(h*scale, w*scale, 3)``.
-        lr_variants: Degraded versions ``(h, w, 3)`` to draw crops from instead of ``lr``.
-        given: Whether ``lr`` comes from a file, and must not be degraded.
-    """
-
-    name: str
-    lr: Tensor
-    hr: Tensor
-    lr_variants: tuple[Tensor, ...] = ()
-    given: bool = False
+# Only the centre of a validation image is kept and scored: validations must not take longer than training.
+VALIDATION_SIDE_PX = 512
 
 
 @dataclass(frozen=True)
@@ -68,7 +33,9 @@ class Photos:
         photographs: Number of photographs to train on.
         held_out: Pairs for validation, never drawn from; degraded like the training.
         left_out: ``name: reason`` for every unusable file.
-        patch_px: Largest side of a crop, LR pixels, that all pairs hold.
+        crop_side: Largest side of a crop, LR pixels, that all pairs hold, and what would make it larger.
+        shift: By how many LR pixels (down, right) given LR images lie off their originals, if all do alike.
+        not_images: Number of files that are no images, by suffix.
         mapped: Whether the pixels are in a memory-mapped file.
     """
 
@@ -76,8 +43,15 @@ class Photos:
     photographs: int
     held_out: list[PhotoPair]
     left_out: list[str]
-    patch_px: int = 1
+    crop_side: CropSide = field(default_factory=lambda: CropSide(1))
+    shift: Shift | None = None
+    not_images: dict[str, int] = field(default_factory=dict)
     mapped: bool = False
+
+    @property
+    def patch_px(self) -> int:
+        """Largest side of a crop, LR pixels, that all pairs hold."""
+        return self.crop_side.patch_px
 
     def fingerprint(self) -> int:
         """A hash that changes when a photograph is added, removed, renamed or resized."""
@@ -85,13 +59,18 @@ class Photos:
         return zlib.crc32(repr(known).encode())
 
 
-def load_photos(
+def load_photos(  # noqa: PLR0913 - what decides how they are read
     folders: tuple[str, ...],
     scale: int,
     patch_px: int,
+    *,
     degradation: str = "clean",
     lr_dirs: tuple[str, ...] = (),
     sizes: tuple[float, ...] = (1.0,),
+    smallest_photo_px: int = 64,
+    align_lr: bool = False,
+    valid: tuple[str, ...] = (),
+    valid_lr_dirs: tuple[str, ...] = (),
     cache_folder: Path | None = None,
 ) -> Photos:
     """Decode every photograph and make or read its LR version, with as many threads as torch uses.
@@ -99,169 +78,98 @@ def load_photos(
     Args:
         folders: Folders, searched recursively except for run folders, or single files.
         scale: HR size over LR size.
-        patch_px: Desired side of a crop, LR pixels; reduced until 95 % of the photographs hold it, but not
-            below 64 HR pixels.
+        patch_px: Desired side of a crop, LR pixels; reduced until 95 % of the photographs hold it.
         degradation: As in ``degradations.parse``.
         lr_dirs: Folders with LR versions, as in ``LrFiles``; if empty, LR versions are made.
         sizes: Fractions of its own size, at most 1, that each photograph is first reduced to; training uses
             all of them, validation the first. Sizes too small for a crop are skipped.
+        smallest_photo_px: Photographs with a shorter side below this are left out, unless a desired crop
+            is smaller.
+        align_lr: Take a common shift of given LR images out.
+        valid: Folders or files with validation images; if empty, photographs are held out.
+        valid_lr_dirs: Folders with LR versions of ``valid``, as ``lr_dirs``.
         cache_folder: Folder for the cache file if memory does not hold the photographs, see ``Cache``.
 
     Raises:
         TrainingError: A folder is missing, LR files are ambiguous, or fewer than two photographs are usable.
     """
+    reader = Reader(scale, degradation, sizes)
     found = sources.find(folders)
-    lr_files = LrFiles(lr_dirs, scale, found, len(folders)) if lr_dirs else None
-    whole_sizes = [_size(source.path) for source in found]
-    sides_px = [_smaller_px(min(size), max(sizes)) for size in whole_sizes if size]
-    patch_px = _fitting_patch_px(sides_px, scale, patch_px)
-    clips = _CLIPS if degradation == "video" else 0
-    bytes_per_pixel = 3 * (1 + (1 + clips) / scale**2) * sum(size**2 for size in sizes)
-    needed = sum(height * width * bytes_per_pixel for height, width in filter(None, whole_sizes))
-    cache = Cache(int(needed), cache_folder)
+    elsewhere = sources.find(valid)
+    kept_for_validation = {source.path for source in elsewhere}
+    found = [source for source in found if source.path not in kept_for_validation]
+    shapes = [_size(source.path) for source in found]
+    sides_px = [smaller_px(min(size), max(sizes)) for size in shapes if size]
+    side = crop_side.choose(sides_px, scale, patch_px, smallest_photo_px)
+    cache = Cache(reader.needed_bytes([size for size in shapes if size]), cache_folder)
 
-    def lr_path(source: Source) -> Path | None:
-        if lr_files is None:
-            return None
-        return lr_files.of(source) if degradation == degradations.GIVEN else lr_files.find(source)
-
-    def load(source: Source) -> list[PhotoPair] | str:
-        try:
-            pairs = _pairs(source.path, scale, patch_px, lr_path(source), sizes)
-            return [_with_clips(pair, scale) for pair in pairs] if clips else pairs
-        except UpscalerError as error:
-            return f"{source.path.name}: {error.message}"
-
-    photos: list[list[PhotoPair]] = []  # for each photograph, its sizes
-    left_out: list[str] = []
-    for versions in _in_parallel(load, found):
-        if isinstance(versions, str):
-            left_out.append(versions)
-        else:
-            photos.append([_kept(pair, cache) for pair in versions])
-    if len(photos) < 2:
+    photos, left_out = reader.read(
+        found, side.patch_px, LrPaths(lr_dirs, scale, found, len(folders), degradation), cache
+    )
+    least = 1 if elsewhere else 2
+    if len(photos) < least:
         reasons = f"; {len(left_out)} left out, the first is {left_out[0]}" if left_out else ""
+        are = "photograph is" if len(photos) == 1 else "photographs are"
         raise TrainingError(
-            f"only {len(photos)} usable photographs in {', '.join(folders)}{reasons}",
-            f"training needs at least two, each at least {math.ceil(patch_px * scale / max(sizes))} pixels "
-            "high and wide",
+            f"only {len(photos)} {are} usable in {', '.join(folders)}{reasons}",
+            f"training needs at least {('one', 'two')[least - 1]}, "
+            f"{math.ceil(side.patch_px * scale / max(sizes))} pixels high and wide",
         )
-    # About 2 % are held out, evenly spread, so that every part of a sorted folder is represented.
-    every = max(2, len(photos) // min(16, max(1, len(photos) // 50)))
-    trained_on = [versions for index, versions in enumerate(photos) if index % every != every - 1]
+    if elsewhere:
+        lr_paths = LrPaths(valid_lr_dirs, scale, elsewhere, len(valid), degradation)
+        held_out, unusable = reader.read(elsewhere, 1, lr_paths, cache=None)
+        if not held_out:
+            raise TrainingError(f"no image in {', '.join(valid)} can be used: {unusable[0]}")
+        left_out += [f"validation: {line}" for line in unusable]
+    else:
+        chosen = held_out_indices(len(photos))
+        held_out = [photos[index] for index in chosen]
+        photos = [photo for index, photo in enumerate(photos) if index not in chosen]
+    training = [pair for versions in photos for pair in versions]
+    validation = [versions[0] for versions in held_out]
+    shift = pair_check.common_shift([pair.shift for pair in training + validation if pair.shift])
+    if align_lr and shift is not None:
+        training, validation = (_aligned(pairs, scale, shift) for pairs in (training, validation))
     return Photos(
-        training=[pair for versions in trained_on for pair in versions],
-        photographs=len(trained_on),
-        held_out=[_degraded(versions[0], scale, degradation) for versions in photos[every - 1 :: every]],
+        training=training,
+        photographs=len(photos),
+        held_out=[_degraded(_centre(pair, scale), scale, degradation) for pair in validation],
         left_out=left_out,
-        patch_px=patch_px,
+        crop_side=side if shift is None or not align_lr else _smaller_side(side, training),
+        shift=shift,
+        not_images=sources.not_images(folders),
         mapped=cache.mapped,
     )
 
 
-def _in_parallel(load: Callable[[Item], Loaded], items: list[Item]) -> Iterator[Loaded]:
-    """``load`` of every item, in order, with as many threads as torch uses.
-
-    Only a few are loaded in advance: memory need not hold them all.
-    """
-    threads = torch.get_num_threads()
-    if threads == 1:
-        yield from map(load, items)
-        return
-    ahead: deque[Future[Loaded]] = deque()
-    try:
-        with ThreadPoolExecutor(threads, "photos", torch.set_num_threads, (1,)) as pool:
-            for item in items:
-                ahead.append(pool.submit(load, item))
-                if len(ahead) > 2 * threads:
-                    yield ahead.popleft().result()
-            while ahead:
-                yield ahead.popleft().result()
-    finally:
-        torch.set_num_threads(threads)  # the setting is not per thread
+def _aligned(pairs: list[PhotoPair], scale: int, shift: Shift) -> list[PhotoPair]:
+    """Pairs with given LR images without this shift; the others as they are."""
+    aligned = []
+    for pair in pairs:
+        if pair.given:
+            lr, hr = pair_check.without_shift(pair.lr, pair.hr, scale, shift)
+            pair = replace(pair, lr=lr, hr=hr)
+        aligned.append(pair)
+    return aligned
 
 
-def _size(path: Path) -> tuple[int, int] | None:
-    try:
-        return stills.read_size(path)
-    except UpscalerError:
-        return None  # decoding reports why
+def _smaller_side(side: CropSide, pairs: list[PhotoPair]) -> CropSide:
+    """The side of crops that pairs still hold after they were cut."""
+    return replace(side, patch_px=min(side.patch_px, *(min(pair.lr.shape[:2]) for pair in pairs)))
 
 
-def _fitting_patch_px(shorter_sides_px: list[int], scale: int, desired_px: int) -> int:
-    """The side of a crop, LR pixels, that 95 % of the photographs hold; at most the desired one."""
-    if not shorter_sides_px:
-        return desired_px
-    sides = sorted(shorter_sides_px)
-    held_px = sides[int(len(sides) * (1 - _HOLDING_SHARE))] // scale
-    return min(desired_px, max(held_px, -(-_SMALLEST_HR_PX // scale)))
+def _centre(pair: PhotoPair, scale: int) -> PhotoPair:
+    """The part of a validation image that is scored, copied: the whole one need not stay in memory."""
+    side_px = VALIDATION_SIDE_PX // scale
+    top, left = (max(0, side - side_px) // 2 for side in pair.lr.shape[:2])
 
+    def part(image: Tensor, factor: int) -> Tensor:
+        rows = slice(top * factor, (top + side_px) * factor)
+        columns = slice(left * factor, (left + side_px) * factor)
+        return image[rows, columns].clone()
 
-def _pairs(
-    path: Path, scale: int, patch_px: int, lr_path: Path | None, sizes: tuple[float, ...]
-) -> list[PhotoPair]:
-    """The photograph at each size that holds a crop; raises a TrainingError if none does."""
-    pixels = torch.from_numpy(stills.read_rgb8(path).copy())  # a decoder's array is read-only
-    if lr_path is not None:
-        return [_given_pair(path, pixels, scale, patch_px, lr_path)]
-    pairs = []
-    for share in sizes:
-        hr = _multiple(pixels if share == 1 else _smaller(pixels, share), scale)
-        if min(hr.shape[:2]) >= patch_px * scale:
-            lr = hr if scale == 1 else _downscaled(hr, scale)
-            pairs.append(PhotoPair(path.name if share == 1 else f"{path.name} at {share:g}", lr, hr))
-    if not pairs:
-        raise _too_small(pixels, max(sizes))
-    return pairs
-
-
-def _given_pair(path: Path, pixels: Tensor, scale: int, patch_px: int, lr_path: Path) -> PhotoPair:
-    hr = _multiple(pixels, scale)
-    if min(hr.shape[:2]) < patch_px * scale:
-        raise _too_small(pixels)
-    lr = torch.from_numpy(stills.read_rgb8(lr_path).copy())
-    height, width = (side // scale for side in hr.shape[:2])
-    if lr.shape[:2] != (height, width):
-        raise TrainingError(f"its LR image is {lr.shape[1]}x{lr.shape[0]}, not {width}x{height}")
-    return PhotoPair(path.name, lr, hr, given=True)
-
-
-def _too_small(pixels: Tensor, share: float = 1.0) -> TrainingError:
-    size = "" if share == 1 else f" at {share:g} of its size"
-    return TrainingError(f"{pixels.shape[1]}x{pixels.shape[0]}{size} is smaller than a crop")
-
-
-def _multiple(pixels: Tensor, scale: int) -> Tensor:
-    """Cropped at the bottom and right to multiples of ``scale``, ``(H, W, 3)``."""
-    height, width = (side - side % scale for side in pixels.shape[:2])
-    return pixels[:height, :width].contiguous()
-
-
-def _smaller(pixels: Tensor, share: float) -> Tensor:
-    """Downscaled by antialiased bicubic, ``(H, W, 3)`` -> ``(share * H, share * W, 3)``."""
-    height, width = (_smaller_px(side, share) for side in pixels.shape[:2])
-    return resize_bicubic(pixels.permute(2, 0, 1).unsqueeze(0), height, width)[0].permute(1, 2, 0)
-
-
-def _smaller_px(side_px: int, share: float) -> int:
-    return max(1, round(side_px * share))
-
-
-def _downscaled(hr: Tensor, scale: int) -> Tensor:
-    return downscale(hr.permute(2, 0, 1).unsqueeze(0), scale)[0].permute(1, 2, 0).contiguous()
-
-
-def _with_clips(pair: PhotoPair, scale: int) -> PhotoPair:
-    """The pair with frames of encoded clips as variants; they depend on the name alone."""
-    generator = Generator().manual_seed(file_names.seed_of(pair.name))
-    clips = h264.versions(pair.hr.permute(2, 0, 1), scale, _CLIPS, generator)
-    return replace(pair, lr_variants=tuple(clips))
-
-
-def _kept(pair: PhotoPair, cache: Cache) -> PhotoPair:
-    hr = cache.keep(pair.hr)
-    lr = hr if pair.lr is pair.hr else cache.keep(pair.lr)
-    return replace(pair, lr=lr, hr=hr, lr_variants=tuple(map(cache.keep, pair.lr_variants)))
+    variants = tuple(part(variant, 1) for variant in pair.lr_variants[:1])
+    return replace(pair, lr=part(pair.lr, 1), hr=part(pair.hr, scale), lr_variants=variants)
 
 
 def _degraded(pair: PhotoPair, scale: int, degradation: str) -> PhotoPair:
@@ -275,3 +183,10 @@ def _degraded(pair: PhotoPair, scale: int, degradation: str) -> PhotoPair:
     lr, hr = (side.permute(2, 0, 1).unsqueeze(0) for side in (pair.lr, pair.hr))
     degraded, _ = degrade(lr, hr, scale, generator)
     return replace(pair, lr=degraded[0].permute(1, 2, 0).contiguous())
+
+
+def _size(path: Path) -> tuple[int, int] | None:
+    try:
+        return stills.read_size(path)
+    except UpscalerError:
+        return None  # decoding reports why

@@ -1,5 +1,6 @@
 """Finds photographs: the images below folders."""
 
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,6 +33,24 @@ def images_below(folder: Path) -> list[Path]:
     runs = run_folders_below(folder)
     found = (path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
     return sorted(path for path in found if runs.isdisjoint(path.parents) and path.is_file())
+
+
+def not_images(folders: tuple[str, ...]) -> dict[str, int]:
+    """How many files in and below folders are no images, by suffix, most first; without hidden ones."""
+    counts: Counter[str] = Counter()
+    for folder in map(Path, folders):
+        runs = run_folders_below(folder) if folder.is_dir() else set()
+        for path in folder.rglob("*") if folder.is_dir() else ():
+            suffix = path.suffix.lower()
+            hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+            if (
+                suffix not in IMAGE_SUFFIXES
+                and not hidden
+                and runs.isdisjoint(path.parents)
+                and path.is_file()
+            ):
+                counts[suffix or "without suffix"] += 1
+    return dict(counts.most_common())
 
 
 def run_folders_below(folder: Path) -> set[Path]:

@@ -26,6 +26,9 @@ _TRUNKS: dict[Net, tuple[str, tuple[int, ...], tuple[int, ...]]] = {
 }
 NETS = tuple(_TRUNKS)
 
+# In smaller images, the deepest features of the trunks have no pixel left.
+SMALLEST_SIDE_PX = 32
+
 # Normalisation of RGB in [-1, 1], as in the training of the trunks.
 _MEAN = (-0.030, -0.088, -0.188)
 _DEVIATION = (0.458, 0.448, 0.450)
@@ -70,6 +73,25 @@ class Lpips:
             total += float((difference * head).sum(0).mean())
             start = end
         return total
+
+
+def if_installed(net: Net, trunk: Path | None, heads: Path | None, device: torch.device) -> Lpips | None:
+    """LPIPS, if its weights are on this machine: those given, or those that torchvision downloaded before.
+
+    Args:
+        net: As in ``Lpips``.
+        trunk: As in ``Lpips``, but nothing is downloaded.
+        heads: As in ``Lpips``.
+        device: As in ``Lpips``.
+
+    Raises:
+        WeightsError: A file that was given cannot be used.
+    """
+    downloads = Path(torch.hub.get_dir()) / "checkpoints"
+    known = trunk or next(iter(sorted(downloads.glob(f"{_TRUNKS[net][0]}-*.pth"))), None)
+    if known is None or (heads is None and importlib.util.find_spec("torchmetrics") is None):
+        return None
+    return Lpips(net, known, heads, device)
 
 
 def _trunk(name: str, layers: int, path: Path | None) -> nn.Sequential:

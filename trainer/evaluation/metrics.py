@@ -10,6 +10,9 @@ from torch import Tensor
 
 from upscaler.models.luma import LUMA_WEIGHTS
 
+# Side of the window of SSIM.
+SSIM_WINDOW_PX = 11
+
 
 def luma(rgb: NDArray[np.uint8]) -> NDArray[np.float64]:
     """BT.601 studio-swing luma, rounded to 8-bit levels, as Matlab's ``rgb2ycbcr`` of uint8 gives.

@@ -19,13 +19,9 @@ from upscaler.images import stills
 from upscaler.images.formats import IMAGE_SUFFIXES
 from upscaler.trainer.data.pairing import find_paired
 from upscaler.trainer.evaluation import bicubic, metrics
-from upscaler.trainer.evaluation.lpips import Lpips
+from upscaler.trainer.evaluation.lpips import SMALLEST_SIDE_PX, Lpips
 from upscaler.trainer.evaluation.lr_images import LrSource, Rgb, lr_image
 from upscaler.trainer.evaluation.subject import Method, SrFolder, Subject
-
-_SSIM_WINDOW_PX = 11
-# In smaller images, the deepest features of LPIPS's trunks have no pixel left.
-_LPIPS_SIDE_PX = 32
 
 
 @dataclass(frozen=True)
@@ -192,7 +188,7 @@ def _read_hr(path: Path, scale: int, *, for_lpips: bool) -> tuple[Rgb, bool]:
     if still.pixels.dtype != "uint8":
         raise MediaError(f"'{path}' has 16-bit samples; the protocol is for 8-bit images")
     height, width = (side - side % scale for side in pixels.shape[:2])
-    smallest = max(_SSIM_WINDOW_PX + 2 * scale, _LPIPS_SIDE_PX if for_lpips else 0)
+    smallest = max(metrics.SSIM_WINDOW_PX + 2 * scale, SMALLEST_SIDE_PX if for_lpips else 0)
     if min(height, width) < smallest:
         raise MediaError(
             f"'{path}' is too small", f"at x{scale}, images need at least {smallest} pixels per side"

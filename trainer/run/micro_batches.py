@@ -26,9 +26,10 @@ class MicroBatches:
         self._config, self._world, self._on_message = config, world, on_message
         self._limit = config.micro_batch
 
-    def largest(self, batch: int) -> int:
-        """Size of the largest micro-batch of a batch."""
-        return -(-batch // self._count(batch))
+    def sizes(self, batch: int) -> set[int]:
+        """Sizes of the micro-batches of a batch: one, or two if the last one is smaller."""
+        size = -(-batch // self._count(batch))
+        return {size, batch % size or size}
 
     def run(
         self, stage: Stage, lr: Tensor, hr: Tensor, update: Callable[[list[MicroBatch]], Terms], *, step: int

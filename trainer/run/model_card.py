@@ -38,10 +38,14 @@ def text(name: str, network: Network, history: dict[str, Any]) -> str:
         "",
         "## Scores",
         "",
-        f"On {history['held_out']} photographs held out from the training:",
+        f"On {history['held_out']} images that were not trained on:",
         "",
         f"- Y-PSNR {history['psnr_db']:.2f} dB (LR degraded as in training)",
     ]
+    if "ssim" in history:
+        lines.append(f"- SSIM {history['ssim']:.4f}")
+    if "lpips" in history:
+        lines.append(f"- LPIPS (squeeze) {history['lpips']:.4f} (lower is better)")
     if "vgg_distance" in history:
         lines.append(
             f"- VGG distance {history['vgg_distance']:.4f} (LPIPS with equal weights; lower is better)"

@@ -28,8 +28,10 @@ PANELS = (
         logarithmic=True,
     ),
     Panel("scores of the discriminator", ("real_score", "fake_score")),
-    Panel("validation PSNR, dB", ("psnr_db",)),
-    Panel("validation VGG distance (lower is better)", ("vgg_distance",)),
+    Panel("validation PSNR, dB", ("psnr_db", "bicubic_psnr_db")),
+    Panel("validation SSIM", ("ssim", "bicubic_ssim")),
+    Panel("validation LPIPS (lower is better)", ("lpips", "bicubic_lpips")),
+    Panel("validation VGG distance (lower is better)", ("vgg_distance", "bicubic_vgg_distance")),
 )
 
 _WIDTH_PX = 900

@@ -12,6 +12,7 @@ from upscaler.trainer.run import plot
 COLUMNS = (
     "step",
     "stage",
+    "epoch",
     "progress",
     "elapsed_s",
     "rate_factor",
@@ -30,8 +31,14 @@ COLUMNS = (
     "fake_score",
     "gradient_norm",
     "psnr_db",
+    "ssim",
+    "lpips",
     "vgg_distance",
     "color_drift",
+    "bicubic_psnr_db",
+    "bicubic_ssim",
+    "bicubic_lpips",
+    "bicubic_vgg_distance",
 )
 
 Row = dict[str, float]

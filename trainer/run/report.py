@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from upscaler.trainer.run.validation import Scores
+from upscaler.trainer.run.scores import Scores
 from upscaler.trainer.stages.divergence import Means
 
 
@@ -15,6 +15,7 @@ class TrainingReport:
         progress: Fraction of the run that is done, 0 to 1.
         elapsed_s: Training time so far, earlier parts of a resumed run included.
         stage: 1 or 2.
+        epoch: Crops drawn so far over photographs to train on.
         means: Means of the loss terms and other scalars since the last report.
         scores: Scores of a validation that was just done.
         message: A line for the user.
@@ -24,6 +25,7 @@ class TrainingReport:
     progress: float
     elapsed_s: float
     stage: int = 1
+    epoch: float = 0.0
     means: Means = field(default_factory=dict)
     scores: Scores | None = None
     message: str | None = None

@@ -131,6 +131,21 @@ class RunFolder:
             lines.append(f"examples of LR images: {page}")
         return lines
 
+    def write_best_as_output(self, stage: int) -> None:
+        """Write the best weights of a stage to its output if none are there yet.
+
+        Raises:
+            TrainingError: They cannot be read or written.
+        """
+        output = self._config.stage_file(stage)
+        if output.exists():
+            return
+        try:
+            best = weight_file.load(self.best_weights_path(stage))
+            self.write_weights(output, best.network(), best.training)
+        except WeightsError as error:
+            raise TrainingError(error.message, error.hint) from error
+
     def write_weights(self, path: Path, network: Network, training: dict[str, Any]) -> None:
         """Write a weight file and its model card.
 

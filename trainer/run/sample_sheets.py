@@ -11,7 +11,7 @@ from torch import Tensor
 from upscaler.errors import MediaError
 from upscaler.images import stills
 from upscaler.models.contract import Network
-from upscaler.trainer.data.photos import PhotoPair
+from upscaler.trainer.data.photo_pairs import PhotoPair
 from upscaler.trainer.degrade import degradations
 from upscaler.trainer.run.validation import run_network
 

@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
@@ -22,8 +23,9 @@ from upscaler.trainer.run.micro_batches import MicroBatches
 from upscaler.trainer.run.record import Record
 from upscaler.trainer.run.report import TrainingReport
 from upscaler.trainer.run.run_folder import RunFolder
+from upscaler.trainer.run.scores import Scores, deciding_text
 from upscaler.trainer.run.train_state import TrainState
-from upscaler.trainer.run.validation import Scores
+from upscaler.trainer.run.validation import Judges
 from upscaler.trainer.stages.distributed import World
 from upscaler.trainer.stages.divergence import LossMonitor, Means, color_alarm, discriminator_alarm
 from upscaler.trainer.stages.optimizer import rate_factor
@@ -33,8 +35,26 @@ _CHECK_EVERY_S = 0.5
 _ROW_EVERY_S = 10.0
 _MAX_REWINDS = 3  # from the same state
 
+# A stage with fewer steps has not learned anything.
+_FEW_STEPS = 50
+
 # A longer step does not count as training: the process was stopped, or the machine asleep.
 _LONGEST_STEP_S = 120.0
+
+
+@dataclass(frozen=True)
+class CropShape:
+    """The crops of a step.
+
+    Attributes:
+        stage: The stage.
+        batch: How many, per process.
+        patch_px: Side of one, LR pixels.
+    """
+
+    stage: int
+    batch: int
+    patch_px: int
 
 
 class TrainingSession:
@@ -49,7 +69,8 @@ class TrainingSession:
         crops: Draws from the photographs to train on.
         on_report: Called with every report.
         should_stop: Asked before every step; True saves the state and ends the run.
-        vgg: The perceptual network, for stage two and validation.
+        vgg: The perceptual network of stage two.
+        judges: For the perceptual scores of validations.
         teacher: The network that stage one learns from, if it does not learn from the originals.
 
     Attributes:
@@ -68,10 +89,11 @@ class TrainingSession:
         on_report: Callable[[TrainingReport], None],
         should_stop: Callable[[], bool],
         vgg: VGGFeatures | SmallEncoder | None = None,
+        judges: Judges | None = None,
         teacher: Network | None = None,
     ) -> None:
         self.config, self.world, self.state = config, world, state
-        self.vgg, self.teacher = vgg, teacher
+        self.vgg, self.teacher, self._judges = vgg, teacher, judges
         self.crops = crops
         self.micro_batches = MicroBatches(config, world, self.say)
         self.losses = LossMonitor(world)
@@ -79,7 +101,7 @@ class TrainingSession:
         self._folder, self._photos = folder, photos
         self._on_report, self._should_stop = on_report, should_stop
         self._record = Record(folder.path, state.step, config.tensorboard) if world.is_rank_zero else None
-        self._rewinds = 0
+        self._rewinds = self._saved_step = 0
         self._alarms: set[str] = set()
         self._first_color_drift: float | None = None
         now = time.monotonic()
@@ -90,22 +112,32 @@ class TrainingSession:
 
     # For each step
 
-    def crop_shape(self) -> tuple[int, int]:
-        """Crops per step and process, and the side of one in LR pixels."""
+    def crop_shape(self) -> CropShape:
+        """The crops of the next step."""
+        shapes = self._shapes_of(self.state.stage)
+        late = self.state.stage == 1 and self.state.stage_progress() >= 1 - self.config.phase2_share
+        return shapes[-1 if late else 0]
+
+    def shapes_to_come(self) -> list[CropShape]:
+        """The crops of this stage and of those after it."""
+        numbers = [number for number in self.config.stage_numbers() if number >= self.state.stage]
+        return [shape for number in numbers for shape in self._shapes_of(number)]
+
+    def _shapes_of(self, stage: int) -> list[CropShape]:
         config = self.config
-        if self.state.stage == 2:
-            batch, patch_px = config.gan.batch, config.gan.patch_px
-        elif self.state.stage_progress() >= 1 - config.phase2_share:
-            batch, patch_px = config.phase2_batch, config.phase2_patch_px
+        if stage == 2:
+            sizes = [(config.gan.batch, config.gan.patch_px)]
         else:
-            batch, patch_px = config.batch, config.patch_px
-        return batch, min(patch_px, self._photos.patch_px)
+            sizes = [(config.batch, config.patch_px)] if config.phase2_share < 1 else []
+            sizes += [(config.phase2_batch, config.phase2_patch_px)] if config.phase2_share else []
+        return [CropShape(stage, batch, min(side_px, self._photos.patch_px)) for batch, side_px in sizes]
 
     def draw_crops(self) -> tuple[Tensor, Tensor]:
         """This process's LR and HR crops for the next step, as ``Crops.draw`` returns them."""
-        batch, patch_px = self.crop_shape()
+        shape = self.crop_shape()
         start = time.monotonic()
-        lr, hr = (self.world.shard(crops) for crops in self.crops.draw(batch * self.world.size, patch_px))
+        drawn = self.crops.draw(shape.batch * self.world.size, shape.patch_px)
+        lr, hr = (self.world.shard(crops) for crops in drawn)
         self._data_wait_s += time.monotonic() - start
         return lr, hr
 
@@ -123,11 +155,14 @@ class TrainingSession:
     # Between steps
 
     def begin_stage(self, stage: Stage) -> None:
-        """Load the stage's part of a resumed state, or save one to return to if a loss diverges."""
+        """Load the stage's part of a resumed state, or score and save what the stage begins with."""
         if self.state.is_resumed:
             self.state.restore_stage(stage, self.crops)
         else:
-            self.state.save(stage, self.crops)
+            if self.world.is_rank_zero:
+                self._score_start()
+            self.state.save(stage, self.crops)  # to return to if a loss diverges
+        self._saved_step = self.state.step
         self.losses.reset()
         now = time.monotonic()
         self._last_tick = self._last_check = self._last_checkpoint = now
@@ -136,12 +171,18 @@ class TrainingSession:
         """Keep the time, check the losses and save when it is time; False when the stage ends here."""
         while True:
             stop, check, save = self._tick()
+            save = save and self.state.step > self._saved_step
             finished = self.state.stage_progress() >= 1
             ends = finished or stop
             if (ends or save or check) and self._rewound_after_check(stage):
                 continue
             if (ends or save) and not self._checkpointed(stage):
                 continue
+            if not ends and self.state.is_out_of_patience():
+                self.say(f"stage {stage.number} ends: no gain in {self.config.patience} validations")
+                ends = finished = True
+            if finished:
+                self._say_how_it_ended(stage.number)
             return not ends
 
     def _tick(self) -> tuple[bool, bool, bool]:
@@ -199,21 +240,63 @@ class TrainingSession:
         self._rewinds = 0
         if self.world.is_rank_zero:
             network = state.ema_network()
-            self.scores = validation.validate(network, self._photos.held_out, self.vgg)
+            self.scores = validation.validate(network, self._photos.held_out, self._judges)
             metadata = self._training_metadata()
-            if state.is_best(self.scores):  # before the state, which says that they exist
+            is_best = state.is_best(self.scores)
+            if is_best:  # before the state, which says that they exist
                 self._folder.write_weights(self._folder.best_weights_path(state.stage), network, metadata)
             state.save(stage, self.crops)
-            self._folder.write_weights(self.config.stage_file(state.stage), network, metadata)
-            self._show_validation(network)
-        self._last_checkpoint = time.monotonic()
+            if is_best or self.config.keep == "last":
+                self._folder.write_weights(self.config.stage_file(state.stage), network, metadata)
+            else:
+                self._folder.write_best_as_output(state.stage)
+            self._show_validation(network, {})
+        (without_gain,) = self.world.broadcast(state.validations_without_gain)
+        state.validations_without_gain = int(without_gain)
+        self._last_checkpoint, self._saved_step = time.monotonic(), state.step
         return True
 
-    def _show_validation(self, network: Network) -> None:
+    def _score_start(self) -> None:
+        """Score the weights that the stage begins with, which may stay the best; and bicubic, once."""
+        state, columns = self.state, {}
+        network = state.ema_network()
+        if state.bicubic is None:
+            scale = self.config.scale
+            state.bicubic = validation.bicubic_scores(self._photos.held_out, scale, self._judges)
+            found = state.bicubic.columns()
+            columns = {f"bicubic_{name}": found[name] for name in found if name != "color_drift"}
+        if state.step == 0:  # later stages begin where the one before was scored
+            self.scores = validation.validate(network, self._photos.held_out, self._judges)
+        state.start_scores = self.scores
+        state.is_best(self.scores)
+        best = self._folder.best_weights_path(state.stage)
+        self._folder.write_weights(best, network, self._training_metadata())
+        if state.step == 0:
+            self._show_validation(network, columns)
+
+    def _say_how_it_ended(self, stage: int) -> None:
+        """The last score of a stage beside those of bicubic, of its start and of its best weights."""
+        state = self.state
+        if not self.world.is_rank_zero or state.best is None:
+            return
+        last, best = (deciding_text(scores, stage) for scores in (self.scores, state.best))
+        compared = {
+            "bicubic" if self.config.scale > 1 else "LR": state.bicubic,
+            "started at": state.start_scores,
+        }
+        notes = [f"{name} {deciding_text(scores, stage)}" for name, scores in compared.items() if scores]
+        kept = self.config.stage_file(stage)
+        best_file = self._folder.best_weights_path(stage) if self.config.keep == "last" else kept
+        steps = state.step - state.stage_step
+        self.say(f"stage {stage}: {last} ({', '.join(notes)}, best {best} in {best_file}), {steps:,} steps")
+        if steps < _FEW_STEPS:
+            self.say(f"stage {stage} hardly ran: raise --minutes, --steps or --epochs")
+
+    def _show_validation(self, network: Network, more_columns: dict[str, float]) -> None:
         folder = self._folder.path
         paths = [folder / "samples.png", folder / "samples" / f"step_{self.state.step:06}.png"]
         sample_sheets.write_samples(paths, network, self._photos.held_out)
-        self._write_row(self.scores.columns())
+        self._write_row(self.scores.columns() | more_columns)
         if self._record is not None:
             self._record.draw()
         self._report(scores=self.scores)
@@ -248,6 +331,7 @@ class TrainingSession:
         position = {
             "step": state.step,
             "stage": state.stage,
+            "epoch": state.epoch(),
             "progress": state.run_progress(),
             "elapsed_s": state.elapsed_s,
             "rate_factor": self.rate_factor(),
@@ -277,6 +361,7 @@ class TrainingSession:
                 progress=state.run_progress(),
                 elapsed_s=state.elapsed_s,
                 stage=state.stage,
+                epoch=state.epoch(),
                 means=means or {},
                 scores=scores,
                 message=message,

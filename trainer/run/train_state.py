@@ -1,7 +1,6 @@
 """Everything a run carries from step to step: the network, its EMA, and how far the run is."""
 
 import contextlib
-import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from upscaler.trainer.config.config import TrainConfig
 from upscaler.trainer.data.crops import Crops
 from upscaler.trainer.data.photos import Photos
 from upscaler.trainer.run import state_file
-from upscaler.trainer.run.validation import Scores
+from upscaler.trainer.run.scores import Scores
 from upscaler.trainer.stages.distributed import World
 from upscaler.trainer.stages.ema import Ema
 from upscaler.trainer.stages.stage import Stage
@@ -40,7 +39,13 @@ class TrainState:
         stage_step: The step at which the stage began.
         stage_elapsed_s: The training time at which the stage began.
         rate_scale: Factor on the learning rates; halved whenever a loss diverges.
-        best: Score of the best weights of the stage; lower is better.
+        crops: Crops drawn so far.
+        stage_crops: Crops drawn when the stage began.
+        photographs: Photographs to train on; 0 until they are loaded.
+        bicubic: Scores of bicubic upsampling.
+        start_scores: Scores with which the stage began.
+        best: The best scores of the stage.
+        validations_without_gain: Since the best ones.
     """
 
     def __init__(self, config: TrainConfig, world: World, path: Path) -> None:
@@ -57,7 +62,11 @@ class TrainState:
         self.stage_step = 0
         self.stage_elapsed_s = 0.0
         self.rate_scale = 1.0
-        self.best = math.inf
+        self.crops = self.stage_crops = self.photographs = 0
+        self.bicubic: Scores | None = None
+        self.start_scores: Scores | None = None
+        self.best: Scores | None = None
+        self.validations_without_gain = 0
         self._photos_fingerprint: int | None = None
         self._loaded: dict[str, Any] | None = None  # until the stage has loaded its part
 
@@ -69,35 +78,55 @@ class TrainState:
     # Progress
 
     def stage_progress(self) -> float:
-        """Fraction of the stage that is done, 0 to 1."""
+        """Fraction of the stage that is done, 0 to 1; 1 also when it ran out of patience."""
         config = self.config
+        if self.is_out_of_patience():
+            return 1.0
         first_of_two = config.stages == "1,2" and self.stage == 1
         part = config.stage_one_share if first_of_two else 1.0
         if config.steps is not None:
             return _fraction(self.step, self.stage_step, part * config.steps)
+        if config.epochs is not None:
+            return _fraction(self.crops, self.stage_crops, part * config.epochs * self.photographs)
         return _fraction(self.elapsed_s, self.stage_elapsed_s, part * (config.minutes or 0) * 60)
 
     def run_progress(self) -> float:
         """Fraction of the whole run that is done, 0 to 1."""
         if self.config.steps is not None:
             return _fraction(self.step, 0, self.config.steps)
+        if self.config.epochs is not None:
+            return _fraction(self.crops, 0, self.config.epochs * self.photographs)
         return _fraction(self.elapsed_s, 0, (self.config.minutes or 0) * 60)
+
+    def epoch(self) -> float:
+        """How often as many crops were drawn as there are photographs."""
+        return self.crops / max(1, self.photographs)
+
+    def is_out_of_patience(self) -> bool:
+        """Whether the stage ends because validations no longer gain anything."""
+        return 0 < self.config.patience <= self.validations_without_gain
+
+    def steps_of_stages(self) -> dict[int, int]:
+        """Steps done in each stage so far."""
+        current = {self.stage: self.step - self.stage_step}
+        return {1: self.stage_step, **current} if self.stage_step else current
 
     def enter_stage(self, stage: int) -> None:
         """Start the next stage from the averaged weights of this one."""
         self.network.load_state_dict(self.ema.values)
         self.stage = stage
         self.stage_step, self.stage_elapsed_s = self.step, self.elapsed_s
+        self.stage_crops = self.crops
         self.ema = Ema(self.network, self._ema_decay())
-        self.best = math.inf
+        self.start_scores = self.best = None
+        self.validations_without_gain = 0
 
     def is_best(self, scores: Scores) -> bool:
-        """Whether these are the best scores of the stage so far: PSNR, in stage two the VGG distance."""
-        by_distance = self.stage == 2 and scores.vgg_distance is not None
-        score = scores.vgg_distance if by_distance else -scores.psnr_db
-        assert score is not None, "checked above"
-        better = score < self.best
-        self.best = min(self.best, score)
+        """Whether these are the best scores of the stage so far; counts validations without gain."""
+        better = scores.is_better_than(self.best, self.stage)
+        self.validations_without_gain = 0 if better else self.validations_without_gain + 1
+        if better:
+            self.best = scores
         return better
 
     # Start, save, restore
@@ -134,6 +163,7 @@ class TrainState:
                 "restore them, or use --restart to start over",
             )
         self._photos_fingerprint = photos.fingerprint()
+        self.photographs = photos.photographs
 
     def save(self, stage: Stage, crops: Crops) -> None:
         """Write the state atomically; rank 0 only."""
@@ -151,7 +181,13 @@ class TrainState:
             "stage_step": self.stage_step,
             "stage_elapsed_s": self.stage_elapsed_s,
             "rate_scale": self.rate_scale,
-            "best": self.best,
+            "drawn": self.crops,
+            "stage_drawn": self.stage_crops,
+            "photographs": self.photographs,
+            "bicubic": _columns(self.bicubic),
+            "start_scores": _columns(self.start_scores),
+            "best": _columns(self.best),
+            "validations_without_gain": self.validations_without_gain,
         }
         state_file.save(self.path, common | stage.state_dict())
 
@@ -190,7 +226,13 @@ class TrainState:
             self.ema.load(saved["ema"])
             self.step, self.elapsed_s = saved["step"], saved["elapsed_s"]
             self.stage_step, self.stage_elapsed_s = saved["stage_step"], saved["stage_elapsed_s"]
-            self.rate_scale, self.best = saved["rate_scale"], saved["best"]
+            self.rate_scale, self.photographs = saved["rate_scale"], saved["photographs"]
+            self.crops, self.stage_crops = saved["drawn"], saved["stage_drawn"]
+            self.bicubic, self.start_scores, self.best = (
+                None if saved[name] is None else Scores(**saved[name])
+                for name in ("bicubic", "start_scores", "best")
+            )
+            self.validations_without_gain = saved["validations_without_gain"]
             self._photos_fingerprint = saved["photos"]
             _ = saved["crops"], saved["optimizer"]  # `restore_stage` needs them: fail now if they are missing
             self._loaded = saved
@@ -210,7 +252,7 @@ class TrainState:
             differing = self.config.conflicts(saved["config"])
         if differing:
             raise UsageError(
-                f"the run in '{self.path.parent}' was started with other settings ({', '.join(differing)})",
+                f"the run in '{self.path.parent}' was started with other settings ({'; '.join(differing)})",
                 "use its settings to resume it, or --restart to start over",
             )
 
@@ -253,6 +295,10 @@ class TrainState:
 
     def _ema_decay(self) -> float:
         return self.config.ema_decay if self.stage == 1 else self.config.gan.ema_decay
+
+
+def _columns(scores: Scores | None) -> dict[str, float] | None:
+    return None if scores is None else scores.columns()
 
 
 def _fraction(now: float, start: float, end: float) -> float:

@@ -1,27 +1,27 @@
-"""Scores of the network in training on the held-out photographs."""
+"""Scores the network in training, and bicubic, on the validation images."""
 
 import math
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 
 from upscaler.models.contract import Network
 from upscaler.models.encoder import SmallEncoder
 from upscaler.models.perceptual import VGGFeatures
-from upscaler.trainer.data.photos import PhotoPair
+from upscaler.trainer.data.photo_pairs import PhotoPair
 from upscaler.trainer.evaluation import metrics
+from upscaler.trainer.evaluation.lpips import SMALLEST_SIDE_PX, Lpips
+from upscaler.trainer.run.scores import Scores
 from upscaler.trainer.stages.forward import autocast
 
 # A single blank photograph would otherwise make the mean of the whole run infinite.
 _PSNR_LIMIT_DB = 100.0
 
-# VGG gets the centre of each photograph: whole ones would take longer than the training.
-_VGG_SIDE_PX = 256
+_PERCEPTUAL_SIDE_PX = 256
 
 
 @torch.inference_mode()
@@ -34,54 +34,84 @@ def run_network(network: Network, lr: Tensor) -> NDArray[np.uint8]:
     return pixels
 
 
-@dataclass(frozen=True)
-class Scores:
-    """Means over the validation images.
+class Judges:
+    """What scores images besides PSNR and SSIM: LPIPS, or where its weights are missing, VGG features.
 
-    Attributes:
-        psnr_db: Y-PSNR; an image counts at most 100 dB.
-        vgg_distance: Distance of VGG features, lower is better; ``None`` without a VGG.
-        color_drift: Largest difference of a channel's mean from that of the LR image, in 8-bit levels.
+    Args:
+        lpips: Measures LPIPS.
+        vgg: The perceptual network of the training.
     """
 
-    psnr_db: float
-    vgg_distance: float | None = None
-    color_drift: float = 0.0
+    def __init__(self, lpips: Lpips | None = None, vgg: VGGFeatures | SmallEncoder | None = None) -> None:
+        self._lpips, self._vgg = lpips, vgg if lpips is None else None
 
-    def columns(self) -> dict[str, float]:
-        """The columns of ``metrics.csv``."""
-        columns = {"psnr_db": self.psnr_db, "color_drift": self.color_drift}
-        return columns if self.vgg_distance is None else columns | {"vgg_distance": self.vgg_distance}
+    @property
+    def measure_lpips(self) -> bool:
+        """Whether LPIPS is measured."""
+        return self._lpips is not None
 
-    def metadata(self) -> dict[str, Any]:
-        """Rounded, for the metadata of a weight file."""
-        scores = {"psnr_db": round(self.psnr_db, 3)}
-        return scores if self.vgg_distance is None else scores | {"vgg_distance": round(self.vgg_distance, 5)}
+    def distances(self, sr: NDArray[np.uint8], hr: Tensor) -> dict[str, float]:
+        """Scores by name, lower is better; without those that the image is too small for.
+
+        Args:
+            sr: ``(H, W, 3)`` RGB uint8.
+            hr: The same.
+        """
+        if self._lpips is not None and min(hr.shape[:2]) >= SMALLEST_SIDE_PX:
+            centre = _centre(hr.shape)
+            return {"lpips": self._lpips.distance(sr[centre], hr[centre].numpy())}
+        if self._vgg is not None:
+            return {"vgg_distance": _vgg_distance(self._vgg, torch.from_numpy(sr), hr)}
+        return {}
 
 
-def validate(
-    network: Network, pairs: list[PhotoPair], vgg: VGGFeatures | SmallEncoder | None = None
-) -> Scores:
+@torch.inference_mode()
+def validate(network: Network, pairs: list[PhotoPair], judges: Judges | None = None) -> Scores:
     """Score a network.
 
     Args:
         network: In evaluation mode.
         pairs: Validation images; the network gets their LR versions.
-        vgg: For the VGG distance.
+        judges: For the perceptual scores.
     """
-    border_px = network.contract.scale
-    psnrs_db, distances, drifts = [], [], []
+    scale = network.contract.scale
+    return _mean([_scored(run_network(network, pair.lr), pair, scale, judges) for pair in pairs])
+
+
+def bicubic_scores(pairs: list[PhotoPair], scale: int, judges: Judges | None = None) -> Scores:
+    """The scores of bicubic upsampling; at scale 1, of the LR images themselves."""
+    scored = []
     for pair in pairs:
-        sr = run_network(network, pair.lr)
-        psnrs_db.append(metrics.psnr_db(metrics.luma(sr), metrics.luma(pair.hr.numpy()), border_px))
-        drifts.append(np.abs(sr.mean((0, 1)) - pair.lr.numpy().mean((0, 1))).max())
-        if vgg is not None:
-            distances.append(_vgg_distance(vgg, torch.from_numpy(sr), pair.hr))
-    return Scores(
-        psnr_db=float(np.mean(np.minimum(psnrs_db, _PSNR_LIMIT_DB))),
-        vgg_distance=float(np.mean(distances)) if distances else None,
-        color_drift=float(np.mean(drifts)),
-    )
+        height, width = pair.hr.shape[:2]
+        lr = Image.fromarray(pair.lr.numpy())
+        sr = np.array(lr.resize((width, height), Image.Resampling.BICUBIC))
+        scored.append(_scored(sr, pair, scale, judges))
+    return _mean(scored)
+
+
+def _scored(sr: NDArray[np.uint8], pair: PhotoPair, scale: int, judges: Judges | None) -> dict[str, float]:
+    """The scores of one image by the names of the fields of ``Scores``."""
+    sr_luma, hr_luma = metrics.luma(sr), metrics.luma(pair.hr.numpy())
+    scores = {
+        "psnr_db": min(metrics.psnr_db(sr_luma, hr_luma, scale), _PSNR_LIMIT_DB),
+        "color_drift": float(np.abs(sr.mean((0, 1)) - pair.lr.numpy().mean((0, 1))).max()),
+    }
+    if min(hr_luma.shape) >= metrics.SSIM_WINDOW_PX + 2 * scale:
+        scores["ssim"] = metrics.ssim(sr_luma, hr_luma, scale)
+    return scores | (judges.distances(sr, pair.hr) if judges else {})
+
+
+def _mean(scored: list[dict[str, float]]) -> Scores:
+    """The mean of each score over the images that have it."""
+    names = {name for scores in scored for name in scores}
+    columns = {name: [scores[name] for scores in scored if name in scores] for name in names}
+    return Scores(**{name: math.fsum(values) / len(values) for name, values in columns.items()})
+
+
+def _centre(shape: torch.Size) -> tuple[slice, slice]:
+    """What perceptual scores see of an image ``(H, W, ...)``: more would take longer than the training."""
+    top, left = (max(0, side - _PERCEPTUAL_SIDE_PX) // 2 for side in shape[:2])
+    return slice(top, top + _PERCEPTUAL_SIDE_PX), slice(left, left + _PERCEPTUAL_SIDE_PX)
 
 
 @torch.inference_mode()
@@ -97,8 +127,7 @@ def _vgg_distance(vgg: VGGFeatures | SmallEncoder, sr: Tensor, hr: Tensor) -> fl
         hr: ``(H, W, 3)`` RGB uint8.
     """
     device = vgg.mean.device
-    top, left = (max(0, side - _VGG_SIDE_PX) // 2 for side in hr.shape[:2])
-    centre = (slice(top, top + _VGG_SIDE_PX), slice(left, left + _VGG_SIDE_PX))
+    centre = _centre(hr.shape)
     images = torch.stack([sr[centre], hr[centre]]).permute(0, 3, 1, 2).to(device).float().div_(255)
     with autocast(device):
         layers = vgg(images)

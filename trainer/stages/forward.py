@@ -1,7 +1,9 @@
 """The forward pass in training: half precision where it is fast, compiled where that is possible."""
 
 import contextlib
+import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +12,21 @@ from upscaler.errors import first_line
 from upscaler.inference import devices
 
 Forward = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class TrialShape:
+    """A batch to compile for.
+
+    Attributes:
+        batch: Number of crops.
+        patch_px: Side of one, LR pixels.
+        training: Whether batch norm learns; not in stage two.
+    """
+
+    batch: int
+    patch_px: int
+    training: bool
 
 
 def autocast(device: torch.device, precision: str = "auto") -> contextlib.AbstractContextManager[object]:
@@ -31,8 +48,7 @@ def fast_forward(
     *,
     precision: str,
     compiled: bool,
-    batch: int,
-    patch_px: int,
+    shapes: list[TrialShape],
 ) -> tuple[Forward, str | None]:
     """The forward pass of a network, in the precision of the training and compiled if possible.
 
@@ -41,14 +57,12 @@ def fast_forward(
         device: Where it runs.
         precision: As in ``autocast``.
         compiled: Whether to compile.
-        batch: Crops to compile for.
-        patch_px: Side of these crops, LR pixels.
+        shapes: The batches to compile for, all of them before the first step.
 
     Returns:
         A function ``(N, 3, h, w)`` -> fp32 ``(N, 3, h*scale, w*scale)``, and a line for the user or ``None``.
     """
-    shape = (batch, 3, patch_px, patch_px)
-    function, note = _compiled(module, device, precision, shape) if compiled else (module, None)
+    function, note = _compiled(module, device, precision, shapes) if compiled else (module, None)
 
     def forward(lr: Tensor) -> Tensor:
         with autocast(device, precision):
@@ -58,27 +72,34 @@ def fast_forward(
 
 
 def _compiled(
-    module: nn.Module, device: torch.device, precision: str, shape: tuple[int, int, int, int]
+    module: nn.Module, device: torch.device, precision: str, shapes: list[TrialShape]
 ) -> tuple[Forward, str | None]:
     """The compiled network, or the network itself and the reason; compiling is lazy, so it is run once.
 
-    The trial has the shape, precision and gradients of the training: otherwise it would be compiled again.
+    The trials have the shapes, precision and gradients of the training: otherwise it would be compiled again.
     """
+    if device.type == "cpu":  # it complains where a CUDA compiler is installed without a GPU
+        logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
     if not devices.can_compile(device):
         return module, "no C++ compiler found: training is not compiled, about 1.2 times slower"
     compiled: Forward = torch.compile(module, dynamic=False)
     buffers = {name: buffer.clone() for name, buffer in module.named_buffers()}
-    lr = torch.zeros(shape, device=device).contiguous(memory_format=torch.channels_last)
     trained = any(parameter.requires_grad for parameter in module.parameters())
+    was_training = module.training
     try:
-        with torch.set_grad_enabled(trained), autocast(device, precision):
-            sr = compiled(lr)
-        if trained:
-            sr.sum().backward()  # type: ignore[no-untyped-call]
+        for shape in shapes:
+            module.train(shape.training)
+            size = (shape.batch, 3, shape.patch_px, shape.patch_px)
+            lr = torch.zeros(size, device=device).contiguous(memory_format=torch.channels_last)
+            with torch.set_grad_enabled(trained), autocast(device, precision):
+                sr = compiled(lr)
+            if trained:
+                sr.sum().backward()  # type: ignore[no-untyped-call]
     except (RuntimeError, OSError) as error:  # of torch's compiler, and of the folder that keeps its code
         reason = first_line(error)
         return module, f"compiling failed: training is not compiled, about 1.2 times slower ({reason})"
     finally:
+        module.train(was_training)
         module.zero_grad(set_to_none=True)
         module.load_state_dict(buffers, strict=False)  # the trial changed the statistics of batch norm
     return compiled, None

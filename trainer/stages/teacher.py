@@ -10,7 +10,7 @@ from upscaler.errors import WeightsError
 from upscaler.inference.self_ensemble import ensemble
 from upscaler.models import find_weights, weight_file
 from upscaler.models.contract import Network
-from upscaler.trainer.stages.forward import fast_forward
+from upscaler.trainer.stages.forward import TrialShape, fast_forward
 
 
 class Teacher:
@@ -20,8 +20,7 @@ class Teacher:
         network: In evaluation mode, on its device.
         precision: As in ``forward.autocast``.
         compiled: Whether to compile.
-        batch: Crops to compile for.
-        patch_px: Side of these crops, LR pixels.
+        shapes: The batches to compile for.
         tta: Average over the 8 symmetries.
 
     Attributes:
@@ -29,11 +28,11 @@ class Teacher:
     """
 
     def __init__(
-        self, network: Network, *, precision: str, compiled: bool, batch: int, patch_px: int, tta: bool
+        self, network: Network, *, precision: str, compiled: bool, shapes: list[TrialShape], tta: bool
     ) -> None:
         device = network.device
         self._forward, note = fast_forward(
-            network, device, precision=precision, compiled=compiled, batch=batch, patch_px=patch_px
+            network, device, precision=precision, compiled=compiled, shapes=shapes
         )
         self.note = f"teacher: {note}" if note else None
         self._tta = tta
