@@ -18,6 +18,10 @@ _STAGES = ((2, 64), (2, 128), (4, 256), (4, 512), (4, 512))
 MEAN = (0.485, 0.456, 0.406)
 DEVIATION = (0.229, 0.224, 0.225)
 
+# Mean of features that a given factor may leave. SRGAN's 1/12.75 leaves a few hundredths of those of
+# torchvision's weights, and tens of those of the original ones.
+_LARGEST_FEATURES, _USUAL_FEATURES = 1.0, 0.03
+
 # What safetensors and torch raise on a file that holds something else, or a pickle that would run code.
 _SIGNS_OF_DAMAGE = (
     *(SafetensorError, pickle.UnpicklingError, OSError, RuntimeError, ValueError, EOFError, AttributeError),
@@ -50,7 +54,8 @@ class VGGFeatures(nn.Module):
             network's values are a hundred times those of a network with normalised weights.
 
     Raises:
-        WeightsError: An unknown layer, or one that is not in ``state``.
+        WeightsError: An unknown layer, one that is not in ``state``, or features that ``factor`` does not
+            bring to the size of the other losses: those of the original network (Oxford's, also in Keras).
     """
 
     mean: Tensor
@@ -82,10 +87,20 @@ class VGGFeatures(nn.Module):
         self.register_buffer("mean", torch.tensor(MEAN).view(1, 3, 1, 1))
         self.register_buffer("deviation", torch.tensor(DEVIATION).view(1, 3, 1, 1))
         self.requires_grad_(False)
-        self.factors = dict.fromkeys(layers, 1.0 if factor is None else factor)
+        self.factors = dict.fromkeys(layers, 1.0)
+        sizes = {name: float(values.abs().mean()) for name, values in self(chart()).items()}
         if factor is None:
-            sizes = {name: float(values.abs().mean()) for name, values in self(chart()).items()}
             self.factors = {name: 1 / max(size, 1e-12) for name, size in sizes.items()}
+            return
+        self.factors = dict.fromkeys(layers, factor)
+        large = {name: size for name, size in sizes.items() if size * factor > _LARGEST_FEATURES}
+        if large:
+            name, size = max(large.items(), key=lambda item: item[1])
+            raise WeightsError(
+                f"the features of {name} average {size:.3g}, too large for a factor of {factor:.3g}, which "
+                "is for torchvision's weights: the VGG loss would drown the others",
+                f"use torchvision's weights, or a factor near {_USUAL_FEATURES / size:.2g} (gan.vgg_factor)",
+            )
 
     def forward(self, picture: Tensor) -> dict[str, Tensor]:
         """RGB ``(B, 3, H, W)``, fp32 in [0, 1] -> ``(B, channels, h, w)`` for each layer asked for."""

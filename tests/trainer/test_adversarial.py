@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import re
 import signal
 import subprocess
 import sys
@@ -20,7 +21,7 @@ from typer.testing import CliRunner
 
 from upscaler.cli.app import app as upscale
 from upscaler.errors import TrainingError, UsageError, WeightsError
-from upscaler.models import discriminator, weight_file
+from upscaler.models import discriminator, perceptual, weight_file
 from upscaler.trainer.config.config import TrainConfig
 from upscaler.trainer.config.gan import GanConfig
 from upscaler.trainer.config.presets import PRESETS
@@ -66,6 +67,7 @@ def prepare(tmp_path: Path, make_photos: MakePhotos, shallow_vgg: Path) -> Prepa
             "device": "cpu",
             "threads": 1,
             "compiled": False,
+            "keep": "last",
             "gan": {
                 "vgg": str(shallow_vgg),
                 "vgg_layers": {"conv1_2": 0.5, "conv2_2": 1.0},
@@ -539,3 +541,81 @@ def test_upscale_takes_the_weights(prepare: Prepare, tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     with Image.open(picture) as small, Image.open(tmp_path / "large.png") as large:
         assert large.size == (2 * small.width, 2 * small.height)
+
+
+def test_a_vgg_file_of_the_original_scale_is_refused_with_the_papers_factor(whole_vgg: Path) -> None:
+    """Features hundreds of times as large as torchvision's made a VGG term of thousands."""
+    state = perceptual.read_vgg19(whole_vgg)
+    perceptual.VGGFeatures(["conv5_4"], state, after_activation=True, factor=1 / 12.75)
+    state["features.0.weight"] *= 300
+    with pytest.raises(WeightsError, match=r"features of conv5_4 average .* too large .*vgg_factor"):
+        perceptual.VGGFeatures(["conv5_4"], state, after_activation=True, factor=1 / 12.75)
+    normalised = perceptual.VGGFeatures(["conv5_4"], state, after_activation=True, factor=None)
+    assert float(normalised(perceptual.chart())["conv5_4"].abs().mean()) == pytest.approx(1, rel=1e-3)
+
+
+def test_a_worse_training_keeps_the_weights_it_began_with(prepare: Prepare) -> None:
+    """The rate is so high that both stages do harm; ``--keep last`` has the last weights."""
+    harmful = {"learning_rate": 0.5, "warmup_steps": 0, "optimizer": "adamw", "ema_decay": 0.0}
+    said: list[str] = []
+    train(settled(prepare() | harmful | {"keep": "best"}), lambda report: said.append(report.message or ""))
+    output = weight_file.load(Path(prepare()["output"]).with_stem("weights-stage1"))
+    assert output.training["steps"] == 0
+    last = settled(prepare("last") | harmful)
+    train(last, silent)
+    assert weight_file.load(last.stage_file(1)).training["steps"] == 4
+    assert "best-stage1.safetensors" in " ".join(path.name for path in run_files(last))
+    ending = next(line for line in said if line.startswith("stage 1:"))
+    start, best = (re.search(rf"{name} ([\d.]+)", ending) for name in ("started at", "best"))
+    assert start and best and start[1] == best[1]
+
+
+def run_files(config: TrainConfig) -> list[Path]:
+    return list(Path(config.output).with_suffix(".run").iterdir())
+
+
+def test_patience_ends_a_stage(prepare: Prepare) -> None:
+    settings = prepare(steps=1000, adversarial_weight=0, learning_rate=1e-12)
+    settings |= {"learning_rate": 1e-12, "checkpoint_every_s": 1e-9, "patience": 2}
+    said: list[str] = []
+    outcome = train(settled(settings), lambda report: said.append(report.message or ""))
+    assert outcome.finished
+    assert outcome.steps < 20
+    assert [line for line in said if "no gain in" in line] == [
+        f"stage {stage} ends: no gain in 2 validations" for stage in (1, 2)
+    ]
+
+
+def test_epochs_are_a_length(prepare: Prepare) -> None:
+    """Three photographs and two crops per step: 4 epochs are 6 steps."""
+    settings = prepare(epochs=4.0)
+    del settings["steps"]
+    reports: list[TrainingReport] = []
+    outcome = train(settled(settings), reports.append)
+    assert (outcome.finished, outcome.steps, reports[-1].epoch) == (True, 6, 4.0)
+    assert reports[-1].progress == 1
+    assert train(settled(settings), silent).steps == 6  # it is finished
+
+
+def test_lpips_is_measured_from_files_and_decides_stage_two(prepare: Prepare, tmp_path: Path) -> None:
+    """Random weights of SqueezeNet and of the linear layers."""
+    from torchvision import models
+
+    channels = (64, 128, 256, 384, 384, 512, 512)
+    trunk = {f"features.{name}": t for name, t in models.squeezenet1_1().features.state_dict().items()}
+    heads = {f"lin{index}.model.1.weight": torch.rand(1, n, 1, 1) for index, n in enumerate(channels)}
+    torch.save(trunk, tmp_path / "trunk.pth")
+    torch.save(heads, tmp_path / "heads.pth")
+    files = {"lpips_trunk": str(tmp_path / "trunk.pth"), "lpips_heads": str(tmp_path / "heads.pth")}
+    said: list[str] = []
+    config = settled(prepare(steps=2, **files))
+    train(config, lambda report: said.append(report.message or ""))
+    assert any(line.startswith("stage 2: LPIPS ") for line in said)
+    assert not any("LPIPS is not measured" in line for line in said)
+    rows = (Path(config.output).with_suffix(".run") / "metrics.csv").read_text().splitlines()
+    first = dict(zip(rows[0].split(","), rows[1].split(","), strict=True))
+    assert all(float(first[name]) > 0 for name in ("ssim", "lpips", "bicubic_ssim", "bicubic_lpips"))
+    assert first["vgg_distance"] == ""
+    history = weight_file.load(Path(config.output)).training
+    assert {"psnr_db", "ssim", "lpips"} <= history.keys()
+    assert "- LPIPS (squeeze) 0." in Path(config.output).with_suffix(".md").read_text()

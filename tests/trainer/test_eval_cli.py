@@ -410,3 +410,25 @@ def test_subjects_without_weights_are_neither_blended_nor_ensembled(folder: Path
         result = CliRunner().invoke(app, [subject, str(folder), *options])
         assert result.exit_code == 2
         assert "are for weights" in result.output
+
+
+def test_subfolders_are_evaluated_and_a_broken_file_ends_nothing(folder: Path, tmp_path: Path) -> None:
+    """The LR images lie in a folder of their own inside, which is not measured."""
+    (folder / "deep").mkdir()
+    (folder / "photo01.png").rename(folder / "deep" / "photo00.png")
+    (folder / "deep" / "broken.png").write_bytes(b"no picture")
+    for name in ("photo00", "deep/photo00"):
+        target = folder / "low" / f"{name}x2.png"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        hr = pixels_of(folder / f"{name}.png")[:60, :74]
+        Image.fromarray(hr[::2, ::2]).save(target)
+    page = tmp_path / "page.html"
+    arguments = ["bicubic", str(folder), "--scale=2", "--lr-dir", str(folder / "low")]
+    result = CliRunner().invoke(app, [*arguments, "--save", str(tmp_path / "sr"), "--html", str(page)])
+    assert result.exit_code == 1
+    assert "broken.png" in result.stderr
+    names = [line.split()[0] for line in result.stdout.splitlines()]
+    assert names == ["deep/photo00.png", "photo00.png", "average"]
+    saved = sorted(path.relative_to(tmp_path / "sr").as_posix() for path in (tmp_path / "sr").rglob("*.png"))
+    assert saved == ["deep/photo00.png", "photo00.png"]
+    assert len(list((tmp_path / "page_files").iterdir())) == 6

@@ -1,6 +1,7 @@
 """Where settings come from, and what is said about wrong ones."""
 
 import dataclasses
+import re
 import typing
 from pathlib import Path
 from typing import Any
@@ -282,3 +283,29 @@ def test_paper_preset_has_the_published_parameters() -> None:
 
 def test_shipped_weights_are_there_for_the_default() -> None:
     assert set(DEFAULT_MODEL.values()) <= set(shipped.installed_models())
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_the_documentation_lists_every_term_of_a_preset(preset: str) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "training.md").read_text(encoding="utf-8")
+    (row,) = [line for line in text.splitlines() if line.startswith(f"| `{preset}` |")]
+    gan = resolve_config(GIVEN | {"preset": preset})[0].gan
+    found = dataclasses.asdict(gan)
+    terms = {name.removesuffix("_weight"): found[name] for name in found if name.endswith("_weight")}
+    kinds = {"pixel": gan.pixel_loss, "vgg": gan.vgg_loss}
+    expected = [
+        f"{weight:g} {name}" + (f" ({kinds[name]}" if name in kinds else "")
+        for name, weight in terms.items()
+        if weight
+    ]
+    assert [term for term in expected if term not in row] == []
+    assert len(re.findall(r"[\d.]+ (?:pixel|vgg|adversarial|features|tv|grid|power|ldl|fft)\b", row)) == len(
+        expected
+    )
+
+
+def test_another_scale_than_that_of_the_weights_is_said(ship: Ship) -> None:
+    ship("fast", 4)
+    config, notes = resolve_config(GIVEN | {"start_from": "fast-x4", "scale": 2, "network": "fast"})
+    assert config.scale == 2
+    assert "'fast-x4' is for x4: its body starts the network for x2, whose last layer is new" in notes

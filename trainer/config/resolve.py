@@ -180,6 +180,12 @@ def _resolve_open(settings: Settings) -> list[str]:
         settings["scale"] = 4 if start in ("shipped", "none") else round(find_weights.default_scale([start]))
     if "stages" not in settings:
         settings["stages"] = "1" if settings["scale"] == 1 else "1,2"
+    if start not in ("shipped", "none") and settings["scale"] not in find_weights.weight_files(start):
+        known = " and ".join(f"x{scale}" for scale in find_weights.weight_files(start))
+        notes.append(
+            f"'{start}' is for {known}: its body starts the network for x{settings['scale']}, whose last "
+            "layer is new"
+        )
     if settings["stages"] == "1" and settings["gan"].get("vgg", "small") != "small":
         notes.append("--vgg has no effect: it is for stage two, which this run skips")
     if "network" not in settings:

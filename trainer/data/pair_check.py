@@ -110,7 +110,8 @@ def _cross_spectrum(one: Tensor, other: Tensor) -> Tensor:
         tapered = (image - image.mean()) * window
         tapered = tapered - tapered.mean()
         spectra.append(torch.fft.fft2(tapered / tapered.norm().clamp(min=1e-6), norm="ortho"))
-    return spectra[0] * spectra[1].conj()
+    product: Tensor = spectra[0] * spectra[1].conj()
+    return product
 
 
 def _peak(spectrum: Tensor, around: Shift, reach_px: list[float], step_px: float) -> tuple[Shift, float]:

@@ -12,19 +12,21 @@ def paired_stems(stem: str, scale: int) -> tuple[str, ...]:
     return f"{stem}x{scale}", f"{stem}_x{scale}", stem
 
 
-def find_paired(folder: Path, hr_path: Path, scale: int, *, what: str) -> Path:
+def find_paired(folder: Path, hr_path: Path, scale: int, *, what: str, subfolder: Path = Path()) -> Path:
     """The LR or SR version of an HR file in a folder, by name.
 
     Args:
-        folder: Folder of the LR or SR images; subfolders are not searched.
+        folder: Folder of the LR or SR images.
         hr_path: The HR file.
         scale: HR size over LR size.
         what: What is searched for, for the message.
+        subfolder: Subfolder of ``folder`` that is searched.
 
     Raises:
         MediaError: There is none.
     """
     stems = paired_stems(hr_path.stem, scale)
+    folder = folder / subfolder
     candidates = (folder / f"{stem}{suffix}" for stem in stems for suffix in sorted(IMAGE_SUFFIXES))
     found = next((candidate for candidate in candidates if candidate.is_file()), None)
     if found is None:

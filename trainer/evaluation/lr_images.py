@@ -33,7 +33,7 @@ class LrSource:
     degradation: str = "clean"
 
 
-def lr_image(source: LrSource, path: Path, hr: Rgb, scale: int) -> Rgb:
+def lr_image(source: LrSource, path: Path, hr: Rgb, scale: int, subfolder: Path = Path()) -> Rgb:
     """The LR version of an image.
 
     Args:
@@ -41,6 +41,7 @@ def lr_image(source: LrSource, path: Path, hr: Rgb, scale: int) -> Rgb:
         path: The HR file.
         hr: Its pixels ``(H, W, 3)`` RGB uint8, H and W multiples of ``scale``.
         scale: HR size over LR size.
+        subfolder: Where a given LR image is, below the folder of the source.
 
     Returns:
         ``(H/scale, W/scale, 3)`` RGB uint8.
@@ -50,7 +51,7 @@ def lr_image(source: LrSource, path: Path, hr: Rgb, scale: int) -> Rgb:
     """
     if source.folder is None:
         return _degraded(path.name, hr, scale, source.degradation)
-    found = find_paired(source.folder, path, scale, what="LR image")
+    found = find_paired(source.folder, path, scale, what="LR image", subfolder=subfolder)
     lr = stills.read_rgb8(found)
     height, width = (side // scale for side in hr.shape[:2])
     if lr.shape[:2] != (height, width):

@@ -16,8 +16,8 @@ import numpy as np
 
 from upscaler.errors import MediaError, UpscalerError, UsageError
 from upscaler.images import stills
-from upscaler.images.formats import IMAGE_SUFFIXES
 from upscaler.trainer.data.pairing import find_paired
+from upscaler.trainer.data.sources import images_below
 from upscaler.trainer.evaluation import bicubic, metrics
 from upscaler.trainer.evaluation.lpips import SMALLEST_SIDE_PX, Lpips
 from upscaler.trainer.evaluation.lr_images import LrSource, Rgb, lr_image
@@ -83,9 +83,9 @@ def evaluate(
 
     Args:
         subject: What is measured.
-        hr_dir: Folder with HR images; subfolders are not searched.
+        hr_dir: Folder with HR images, searched with its subfolders but for run folders.
         lr_source: Where the LR images come from; ``None``: the bicubic downscaling of the published tables.
-        save_folder: Folder for the SR images, ``<stem>.png``; ``None`` does not save them.
+        save_folder: Folder for the SR images, ``<stem>.png`` in the same subfolders; ``None``: not saved.
         lpips: Measures LPIPS too.
         on_score: Called after each image.
 
@@ -93,38 +93,50 @@ def evaluate(
         UsageError: A folder is missing or has no images, or saving would overwrite what is compared.
     """
     lr_source = lr_source or LrSource()
-    paths = _images(hr_dir)
+    others = [lr_source.folder, subject.folder if isinstance(subject, SrFolder) else None]
+    compared = [folder for folder in others if folder is not None]
+    paths = _images(hr_dir, without=[*compared, *([save_folder] if save_folder else [])])
     _check_lr_dir(lr_source.folder)
     if save_folder is not None:
-        compared = [hr_dir, lr_source.folder, subject.folder if isinstance(subject, SrFolder) else None]
-        _make_save_folder(save_folder, [folder for folder in compared if folder])
+        _make_save_folder(save_folder, [hr_dir, *compared])
     scores: list[Score] = []
     failures: list[UpscalerError] = []
     for path in paths:
+        name = path.relative_to(hr_dir)
         try:
             hr, is_gray = _read_hr(path, subject.scale, for_lpips=lpips is not None)
-            comparison = _compare(subject, path, hr, lr_source)
+            comparison = _compare(subject, path, hr, lr_source, name.parent)
             if save_folder is not None:
-                stills.write_rgb8(save_folder / f"{path.stem}.png", comparison.sr)
+                _save(save_folder / name.with_suffix(".png"), comparison.sr)
         except UpscalerError as error:
             failures.append(error)
             continue
         # The bicubic row of the tables is computed on luma.
         on_luma = isinstance(subject, Method) and subject.is_baseline and lr_source == LrSource()
-        scores.append(_score(path.name, comparison, subject.scale, is_gray, lpips, bicubic_on_luma=on_luma))
+        scores.append(
+            _score(name.as_posix(), comparison, subject.scale, is_gray, lpips, bicubic_on_luma=on_luma)
+        )
         on_score(scores[-1], comparison)
     return Evaluation(scores, failures)
 
 
-def _images(folder: Path) -> list[Path]:
+def _save(path: Path, sr: Rgb) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise MediaError(f"cannot write '{path.parent}': {error.strerror}") from error
+    stills.write_rgb8(path, sr)
+
+
+def _images(folder: Path, without: list[Path]) -> list[Path]:
+    """The images below a folder, but not those below ``without`` where that lies inside."""
     if not folder.is_dir():
         raise UsageError(f"no folder '{folder}'", "use a folder with HR images")
-    paths = sorted(
-        path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()
-    )
+    inside = {other.resolve() for other in without} - {folder.resolve()}
+    paths = [path for path in images_below(folder) if inside.isdisjoint(path.resolve().parents)]
     if not paths:
         raise UsageError(f"no images in '{folder}'", "use a folder with HR images")
-    stems = [path.stem for path in paths]
+    stems = [path.relative_to(folder).with_suffix("").as_posix() for path in paths]
     duplicate = next((stem for stem in stems if stems.count(stem) > 1), None)
     if duplicate is not None:
         raise UsageError(f"'{folder}' has two images called '{duplicate}'", "move one of them away")
@@ -145,10 +157,10 @@ def _make_save_folder(folder: Path, compared: list[Path]) -> None:
         raise UsageError(f"cannot write '{folder}': {error.strerror}") from error
 
 
-def _compare(subject: Subject, path: Path, hr: Rgb, lr_source: LrSource) -> Comparison:
-    lr = lr_image(lr_source, path, hr, subject.scale)
+def _compare(subject: Subject, path: Path, hr: Rgb, lr_source: LrSource, subfolder: Path) -> Comparison:
+    lr = lr_image(lr_source, path, hr, subject.scale, subfolder)
     if isinstance(subject, SrFolder):
-        return Comparison(lr, _read_sr(subject, path, hr), hr)
+        return Comparison(lr, _read_sr(subject, path, hr, subfolder), hr)
     sr = subject.upscale(lr)
     assert sr.shape == hr.shape, f"upscaled to {sr.shape}, expected {hr.shape}"
     return Comparison(lr, sr, hr)
@@ -196,9 +208,9 @@ def _read_hr(path: Path, scale: int, *, for_lpips: bool) -> tuple[Rgb, bool]:
     return pixels[:height, :width], still.gray
 
 
-def _read_sr(subject: SrFolder, path: Path, hr: Rgb) -> Rgb:
+def _read_sr(subject: SrFolder, path: Path, hr: Rgb, subfolder: Path) -> Rgb:
     """The SR image of an HR file, cropped like HR if it was not."""
-    found = find_paired(subject.folder, path, subject.scale, what="SR image")
+    found = find_paired(subject.folder, path, subject.scale, what="SR image", subfolder=subfolder)
     sr = stills.read_rgb8(found)
     height, width = hr.shape[:2]
     excess_px = sr.shape[0] - height, sr.shape[1] - width

@@ -93,7 +93,7 @@ class Page:
         self._sections.append(f"<h2>{title}</h2>\n<div class=row>{figures}</div>")
 
     def _figure(self, name: str, title: str, pixels: Rgb, height: int, width: int) -> str:
-        file = self._folder / f"{Path(name).stem}-{title}.png"
+        file = self._folder / f"{Path(name).with_suffix('').as_posix().replace('/', '-')}-{title}.png"
         stills.write_rgb8(file, pixels)
         # As bytes, because a name need not be UTF-8; quoted, because `#`, `?` and `%` are special in a URL.
         source = html.escape(urllib.parse.quote(os.fsencode(f"{self._folder.name}/{file.name}")))

@@ -1,0 +1,55 @@
+"""What a training shows on a terminal."""
+
+import io
+
+from rich.console import Console
+
+from upscaler.trainer.display import TrainingDisplay
+from upscaler.trainer.run.report import TrainingReport
+from upscaler.trainer.run.scores import Scores
+
+
+def shown(width: int, report: TrainingReport, times: int = 2) -> list[str]:
+    """The lines that a terminal of this width shows for a report."""
+    console = Console(file=io.StringIO(), width=width, force_terminal=True, highlight=False, soft_wrap=True)
+    display = TrainingDisplay(console)
+    for index in range(times):
+        earlier = TrainingReport(
+            report.step - 100 * (times - 1 - index),
+            report.progress,
+            report.elapsed_s - 8 * (times - 1 - index),
+            report.stage,
+            report.epoch,
+            report.means,
+        )
+        display.report(earlier)
+    plain = Console(file=io.StringIO(), width=width, color_system=None)
+    plain.print(display._shown())
+    text = plain.file.getvalue()  # type: ignore[attr-defined]
+    return [line.rstrip() for line in text.splitlines()]
+
+
+def test_nothing_is_cut_at_80_columns() -> None:
+    names = ("pixel", "fft", "vgg", "adversarial", "features", "tv", "grid", "power", "ldl", "discriminator")
+    means = dict.fromkeys(names, 0.12345) | {"data_wait": 0.034, "gradient_norm": 3.0}
+    first, *rest = shown(80, TrainingReport(1_234_567, 0.123, 12_345.0, 2, 1234.5, means))
+    assert len(first) <= 80
+    for part in ("stage 2", "12%", "24:27:00 left", "12.5 steps/s", "step 1234567"):
+        assert part in first
+    numbers = " ".join(rest)
+    assert all(f"{name} 0.12" in numbers for name in names)
+    assert "data 3%" in numbers
+    assert "gradient_norm" not in numbers
+    assert all(len(line) <= 80 for line in rest)
+
+
+def test_a_validation_says_what_should_fall() -> None:
+    console = Console(file=io.StringIO(), width=80, soft_wrap=True)
+    TrainingDisplay(console).report(
+        TrainingReport(500, 0.5, 60.0, 2, 3.25, scores=Scores(26.5, 0.81, lpips=0.117))
+    )
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    assert text == (
+        "stage 2  step 500  epoch 3.2   50.0%  0:01:00 left  PSNR 26.500 dB, SSIM 0.8100, LPIPS 0.1170 "
+        "(LPIPS should fall)\n"
+    )
