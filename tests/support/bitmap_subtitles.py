@@ -57,10 +57,12 @@ def dvd_film(
         output.mux(video.encode(None))
     content = path.read_bytes()
     packs = [content[first : first + _PACK] for first in range(0, len(content), _PACK)]
+    with av.open(str(path)) as film:  # whose muxer adds half a second
+        start_s = film.start_time / 1_000_000
     last = len(packs) - 2
     for time_s in reversed(subtitles_s):  # FFmpeg's muxer would put all into one packet, with one timestamp
         picture = subtitle_picture(width // 4, height // 2, 40, 8)
-        packs.insert(1 + round(time_s * last), _packet(picture, begin_s + time_s))
+        packs.insert(1 + round(time_s * last), _packet(picture, start_s + time_s))
     path.write_bytes(b"".join(packs))
     return path.read_bytes()
 

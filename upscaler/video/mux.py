@@ -33,6 +33,7 @@ from upscaler.video.info import Window
 from upscaler.video.metadata import kept_chapters, kept_tags
 from upscaler.video.segment_packets import extend_last, segment_packets
 from upscaler.video.segments import Segment
+from upscaler.video.subtitle_canvas import keep_canvas, write_track_sizes
 from upscaler.video.timeline import Timeline
 from upscaler.video.timestamps import MonotonicDts
 from upscaler.video.tracks import Track, open_track
@@ -50,6 +51,7 @@ class _Kept:
         plan: For the stream.
         track: Feeds its stream in the output.
         order: Of its packets.
+        canvas_px: (width, height) to be written into the finished file, if any.
         written: Packets so far that the muxer took.
         refused: Packets so far that it refused.
     """
@@ -57,6 +59,7 @@ class _Kept:
     plan: StreamPlan
     track: Track
     order: MonotonicDts
+    canvas_px: tuple[int, int] | None = None
     written: int = 0
     refused: int = 0
 
@@ -150,6 +153,7 @@ def _merge(
         ) as output,
     ):
         start_s = Fraction(original.start_time or 0, 1_000_000)
+        filmed = main_video_stream(original, source)
         begin_s = window.output_start_s(cut=cut) if window else Fraction(0)
         stop_s = start_s + window.stop_s if window and cut else None
         start_s += begin_s
@@ -158,10 +162,10 @@ def _merge(
             container,
             segments,
             first.streams.video[0],
-            main_video_stream(original, source),
+            filmed,
             orientation,
         )
-        kept = _add_others(original, output, plans, start_s, container, tested=tested)
+        kept = _add_others(filmed, output, plans, start_s, container, tested=tested)
         output.set_chapters(kept_chapters(original.chapters(), start_s, stop_s))
         output.metadata.update(kept_tags(original.metadata, container))
         video_packets = segment_packets(segments, video, begin_s, allows_negative_dts=container.is_mp4)
@@ -169,6 +173,9 @@ def _merge(
             video_packets = extend_last(video_packets, window.stop_s - begin_s)
         others = _other_packets(original, kept, (start_s, stop_s) if cut else None) if kept else iter(())
         _mux(output, heapq.merge(video_packets, others, key=_dts_s), kept)
+        canvases_px = {each.track.target.index: each.canvas_px for each in kept.values() if each.canvas_px}
+    if canvases_px:
+        write_track_sizes(path, canvases_px)
     return list(kept.values())
 
 
@@ -256,7 +263,7 @@ def _movie_timescale(time_base: Fraction) -> str:
 
 
 def _add_others(
-    original: av.container.InputContainer,
+    filmed: VideoStream,
     output: av.container.OutputContainer,
     plans: list[StreamPlan],
     start_s: Fraction,
@@ -266,6 +273,7 @@ def _add_others(
 ) -> dict[int, _Kept]:
     """Add a stream for every other stream that is kept; by index of the source's stream."""
     kept: dict[int, _Kept] = {}
+    original = cast(av.container.InputContainer, filmed.container)
     for plan in plans:
         stream = original.streams[plan.index]
         if plan.action == "drop":
@@ -279,10 +287,13 @@ def _add_others(
             output.add_attachment(f"cover.{suffix}", f"image/{subtype}", _first_packet(original, stream))
             continue
         track = open_track(stream, output, plan, start_s, tested=tested)
+        canvas_px = None
+        if plan.action == "copy":
+            canvas_px = keep_canvas(stream, track.target, filmed, is_mp4=container.is_mp4)
         track.target.metadata.update(kept_tags(stream.metadata, container))
         track.target.disposition = stream.disposition
         strict = container.is_mp4 and track.target.type == "audio"
-        kept[plan.index] = _Kept(plan, track, MonotonicDts(strict=strict))
+        kept[plan.index] = _Kept(plan, track, MonotonicDts(strict=strict), canvas_px)
     return kept
 
 

@@ -61,7 +61,9 @@ def open_track(
         tested: Copy only audio packets that can be decoded.
     """
     if plan.action == "copy":
-        return _Copied(stream, output.add_stream_from_template(stream), start_s, tested=tested)
+        copied = _Copied(stream, output.add_stream_from_template(stream), start_s, tested=tested)
+        copied.needs_duration = stream.type == "subtitle" and output.format.name in ("mp4", "mov")
+        return copied
     if plan.kind == "subtitle":
         return _Subtitles(cast(SubtitleStream, stream), output, plan.encoder, start_s)
     return _Audio(cast(AudioStream, stream), output, plan, start_s)
@@ -87,11 +89,16 @@ class _Copied:
 
     Of the packets before the first sample of an edit list exactly the last is kept: without it, the decoder
     lacks its priming and audio starts late; with all of them, hidden audio becomes audible.
+
+    Attributes:
+        needs_duration: Packets without a duration get the shortest one. Subtitles of DVDs have none, and in
+            mp4 the last one would lie behind the end of its track.
     """
 
     def __init__(self, source: Stream, target: Stream, start_s: Fraction, *, tested: bool) -> None:
         self.target = target
         self.damaged = 0
+        self.needs_duration = False
         self._is_audio = source.type == "audio"
         decodable = source.codec_context is not None and not custom_channel_layout(source)
         self._tested = tested and self._is_audio and decodable
@@ -111,6 +118,8 @@ class _Copied:
                 self._discarded = packet
             return
         self._started = True
+        if self.needs_duration and not packet.duration:
+            packet.duration = 1
         if self._discarded is not None:
             yield retarget(self._discarded, -self._start_s, self.target)
             self._discarded = None
