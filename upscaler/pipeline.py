@@ -60,7 +60,7 @@ def upscale_still(job: Job, engine: Upscaler, on_progress: OnProgress, on_messag
     still = stills.read(job.source, tolerant=True)
     height, width = still.pixels.shape[:2]
     plan = engine.plan(height, width)
-    image_format = stills.check_target(job.target, plan.height, plan.width)
+    image_format = stills.check_target(job.target, plan.height, plan.width, still.metadata.codes)
     on_message(Message("info", plan.describe(height, width)))
     if still.damage:
         on_message(Message("warning", still.damage))
@@ -121,7 +121,7 @@ def _upscale_animation(job: Job, engine: Upscaler, on_progress: OnProgress, on_m
     with animation.opened(job.source) as moving, engine.messages_to(on_message):
         height, width, count = moving.height, moving.width, moving.count
         plan = engine.plan(height, width)
-        image_format = animation.check_target(job.target, plan.height, plan.width)
+        image_format = animation.check_target(job.target, plan.height, plan.width, moving.metadata.codes)
         size = animation.describe_size(image_format, count, plan.height, plan.width)
         on_message(Message("info", plan.describe(height, width) + size))
         if lost := losses.describe(moving.metadata, image_format):

@@ -293,7 +293,7 @@ def test_text_and_colour_chunks_of_a_png_are_kept(tmp_path: Path, kind: type) ->
     before = [
         chunk(b"gAMA", struct.pack(">I", 100_000)),
         chunk(b"cHRM", struct.pack(">8I", 31270, 32900, 64000, 33000, 30000, 60000, 15000, 6000)),
-        chunk(b"cICP", bytes([9, 16, 0, 1])),
+        chunk(b"cICP", bytes([9, 1, 0, 1])),
     ]
     behind = chunk(b"tEXt", b"parameters\0a cat")
     lost = chunk(b"zTXt", b"Raw profile type exif\0\0" + zlib.compress(b"\nexif\n0\n"))

@@ -12,7 +12,8 @@ from PIL import Image, ImageSequence
 
 from upscaler import transparency
 from upscaler.errors import MediaError, UsageError
-from upscaler.images import eight_bit, gif, icc, library_settings, metadata, stills
+from upscaler.images import avif, cicp, eight_bit, gif, icc, library_settings, metadata, stills
+from upscaler.images.cicp import CodePoints
 from upscaler.images.formats import ANIMATION_SUFFIXES, READ_FORMATS, ImageFormat, format_of
 from upscaler.images.metadata import Metadata
 from upscaler.images.orientation import apply_orientation, read_orientation, swaps_sides
@@ -132,8 +133,13 @@ def opened(path: Path) -> Iterator[Animation]:
             width=image.height if is_turned else image.width,
             plays=_plays(image),
             rate=1000 / (image.info.get("duration") or _DEFAULT_MS),
-            metadata=metadata.read(image),
+            metadata=_metadata(path, image),
         )
+
+
+def _metadata(path: Path, image: Image.Image) -> Metadata:
+    source = metadata.read(image)
+    return avif.read_color(path).added_to(source) if image.format == "AVIF" else source
 
 
 def _plays(image: Image.Image) -> int:
@@ -143,7 +149,7 @@ def _plays(image: Image.Image) -> int:
     return int(loops or 0)
 
 
-def check_target(path: Path, height: int, width: int) -> ImageFormat:
+def check_target(path: Path, height: int, width: int, codes: CodePoints | None = None) -> ImageFormat:
     """Make sure that an animation of this size can be written in the format of the suffix.
 
     Returns:
@@ -152,7 +158,7 @@ def check_target(path: Path, height: int, width: int) -> ImageFormat:
     Raises:
         UsageError: The format stores no animations, or none of this size.
     """
-    image_format = stills.check_target(path, height, width)
+    image_format = stills.check_target(path, height, width, codes)
     if not image_format.animation_bytes_per_pixel:
         raise UsageError(f"'{path}' can store only one frame", f"use one of {', '.join(ANIMATION_SUFFIXES)}")
     return image_format
@@ -220,7 +226,10 @@ def _playback_arguments(image_format: ImageFormat, durations_ms: list[float], pl
 
 def _storable(frame: Frame, image_format: ImageFormat, source: Metadata) -> tuple[Image.Image, bytes | None]:
     """A frame in the mode that the format stores, and the profile to embed."""
-    still = Still(frame.pixels, gray=icc.describes(source.profile, "L"), metadata=source)
+    pixels = frame.pixels
+    if source.codes and image_format.name != "PNG":
+        pixels = cicp.to_srgb(pixels, source.codes)
+    still = Still(pixels, gray=icc.describes(source.profile, "L"), metadata=source)
     image, profile = eight_bit.encoded_colors(still, image_format, "RGB")
     if frame.alpha is not None:
         image.putalpha(Image.fromarray(frame.alpha))

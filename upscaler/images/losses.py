@@ -54,6 +54,8 @@ def _lost(
     mode = "L" if gray and keeps_gray else "RGB"
     if source.profile and not icc.can_embed(source.profile, image_format, mode):
         lost.append("colour profile (converted to sRGB)")
+    if source.codes and source.codes.wide_gamut and image_format.name != "PNG":
+        lost.append(f"{source.codes.wide_gamut} colours (converted to sRGB)")
     lost += _lost_metadata(source, image_format)
     return lost
 

@@ -12,8 +12,9 @@ from typing import Any
 
 from PIL import Image, PngImagePlugin
 
-from upscaler.images import appended, exif, png_chunks, webp, xmp
+from upscaler.images import appended, cicp, exif, png_chunks, webp, xmp
 from upscaler.images.appended import Appended
+from upscaler.images.cicp import CodePoints
 from upscaler.images.formats import ImageFormat
 from upscaler.images.orientation import read_orientation
 from upscaler.images.png_chunks import Chunk
@@ -33,6 +34,8 @@ class Metadata:
         dpi: Pixels per inch, horizontally and vertically, or ``None``.
         xmp: XMP packet, or ``None``.
         iptc: IPTC, or ``None``; written to JPEG and TIFF only.
+        codes: Colours of an AVIF, or of a PNG that says so; written to PNG only. ``None`` for
+            unknown colours, and for those of a profile.
         appended: What a phone appended to a JPEG; written to JPEG only.
         size: Height and width of the upright source; ``None`` if unknown.
         dropped: What is kept in no target, in words, such as ``depth map``.
@@ -48,6 +51,7 @@ class Metadata:
     iptc: bytes | None = None
     chunks: tuple[Chunk, ...] = ()
     tiff_tags: tuple[Entry, ...] = ()
+    codes: CodePoints | None = None
     appended: Appended = field(default_factory=Appended)
     size: tuple[int, int] | None = None
     dropped: tuple[str, ...] = ()
@@ -59,8 +63,11 @@ def read(image: Image.Image) -> Metadata:
     profile, dpi, packet = (image.info.get(name) for name in ("icc_profile", "dpi", "xmp"))
     chunks: tuple[Chunk, ...] = ()
     behind = Appended()
+    codes: CodePoints | None = None
     if isinstance(image, PngImagePlugin.PngImageFile):
         chunks = png_chunks.read(_path(image))
+        if not profile:
+            codes = next((cicp.of_chunk(data) for kind, data in chunks if kind == b"cICP"), None)
     elif image.format in ("JPEG", "MPO"):
         behind = appended.read(_path(image), read_orientation(image))
     packet = packet if isinstance(packet, bytes) else None
@@ -71,6 +78,7 @@ def read(image: Image.Image) -> Metadata:
         xmp=packet,
         iptc=(image.info.get("photoshop") or {}).get(_IPTC_RESOURCE),
         chunks=chunks,
+        codes=codes,
         appended=behind,
         dropped=_dropped(packet, behind),
         lossless=image.format == "WEBP" and webp.is_lossless(_path(image)),
@@ -153,7 +161,10 @@ def save_arguments(
 def png_chunks_to_write(metadata: Metadata, height: int, width: int) -> list[Chunk]:
     """The chunks of a PNG of this size other than profile, EXIF and resolution."""
     packet = updated_xmp(metadata, "PNG", height, width)
-    return [*metadata.chunks, *([png_chunks.xmp_chunk(packet)] if packet else [])]
+    chunks = [*metadata.chunks, *([png_chunks.xmp_chunk(packet)] if packet else [])]
+    if metadata.codes and not any(kind == b"cICP" for kind, _ in chunks):
+        chunks.append((b"cICP", metadata.codes.chunk_data()))
+    return chunks
 
 
 def _iptc_segment(iptc: bytes) -> bytes:

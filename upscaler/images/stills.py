@@ -20,6 +20,7 @@ from upscaler import atomic, transparency
 from upscaler.errors import MediaError, UsageError
 from upscaler.images import (
     avif,
+    cicp,
     eight_bit,
     gif,
     library_settings,
@@ -28,11 +29,12 @@ from upscaler.images import (
     tiff,
     tiff_writer,
 )
+from upscaler.images.cicp import CodePoints
 from upscaler.images.formats import READ_FORMATS, WRITABLE_SUFFIXES, ImageFormat, format_of
 from upscaler.images.orientation import apply_orientation, read_orientation
 from upscaler.images.repair import repaired
 from upscaler.images.still import Still
-from upscaler.pixels import Pixels, mean_of_channels
+from upscaler.pixels import Pixels, mean_of_channels, to_8_bits
 
 
 def read(path: Path, *, tolerant: bool = False, page: int | None = None) -> Still:
@@ -100,14 +102,12 @@ def _completed(still: Still) -> Still:
 
 
 def _corrected_avif(path: Path, still: Still) -> Still:
+    """An AVIF with the colours that it states, and with more than 8 bits if it has them."""
     color = avif.read_color(path)
-    if color.transfer in avif.HDR_TRANSFERS:
-        name = avif.HDR_TRANSFERS[color.transfer]
-        raise MediaError(f"'{path}' is an HDR image ({name}), which is not supported", "convert it to SDR")
-    if color.bits > 8:
-        dropped = (f"{color.bits} bits per sample (decoded to 8)", *still.metadata.dropped)
-        still = replace(still, metadata=replace(still.metadata, dropped=dropped))
-    return avif.to_srgb(still, color)
+    decoded = avif.decode_deep(path, *still.pixels.shape[:2]) if color.bits > 8 else None
+    if decoded is not None:
+        still, color = replace(still, pixels=decoded[0], alpha=decoded[1]), replace(color, bits=8)
+    return replace(still, metadata=color.added_to(still.metadata))
 
 
 def _has_equal_channels(pixels: Pixels) -> bool:
@@ -199,7 +199,12 @@ def write_pages(path: Path, pages: Iterable[Still], count: int) -> None:
 
 
 def _storable(still: Still, image_format: ImageFormat) -> Still:
-    """The image with equal channels if the source has them, and without alpha if the format has none."""
+    """The image in colours that the format can state, with equal channels if the source has them.
+
+    Without alpha if the format has none.
+    """
+    if still.metadata.codes and image_format.name != "PNG":
+        still = replace(still, pixels=cicp.to_srgb(still.pixels, still.metadata.codes))
     if still.equal_channels:
         mean: Any = mean_of_channels(still.pixels)
         still = replace(still, pixels=np.repeat(mean[:, :, None], 3, axis=2))
@@ -224,14 +229,15 @@ def writing(path: Path) -> Iterator[Path]:
         raise MediaError(f"cannot write '{path}': {reason}") from error
 
 
-def check_target(path: Path, height: int = 0, width: int = 0) -> ImageFormat:
-    """Make sure that an image of this size can be written in the format of the suffix.
+def check_target(path: Path, height: int = 0, width: int = 0, codes: CodePoints | None = None) -> ImageFormat:
+    """Make sure that an image of this size and colours can be written in the format of the suffix.
 
     Returns:
         The format.
 
     Raises:
-        UsageError: The suffix is not an image's, or a side is longer than the format allows.
+        UsageError: The suffix is not an image's, a side is longer than the format allows, or the image is HDR
+            and the format cannot say so.
     """
     image_format = format_of(path)
     if image_format is None:
@@ -242,12 +248,25 @@ def check_target(path: Path, height: int = 0, width: int = 0) -> ImageFormat:
             f"'{path}' would be {width}x{height}, but {path.suffix} is limited to {limit_px} pixels per side",
             "write .png or .tif",
         )
+    if codes and codes.hdr and image_format.name != "PNG":
+        problem = f"{path.suffix} cannot say that an image is HDR ({codes.hdr})"
+        raise UsageError(f"'{path}' cannot be written: {problem}", "write .png")
     return image_format
 
 
 def read_rgb8(path: Path) -> NDArray[np.uint8]:
-    """The colours of an image without its alpha, ``(H, W, 3)`` RGB uint8. Raises as ``read`` does."""
-    return read(path).in_8_bits().pixels.astype(np.uint8, copy=False)
+    """The colours of an image without its alpha, ``(H, W, 3)`` RGB uint8, wide gamut as sRGB.
+
+    Raises as ``read`` does, and for HDR.
+    """
+    still = read(path)
+    codes = still.metadata.codes
+    if codes and codes.hdr:
+        raise MediaError(
+            f"'{path}' is an HDR image ({codes.hdr}), which is not supported here", "convert it to SDR"
+        )
+    pixels = cicp.to_srgb(still.pixels, codes) if codes else still.pixels
+    return to_8_bits(pixels)
 
 
 def write_rgb8(path: Path, pixels: NDArray[np.uint8]) -> None:
