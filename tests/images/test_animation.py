@@ -1,19 +1,22 @@
 """Animations: every frame as displayed, with its duration."""
 
+import struct
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import ExifTags, Image
 from support.messages import Messages
 from support.pictures import photograph
+from support.png import chunk, encode_png
 from support.profiles import exchanged, linear_gray
 
 from upscaler import pipeline
 from upscaler.errors import MediaError, UsageError
-from upscaler.images import animation
+from upscaler.images import animation, apng
 from upscaler.images.animation import Frame
 from upscaler.images.formats import ANIMATION_SUFFIXES, format_of
 from upscaler.images.metadata import Metadata
@@ -222,8 +225,87 @@ def test_frames_are_rotated_upright(engine: Upscaler, tmp_path: Path) -> None:
     assert np.array_equal(read(tmp_path / "b.png")[0][0].pixels, expected)
 
 
-def test_16_bit_grayscale_is_rounded_to_8(tmp_path: Path) -> None:
-    picture = Image.fromarray(np.full((4, 4), 40_000, np.uint16))
-    assert picture.mode.startswith("I")
-    frame = animation._frame(picture, (4, 4), 1)
-    assert (frame.pixels == round(40_000 / 257)).all()
+DEEP = np.random.default_rng(0).integers(0, 65_536, (3, 24, 32, 4)).astype(np.uint16)
+
+
+@pytest.mark.parametrize("with_alpha", [False, True])
+def test_16_bits_of_an_animated_png_stay_16(engine: Upscaler, tmp_path: Path, with_alpha: bool) -> None:
+    frames = [
+        Frame(f[:, :, :3], f[:, :, 3] if with_alpha else None, ms)
+        for f, ms in zip(DEEP, (50, 120, 90), strict=True)
+    ]
+    source = Metadata(exchanged(), dpi=(300, 300), chunks=((b"tEXt", b"a\0b"),))
+    animation.write(tmp_path / "a.png", frames, 3, source)
+    again, plays = read(tmp_path / "a.png")
+    assert plays == 3 and [frame.duration_ms for frame in again] == [50, 120, 90]
+    for frame, expected in zip(again, frames, strict=True):
+        assert np.array_equal(frame.pixels, expected.pixels)
+        assert (frame.alpha is None) == (expected.alpha is None)
+        assert frame.alpha is None or np.array_equal(frame.alpha, expected.alpha)
+    with Image.open(tmp_path / "a.png") as image:  # what others see
+        assert getattr(image, "n_frames", 1) == 3 and image.info["icc_profile"] == exchanged()
+        assert image.info["a"] == "b"
+    assert "16 bits" not in " ".join(upscaled(engine, tmp_path / "a.png", tmp_path / "b.png")[2])
+    assert read(tmp_path / "b.png")[0][2].pixels.dtype == np.uint16
+    said = upscaled(engine, tmp_path / "a.png", tmp_path / "b.webp")[2]
+    assert any("16 bits per sample (rounded to 8)" in line for line in said)
+
+
+@pytest.mark.parametrize("blend", [0, 1])
+@pytest.mark.parametrize("disposal", [0, 1, 2])
+def test_partial_frames_are_drawn_as_ffmpeg_draws_them(tmp_path: Path, disposal: int, blend: int) -> None:
+    """FFmpeg draws 8 bits only; those of 16 are the same times 257. Pillow draws translucent ones wrongly."""
+    parts = [(frame >> 8).astype(np.uint8) for frame in DEEP]
+    stored = [(parts[0], (0, 0)), (parts[1][:18, :22], (5, 3)), (parts[2][:10, :14], (9, 11))]
+    for deep in (False, True):
+        (tmp_path / f"{deep}.png").write_bytes(partial_frames(stored, deep, disposal, blend))
+    with av.open(str(tmp_path / "False.png"), format="apng") as container:
+        expected = [frame.to_ndarray(format="rgba").astype(float) for frame in container.decode(video=0)]
+    for deep, white in ((False, 1), (True, 257)):
+        for frame, correct in zip(read(tmp_path / f"{deep}.png")[0], expected, strict=True):
+            assert frame.alpha is not None
+            assert np.abs(frame.alpha / white - correct[:, :, 3]).max() <= 2
+            weighted = np.abs(frame.pixels / white - correct[:, :, :3]) * correct[:, :, 3:] / 255
+            assert weighted.max() <= 3  # FFmpeg rounds differently
+
+
+def partial_frames(
+    stored: list[tuple[NDArray[np.uint8], tuple[int, int]]], deep: bool, disposal: int, blend: int
+) -> bytes:
+    """An animated PNG of RGBA frames at places of their own."""
+    content, sequence = b"", 0
+    for number, (part, (left, top)) in enumerate(stored):
+        codes = part.astype(np.uint16) * 257 if deep else part
+        encoded = list(apng._chunks(encode_png(codes, 16 if deep else 8)[8:]))
+        height, width = part.shape[:2]
+        control = struct.pack(">IIIIIHHBB", sequence, width, height, left, top, 9, 100, disposal, blend)
+        if number == 0:
+            content = (
+                b"\x89PNG\r\n\x1a\n" + chunk(*encoded[0]) + chunk(b"acTL", struct.pack(">II", len(stored), 0))
+            )
+            content += chunk(b"fcTL", control) + chunk(*encoded[1])
+        else:
+            content += chunk(b"fcTL", control) + chunk(
+                b"fdAT", struct.pack(">I", sequence + 1) + encoded[1][1]
+            )
+        sequence += 1 if number == 0 else 2
+    return content + chunk(b"IEND", b"")
+
+
+def test_a_truncated_16_bit_animation_is_an_error(tmp_path: Path) -> None:
+    frames = [Frame(frame[:, :, :3], None, 90) for frame in DEEP]
+    animation.write(tmp_path / "a.png", frames, 0, Metadata())
+    whole = (tmp_path / "a.png").read_bytes()
+    (tmp_path / "a.png").write_bytes(whole[: len(whole) * 2 // 3])
+    with pytest.raises(MediaError, match="damaged or truncated"):
+        read(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("lossless", [False, True])
+def test_an_animated_lossless_webp_stays_lossless(tmp_path: Path, lossless: bool) -> None:
+    pictures = [Image.fromarray(photograph(24, 32, seed)) for seed in range(2)]
+    pictures[0].save(tmp_path / "a.webp", save_all=True, append_images=pictures[1:], lossless=lossless)
+    with animation.opened(tmp_path / "a.webp") as moving:
+        animation.write(tmp_path / "b.webp", moving.frames(), 0, moving.metadata)
+    for frame, expected in zip(read(tmp_path / "b.webp")[0], read(tmp_path / "a.webp")[0], strict=True):
+        assert np.array_equal(frame.pixels, expected.pixels) == lossless

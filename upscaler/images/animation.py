@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,18 @@ from PIL import Image, ImageSequence
 
 from upscaler import transparency
 from upscaler.errors import MediaError, UsageError
-from upscaler.images import avif, cicp, eight_bit, gif, icc, library_settings, metadata, stills
+from upscaler.images import (
+    apng,
+    avif,
+    cicp,
+    eight_bit,
+    gif,
+    icc,
+    library_settings,
+    metadata,
+    sixteen_bit_png,
+    stills,
+)
 from upscaler.images.cicp import CodePoints
 from upscaler.images.formats import ANIMATION_SUFFIXES, READ_FORMATS, ImageFormat, format_of
 from upscaler.images.metadata import Metadata
@@ -29,8 +41,8 @@ class Frame:
     """One frame as it is displayed, whatever part of it the file stores.
 
     Attributes:
-        pixels: ``(H, W, 3)`` RGB uint8, upright.
-        alpha: ``(H, W)`` uint8, or ``None`` if the frame is opaque.
+        pixels: ``(H, W, 3)`` RGB, uint8 or uint16 over the full range, upright.
+        alpha: ``(H, W)`` of the same dtype, or ``None`` if the frame is opaque.
         duration_ms: How long it is displayed; viewers choose what 0 means.
     """
 
@@ -52,6 +64,7 @@ class Animation:
         plays: How many times it is played, 0 for endlessly.
         rate: Frames per second, from the duration of the first frame.
         metadata: Of the file.
+        sixteen_bit: Whether its frames are uint16.
     """
 
     path: Path
@@ -62,6 +75,7 @@ class Animation:
     plays: int
     rate: float
     metadata: Metadata
+    sixteen_bit: bool = False
 
     def frames(self) -> Iterator[Frame]:
         """The frames in order.
@@ -70,12 +84,23 @@ class Animation:
             MediaError: The file is damaged or truncated.
         """
         orientation = read_orientation(self.image)
+        if self.image.format == "PNG":
+            yield from self._png_frames(orientation)
+            return
         canvas = self.image.size  # frames of a damaged GIF may be larger
         stored = ImageSequence.Iterator(self.image)
-        if getattr(self.image, "default_image", False):  # shown only by viewers that do not know APNG
-            self._decode_next(stored, canvas, orientation)
         while frame := self._decode_next(stored, canvas, orientation):
             yield frame
+
+    def _png_frames(self, orientation: int) -> Iterator[Frame]:
+        try:
+            with library_settings.applied():
+                for stored, duration_ms in apng.frames(self.path):
+                    yield _opaque_or_not(apply_orientation(stored, orientation), duration_ms)
+        except MemoryError:
+            raise
+        except Exception as error:  # decoders raise whatever damage leads them to
+            raise MediaError(f"'{self.path}' is damaged or truncated: {error}") from error
 
     def _decode_next(
         self, stored: ImageSequence.Iterator, canvas: tuple[int, int], orientation: int
@@ -92,12 +117,15 @@ class Animation:
 
 def _frame(image: Image.Image, canvas: tuple[int, int], orientation: int) -> Frame:
     displayed = image.crop((0, 0, *canvas)) if image.size != canvas else image
-    if displayed.mode.startswith("I"):  # 16-bit grayscale, which Pillow would clip to 8
-        displayed = Image.fromarray(to_8_bits(np.asarray(displayed).astype(np.uint16)))
     rgba = apply_orientation(np.asarray(displayed.convert("RGBA")), orientation)
-    alpha = rgba[:, :, 3]
-    is_opaque = bool((alpha == 255).all())
-    return Frame(rgba[:, :, :3], None if is_opaque else alpha, float(image.info.get("duration", 0)))
+    return _opaque_or_not(rgba, float(image.info.get("duration", 0)))
+
+
+def _opaque_or_not(rgba: Pixels, duration_ms: float) -> Frame:
+    alpha: Any = rgba[:, :, 3]
+    is_opaque = bool((alpha == np.iinfo(alpha.dtype).max).all())
+    colors: Any = rgba[:, :, :3]
+    return Frame(colors, None if is_opaque else alpha, duration_ms)
 
 
 def is_animated(path: Path) -> bool:
@@ -134,6 +162,7 @@ def opened(path: Path) -> Iterator[Animation]:
             plays=_plays(image),
             rate=1000 / (image.info.get("duration") or _DEFAULT_MS),
             metadata=_metadata(path, image),
+            sixteen_bit=apng.is_sixteen_bit(path),
         )
 
 
@@ -195,6 +224,37 @@ def write(
     """
     image_format = format_of(path)
     assert image_format is not None, "checked by `check_target`"
+    frames = iter(frames)
+    first = next(frames)
+    frames = chain([first], frames)
+    if image_format.name == "PNG" and first.pixels.dtype == np.uint16:
+        _write_deep(path, frames, plays, source, on_frame)
+    else:
+        _write_by_pillow(path, frames, image_format, plays, source, on_frame)
+
+
+def _write_deep(
+    path: Path, frames: Iterable[Frame], plays: int, source: Metadata, on_frame: Callable[[int], None]
+) -> None:
+    images: list[Any] = []
+    durations_ms = list[float]()
+    for frame in frames:
+        images.append((frame.pixels, frame.alpha))
+        durations_ms.append(frame.duration_ms)
+        on_frame(len(images))
+    chunks = sixteen_bit_png.chunks(source, *images[0][0].shape[:2], mode="RGB")
+    with stills.writing(path) as partial:
+        apng.write(partial, images, _round_durations(durations_ms, 1, None), plays, chunks)
+
+
+def _write_by_pillow(
+    path: Path,
+    frames: Iterable[Frame],
+    image_format: ImageFormat,
+    plays: int,
+    source: Metadata,
+    on_frame: Callable[[int], None],
+) -> None:
     images, durations_ms, has_alpha, profile = [], list[float](), False, source.profile
     for frame in frames:
         has_alpha = has_alpha or frame.alpha is not None
@@ -226,13 +286,13 @@ def _playback_arguments(image_format: ImageFormat, durations_ms: list[float], pl
 
 def _storable(frame: Frame, image_format: ImageFormat, source: Metadata) -> tuple[Image.Image, bytes | None]:
     """A frame in the mode that the format stores, and the profile to embed."""
-    pixels = frame.pixels
+    pixels: Pixels = to_8_bits(frame.pixels)
     if source.codes and image_format.name != "PNG":
         pixels = cicp.to_srgb(pixels, source.codes)
     still = Still(pixels, gray=icc.describes(source.profile, "L"), metadata=source)
     image, profile = eight_bit.encoded_colors(still, image_format, "RGB")
     if frame.alpha is not None:
-        image.putalpha(Image.fromarray(frame.alpha))
+        image.putalpha(Image.fromarray(to_8_bits(frame.alpha)))
     if image_format.name == "GIF":
         # Always with a transparent entry: whether a later frame needs one is not known yet.
         return gif.with_palette(image, transparent=True), profile
@@ -257,7 +317,7 @@ def upscale_frames(
     """Upscale colours and alpha of every frame.
 
     Args:
-        frames: All of one size; RGB ``(H, W, 3)`` uint8, alpha ``(H, W)`` uint8.
+        frames: All of one size and dtype; RGB ``(H, W, 3)`` and alpha ``(H, W)``, uint8 or uint16.
         upscale: ``Upscaler.frames``; it may take several images before it returns the first.
     """
     pending: deque[Frame] = deque()  # taken by `upscale`, but not returned yet

@@ -36,9 +36,15 @@ def of_still(still: Still, image_format: ImageFormat) -> list[str]:
     )
 
 
-def describe(source: Metadata, image_format: ImageFormat) -> str:
-    """What is not kept of the metadata of an animation in a target, as one line; empty if everything is."""
-    lost = _lost(source, image_format, gray=False, sixteen_bit=False, transparent=False)
+def describe_animation(source: Metadata, image_format: ImageFormat, *, sixteen_bit: bool) -> str:
+    """What is not kept of an animation in a target, as one line; empty if everything is.
+
+    Args:
+        source: Its metadata.
+        image_format: Of the target, one that stores transparency.
+        sixteen_bit: Whether the animation has 16 bits per sample.
+    """
+    lost = _lost(source, image_format, gray=False, sixteen_bit=sixteen_bit, transparent=False)
     return line(lost, image_format)
 
 

@@ -10,7 +10,7 @@ from PIL import Image, PngImagePlugin
 
 from upscaler.errors import MediaError
 from upscaler.images import exif, icc, metadata, native_stderr, png_chunks
-from upscaler.images.formats import ImageFormat
+from upscaler.images.formats import FORMATS
 from upscaler.images.metadata import Metadata
 from upscaler.images.pillow_corrections import raw_mode
 from upscaler.images.png_encoder import encode_gray_alpha
@@ -20,6 +20,7 @@ from upscaler.pixels import Pixels, mean_of_channels
 Samples = NDArray[np.uint16]
 
 _OPAQUE = 65_535
+[_PNG] = [row for row in FORMATS if row.name == "PNG"]
 _COLOR_TYPE_OFFSET, _GRAY_ALPHA = 25, 4  # PNG, third edition: 11.2.1
 
 
@@ -69,22 +70,19 @@ def _transparent_value(image: Image.Image, gray: Samples) -> Samples | None:
     return np.where(gray == transparent, 0, _OPAQUE).astype(np.uint16)
 
 
-def write(path: Path, still: Still, image_format: ImageFormat) -> None:
+def write(path: Path, still: Still) -> None:
     """Encode an image.
 
     Args:
         path: The file to write.
         still: uint16.
-        image_format: Of PNG.
 
     Raises:
         OSError: The file cannot be written.
     """
     pixels: Any = mean_of_channels(still.pixels) if still.gray else still.pixels
-    source = still.metadata
-    mode = "L" if still.gray else "RGB"
-    profile = source.profile if icc.can_embed(source.profile, image_format, mode) else None
-    png_chunks.write_with_chunks(path, _encoded(pixels, still.alpha), _chunks(source, still, profile))
+    described = chunks(still.metadata, *still.pixels.shape[:2], mode="L" if still.gray else "RGB")
+    png_chunks.write_with_chunks(path, _encoded(pixels, still.alpha), described)
 
 
 def _encoded(pixels: Samples, alpha: Pixels | None) -> NDArray[np.uint8]:
@@ -98,13 +96,20 @@ def _encoded(pixels: Samples, alpha: Pixels | None) -> NDArray[np.uint8]:
     return encoded.reshape(-1)
 
 
-def _chunks(source: Metadata, still: Still, profile: bytes | None) -> list[png_chunks.Chunk]:
-    height, width = still.pixels.shape[:2]
-    chunks = metadata.png_chunks_to_write(source, height, width)
-    if profile:
-        chunks.append(png_chunks.profile_chunk(profile))
+def chunks(source: Metadata, height: int, width: int, *, mode: str) -> list[png_chunks.Chunk]:
+    """The chunks that describe an image.
+
+    Args:
+        source: Metadata of the source.
+        height: Of the image to write.
+        width: Likewise.
+        mode: ``L`` for grayscale, or ``RGB``: which profiles fit.
+    """
+    found = metadata.png_chunks_to_write(source, height, width)
+    if source.profile and icc.can_embed(source.profile, _PNG, mode):
+        found.append(png_chunks.profile_chunk(source.profile))
     if source.exif and (block := exif.updated(source.exif, "PNG", height, width)):
-        chunks.append(png_chunks.exif_chunk(block.removeprefix(b"Exif\0\0")))  # the prefix is JPEG's alone
+        found.append(png_chunks.exif_chunk(block.removeprefix(b"Exif\0\0")))  # the prefix is JPEG's alone
     if source.dpi:
-        chunks.append(png_chunks.resolution_chunk(source.dpi))
-    return chunks
+        found.append(png_chunks.resolution_chunk(source.dpi))
+    return found

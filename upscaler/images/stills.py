@@ -175,7 +175,7 @@ def write(path: Path, still: Still) -> None:
             with tiff_writer.opened(partial, image_format) as file:
                 file.add(still)
         elif still.pixels.dtype == np.uint16 and image_format.sixteen_bit:
-            sixteen_bit_png.write(partial, still, image_format)
+            sixteen_bit_png.write(partial, still)
         else:
             eight_bit.write(partial, still.in_8_bits(), image_format)
 
