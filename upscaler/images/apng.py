@@ -1,7 +1,7 @@
 """Animated PNG: reading frame by frame, and writing with 16 bits (PNG, third edition: 4.9, 11.3.8).
 
-Pillow reduces 16 bits to 8, and draws translucent frames over others with wrong alpha. Here each frame becomes
-a PNG of its own, which Pillow (8 bits) or OpenCV (16 bits) decodes, and which OpenCV encodes.
+Pillow reduces 16 bits to 8, and draws translucent frames over others with wrong alpha. Here each frame
+becomes a PNG of its own, which Pillow (8 bits) or OpenCV (16 bits) decodes, and which OpenCV encodes.
 """
 
 import io
