@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Self, cast
 
 from av.codec.context import CodecContext
+from av.codec.context import Flags as CodecFlags
 from av.codec.hwaccel import HWAccel
 from av.packet import Packet
 from av.stream import Stream
@@ -36,6 +37,7 @@ from upscaler.video.demux import (
     start_offset,
 )
 from upscaler.video.extent import Extent
+from upscaler.video.gaps import Gaps
 from upscaler.video.geometry import Shape, aspect_of, lost_projections, orientation
 from upscaler.video.info import ColorTags, Frame, VideoInfo
 from upscaler.video.pixel_formats import as_planes, aspect_of_frame, layout_of, matrix_code, planar, siting_of
@@ -119,6 +121,8 @@ class VideoReader:
             self._extent = Extent(self._container, self._stream)
             self._decoder = self._native_or_alpha_decoder(hardware)
             self._decoder.thread_type = "AUTO"
+            # HEVC's decoder discards frames that refer to damaged ones; marked as corrupt, they are counted.
+            self._decoder.flags |= int(CodecFlags.output_corrupt.value)
             self._offset = start_offset(self._container, self._stream.time_base)
             self._decode_from_here()
             if self._first is None:
@@ -196,6 +200,7 @@ class VideoReader:
         """Decode the next frame, at the start or after seeking; earlier timestamps no longer matter."""
         self._timestamps = BestEffortTimestamps(self._step(), self._offset)
         self._timeline = Timeline(self._container)
+        self._gaps = Gaps(self._container, self._stream)
         self._decoded = deinterlace(self._with_pts(), self._time_base(), self._deinterlace)
         self._first = next(self._decoded, None)
 
@@ -203,6 +208,7 @@ class VideoReader:
         """Decoded frames, each with a PTS."""
         for frame in self._decode():
             frame.pts = self._timestamps.next(frame.pts, frame.dts)
+            self._gaps.frame(float(frame.pts * self._time_base()))
             self.interlaced_frames += frame.interlaced_frame
             self.damaged_frames += frame.is_corrupt
             self._record_aspect(frame.pts, frame)
@@ -228,7 +234,9 @@ class VideoReader:
                 with suppress(*MEDIA_ERRORS):
                     yield from self._decoder.decode(None)
                 return
+            joints = self._timeline.joints
             self._timeline.shift(packet)
+            self._gaps.packet(packet, is_joint=self._timeline.joints != joints)
             self._record(packet)
             if packet.stream.index != self._stream.index:
                 continue
@@ -270,6 +278,10 @@ class VideoReader:
             yield "dropped a stream that starts too late to be found"
         if self.damaged_packets:
             yield f"could not decode {self.damaged_packets} damaged packets"
+        # Where a packet could not be decoded, its frame is missing, too.
+        if (lost := self._gaps.missing(whole=whole) - self.damaged_packets) > 0:
+            count = "1 frame is" if lost == 1 else f"{lost} frames are"
+            yield f"about {count} missing where the file is damaged"
         if self.damaged_frames:
             yield f"{self.damaged_frames} damaged frames were concealed"
         if moved := self._timestamps.moved:
