@@ -22,7 +22,7 @@ from upscaler.models.measurements import Measurements
 from upscaler.models.receptive_field import measure
 
 if TYPE_CHECKING:
-    from spandrel import ImageModelDescriptor
+    from spandrel import Architecture, ImageModelDescriptor
 
 SCALE_MAX = 8
 # What tiles see to each side, and the width of their blending, where the receptive field is too large to be
@@ -138,13 +138,17 @@ def _load(path: Path, _version: tuple[int, int] | None) -> CommunityFile:
     return CommunityFile(f"{descriptor.architecture.name}{size}", terms, network)
 
 
-def _descriptor(path: Path, state: dict[str, Tensor]) -> "ImageModelDescriptor[nn.Module]":
-    """Build the architecture of these weights.
+def architecture_of(path: Path, state: dict[str, Tensor]) -> str:
+    """The name in spandrel of the architecture of these weights, from a file of this path.
 
     Raises:
-        WeightsError: See ``load``.
+        WeightsError: It is unknown.
     """
-    from spandrel import MAIN_REGISTRY, ImageModelDescriptor  # takes a second: not for shipped models
+    return str(_detected(path, state).name)
+
+
+def _detected(path: Path, state: dict[str, Tensor]) -> "Architecture[nn.Module]":
+    from spandrel import MAIN_REGISTRY  # takes a second: not for shipped models
 
     supports = MAIN_REGISTRY.architectures("detection")
     architecture = next((each.architecture for each in supports if each.detect(state)), None)
@@ -152,6 +156,18 @@ def _descriptor(path: Path, state: dict[str, Tensor]) -> "ImageModelDescriptor[n
         examples = ", ".join(list(state)[:2])
         hint = f"its tensors are named {examples}"
         raise WeightsError(f"'{path}' is of an architecture that spandrel does not know", hint)
+    return architecture
+
+
+def _descriptor(path: Path, state: dict[str, Tensor]) -> "ImageModelDescriptor[nn.Module]":
+    """Build the architecture of these weights.
+
+    Raises:
+        WeightsError: See ``load``.
+    """
+    from spandrel import ImageModelDescriptor
+
+    architecture = _detected(path, state)
     try:
         descriptor: Any = architecture.load(dict(state))
     except Exception as error:  # KeyError, AssertionError, RuntimeError ...: its loaders check nothing first

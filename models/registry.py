@@ -7,6 +7,7 @@ from upscaler.models.compact import Compact
 from upscaler.models.contract import Network
 from upscaler.models.srcnn import SRCNN
 from upscaler.models.srresnet import SRResNet
+from upscaler.models.srvgg import SRVGG
 
 SCALES = (1, 2, 3, 4, 8)
 
@@ -14,6 +15,7 @@ NETWORKS: dict[str, type[Network]] = {
     "compact": Compact,
     "srresnet": SRResNet,
     "srcnn": SRCNN,
+    "srvgg": SRVGG,
 }
 
 # What `upscale-train --network` takes: a network and the arguments besides the scale.
@@ -25,6 +27,11 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
     "srresnet": ("srresnet", {}),
     "srresnet-paper": ("srresnet", {"norm": "batch", "tail": "paper"}),
     "srcnn": ("srcnn", {}),
+    # The sizes in which Real-ESRGAN's compact network is shared, by channels and depth.
+    "srvgg-64x16": ("srvgg", {}),
+    "srvgg-64x32": ("srvgg", {"depth": 32}),
+    "srvgg-64x8": ("srvgg", {"depth": 8}),
+    "srvgg-24x8": ("srvgg", {"channels": 24, "depth": 8}),
 }
 
 # What the sizes of a network may be: a file must not make the machine build whatever it says.

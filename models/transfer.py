@@ -1,12 +1,35 @@
-"""Starting a network from the weights of another scale: the body is copied, the tail starts new."""
+"""Starting a network from other weights, also of another scale: the body is copied, the tail starts new."""
+
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from upscaler.errors import WeightsError
+from upscaler.models import community, weight_file
+from upscaler.models.checkpoint import read_state
 from upscaler.models.contract import Network
 from upscaler.models.registry import NETWORKS
+from upscaler.models.srvgg_state import from_real_esrgan
 from upscaler.models.weight_file import WeightFile
+
+
+def load_start(path: Path) -> WeightFile:
+    """Weights that training can start from: ours, or those of a Compact of another project.
+
+    Raises:
+        WeightsError: The file is missing or damaged, or of a network that the trainer does not have.
+    """
+    if not path.is_file() or weight_file.is_ours(path):
+        return weight_file.load(path)
+    state, _ = read_state(path)
+    if file := from_real_esrgan(state):
+        return file
+    architecture = community.architecture_of(path, state)
+    raise WeightsError(
+        f"'{path}' is a {architecture} model, which upscale-train cannot train",
+        "of other projects it takes Compact models",
+    )
 
 
 def transfer_body(source: WeightFile, network: Network) -> list[str]:

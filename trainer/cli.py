@@ -28,6 +28,7 @@ def train(
     config: Path | None,
     assignments: list[str] | None,
     restart: bool,
+    export: str | None,
     **values: Any,  # noqa: ANN401
 ) -> None:
     """Train weights that `upscale --model FILE` takes, from a folder of photographs.
@@ -37,6 +38,10 @@ def train(
     """
     with errors_as_one_line():
         options = TrainOptions(**values).settings()
+        if export:
+            others = [*(name for name in options if name not in ("output", "scale")), *(assignments or [])]
+            _export(export, photos or [], options, trains=bool(others or config or restart))
+            return
         if photos:
             options["photos"] = [str(path) for path in photos]
         outcome = _run(options, config, assignments or [], restart)
@@ -49,6 +54,19 @@ def train(
     print(f"ready: {files} (PSNR {outcome.psnr_db:.2f} dB, step {outcome.steps})")  # noqa: T201
 
 
+def _export(file_format: str, models: list[Path], options: dict[str, Any], *, trains: bool) -> None:
+    from upscaler.errors import UsageError
+    from upscaler.trainer.export import export
+
+    INTERRUPTS.release()
+    if len(models) != 1 or trains:
+        hint = "upscale-train --export onnx WEIGHTS [-o FILE] [--scale N]"
+        raise UsageError("--export takes one weight file or name, and no option but -o and --scale", hint)
+    output = options.get("output")
+    text = export(file_format, str(models[0]), output and Path(output), options.get("scale"))
+    print(f"wrote {text}")  # noqa: T201
+
+
 def _signature() -> inspect.Signature:
     photos = typer.Argument(help="Folders (searched recursively) or files with photographs.")
     config = typer.Option(
@@ -58,6 +76,12 @@ def _signature() -> inspect.Signature:
         "--set", metavar="NAME=VALUE", help="Set any setting, for example gan.batch=16; repeatable."
     )
     restart = typer.Option("--restart", help="Start over instead of resuming.")
+    export = typer.Option(
+        "--export",
+        metavar="FORMAT",
+        help="Train nothing: write weights, named in place of the photographs, for other programs. spandrel "
+        "(chaiNNer, ComfyUI) or onnx.",
+    )
     return inspect.Signature(
         [
             parameter("photos", Annotated[list[Path] | None, photos]),
@@ -68,6 +92,7 @@ def _signature() -> inspect.Signature:
             parameter("config", Annotated[Path | None, config]),
             parameter("assignments", Annotated[list[str] | None, assignments]),
             parameter("restart", Annotated[bool, restart], False),
+            parameter("export", Annotated[str | None, export]),
         ]
     )
 

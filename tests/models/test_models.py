@@ -180,9 +180,11 @@ def test_gradient_reaches_every_parameter(preset: str) -> None:
 
 @EVERY
 def test_one_slope_per_activation(preset: str) -> None:
-    slopes = [layer for layer in make(preset, 2).modules() if isinstance(layer, nn.PReLU)]
+    network = make(preset, 2)
+    slopes = [layer for layer in network.modules() if isinstance(layer, nn.PReLU)]
     assert slopes or preset == "srcnn"  # which has ReLU, as the paper
-    assert all(layer.num_parameters == 1 for layer in slopes)
+    each = network.arguments["channels"] if preset.startswith("srvgg") else 1  # as Real-ESRGAN's
+    assert all(layer.num_parameters == each for layer in slopes)
 
 
 @EVERY

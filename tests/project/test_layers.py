@@ -56,6 +56,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "video": set(),
     "models": set(),
     "trainer": {
+        "trainer.export",
         "trainer.loops",
         "trainer.run",
         "trainer.data",
@@ -63,6 +64,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "trainer.evaluation",
         "inference",
     },
+    "trainer.export": {"models"},
     "trainer.loops": {
         "trainer.run",
         "trainer.stages",
@@ -95,7 +97,7 @@ TALKS = COMMANDS | {
 }
 STARTS = {"upscaler.__main__", "upscaler.trainer.__main__"}  # `python -m upscaler` and `... .trainer`
 CONSOLE = {"rich", "typer"}
-MODELS_MAY_USE = {"torch", "safetensors", "spandrel", "platformdirs"}
+MODELS_MAY_USE = {"torch", "safetensors", "spandrel", "platformdirs", "onnx"}
 # `--help` and `import upscaler` answer at once because these load nothing heavy, not even by way of others.
 LIGHT = {
     "upscaler",

@@ -44,7 +44,7 @@ _FREE_ON_RESUME = {
 # Learning rate and weight decay of Muon. Plain networks train well at 0.02; SRResNet diverged there after a
 # few hundred steps, and does not at 0.01. Without decay the matrices grow with every step: after 13,000 steps
 # on few images their norms had doubled in all ten layers, and rare patterns turned into bursts of noise.
-_MUON = {"compact": (0.02, 0.1), "srresnet": (0.01, 0.1), "srcnn": (0.01, 0.0)}
+_MUON = {"compact": (0.02, 0.1), "srresnet": (0.01, 0.1), "srcnn": (0.01, 0.0), "srvgg": (0.02, 0.1)}
 
 # Torch's generators accept slightly more, and some are seeded with slightly more than the seed.
 _SEEDS = 2**63

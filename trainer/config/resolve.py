@@ -15,7 +15,7 @@ from typing import Any
 
 from upscaler.errors import UsageError, WeightsError
 from upscaler.inference import devices
-from upscaler.models import find_weights, registry, shipped, weight_file
+from upscaler.models import find_weights, registry, shipped, transfer
 from upscaler.trainer.config.config import TrainConfig
 from upscaler.trainer.config.gan import GanConfig
 from upscaler.trainer.config.presets import PRESETS
@@ -215,7 +215,7 @@ def _shipped_start(network: str, degradation: str) -> str:
 def _network_of(start: str, settings: Settings) -> str:
     """The name of the network in a weight file or in shipped weights."""
     files = find_weights.weight_files(start)
-    weights = weight_file.load(files[min(files, key=lambda scale: abs(scale - settings["scale"]))])
+    weights = transfer.load_start(files[min(files, key=lambda scale: abs(scale - settings["scale"]))])
     scale = {"scale": weights.scale}
     for name, (architecture, arguments) in registry.PRESETS.items():
         if architecture == weights.architecture:

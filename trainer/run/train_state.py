@@ -259,7 +259,7 @@ class TrainState:
     def _start_weights(self) -> weight_file.WeightFile:
         """The named weights of the nearest scale, of those that fit the network if any do."""
         files = find_weights.weight_files(self.config.start_from)
-        weights = [weight_file.load(path) for path in files.values()]
+        weights = [transfer.load_start(path) for path in files.values()]
         fitting = [file for file in weights if transfer.body_matches(file, self.network)]
         return min(fitting or weights, key=lambda file: abs(file.scale - self.config.scale))
 
