@@ -16,7 +16,6 @@ from support.pictures import photograph
 
 from upscaler import atomic
 from upscaler.errors import UpscalerError
-from upscaler.folder_lock import FolderLock
 from upscaler.images import animation, stills
 from upscaler.images.animation import Frame
 from upscaler.images.metadata import Metadata
@@ -25,6 +24,7 @@ from upscaler.models import weight_file
 from upscaler.models.registry import build
 from upscaler.options import VideoOptions
 from upscaler.resume.job_folder import JobFolder, Manifest
+from upscaler.system.folder_lock import FolderLock
 from upscaler.trainer.run import plot, state_file
 from upscaler.trainer.run.record import Record
 from upscaler.video import encoders

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from support.networks import weights
 
-from upscaler import process_settings
+from upscaler.system import memory
 
 # Prints the settings that differ after importing everything and upscaling an image.
 SCRIPT = """
@@ -60,5 +60,5 @@ def test_freed_memory_is_kept_unless_the_user_has_set_something(
     monkeypatch.setattr("platform.libc_ver", lambda: ("glibc", "2.36"))
     if variable:
         monkeypatch.setenv(variable, "1")
-    process_settings.keep_freed_memory.__wrapped__()
+    memory.keep_freed_blocks.__wrapped__()
     assert len(given) == calls

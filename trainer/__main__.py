@@ -4,11 +4,13 @@
 """
 
 from upscaler.interrupts import INTERRUPTS
+from upscaler.system import console
 
 
 def train() -> None:
     """Entry point of ``upscale-train``."""
     INTERRUPTS.hold()
+    console.let_streams_print_all()
     from upscaler.trainer.cli import app
 
     app()
@@ -17,6 +19,7 @@ def train() -> None:
 def evaluate() -> None:
     """Entry point of ``upscale-eval``."""
     INTERRUPTS.hold()
+    console.let_streams_print_all()
     from upscaler.trainer.eval_cli import app
 
     app()

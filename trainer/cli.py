@@ -12,7 +12,8 @@ import typer
 
 from upscaler.interrupts import INTERRUPTS
 from upscaler.option_fields import options_of
-from upscaler.process_settings import keep_freed_memory
+from upscaler.process_settings import keep_freed_memory, use_allowed_processors
+from upscaler.system import stop_signals, wildcards
 from upscaler.trainer.command import errors_as_one_line
 from upscaler.trainer.config.options import TrainOptions
 from upscaler.typer_parameters import option_parameter, parameter
@@ -43,7 +44,7 @@ def train(
             _export(export, photos or [], options, trains=bool(others or config or restart))
             return
         if photos:
-            options["photos"] = [str(path) for path in photos]
+            options["photos"] = [str(path) for path in wildcards.expand(photos)]
         outcome = _run(options, config, assignments or [], restart)
     if not _is_rank_zero():
         return
@@ -108,6 +109,7 @@ def _run(options: dict[str, Any], file: Path | None, assignments: list[str], res
 
     INTERRUPTS.release()
     keep_freed_memory()
+    use_allowed_processors()
     for text in assignments:
         options = merged(options, parse_assignment(text))
     config, notes = resolve_config(options, file)
@@ -135,9 +137,7 @@ class _StopOnInterrupt:
         self._on_request = on_request
 
     def __enter__(self) -> Self:
-        self._earlier = {
-            number: signal.signal(number, self._interrupt) for number in (signal.SIGINT, signal.SIGTERM)
-        }
+        self._earlier = {number: signal.signal(number, self._interrupt) for number in stop_signals.usable()}
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -1,4 +1,4 @@
-"""What ``upscale-train`` and ``upscale-eval`` share: names that are not UTF-8, one line per error. Prints."""
+"""What ``upscale-train`` and ``upscale-eval`` share: one line per error. Prints."""
 
 import contextlib
 import sys
@@ -9,13 +9,11 @@ import typer
 from upscaler.error_text import error_report
 from upscaler.errors import UsageError
 from upscaler.interrupts import INTERRUPTS
-from upscaler.trainer.data import file_names
 
 
 @contextlib.contextmanager
 def errors_as_one_line() -> Iterator[None]:
     """Around a command: an error ends it with a line and exit code 2 (its use) or 1 (anything else)."""
-    file_names.let_streams_print_all()
     try:
         yield
     except BrokenPipeError:  # nobody reads standard output any more: Click ends the command quietly

@@ -9,7 +9,7 @@ import typer
 
 from upscaler.error_text import error_report
 from upscaler.interrupts import INTERRUPTS
-from upscaler.process_settings import keep_freed_memory
+from upscaler.process_settings import keep_freed_memory, use_allowed_processors
 from upscaler.trainer.command import errors_as_one_line
 
 if TYPE_CHECKING:
@@ -73,6 +73,7 @@ def command(  # noqa: PLR0913 - one parameter per option
 
         INTERRUPTS.release()
         keep_freed_memory()
+        use_allowed_processors()
         if lr_dir is not None and degradation is not None:
             raise UsageError("--lr-dir and --degradation exclude each other", "use one of the two")
         degradation = degradation or "clean"

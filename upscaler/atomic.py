@@ -1,16 +1,14 @@
 """Atomic and durable files: after a crash or a power cut, a name has its old or its whole new content."""
 
-import errno
 import json
 import os
 import secrets
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-# What opening or syncing a folder fails with on file systems and in folders that do not allow it.
-_FOLDER_CANNOT_BE_SYNCED = {errno.EACCES, errno.EBADF, errno.EINVAL, errno.ENOTSUP}
+from upscaler.system import disk
+
 _LONGEST_STEM = 40  # characters of the name that a temporary name repeats; file systems allow 255 bytes
 
 
@@ -74,28 +72,6 @@ def publish(partial: Path, path: Path) -> None:
     Raises:
         OSError: The disk failed; ``path`` names either the old or the new file, each whole.
     """
-    _sync_file(partial)
-    os.replace(partial, path)
-    _sync_folder(path.parent)
-
-
-def _sync_file(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDWR)  # Windows syncs no file that was opened for reading
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _sync_folder(folder: Path) -> None:
-    if sys.platform == "win32":  # does not open folders
-        return
-    try:
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-    except OSError as error:
-        if error.errno not in _FOLDER_CANNOT_BE_SYNCED:
-            raise
+    disk.sync_file(partial)
+    disk.replace(partial, path)
+    disk.sync_folder(path.parent)

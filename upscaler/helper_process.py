@@ -16,6 +16,8 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
+from upscaler.system import core_dumps, stop_signals
+
 Request = Mapping[str, Any]
 Answer = dict[str, Any]
 
@@ -133,8 +135,8 @@ def serve(answer: Callable[[Request], Answer]) -> None:
     Args:
         answer: The answer to a request. What it raises ends the helper.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is sent to both; the parent decides
-    _leave_no_core_dump()
+    stop_signals.leave_to_parent()
+    core_dumps.write_none()
     requests = sys.stdin.buffer
     with os.fdopen(os.dup(1), "wb") as answers, open(os.devnull, "wb") as nothing:
         os.dup2(nothing.fileno(), 1)  # libraries print
@@ -143,13 +145,6 @@ def serve(answer: Callable[[Request], Answer]) -> None:
         for line in requests:
             answers.write(json.dumps(answer(json.loads(line))).encode() + b"\n")
             answers.flush()
-
-
-def _leave_no_core_dump() -> None:
-    with suppress(ImportError, ValueError, OSError):
-        import resource  # not on Windows
-
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
 def _how_it_ended(code: int) -> str:

@@ -1,13 +1,13 @@
-"""SIGINT and SIGTERM: deferred while libraries load, then KeyboardInterrupt, at exit the default action."""
+"""Signals that ask to stop: recorded while libraries load, then KeyboardInterrupt, at exit deadly again."""
 
 import signal
 from types import FrameType
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+from upscaler.system import stop_signals
 
 
 class Interrupts:
-    """Turns SIGINT and SIGTERM into KeyboardInterrupt, so that no partial file is left.
+    """Turns the signals that ask to stop into KeyboardInterrupt, so that no partial file is left.
 
     While libraries load, a signal is only recorded: some libraries swallow an exception raised during their
     import. At exit, a signal ends the process at once: Python prints a traceback for anything raised while it
@@ -20,8 +20,9 @@ class Interrupts:
 
     def hold(self) -> None:
         """From now on, only record signals."""
-        for number in _SIGNALS:
+        for number in stop_signals.usable():
             signal.signal(number, self._handle)
+        stop_signals.watch_window()
 
     def release(self) -> None:
         """From now on, raise KeyboardInterrupt; at once if a signal was recorded."""
@@ -34,7 +35,7 @@ class Interrupts:
 
         Does nothing without an earlier ``hold``, as in a program that calls the command's function.
         """
-        for number in _SIGNALS:
+        for number in stop_signals.usable():
             if signal.getsignal(number) == self._handle:
                 signal.signal(number, signal.SIG_DFL)
 

@@ -14,6 +14,7 @@ from upscaler.images.formats import READ_ONLY_SUFFIXES, WRITABLE_SUFFIXES
 from upscaler.models.shipped import DEFAULT_SCALE
 from upscaler.options import Options
 from upscaler.resume import job_folder
+from upscaler.system import file_names, folder_lock
 from upscaler.video.formats import CONTAINERS
 
 Kind = Literal["still", "video", "preview"]
@@ -99,7 +100,7 @@ def plan(inputs: Iterable[Path], options: Options) -> JobList:
     """
     try:
         job_list = _plan(list(inputs), options)
-        _check_name_lengths(job_list.jobs)
+        _check_names(job_list.jobs)
     except OSError as error:
         name = error.filename or "."  # without a name, the current folder was deleted
         raise UsageError(f"cannot use '{name}': {error.strerror}") from error
@@ -300,8 +301,14 @@ def _results_of_others(jobs: list[Job]) -> list[Job]:
 def _check_collisions(jobs: list[Job]) -> None:
     sources = {_real(job.source) for job in jobs}
     targets: dict[Path, Path] = {}
+    alike: dict[str, list[Path]] = {}  # names that some file systems take for the same
+    for source in sources:
+        alike.setdefault(file_names.folded(source), []).append(source)
     for job in jobs:
         target = _real(job.target)
+        twins = alike.setdefault(file_names.folded(target), [])
+        target = next((twin for twin in twins if twin == target or file_names.are_same(twin, target)), target)
+        twins.append(target)
         if target in sources:
             raise UsageError(f"'{job.target}' is an input and would be overwritten", "choose another -o")
         if targets.get(target) == job.source:
@@ -335,14 +342,28 @@ def _exist_error(paths: list[Path]) -> UsageError:
     )
 
 
-def _check_name_lengths(jobs: list[Job]) -> None:
-    """Ask the file system whether it accepts the names of targets and job folders.
+def _check_names(jobs: list[Job]) -> None:
+    """Ask the file system whether it accepts the names of targets, job folders and their locks.
 
     Raises:
+        UsageError: It refuses a name, or Windows a path of this length.
         OSError: A name is too long.
     """
+    if names := file_names.refused(job.target for job in jobs):
+        more = f" (and {len(names) - 1} more)" if len(names) > 1 else ""
+        raise UsageError(
+            f"the file system refuses the name '{names[0]}'{more}", "choose another name with -o"
+        )
+    longest_chars = file_names.longest_path()
     for job in jobs:
-        longest = job_folder.folder_of(job.target) if job.kind == "video" else job.target
+        longest = job_folder.longest_path_of(job.target) if job.kind == "video" else job.target
+        if longest_chars is not None and len(str(longest.absolute())) > longest_chars:
+            raise UsageError(
+                f"'{job.target}' is too long: Windows allows {longest_chars} characters, folders included",
+                "choose a shorter -o, or enable long paths in Windows",
+            )
+        if job.kind == "video":
+            longest = folder_lock.lock_file_of(job_folder.folder_of(job.target))
         # A folder that does not exist yet accepts every name; ask the nearest parent that exists.
         existing = (parent for parent in longest.absolute().parents if parent.exists())
         parent = next(existing, longest.parent)

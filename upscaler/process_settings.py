@@ -3,18 +3,12 @@
 What Pillow and OpenCV need is set by ``images/library_settings.py`` while an image is read or written.
 """
 
-import ctypes
-import functools
 import os
-import platform
 
 from upscaler.cache_folder import cache_folder
-
-# Parameters of mallopt, from malloc.h.
-_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
+from upscaler.system import memory, processors
 
 
-@functools.cache
 def keep_freed_memory() -> None:
     """Make the C library keep large blocks that were freed instead of returning them to the system.
 
@@ -25,11 +19,18 @@ def keep_freed_memory() -> None:
 
     Does nothing with another C library, or if a ``MALLOC_`` variable is set. It cannot be undone.
     """
-    if platform.libc_ver()[0] != "glibc" or any(name.startswith("MALLOC_") for name in os.environ):
-        return
-    library = ctypes.CDLL(None)
-    library.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
-    library.mallopt(_M_MMAP_MAX, 0)
+    memory.keep_freed_blocks()
+
+
+def use_allowed_processors() -> None:
+    """Have torch start as many threads as the quota of a container allows; it looks at the affinity only.
+
+    The commands call it; ``OMP_NUM_THREADS`` may set fewer.
+    """
+    import torch  # takes seconds
+
+    if processors.limited_by_quota():
+        torch.set_num_threads(min(torch.get_num_threads(), processors.count()))
 
 
 def keep_compiled_code() -> None:

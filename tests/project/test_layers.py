@@ -30,11 +30,11 @@ LEAVES = {
     "typer_parameters",
     "results",
     "atomic",
-    "folder_lock",
     "color_matrices",
     "helper_process",
     "pixels",
     "planes",
+    "system",
     "transparency",
     "version",
 }
@@ -59,7 +59,6 @@ MAY_IMPORT: dict[str, set[str]] = {
         "trainer.export",
         "trainer.loops",
         "trainer.run",
-        "trainer.data",
         "trainer.config",
         "trainer.evaluation",
         "inference",
@@ -97,6 +96,29 @@ TALKS = COMMANDS | {
 }
 STARTS = {"upscaler.__main__", "upscaler.trainer.__main__"}  # `python -m upscaler` and `... .trainer`
 CONSOLE = {"rich", "typer"}
+# What not every system has, or has with another meaning: only ``upscaler/system`` knows it.
+SYSTEM_MODULES = {
+    "ctypes",
+    "fcntl",
+    "filelock",
+    "grp",
+    "msvcrt",
+    "posix",
+    "psutil",
+    "pty",
+    "pwd",
+    "resource",
+    "termios",
+    "winreg",
+}
+SYSTEM_NAMES = re.compile(
+    r"os\.(name|sysconf|confstr|pathconf|statvfs|uname|fork\w*|kill|killpg|[gs]ete?[ug]id|setsid|cpu_count|umask"
+    r"|sched_\w+|posix_\w+|pread|pwrite|f?chown|fchmod|mkfifo|fsync|fdatasync|sync|replace|rename"
+    r"|O_(NOFOLLOW|DIRECTORY|NONBLOCK|CLOEXEC|TMPFILE))"
+    r"|sys\.(platform|getwindowsversion)|platform\.(system|processor|uname|libc_ver|mac_ver|win32_ver)"
+    r"|signal\.(SIG[A-Z0-9]+|alarm|pause|setitimer|pthread_\w+)|multiprocessing\.get_context"
+)
+SYSTEM_PATHS = re.compile(r"/(proc|sys|dev)/")
 MODELS_MAY_USE = {"torch", "safetensors", "spandrel", "platformdirs", "onnx"}
 # `--help` and `import upscaler` answer at once because these load nothing heavy, not even by way of others.
 LIGHT = {
@@ -263,10 +285,31 @@ def prints(sources: dict[str, str]) -> Iterator[str]:
                 yield f"{module}:{node.lineno} prints"
 
 
+def system_questions(sources: dict[str, str]) -> Iterator[str]:
+    """What only some systems have, outside ``upscaler/system``."""
+    for module, source in sources.items():
+        if module.startswith("upscaler.system"):
+            continue
+        for each in imports({module: source}):
+            if each.top in SYSTEM_MODULES:
+                yield f"{each}: only upscaler/system asks the system"
+        for node, _ in statements(ast.parse(source)):
+            name = ast.unparse(node) if isinstance(node, ast.Attribute) else ""
+            path = node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else ""
+            if SYSTEM_NAMES.fullmatch(name) or SYSTEM_PATHS.match(path):
+                yield f"{module}:{node.lineno} uses {name or path}: only upscaler/system asks the system"
+
+
 def violations(sources: dict[str, str]) -> list[str]:
     """Everything that breaks the rules of this file."""
     found = imports(sources)
-    return [*wrong_directions(found), *wrong_libraries(found), *heavy_loads(found), *prints(sources)]
+    return [
+        *wrong_directions(found),
+        *wrong_libraries(found),
+        *heavy_loads(found),
+        *prints(sources),
+        *system_questions(sources),
+    ]
 
 
 def test_imports_go_one_way() -> None:
@@ -334,6 +377,11 @@ def test_modules_have_no_circle() -> None:
         ("upscaler.cli.app", "from upscaler.pipeline import run", "importing upscaler.cli.app loads"),
         ("upscaler.trainer", "import torch", "importing upscaler.trainer.cli loads torch"),
         ("upscaler.fashion", "import upscaler.errors", "has no row in MAY_IMPORT"),
+        ("upscaler.jobs", "def locked():\n    import fcntl", "only upscaler/system asks"),
+        ("upscaler.jobs", "import os\nfree = os.sysconf('SC_AVPHYS_PAGES')", "uses os.sysconf"),
+        ("upscaler.jobs", "import sys\nif sys.platform == 'win32':\n    pass", "uses sys.platform"),
+        ("upscaler.jobs", "import signal\nstops = [signal.SIGTERM]", "uses signal.SIGTERM"),
+        ("upscaler.jobs", "from pathlib import Path\ninfo = Path('/proc/meminfo')", "uses /proc/meminfo"),
     ],
 )
 def test_checker_finds_what_is_planted(module: str, planted: str, complaint: str) -> None:

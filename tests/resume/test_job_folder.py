@@ -159,7 +159,7 @@ def test_run_killed_while_it_removes_its_folder_is_done(
         with pytest.raises(CutError):
             run(engine, source, target)
     assert not job_folder.folder_of(target).exists()
-    assert sum(1 for _ in tmp_path.iterdir()) == 3  # what is left of the folder, besides source and target
+    assert sum(1 for _ in tmp_path.iterdir()) == 4  # source, target, what is left of the folder, its lock
     with pytest.raises(UsageError, match="exists"):
         jobs.plan([source], Options(output=target))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.mp4", "out.mp4"]

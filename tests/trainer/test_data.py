@@ -12,7 +12,8 @@ from support.pictures import photograph
 from torch import Tensor
 
 from upscaler.errors import TrainingError
-from upscaler.trainer.data import cache, crop_side, file_names
+from upscaler.system import memory
+from upscaler.trainer.data import crop_side, file_names
 from upscaler.trainer.data.crop_side import Gain
 from upscaler.trainer.data.crops import Crops
 from upscaler.trainer.data.held_out import held_out_indices
@@ -353,7 +354,7 @@ def test_photographs_larger_than_memory_are_mapped_from_a_file(
 ) -> None:
     for degradation, scale in (("clean", 4), ("video", 2), ("jpeg50", 1)):
         expected = load_photos((str(folder),), scale, 16, degradation=degradation)
-        monkeypatch.setattr(cache, "_available_bytes", lambda: 100_000)
+        monkeypatch.setattr(memory, "available_bytes", lambda: 100_000)
         photos = load_photos((str(folder),), scale, 16, degradation=degradation, cache_folder=tmp_path)
         monkeypatch.undo()
         assert (expected.mapped, photos.mapped) == (False, True)
@@ -375,7 +376,7 @@ def test_no_room_for_the_file(folder: Path, monkeypatch: pytest.MonkeyPatch) -> 
     def full(*_: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(cache, "_available_bytes", lambda: 100_000)
+    monkeypatch.setattr(memory, "available_bytes", lambda: 100_000)
     monkeypatch.setattr("os.posix_fallocate", full)
     with pytest.raises(TrainingError, match=r"0.0 GB of photographs fit neither .* No space left"):
         load_photos((str(folder),), 4, 16)

@@ -1,7 +1,6 @@
 """Every setting of a training run, in one frozen object."""
 
 import dataclasses
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -9,6 +8,7 @@ from typing import Any, Literal
 from upscaler.errors import UsageError
 from upscaler.models.perceptual import LAYERS
 from upscaler.models.registry import PRESETS, SCALES
+from upscaler.system import processors
 from upscaler.trainer.config.gan import SMALLEST_PATCH_PX, GanConfig, PixelLoss, Schedule
 from upscaler.trainer.config.ranges import (
     adam_betas,
@@ -197,9 +197,9 @@ class TrainConfig:
             errors.append(f"output '{self.output}' must have the suffix .safetensors")
         if [self.minutes, self.steps, self.epochs].count(None) != 2:
             errors.append("set one of minutes, steps and epochs")
-        cores = os.cpu_count() or 1
+        cores = processors.count()
         if self.threads > cores:
-            errors.append(f"threads must be at most {cores}, the CPU cores of this machine")
+            errors.append(f"threads must be at most {cores}, the CPU cores that this process may use")
         if self.valid_lr_dirs and not self.valid:
             errors.append("valid_lr_dirs belong to the images of valid, which is not set")
         if not (self.pixel_weight or self.fft_weight):

@@ -1,6 +1,5 @@
 """Keeps decoded photographs in memory or in a memory-mapped file."""
 
-import os
 import tempfile
 from pathlib import Path
 
@@ -9,7 +8,7 @@ import torch
 from torch import Tensor
 
 from upscaler.errors import TrainingError
-from upscaler.inference import devices
+from upscaler.system import disk, memory
 
 # Share of the free memory that photographs may take; training needs the rest.
 _MEMORY_SHARE = 0.5
@@ -30,7 +29,7 @@ class Cache:
     """
 
     def __init__(self, needed_bytes: int, folder: Path | None) -> None:
-        self.mapped = needed_bytes > _available_bytes() * _MEMORY_SHARE
+        self.mapped = needed_bytes > memory.available_bytes() * _MEMORY_SHARE
         self._used = 0
         self._buffer = torch.empty(0, dtype=torch.uint8)
         if self.mapped:
@@ -46,23 +45,10 @@ class Cache:
         return kept.copy_(image)
 
 
-def _available_bytes() -> int:
-    """Available memory, including what the system uses as file cache."""
-    meminfo = Path("/proc/meminfo")
-    if meminfo.is_file():
-        for line in meminfo.read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-    return devices.free_memory_bytes(torch.device("cpu"))
-
-
 def _mapped(size_bytes: int, folder: Path | None) -> Tensor:
     try:
         with tempfile.TemporaryFile(dir=folder and _existing(folder)) as file:
-            if hasattr(os, "posix_fallocate"):  # a disk that fills up later would kill the process
-                os.posix_fallocate(file.fileno(), 0, size_bytes)
-            else:
-                file.truncate(size_bytes)
+            disk.reserve(file, size_bytes)
             return torch.from_numpy(np.memmap(file, dtype=np.uint8, mode="r+", shape=(size_bytes,)))
     except OSError as error:
         raise TrainingError(

@@ -1,7 +1,5 @@
 """File names that are not UTF-8, which Python represents with lone surrogates."""
 
-import io
-import sys
 import zlib
 
 
@@ -13,10 +11,3 @@ def seed_of(name: str) -> int:
 def encoded(text: str) -> bytes:
     """UTF-8 of a text with file names in it; what is not UTF-8 becomes backslash escapes."""
     return text.encode("utf-8", "backslashreplace")
-
-
-def let_streams_print_all() -> None:
-    """Make stdout and stderr print what their encoding lacks as backslash escapes."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")

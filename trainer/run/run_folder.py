@@ -10,10 +10,11 @@ import torch
 
 from upscaler import __version__
 from upscaler.errors import TrainingError, WeightsError
-from upscaler.folder_lock import FolderLock
 from upscaler.inference import devices
 from upscaler.models import weight_file
 from upscaler.models.contract import Network
+from upscaler.system import folder_lock
+from upscaler.system.folder_lock import FolderLock
 from upscaler.trainer.config import resolve
 from upscaler.trainer.config.config import TrainConfig
 from upscaler.trainer.data.photos import Photos
@@ -49,6 +50,7 @@ class RunFolder:
 
     def __init__(self, config: TrainConfig, world: World) -> None:
         self._config, self._world = config, world
+        self._has_locks = True
         self.path = Path(config.output).with_suffix(RUN_SUFFIX)
 
     @property
@@ -86,7 +88,9 @@ class RunFolder:
             return f"'{output}' is a folder", "use the name of a file"
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            lock.callback(FolderLock(self.path).release)
+            held = FolderLock(self.path)
+            lock.callback(held.release)
+            self._has_locks = held.works
             if restart:
                 self._delete_files()
         except BlockingIOError:
@@ -120,7 +124,7 @@ class RunFolder:
         """
         if not self._world.is_rank_zero:
             return []
-        lines = []
+        lines = [] if self._has_locks else [folder_lock.NO_LOCKS]
         if photos.left_out:
             listing = self.path / "left-out.txt"
             state_file.write_text(listing, "\n".join(photos.left_out) + "\n")

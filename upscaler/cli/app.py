@@ -14,7 +14,8 @@ from upscaler.interrupts import INTERRUPTS
 from upscaler.models.shipped import installed_models
 from upscaler.option_fields import options_of
 from upscaler.options import Options
-from upscaler.process_settings import keep_freed_memory
+from upscaler.process_settings import keep_freed_memory, use_allowed_processors
+from upscaler.system import wildcards
 from upscaler.typer_parameters import option_parameter, parameter
 
 EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
@@ -60,7 +61,8 @@ def _run(inputs: list[Path], options: Options, report: Path | None) -> int:
 
     INTERRUPTS.release()
     keep_freed_memory()
-    return run(inputs, options, report)
+    use_allowed_processors()
+    return run(list(wildcards.expand(inputs)), options, report)
 
 
 def _fail(error: Exception) -> NoReturn:

@@ -1,18 +1,16 @@
 """What the machine can do: device, fast number format, compiler, processor name."""
 
 import functools
-import os
-import platform
 import shutil
 import time
 import warnings
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from upscaler.errors import DeviceError
+from upscaler.system import memory, processors
 
 # bf16 rounds, so it must gain at least this factor over fp32. It gained 2 on an EPYC and lost 1.5 on a Xeon
 # with masked AMX: far enough from the bar for one machine to decide alike every time.
@@ -103,30 +101,21 @@ def has_compiler() -> bool:
 
 
 def free_memory_bytes(device: torch.device) -> int:
-    """Memory that can still be had: the GPU's, or the machine's (a cgroup's limit is not looked at)."""
+    """Memory that can still be had: the GPU's, or main memory within the limits of this process."""
     if device.type == "cuda":
         free, _total = torch.cuda.mem_get_info(device)
         return int(free)
-    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return memory.available_bytes()
 
 
 def name(device: torch.device) -> str:
     """The name of the GPU or of the processor."""
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else _processor_name()
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else processors.name()
 
 
 def describe(device: torch.device) -> str:
     """The name of the GPU, or of the processor with its number of threads, for logs and model cards."""
     return name(device) + (f", {torch.get_num_threads()} threads" if device.type == "cpu" else "")
-
-
-def _processor_name() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        for line in cpuinfo.read_text(errors="replace").splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -2,7 +2,6 @@
 
 import hashlib
 import math
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -30,6 +29,7 @@ from upscaler.options import DEFAULT_MODEL, RUNTIMES, SCALE_MAX, EngineOptions
 from upscaler.pixels import Pixels
 from upscaler.planes import PlaneOutput
 from upscaler.results import Message, OnMessage, WeightFacts
+from upscaler.system import processors
 
 # Side of the picture with which the speed of uncompiled work is estimated, in LR pixels.
 _TRIAL_PX = 128
@@ -366,7 +366,7 @@ class Upscaler:
             if execution.get(name) != here[name]:
                 raise DeviceError(f"{name} was {execution.get(name)} and is {here[name]}")
         threads = _whole(execution, "threads")
-        if not 1 <= threads <= (os.cpu_count() or 1):
+        if threads > max(processors.count(), torch.get_num_threads()):
             raise DeviceError(f"there were {threads} threads, more than this machine has")
         steps = self._steps(plan)
         runtimes = [str(execution.get(self._runtime_key(*step))) for step in steps]

@@ -12,6 +12,7 @@ import torch
 
 from upscaler import __version__
 from upscaler.options import EngineOptions, VideoOptions
+from upscaler.system import processors
 from upscaler.video.encoders import EncodeSettings
 
 _HEAD_BYTES = 1 << 20
@@ -59,7 +60,7 @@ def fingerprint_of(
         "option decoder": options.decoder,
         **_flat("encoder", settings),
         "frames per segment": segment_frames,
-        "CPU cores": _cpu_cores(),
+        "CPU cores": processors.count(),  # encoders start as many threads, and their output depends on it
         **versions(),
     }
     return {name: str(value) for name, value in entries.items()}
@@ -96,9 +97,3 @@ def versions() -> dict[str, str]:
         "av": av.__version__,
         "libavcodec": libraries,
     }
-
-
-def _cpu_cores() -> int:
-    """Cores that this process may use: encoders start as many threads, and their output depends on it."""
-    affinity = getattr(os, "sched_getaffinity", None)  # not on every system
-    return len(affinity(0)) if affinity else os.cpu_count() or 1

@@ -15,8 +15,9 @@ from typing import Self
 
 from upscaler import atomic
 from upscaler.errors import MediaError, UsageError
-from upscaler.folder_lock import FolderLock
 from upscaler.results import Message, OnMessage
+from upscaler.system import folder_lock
+from upscaler.system.folder_lock import FolderLock
 
 SUFFIX = ".upscaling"
 _MANIFEST, _FINISHED = "job.json", "finished.json"
@@ -55,7 +56,7 @@ class JobFolder:
 
     Args:
         target: The video to be written.
-        on_message: Called when segments are kept.
+        on_message: Called when segments are kept, and when the file system has no locks.
 
     Raises:
         MediaError: The folder cannot be made, another process uses it, or something else has its name.
@@ -79,6 +80,8 @@ class JobFolder:
         if any(self.path.iterdir()) and not any(self.path.glob(f"{_MANIFEST}*")):
             self._lock.release()
             raise MediaError(f"the folder '{self.path}' is not a job folder of upscale", "move it")
+        if not self._lock.works:
+            self._on_message(Message("info", folder_lock.NO_LOCKS))
         return self
 
     def __exit__(
@@ -162,6 +165,11 @@ def folder_of(target: Path) -> Path:
     return target.with_name(target.name + SUFFIX)
 
 
+def longest_path_of(target: Path) -> Path:
+    """The longest path that a job writes in its folder."""
+    return folder_of(target) / "segment-000000.json.part"
+
+
 def _leftovers_of(target: Path) -> Path:
     """The name of a job folder while it is removed; not an input either, for it ends like a job folder."""
     return target.with_name(f"{target.name}.removing{SUFFIX}")
@@ -174,6 +182,7 @@ def remove_leftovers(target: Path) -> None:
         if leftovers.is_dir():
             _remove(leftovers, "*")
             leftovers.rmdir()
+        folder_lock.remove_leftover(folder_of(target))
 
 
 def was_finished(target: Path) -> bool:

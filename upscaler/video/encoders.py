@@ -17,6 +17,7 @@ from av.video.codeccontext import VideoCodecContext
 from upscaler.errors import UsageError
 from upscaler.options import VideoOptions
 from upscaler.process_settings import silence_svt_av1
+from upscaler.system import processors
 from upscaler.video import hdr
 from upscaler.video.codecs import CODECS, Codec, Encoder, stores_alpha
 from upscaler.video.demux import MEDIA_ERRORS
@@ -30,6 +31,8 @@ from upscaler.video.yuv import Layout
 _OPEN_ERRORS = (*MEDIA_ERRORS, av.codec.codec.UnknownCodecError)
 # x264, x265 and SVT-AV1 only log invalid parameters that FFmpeg passes through to them.
 _INVALID_PARAMETER = ("Error parsing option", "Unknown option", "Invalid value for")
+# How an encoder with threads of its own is told their number, besides FFmpeg's; SVT-AV1 has levels up to 6.
+_OWN_THREADS = {"libx265": ("x265-params", "pools", 1024), "libsvtav1": ("svtav1-params", "lp", 6)}
 _TRIAL_PX = 256  # hardware encoders refuse smaller pictures
 
 
@@ -315,6 +318,9 @@ def configure(context: VideoCodecContext, settings: EncodeSettings) -> None:
     if settings.hdr:
         for key, value in hdr.encoder_options(settings.hdr, choice.encoder.name).items():
             options[key] = _joined(options.get(key), value)
+    if processors.limited_by_quota():
+        context.thread_count = processors.count()
+        _bound_threads(options, choice.encoder.name, processors.count())
     context.options = options
     context.width, context.height = settings.width, settings.height
     context.pix_fmt = choice.pixel_format
@@ -328,3 +334,13 @@ def configure(context: VideoCodecContext, settings: EncodeSettings) -> None:
     tag = CODECS[choice.codec].tag
     if tag:
         context.codec_tag = tag
+
+
+def _bound_threads(options: dict[str, str], encoder: str, threads: int) -> None:
+    """Add the option that limits the threads of an encoder that looks at the machine's processors itself."""
+    if encoder in _OWN_THREADS:
+        option, name, most = _OWN_THREADS[encoder]
+        given = options.get(option)
+        options[option] = (
+            _joined(f"{name}={min(threads, most)}", given) if given else f"{name}={min(threads, most)}"
+        )

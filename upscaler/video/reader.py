@@ -22,6 +22,7 @@ from av.video.stream import VideoStream
 
 from upscaler.errors import MediaError
 from upscaler.results import Message, OnMessage
+from upscaler.system import processors
 from upscaler.video import hdr
 from upscaler.video.cropping import declared_cropping
 from upscaler.video.deinterlace import Mode, deinterlace
@@ -123,6 +124,8 @@ class VideoReader:
             self._decoder.thread_type = "AUTO"
             # HEVC's decoder discards frames that refer to damaged ones; marked as corrupt, they are counted.
             self._decoder.flags |= int(CodecFlags.output_corrupt.value)
+            if processors.limited_by_quota():  # FFmpeg looks at the affinity only
+                self._decoder.thread_count = processors.count()
             self._offset = start_offset(self._container, self._stream.time_base)
             self._decode_from_here()
             if self._first is None:
