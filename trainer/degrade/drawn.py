@@ -20,7 +20,8 @@ def drawn(lr: Tensor, hr: Tensor, scale: int, generator: Generator) -> tuple[Ten
     """Downscale half of the drawings alone, and degrade the others as websites, scanners and videos do.
 
     A random downscaling kernel with slight blur; sharpening that leaves halos (30 %) or a scanner's paper and
-    noise (15 %); then JPEG of quality 25 to 95, mostly 4:2:0, once or up to three times, WebP, GIF or H.264.
+    grain (15 %), and slight noise in a third of the others; then JPEG of quality 25 to 95, mostly 4:2:0, once
+    or up to three times, WebP, GIF or H.264.
 
     Args:
         lr: ``hr`` downscaled, ``(B, 3, H/scale, W/scale)`` uint8.
@@ -54,6 +55,11 @@ def _degraded(levels: Tensor, scale: int, generator: Generator) -> Tensor:
         levels, kind < 0.3, lambda x, which: artifacts.sharpen(x, halo_px[which], amount[which])
     )
     artifacts.apply_where(levels, kind > 0.85, lambda x, _: _scanned(x, generator))
+    noise_levels = artifacts.uniform(0.5, 4, count, generator)
+    noisy = (kind <= 0.85) & artifacts.bernoulli(1 / 3, count, generator)
+    artifacts.apply_where(
+        levels, noisy, lambda x, which: x + artifacts.gaussian_noise(x, noise_levels[which], generator)
+    )
     return _saved(levels.round_().clamp_(0, 255), generator)
 
 
