@@ -85,7 +85,7 @@ class GanConfig:
     vgg_layers: Mapping[str, float] = field(
         default_factory=lambda: {"conv1_2": 0.1, "conv2_2": 0.1, "conv3_4": 1.0}
     )
-    vgg_weight: float = not_negative(0.4)
+    vgg_weight: float = not_negative(1.0)
     vgg_after_activation: bool = False
     vgg_loss: Literal["l1", "mse"] = "l1"
     vgg_factor: float | None = positive(None)
@@ -96,8 +96,8 @@ class GanConfig:
     label_noise: float = not_negative(0.0)
     feature_weight: float = not_negative(0.0)
     tv_weight: float = not_negative(0.0)
-    grid_weight: float = not_negative(15.0)
-    power_weight: float = not_negative(0.3)
+    grid_weight: float = not_negative(5.0)
+    power_weight: float = not_negative(0.03)
     ldl_weight: float = not_negative(0.0)
     fft_weight: float = not_negative(0.0)
     ema_decay: float = below_one(0.999)
