@@ -15,6 +15,7 @@ from support.media import (
 )
 from support.pictures import photograph
 
+from upscaler.errors import MediaError
 from upscaler.inference.engine import Upscaler
 from upscaler.video import (
     yuv,
@@ -112,3 +113,50 @@ def test_frames_stored_from_bottom_to_top(engine: Upscaler, tmp_path: Path) -> N
     small, large = pictures(source).astype(float), pictures(tmp_path / "out.mp4").astype(float)
     reduced = large.reshape(3, 48, 2, 64, 2).mean((2, 4))
     assert np.abs(reduced - small).mean() < 4 < np.abs(reduced[:, ::-1] - small).mean()
+
+
+def tagged(path: Path, matrix: int, primaries: int = 2) -> Path:
+    """Three frames of YUV with these codes of H.273."""
+    with av.open(str(path), "w") as output:
+        stream = output.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv444p"
+        stream.codec_context.colorspace = matrix
+        stream.codec_context.color_primaries = primaries
+        for index in range(3):
+            frame = VideoFrame.from_ndarray(np.full((3, 48, 64), 90 + index, np.uint8), format="yuv444p")
+            frame.pts, frame.colorspace, frame.color_primaries = index, matrix, primaries
+            output.mux(stream.encode(frame))
+        output.mux(stream.encode(None))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("matrix", "name"),
+    [
+        (8, "YCgCo"),
+        (11, "SMPTE ST 2085"),
+        (12, "unusual primaries"),
+        (13, "constant luminance"),
+        (14, "ICtCp"),
+    ],
+)
+def test_colours_that_cannot_be_converted_are_refused(
+    engine: Upscaler, tmp_path: Path, matrix: int, name: str
+) -> None:
+    source = tagged(tmp_path / "in.mp4", matrix)
+    with pytest.raises(MediaError, match=f"the colours of .* are .*{name}"):
+        run_video(engine, source, tmp_path / "out.mp4")
+    assert not (tmp_path / "out.mp4").exists()
+
+
+@pytest.mark.parametrize(("primaries", "expected"), [(1, "bt709"), (6, "smpte240m"), (9, "bt2020")])
+def test_the_primaries_give_the_matrix_that_is_derived_from_them(
+    engine: Upscaler, tmp_path: Path, primaries: int, expected: str
+) -> None:
+    source, target = tagged(tmp_path / "in.mp4", 12, primaries), tmp_path / "out.mp4"
+    with VideoReader(source) as reader:
+        assert reader.info.layout.matrix == expected
+    run_video(engine, source, target)
+    with av.open(str(target)) as container:
+        context = container.streams.video[0].codec_context
+        assert (context.colorspace, context.color_primaries) == (12, primaries)

@@ -32,6 +32,19 @@ MATRICES: dict[int, Matrix] = {
     10: "bt2020",
 }
 MATRIX_CODES: dict[Matrix, int] = {"bt709": 1, "fcc": 4, "bt601": 6, "smpte240m": 7, "bt2020": 9}
+# With these codes, the primaries determine the matrix, or samples encode something else than YUV.
+_CHROMA_DERIVED = 12
+_BY_PRIMARIES: dict[int, Matrix] = {1: "bt709", 6: "smpte240m", 7: "smpte240m", 9: "bt2020"}
+_UNSUPPORTED = {
+    8: "YCgCo",
+    11: "SMPTE ST 2085",
+    _CHROMA_DERIVED: "chroma-derived YUV of unusual primaries",
+    13: "chroma-derived YUV of constant luminance",
+    14: "ICtCp",
+    15: "IPT-PQ-C2",
+    16: "YCgCo-Re",
+    17: "YCgCo-Ro",
+}
 RGB_MATRIX, UNSPECIFIED = 0, 2
 _BT2020_PRIMARIES = 9
 _UNSPECIFIED_RANGE, _FULL_RANGE = 0, 2
@@ -113,10 +126,24 @@ def layout_of(frame: VideoFrame, siting: Siting, *, untagged_gray_is_full: bool 
     return replace(layout, matrix=_matrix_of(frame), full_range=full, siting=siting)
 
 
+def unsupported_matrix(frame: VideoFrame) -> str:
+    """What the samples of a frame encode, if that cannot be converted; else empty."""
+    if frame.format.is_rgb or _tagged_matrix(frame):
+        return ""
+    return _UNSUPPORTED.get(int(frame.colorspace), "")
+
+
+def _tagged_matrix(frame: VideoFrame) -> Matrix | None:
+    code = int(frame.colorspace)
+    if code == _CHROMA_DERIVED:
+        return _BY_PRIMARIES.get(int(frame.color_primaries))
+    return MATRICES.get(code)
+
+
 def _matrix_of(frame: VideoFrame) -> Matrix:
     """The tagged matrix; else a guess from the primaries or the size."""
-    if int(frame.colorspace) in MATRICES:
-        return MATRICES[int(frame.colorspace)]
+    if tagged := _tagged_matrix(frame):
+        return tagged
     if int(frame.color_primaries) == _BT2020_PRIMARIES:
         return "bt2020"
     return guessed_matrix(frame.height, frame.width)
@@ -124,8 +151,7 @@ def _matrix_of(frame: VideoFrame) -> Matrix:
 
 def matrix_code(frame: VideoFrame) -> int:
     """The matrix code to tag the output with: the frame's where it is supported, else that of the guess."""
-    tagged = int(frame.colorspace)
-    return tagged if tagged in MATRICES else MATRIX_CODES[_matrix_of(frame)]
+    return int(frame.colorspace) if _tagged_matrix(frame) else MATRIX_CODES[_matrix_of(frame)]
 
 
 def _planar_name(frame: VideoFrame) -> str:

@@ -41,7 +41,15 @@ from upscaler.video.extent import Extent
 from upscaler.video.gaps import Gaps
 from upscaler.video.geometry import Shape, aspect_of, lost_projections, orientation
 from upscaler.video.info import ColorTags, Frame, VideoInfo
-from upscaler.video.pixel_formats import as_planes, aspect_of_frame, layout_of, matrix_code, planar, siting_of
+from upscaler.video.pixel_formats import (
+    as_planes,
+    aspect_of_frame,
+    layout_of,
+    matrix_code,
+    planar,
+    siting_of,
+    unsupported_matrix,
+)
 from upscaler.video.survey import Survey
 from upscaler.video.timeline import Timeline
 from upscaler.video.timestamps import BestEffortTimestamps
@@ -131,6 +139,8 @@ class VideoReader:
             if self._first is None:
                 reason = "it is encrypted (DRM)" if self._encrypted else "the video stream is damaged"
                 raise MediaError(f"no frame of '{self.path}' can be decoded", reason)
+            if encoded := unsupported_matrix(self._first):
+                raise MediaError(f"the colours of '{self.path}' are {encoded}, which cannot be converted")
             self._siting = siting_of(self._first)
             self._coded_px = self._first.width, self._first.height
             self._cropping = declared_cropping(self._stream)
