@@ -29,6 +29,7 @@ from upscaler.resume.begin import resume_or_start
 from upscaler.resume.fingerprint import fingerprint_of, has_changed
 from upscaler.resume.job_folder import JobFolder
 from upscaler.video import mux, stream_plan
+from upscaler.video.captions import with_noted_captions
 from upscaler.video.info import Window
 from upscaler.video.reader import VideoReader
 from upscaler.video.segments import Segment, SegmentedVideoWriter, chunks
@@ -175,7 +176,9 @@ def upscale_video(
         plan = plan_video(reader, job, engine, options)
         if note := stream_plan.language_note(streams, options.audio_language):
             plan.notes.append(note)
-        for line in (plan.summary, *plan.notes, *stream_plan.table(streams, reader.info.chapters)):
+        captions = stream_plan.captions_row(plan.encoding.choice.codec) if surveyed.has_captions else None
+        table = stream_plan.table(streams, reader.info.chapters, captions)
+        for line in (plan.summary, *plan.notes, *table):
             on_message(Message("info", line))
         fingerprint = fingerprint_of(
             job.source,
@@ -265,7 +268,8 @@ def _encode(
         BackgroundWriter(writer.write) as encoder,
     ):
         for chunk in chunks(iter(decoder), writer.length):  # no batch crosses the border of a segment
-            for planes, pts in upscale_frames(chunk, engine, plan.upscaling, info, plan.encoding.layout):
+            frames = with_noted_captions(chunk, writer.captions)
+            for planes, pts in upscale_frames(frames, engine, plan.upscaling, info, plan.encoding.layout):
                 encoder.put(planes, pts)
                 done += 1
                 on_progress(replace(progress, done=done, total=max(progress.total, done)))

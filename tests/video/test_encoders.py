@@ -362,3 +362,11 @@ def test_command_accepts_all_encoder_options(tmp_path: Path) -> None:
     assert result.exit_code == 2
     assert "it has no option a" in result.output
     assert not (tmp_path / "b.mp4").exists()
+
+
+def test_a_picture_too_small_for_hevc_is_one_line(engine: Upscaler, tmp_path: Path) -> None:
+    source = clip(tmp_path / "in.mkv", frames=2, height=6, width=32, encoder="ffv1")
+    with pytest.raises(MediaError) as caught:
+        run_video(engine, source, tmp_path / "out.mp4", codec="hevc")
+    line = "the encoder libx265 cannot be opened for 64x12 pixels: Image size is too small (64x12)."
+    assert str(caught.value) == line and not (tmp_path / "out.mp4").exists()

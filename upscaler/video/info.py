@@ -33,12 +33,14 @@ class Frame:
         pts: In units of the video's time base, counted from the start of the file.
         layout: How the planes encode colour.
         sample_aspect: Width of a pixel over its height.
+        captions: Closed captions; see ``captions.captions_of``.
     """
 
     planes: list[Tensor]
     pts: int
     layout: Layout
     sample_aspect: Fraction = Fraction(1)
+    captions: bytes = b""
 
     @property
     def shape(self) -> Shape:

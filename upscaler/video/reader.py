@@ -24,6 +24,7 @@ from upscaler.errors import MediaError
 from upscaler.results import Message, OnMessage
 from upscaler.system import processors
 from upscaler.video import hdr
+from upscaler.video.captions import captions_of
 from upscaler.video.cropping import declared_cropping
 from upscaler.video.deinterlace import Mode, deinterlace
 from upscaler.video.demux import (
@@ -319,7 +320,8 @@ class VideoReader:
         planes = as_planes(planar(frame), layout)
         if (frame.width, frame.height) == self._coded_px:
             planes = self._cropping.apply(planes, layout)
-        return Frame(planes, self._pts(frame), layout, self._aspect(frame))
+        captions = captions_of(frame, self._decoder.codec.canonical_name)
+        return Frame(planes, self._pts(frame), layout, self._aspect(frame), captions)
 
     def _aspect(self, frame: VideoFrame) -> Fraction:
         """Pixel aspect of a frame, which may be several behind the decoder's last."""

@@ -9,6 +9,8 @@ from typing import Self, cast
 import av
 import av.logging
 import torch
+from av.packet import Packet
+from av.stream import Stream
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from torch import Tensor
@@ -16,6 +18,7 @@ from torch.utils.dlpack import from_dlpack
 
 from upscaler import atomic
 from upscaler.errors import MediaError
+from upscaler.video.captions import CODECS, with_captions
 from upscaler.video.demux import MEDIA_ERRORS, ffmpeg_path
 from upscaler.video.encoders import EncoderChoice, EncodeSettings, configure
 from upscaler.video.ffmpeg_log import captured_log
@@ -57,6 +60,7 @@ class SegmentWriter:
     Args:
         path: Of the segment, with ``settings.segment_suffix``.
         settings: See ``EncodeSettings``.
+        captions: Closed captions by PTS; what is written is removed. Codecs without captions ignore them.
 
     Attributes:
         frames: Frames written so far.
@@ -66,12 +70,15 @@ class SegmentWriter:
         MediaError: The encoder cannot be opened, or the file not created.
     """
 
-    def __init__(self, path: Path, settings: EncodeSettings) -> None:
+    def __init__(
+        self, path: Path, settings: EncodeSettings, captions: dict[int, bytes] | None = None
+    ) -> None:
         self.path = path
         self.settings = settings
         self.frames = 0
         self.first_pts = 0
         self._closed = False
+        self._captions = {} if captions is None else captions
         self._partial = path.with_name(f"{path.stem}.part{path.suffix}")
         try:
             options = {} if path.suffix == ".mkv" else {"movie_timescale": "90000"}
@@ -134,9 +141,18 @@ class SegmentWriter:
             for packet in self._stream.encode(frame):
                 if frame is None and self.frames <= 2 and self.settings.choice.encoder.name == "libx265":
                     packet.dts = packet.pts  # for one or two frames x265 derives it from uninitialised memory
-                self._container.mux(packet)
+                self._container.mux(self._with_captions(packet))
         except MEDIA_ERRORS as error:
             raise MediaError(f"encoding failed at frame {self.frames}: {error}") from error
+
+    def _with_captions(self, packet: "Packet[VideoStream]") -> "Packet[Stream]":
+        encoded = cast("Packet[Stream]", packet)
+        if not self._captions or packet.pts is None:
+            return encoded
+        pts = self.first_pts + round(packet.pts * packet.time_base / self.settings.time_base)
+        captions = self._captions.pop(pts, b"")
+        codec = self.settings.choice.codec
+        return with_captions(encoded, captions, codec) if captions and codec in CODECS else encoded
 
     def _discard(self) -> None:
         with suppress(*MEDIA_ERRORS):  # a file that is removed may be incomplete

@@ -88,6 +88,7 @@ class SegmentedVideoWriter:
 
     Attributes:
         segments: The complete segments so far, including the existing ones.
+        captions: Closed captions by PTS in the whole video, for frames that are written later.
     """
 
     def __init__(self, folder: Path, settings: EncodeSettings, length: int, closed: list[Segment]) -> None:
@@ -95,6 +96,7 @@ class SegmentedVideoWriter:
         self.length = length
         self.segments = list(closed)
         self._folder = folder
+        self.captions: dict[int, bytes] = {}
         self._writer: SegmentWriter | None = None
         self._pts: list[int] = []
 
@@ -115,7 +117,7 @@ class SegmentedVideoWriter:
         """
         if self._writer is None:
             path = _record_path(self._folder, len(self.segments)).with_suffix(self.settings.segment_suffix)
-            self._writer = SegmentWriter(path, self.settings)
+            self._writer = SegmentWriter(path, self.settings, self.captions)
         self._writer.write(planes, pts)
         self._pts.append(pts)
         if len(self._pts) == self.length:

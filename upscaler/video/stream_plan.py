@@ -21,6 +21,7 @@ from av.stream import Disposition, Stream
 
 from upscaler.errors import UsageError
 from upscaler.results import Action, StreamPlan
+from upscaler.video.captions import CODECS as CAPTION_CODECS
 from upscaler.video.codecs import AUDIO_ENCODERS
 from upscaler.video.demux import MEDIA_ERRORS, Source, main_video_stream, open_source, other_program_of
 from upscaler.video.description import custom_channel_layout
@@ -38,14 +39,25 @@ _LOSSLESS = {"alac", "flac", "mlp", "tta", "truehd", "wavpack"}
 _NO_DATA = "none of the containers keeps data streams reliably"
 
 
-def table(plans: list[StreamPlan], chapters: int) -> list[str]:
+def captions_row(codec: str) -> tuple[str, str, str, str]:
+    """The row of ``table`` for closed captions inside the video, which ``codec`` keeps or not."""
+    kept = "copied" if codec in CAPTION_CODECS else f"dropped: {codec} does not carry them; h264 and hevc do"
+    return "captions", "CEA-608/708", "-", kept
+
+
+def table(
+    plans: list[StreamPlan], chapters: int, captions: tuple[str, str, str, str] | None = None
+) -> list[str]:
     """A table of what becomes of everything besides the video, in aligned lines; empty if there is nothing.
 
     Args:
         plans: From ``plan``.
         chapters: Number of chapters; every container supports them.
+        captions: From ``captions_row``, if the video has closed captions.
     """
     rows = [(f"{plan.kind} {plan.index}", plan.codec, plan.language or "-", plan.result()) for plan in plans]
+    if captions:
+        rows.append(captions)
     if chapters:
         rows.append(("chapters", str(chapters), "-", "copied"))
     if not rows:

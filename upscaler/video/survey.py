@@ -16,6 +16,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from upscaler.options import VideoOptions
+from upscaler.video.captions import captions_of
 from upscaler.video.demux import (
     MEDIA_ERRORS,
     MPEG_FORMATS,
@@ -46,10 +47,12 @@ class Survey:
     Attributes:
         source: The file, with ``probe_bytes`` such that streams that begin late are found on opening.
         shape: The largest of the shapes that last for a tenth of the film; ``None``: that of the first frame.
+        has_captions: Whether key frames have closed captions.
     """
 
     source: Source
     shape: Shape | None = None
+    has_captions: bool = False
 
 
 def source_of(path: Path, options: VideoOptions) -> Source:
@@ -77,7 +80,7 @@ def survey(path: Path, options: VideoOptions) -> Survey:
                 if packet.stream.index == video.index:
                     shapes.record(cast("Packet[VideoStream]", packet))
         late.check()
-    return Survey(replace(source, probe_bytes=late.probe_bytes), shapes.main())
+    return Survey(replace(source, probe_bytes=late.probe_bytes), shapes.main(), shapes.have_captions)
 
 
 def _requested(
@@ -152,12 +155,17 @@ def _is_unknown(stream: Stream) -> bool:
 
 
 class _Shapes:
-    """Which shapes the pictures of a film have, and for how long: from key frames all over it."""
+    """Which shapes the pictures of a film have, and for how long: from key frames all over it.
+
+    Attributes:
+        have_captions: Whether one of these key frames has closed captions.
+    """
 
     def __init__(self, container: av.container.InputContainer, video: VideoStream) -> None:
         self._video = video
         self._packets: Counter[Shape] = Counter()
         self._current: Shape | None = None
+        self.have_captions = False
         duration_s = Fraction(container.duration or 0, 1_000_000)
         frames = video.frames or round(duration_s * frame_rate(video))
         self._step = max(1, frames // _SAMPLES)  # packets between two samples
@@ -171,7 +179,9 @@ class _Shapes:
             with suppress(*MEDIA_ERRORS):
                 frame = next(iter(self._decoded(packet)), None)
                 if frame is not None:
-                    aspect = aspect_of(self._video, self._video.codec_context)
+                    decoder = self._video.codec_context
+                    aspect = aspect_of(self._video, decoder)
+                    self.have_captions |= bool(captions_of(frame, decoder.codec.canonical_name))
                     self._current = Shape(frame.width, frame.height, aspect)
         if self._current:
             self._packets[self._current] += 1

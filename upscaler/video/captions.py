@@ -1,0 +1,87 @@
+"""Closed captions inside the video (CEA-608 and CEA-708): from decoded frames into encoded ones.
+
+They are written as in broadcasts, after ATSC A/53 part 4 (H.264) and SCTE 128: a message of supplemental
+enhancement information (SEI) in each access unit. The encoders behind av write none, because av cannot attach
+side data to a frame.
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+
+from av.packet import Packet
+from av.stream import Stream
+from av.video.frame import VideoFrame
+
+from upscaler.video.info import Frame
+
+CODECS = ("h264", "hevc")  # whose packets take captions
+# Codecs of which FFmpeg decodes captions.
+_SOURCES = ("mpeg2video", "h264", "hevc", "av1")
+_USER_DATA_OF_ATSC = b"\xb5\x00\x31GA94\x03"  # country, provider, kind of user data: cc_data
+_USER_DATA_REGISTERED = 4  # type of SEI message
+_BYTES_PER_CONSTRUCT, _CONSTRUCTS_MAX = 3, 31
+_START_CODE = b"\0\0\1"
+# Header of a NAL unit that contains SEI before the picture.
+_SEI_HEADER = {"h264": b"\x06", "hevc": b"\x4e\x01"}
+
+
+def captions_of(frame: VideoFrame, codec: str) -> bytes:
+    """The captions of a frame: constructs of 3 bytes (``cc_data_pkt`` of CEA-708); empty if it has none.
+
+    Args:
+        frame: As decoded.
+        codec: FFmpeg's name of its codec.
+    """
+    if codec not in _SOURCES:
+        return b""
+    try:
+        data = frame.side_data.get("A53_CC")
+    except ValueError:  # av 18.1: the frame also has side data of a type unknown to it
+        return b""
+    return bytes(memoryview(data)) if data is not None else b""  # type: ignore[arg-type]
+
+
+def with_noted_captions(frames: Iterable[Frame], captions: dict[int, bytes]) -> Iterator[Frame]:
+    """The same frames, whose captions are added to a mapping from PTS."""
+    for frame in frames:
+        if frame.captions:
+            captions[frame.pts] = frame.captions
+        yield frame
+
+
+def with_captions(packet: "Packet[Stream]", captions: bytes, codec: str) -> "Packet[Stream]":
+    """The packet with captions before its first slice.
+
+    Args:
+        packet: From an encoder, with start codes.
+        captions: From ``captions_of``.
+        codec: One of ``CODECS``.
+    """
+    content = bytes(packet)
+    at = _first_slice(content, codec)
+    message = b"\0" + _START_CODE + _sei(captions, codec)
+    changed: Packet[Stream] = Packet(content[:at] + message + content[at:])
+    changed.pts, changed.dts, changed.duration = packet.pts, packet.dts, packet.duration
+    changed.time_base, changed.stream = packet.time_base, packet.stream
+    changed.is_keyframe = packet.is_keyframe
+    return changed
+
+
+def _first_slice(content: bytes, codec: str) -> int:
+    """Where the start code of the first slice begins."""
+    for found in re.finditer(rb"\x00?\x00\x00\x01", content):
+        header = content[found.end()]
+        is_slice = header & 0x1F in (1, 2, 5) if codec == "h264" else header >> 1 & 0x3F < 32
+        if is_slice:
+            return found.start()
+    return 0
+
+
+def _sei(captions: bytes, codec: str) -> bytes:
+    """A NAL unit with captions, without its start code."""
+    constructs = min(len(captions) // _BYTES_PER_CONSTRUCT, _CONSTRUCTS_MAX)
+    payload = _USER_DATA_OF_ATSC + bytes([0xC0 | constructs, 0xFF])
+    payload += captions[: constructs * _BYTES_PER_CONSTRUCT] + b"\xff"
+    unit = bytes([_USER_DATA_REGISTERED, len(payload)]) + payload + b"\x80"
+    # Nothing inside a NAL unit may look like a start code.
+    return _SEI_HEADER[codec] + re.sub(rb"\x00\x00(?=[\x00-\x03])", b"\0\0\3", unit)
