@@ -66,7 +66,7 @@ def upscale_still(job: Job, engine: Upscaler, on_progress: OnProgress, on_messag
     if still.damage:
         on_message(Message("warning", still.damage))
     if lost := losses.describe_still(still, image_format):
-        on_message(Message("info", lost))
+        on_message(Message("info", lost, is_loss=True))
 
     def report(done: int, total: int) -> None:
         on_progress(Progress(done, total, "tiles", source_px=(height, width), factor=plan.factor))
@@ -114,7 +114,7 @@ def _upscale_pages(
     with engine.messages_to(on_message):
         stills.write_pages(job.target, pages(), count)
     if lost:
-        on_message(Message("info", losses.line(lost, image_format)))
+        on_message(Message("info", losses.line(lost, image_format), is_loss=True))
     return Done(count)
 
 
@@ -126,7 +126,7 @@ def _upscale_animation(job: Job, engine: Upscaler, on_progress: OnProgress, on_m
         size = animation.describe_size(image_format, count, plan.height, plan.width)
         on_message(Message("info", plan.describe(height, width) + size))
         if lost := losses.describe_animation(moving.metadata, image_format, sixteen_bit=moving.sixteen_bit):
-            on_message(Message("info", lost))
+            on_message(Message("info", lost, is_loss=True))
 
         def report(done: int) -> None:
             on_progress(Progress(done, count, "frames", 0, (height, width), plan.factor, moving.rate))

@@ -17,10 +17,12 @@ class Message:
         severity: ``warning`` where content of the source is missing from the output, or at another time,
             because the source is damaged or changed; else ``info``.
         text: Does not name the source, which the receiver knows.
+        is_loss: Whether it says what the target of an image cannot store of its source.
     """
 
     severity: Severity
     text: str
+    is_loss: bool = False
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import ExifTags, Image
+from support.command import run
 from support.pictures import photograph
 from support.profiles import exchanged, linear_gray
 
@@ -94,3 +95,15 @@ def test_a_lossless_webp_stays_lossless(tmp_path: Path, lossless: bool) -> None:
     written = stills.read(tmp_path / "b.webp")
     assert written.metadata.lossless == lossless
     assert np.array_equal(written.pixels, still.pixels) == lossless
+
+
+def test_the_summary_counts_files_that_are_not_kept_completely(tmp_path: Path) -> None:
+    (tmp_path / "p").mkdir()
+    Image.fromarray(PIXELS).save(tmp_path / "p/a.png")
+    Image.fromarray(PIXELS).save(tmp_path / "p/b.jpg", comment=b"hello")
+    pages = [Image.fromarray(PIXELS).convert("CMYK") for _ in range(2)]
+    pages[0].save(tmp_path / "p/c.tif", save_all=True, append_images=pages[1:])
+    said = run(tmp_path / "p", "--scale", 1)
+    assert said.count("not kept in .tif: CMYK colours (converted to sRGB)\n") == 1  # for both pages
+    assert "3 of 3 files, 4 frames" in said and "; 2 not kept completely" in said
+    assert "not kept in .jpg: comment\n" in said

@@ -95,12 +95,14 @@ def _rate(done: int, unit: str, elapsed_s: float) -> str:
     )
 
 
-def summary(job_list: JobList, failed: int, frames: int, elapsed_s: float) -> str:
-    """How a whole batch ended, in one line."""
+def summary(job_list: JobList, failed: int, lossy: int, frames: int, elapsed_s: float) -> str:
+    """How a whole batch ended, in one line; ``lossy`` counts files of which something is not kept."""
     done = len(job_list.jobs) - failed
     text = f"{done} of {len(job_list.jobs)} files, {frames} frames, {elapsed_s:.1f} s"
     if failed:
         text += f"; {failed} failed"
+    if lossy:
+        text += f"; {lossy} not kept completely"
     if job_list.unreadable:
         text += f"; {len(job_list.unreadable)} folders not readable"
     if job_list.skipped:

@@ -43,7 +43,7 @@ def _run(batch: Batch, report: Path | None) -> int:
         say(message.text)
     forecast = Forecast([job.source for job in job_list.jobs if job.kind == "still"])
     outcomes: Counter[Outcome] = Counter()
-    frames = 0
+    frames = lossy = 0
     with json_report.opened(report) as lines, Display(len(job_list.jobs)) as display:
         for result in batch.not_run():
             if result.error:
@@ -56,7 +56,8 @@ def _run(batch: Batch, report: Path | None) -> int:
                 return EXIT_INTERRUPTED
             outcomes[result.outcome] += 1
             frames += result.frames
-    say(summary(job_list, outcomes["failed"], frames, time.monotonic() - start))
+            lossy += any(message.is_loss for message in result.messages)
+    say(summary(job_list, outcomes["failed"], lossy, frames, time.monotonic() - start))
     if outcomes["failed"] or job_list.unreadable or (lines and lines.failed):
         return EXIT_FAILED
     return EXIT_DAMAGED if outcomes["done with warnings"] else EXIT_DONE

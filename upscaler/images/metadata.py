@@ -80,13 +80,15 @@ def read(image: Image.Image) -> Metadata:
         chunks=chunks,
         codes=codes,
         appended=behind,
-        dropped=_dropped(packet, behind),
+        dropped=_dropped(image, packet, behind),
         lossless=image.format == "WEBP" and webp.is_lossless(_path(image)),
     )
 
 
-def _dropped(packet: bytes | None, behind: Appended) -> tuple[str, ...]:
+def _dropped(image: Image.Image, packet: bytes | None, behind: Appended) -> tuple[str, ...]:
     names = list(behind.dropped)
+    if image.info.get("comment"):  # of JPEG and GIF
+        names.append("comment")
     if packet and xmp.has_depth_map(packet):
         names.append("depth map")
     return tuple(dict.fromkeys(names))
