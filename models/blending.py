@@ -25,7 +25,9 @@ def load_blended(files: tuple[Path, ...], perceptual: float) -> ModelFile:
     """
     first, *others = map(load, files)
     for other in others:
-        assert isinstance(first, WeightFile) and isinstance(other, WeightFile), "only ours are blended"
+        if not (isinstance(first, WeightFile) and isinstance(other, WeightFile)):
+            foreign = files[1] if isinstance(first, WeightFile) else files[0]
+            raise WeightsError(f"'{foreign}' is a model of another project and cannot be blended")
         if (first.architecture, first.arguments) != (other.architecture, other.arguments):
             raise WeightsError(f"'{files[0]}' and '{files[1]}' are different networks and cannot be blended")
         state = {

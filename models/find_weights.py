@@ -71,6 +71,22 @@ def blendable_files(model: str, perceptual: float | None) -> Mapping[int, tuple[
     return files
 
 
+def own_pair(faithful: str, textured: str) -> Mapping[int, tuple[Path, ...]]:
+    """What ``blending.load_blended`` needs of two models of the same network, by scale.
+
+    Raises:
+        WeightsError: A model is unknown, its file is missing or damaged, or they have no scale in common.
+    """
+    first, second = weight_files(faithful), weight_files(textured)
+    files = {scale: (file, second[scale]) for scale, file in first.items() if scale in second}
+    if not files:
+        scales = [" and ".join(f"x{scale}" for scale in found) for found in (first, second)]
+        raise WeightsError(
+            f"'{faithful}' is for {scales[0]} and '{textured}' for {scales[1]}: they cannot be blended"
+        )
+    return files
+
+
 def default_scale(models: Iterable[str]) -> float:
     """The default of ``--scale``: what the models reach together, one after the other.
 

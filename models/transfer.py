@@ -44,7 +44,14 @@ def transfer_body(source: WeightFile, network: Network) -> list[str]:
     if type(network) is not NETWORKS[source.architecture]:
         raise WeightsError(f"weights of network '{source.architecture}' cannot start this one")
     if not body_matches(source, network):
-        raise WeightsError("the weights to start from have another width, depth or kind of layers")
+        sizes = [
+            ", ".join(f"{name} {value}" for name, value in arguments.items() if name != "scale")
+            for arguments in (source.arguments, network.arguments)
+        ]
+        raise WeightsError(
+            f"the weights to start from have another width, depth or kind of layers: {sizes[0]}; "
+            f"the network: {sizes[1]}"
+        )
     own = network.state_dict()
     fitting = {
         name: tensor.float()

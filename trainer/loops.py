@@ -93,6 +93,7 @@ def train(
             lr_dirs=config.lr_dirs,
             sizes=config.sizes,
             smallest_photo_px=config.smallest_photo_px,
+            pairs=config.pairs,
             align_lr=config.align_lr,
             valid=config.valid,
             valid_lr_dirs=config.valid_lr_dirs,

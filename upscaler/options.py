@@ -94,7 +94,13 @@ class EngineOptions:
         "Blend the weights of real, real-fast or srgan, which add detail (1), with those of their faithful "
         "counterparts, which add none (0). In a chain, of each of these.",
         number(0, 1, metavar="SHARE"),
-        default_text="0.8 for real and real-fast, else the model alone",
+        default_text="0.8 for real and real-fast, 0.5 with --blend-with, else the model alone",
+    )
+    blend_with: str | Path | None = option(
+        None,
+        "Weights of the same network that add detail, such as those after stage two of a training; --model "
+        "then names the faithful ones, --perceptual the share.",
+        text("NAME|FILE"),
     )
     tta: bool = option(False, "Average over the 8 symmetries of the image; 8 times slower.", SWITCH)
     device: str = option("auto", "auto, cpu, cuda or cuda:N.", DEVICE)
@@ -127,6 +133,8 @@ class EngineOptions:
     def _conflicts(self) -> Iterator[str]:
         if self.scale is not None and self.size_px is not None:
             yield "--scale and --size exclude each other"
+        if self.blend_with is not None and len(self.models) != 1:
+            yield "--blend-with needs one --model to blend with"
 
     @property
     def models(self) -> tuple[str, ...]:

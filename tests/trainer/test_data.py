@@ -346,6 +346,32 @@ def test_ambiguous_lr_versions_are_rejected(tmp_path: Path) -> None:
     assert [int(pair.lr[0, 0, 0]) for pair in photos.training + photos.held_out] == [50, 200]
 
 
+@pytest.mark.parametrize("scale", [1, 2])
+@pytest.mark.parametrize("layout", ["left-hr", "right-hr"])
+def test_pairs_side_by_side_in_one_image(folder: Path, scale: int, layout: str) -> None:
+    """The poor version is darker."""
+    for path in folder.iterdir():
+        with Image.open(path) as picture:
+            good = np.asarray(picture)
+        halves = [good, good // 2] if layout == "left-hr" else [good // 2, good]
+        Image.fromarray(np.concatenate(halves, axis=1)).save(path)
+    Image.fromarray(np.zeros((112, 255, 3), np.uint8)).save(folder / "odd.png")
+    photos = load_photos((str(folder),), scale, 16, degradation="given", pairs=layout)
+    assert [line.split(":")[0] for line in photos.left_out] == ["odd.png"]
+    for pair in photos.training + photos.held_out:
+        assert pair.given
+        assert pair.hr.shape == (112, 128, 3)
+        assert pair.lr.shape == (112 // scale, 128 // scale, 3)
+        assert float(pair.lr.float().mean() / pair.hr.float().mean()) == pytest.approx(0.5, abs=0.02)
+
+
+def test_photographs_that_look_like_pairs(tmp_path: Path) -> None:
+    sized(tmp_path, [(64, 128)] * 3 + [(64, 100)] * 2)
+    assert load_photos((str(tmp_path),), 2, 8).look_like_pairs
+    (tmp_path / "000.png").unlink()
+    assert not load_photos((str(tmp_path),), 2, 8).look_like_pairs
+
+
 # Where photographs are kept
 
 

@@ -68,7 +68,7 @@ def test_the_weights_to_start_from_name_network_and_scale(tmp_path: Path) -> Non
     assert (config.network, config.scale) == ("fast", 3)
     config, _ = resolve_config(GIVEN | {"start_from": "fast"})
     assert (config.network, config.scale) == ("fast", 4)
-    odd = build("compact", {"scale": 2, "channels": 5, "depth": 1})
+    odd = build("compact", {"scale": 2, "gate_px": 5})
     weight_file.save(tmp_path / "odd.safetensors", odd, odd.state_dict(), {})
     with pytest.raises(WeightsError, match="is none of those that --network offers"):
         resolve_config(GIVEN | {"start_from": str(tmp_path / "odd.safetensors")})
@@ -309,3 +309,20 @@ def test_another_scale_than_that_of_the_weights_is_said(ship: Ship) -> None:
     config, notes = resolve_config(GIVEN | {"start_from": "fast-x4", "scale": 2, "network": "fast"})
     assert config.scale == 2
     assert "'fast-x4' is for x4: its body starts the network for x2, whose last layer is new" in notes
+
+
+def test_sizes_of_a_network_and_files_that_have_their_own(tmp_path: Path) -> None:
+    given = GIVEN | {"network": "srresnet", "steps": 1} | parse_assignment("network.channels=8")
+    config, notes = resolve_config(merged(given, parse_assignment("network.blocks=2")))
+    assert config.network_arguments() == {"channels": 8, "blocks": 2, "scale": 4}
+    assert config.start_from == "none"
+    assert "network srresnet of a size of its own, from scratch" in notes
+    network = build("srresnet", config.network_arguments())
+    weight_file.save(tmp_path / "own.safetensors", network, network.state_dict(), {})
+    continued, _ = resolve_config(GIVEN | {"steps": 1, "start_from": str(tmp_path / "own.safetensors")})
+    assert (continued.network, continued.network_arguments()) == ("srresnet", config.network_arguments())
+    settings = written(tmp_path, as_toml(config, {}))
+    assert resolve_config({}, settings)[0] == config
+    for size, message in (("depth=3", "has no network.depth"), ("channels=0", "channels 0")):
+        with pytest.raises(UsageError, match=message):
+            resolve_config(merged(given, parse_assignment(f"network.{size}")))

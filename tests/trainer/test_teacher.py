@@ -35,7 +35,9 @@ def test_stage_one_learns_from_the_teacher_and_stage_two_from_the_originals(
 ) -> None:
     gan = GanConfig(vgg_weight=0.0, adversarial_weight=0.0, batch=2, patch_px=12, learning_rate=1e-2)
     teacher = brighter_by(tmp_path / "teacher.safetensors", 40)
-    config = configure(teacher=str(teacher), degradation="clean", stages="1,2", steps=70, gan=gan)
+    config = configure(
+        teacher=str(teacher), degradation="clean", stages="1,2", steps=70, gan=gan, keep="last"
+    )
     files = [weight_file.load(path) for path in train(config, silent).weights]
     grey = torch.full((16, 16, 3), 100, dtype=torch.uint8)
     after_one, after_two = (validation.run_network(file.network(), grey).mean() for file in files)
@@ -66,8 +68,7 @@ def test_a_self_ensemble_answers_with_the_mean_of_the_eight() -> None:
     nn.init.normal_(network.tail.weight, std=0.1)
     lr = torch.rand(2, 3, 12, 12)
     once, mean = (
-        Teacher(network, precision="fp32", compiled=False, batch=2, patch_px=12, tta=tta)(lr)
-        for tta in (False, True)
+        Teacher(network, precision="fp32", compiled=False, shapes=[], tta=tta)(lr) for tta in (False, True)
     )
     with torch.no_grad():
         hr = mean_of_eight(network, lr).clamp(0, 1)

@@ -270,3 +270,13 @@ def test_a_process_that_was_asleep_has_not_trained(
     outcome = train(configure(minutes=180.0), reports.append, stop_after(20))
     assert not outcome.finished
     assert 0 < reports[-1].elapsed_s < 1000
+
+
+def test_a_network_of_ones_own_size(configure: Configure) -> None:
+    config = configure(steps=1, network_size={"channels": 6, "depth": 1})
+    written = weight_file.load(train(config, silent).weights[-1])
+    assert written.arguments == {"scale": 2, "channels": 6, "depth": 1}
+    card = Path(config.output).with_suffix(".md").read_text()
+    assert "Network `fast` (channels 6, depth 1): " in card
+    with pytest.raises(WeightsError, match="channels 6, depth 1; the network: channels 32, depth 5"):
+        train(configure("other", steps=1, start_from=config.output), silent)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.community import save_pth
 from support.makers import Configure
 from support.training import arguments, run_folder, saved_state
 from typer.testing import CliRunner
@@ -87,7 +88,12 @@ def test_default_learning_rates_depend_on_the_network(configure: Configure) -> N
     ("more", "code", "message"),
     [
         (["--scale", "5", "--steps", "4"], 2, "scale must be one of"),
-        (["--steps", "3", "--minutes", "1"], 2, "set either minutes or steps"),
+        (["--steps", "3", "--minutes", "1"], 2, "set one of minutes, steps and epochs"),
+        (["--epochs", "3", "--minutes", "1"], 2, "set one of minutes, steps and epochs"),
+        (["--steps", "4", "--threads", "6000"], 2, "threads must be at most"),
+        (["--steps", "4", "--preset", "sharper"], 2, "known are paper, balanced, sharp"),
+        (["--steps", "4", "--valid-lr-dir", "lr"], 2, "valid_lr_dirs belong to the images of valid"),
+        (["--steps", "4", "--pairs", "left-hr", "--lr-dir", "lr"], 2, "pairs cannot be combined"),
         (["--minutes", "0"], 2, "minutes must be above 0"),
         (["--steps", "4", "--network", "edsr"], 2, "unknown network 'edsr'"),
         (["--steps", "4", "--optimizer", "sgd"], 2, "optimizer must be one of muon, adamw"),
@@ -181,7 +187,7 @@ def test_choices_are_reported_before_training(configure: Configure) -> None:
     assert result.exit_code == 1
     assert result.stdout.splitlines() == [
         "network balanced, from the shipped weights 'balanced-photo'",
-        "training for 60 minutes; change it with --minutes or --steps",
+        "training for 60 minutes; change it with --minutes, --steps or --epochs",
     ]
 
 
@@ -208,3 +214,14 @@ def test_precision_is_an_option(configure: Configure) -> None:
     result = CliRunner().invoke(app, arguments(config, "--steps=1", "--precision=fp32"))
     assert result.exit_code == 0, result.output
     assert weight_file.load(Path(config.output)).training["settings"]["precision"] == "fp32"
+
+
+def test_a_model_of_another_project_cannot_be_trained_on(configure: Configure, tmp_path: Path) -> None:
+    foreign = save_pth(tmp_path / "realesrgan.pth", "RRDB")
+    config = configure()
+    for more in ([], ["--network=fast", "--scale=2"]):
+        arguments_ = [*config.photos, "-o", config.output, "--steps=1", f"--from={foreign}", *more]
+        result = CliRunner().invoke(app, arguments_)
+        assert result.exit_code == 1
+        assert result.stderr.startswith(f"error: '{foreign}' is a ESRGAN model, which upscale-train cannot")
+        assert len(result.stderr.splitlines()) == 1

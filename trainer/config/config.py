@@ -1,13 +1,17 @@
 """Every setting of a training run, in one frozen object."""
 
 import dataclasses
+import inspect
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from upscaler.errors import UsageError
+import torch
+
+from upscaler.errors import UsageError, WeightsError
 from upscaler.models.perceptual import LAYERS
-from upscaler.models.registry import PRESETS, SCALES
+from upscaler.models.registry import NETWORKS, PRESETS, SCALES, build
 from upscaler.system import processors
 from upscaler.trainer.config.gan import SMALLEST_PATCH_PX, GanConfig, PixelLoss, Schedule
 from upscaler.trainer.config.ranges import (
@@ -46,6 +50,9 @@ _FREE_ON_RESUME = {
 # on few images their norms had doubled in all ten layers, and rare patterns turned into bursts of noise.
 _MUON = {"compact": (0.02, 0.1), "srresnet": (0.01, 0.1), "srcnn": (0.01, 0.0), "srvgg": (0.02, 0.1)}
 
+# What ``network_size`` may name.
+SIZES = ("channels", "depth", "blocks")
+
 # Torch's generators accept slightly more, and some are seeded with slightly more than the seed.
 _SEEDS = 2**63
 
@@ -58,8 +65,12 @@ class TrainConfig:
         photos: Folders (searched recursively) or files with HR photographs.
         output: The weight file to write; the run folder is created beside it.
         network: A key of ``registry.PRESETS``.
+        network_size: Replaces sizes of that network: ``channels``, and ``depth`` (compact) or ``blocks``
+            (srresnet); ``--set network.channels=32``.
         scale: Output size over input size; 1 restores without enlarging.
         lr_dirs: Folders with LR versions of the photographs; if empty, they are made.
+        pairs: ``left-hr`` and ``right-hr``: every image holds the photograph and its LR version side by side,
+            in two halves of the same size; the LR half is reduced by the scale.
         align_lr: Take a shift that all given LR images share out, by whole HR pixels.
         smallest_photo_px: Photographs with a shorter side below this, HR pixels, are left out, unless crops
             are smaller still.
@@ -126,8 +137,10 @@ class TrainConfig:
     photos: tuple[str, ...]
     output: str
     network: str = "balanced"
+    network_size: Mapping[str, int] = field(default_factory=dict)
     scale: int = one_of(SCALES, 4)
     lr_dirs: tuple[str, ...] = ()
+    pairs: Literal["separate", "left-hr", "right-hr"] = "separate"
     align_lr: bool = False
     smallest_photo_px: int = positive(64)
     valid: tuple[str, ...] = ()
@@ -184,7 +197,7 @@ class TrainConfig:
             UsageError: Names every wrong setting.
         """
         if not self.degradation:
-            object.__setattr__(self, "degradation", degradations.GIVEN if self.lr_dirs else "photo")
+            object.__setattr__(self, "degradation", degradations.GIVEN if self.has_given_lr else "photo")
         errors = range_errors(self) + self.gan.validation_errors()
         errors += _network_errors(self)
         errors += _degradation_errors(self)
@@ -206,6 +219,15 @@ class TrainConfig:
             errors.append("pixel_weight and fft_weight are both 0: there is nothing to learn")
         if errors:
             raise UsageError("; ".join(errors))
+
+    @property
+    def has_given_lr(self) -> bool:
+        """Whether LR images come from files."""
+        return bool(self.lr_dirs) or self.pairs != "separate"
+
+    def network_arguments(self) -> dict[str, Any]:
+        """What builds the network, with ``registry.build``."""
+        return PRESETS[self.network][1] | dict(self.network_size) | {"scale": self.scale}
 
     def matrix_step(self) -> tuple[float, float]:
         """Peak learning rate and decay for the convolution matrices."""
@@ -271,6 +293,18 @@ def _plain(settings: dict[str, Any]) -> dict[str, Any]:
 def _network_errors(config: TrainConfig) -> list[str]:
     if config.network not in PRESETS:
         return [f"unknown network '{config.network}' (known: {', '.join(PRESETS)})"]
+    architecture = PRESETS[config.network][0]
+    possible = [name for name in SIZES if name in inspect.signature(NETWORKS[architecture]).parameters]
+    wrong = [f"network.{name}" for name in config.network_size if name not in possible]
+    if wrong:
+        known = ", ".join(f"network.{name}" for name in possible) or "none"
+        return [f"network {config.network} has no {', '.join(wrong)} (known: {known})"]
+    if config.network_size and config.scale in SCALES:
+        try:
+            with torch.device("meta"):  # without memory
+                build(architecture, config.network_arguments())
+        except WeightsError as error:
+            return [f"{error.message}: {error.hint}"]
     if config.checkpointing and PRESETS[config.network][0] == "srcnn":
         return ["checkpointing saves nothing with network srcnn, which has three layers"]
     return []
@@ -279,8 +313,10 @@ def _network_errors(config: TrainConfig) -> list[str]:
 def _sizes_errors(config: TrainConfig) -> list[str]:
     if not config.sizes or not all(0 < share <= 1 for share in config.sizes):
         return ["sizes must be fractions above 0 and at most 1"]
-    if config.lr_dirs and config.sizes != (1.0,):
-        return ["sizes cannot be combined with lr_dirs"]
+    if config.has_given_lr and config.sizes != (1.0,):
+        return ["sizes cannot be combined with lr_dirs and pairs"]
+    if config.pairs != "separate" and (config.lr_dirs or config.degradation != degradations.GIVEN):
+        return ["pairs cannot be combined with lr_dirs and a degradation"]
     return []
 
 
@@ -324,7 +360,7 @@ def _degradation_errors(config: TrainConfig) -> list[str]:
         degradation = degradations.parse(name)
     except UsageError as error:
         return [str(error)]
-    if name == degradations.GIVEN and not config.lr_dirs:
+    if name == degradations.GIVEN and not config.has_given_lr:
         return ["degradation 'given' needs LR images: set lr_dirs"]
     if config.lr_dirs and name != degradations.GIVEN and degradation.degrade is None:
         return [f"degradation {name} cannot be mixed with the LR images of lr_dirs"]

@@ -46,6 +46,12 @@ class TrainOptions:
         flag="lr-dir",
         default_text="make them",
     )
+    pairs: str | None = option(
+        None,
+        "left-hr or right-hr: every image holds the photograph and its LR version side by side.",
+        NAME,
+        default_text="separate",
+    )
     degradation: str | None = option(
         None,
         "How LR images are made: photo, clean, bilinear, jpegN, jpegN-M, mild, mild-combined, real, drawn, "

@@ -13,10 +13,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from upscaler.errors import UsageError, WeightsError
 from upscaler.inference import devices
 from upscaler.models import find_weights, registry, shipped, transfer
-from upscaler.trainer.config.config import TrainConfig
+from upscaler.trainer.config.config import SIZES, TrainConfig
 from upscaler.trainer.config.gan import GanConfig
 from upscaler.trainer.config.presets import PRESETS
 
@@ -99,6 +101,8 @@ def parse_assignment(text: str) -> Settings:
         parsed = tomllib.loads(f"value = {value}")["value"]
     except tomllib.TOMLDecodeError:
         parsed = value
+    if tables == ["network"]:  # the name of the network is a setting, its sizes are a table
+        tables = ["network_size"]
     settings: Settings = {key: parsed}
     for table in reversed(tables):
         settings = {table: settings}
@@ -180,21 +184,9 @@ def _resolve_open(settings: Settings) -> list[str]:
         settings["scale"] = 4 if start in ("shipped", "none") else round(find_weights.default_scale([start]))
     if "stages" not in settings:
         settings["stages"] = "1" if settings["scale"] == 1 else "1,2"
-    if start not in ("shipped", "none") and settings["scale"] not in find_weights.weight_files(start):
-        known = " and ".join(f"x{scale}" for scale in find_weights.weight_files(start))
-        notes.append(
-            f"'{start}' is for {known}: its body starts the network for x{settings['scale']}, whose last "
-            "layer is new"
-        )
     if settings["stages"] == "1" and settings["gan"].get("vgg", "small") != "small":
         notes.append("--vgg has no effect: it is for stage two, which this run skips")
-    if "network" not in settings:
-        settings["network"] = "balanced" if start in ("shipped", "none") else _network_of(start, settings)
-    if start == "shipped":
-        network = settings["network"]
-        name = settings["start_from"] = _shipped_start(network, settings.get("degradation", ""))
-        start = "from scratch" if name == "none" else f"from the shipped weights '{name}'"
-        notes.append(f"network {network}, {start}")
+    notes += _resolve_network(settings, start)
     if all(settings.get(name) is None for name in _LENGTHS):
         settings["minutes"] = _MINUTES[devices.select(settings.get("device", "auto")).type]
         notes.append(
@@ -205,6 +197,36 @@ def _resolve_open(settings: Settings) -> list[str]:
     return notes
 
 
+def _resolve_network(settings: Settings, start: str) -> list[str]:
+    """Fill in the network and what it starts from; returns lines about what was chosen."""
+    if start not in ("shipped", "none"):
+        return _resolve_own_start(settings, start)
+    network = settings.setdefault("network", "balanced")
+    if start == "none":
+        return []
+    if settings.get("network_size"):
+        settings["start_from"] = "none"
+        return [f"network {network} of a size of its own, from scratch"]
+    name = settings["start_from"] = _shipped_start(network, settings.get("degradation", ""))
+    start = "from scratch" if name == "none" else f"from the shipped weights '{name}'"
+    return [f"network {network}, {start}"]
+
+
+def _resolve_own_start(settings: Settings, start: str) -> list[str]:
+    """The same for weights that the user named."""
+    if "network" not in settings:
+        settings["network"], sizes = _network_of(start, settings)
+        settings["network_size"] = sizes | settings.get("network_size", {})
+    scales = find_weights.weight_files(start)
+    if settings["scale"] in scales:
+        return []
+    known = " and ".join(f"x{scale}" for scale in scales)
+    return [
+        f"'{start}' is for {known}: its body starts the network for x{settings['scale']}, whose last "
+        "layer is new"
+    ]
+
+
 def _shipped_start(network: str, degradation: str) -> str:
     """The shipped weights to start from: those trained on the most similar LR images."""
     plain = degradation in ("clean", "bilinear")
@@ -212,16 +234,22 @@ def _shipped_start(network: str, degradation: str) -> str:
     return next((name for name in variants if shipped.installed_scales(name)), "none")
 
 
-def _network_of(start: str, settings: Settings) -> str:
-    """The name of the network in a weight file or in shipped weights."""
+def _network_of(start: str, settings: Settings) -> tuple[str, dict[str, int]]:
+    """The name of the network in a weight file or in shipped weights, and its sizes if they are its own."""
     files = find_weights.weight_files(start)
     weights = transfer.load_start(files[min(files, key=lambda scale: abs(scale - settings["scale"]))])
     scale = {"scale": weights.scale}
+    candidates: list[tuple[str, dict[str, int]]] = []
     for name, (architecture, arguments) in registry.PRESETS.items():
         if architecture == weights.architecture:
-            known = registry.build(architecture, arguments | scale).arguments
-            if known == registry.build(architecture, weights.arguments).arguments:
-                return name
+            with torch.device("meta"):  # without memory
+                known = registry.build(architecture, arguments | scale).arguments
+                own = registry.build(architecture, weights.arguments).arguments
+            other = {key for key in known.keys() | own.keys() if known.get(key) != own.get(key)}
+            if other <= set(SIZES):
+                candidates.append((name, {key: own[key] for key in sorted(other)}))
+    if candidates:
+        return min(candidates, key=lambda candidate: len(candidate[1]))
     raise WeightsError(f"the network of '{start}' is none of those that --network offers")
 
 

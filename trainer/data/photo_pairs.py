@@ -72,8 +72,10 @@ class LrPaths:
 class Reader:
     """Reads photographs as pairs."""
 
-    def __init__(self, scale: int, degradation: str, sizes: tuple[float, ...]) -> None:
-        self._scale, self._sizes = scale, sizes
+    def __init__(
+        self, scale: int, degradation: str, sizes: tuple[float, ...], pairs: str = "separate"
+    ) -> None:
+        self._scale, self._sizes, self._layout = scale, sizes, pairs
         self._clips = _CLIPS if degradation == "video" else 0
 
     def needed_bytes(self, shapes: list[tuple[int, int]]) -> int:
@@ -90,7 +92,7 @@ class Reader:
 
         def load(source: Source) -> list[PhotoPair] | str:
             try:
-                pairs = _pairs(source.path, self._scale, patch_px, lr_paths.of(source), self._sizes)
+                pairs = self._pairs(source, patch_px, lr_paths)
                 return [_with_clips(pair, self._scale) for pair in pairs] if self._clips else pairs
             except UpscalerError as error:
                 return f"{source.path.name}: {error.message}"
@@ -101,6 +103,11 @@ class Reader:
             else:
                 photos.append([_kept(pair, cache) if cache else pair for pair in versions])
         return photos, left_out
+
+    def _pairs(self, source: Source, patch_px: int, lr_paths: LrPaths) -> list[PhotoPair]:
+        if self._layout == "separate":
+            return _pairs(source.path, self._scale, patch_px, lr_paths.of(source), self._sizes)
+        return [_side_by_side(source.path, self._scale, patch_px, self._layout)]
 
 
 def _in_parallel(load: Callable[[Item], Loaded], items: list[Item]) -> Iterator[Loaded]:
@@ -152,6 +159,20 @@ def _given_pair(path: Path, pixels: Tensor, scale: int, patch_px: int, lr_path: 
     if lr.shape[:2] != (height, width):
         raise TrainingError(f"its LR image is {lr.shape[1]}x{lr.shape[0]}, not {width}x{height}")
     reduced = hr if scale == 1 else _downscaled(hr, scale)
+    return PhotoPair(path.name, lr, hr, given=True, shift=pair_check.measured_shift(lr, reduced))
+
+
+def _side_by_side(path: Path, scale: int, patch_px: int, layout: str) -> PhotoPair:
+    """The two halves of an image; the LR half is reduced by the scale."""
+    pixels = torch.from_numpy(stills.read_rgb8(path).copy())
+    width = pixels.shape[1]
+    if width % 2:
+        raise TrainingError(f"it is {width} pixels wide, which is no two halves")
+    left, right = (_multiple(half, scale) for half in pixels.chunk(2, dim=1))
+    hr, poor = (left, right) if layout == "left-hr" else (right, left)
+    if min(hr.shape[:2]) < patch_px * scale:
+        raise _too_small(hr)
+    reduced, lr = (image if scale == 1 else _downscaled(image, scale) for image in (hr, poor))
     return PhotoPair(path.name, lr, hr, given=True, shift=pair_check.measured_shift(lr, reduced))
 
 

@@ -35,6 +35,7 @@ class Photos:
         left_out: ``name: reason`` for every unusable file.
         crop_side: Largest side of a crop, LR pixels, that all pairs hold, and what would make it larger.
         shift: By how many LR pixels (down, right) given LR images lie off their originals, if all do alike.
+        look_like_pairs: Whether most are exactly twice as wide as high.
         not_images: Number of files that are no images, by suffix.
         mapped: Whether the pixels are in a memory-mapped file.
     """
@@ -45,6 +46,7 @@ class Photos:
     left_out: list[str]
     crop_side: CropSide = field(default_factory=lambda: CropSide(1))
     shift: Shift | None = None
+    look_like_pairs: bool = False
     not_images: dict[str, int] = field(default_factory=dict)
     mapped: bool = False
 
@@ -68,6 +70,7 @@ def load_photos(  # noqa: PLR0913 - what decides how they are read
     lr_dirs: tuple[str, ...] = (),
     sizes: tuple[float, ...] = (1.0,),
     smallest_photo_px: int = 64,
+    pairs: str = "separate",
     align_lr: bool = False,
     valid: tuple[str, ...] = (),
     valid_lr_dirs: tuple[str, ...] = (),
@@ -85,6 +88,7 @@ def load_photos(  # noqa: PLR0913 - what decides how they are read
             all of them, validation the first. Sizes too small for a crop are skipped.
         smallest_photo_px: Photographs with a shorter side below this are left out, unless a desired crop
             is smaller.
+        pairs: ``separate``, or ``left-hr`` and ``right-hr``: both versions side by side in one image.
         align_lr: Take a common shift of given LR images out.
         valid: Folders or files with validation images; if empty, photographs are held out.
         valid_lr_dirs: Folders with LR versions of ``valid``, as ``lr_dirs``.
@@ -93,12 +97,15 @@ def load_photos(  # noqa: PLR0913 - what decides how they are read
     Raises:
         TrainingError: A folder is missing, LR files are ambiguous, or fewer than two photographs are usable.
     """
-    reader = Reader(scale, degradation, sizes)
+    reader = Reader(scale, degradation, sizes, pairs)
     found = sources.find(folders)
     elsewhere = sources.find(valid)
     kept_for_validation = {source.path for source in elsewhere}
     found = [source for source in found if source.path not in kept_for_validation]
     shapes = [_size(source.path) for source in found]
+    doubles = sum(width == 2 * height for height, width in filter(None, shapes))
+    if pairs != "separate":
+        shapes = [size and (size[0], size[1] // 2) for size in shapes]
     sides_px = [smaller_px(min(size), max(sizes)) for size in shapes if size]
     side = crop_side.choose(sides_px, scale, patch_px, smallest_photo_px)
     cache = Cache(reader.needed_bytes([size for size in shapes if size]), cache_folder)
@@ -137,6 +144,7 @@ def load_photos(  # noqa: PLR0913 - what decides how they are read
         left_out=left_out,
         crop_side=side if shift is None or not align_lr else _smaller_side(side, training),
         shift=shift,
+        look_like_pairs=pairs == "separate" and not lr_dirs and 2 * doubles > len(found),
         not_images=sources.not_images(folders),
         mapped=cache.mapped,
     )

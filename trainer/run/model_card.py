@@ -3,6 +3,7 @@
 from typing import Any
 
 from upscaler.models.contract import Network
+from upscaler.trainer.config.config import SIZES
 
 _LOSSES = {
     "pixel": "pixel_weight",
@@ -28,10 +29,11 @@ def text(name: str, network: Network, history: dict[str, Any]) -> str:
     settings, scale = history["settings"], network.contract.scale
     what = f"Upscales images by {scale}" if scale > 1 else "Restores images without upscaling"
     parameters = sum(parameter.numel() for parameter in network.parameters())
+    sizes = ", ".join(f"{size} {value}" for size, value in network.arguments.items() if size in SIZES)
     lines = [
         f"# {name}",
         "",
-        f"{what}. Network `{settings['network']}`: {parameters:,} parameters, "
+        f"{what}. Network `{settings['network']}`{sizes and f' ({sizes})'}: {parameters:,} parameters, "
         f"{network.contract.macs_per_pixel:,} multiply-accumulates per LR pixel, fp16.",
         "",
         f"    upscale IMAGE --model {name}.safetensors",

@@ -46,6 +46,11 @@ def _about_files(photos: Photos) -> list[str]:
     if photos.left_out:
         shown = ", ".join(photos.left_out[:5]) + (", ..." if len(photos.left_out) > 5 else "")
         lines.append(f"{_count(len(photos.left_out), 'file')} left out: {shown}")
+    if photos.look_like_pairs:
+        lines.append(
+            "most photographs are exactly twice as wide as high: if each is a pair, a poor and a good "
+            "version side by side, use --pairs left-hr or right-hr"
+        )
     if photos.not_images:
         kinds = ", ".join(f"{count} {suffix}" for suffix, count in photos.not_images.items())
         lines.append(f"{_count(sum(photos.not_images.values()), 'file')} passed over, no images: {kinds}")

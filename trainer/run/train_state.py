@@ -51,8 +51,7 @@ class TrainState:
     def __init__(self, config: TrainConfig, world: World, path: Path) -> None:
         self.config, self.world, self.path = config, world, path
         torch.manual_seed(config.seed)
-        architecture, arguments = PRESETS[config.network]
-        network = build(architecture, arguments | {"scale": config.scale})
+        network = build(PRESETS[config.network][0], config.network_arguments())
         network.gradient_checkpointing = config.checkpointing
         self.network = _channels_last(network.to(world.device))
         self.stage = config.stage_numbers()[0]

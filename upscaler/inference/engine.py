@@ -66,10 +66,7 @@ class Upscaler:
         self.device = devices.select(options.device)
         auto = options.precision == "auto"
         self.dtype = devices.fast_dtype(self.device) if auto else DTYPES[options.precision]
-        self._shares = find_weights.perceptual_shares(self.models, options.perceptual)
-        self.files = {
-            model: find_weights.blendable_files(model, share) for model, share in self._shares.items()
-        }
+        self._shares, self.files = _blends(self.models, options)
         self.scale = find_weights.default_scale(self.models) if options.scale is None else options.scale
         if all(max(files) == 1 for files in self.files.values()) and (self.scale != 1 or options.size_px):
             raise UsageError(
@@ -426,6 +423,22 @@ class Upscaler:
                 weights, self.device, self.dtype, self.options, self._report
             )
         return self._networks[network]
+
+
+# Between two sets of weights of the user's, without --perceptual.
+_OWN_SHARE = 0.5
+
+
+def _blends(
+    models: tuple[str, ...], options: EngineOptions
+) -> tuple[dict[str, float | None], dict[str, Mapping[int, tuple[Path, ...]]]]:
+    """Of each model, the share of the weights that add detail, and the files by scale."""
+    if options.blend_with is not None:
+        (model,) = models
+        share = _OWN_SHARE if options.perceptual is None else options.perceptual
+        return {model: share}, {model: find_weights.own_pair(model, str(options.blend_with))}
+    shares = find_weights.perceptual_shares(models, options.perceptual)
+    return shares, {model: find_weights.blendable_files(model, share) for model, share in shares.items()}
 
 
 def _weight_facts(file: Path, scale: int) -> WeightFacts:
