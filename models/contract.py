@@ -139,10 +139,18 @@ def add_upsampled(detail: Tensor, lr: Tensor, scale: int) -> Tensor:
 
 
 def bilinear_kernel(scale: int, device: torch.device) -> Tensor:
-    """Bilinear upsampling as a convolution to the channels of a pixel shuffle, ``(3*s*s, 3, 3, 3)``.
+    """Bilinear upsampling as a convolution to the channels of a pixel shuffle.
 
     A new pixel whose centre lies t LR pixels right of an old one's, -0.5 < t < 0.5, weighs the three pixels
     around with max(-t, 0), 1 - abs(t) and max(t, 0).
+
+    Args:
+        scale: Output size over input size.
+        device: For the result.
+
+    Returns:
+        ``(3*s*s, 3, 3, 3)``, fp32, weights of 0 to 1 that add up to 1 for each output; RGB in, and out the
+        channels of a pixel shuffle to RGB.
     """
     offset = (torch.arange(scale, device=device) + 0.5) / scale - 0.5
     taps = torch.stack([(-offset).clamp(min=0), 1 - offset.abs(), offset.clamp(min=0)], 1)  # (s, 3)
