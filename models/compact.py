@@ -49,7 +49,7 @@ class Compact(Network):
         return add_upsampled(self.detail(lr), lr, self.contract.scale)
 
     def detail(self, lr: Tensor) -> Tensor:
-        """RGB ``(B, 3, H, W)`` in [0, 1] -> what the tail adds, ``(B, 3*scale*scale, H, W)``, any range."""
+        """RGB ``(B, 3, H, W)`` in [0, 1] -> what is added, ``(B, 3*scale*scale, H, W)``, any float dtype."""
         first = self.head_activation(self.head(lr.to(self.dtype)))  # (B, C, H, W)
         features = self.run_body(self.body, first) + first  # the long skip is worth 0.04 dB
         detail: Tensor = self.tail(features)

@@ -55,7 +55,7 @@ class SRResNet(Network):
         return self.detail(lr).float()
 
     def detail(self, lr: Tensor) -> Tensor:
-        """RGB ``(B, 3, H, W)`` in [0, 1] -> what the tail gives, any range.
+        """RGB ``(B, 3, H, W)`` in [0, 1] -> what the tail gives, any float dtype.
 
         ``(B, 3*scale*scale, H, W)``, to be added to the input; with the paper's tail RGB
         ``(B, 3, H*scale, W*scale)``.

@@ -37,8 +37,11 @@ from upscaler.video.survey import survey
 from upscaler.video.threads import BackgroundWriter, Prefetcher
 from upscaler.video.trim import encoded_window, expected_frames, selected_frames, skip_encoded
 from upscaler.video.verify import Verified, verify
-from upscaler.video_frames import upscale_frames
+from upscaler.video_frames import Tally, upscale_frames
 from upscaler.video_plan import VideoPlan, plan_video
+
+# Share of the picture from which on it is worth a line that it was reused.
+_REUSED_SHARE_MIN = 0.01
 
 
 def upscale_still(job: Job, engine: Upscaler, on_progress: OnProgress, on_message: OnMessage) -> Done:
@@ -196,6 +199,9 @@ def upscale_video(
         ):
             writer = SegmentedVideoWriter(folder.path, plan.encoding, plan.segment_frames, earlier)
             encoded = _encode(reader, engine, plan, writer, options, on_progress)
+            if encoded.reused_share >= _REUSED_SHARE_MIN:
+                text = f"{encoded.reused_share:.0%} of the picture did not change from frame to frame"
+                on_message(Message("info", f"{text}, and was not computed again"))
             merged, streams = _merge(encoded, reader, job, folder, streams, options, on_message)
             verified = _verify(merged, encoded, job, options)
             folder.publish(merged)
@@ -209,6 +215,7 @@ def upscale_video(
         VideoFacts(
             frames_in=encoded.frames,
             frames_resumed=encoded.resumed_frames,
+            reused_share=encoded.reused_share,
             seconds_in=float(encoded.window.stop_s - encoded.window.start_s),
             seconds_out=verified.seconds,
             streams=streams,
@@ -225,6 +232,7 @@ class _Encoded:
     Attributes:
         frames: All frames, those of an earlier run included.
         resumed_frames: Frames of an earlier run.
+        reused_share: Share of the picture, of the other frames, that was taken from the frame before.
         window: The part of the source that they cover.
         segments: That contain them.
         stages_s: Busy seconds by stage; the stages after encoding add theirs.
@@ -232,6 +240,7 @@ class _Encoded:
 
     frames: int
     resumed_frames: int
+    reused_share: float
     window: Window
     segments: list[Segment]
     stages_s: dict[str, float]
@@ -261,6 +270,7 @@ def _encode(
         factor=plan.upscaling.factor,
         rate=float(info.rate),
     )
+    tally = Tally()
     start = time.monotonic()
     with (
         writer,
@@ -269,7 +279,8 @@ def _encode(
     ):
         for chunk in chunks(iter(decoder), writer.length):  # no batch crosses the border of a segment
             frames = with_noted_captions(chunk, writer.captions)
-            for planes, pts in upscale_frames(frames, engine, plan.upscaling, info, plan.encoding.layout):
+            upscaled = upscale_frames(frames, engine, plan.upscaling, info, plan.encoding.layout, tally)
+            for planes, pts in upscaled:
                 encoder.put(planes, pts)
                 done += 1
                 on_progress(replace(progress, done=done, total=max(progress.total, done)))
@@ -282,7 +293,7 @@ def _encode(
         raise MediaError(f"'{reader.path}': {done} frames were upscaled, but {written} were encoded")
     stages_s = {"decode": decoder.busy_s, "network": network_s, "encode": encoder.busy_s}
     window = encoded_window(writer.segments, reader, options)
-    return _Encoded(done, resumed, window, writer.segments, stages_s)
+    return _Encoded(done, resumed, tally.reused_share, window, writer.segments, stages_s)
 
 
 def _merge(

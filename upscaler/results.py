@@ -90,6 +90,8 @@ class VideoFacts:
     Attributes:
         frames_in: Frames of the requested part.
         frames_resumed: Frames of these that an earlier run encoded.
+        reused_share: Share of the picture, of the frames not resumed, that equalled the frame before it and
+            was not computed again.
         seconds_in: From the start of the first of these frames to the end of the last.
         seconds_out: Duration of the video in the finished file, read again.
         streams: What happened to every other stream.
@@ -99,6 +101,7 @@ class VideoFacts:
 
     frames_in: int
     frames_resumed: int
+    reused_share: float
     seconds_in: float
     seconds_out: float
     streams: list[StreamPlan]

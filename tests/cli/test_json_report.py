@@ -61,6 +61,7 @@ def test_one_json_line_per_job(tmp_path: Path) -> None:
     assert (video["kind"], video["outcome"]) == ("video", "done")
     assert video["source"].endswith("c.mp4") and Path(video["target"]).is_file()
     assert video["frames_in"] == video["frames_out"] == 20 and video["frames_resumed"] == 0
+    assert video["reused_share"] == 0
     assert video["seconds_in"] == video["seconds_out"] == pytest.approx(0.8, abs=1e-6)
     assert [(stream["kind"], stream["action"]) for stream in video["streams"]] == [
         ("audio", "copy"),

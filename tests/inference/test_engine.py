@@ -1,5 +1,6 @@
 import warnings
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from upscaler.inference import devices, memory, tiled_network
 from upscaler.inference.resize import resize_bicubic
 from upscaler.models import registry, weight_file
 from upscaler.models.contract import Contract
+from upscaler.video.yuv import Layout, plane_output
 
 Maker = Callable[..., Path]
 
@@ -364,3 +366,15 @@ def test_tile_and_batch_are_honoured_beyond_what_would_be_chosen(
 def test_an_array_that_is_not_an_image_is_rejected(tiny_weights: Path, array: np.ndarray) -> None:
     with pytest.raises(UsageError, match="not an image"):
         Upscaler(tiny_weights).image(array)
+
+
+def test_how_far_a_part_depends_on_its_surroundings(tiny_weights: Path, nearest: Maker) -> None:
+    upscaler = Upscaler(tiny_weights, 2, device="cpu")
+    plan, radius = upscaler.plan(20, 30), 3  # three convolutions of 3x3
+    assert upscaler.radius_px(plan, 20, 30) == radius
+    planes = upscaler.giving_planes(plan, plane_output(Layout()), 20, 30)
+    assert upscaler.radius_px(planes, 20, 30) == radius + 1  # chroma rows lie between pixels
+    assert upscaler.radius_px(replace(plan, width=58), 20, 30) is None  # resized
+    assert upscaler.radius_px(upscaler.plan(20, 30, (240, 160)), 20, 30) is None  # two networks
+    blocks = Upscaler(nearest(scale=2, multiple_of=4, receptive_radius_px=4), 2, device="cpu")
+    assert blocks.radius_px(blocks.plan(20, 28), 20, 28) is None

@@ -93,6 +93,15 @@ def test_compiled_code_is_kept_only_where_it_is_clearly_faster(
     assert result.compiled is kept
 
 
+def test_a_block_may_be_uncompiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    plant_compiler(monkeypatch, RuntimeError("compiled code ran"))
+    result, messages = runtime()
+    result.compile()
+    with result.uncompiled():
+        result(torch.rand(1, 3, 9, 11))
+    assert result.compiled and not messages
+
+
 @pytest.mark.parametrize(("frames", "tried"), [(10, False), (1_000_000, True)])
 def test_compiling_is_tried_only_for_long_work(
     tiny_weights: Path, monkeypatch: pytest.MonkeyPatch, frames: int, tried: bool

@@ -10,6 +10,7 @@ import pytest
 from support.command import LENGTH
 from support.interrupted import FRAMES, cut, run
 from support.media import audio_packets, clip, frame_times
+from support.pictures import photograph
 from torch import Tensor
 
 from upscaler.inference.engine import Upscaler
@@ -66,3 +67,39 @@ def test_no_batch_crosses_the_border_of_a_segment(
     run(engine, source, tmp_path / "out.mp4")
     assert sizes == [4, 3, 3]
     assert (tmp_path / "out.mp4").read_bytes() == (tmp_path / "whole.mp4").read_bytes()
+
+
+def test_nothing_is_reused_across_the_border_of_a_segment(
+    tiny_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = still_clip(tmp_path / "in.mkv")
+    engine = Upscaler(tiny_weights, precision="fp32")
+    whole, calls = engine.upscale_flagged, []
+
+    def noted(*arguments: object, **named: object) -> object:
+        calls.append(1)
+        return whole(*arguments, **named)
+
+    monkeypatch.setattr(engine, "upscale_flagged", noted)
+    done, said, _ = run(engine, source, tmp_path / "whole.mp4")
+    assert len(calls) == -(-FRAMES // LENGTH)  # one for each segment
+    assert "83% of the picture did not change from frame to frame, and was not computed again" in said
+    assert done.video.reused_share == pytest.approx(1 - len(calls) / FRAMES)
+    cut(engine, source, tmp_path / "out.mp4", 2 * LENGTH)
+    calls.clear()
+    run(engine, source, tmp_path / "out.mp4")
+    assert len(calls) == -(-FRAMES // LENGTH) - 2
+    assert (tmp_path / "out.mp4").read_bytes() == (tmp_path / "whole.mp4").read_bytes()
+
+
+def still_clip(path: Path) -> Path:
+    """The same frame again and again, stored without loss."""
+    frame = av.VideoFrame.from_ndarray(photograph(48, 64), format="rgb24").reformat(format="yuv420p")
+    with av.open(str(path), "w") as output:
+        stream = output.add_stream("ffv1", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for number in range(FRAMES):
+            frame.pts = number
+            output.mux(stream.encode(frame))
+        output.mux(stream.encode(None))
+    return path

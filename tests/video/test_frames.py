@@ -13,23 +13,23 @@ from upscaler import Upscaler
 from upscaler.inference.plan import Plan
 from upscaler.video.info import ColorTags, Frame, VideoInfo
 from upscaler.video.yuv import Layout
-from upscaler.video_frames import upscale_frames
+from upscaler.video_frames import Tally, upscale_frames
 from upscaler.video_plan import giving_planes
 
 HEIGHT, WIDTH = 60, 82
 
 
-def info_of(layout: Layout) -> VideoInfo:
+def info_of(layout: Layout, height: int = HEIGHT, width: int = WIDTH) -> VideoInfo:
     tags = ColorTags(1, 1, 1, layout.full_range)
     return VideoInfo(
-        WIDTH, HEIGHT, Fraction(1, 24), Fraction(24), 3, Fraction(1), 0, False, layout, 0, tags, None
+        width, height, Fraction(1, 24), Fraction(24), 3, Fraction(1), 0, False, layout, 0, tags, None
     )
 
 
-def frames(layout: Layout, count: int = 2, height: int = HEIGHT) -> list[Frame]:
+def frames(layout: Layout, count: int = 2, height: int = HEIGHT, width: int = WIDTH) -> list[Frame]:
     generator = torch.Generator().manual_seed(5)
-    size = (-(-height // layout.vertical), -(-WIDTH // layout.horizontal))
-    sizes = [(height, WIDTH), size, size, *([(height, WIDTH)] if layout.alpha else [])]
+    size = (-(-height // layout.vertical), -(-width // layout.horizontal))
+    sizes = [(height, width), size, size, *([(height, width)] if layout.alpha else [])]
     return [
         Frame(
             [
@@ -102,3 +102,61 @@ def test_what_goes_by_way_of_rgb(tmp_path: Path, reason: str) -> None:
         plan = replace(plan, networks=())
     layout = Layout(bits=16 if reason == "bits" else 8)
     assert giving_planes(engine, plan, layout, HEIGHT, WIDTH).planes is None
+
+
+def nearly_still(layout: Layout, height: int, width: int) -> list[Frame]:
+    """Frames that repeat but for a square in luma, one in chroma, and one at the lower right border."""
+    first = frames(layout, 1, height, width)[0]
+    generator, result = torch.Generator().manual_seed(2), [first]
+    for number, (plane, top, left) in enumerate([(0, 40, 30), (-1, 3, 60), (0, height - 3, width - 4)], 1):
+        planes = [each.clone() for each in result[-1].planes]
+        square = planes[plane][top : top + 5, left : left + 6]
+        square.copy_(torch.randint(0, 2**layout.bits, square.shape, generator=generator))
+        result.append(Frame(planes, number, layout))
+    return result
+
+
+REUSED = {
+    "420": (2, Layout(), Layout()),
+    "420 center": (2, Layout(siting="center"), Layout(siting="center")),
+    "10 bits, 422 to 420": (4, Layout(bits=10, vertical=1), Layout(bits=10)),
+    "444 to 420": (2, Layout(horizontal=1, vertical=1), Layout(siting="topleft")),
+    "gray": (2, Layout(kind="gray", horizontal=1, vertical=1), Layout(kind="gray", horizontal=1, vertical=1)),
+    "through RGB": (3, Layout(), Layout(siting="center")),
+}
+
+
+@pytest.mark.parametrize("name", REUSED)
+@pytest.mark.parametrize(("height", "width"), [(102, 150), (97, 141)])
+def test_only_what_changed_is_computed(tmp_path: Path, name: str, height: int, width: int) -> None:
+    scale, given, layout = REUSED[name]
+    engine = Upscaler(weights(tmp_path / "network.safetensors", scale, detail=1.0), scale, precision="fp32")
+    plan = giving_planes(engine, engine.plan(height, width), layout, height, width)
+    if name == "through RGB":
+        plan = replace(plan, planes=None)
+    source, info = nearly_still(given, height, width), info_of(given, height, width)
+    # Each by itself: nothing comes before it.
+    alone = [next(upscale_frames([frame], engine, plan, info, layout)) for frame in source]
+    tally = Tally()
+    together = list(upscale_frames(source, engine, plan, info, layout, tally))
+    assert 0.5 < tally.reused_share < 0.75  # all of the first frame was computed
+    for (one, pts), (other, other_pts) in zip(together, alone, strict=True):
+        assert pts == other_pts and all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+    assert any(not torch.equal(a, b) for a, b in zip(alone[1][0], alone[2][0], strict=True))
+
+
+@pytest.mark.parametrize("option", [{}, {"tta": True}, {"scale": 1.5}])
+def test_a_frame_that_repeats_is_not_computed_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: dict[str, float]
+) -> None:
+    engine = Upscaler(weights(tmp_path / "x2.safetensors"), **{"scale": 2} | option)
+    plan, info = engine.plan(HEIGHT, WIDTH), info_of(Layout())
+    whole, calls = engine.upscale_flagged, []
+    monkeypatch.setattr(engine, "upscale_flagged", lambda *a, **n: calls.append(1) or whole(*a, **n))
+    first, other = frames(Layout(), 2)
+    source = [first, replace(first, pts=1), replace(other, pts=2), replace(other, pts=3)]
+    tally = Tally()
+    found = list(upscale_frames(source, engine, plan, info, Layout(), tally))
+    assert len(calls) == 2 and tally.reused_share == 0.5
+    assert [pts for _, pts in found] == [0, 1, 2, 3]
+    assert torch.equal(found[0][0][0], found[1][0][0]) and not torch.equal(found[1][0][0], found[2][0][0])

@@ -46,6 +46,7 @@ def _video(facts: VideoFacts, frames: int) -> dict[str, object]:
     return {
         "frames_in": facts.frames_in,
         "frames_resumed": facts.frames_resumed,
+        "reused_share": round(facts.reused_share, 4),
         "seconds_in": round(facts.seconds_in, 6),
         "seconds_out": round(facts.seconds_out, 6),
         "streams": [asdict(stream) for stream in facts.streams],

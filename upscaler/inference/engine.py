@@ -131,6 +131,32 @@ class Upscaler:
         possible = can_give(self._network(plan.networks[-1]).network, output)
         return replace(plan, planes=output) if possible else plan
 
+    def radius_px(self, plan: Plan, height: int, width: int) -> int | None:
+        """How many pixels around a part of a frame decide, with that part, about its result.
+
+        ``None`` where a part cannot be computed by itself: before resizing, by several networks, or by one
+        that needs certain sizes or sees everything.
+
+        Args:
+            plan: From ``plan`` for this size.
+            height: Height of the frame.
+            width: Width of the frame.
+        """
+        reached = math.prod(plan.scales)
+        if len(plan.networks) != 1 or (height * reached, width * reached) != (plan.height, plan.width):
+            return None
+        contract = self._network(plan.networks[0]).runtime(planes=plan.planes).network.contract
+        by_parts = contract.tiling == "exact" and contract.padded_size(1, 1) == (1, 1) and not contract.square
+        return contract.receptive_radius_px if by_parts else None
+
+    @contextmanager
+    def uncompiled(self, plan: Plan) -> Iterator[None]:
+        """Until the block ends, run a plan's networks on frames of many sizes: compiled code is for one."""
+        with ExitStack() as used:
+            for network, planes in self._steps(plan):
+                used.enter_context(self._network(network).runtime(planes=planes).uncompiled())
+            yield
+
     @overload
     def image(self, picture: Pixels, on_progress: OnProgress | None = None) -> Pixels: ...
 

@@ -2,7 +2,8 @@
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -74,6 +75,15 @@ class Runtime:
             self._compiled_network = torch.compile(self.network, dynamic=False)
         self.compiled = True
         self.drop_graphs()
+
+    @contextmanager
+    def uncompiled(self) -> Iterator[None]:
+        """Until the block ends, run shapes that do not come again and are not worth compiling for."""
+        compiled, self.compiled = self.compiled, False
+        try:
+            yield
+        finally:
+            self.compiled = compiled
 
     def compile_if_faster(self, lr: Tensor) -> None:
         """Compile, and keep that only if it is clearly faster for batches like ``lr``; see ``__call__``."""

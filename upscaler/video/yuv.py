@@ -20,6 +20,8 @@ Siting = Literal["left", "center", "topleft"]
 # How much `_halved` sharpens the mean of two neighbours. With 5/44, alternating samples survive `_doubled`
 # and `_halved` unchanged; the mean alone leaves 69 % of the alternation.
 _SHARPNESS = 5 / 44
+# Over how many luma pixels to each side the resampling of chroma spreads, in both directions together.
+REACH_PX = 8
 # Most bits whose codes fp16 holds, as a network that gives planes has to.
 _PLANE_OUTPUT_BITS = 12
 
