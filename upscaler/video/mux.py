@@ -126,6 +126,12 @@ def merge(
         ]
     for text in (*lost, *(line for stream in kept for line in _losses(stream, path.suffix))):
         on_message(Message("warning", text))
+    for stream in kept:
+        if merged := stream.track.merged:
+            text = (
+                f"{merged} lines that overlap others are shown below them: {path.suffix} shows one at a time"
+            )
+            on_message(Message("info", f"{stream.plan.kind} {stream.plan.index}: {text}"))
     return plans
 
 

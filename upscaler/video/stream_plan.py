@@ -15,6 +15,7 @@ import av.container
 import av.logging
 from av.audio.codeccontext import AudioCodecContext
 from av.audio.format import AudioFormat
+from av.audio.layout import AudioLayout
 from av.audio.stream import AudioStream
 from av.codec.context import CodecContext
 from av.stream import Disposition, Stream
@@ -209,9 +210,19 @@ def _converted(stream: Stream, encoder: str, reason: str) -> StreamPlan | None:
         # The rate of a stream that starts late is unknown.
         for rate in dict.fromkeys((context.sample_rate or 48_000, 48_000)):
             if _opens(encoder, rate, layout):
-                planned = _planned(stream, "convert", encoder=encoder, reason=reason)
+                lost = _lost_samples(_codec_name(stream), encoder)
+                if (kept := AudioLayout(layout).nb_channels) < context.channels:
+                    lost = f"; {context.channels} channels become {kept}{lost}"
+                planned = _planned(stream, "convert", encoder=encoder, reason=reason + lost)
                 return replace(planned, rate=rate, layout=layout)
     return None
+
+
+def _lost_samples(codec: str, encoder: str) -> str:
+    """What an encoder cannot keep of uncompressed samples, for the end of a line; else empty."""
+    if codec.startswith("pcm_f") and encoder != "aac":  # AAC has no full scale
+        return "; samples beyond full scale are clipped"
+    return "; 32 bits become 24" if codec.startswith("pcm_s32") and encoder in ("alac", "flac") else ""
 
 
 def _opens(encoder: str, rate: int, layout: str) -> bool:

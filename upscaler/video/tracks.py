@@ -19,6 +19,7 @@ from av.subtitles.stream import SubtitleStream
 from upscaler.results import StreamPlan
 from upscaler.video.demux import MEDIA_ERRORS
 from upscaler.video.description import custom_channel_layout
+from upscaler.video.overlapping_lines import Line, OneAtATime
 
 _BITS_PER_SECOND = {"aac": 128_000, "libopus": 96_000, "libmp3lame": 128_000}  # per channel
 _LOUDEST = 1e4  # of samples in floating point, where 1 is full scale
@@ -31,10 +32,12 @@ class Track(Protocol):
     Attributes:
         target: Its stream in the output.
         damaged: Packets so far that were left out because they could not be decoded.
+        merged: Lines of subtitles so far that are shown together with another.
     """
 
     target: Stream
     damaged: int
+    merged: int
 
     def packets(self, packet: "Packet[Stream]") -> Iterator["Packet[Stream]"]:
         """The target packets for the next source packet; an empty one ends the stream."""
@@ -97,7 +100,7 @@ class _Copied:
 
     def __init__(self, source: Stream, target: Stream, start_s: Fraction, *, tested: bool) -> None:
         self.target = target
-        self.damaged = 0
+        self.damaged = self.merged = 0
         self.needs_duration = False
         self._is_audio = source.type == "audio"
         decodable = source.codec_context is not None and not custom_channel_layout(source)
@@ -154,7 +157,7 @@ class _Audio:
         elif context.format is not None and context.format.bytes > 2:
             target.codec_context.format = av.AudioFormat(_HIGH_RESOLUTION_FORMATS[encoder])
         self.target: Stream = target
-        self.damaged = 0
+        self.damaged = self.merged = 0
         self._encoder = target
         self._plan = plan
         # Sample format and time base of everything that the encoder gets.
@@ -284,10 +287,12 @@ class _Subtitles:
         target.codec_context.subtitle_header = source.codec_context.subtitle_header
         target.codec_context.time_base = Fraction(1, 1000)
         self.target: Stream = target
-        self.damaged = 0
+        self.damaged = self.merged = 0
         self._encoder = target.codec_context
         self._decoder = source.codec_context
         self._start_s = start_s
+        self._sequence = OneAtATime() if encoder == "mov_text" else None
+        self._time_base = source.time_base
 
     def packets(self, packet: "Packet[Stream]") -> Iterator["Packet[Stream]"]:
         if packet.size == 0:
@@ -300,9 +305,21 @@ class _Subtitles:
         except MEDIA_ERRORS:  # usually text that is not UTF-8
             self.damaged += 1
             return
+        if self._sequence and packet.pts is not None:
+            line = Line(packet.pts, packet.pts + (packet.duration or 1), bytes(encoded))
+            yield from map(self._packet, self._sequence.add(line))
+            self.merged = self._sequence.merged
+            return
         encoded.time_base, encoded.pts, encoded.dts = packet.time_base, packet.pts, packet.dts
         encoded.duration = packet.duration
         yield retarget(encoded, -self._start_s, self.target)
 
     def flush(self) -> Iterator["Packet[Stream]"]:
-        return iter(())
+        yield from map(self._packet, self._sequence.flush() if self._sequence else ())
+
+    def _packet(self, line: Line) -> "Packet[Stream]":
+        packet: Packet[Stream] = Packet(line.sample)
+        packet.time_base = self._time_base or Fraction(1, 1000)
+        packet.pts = packet.dts = line.begin
+        packet.duration = line.end - line.begin
+        return retarget(packet, -self._start_s, self.target)
