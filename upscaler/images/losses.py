@@ -7,7 +7,7 @@ import numpy as np
 
 from upscaler.images import exif, icc, tiff_tags
 from upscaler.images.formats import ImageFormat
-from upscaler.images.metadata import Metadata, updated_xmp
+from upscaler.images.metadata import COMMENTED, Metadata, updated_xmp
 from upscaler.images.png_chunks import TEXT_TYPES
 from upscaler.images.still import SampleRange, Still
 
@@ -74,10 +74,7 @@ def _lost_samples(sample_range: SampleRange, image_format: ImageFormat) -> list[
 
 
 def _lost_metadata(source: Metadata, image_format: ImageFormat) -> list[str]:
-    name, lost = image_format.name, []
-    if name != "JPEG":
-        lost += ["HDR gain map"] if source.appended.gain_map else []
-        lost += ["video of the motion photo"] if source.appended.video else []
+    name, lost = image_format.name, _lost_of_phones(source, image_format)
     if source.exif:
         if not image_format.metadata or exif.updated(source.exif, name, 1, 1) is None:
             lost.append("EXIF")
@@ -88,6 +85,8 @@ def _lost_metadata(source: Metadata, image_format: ImageFormat) -> list[str]:
         lost.append("XMP")
     if source.iptc and name not in ("JPEG", "TIFF"):
         lost.append("IPTC")
+    if source.comment and name not in COMMENTED:
+        lost.append("comment")
     if name != "TIFF" and source.tiff_tags:
         lost += tiff_tags.names(source.tiff_tags)
     if name != "PNG" and any(kind in TEXT_TYPES for kind, _ in source.chunks):
@@ -95,3 +94,10 @@ def _lost_metadata(source: Metadata, image_format: ImageFormat) -> list[str]:
     if source.dpi and not image_format.resolution:
         lost.append("resolution in pixels per inch")
     return lost
+
+
+def _lost_of_phones(source: Metadata, image_format: ImageFormat) -> list[str]:
+    if image_format.name == "JPEG":
+        return []
+    lost = ["HDR gain map"] if source.appended.gain_map else []
+    return lost + (["video of the motion photo"] if source.appended.video else [])

@@ -20,6 +20,7 @@ from upscaler.images.orientation import read_orientation
 from upscaler.images.png_chunks import Chunk
 from upscaler.images.tiff_directory import Entry
 
+COMMENTED = ("GIF", "JPEG")  # the formats that store a comment
 _IPTC_RESOURCE = 0x0404  # the number of IPTC among Photoshop's image resources
 _MAX_BYTES_IN_JPEG_SEGMENT = 65_533
 
@@ -40,6 +41,7 @@ class Metadata:
         size: Height and width of the upright source; ``None`` if unknown.
         dropped: What is kept in no target, in words, such as ``depth map``.
         lossless: Whether the source is a lossless WebP; written to WebP as lossless again.
+        comment: Of a JPEG or GIF, or ``None``; written to these only.
         chunks: Text and colour chunks of a PNG; written to PNG only.
         tiff_tags: Tags of a TIFF, such as those of GeoTIFF; written to TIFF only.
     """
@@ -49,6 +51,7 @@ class Metadata:
     dpi: tuple[float, float] | None = None
     xmp: bytes | None = None
     iptc: bytes | None = None
+    comment: bytes | None = None
     chunks: tuple[Chunk, ...] = ()
     tiff_tags: tuple[Entry, ...] = ()
     codes: CodePoints | None = None
@@ -71,24 +74,24 @@ def read(image: Image.Image) -> Metadata:
     elif image.format in ("JPEG", "MPO"):
         behind = appended.read(_path(image), read_orientation(image))
     packet = packet if isinstance(packet, bytes) else None
+    comment = image.info.get("comment")
     return Metadata(
         profile=profile or None,
         exif=exif.read(image),
         dpi=_plausible_dpi(dpi),
         xmp=packet,
         iptc=(image.info.get("photoshop") or {}).get(_IPTC_RESOURCE),
+        comment=comment if isinstance(comment, bytes) and comment else None,
         chunks=chunks,
         codes=codes,
         appended=behind,
-        dropped=_dropped(image, packet, behind),
+        dropped=_dropped(packet, behind),
         lossless=image.format == "WEBP" and webp.is_lossless(_path(image)),
     )
 
 
-def _dropped(image: Image.Image, packet: bytes | None, behind: Appended) -> tuple[str, ...]:
+def _dropped(packet: bytes | None, behind: Appended) -> tuple[str, ...]:
     names = list(behind.dropped)
-    if image.info.get("comment"):  # of JPEG and GIF
-        names.append("comment")
     if packet and xmp.has_depth_map(packet):
         names.append("depth map")
     return tuple(dict.fromkeys(names))
@@ -155,6 +158,8 @@ def save_arguments(
         arguments["xmp"] = packet
     if name == "WEBP" and metadata.lossless:
         arguments["lossless"] = True
+    if name in COMMENTED and metadata.comment:
+        arguments["comment"] = metadata.comment
     if name == "JPEG" and metadata.iptc:
         arguments["extra"] = _iptc_segment(metadata.iptc)
     return arguments
