@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from upscaler.system import disk
+from upscaler.system import disk, own_files
 
 _LONGEST_STEM = 40  # characters of the name that a temporary name repeats; file systems allow 255 bytes
 
@@ -23,8 +23,8 @@ def replacing(path: Path) -> Iterator[Path]:
         OSError: The file cannot be created, synced or renamed.
     """
     partial = path.with_name(f".{path.stem[:_LONGEST_STEM]}.{secrets.token_hex(4)}.part{path.suffix.lower()}")
-    # The kernel applies the umask; `tempfile` would make the file private, and asking for the umask sets it.
-    os.close(os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+    # `tempfile` would make the file private, and asking for the umask sets it.
+    os.close(own_files.create(partial))
     try:
         yield partial
         publish(partial, path)
@@ -43,7 +43,8 @@ def write_bytes(path: Path, content: bytes) -> None:
     """
     partial = path.with_name(f"{path.name}.part")
     try:
-        partial.write_bytes(content)
+        with os.fdopen(own_files.create(partial), "wb") as file:
+            file.write(content)
         publish(partial, path)
     finally:
         with suppress(OSError):

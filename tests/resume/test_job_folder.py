@@ -40,7 +40,7 @@ def test_folder_or_file_of_somebody_else_is_left_alone(engine: Upscaler, tmp_pat
     assert (folder / "diary.txt").read_text() == "precious"
     file = job_folder.folder_of(tmp_path / "other.mp4")
     file.write_text("precious")
-    with pytest.raises(MediaError, match="already exists"):
+    with pytest.raises(MediaError, match="is a file or a link"):
         run(engine, source, tmp_path / "other.mp4")
     assert file.read_text() == "precious"
 
@@ -106,7 +106,7 @@ def test_full_disk_is_reported_and_the_segments_are_kept(
         return Container(container, room) if mode == "w" else container
 
     with monkeypatch.context() as patched:
-        patched.setattr(module, "av", SimpleNamespace(open=limited, logging=av.logging))
+        patched.setattr(module, "av", SimpleNamespace(**vars(av) | {"open": limited}))
         messages = Messages()
         with pytest.raises(MediaError, match="no space left on the disk"):
             run(engine, source, tmp_path / "out.mp4", messages=messages)

@@ -16,7 +16,7 @@ from typing import Self
 from upscaler import atomic
 from upscaler.errors import MediaError, UsageError
 from upscaler.results import Message, OnMessage
-from upscaler.system import folder_lock
+from upscaler.system import folder_lock, own_files
 from upscaler.system.folder_lock import FolderLock
 
 SUFFIX = ".upscaling"
@@ -59,7 +59,8 @@ class JobFolder:
         on_message: Called when segments are kept, and when the file system has no locks.
 
     Raises:
-        MediaError: The folder cannot be made, another process uses it, or something else has its name.
+        MediaError: The folder cannot be made, another process uses it, or something else has its name; or it
+            belongs to another user.
     """
 
     def __init__(self, target: Path, on_message: OnMessage = lambda _: None) -> None:
@@ -69,10 +70,13 @@ class JobFolder:
 
     def __enter__(self) -> Self:
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
+            own_files.make_folder(self.path)
             self._lock = FolderLock(self.path)
         except FileExistsError as error:
-            raise MediaError(f"a file with the name '{self.path}' already exists", "move it") from error
+            raise MediaError(f"'{self.path}' already exists, and is a file or a link", "move it") from error
+        except own_files.NotOursError as error:
+            hint = "move it, or write to another folder"
+            raise MediaError(f"the job folder '{self.path}' belongs to another user", hint) from error
         except BlockingIOError as error:
             raise MediaError(f"another upscale is writing '{self.target}'", "wait until it ends") from error
         except OSError as error:
@@ -101,8 +105,8 @@ class JobFolder:
 
     def manifest(self) -> Manifest | None:
         """The manifest of an earlier run; ``None`` if there is none, or none that can be read."""
-        with suppress(OSError, ValueError, KeyError, TypeError):
-            content = json.loads((self.path / _MANIFEST).read_text(encoding="utf-8"))
+        with suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
+            content = json.loads(own_files.read(self.path / _MANIFEST))
             return Manifest(dict(content["fingerprint"]), dict(content["execution"]))
         return None
 
@@ -179,7 +183,7 @@ def remove_leftovers(target: Path) -> None:
     """Remove what a process left that was killed while it removed the job folder of this target."""
     leftovers = _leftovers_of(target)
     with suppress(OSError):  # its name may be too long to ask for
-        if leftovers.is_dir():
+        if _is_folder(leftovers):
             _remove(leftovers, "*")
             leftovers.rmdir()
         folder_lock.remove_leftover(folder_of(target))
@@ -187,10 +191,17 @@ def remove_leftovers(target: Path) -> None:
 
 def was_finished(target: Path) -> bool:
     """Whether the target was written by a run that was killed before it removed its job folder."""
-    with suppress(OSError, ValueError):
-        finished = json.loads((folder_of(target) / _FINISHED).read_text(encoding="utf-8"))
-        return bool(finished == _identity(target))
+    with suppress(OSError, ValueError, RecursionError):
+        folder = folder_of(target)
+        # The target was not made by somebody else's job.
+        if _is_folder(folder) and folder.lstat().st_uid == target.lstat().st_uid:
+            return bool(json.loads(own_files.read(folder / _FINISHED)) == _identity(target))
     return False
+
+
+def _is_folder(path: Path) -> bool:
+    """Whether it is one, and no link to one."""
+    return path.is_dir() and not path.is_symlink()
 
 
 def _identity(path: Path) -> dict[str, int]:

@@ -2,6 +2,7 @@
 
 import heapq
 import math
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -17,6 +18,7 @@ from av.video.stream import VideoStream
 
 from upscaler.errors import MediaError
 from upscaler.results import Message, OnMessage, StreamPlan
+from upscaler.system import own_files
 from upscaler.video.demux import (
     MEDIA_ERRORS,
     Source,
@@ -148,6 +150,7 @@ def _merge(
 ) -> list[_Kept]:
     """``merge`` once; ``tested``: copy only audio packets that can be decoded."""
     container = container_of(path.suffix)
+    os.close(own_files.create(path))  # FFmpeg would follow a link of this name
     with (
         open_source(source) as original,
         open_input(segments[0].path) as first,

@@ -1,5 +1,6 @@
 """Encode: frames as planes -> one segment, a self-contained video file that starts at time 0."""
 
+import os
 from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
@@ -18,6 +19,7 @@ from torch.utils.dlpack import from_dlpack
 
 from upscaler import atomic
 from upscaler.errors import MediaError
+from upscaler.system import own_files
 from upscaler.video.captions import CODECS, with_captions
 from upscaler.video.demux import MEDIA_ERRORS, ffmpeg_path
 from upscaler.video.encoders import EncoderChoice, EncodeSettings, configure
@@ -81,6 +83,7 @@ class SegmentWriter:
         self._captions = {} if captions is None else captions
         self._partial = path.with_name(f"{path.stem}.part{path.suffix}")
         try:
+            os.close(own_files.create(self._partial))  # FFmpeg would follow a link of this name
             options = {} if path.suffix == ".mkv" else {"movie_timescale": "90000"}
             self._container = av.open(ffmpeg_path(self._partial), "w", options=options)
         except MEDIA_ERRORS as error:

@@ -5,12 +5,13 @@ same bytes. A JSON file beside each segment records the exact PTS of its frames.
 that has one is complete.
 """
 
+import hashlib
 import json
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import chain, islice
+from itertools import chain, islice, pairwise
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -19,6 +20,7 @@ from torch import Tensor
 
 from upscaler.atomic import write_json
 from upscaler.errors import MediaError
+from upscaler.system import own_files
 from upscaler.video.encoders import EncodeSettings
 from upscaler.video.segment_writer import SegmentWriter
 
@@ -133,14 +135,14 @@ class SegmentedVideoWriter:
             return
         self._writer.finish()
         path = self._writer.path
-        record = {
+        record: dict[str, Any] = {
             "file": path.name,
             "frames": len(self._pts),
-            "bytes": path.stat().st_size,
             "time_base": str(self.settings.time_base),
             "pts": self._pts,
         }
         try:
+            record["sha256"] = _hash(path)
             write_json(path.with_suffix(".json"), record)
         except OSError as error:
             raise MediaError(f"'{path.with_suffix('.json')}' cannot be written: {error}") from error
@@ -159,13 +161,22 @@ def closed_segments(folder: Path) -> list[Segment]:
 
 
 def _closed(record_path: Path) -> Segment | None:
-    with suppress(OSError, ValueError, KeyError, IndexError, TypeError):
+    """The segment of a record, if both are ours and whole."""
+    with suppress(OSError, ValueError, KeyError, IndexError, TypeError, ZeroDivisionError, RecursionError):
         record = _record(record_path)
-        path = record_path.with_name(record["file"])
-        if path.stat().st_size == record["bytes"] and len(record["pts"]) == record["frames"]:
-            pts = record["pts"]
-            return Segment(path, record["frames"], pts[0], pts[-1], Fraction(record["time_base"]))
+        path, pts = record_path.with_name(record["file"]), record["pts"]
+        is_named = path.stem == record_path.stem
+        is_ordered = all(isinstance(each, int) for each in pts) and all(a < b for a, b in pairwise(pts))
+        if is_named and is_ordered and len(pts) == record["frames"] and record["sha256"] == _hash(path):
+            return Segment(path, len(pts), pts[0], pts[-1], Fraction(record["time_base"]))
     return None
+
+
+def _hash(path: Path) -> str:
+    """SHA-256 of a file of ours, hexadecimal: a gigabyte takes about a second (docs/video.md)."""
+    own_files.check(path)
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _record_path(folder: Path, number: int) -> Path:
@@ -174,5 +185,5 @@ def _record_path(folder: Path, number: int) -> Path:
 
 def _record(path: Path) -> dict[str, Any]:
     """The content of the JSON file beside a segment; also accepts the path of that file."""
-    record: dict[str, Any] = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+    record: dict[str, Any] = json.loads(own_files.read(path.with_suffix(".json")))
     return record
