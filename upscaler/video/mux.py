@@ -130,10 +130,9 @@ def merge(
         on_message(Message("warning", text))
     for stream in kept:
         if merged := stream.track.merged:
-            text = (
-                f"{merged} lines that overlap others are shown below them: {path.suffix} shows one at a time"
-            )
-            on_message(Message("info", f"{stream.plan.kind} {stream.plan.index}: {text}"))
+            lines = "1 line is" if merged == 1 else f"{merged} lines are"
+            text = f"{lines} shown below an earlier one: lines cannot overlap in {path.suffix}"
+            on_message(Message("info", f"subtitle {stream.plan.index}: {text}"))
     return plans
 
 

@@ -149,9 +149,8 @@ class _LateStreams:
 
 def _is_unknown(stream: Stream) -> bool:
     """Whether FFmpeg has found no packet that shows the properties of a stream."""
-    return isinstance(stream, AudioStream) and not (
-        stream.codec_context and stream.codec_context.sample_rate and stream.codec_context.channels
-    )
+    # Not its channels: reading those of an unusual layout ends the process (see `custom_channel_layout`).
+    return isinstance(stream, AudioStream) and not (stream.codec_context and stream.codec_context.sample_rate)
 
 
 class _Shapes:
