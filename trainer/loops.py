@@ -21,7 +21,7 @@ from upscaler.trainer.run.run_folder import RunFolder
 from upscaler.trainer.run.session import CropShape, TrainingSession
 from upscaler.trainer.run.train_state import TrainState
 from upscaler.trainer.stages import distributed
-from upscaler.trainer.stages.adversarial import AdversarialStage, perceptual_network
+from upscaler.trainer.stages.adversarial import AdversarialStage, perceptual_network, starting_discriminator
 from upscaler.trainer.stages.distributed import World
 from upscaler.trainer.stages.forward import Forward, TrialShape, fast_forward
 from upscaler.trainer.stages.losses import accumulate
@@ -82,6 +82,8 @@ def train(
             report(_already_finished(state))
             return done
         # Before the photographs are decoded, which can take long: missing weights must fail at once.
+        if 2 in config.stage_numbers():
+            starting_discriminator(config.gan, config.gan.patch_px * config.scale)
         vgg = perceptual_network(config.gan, world.device) if 2 in config.stage_numbers() else None
         teacher = load_teacher(config.teacher, config.scale, world.device)
         judges = load_judges(config, world.device, vgg)

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 from support.makers import MakePhotos
 from support.networks import random_vgg
 from torch import Tensor
@@ -619,3 +620,31 @@ def test_lpips_is_measured_from_files_and_decides_stage_two(prepare: Prepare, tm
     history = weight_file.load(Path(config.output)).training
     assert {"psnr_db", "ssim", "lpips"} <= history.keys()
     assert "- LPIPS (squeeze) 0." in Path(config.output).with_suffix(".md").read_text()
+
+
+def test_the_discriminator_is_kept_and_starts_another_stage_two(prepare: Prepare, tmp_path: Path) -> None:
+    train(settled(prepare(steps=2)), silent)
+    kept = tmp_path / "weights-discriminator.safetensors"
+    tensors = load_file(kept)
+    second = settled(
+        prepare("second", steps=4, from_discriminator=str(kept), discriminator_learning_rate=1e-12)
+    )
+    train(second, silent)
+    after = load_file(tmp_path / "second-discriminator.safetensors")
+    learned = [name for name in tensors if name.endswith(("original0", "original1", "original", "bias"))]
+    assert learned
+    assert all(torch.allclose(tensors[name], after[name], atol=1e-6) for name in learned)
+    assert (
+        weight_file.load(Path(second.output)).training["settings"]["gan"]["from_discriminator"] == kept.name
+    )
+    for changes, message in (
+        ({"discriminator": "unet"}, "is a discriminator of kind patch, not unet"),
+        ({"discriminator_channels": 6}, "does not fit the discriminator: size mismatch"),
+        ({"from_discriminator": second.output}, "holds no discriminator"),
+        ({"from_discriminator": "none.safetensors"}, "no file 'none.safetensors'"),
+    ):
+        settings = prepare("third", steps=2, stages="2", start_from=second.output)
+        settings["gan"] |= {"from_discriminator": str(kept)} | changes
+        settings["photos"] = ["nowhere"]  # said before they are read
+        with pytest.raises(WeightsError, match=message):
+            train(settled(settings), silent)

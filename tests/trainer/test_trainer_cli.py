@@ -205,7 +205,11 @@ def test_help_names_every_network_and_preset_and_options_are_settings() -> None:
     help_text = {each.name: each.help for each in options_of(TrainOptions)}
     assert re.findall(r"[\w-]+", help_text["network"].replace(" or ", " ")) == list(registry.PRESETS)
     assert set(re.findall(r"[\w-]+", help_text["preset"].replace(" or ", " "))) == set(PRESETS)
-    settings = {field.name for field in dataclasses.fields(TrainConfig)} | {"preset", "vgg"}
+    settings = {field.name for field in dataclasses.fields(TrainConfig)} | {
+        "preset",
+        "vgg",
+        "from_discriminator",
+    }
     assert set(help_text) <= settings
 
 

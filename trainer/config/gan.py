@@ -42,6 +42,8 @@ class GanConfig:
         clip_norm: As in ``TrainConfig``, for each of the two networks.
         discriminator: ``patch`` (a logit per patch, spectral norm; the cheapest), ``unet`` (a logit per
             pixel, spectral norm) or ``srgan`` (the paper's).
+        from_discriminator: File with the weights that it starts from, ``NAME-discriminator.safetensors`` of
+            another training; empty: random ones.
         discriminator_channels: Features of its first layer.
         discriminator_warmup_steps: Steps at the start of the stage in which only the discriminator learns.
         pixel_loss: ``l1``, ``mse`` or ``charbonnier``.
@@ -77,6 +79,7 @@ class GanConfig:
     warmup_steps: int = not_negative(0)
     clip_norm: float = not_negative(1.0)
     discriminator: DiscriminatorKind = "patch"
+    from_discriminator: str = ""
     discriminator_channels: int = positive(32)
     discriminator_warmup_steps: int = not_negative(0)
     pixel_loss: PixelLoss = "l1"

@@ -21,7 +21,7 @@ FILE = text("FILE")
 NAME = text("NAME")
 
 # Options that set a key of the table [gan].
-_STAGE_TWO = ("vgg",)
+_STAGE_TWO = ("vgg", "from_discriminator")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,6 +97,12 @@ class TrainOptions:
     )
     valid_lr_dirs: list[str] | None = option(
         None, "Folder with LR versions of them; repeatable.", FOLDERS, flag="valid-lr-dir"
+    )
+    from_discriminator: str | None = option(
+        None,
+        "Weights that the discriminator of stage two starts from, NAME-discriminator.safetensors.",
+        FILE,
+        default_text="random ones",
     )
     minutes: float | None = option(None, "Length of the run in minutes.", NUMBER)
     steps: int | None = option(None, "Length of the run in steps, both stages together.", WHOLE)

@@ -260,7 +260,8 @@ def public(config: TrainConfig) -> Settings:
         settings[name] = [Path(folder).name for folder in settings[name]]
     for name in ("output", "start_from", "teacher", "lpips_trunk", "lpips_heads"):
         settings[name] = Path(settings[name]).name
-    settings["gan"]["vgg"] = Path(settings["gan"]["vgg"]).name
+    for name in ("vgg", "from_discriminator"):
+        settings["gan"][name] = Path(settings["gan"][name]).name
     return settings
 
 

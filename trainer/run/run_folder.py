@@ -21,6 +21,7 @@ from upscaler.trainer.data.photos import Photos
 from upscaler.trainer.data.sources import RUN_SUFFIX
 from upscaler.trainer.run import model_card, sample_sheets, state_file
 from upscaler.trainer.stages.distributed import World
+from upscaler.trainer.stages.stage import Stage
 
 # What ``--restart`` deletes.
 _FILES_OF_A_RUN = (
@@ -147,6 +148,18 @@ class RunFolder:
         try:
             best = weight_file.load(self.best_weights_path(stage))
             self.write_weights(output, best.network(), best.training)
+        except WeightsError as error:
+            raise TrainingError(error.message, error.hint) from error
+
+    def write_discriminator(self, stage: Stage) -> None:
+        """Write the weights of a stage's discriminator, if it has one, beside the output.
+
+        Raises:
+            TrainingError: They cannot be written.
+        """
+        output = Path(self._config.output)
+        try:
+            stage.save_discriminator(output.with_stem(f"{output.stem}-discriminator"))
         except WeightsError as error:
             raise TrainingError(error.message, error.hint) from error
 

@@ -250,6 +250,7 @@ class TrainingSession:
                 self._folder.write_weights(self.config.stage_file(state.stage), network, metadata)
             else:
                 self._folder.write_best_as_output(state.stage)
+            self._folder.write_discriminator(stage)
             self._show_validation(network, {})
         (without_gain,) = self.world.broadcast(state.validations_without_gain)
         state.validations_without_gain = int(without_gain)

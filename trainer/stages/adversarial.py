@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from upscaler.errors import TrainingError, first_line
-from upscaler.models import discriminator, encoder, perceptual
+from upscaler.models import discriminator, discriminator_file, encoder, perceptual
 from upscaler.models.contract import Network
 from upscaler.trainer.config.gan import GanConfig
 from upscaler.trainer.stages import losses
@@ -41,6 +41,20 @@ def perceptual_network(settings: GanConfig, device: torch.device) -> PerceptualN
         )
     network.to(device)
     network.to(memory_format=torch.channels_last)
+    return network
+
+
+def starting_discriminator(settings: GanConfig, hr_side_px: int) -> discriminator.Discriminator:
+    """A discriminator with random weights, or those of the file that the settings name.
+
+    Raises:
+        WeightsError: The file is missing or damaged, or does not fit.
+    """
+    network = discriminator.build(
+        settings.discriminator, channels=settings.discriminator_channels, side_px=hr_side_px
+    )
+    if settings.from_discriminator:
+        discriminator_file.load_into(Path(settings.from_discriminator), network, settings.discriminator)
     return network
 
 
@@ -98,9 +112,7 @@ class AdversarialStage:
         self._precision = precision
         self.optimizer = _adam(network, settings.learning_rate, settings)
         torch.manual_seed(seed + 1)
-        self._discriminator = discriminator.build(
-            settings.discriminator, channels=settings.discriminator_channels, side_px=hr_side_px
-        ).to(world.device)
+        self._discriminator = starting_discriminator(settings, hr_side_px).to(world.device)
         self._discriminator.to(memory_format=torch.channels_last)
         needed = settings.adversarial_weight or settings.feature_weight
         self.discriminator = world.wrap(self._discriminator) if needed else None
@@ -246,6 +258,15 @@ class AdversarialStage:
             "labels": self._random.get_state(),
             "stage_steps": self._steps,
         }
+
+    def save_discriminator(self, path: Path) -> None:
+        """See ``Stage``.
+
+        Raises:
+            WeightsError: The file cannot be written.
+        """
+        if self.discriminator is not None:
+            discriminator_file.save(path, self._discriminator, self.settings.discriminator)
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
         """See ``Stage``."""

@@ -1,6 +1,7 @@
 """Stage one: the network learns to reproduce the original, pixel by pixel."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
@@ -93,6 +94,9 @@ class PixelStage:
     def state_dict(self) -> dict[str, Any]:
         """See ``Stage``."""
         return {"optimizer": self.optimizer.state_dict()}
+
+    def save_discriminator(self, path: Path) -> None:
+        """See ``Stage``; there is none."""
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
         """See ``Stage``."""

@@ -1,5 +1,6 @@
 """What a training step needs from a stage; ``PixelStage`` and ``AdversarialStage`` provide it."""
 
+from pathlib import Path
 from typing import Any, Protocol
 
 from torch import Tensor, nn
@@ -50,6 +51,9 @@ class Stage(Protocol):
 
     def state_dict(self) -> dict[str, Any]:
         """What resuming needs besides the generator."""
+
+    def save_discriminator(self, path: Path) -> None:
+        """Write the weights of the discriminator, if there is one."""
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
         """Load what ``state_dict`` returned."""
