@@ -29,6 +29,7 @@ def train(
     config: Path | None,
     assignments: list[str] | None,
     restart: bool,
+    dry_run: bool,
     export: str | None,
     **values: Any,  # noqa: ANN401
 ) -> None:
@@ -41,12 +42,12 @@ def train(
         options = TrainOptions(**values).settings()
         if export:
             others = [*(name for name in options if name not in ("output", "scale")), *(assignments or [])]
-            _export(export, photos or [], options, trains=bool(others or config or restart))
+            _export(export, photos or [], options, trains=bool(others or config or restart or dry_run))
             return
         if photos:
             options["photos"] = [str(path) for path in wildcards.expand(photos)]
-        outcome = _run(options, config, assignments or [], restart)
-    if not _is_rank_zero():
+        outcome = _run(options, config, assignments or [], restart=restart, dry_run=dry_run)
+    if dry_run or not _is_rank_zero():
         return
     if not outcome.finished:
         print(f"stopped at step {outcome.steps}; run the same command to resume")  # noqa: T201
@@ -77,6 +78,9 @@ def _signature() -> inspect.Signature:
         "--set", metavar="NAME=VALUE", help="Set any setting, for example gan.batch=16; repeatable."
     )
     restart = typer.Option("--restart", help="Start over instead of resuming.")
+    dry_run = typer.Option(
+        "--dry-run", help="Say what a new run would take (time, steps, memory, disk), and train nothing."
+    )
     export = typer.Option(
         "--export",
         metavar="FORMAT",
@@ -93,6 +97,7 @@ def _signature() -> inspect.Signature:
             parameter("config", Annotated[Path | None, config]),
             parameter("assignments", Annotated[list[str] | None, assignments]),
             parameter("restart", Annotated[bool, restart], False),
+            parameter("dry_run", Annotated[bool, dry_run], False),
             parameter("export", Annotated[str | None, export]),
         ]
     )
@@ -102,7 +107,9 @@ train.__signature__ = _signature()  # type: ignore[attr-defined]  # which Typer 
 app.command()(train)
 
 
-def _run(options: dict[str, Any], file: Path | None, assignments: list[str], restart: bool) -> "Outcome":
+def _run(
+    options: dict[str, Any], file: Path | None, assignments: list[str], *, restart: bool, dry_run: bool
+) -> "Outcome":
     from upscaler.trainer import loops
     from upscaler.trainer.config.resolve import merged, parse_assignment, resolve_config
     from upscaler.trainer.display import TrainingDisplay
@@ -117,7 +124,7 @@ def _run(options: dict[str, Any], file: Path | None, assignments: list[str], res
         if _is_rank_zero():
             for note in notes:
                 display.line(note)
-        return loops.train(config, display.report, stop.requested, restart)
+        return loops.train(config, display.report, stop.requested, restart, dry_run)
 
 
 def _is_rank_zero() -> bool:

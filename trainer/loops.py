@@ -4,9 +4,12 @@
 The losses are in ``stages/pixel.py`` (stage one) and ``stages/adversarial.py`` (stage two).
 """
 
+import copy
 import math
+import tempfile
+import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -15,6 +18,7 @@ from upscaler.models import weight_file
 from upscaler.trainer.config.config import TrainConfig
 from upscaler.trainer.data.crops import Crops
 from upscaler.trainer.data.photos import load_photos
+from upscaler.trainer.run import forecast
 from upscaler.trainer.run.opening import load_judges, opening_lines
 from upscaler.trainer.run.report import TrainingReport
 from upscaler.trainer.run.run_folder import RunFolder
@@ -28,6 +32,9 @@ from upscaler.trainer.stages.losses import accumulate
 from upscaler.trainer.stages.pixel import PixelStage
 from upscaler.trainer.stages.stage import MicroBatch, Stage, Terms
 from upscaler.trainer.stages.teacher import Teacher, load_teacher
+
+# Steps with each kind of crops that a forecast measures; the fastest counts.
+_TRIAL_STEPS = 3
 
 
 @dataclass(frozen=True)
@@ -52,6 +59,7 @@ def train(
     on_report: Callable[[TrainingReport], None],
     should_stop: Callable[[], bool] = lambda: False,
     restart: bool = False,
+    dry_run: bool = False,
 ) -> Outcome:
     """Train one or both stages.
 
@@ -63,6 +71,7 @@ def train(
         on_report: Called about twice a second and at every event, by rank 0 only.
         should_stop: Asked before every step; True saves the state and ends the run.
         restart: Start over instead of resuming.
+        dry_run: Report what a new run would take, and leave nothing behind.
 
     Raises:
         TrainingError: The run cannot start, diverges again and again, or the disk is full. The last good
@@ -70,6 +79,22 @@ def train(
         UsageError: The settings differ from those of the run to be resumed.
         WeightsError: The weights to start from, or those of VGG19, cannot be used.
     """
+    if dry_run:
+        with tempfile.TemporaryDirectory(dir=forecast.scratch_folder(Path(config.output))) as scratch:
+            output = str(Path(scratch) / Path(config.output).name)
+            return _train(replace(config, output=output), on_report, lambda: True, restart=True, dry_run=True)
+    return _train(config, on_report, should_stop, restart=restart, dry_run=False)
+
+
+def _train(
+    config: TrainConfig,
+    on_report: Callable[[TrainingReport], None],
+    should_stop: Callable[[], bool],
+    *,
+    restart: bool,
+    dry_run: bool,
+) -> Outcome:
+    """See ``train``."""
     if config.threads:
         torch.set_num_threads(config.threads)
     with distributed.join_world(config.device) as world:
@@ -129,13 +154,17 @@ def train(
             )
             for line in opening_lines(config, state, photos, judges) + folder.write_data_report(photos):
                 session.say(line)
-            return _train_stages(session)
+            return _train_stages(session, dry_run=dry_run)
 
 
-def _train_stages(session: TrainingSession) -> Outcome:
+def _train_stages(session: TrainingSession, *, dry_run: bool) -> Outcome:
     state, config = session.state, session.config
     generator = session.world.wrap(state.network)
     forward = _forward(session, generator)
+    if dry_run or (state.step == 0 and not state.is_resumed and forecast.is_worthwhile(config)):
+        _say_forecast(session, generator, forward)
+    if dry_run:
+        return Outcome(False, (), math.nan, 0)
     written: list[Path] = []
     finished = True
     for number in config.stage_numbers():
@@ -238,6 +267,47 @@ def _trial_shapes(session: TrainingSession, shapes: list[CropShape]) -> list[Tri
         for size in sorted(session.micro_batches.sizes(shape.batch), reverse=True)
     ]
     return list(dict.fromkeys(found))
+
+
+def _say_forecast(session: TrainingSession, generator: torch.nn.Module, forward: Forward) -> None:
+    """Report what the run will take, measured in trial steps that change nothing."""
+    step_s: dict[CropShape, float] = {}
+    shapes = session.shapes_to_come()
+    for number in session.config.stage_numbers():
+        build_stage = _pixel_stage if number == 1 else _adversarial_stage
+        was_training = generator.training
+        stage = build_stage(session, generator, forward)
+        for shape in shapes:
+            if shape.stage == number:
+                step_s[shape] = _measured_step_s(session, stage, shape)
+        generator.train(was_training)
+    config, world = session.config, session.world
+    found = forecast.stages(config, step_s, session.state.photographs, world.size)
+    size = sum(tensor.numel() * 4 for tensor in session.state.network.state_dict().values())
+    for line in forecast.lines(
+        config, found, photographs=session.state.photographs, device=world.device, state_bytes=4 * size
+    ):
+        session.say(line)
+
+
+def _measured_step_s(session: TrainingSession, stage: Stage, shape: CropShape) -> float:
+    """Seconds of a step with these crops; whatever it changes is restored."""
+    network = session.state.network
+    before = copy.deepcopy((network.state_dict(), stage.state_dict(), session.crops.generator.get_state()))
+    seconds = math.inf
+    for _ in range(_TRIAL_STEPS):
+        start = time.monotonic()
+        drawn = session.crops.draw(shape.batch * session.world.size, shape.patch_px)
+        lr, hr = (session.world.shard(crops) for crops in drawn)
+        terms = session.micro_batches.run(
+            stage, lr, hr, lambda batch: update_weights(stage, batch, 0.0, session.world), step=0
+        )
+        float(terms["gradient_norm"])  # waits for a GPU
+        seconds = min(seconds, time.monotonic() - start)
+    network.load_state_dict(before[0])
+    stage.load_state_dict(before[1])
+    session.crops.generator.set_state(before[2])
+    return seconds
 
 
 def _pixel_stage(session: TrainingSession, generator: torch.nn.Module, forward: Forward) -> Stage:

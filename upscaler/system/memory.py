@@ -39,3 +39,11 @@ def keep_freed_blocks() -> None:
     library = ctypes.CDLL(None)
     library.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
     library.mallopt(_M_MMAP_MAX, 0)
+
+
+def peak_bytes() -> int:
+    """The most main memory that this process has held so far."""
+    if sys.platform == "win32":
+        return int(psutil.Process().memory_info().peak_wset)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
