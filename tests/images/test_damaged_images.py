@@ -44,6 +44,34 @@ def test_a_jpeg_without_any_rows_is_an_error(tmp_path: Path) -> None:
         stills.read(tmp_path / "b.jpg", tolerant=True)
 
 
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"restart_marker_rows": 2}])
+@pytest.mark.parametrize("garbage", ["zeros", "noise"])
+def test_garbage_in_the_lower_half_of_a_jpeg(
+    tmp_path: Path, garbage: str, options: dict[str, int], capfd: pytest.CaptureFixture[str]
+) -> None:
+    whole = save(tmp_path / "a.jpg", 256, 64, **options).read_bytes()
+    half = len(whole) // 2
+    lower = np.random.default_rng(0).integers(0, 256 if garbage == "noise" else 1, len(whole) - 2 - half)
+    (tmp_path / "b.jpg").write_bytes(whole[:half] + lower.astype(np.uint8).tobytes() + whole[-2:])
+    try:
+        still = stills.read(tmp_path / "b.jpg", tolerant=True)
+    except MediaError as error:  # the tables of a progressive scan are among the garbage
+        assert "progressive" in options and garbage == "noise" and "damaged" in str(error)
+        return
+    assert still.damage == "part of the image is damaged"
+    intact = stills.read(tmp_path / "a.jpg", tolerant=True)
+    assert not intact.damage
+    if "progressive" not in options:  # whose first scans cover the whole image
+        assert np.array_equal(still.pixels[:56], intact.pixels[:56])
+    assert capfd.readouterr().err == ""
+
+
+def test_some_bytes_behind_the_pixels_are_no_damage(tmp_path: Path) -> None:
+    whole = save(tmp_path / "a.jpg", 64, 64).read_bytes()
+    (tmp_path / "a.jpg").write_bytes(whole[:-2] + b"camera" + whole[-2:])
+    assert not stills.read(tmp_path / "a.jpg", tolerant=True).damage
+
+
 @pytest.mark.parametrize("bits", [8, 16])
 def test_a_png_with_a_damaged_text(tmp_path: Path, bits: int) -> None:
     codes = photograph(20, 24).astype(np.uint16) * (257 if bits == 16 else 1)

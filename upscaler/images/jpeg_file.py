@@ -5,13 +5,15 @@ import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-_END_OF_IMAGE, _START_OF_SCAN = 0xD9, 0xDA
+_END_OF_IMAGE, _START_OF_SCAN, _PROGRESSIVE = 0xD9, 0xDA, 0xC2
 _WITHOUT_LENGTH = {0x01, *range(0xD0, 0xD8)}  # TEM and the restart markers
-_MARKER_BEHIND_SCAN = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
+# Other than restart markers, which are part of the pixels.
+_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
+# And other than tables and headers of further scans.
+_WRONG_IN_SCANS = re.compile(rb"\xff[^\x00\xc4\xd0-\xd7\xda\xdb\xdd\xff]")
 _ZEROS = re.compile(rb"\0*")
 _IMAGE = b"\xff\xd8\xff"
 APP1, APP2 = 0xE1, 0xE2
-MAX_SEGMENT_BYTES = 65_533  # of the data of a segment
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,22 @@ def end_of_application_segments(jpeg: bytes) -> int:
     return 2
 
 
+def without_wrong_markers(jpeg: bytes) -> bytes | None:
+    """The image with markers between pixels, where no marker can be, made pixels; decoders stop at them.
+
+    Returns:
+        The image; ``None`` if no end marker follows its pixels.
+    """
+    found = list(_walk(jpeg, 0))
+    offset = next((start for marker, start, _ in found if marker == _START_OF_SCAN), None)
+    end = jpeg.rfind(b"\xff\xd9")
+    if offset is None or end < offset:
+        return None
+    is_progressive = any(marker == _PROGRESSIVE for marker, start, _ in found if start < offset)
+    wrong = _WRONG_IN_SCANS if is_progressive else _MARKER
+    return jpeg[:offset] + wrong.sub(b"\xff\0", jpeg[offset:end]) + jpeg[end:]
+
+
 def _walk(content: bytes, start: int) -> Iterator[tuple[int, int, int]]:
     """Marker, start and end of the data of every segment; the end marker, without data, is the last.
 
@@ -102,7 +120,7 @@ def _walk(content: bytes, start: int) -> Iterator[tuple[int, int, int]]:
             yield marker, offset + 4, min(offset + 2 + length, len(content))
             offset += 2 + length
             if marker == _START_OF_SCAN:
-                following = _MARKER_BEHIND_SCAN.search(content, offset)
+                following = _MARKER.search(content, offset)
                 offset = following.start() if following else len(content)
         else:
             return

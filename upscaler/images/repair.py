@@ -4,6 +4,9 @@ import struct
 import zlib
 from pathlib import Path
 
+from upscaler.images import jpeg_file
+from upscaler.images.jpeg_damage import DAMAGED_PIXELS
+
 _JPEG_START, _JPEG_END = b"\xff\xd8\xff", b"\xff\xd9"
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _TRANSPARENCY = b"tRNS"
@@ -21,6 +24,9 @@ def repaired(path: Path) -> tuple[bytes, str] | None:
     except OSError:
         return None
     if content.startswith(_JPEG_START):
+        cleaned = jpeg_file.without_wrong_markers(content)
+        if cleaned is not None:
+            return cleaned, DAMAGED_PIXELS
         # Without its end marker, Pillow rejects even a complete image. Missing rows become gray.
         return content + _JPEG_END, "the file is truncated: the lower part of the image may be missing"
     if content.startswith(_PNG_SIGNATURE):

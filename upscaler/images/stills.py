@@ -23,6 +23,7 @@ from upscaler.images import (
     cicp,
     eight_bit,
     gif,
+    jpeg_damage,
     library_settings,
     pillow_corrections,
     sixteen_bit_png,
@@ -60,7 +61,10 @@ def read(path: Path, *, tolerant: bool = False, page: int | None = None) -> Stil
         if tolerant:
             return _read_repaired(path, error)
         raise _read_error(path, error) from error
-    return replace(still, damage=gif.TRUNCATED) if gif.is_truncated(path) else still
+    if gif.is_truncated(path):
+        return replace(still, damage=gif.TRUNCATED)
+    is_damaged = tolerant and image.format in ("JPEG", "MPO") and jpeg_damage.is_damaged(path)
+    return replace(still, damage=jpeg_damage.DAMAGED_PIXELS) if is_damaged else still
 
 
 def _read_repaired(path: Path, error: Exception) -> Still:
