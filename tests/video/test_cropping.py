@@ -62,7 +62,7 @@ def test_declared_cropping_is_applied(
     with VideoReader(source) as reader:
         assert (reader.info.width, reader.info.height) == (58, 36)
         frames = [frame.planes[0].numpy() for frame in reader.frames()]
-        assert reader.resized_frames == 0
+        assert reader.fitted_frames == 0
     whole = luma(source)
     assert whole.shape == (3, 48, 64)
     assert np.array_equal(np.stack(frames), whole[:, 8:44, 6:])

@@ -19,6 +19,7 @@ from upscaler.inference.engine import Upscaler
 from upscaler.options import VideoOptions
 from upscaler.video import codecs, pixel_formats, reader, segment_writer, yuv
 from upscaler.video.codecs import Encoder
+from upscaler.video.demux import Source
 from upscaler.video.encoders import choose
 from upscaler.video.formats import CONTAINERS
 from upscaler.video.reader import VideoReader
@@ -313,13 +314,13 @@ def test_available_hardware_decoder_is_used(
 ) -> None:
     source = clip(tmp_path / "in.mp4", frames=5)
     asked: list[object] = []
-    whole = reader.open_input
+    whole = reader.open_source
 
-    def opened(path: Path, hardware: object = None) -> av.container.InputContainer:
+    def opened(source: Source, hardware: object = None) -> av.container.InputContainer:
         asked.append(hardware)
-        return whole(path)
+        return whole(source)
 
-    monkeypatch.setattr(reader, "open_input", opened)
+    monkeypatch.setattr(reader, "open_source", opened)
     monkeypatch.setattr(reader, "_is_hardware", lambda _: True)
     done, notes = run_video(engine, source, tmp_path / "out.mp4", decoder="nvdec")
     assert done.frames == 5
@@ -330,11 +331,11 @@ def test_a_hardware_decoder_that_fails_at_the_first_frame_falls_back(
     engine: Upscaler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = clip(tmp_path / "in.mp4", frames=5)
-    whole, opened = reader.open_input, []
+    whole, opened = reader.open_source, []
 
-    def half_broken(path: Path, hardware: object = None) -> av.container.InputContainer:
+    def half_broken(source: Source, hardware: object = None) -> av.container.InputContainer:
         opened.append(hardware)
-        return whole(tmp_path / "broken.mkv" if hardware else path)
+        return whole(Source(tmp_path / "broken.mkv") if hardware else source)
 
     with av.open(str(clip(tmp_path / "whole.mkv", frames=5, encoder="libvpx-vp9"))) as container:
         packets = [bytes(packet) for packet in container.demux(video=0) if packet.size]
@@ -342,7 +343,7 @@ def test_a_hardware_decoder_that_fails_at_the_first_frame_falls_back(
     for packet in packets:
         damaged = damaged.replace(packet, bytes(len(packet)))
     (tmp_path / "broken.mkv").write_bytes(damaged)
-    monkeypatch.setattr(reader, "open_input", half_broken)
+    monkeypatch.setattr(reader, "open_source", half_broken)
     monkeypatch.setattr(reader, "_is_hardware", lambda _: True)
     done, notes = run_video(engine, source, tmp_path / "out.mp4", decoder="auto")
     assert done.frames == 5 and len(opened) >= 2

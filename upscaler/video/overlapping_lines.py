@@ -24,34 +24,38 @@ class OneAtATime:
     """Turns lines that overlap into a sequence: while several are shown, their texts are one below the other.
 
     Attributes:
-        merged: Lines so far that began while another was shown.
+        merged: Lines so far that overlap an earlier one.
     """
 
     def __init__(self) -> None:
         self.merged = 0
-        self._shown: list[Line] = []
-        self._position = 0
+        self._pending: list[Line] = []  # lines that are not complete, as they came
+        self._position = 0  # end of what is complete
 
     def add(self, line: Line) -> Iterator[Line]:
-        """What is complete once a line begins; lines come in the order in which they begin."""
+        """What is complete once a line begins; lines come roughly in the order in which they begin."""
         yield from self._until(line.begin)
-        self.merged += bool(self._shown)
-        self._position = line.begin if not self._shown else max(self._position, line.begin)
-        self._shown.append(line)
+        if line.begin < self._position:  # too late: moved
+            line = Line(self._position, self._position + line.end - line.begin, line.sample)
+        self.merged += any(line.begin < other.end and other.begin < line.end for other in self._pending)
+        self._pending.append(line)
 
     def flush(self) -> Iterator[Line]:
         """The rest, after the last line."""
         yield from self._until(math.inf)
 
     def _until(self, time: float) -> Iterator[Line]:
-        while self._shown:
-            stop = min(time, *(line.end for line in self._shown))
-            if stop > self._position:
-                yield Line(self._position, int(stop), _joined([line.sample for line in self._shown]))
-                self._position = int(stop)
-            self._shown = [line for line in self._shown if line.end > self._position]
-            if stop >= time:
+        """Stretches in which the same lines are shown, up to a time."""
+        while self._pending:
+            begin = max(self._position, min(line.begin for line in self._pending))
+            changes = [edge for line in self._pending for edge in (line.begin, line.end) if edge > begin]
+            end = min([time, *changes])
+            if begin >= end:
                 return
+            shown = [line.sample for line in self._pending if line.begin <= begin]
+            yield Line(begin, int(end), _joined(shown))
+            self._position = int(end)
+            self._pending = [line for line in self._pending if line.end > end]
 
 
 def _joined(samples: list[bytes]) -> bytes:
