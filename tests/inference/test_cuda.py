@@ -44,6 +44,14 @@ def test_tiles_on_the_gpu_give_the_whole_picture() -> None:
     assert np.abs(whole - tiled).max() <= 1
 
 
+def test_a_chain_on_the_gpu_is_the_chain_of_the_processor() -> None:
+    pixels = photograph(60, 80)
+    expected = Upscaler(["restore", "fast"], 2, device="cpu", precision="fp32").image(pixels).astype(int)
+    upscaler = Upscaler(["restore", "fast"], 2, device="cuda", precision="fp32")
+    for made in (upscaler.image(pixels), next(iter(upscaler.frames([pixels])))):
+        assert np.abs(made - expected).max() <= 1
+
+
 def test_the_probe_limits_the_batch() -> None:
     free = Upscaler("balanced", 4, device="cuda")
     bound = Upscaler("balanced", 4, device="cuda", memory_limit_gb=0.05)

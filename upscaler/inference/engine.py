@@ -319,14 +319,17 @@ class Upscaler:
         """
         finite = torch.ones((), dtype=torch.bool, device=self.device)
         dtype = source.dtype
-        # Codes of 8 bits are rounded once, at the end.
-        between = torch.uint16 if dtype == torch.uint8 else dtype
+        between = dtype
+        if dtype == torch.uint8:  # rounded once, at the end; on a GPU torch does little with uint16
+            between = torch.uint16 if self.device.type == "cpu" else torch.float32
         for number, (network, planes) in enumerate(self._steps(plan), 1):
             into = dtype if number == len(plan.networks) else between
             source, all_finite = self._network(network).run(
                 source, into, check=check, on_progress=on_progress, planes=planes
             )
             finite = finite & all_finite
+            if source.is_floating_point() and into is not dtype:
+                source.clamp_(0, 1)  # as codes are
         if plan.planes is None and source.shape[-2:] != (plan.height, plan.width):
             source = resize_bicubic(source, plan.height, plan.width)
         return source, finite
