@@ -100,7 +100,7 @@ def plan(inputs: Iterable[Path], options: Options) -> JobList:
     """
     try:
         job_list = _plan(list(inputs), options)
-        _check_names(job_list.jobs)
+        _check_name_lengths(job_list.jobs)
     except OSError as error:
         name = error.filename or "."  # without a name, the current folder was deleted
         raise UsageError(f"cannot use '{name}': {error.strerror}") from error
@@ -136,6 +136,7 @@ def _plan(inputs: list[Path], options: Options) -> JobList:
     planned = jobs = _with_distinct_targets(jobs)
     results = _results_of_others(planned) if options.skip_existing else []
     jobs = [job for job in planned if job not in results]
+    _check_possible_names(jobs)
     _check_collisions(jobs)
     _check_folders(jobs)
     existing = {} if options.overwrite else {job: paths for job in jobs if (paths := _existing_targets(job))}
@@ -298,6 +299,15 @@ def _results_of_others(jobs: list[Job]) -> list[Job]:
     return [job for job in jobs if _real(job.source) in targets]
 
 
+def _check_possible_names(jobs: list[Job]) -> None:
+    """First of all: of a name that is a device or no name at all, the system says that it exists."""
+    if names := file_names.refused(job.target for job in jobs):
+        more = f" (and {len(names) - 1} more)" if len(names) > 1 else ""
+        raise UsageError(
+            f"the file system refuses the name '{names[0]}'{more}", "choose another name with -o"
+        )
+
+
 def _check_collisions(jobs: list[Job]) -> None:
     sources = {_real(job.source) for job in jobs}
     targets: dict[Path, Path] = {}
@@ -342,18 +352,13 @@ def _exist_error(paths: list[Path]) -> UsageError:
     )
 
 
-def _check_names(jobs: list[Job]) -> None:
-    """Ask the file system whether it accepts the names of targets, job folders and their locks.
+def _check_name_lengths(jobs: list[Job]) -> None:
+    """Ask the file system whether the names of targets, job folders and their locks are short enough.
 
     Raises:
-        UsageError: It refuses a name, or Windows a path of this length.
+        UsageError: Windows refuses a path of this length.
         OSError: A name is too long.
     """
-    if names := file_names.refused(job.target for job in jobs):
-        more = f" (and {len(names) - 1} more)" if len(names) > 1 else ""
-        raise UsageError(
-            f"the file system refuses the name '{names[0]}'{more}", "choose another name with -o"
-        )
     longest_chars = file_names.longest_path()
     for job in jobs:
         longest = job_folder.longest_path_of(job.target) if job.kind == "video" else job.target
