@@ -30,13 +30,13 @@ class Progress:
     """How far a job is.
 
     Attributes:
-        done: Finished frames of a video or an animation, or finished tiles of a still.
-        total: All frames or tiles, for most videos an estimate; 0 when unknown.
+        done: Finished frames of a video or an animation, pages of a TIFF, or tiles of a still.
+        total: All frames, pages or tiles, for most videos an estimate; 0 when unknown.
         unit: What is counted. Tiles are counted from 1 again for each network.
         resumed: Finished frames that an earlier run did.
         source_px: (height, width) of the network's input.
         factor: By how much it is upscaled; 0 when unknown.
-        rate: Frames per second on playback; 0 for a still.
+        rate: Frames per second on playback; 0 for stills and pages.
     """
 
     done: int

@@ -57,6 +57,15 @@ def watched(
     return said
 
 
+def test_pages_have_no_playing_time(large: Upscaler, clock: Clock) -> None:
+    messages = Messages()
+    watch = Forecast(clock=clock).watch(Path("in.tif"), large, ignored, messages)
+    for done in range(5):
+        watch(Progress(done, 100, "pages", source_px=(48, 64), factor=4))
+        clock.now_s += 30
+    assert len(messages) == 1 and "left at 0.033 pages/s" in messages[0]
+
+
 def ignored(_progress: Progress) -> None:
     """What the display does with it is another matter."""
 

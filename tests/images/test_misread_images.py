@@ -159,3 +159,8 @@ def test_a_tiff_with_one_full_page_and_reduced_copies(tmp_path: Path, full_page:
     still = stills.read(tmp_path / "a.tif")
     assert np.array_equal(still.pixels, full)
     assert still.metadata.dropped == ("reduced copies (thumbnail or pyramid)",)
+
+
+def test_a_tiff_that_calls_its_only_page_reduced(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", photograph(24, 32), photometric="rgb", subfiletype=1)
+    assert np.array_equal(stills.read(tmp_path / "a.tif").pixels, photograph(24, 32))

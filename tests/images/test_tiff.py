@@ -96,6 +96,7 @@ def test_several_kinds_of_layout(tmp_path: Path) -> None:
             stored = np.moveaxis(pixels, -1, 0) if "planarconfig" in layout else pixels
             tifffile.imwrite(tmp_path / "a.tif", stored, photometric="rgb", **layout)
             assert np.array_equal(stills.read(tmp_path / "a.tif").pixels, pixels), layout
+            assert stills.read_size(tmp_path / "a.tif") == (24, 32)
 
 
 @pytest.mark.parametrize("compression", ["tiff_lzw", "zstd", "packbits", "lzma", "tiff_adobe_deflate"])

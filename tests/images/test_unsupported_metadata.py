@@ -1,5 +1,6 @@
 """One line says what a target cannot store of its source, and only that."""
 
+import struct
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,6 +32,7 @@ EVERYTHING = Metadata(
     exchanged(), exif(), (300, 300), XMP, b"\x1c\x02\x78\0\x05hello", chunks=((b"tEXt", b"a\0b"),)
 )
 PIXELS = photograph(16, 20)
+GAMMA = [struct.pack(">I", value) for value in (45_455, 100_000)]  # of sRGB, of linear light
 
 
 @pytest.mark.parametrize(
@@ -55,6 +57,14 @@ PIXELS = photograph(16, 20)
             Still(PIXELS, metadata=EVERYTHING),
             "colour profile (converted to sRGB), EXIF, XMP, IPTC, texts of the PNG",
         ),
+        (".jpg", Still(PIXELS, metadata=Metadata(iptc=bytes(70_000))), "IPTC"),
+        (".jpg", Still(PIXELS, metadata=Metadata(chunks=((b"gAMA", GAMMA[0]),))), ""),
+        (
+            ".jpg",
+            Still(PIXELS, metadata=Metadata(chunks=((b"gAMA", GAMMA[1]),))),
+            "gamma or primaries of the PNG",
+        ),
+        (".png", Still(PIXELS, metadata=Metadata(chunks=((b"gAMA", GAMMA[1]),))), ""),
         (".jpg", Still(PIXELS, metadata=Metadata(dropped=("HDR gain map",))), "HDR gain map"),
     ],
 )

@@ -71,8 +71,9 @@ class Forecast:
             if self._announced or not frames or seconds < _MEASURED_S:
                 return
             left = progress.total - progress.done
-            if seconds / frames > _SLOW_PLAYING_TIMES / progress.rate:
-                rate = f" at {frames / seconds:.2g} frames/s"
+            has_no_rate = progress.unit == "pages"
+            if has_no_rate or seconds / frames > _SLOW_PLAYING_TIMES / progress.rate:
+                rate = f" at {frames / seconds:.2g} {progress.unit}/s"
                 self._announce(on_message, engine, progress.factor, seconds / frames * left, rate)
 
         return watch

@@ -7,8 +7,8 @@ import numpy as np
 
 from upscaler.images import exif, icc, tiff_tags
 from upscaler.images.formats import ImageFormat
-from upscaler.images.metadata import COMMENTED, Metadata, updated_xmp
-from upscaler.images.png_chunks import TEXT_TYPES
+from upscaler.images.metadata import COMMENTED, Metadata, keeps_iptc, updated_xmp
+from upscaler.images.png_chunks import TEXT_TYPES, states_other_colors
 from upscaler.images.still import SampleRange, Still
 
 
@@ -62,8 +62,9 @@ def _lost(
         lost.append("colour profile (converted to sRGB)")
     if source.codes and source.codes.wide_gamut and image_format.name != "PNG":
         lost.append(f"{source.codes.wide_gamut} colours (converted to sRGB)")
-    lost += _lost_metadata(source, image_format)
-    return lost
+    if image_format.name != "PNG" and not source.profile and states_other_colors(source.chunks):
+        lost.append("gamma or primaries of the PNG")
+    return lost + _lost_metadata(source, image_format)
 
 
 def _lost_samples(sample_range: SampleRange, image_format: ImageFormat) -> list[str]:
@@ -83,7 +84,7 @@ def _lost_metadata(source: Metadata, image_format: ImageFormat) -> list[str]:
     is_xmp_kept = image_format.metadata and updated_xmp(source, name, 1, 1)
     if source.xmp and not is_xmp_kept:
         lost.append("XMP")
-    if source.iptc and name not in ("JPEG", "TIFF"):
+    if source.iptc and not keeps_iptc(source.iptc, name):
         lost.append("IPTC")
     if source.comment and name not in COMMENTED:
         lost.append("comment")

@@ -35,15 +35,15 @@ class Metadata:
         dpi: Pixels per inch, horizontally and vertically, or ``None``.
         xmp: XMP packet, or ``None``.
         iptc: IPTC, or ``None``; written to JPEG and TIFF only.
-        codes: Colours of an AVIF, or of a PNG that says so; written to PNG only. ``None`` for
-            unknown colours, and for those of a profile.
+        comment: Of a JPEG or GIF, or ``None``; written to these only.
+        chunks: Text and colour chunks of a PNG; written to PNG only.
+        tiff_tags: Tags of a TIFF, such as those of GeoTIFF; written to TIFF only.
+        codes: Colours of an AVIF, or of a PNG that states them; written to PNG only. ``None`` if unknown, and
+            if there is a profile.
         appended: What a phone appended to a JPEG; written to JPEG only.
         size: Height and width of the upright source; ``None`` if unknown.
         dropped: What is kept in no target, in words, such as ``depth map``.
         lossless: Whether the source is a lossless WebP; written to WebP as lossless again.
-        comment: Of a JPEG or GIF, or ``None``; written to these only.
-        chunks: Text and colour chunks of a PNG; written to PNG only.
-        tiff_tags: Tags of a TIFF, such as those of GeoTIFF; written to TIFF only.
     """
 
     profile: bytes | None = None
@@ -172,6 +172,11 @@ def png_chunks_to_write(metadata: Metadata, height: int, width: int) -> list[Chu
     if metadata.codes and not any(kind == b"cICP" for kind, _ in chunks):
         chunks.append((b"cICP", metadata.codes.chunk_data()))
     return chunks
+
+
+def keeps_iptc(iptc: bytes, format_name: str) -> bool:
+    """Whether IPTC is written to a format, given Pillow's name of it."""
+    return format_name == "TIFF" or (format_name == "JPEG" and bool(_iptc_segment(iptc)))
 
 
 def _iptc_segment(iptc: bytes) -> bytes:

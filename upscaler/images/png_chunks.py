@@ -15,6 +15,12 @@ Chunk = tuple[bytes, bytes]  # type, data
 
 _HEADER_BYTES = 33  # the signature and the IHDR chunk
 _COLOR_TYPES = (b"cHRM", b"cICP", b"gAMA", b"sRGB")
+# What files in sRGB state, in 1/100000.
+_SRGB = {
+    b"gAMA": (45_455,),
+    b"cHRM": (31_270, 32_900, 64_000, 33_000, 30_000, 60_000, 15_000, 6_000),
+}
+_ROUNDING = 200
 TEXT_TYPES = (b"iTXt", b"tEXt", b"zTXt")
 _XMP_KEYWORD = b"XML:com.adobe.xmp\0"
 # Texts that are written from their parsed content, because as they are they describe the small image.
@@ -40,6 +46,21 @@ def read(path: Path) -> tuple[Chunk, ...]:
     except OSError:  # losing these is better than losing the image
         return ()
     return tuple(chunks)
+
+
+def states_other_colors(chunks: Iterable[Chunk]) -> bool:
+    """Whether chunks state a gamma (gAMA) or primaries (cHRM) that are not those of sRGB (11.3.2)."""
+    stated = dict(chunks)
+    if b"sRGB" in stated or b"cICP" in stated:  # go before the others
+        return False
+    return any(kind in stated and _differs(stated[kind], usual) for kind, usual in _SRGB.items())
+
+
+def _differs(data: bytes, usual: tuple[int, ...]) -> bool:
+    if len(data) != 4 * len(usual):
+        return False
+    values = struct.unpack(f">{len(usual)}I", data)
+    return any(abs(value - expected) > _ROUNDING for value, expected in zip(values, usual, strict=True))
 
 
 def xmp_chunk(packet: bytes) -> Chunk:

@@ -1,6 +1,6 @@
 """Reading and writing still images.
 
-``tiff`` and ``tiff_writer`` do it for TIFF, ``sixteen_bit_png`` for that, ``eight_bit`` for everything else.
+``tiff`` and ``tiff_writer`` do it for TIFF, ``sixteen_bit_png`` for PNG with 16 bits, ``eight_bit`` for the rest.
 """
 
 import io
@@ -142,8 +142,11 @@ def read_size(path: Path) -> tuple[int, int]:
         MediaError: The header cannot be read.
     """
     try:
-        with library_settings.applied(), Image.open(path, formats=READ_FORMATS) as image:
-            return image.height, image.width
+        with library_settings.applied():
+            if tiff.is_tiff(path):
+                return tiff.read_size(path)
+            with Image.open(path, formats=READ_FORMATS) as image:
+                return image.height, image.width
     except Exception as error:  # as in `read`
         raise MediaError(f"'{path}' is not an image, or not in a supported format") from error
 
@@ -166,7 +169,7 @@ def write(path: Path, still: Still) -> None:
     """Write an image atomically, in the format of the suffix; JPEG at quality 95, 4:4:4.
 
     PNG and TIFF keep 16 bits, other formats are rounded to 8. Formats without alpha get the image over black;
-    GIF keeps one bit of alpha. Where the profile cannot be embedded, 8-bit pixels are converted to sRGB.
+    GIF keeps one bit of alpha. Where colours cannot be stated, 8-bit pixels are converted to sRGB.
 
     Raises:
         UsageError: The suffix is not an image's.

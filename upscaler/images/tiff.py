@@ -33,11 +33,12 @@ from upscaler.pixels import Pixels, to_8_bits
 
 _SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _REDUCED, _MASK = 1, 4  # bits of NewSubfileType (TIFF 6.0, section 8)
-_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _SEPARATED, _YCBCR = 0, 1, 2, 3, 5, 6
+_OLD_REDUCED = 2  # SubfileType, which it replaced
+_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _SEPARATED, _YCBCR = 0, 1, 2, 5, 6
 _CHANNELS = {_WHITE_IS_ZERO: 1, _BLACK_IS_ZERO: 1, _RGB: 3, _SEPARATED: 4, lab.CIELAB: 3, lab.ICCLAB: 3}
 _PREMULTIPLIED, _STRAIGHT = 1, 2  # ExtraSamples (section 18)
 _CMYK = 1  # InkSet
-_NEW_SUBFILE_TYPE, _INK_SET, _ORIENTATION = 254, 332, 274
+_NEW_SUBFILE_TYPE, _SUBFILE_TYPE, _INK_SET, _ORIENTATION = 254, 255, 332, 274
 _REDUCED_COPIES = "reduced copies (thumbnail or pyramid)"
 
 
@@ -68,9 +69,14 @@ def _opened(path: Path) -> Iterator[list[tifffile.TiffPage]]:
 
 
 def _full_pages(pages: list[tifffile.TiffPage]) -> list[int]:
-    """The numbers of the pages that are neither reduced copies of others nor masks."""
-    kinds = [int(page.tags.valueof(_NEW_SUBFILE_TYPE, 0) or 0) for page in pages]
-    return [number for number, kind in enumerate(kinds) if not kind & (_REDUCED | _MASK)]
+    """The numbers of the pages that are neither reduced copies nor masks; of the first if all are."""
+    return [number for number, page in enumerate(pages) if _is_full(page)] or [0]
+
+
+def _is_full(page: tifffile.TiffPage) -> bool:
+    kind = int(page.tags.valueof(_NEW_SUBFILE_TYPE, 0) or 0)
+    old_kind = int(page.tags.valueof(_SUBFILE_TYPE, 0) or 0)
+    return not kind & (_REDUCED | _MASK) and old_kind != _OLD_REDUCED
 
 
 def page_count(path: Path) -> int:
@@ -79,9 +85,20 @@ def page_count(path: Path) -> int:
         if not is_tiff(path):
             return 1
         with _opened(path) as pages:
-            return max(1, len(_full_pages(pages)))
+            return len(_full_pages(pages))
     except (MediaError, OSError):  # `read` reports the reason
         return 1
+
+
+def read_size(path: Path) -> tuple[int, int]:
+    """Height and width of the first full page as stored.
+
+    Raises:
+        MediaError: The file is damaged.
+    """
+    with _opened(path) as pages:
+        page = pages[_full_pages(pages)[0]]
+        return page.imagelength, page.imagewidth
 
 
 def read(path: Path, number: int | None = None) -> Still:

@@ -46,10 +46,17 @@ class TiffWriter:
         if self._file is None:
             self._is_big = samples.nbytes * self._pages > _MAX_CLASSIC_BYTES
             self._file = tifffile.TiffWriter(self._path, bigtiff=self._is_big, byteorder="<")
+        try:
+            self._write(self._file, samples, source)
+        except (ValueError, RuntimeError, struct.error) as error:  # for example, the 4 GB of a TIFF are full
+            raise OSError(str(error)) from error
+        self._described.append(_described(source, *still.pixels.shape[:2]))
+
+    def _write(self, file: tifffile.TiffWriter, samples: NDArray[Any], source: Metadata) -> None:
         is_gray = samples.ndim == 2 or samples.shape[2] == 2
         has_alpha = samples.ndim == 3 and samples.shape[2] in (2, 4)
         can_embed = icc.can_embed(source.profile, self._format, "L" if is_gray else "RGB")
-        self._file.write(
+        file.write(
             samples,
             photometric="minisblack" if is_gray else "rgb",
             planarconfig="contig" if samples.ndim == 3 else None,
@@ -62,13 +69,14 @@ class TiffWriter:
             metadata=None,  # no description of tifffile's own
             software=False,
         )
-        self._described.append(_described(source, *still.pixels.shape[:2]))
 
     def close(self) -> None:
-        """Complete the file, if it was made."""
-        if self._file is None:
-            return
-        self._file.close()
+        """Close the file, complete or not."""
+        if self._file is not None:
+            self._file.close()
+
+    def complete(self) -> None:
+        """Add what describes the pages to the closed file."""
         if any(entries or below for entries, below in self._described):
             _add_entries(self._path, self._described, is_big=self._is_big)
 
@@ -90,6 +98,7 @@ def opened(path: Path, image_format: ImageFormat, pages: int = 1) -> Iterator[Ti
         yield writer
     finally:
         writer.close()
+    writer.complete()
 
 
 # The entries of a page, and of the directories below it, by the tags that point there.
