@@ -1,6 +1,6 @@
 """Reading and writing still images.
 
-``tiff`` and ``tiff_writer`` do it for TIFF, ``sixteen_bit_png`` for PNG with 16 bits, ``eight_bit`` for the rest.
+``tiff`` and ``tiff_writer`` do it for TIFF, ``sixteen_bit_png`` for 16-bit PNG, ``eight_bit`` for the rest.
 """
 
 import io
