@@ -13,6 +13,8 @@ sys.path.insert(0, str(ROOT / "tests"))
 
 from support import kept  # noqa: E402 - found by the line above
 
+from upscaler.images.formats import ANIMATION_SUFFIXES  # noqa: E402
+
 DOCUMENT = ROOT / "docs" / "images.md"
 _TARGETS = (".avif", ".bmp", ".gif", ".jpg", ".png", ".tif", ".webp")
 _MARKS = re.compile(r"(<!-- kept -->\n).*?(<!-- end of kept -->)", re.DOTALL)
@@ -35,6 +37,8 @@ _SHOWN_ELSEWHERE = {
     "GeoTIFF": (".tif", "8-bit RGB"),
     "gain map": (".jpg", "motion photo"),
     "video": (".jpg", "motion photo"),
+    "frames": (".gif", "animated"),
+    "loops": (".gif", "animated"),
 }
 
 
@@ -73,6 +77,9 @@ def _other_formats(sources: dict[tuple[str, str], Path]) -> str:
     for fact, key in _SHOWN_ELSEWHERE.items():
         source, cells = sources[key], []
         for suffix in _TARGETS:
+            if "frames" in kept.facts(source) and suffix not in ANIMATION_SUFFIXES:
+                cells.append("an error")
+                continue
             if (source, suffix) not in measured:
                 measured[source, suffix] = kept.outcomes(
                     source, source.with_name(f"other-{source.stem}{suffix}")

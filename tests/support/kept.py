@@ -240,7 +240,7 @@ FACTS = {
     "gain map": "HDR gain map",
     "video": "video of the motion photo",
     "frames": "",  # refused
-    "loops": "",  # AVIF stores none
+    "loops": "number of plays",
     "lossless": "",  # of WebP only
 }
 
@@ -318,7 +318,9 @@ def convert(source: Path, target: Path) -> str:
     if animation.is_animated(source):
         with animation.opened(source) as moving:
             animation.write(target, moving.frames(), moving.plays, moving.metadata)
-            return losses.describe_animation(moving.metadata, image_format, sixteen_bit=moving.sixteen_bit)
+            return losses.describe_animation(
+                moving.metadata, image_format, plays=moving.plays, sixteen_bit=moving.sixteen_bit
+            )
     still = stills.read(source)
     alpha: Any = None if still.alpha is None else still.alpha.repeat(2, 0).repeat(2, 1)
     stills.write(target, replace(still, pixels=still.pixels.repeat(2, 0).repeat(2, 1), alpha=alpha))

@@ -36,15 +36,18 @@ def of_still(still: Still, image_format: ImageFormat) -> list[str]:
     )
 
 
-def describe_animation(source: Metadata, image_format: ImageFormat, *, sixteen_bit: bool) -> str:
+def describe_animation(source: Metadata, image_format: ImageFormat, *, plays: int, sixteen_bit: bool) -> str:
     """What is not kept of an animation in a target, as one line; empty if everything is.
 
     Args:
         source: Its metadata.
         image_format: Of the target, one that stores transparency.
+        plays: How many times it is played, 0 for endlessly.
         sixteen_bit: Whether the animation has 16 bits per sample.
     """
     lost = _lost(source, image_format, gray=False, sixteen_bit=sixteen_bit, transparent=False)
+    if plays and image_format.name == "AVIF":
+        lost.append("number of plays")
     return line(lost, image_format)
 
 

@@ -126,10 +126,10 @@ def _elements(packet: bytes, name: bytes) -> Iterator[tuple[int, int]]:
     while found := opening.search(packet, offset):
         offset = found.end()
         if not found[0].endswith(b"/>"):
-            closing = packet.find(b"</" + found[1], offset)
-            offset = packet.find(b">", closing) + 1
-            if closing < 0 or not offset:
+            closing = re.compile(rb"</%b\s*>" % found[1]).search(packet, offset)
+            if closing is None:
                 return
+            offset = closing.end()
         yield found.start(), offset
 
 
