@@ -4,9 +4,10 @@
 
 Without files, networks of the usual sizes with random weights, built by spandrel: what they cost does not
 depend on the weights. How well tiles agree with the whole picture does: it is measured for named files only.
-Each network runs in a process of its own, in fp32, with the threads of OMP_NUM_THREADS; memory is the peak of
-that process, of which Python and torch take 0.5 GB. A network too slow for 640x480 in the time limit gets a
-smaller picture, whose time is scaled by the pixels (marked ~) and whose memory is shown.
+Each network runs in a process of its own, in fp32, on one thread. Seconds are processor seconds, which other
+programs lengthen little; memory is the peak of that process, of which Python and torch take 0.5 GB. A network
+too slow for 640x480 in the time limit gets a smaller picture: its time is scaled (marked ~), and
+its memory is shown with the size.
 """
 
 import argparse
@@ -55,6 +56,7 @@ def row(path: Path, limit_s: float, *, trained: bool) -> str:
     """A line of the table."""
     warnings.simplefilter("ignore")
     keep_freed_memory()
+    torch.set_num_threads(1)
     upscaler = Upscaler(path, device="cpu", precision="fp32")
     (facts,) = upscaler.loaded_weights()
     tiled = upscaler._network(upscaler.plan(HEIGHT, WIDTH).networks[0])
@@ -83,9 +85,9 @@ def row(path: Path, limit_s: float, *, trained: bool) -> str:
 
 
 def _seconds(upscaler: Upscaler, picture: np.ndarray) -> float:
-    start = time.perf_counter()
+    start = time.process_time()
     upscaler.image(np.ascontiguousarray(picture))
-    return time.perf_counter() - start
+    return time.process_time() - start
 
 
 def _agreement_db(path: Path) -> float:
