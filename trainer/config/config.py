@@ -42,6 +42,7 @@ _FREE_ON_RESUME = {
     "micro_batch",
     "checkpointing",
     "tensorboard",
+    "wandb",
     "show_degraded",
 }
 
@@ -131,6 +132,7 @@ class TrainConfig:
             those that torchvision downloaded before, if any.
         lpips_heads: File with the linear layers of LPIPS; empty: those in torchmetrics, if it is installed.
         tensorboard: Also write TensorBoard event files into the run folder.
+        wandb: Also send everything to Weights & Biases.
         gan: Settings of stage two.
     """
 
@@ -188,6 +190,7 @@ class TrainConfig:
     lpips_trunk: str = ""
     lpips_heads: str = ""
     tensorboard: bool = False
+    wandb: bool = False
     gan: GanConfig = field(default_factory=GanConfig)
 
     def __post_init__(self) -> None:

@@ -150,6 +150,7 @@ class TrainOptions:
         None, "Linear layers of LPIPS.", FILE, default_text="those in torchmetrics, if installed"
     )
     tensorboard: bool | None = option(None, "Also write TensorBoard event files.", SWITCH)
+    wandb: bool | None = option(None, "Also send everything to Weights & Biases.", SWITCH)
 
     def __post_init__(self) -> None:
         convert_options(self, lambda: ())

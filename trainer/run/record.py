@@ -1,13 +1,17 @@
-"""Records of a run: ``metrics.csv``, ``progress.png``, and TensorBoard event files."""
+"""Records of a run: ``metrics.csv``, ``progress.png``, and what trackers get."""
 
 import csv
 import io
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from upscaler import atomic
 from upscaler.errors import TrainingError
 from upscaler.trainer.run import plot
+from upscaler.trainer.run.tracking import Tracker
 
 COLUMNS = (
     "step",
@@ -53,16 +57,16 @@ class Record:
     Args:
         folder: The run folder.
         last_step: Later rows are dropped: a run that was killed had come further than its state.
-        tensorboard: Also write event files.
+        trackers: Get every row and every page of samples, too.
 
     Raises:
-        TrainingError: TensorBoard is not installed, or the folder cannot be written.
+        TrainingError: The folder cannot be written.
     """
 
-    def __init__(self, folder: Path, last_step: int, tensorboard: bool) -> None:
+    def __init__(self, folder: Path, last_step: int, trackers: Sequence[Tracker] = ()) -> None:
         self._path, self._picture = folder / "metrics.csv", folder / "progress.png"
         self._rows = [row for row in _read(self._path) if row["step"] <= last_step]
-        self._events = _event_writer(folder) if tensorboard else None
+        self._trackers = trackers
         header = dict(zip(COLUMNS, COLUMNS, strict=True))
         table = _csv([header, *map(_text, self._rows)])
         try:  # atomically: a power cut must not cost the rows of an earlier part of the run
@@ -78,16 +82,15 @@ class Record:
                 file.write(_csv([_text(row)]))
         except OSError as error:
             raise _cannot_write(self._path, error) from error
-        if self._events is not None:
-            for name, value in row.items():
-                if name != "step":
-                    self._events.add_scalar(name, value, int(row["step"]))
+        for tracker in self._trackers:
+            tracker.scalars(int(row["step"]), {name: row[name] for name in row if name != "step"})
 
-    def draw(self) -> None:
-        """Redraw the curves."""
+    def draw(self, samples: NDArray[np.uint8]) -> None:
+        """Redraw the curves, and pass a page of samples, RGB ``(H, W, 3)``, to the trackers."""
         plot.draw(self._picture, self._rows)
-        if self._events is not None:
-            self._events.flush()
+        for tracker in self._trackers:
+            tracker.picture(int(self._rows[-1]["step"]), "samples", samples)
+            tracker.flush()
 
 
 def _csv(rows: list[dict[str, str]]) -> bytes:
@@ -120,13 +123,3 @@ def _read(path: Path) -> list[Row]:
         if "step" in values:
             found.append(values)
     return found
-
-
-def _event_writer(folder: Path) -> Any:  # noqa: ANN401 - an optional dependency's class
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError as error:
-        raise TrainingError(
-            "TensorBoard is not installed", "pip install 'upscaler[tensorboard]', or leave out --tensorboard"
-        ) from error
-    return SummaryWriter(folder)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
@@ -21,13 +22,16 @@ _DEGRADED_SIDE_PX = 160
 _DEGRADED_COLUMNS = 7
 
 
-def write_samples(paths: list[Path], network: Network, pairs: list[PhotoPair]) -> None:
+def write_samples(paths: list[Path], network: Network, pairs: list[PhotoPair]) -> NDArray[np.uint8]:
     """Write a row per validation image, up to four: LR, bicubic, network, HR; the centre of each.
 
     Args:
         paths: Files to write; a failure to write one does not end a run.
         network: In evaluation mode.
         pairs: Validation images.
+
+    Returns:
+        The page, RGB ``(H, W, 3)``.
     """
     scale = network.contract.scale
     rows = []
@@ -41,10 +45,12 @@ def write_samples(paths: list[Path], network: Network, pairs: list[PhotoPair]) -
         row = np.concatenate([squares, np.asarray(bicubic), run_network(network, lr), hr], axis=1)
         missing_px = _SAMPLE_SIDE_PX - side_px
         rows.append(np.pad(row, ((0, missing_px), (0, 4 * missing_px), (0, 0))))
+    page: NDArray[np.uint8] = np.concatenate(rows)
     for path in paths:
         with contextlib.suppress(MediaError, OSError):
             path.parent.mkdir(exist_ok=True)
-            stills.write_rgb8(path, np.concatenate(rows))
+            stills.write_rgb8(path, page)
+    return page
 
 
 def write_degraded(path: Path, pairs: list[PhotoPair], scale: int, degradation: str) -> None:

@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor
@@ -24,6 +25,7 @@ from upscaler.trainer.run.record import Record
 from upscaler.trainer.run.report import TrainingReport
 from upscaler.trainer.run.run_folder import RunFolder
 from upscaler.trainer.run.scores import Scores, deciding_text
+from upscaler.trainer.run.tracking import TensorBoard, Tracker, WeightsAndBiases
 from upscaler.trainer.run.train_state import TrainState
 from upscaler.trainer.run.validation import Judges
 from upscaler.trainer.stages.distributed import World
@@ -100,7 +102,9 @@ class TrainingSession:
         self.scores = Scores(math.nan)
         self._folder, self._photos = folder, photos
         self._on_report, self._should_stop = on_report, should_stop
-        self._record = Record(folder.path, state.step, config.tensorboard) if world.is_rank_zero else None
+        self._record = None
+        if world.is_rank_zero:
+            self._record = Record(folder.path, state.step, _trackers(config, folder.path))
         self._rewinds = self._saved_step = 0
         self._alarms: set[str] = set()
         self._first_color_drift: float | None = None
@@ -296,10 +300,10 @@ class TrainingSession:
     def _show_validation(self, network: Network, more_columns: dict[str, float]) -> None:
         folder = self._folder.path
         paths = [folder / "samples.png", folder / "samples" / f"step_{self.state.step:06}.png"]
-        sample_sheets.write_samples(paths, network, self._photos.held_out)
+        page = sample_sheets.write_samples(paths, network, self._photos.held_out)
         self._write_row(self.scores.columns() | more_columns)
         if self._record is not None:
-            self._record.draw()
+            self._record.draw(page)
         self._report(scores=self.scores)
         if self._first_color_drift is None:
             self._first_color_drift = self.scores.color_drift
@@ -368,3 +372,8 @@ class TrainingSession:
                 message=message,
             )
         )
+
+
+def _trackers(config: TrainConfig, folder: Path) -> list[Tracker]:
+    trackers: list[Tracker] = [TensorBoard(folder)] if config.tensorboard else []
+    return [*trackers, WeightsAndBiases(folder, resolve.public(config))] if config.wandb else trackers
