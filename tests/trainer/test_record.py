@@ -88,12 +88,15 @@ def test_wandb_gets_everything_offline(configure: Configure, monkeypatch: pytest
     import wandb
 
     wandb.finish()
+    wandb.teardown()  # until then its process may not have written everything
     (file,) = run_folder(config).glob("wandb/offline-run-*/run-*.wandb")
     content = file.read_bytes()
     assert all(name in content for name in (b"bicubic_psnr_db", b"ssim", b"samples", b"pixel"))
-    (picture,) = run_folder(config).glob("wandb/offline-run-*/files/media/images/samples_0_*.png")
-    with Image.open(picture) as opened:
-        assert opened.width == 4 * 192
+    pictures = list(run_folder(config).glob("wandb/offline-run-*/files/media/images/samples_*.png"))
+    assert len(pictures) == 2  # of the start and of the end
+    for picture in pictures:
+        with Image.open(picture) as opened:
+            assert opened.width == 4 * 192
 
 
 def colors_in(path: Path, panel: int) -> set[tuple[int, ...]]:
