@@ -559,6 +559,7 @@ def test_a_worse_training_keeps_the_weights_it_began_with(prepare: Prepare) -> N
     """The rate is so high that both stages do harm; ``--keep last`` has the last weights."""
     harmful = {"learning_rate": 0.5, "warmup_steps": 0, "optimizer": "adamw", "ema_decay": 0.0}
     said: list[str] = []
+    Path(prepare()["output"]).with_stem("weights-stage1").write_text("of an earlier run")
     train(settled(prepare() | harmful | {"keep": "best"}), lambda report: said.append(report.message or ""))
     output = weight_file.load(Path(prepare()["output"]).with_stem("weights-stage1"))
     assert output.training["steps"] == 0

@@ -20,6 +20,9 @@ from upscaler.trainer.degrade import degradations
 # Validation images are degraded alike in every run, whatever its seed: scores stay comparable.
 _HELD_OUT_SEED = 20_160_915
 
+# Scores ignore a border of an LR pixel on each side; something must remain.
+_SMALLEST_VALIDATION_PX = 4
+
 # Only the centre of a validation image is kept and scored: validations must not take longer than training.
 VALIDATION_SIDE_PX = 512
 
@@ -124,7 +127,7 @@ def load_photos(  # noqa: PLR0913 - what decides how they are read
         )
     if elsewhere:
         lr_paths = LrPaths(valid_lr_dirs, scale, elsewhere, len(valid), degradation)
-        held_out, unusable = reader.read(elsewhere, 1, lr_paths, cache=None)
+        held_out, unusable = reader.read(elsewhere, _SMALLEST_VALIDATION_PX, lr_paths, cache=None)
         if not held_out:
             raise TrainingError(f"no image in {', '.join(valid)} can be used: {unusable[0]}")
         left_out += [f"validation: {line}" for line in unusable]

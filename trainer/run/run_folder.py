@@ -137,17 +137,14 @@ class RunFolder:
         return lines
 
     def write_best_as_output(self, stage: int) -> None:
-        """Write the best weights of a stage to its output if none are there yet.
+        """Write the best weights of a stage to its output, where those of an earlier run may be.
 
         Raises:
             TrainingError: They cannot be read or written.
         """
-        output = self._config.stage_file(stage)
-        if output.exists():
-            return
         try:
             best = weight_file.load(self.best_weights_path(stage))
-            self.write_weights(output, best.network(), best.training)
+            self.write_weights(self._config.stage_file(stage), best.network(), best.training)
         except WeightsError as error:
             raise TrainingError(error.message, error.hint) from error
 
