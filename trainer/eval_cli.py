@@ -39,7 +39,7 @@ def command(  # noqa: PLR0913 - one parameter per option
             "mild-combined, real, drawn, strong, video or bilinear."
         ),
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N, mps or xpu.")] = "auto",
     precision: Annotated[str, typer.Option(help="auto, fp32, bf16 or fp16.")] = "auto",
     tta: Annotated[
         bool, typer.Option("--tta", help="Self-ensemble: average over the 8 symmetries of an image.")

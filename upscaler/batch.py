@@ -13,6 +13,7 @@ from typing import Literal, Self
 from upscaler import jobs, pipeline, preview, video_plan
 from upscaler.error_text import error_line
 from upscaler.errors import MediaError, UsageError
+from upscaler.inference import devices
 from upscaler.inference.engine import Upscaler
 from upscaler.jobs import Job, Kind
 from upscaler.models.find_weights import default_scale
@@ -103,7 +104,10 @@ class Batch:
             video_plan.check_codecs(self.job_list.jobs, options.video)
             self._started = started.pop_all()
         ignored = ", ".join(options.video.given()) if kinds == {"still"} else ""
-        self.messages = [Message("info", f"{ignored} ignored: no video among the inputs")] if ignored else []
+        lines = [f"{ignored} ignored: no video among the inputs"] if ignored else []
+        if options.engine.device == "auto":
+            lines += {line for engine in self.engines.values() if (line := devices.unused_gpu(engine.device))}
+        self.messages = [Message("info", line) for line in lines]
 
     def __enter__(self) -> Self:
         return self

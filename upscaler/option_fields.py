@@ -100,7 +100,7 @@ def text(metavar: str = "NAME") -> Kind:
 
 
 def _convert_device(value: str) -> str:
-    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", value):
+    if not re.fullmatch(r"auto|cpu|mps|(cuda|xpu)(:\d+)?", value):
         raise ValueError
     return value
 
@@ -167,7 +167,9 @@ def _convert_languages(value: str | Iterable[str]) -> tuple[str, ...]:
 
 PATH = Kind("PATH", "a path", Path)
 # Whether the machine has the device is only known once torch is loaded.
-DEVICE = Kind("NAME", "auto, cpu, cuda or cuda:N", _convert_device, ("auto", "cpu", "cuda"))
+DEVICE = Kind(
+    "NAME", "auto, cpu, cuda, cuda:N, mps or xpu", _convert_device, ("auto", "cpu", "cuda", "mps", "xpu")
+)
 # On or off: `--name`, or `--name/--no-name` if it is on by default.
 SWITCH = Kind("", "True or False", _convert_switch)
 # `3840x2160` or a pair of integers -> (width, height) in pixels.

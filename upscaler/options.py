@@ -103,7 +103,7 @@ class EngineOptions:
         text("NAME|FILE"),
     )
     tta: bool = option(False, "Average over the 8 symmetries of the image; 8 times slower.", SWITCH)
-    device: str = option("auto", "auto, cpu, cuda or cuda:N.", DEVICE)
+    device: str = option("auto", "auto, cpu, cuda, cuda:N, mps or xpu.", DEVICE)
     precision: str = option("auto", "auto (the fastest), fp32, bf16 or fp16.", choice(*PRECISIONS))
     runtime: str = option(
         "auto", "auto (compiled for long videos if that is faster), eager or compiled.", choice(*RUNTIMES)

@@ -129,7 +129,7 @@ class TrainOptions:
     pixel_loss: str | None = option(None, "Pixel loss of stage one: l1, mse or charbonnier.", NAME)
     fft_weight: float | None = option(None, "Weight of the spectrum loss of stage one.", NUMBER)
     seed: int | None = option(None, "Seed of initial weights and crops.", WHOLE)
-    device: str | None = option(None, "auto, cpu, cuda or cuda:N.", NAME, default_text="auto")
+    device: str | None = option(None, "auto, cpu, cuda, cuda:N, mps or xpu.", NAME, default_text="auto")
     precision: str | None = option(
         None, "auto (bf16 where it is fast), bf16 or fp32.", NAME, default_text="auto"
     )

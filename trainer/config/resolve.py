@@ -23,7 +23,7 @@ from upscaler.trainer.config.gan import GanConfig
 from upscaler.trainer.config.presets import PRESETS
 
 # Default length of a run.
-_MINUTES = {"cuda": 20.0, "cpu": 60.0}
+_MINUTES = {"cuda": 20.0, "mps": 60.0, "xpu": 20.0, "cpu": 60.0}
 
 _LENGTHS = {"minutes", "steps", "epochs"}
 
@@ -178,7 +178,9 @@ def _tuples(settings: Settings) -> Settings:
 
 def _resolve_open(settings: Settings) -> list[str]:
     """Fill in what depends on the machine and the weights; returns lines about what was chosen."""
-    notes = []
+    notes: list[str] = []
+    if settings.get("device", "auto") == "auto":
+        notes += filter(None, [devices.unused_gpu(devices.select("auto"))])
     start = settings.get("start_from", "shipped")
     if "scale" not in settings:
         settings["scale"] = 4 if start in ("shipped", "none") else round(find_weights.default_scale([start]))

@@ -31,7 +31,8 @@ class TrialShape:
 
 def autocast(device: torch.device, precision: str = "auto") -> contextlib.AbstractContextManager[object]:
     """Convolutions in bf16 or fp32; ``auto`` is bf16 where it is fast. Never fp16: gradients underflow."""
-    fast = devices.fast_dtype(device) is not torch.float32
+    # Apple's GPUs have bf16 only from macOS 14 on.
+    fast = device.type != "mps" and devices.fast_dtype(device) is not torch.float32
     if precision == "fp32" or (precision == "auto" and not fast):
         return contextlib.nullcontext()
     return torch.autocast(device.type, torch.bfloat16)

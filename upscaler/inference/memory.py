@@ -12,9 +12,9 @@ _SIDE_PX = 32  # or more, where the network needs more
 def bytes_per_pixel(network: Network, device: torch.device) -> int:
     """Memory for every LR pixel that goes through a network at once, weights not counted.
 
-    On CUDA the allocator's own peak over a run; on a processor, where no allocator tells, the four largest
-    results of its layers (a layer's input and output, a kept skip, and the workspace of a convolution) plus
-    three times the output.
+    On CUDA and XPU the allocator's own peak over a run; on a processor and on MPS, where no allocator tells,
+    the four largest results of its layers (a layer's input and output, a kept skip, and the workspace of a
+    convolution) plus three times the output.
 
     Args:
         network: On ``device``, in the dtype in which it will run.
@@ -22,8 +22,8 @@ def bytes_per_pixel(network: Network, device: torch.device) -> int:
     """
     side = max(network.contract.padded_size(_SIDE_PX, _SIDE_PX))
     low = torch.rand(1, 3, side, side, device=device)
-    if device.type == "cuda":
-        return _cuda_peak(network, low) // low[0, 0].numel()
+    if device.type in ("cuda", "xpu"):
+        return _allocator_peak(network, low) // low[0, 0].numel()
     sizes: list[int] = []
 
     def note(_module: nn.Module, _inputs: object, output: object) -> None:
@@ -41,12 +41,13 @@ def bytes_per_pixel(network: Network, device: torch.device) -> int:
     return int(peak // low[0, 0].numel())
 
 
-def _cuda_peak(network: Network, low: Tensor) -> int:
+def _allocator_peak(network: Network, low: Tensor) -> int:
+    allocator = torch.cuda if low.device.type == "cuda" else torch.xpu
     low = low.repeat(1, 1, 8, 8)  # large enough that the fixed workspaces do not count
     network(low)  # the first run allocates what stays
-    torch.cuda.synchronize(low.device)
-    torch.cuda.reset_peak_memory_stats(low.device)
-    before = torch.cuda.memory_allocated(low.device)
+    allocator.synchronize(low.device)
+    allocator.reset_peak_memory_stats(low.device)
+    before = allocator.memory_allocated(low.device)
     network(low)
-    torch.cuda.synchronize(low.device)
-    return (torch.cuda.max_memory_allocated(low.device) - before) // 64
+    allocator.synchronize(low.device)
+    return int(allocator.max_memory_allocated(low.device) - before) // 64

@@ -1,5 +1,6 @@
 """One network, ready to run: eager, compiled, and on a GPU as captured graphs."""
 
+import copy
 import statistics
 import time
 from collections.abc import Callable, Iterator
@@ -41,6 +42,7 @@ class Runtime:
         self._runs: dict[tuple[int, ...], int] = {}
         self._graphs: dict[tuple[int, ...], _Graph] = {}
         self._may_capture = True
+        self._on_processor: Network | None = None  # once the device has turned out to lack a step
 
     def __call__(self, lr: Tensor) -> Tensor:
         """Tiles of RGB ``(B, 3, h, w)``, fp32 in [0, 1] -> what the network gives, fp32.
@@ -98,8 +100,7 @@ class Runtime:
         for _ in range(1 + _TRIAL_ROUNDS):
             start = time.perf_counter()
             self._run(lr)
-            if lr.device.type == "cuda":
-                torch.cuda.synchronize(lr.device)
+            devices.synchronize(lr.device)
             times.append(time.perf_counter() - start)
         return statistics.median(times[1:])
 
@@ -118,8 +119,17 @@ class Runtime:
                 self.compiled = False
                 reason = first_line(error)
                 self._on_message(Message("info", f"compiling failed: continuing uncompiled ({reason})"))
-        sr: Tensor = self.network(lr)
-        return sr
+        if self._on_processor is None:
+            try:
+                return self.network(lr)  # type: ignore[no-any-return]
+            except NotImplementedError as error:
+                if devices.is_processor(lr.device):
+                    raise
+                reason = first_line(error)
+                text = f"{lr.device.type} lacks a step of this network: it runs on the processor ({reason})"
+                self._on_message(Message("info", text))
+                self._on_processor = copy.deepcopy(self.network).to(device="cpu", dtype=torch.float32)
+        return self._on_processor(lr.cpu()).to(lr.device)  # type: ignore[no-any-return]
 
     def _captured(self, lr: Tensor) -> Tensor:
         """Replay the shape's graph: one launch instead of hundreds, which is what small frames wait for."""

@@ -30,15 +30,13 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 # Area of a batch from which on larger ones are not faster. On one core of a Xeon (Sapphire Rapids), fp32, the
 # time per pixel varied by less than 8 % from 0.15 to 2 million pixels, squares and strips alike; see
 # docs/performance.md.
-_FAST_BATCH_PX = {"cpu": 512 * 512, "cuda": 2048 * 2048}
+_FAST_BATCH_PX = {"cpu": 512 * 512, "cuda": 2048 * 2048, "mps": 1024 * 1024, "xpu": 2048 * 2048}
 # Memory for the network's features on a processor. It keeps the overlap of `restore`, 52 pixels, below 6 % of
 # the work at 12 megapixels. Networks of x8 have more, because their results are that large.
 _CPU_FEATURES_GB = 1.3
 _CPU_FEATURES_GB_X8 = 2.6
-# Share of a GPU's free memory that the network may fill; the rest is for frames and fragmentation.
-_GPU_MEMORY_SHARE = 0.6
-# From fast to safe; a batch with a value that is not finite is redone in the next one.
-_SAFER = {torch.float16: torch.bfloat16, torch.bfloat16: torch.float32}
+# Share of the free memory of the device that the network may fill; the rest is for frames and fragmentation.
+_FREE_MEMORY_SHARE = 0.6
 
 
 class TiledNetwork:
@@ -78,11 +76,16 @@ class TiledNetwork:
         """The dtype in which the network runs."""
         return self._dtype
 
+    @property
+    def _computes_codes(self) -> bool:
+        """Whether the device has integers of 16 bits without sign; else codes stay on the host."""
+        return self._device.type in ("cpu", "cuda")
+
     def _choose_sound_dtype(self) -> None:
         """Replace the dtype asked for by a safer one where the network is not sound in it."""
         asked, sound = self._dtype, self._weights.dtypes
         while self._dtype not in sound:
-            self._dtype = _SAFER[self._dtype]
+            self._dtype = devices.safer_dtype(self._device, self._dtype) or torch.float32
         if self._dtype is not asked and self._options.precision != "auto":
             text = f"the network is not sound in {name_of(asked)}: it runs in {name_of(self._dtype)}"
             self._on_message(Message("info", text))
@@ -118,8 +121,8 @@ class TiledNetwork:
         if self._max_batch_px is None:
             bytes_each = memory.bytes_per_pixel(self.network, self._device) + self._ensemble_bytes
             self._max_batch_px = max(1, int(self._features_bytes() // bytes_each))
-            if self._device.type == "cuda":
-                self._max_batch_px = min(self._max_batch_px, _FAST_BATCH_PX["cuda"])
+            if self._device.type != "cpu":
+                self._max_batch_px = min(self._max_batch_px, _FAST_BATCH_PX[self._device.type])
             self._warn_of_small_limit(self._max_batch_px, bytes_each)
         return self._max_batch_px
 
@@ -131,9 +134,11 @@ class TiledNetwork:
         """Memory for the network's features: what was asked for, else what suits the device."""
         if self._options.memory_limit_gb is not None:
             return self._options.memory_limit_gb * 1e9
-        if self._device.type == "cuda":
-            return devices.free_memory_bytes(self._device) * _GPU_MEMORY_SHARE
-        return (_CPU_FEATURES_GB_X8 if self.network.contract.scale == 8 else _CPU_FEATURES_GB) * 1e9
+        left = devices.free_memory_bytes(self._device) * _FREE_MEMORY_SHARE
+        if self._device.type != "cpu":
+            return left
+        enough_gb = _CPU_FEATURES_GB_X8 if self.network.contract.scale == 8 else _CPU_FEATURES_GB
+        return min(left, enough_gb * 1e9)
 
     def _warn_of_small_limit(self, pixels: int, bytes_each: int) -> None:
         """Report a memory limit below what the smallest tile takes, which is used anyway."""
@@ -276,6 +281,8 @@ class TiledNetwork:
             sr = self._forward_checked(lr[0], planes) if check else self._forward(lr[0], planes=planes)
             # One value that is not finite makes the sum so.
             flag = finite if check else sr.sum().isfinite()
+            if not self._computes_codes:
+                sr = sr.cpu()
             return [planes.as_codes(sr) if planes else as_codes(sr, into)], flag
 
         cut = (([torch.stack([_cut(source[frame], tile) for frame, tile in part])], part) for part in parts)
@@ -339,21 +346,22 @@ class TiledNetwork:
             sr = self._forward(lr, dtype, planes)
             if math.isfinite(float(sr.sum())):
                 return sr
-            if dtype not in _SAFER:
+            safer = devices.safer_dtype(self._device, dtype)
+            if safer is None:
                 raise WeightsError(
                     f"the network gives values that are not finite, in {name_of(dtype)} too",
                     "the weights are damaged: train or copy them again",
                 )
-            text = f"values overflowed in {name_of(dtype)}: redone in {name_of(_SAFER[dtype])}"
+            text = f"values overflowed in {name_of(dtype)}: redone in {name_of(safer)}"
             self._on_message(Message("info", text))
-            dtype = _SAFER[dtype]
+            dtype = safer
 
     def _forward(
         self, lr: Tensor, dtype: torch.dtype | None = None, planes: PlaneOutput | None = None
     ) -> Tensor:
         """RGB tiles ``(B, 3, h, w)``, codes or floats -> what the network gives, fp32, on the device."""
         runtime = self.runtime(dtype, planes)
-        lr = as_floats(lr.to(self._device))
+        lr = as_floats(lr.to(self._device)) if self._computes_codes else as_floats(lr).to(self._device)
         upscale = functools.partial(_run_padded, runtime)
         return ensemble(upscale, lr) if self._options.tta else upscale(lr)
 

@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 # A segment is about a minute of work, the most that a power cut costs, at this speed of the network in
 # multiply-adds per second. A measured speed would differ between runs, and with it the bytes.
-_MACS_PER_S = {"cpu": 0.1e12, "cuda": 30e12}
+_MACS_PER_S = {"cpu": 0.1e12, "cuda": 30e12, "mps": 3e12, "xpu": 10e12}
 _SECONDS = 60
 # Fewer frames cost size, because each segment starts with a key frame (docs/video.md); with more, too much is
 # lost where the decoder or the encoder limits the speed.
@@ -65,7 +65,7 @@ def frames_per_segment(macs_per_frame: float, device: str) -> int:
 
     Args:
         macs_per_frame: Multiply-adds of the network per frame.
-        device: ``cpu`` or ``cuda``.
+        device: ``cpu``, ``cuda``, ``mps`` or ``xpu``.
     """
     frames = _SECONDS * _MACS_PER_S[device] / max(1.0, macs_per_frame)
     return int(min(_FRAMES_MAX, max(_FRAMES_MIN, frames)))
