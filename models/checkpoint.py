@@ -109,10 +109,10 @@ def _is_torchscript(path: Path) -> bool:
     try:
         with path.open("rb") as file, zipfile.ZipFile(file) as archive:
             return any(name.endswith("/constants.pkl") for name in archive.namelist())
-    except zipfile.BadZipFile:
-        return False
     except OSError as error:
         raise WeightsError(f"cannot read '{path}': {error.strerror}") from error
+    except Exception:  # BadZipFile, and whatever else damage makes zipfile raise
+        return False
 
 
 def _unwrapped(content: object) -> dict[Any, Any]:
