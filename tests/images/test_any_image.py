@@ -26,7 +26,7 @@ MODES = {
 LOSSLESS = {(".webp", "lossless"), *((suffix, "") for suffix in (".bmp", ".png", ".tif"))}
 TIFF_COMPRESSIONS = ["raw", "tiff_lzw", "tiff_adobe_deflate", "packbits"]
 # Few and always the same, so that the check is quick and repeatable; many and random if asked for.
-FEW = settings(max_examples=60, deadline=None, derandomize=True, database=None)
+FEW = settings(max_examples=40, deadline=None, derandomize=True, database=None)
 MANY = settings(max_examples=3000, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
 
 
