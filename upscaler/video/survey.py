@@ -93,7 +93,7 @@ def _requested(
     start_s, frames = Fraction(container.start_time or 0, 1_000_000), 0
     for packet in packets:
         if packet.size == 0:
-            return  # only flushes decoders
+            continue  # an empty frame of AVI, or at the end, to flush decoders
         if packet.stream.index == video.index and packet.dts is not None and packet.time_base:
             time_s = packet.dts * packet.time_base - start_s
             frames += time_s >= options.from_s
