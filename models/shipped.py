@@ -17,6 +17,7 @@ WEIGHTS: dict[str, dict[int, str]] = {
     "srresnet-photo": {4: "srresnet-photo-x4.safetensors"},
     "real": {4: "real-x4.safetensors"},
     "real-fast": {4: "real-fast-x4.safetensors"},
+    "art-fast": {4: "art-fast-x4.safetensors"},
     "restore": {1: "restore-x1.safetensors"},
 }
 

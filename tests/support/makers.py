@@ -16,4 +16,5 @@ def network_of(model: str, scale: int) -> str:
     name = model.removesuffix(shipped.PHOTO)
     if (name, scale) == ("balanced", 8):
         return "deep"
-    return {"srgan": "srresnet", "real": "srresnet", "real-fast": "balanced"}.get(name, name)
+    networks = {"srgan": "srresnet", "real": "srresnet", "real-fast": "balanced", "art-fast": "balanced"}
+    return networks.get(name, name)
