@@ -22,6 +22,7 @@ from upscaler.video.description import custom_channel_layout
 from upscaler.video.overlapping_lines import Line, OneAtATime
 
 _BITS_PER_SECOND = {"aac": 128_000, "libopus": 96_000, "libmp3lame": 128_000}  # per channel
+_LONGEST_SILENCE_S = 60  # the timestamps of damaged packets may be wrong by years
 _LOUDEST = 1e4  # of samples in floating point, where 1 is full scale
 _HIGH_RESOLUTION_FORMATS = {"alac": "s32p", "flac": "s32"}  # for sources of more than 16 bits
 
@@ -213,6 +214,7 @@ class _Audio:
     def _silence(self, last: AudioFrame, until_s: Fraction) -> Iterator["Packet[Stream]"]:
         """Packets of silence from the end of the frame decoded last until a time in the output."""
         begin_s = _end_s(last)
+        until_s = min(until_s, begin_s + _LONGEST_SILENCE_S)
         while (missing := math.floor((until_s - begin_s) * last.sample_rate)) > 0:
             silent = AudioFrame(last.format.name, last.layout.name, min(missing, last.sample_rate))
             for plane in silent.planes:  # unsigned samples are silent in the middle of their range
