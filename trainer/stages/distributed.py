@@ -1,6 +1,7 @@
 """Several processes, started by torchrun, that train one network together."""
 
 import contextlib
+import inspect
 import os
 from collections.abc import Iterator
 from typing import Any
@@ -11,6 +12,13 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from upscaler.inference import devices
+
+# Newer versions of torch renamed the argument and warns of the old name; buffers are equal at the start anyway.
+_SYNC_BUFFERS = next(
+    name
+    for name in ("forward_sync_buffers", "broadcast_buffers")
+    if name in inspect.signature(DistributedDataParallel).parameters
+)
 
 
 class World:
@@ -47,7 +55,8 @@ class World:
         if self.size == 1:
             return network
         indices = [self.device] if self.device.type == "cuda" else None
-        return DistributedDataParallel(network, device_ids=indices, broadcast_buffers=False)
+        synced: dict[str, Any] = {_SYNC_BUFFERS: False}
+        return DistributedDataParallel(network, device_ids=indices, **synced)
 
     @contextlib.contextmanager
     def gradient_sync(self, network: nn.Module, *, last: bool) -> Iterator[None]:
