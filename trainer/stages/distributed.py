@@ -13,7 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from upscaler.inference import devices
 
-# Newer versions of torch renamed the argument and warns of the old name; buffers are equal at the start anyway.
+# Newer versions of torch renamed the argument and warn of the old name; buffers start equal anyway.
 _SYNC_BUFFERS = next(
     name
     for name in ("forward_sync_buffers", "broadcast_buffers")
