@@ -158,22 +158,23 @@ def _convolved(pixels: Tensor, kernel: Tensor, bias: Tensor | None = None) -> Te
 
 
 def products(pixels: Tensor, kernel: Tensor, bias: Tensor | None = None) -> Tensor:
-    """A convolution without padding as a sum of matrix products, which torch computes in true fp32.
+    """A convolution without padding as one matrix product, which torch computes in true fp32.
 
     Args:
         pixels: ``(B, C, H, W)``, fp32, any range.
-        kernel: ``(K, C, h, w)``.
-        bias: ``(K,)``.
+        kernel: ``(K, C, h, w)``, fp32.
+        bias: ``(K,)``, fp32.
 
     Returns:
-        ``(B, K, H - h + 1, W - w + 1)``.
+        ``(B, K, H - h + 1, W - w + 1)``, fp32.
     """
     down, across = kernel.shape[-2:]
     height, width = pixels.shape[-2] - down + 1, pixels.shape[-1] - across + 1
     last = pixels.permute(0, 2, 3, 1)
-    total = torch.zeros((), device=pixels.device) if bias is None else bias
-    for row in range(down):
-        for column in range(across):
-            seen = last[:, row : row + height, column : column + width]
-            total = total + seen @ kernel[:, :, row, column].T
-    return total.permute(0, 3, 1, 2)
+    seen = [
+        last[:, row : row + height, column : column + width]
+        for row in range(down)
+        for column in range(across)
+    ]
+    result = F.linear(torch.cat(seen, -1), kernel.permute(0, 2, 3, 1).flatten(1), bias)
+    return result.permute(0, 3, 1, 2)

@@ -57,7 +57,7 @@ def test_all_wrong_options_are_reported_with_value_range_and_nearest_name(tmp_pa
     said = run(save(tmp_path / "a.png"), *wrong, code=2)
     assert said == (
         "error: --scale '9' must be a number from 1 to 8; "
-        "--precision 'fp61' must be auto, fp32, bf16 or fp16 (did you mean 'fp16'?); "
+        "--precision 'fp61' must be auto, fp32, bf16, fp16 or int8 (did you mean 'fp16'?); "
         "--tile 'huge' must be auto or a whole number of at least 1; "
         "--codec 'h246' must be h264, hevc, av1, vp9, prores or ffv1 (did you mean 'h264'?); "
         "--crf 'low' must be a whole number from 0 to 63; "
@@ -70,7 +70,7 @@ def test_all_wrong_arguments_are_reported_in_python() -> None:
         Upscaler("fast", scal=2, tile=64, precision="fp8", batch=0)  # type: ignore[call-arg]
     assert str(caught.value) == (
         "unknown option 'scal' (did you mean 'scale'?); unknown option 'tile' (did you mean 'tile_px'?); "
-        "--precision 'fp8' must be auto, fp32, bf16 or fp16; "
+        "--precision 'fp8' must be auto, fp32, bf16, fp16 or int8; "
         "--batch 0 must be auto or a whole number of at least 1"
     )
 
