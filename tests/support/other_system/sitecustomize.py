@@ -88,6 +88,13 @@ def become_other() -> None:
                 real.unlink(lock.lock_file)
 
         filelock.FileLock._release = unlock_and_remove  # type: ignore[method-assign]
+        in_use = psutil.Process.memory_info
+
+        def with_peak(process: Any) -> types.SimpleNamespace:  # noqa: ANN401
+            found = in_use(process)
+            return types.SimpleNamespace(rss=found.rss, vms=found.vms, peak_wset=found.rss)
+
+        psutil.Process.memory_info = with_peak  # type: ignore[method-assign]
     else:
         del psutil.Process.cpu_affinity
     take_away()
