@@ -300,6 +300,17 @@ def test_a_memory_limit_makes_tiles_smaller_and_keeps_the_result(tmp_path: Path)
     assert np.abs(difference).max() <= 1
 
 
+def test_features_that_are_kept_outside_of_layers_count_as_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    def keeping(self: Nearest, lr: Tensor) -> Tensor:
+        kept = [lr.repeat(1, 10, 1, 1) + number for number in range(5)]  # 30 channels each
+        return torch.stack(kept).mean(0)[:, :3].repeat_interleave(2, -1).repeat_interleave(2, -2)
+
+    monkeypatch.setattr(Nearest, "forward", keeping)
+    network = Nearest(scale=2)
+    found = memory.bytes_per_pixel(network, torch.device("cpu"))
+    assert 2 * 5 * 30 * 4 <= found < 4 * 5 * 30 * 4
+
+
 def test_a_memory_limit_below_the_smallest_tile_is_reported(tmp_path: Path) -> None:
     path = weights(tmp_path / "w.safetensors")
     for limit_gb, messages in ((0.002, 0), (0.00001, 1)):

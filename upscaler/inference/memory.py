@@ -1,7 +1,13 @@
 """How much memory a network needs, found by running it once on a small picture."""
 
+import weakref
+from collections.abc import Callable, Mapping
+from typing import Any
+
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from upscaler.models.contract import Network
 
@@ -14,7 +20,8 @@ def bytes_per_pixel(network: Network, device: torch.device) -> int:
 
     On CUDA and XPU the allocator's own peak over a run; on a processor and on MPS, where no allocator tells,
     the four largest results of its layers (a layer's input and output, a kept skip, and the workspace of a
-    convolution) plus three times the output.
+    convolution) plus three times the output; or what all tensors held at once, if that is more, as in
+    networks that keep the features of many layers.
 
     Args:
         network: On ``device``, in the dtype in which it will run.
@@ -33,12 +40,43 @@ def bytes_per_pixel(network: Network, device: torch.device) -> int:
     leaves = [module for module in network.modules() if not list(module.children())]
     hooks = [module.register_forward_hook(note) for module in leaves]
     try:
-        high = network(low)
+        with _HeldMemory() as held:
+            high = network(low)
     finally:
         for hook in hooks:
             hook.remove()
     peak = sum(sorted(sizes)[-4:]) + 3 * high.numel() * high.element_size()
-    return int(peak // low[0, 0].numel())
+    return int(max(peak, held.peak_bytes) // low[0, 0].numel())
+
+
+class _HeldMemory(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Counts the memory of the tensors that operations make, until it is freed.
+
+    Attributes:
+        peak_bytes: The most at once.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.peak_bytes = 0
+        self._held_bytes: dict[int, int] = {}  # by the identity of the memory, which views share
+
+    def __torch_dispatch__(
+        self,
+        func: Callable[..., Any],
+        types: object,
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:  # noqa: ANN401 - whatever the operation gives
+        result = func(*args, **(kwargs or {}))
+        for made in tree_leaves(result):
+            if isinstance(made, Tensor):
+                storage = made.untyped_storage()
+                if storage._cdata not in self._held_bytes:
+                    self._held_bytes[storage._cdata] = storage.nbytes()
+                    weakref.finalize(storage, self._held_bytes.pop, storage._cdata, None)
+        self.peak_bytes = max(self.peak_bytes, sum(self._held_bytes.values()))
+        return result
 
 
 def _allocator_peak(network: Network, low: Tensor) -> int:
