@@ -107,7 +107,7 @@ class EngineOptions:
     precision: str = option(
         "auto",
         "auto (the faster of fp32 and half precision), fp32, bf16, fp16, or int8: on a CPU with VNNI, for "
-        "the fast and balanced models; fastest, and 0.01 dB worse.",
+        "the fast and balanced models; fastest, and up to 0.02 dB worse.",
         choice(*PRECISIONS),
     )
     runtime: str = option(
