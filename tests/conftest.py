@@ -1,6 +1,7 @@
 """What every test may use: fixed seeds, makers of small pictures and of settings. Nothing is downloaded."""
 
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,22 @@ def make_photos() -> MakePhotos:
         return paths
 
     return make
+
+
+@pytest.fixture
+def lock_folder(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], None]:
+    """Makes a folder impossible to list, for root, too, who may read every folder."""
+    real = os.scandir
+
+    def lock(folder: Path) -> None:
+        def scandir(path: str) -> object:
+            if Path(path) == folder:
+                raise PermissionError(13, "Permission denied", path)
+            return real(path)
+
+        monkeypatch.setattr(os, "scandir", scandir)
+
+    return lock
 
 
 @pytest.fixture

@@ -34,7 +34,7 @@ class TrainingDisplay:
             console=self._console,
         )
         self._task = self._bar.add_task("starting", total=1.0, left="", rate="", step="")
-        self._numbers = ""
+        self._numbers = self._scores = ""
         self._live = Live(
             get_renderable=self._shown, console=self._console, transient=True, refresh_per_second=4
         )
@@ -49,7 +49,8 @@ class TrainingDisplay:
         self._live.stop()
 
     def _shown(self) -> RenderableType:
-        return Group(self._bar, Text(self._numbers)) if self._numbers else self._bar
+        lines = [Text(line) for line in (self._numbers, self._scores) if line]
+        return Group(self._bar, *lines)
 
     def line(self, text: str) -> None:
         """Print a line."""
@@ -67,8 +68,9 @@ class TrainingDisplay:
         done = report.progress
         left = f"{_clock(report.elapsed_s * (1 - done) / done) if done else '?'} left"
         if report.scores is not None:
+            self._scores = report.scores.text(report.stage)
             where = f"stage {report.stage}  step {report.step}  epoch {report.epoch:.1f}  {done:6.1%}  {left}"
-            self.line(f"{where}  {report.scores.text(report.stage)}")
+            self.line(f"{where}  {self._scores}")
             return
         terms = [f"{name} {value:.4f}" for name, value in report.means.items() if name not in _NOT_TERMS]
         self._numbers = "  ".join(

@@ -1,6 +1,7 @@
 import os
 import warnings
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -83,6 +84,17 @@ def test_unusable_files_are_reported_and_left_out(folder: Path) -> None:
     assert "40x20 is smaller than a crop" in " ".join(photos.left_out)
     assert len(photos.training) + len(photos.held_out) == 5
     assert photos.not_images == {".txt": 1}
+
+
+def test_folders_that_cannot_be_listed_are_left_out(
+    folder: Path, make_photos: MakePhotos, lock_folder: Callable[[Path], None]
+) -> None:
+    make_photos(folder / "locked", 1)
+    lock_folder(folder / "locked")
+    (single,) = sorted(folder.glob("photo00.png"))
+    photos = load_photos((str(folder), str(single)), 4, 8)
+    assert photos.left_out == [f"{folder / 'locked'}: Permission denied"]
+    assert len(photos.training) + len(photos.held_out) == 5
 
 
 def test_too_few_photographs(folder: Path, tmp_path: Path, make_photos: MakePhotos) -> None:

@@ -53,3 +53,15 @@ def test_a_validation_says_what_should_fall() -> None:
         "stage 2  step 500  epoch 3.2   50.0%  0:01:00 left  PSNR 26.500 dB, SSIM 0.8100, LPIPS 0.1170 "
         "(LPIPS should fall)\n"
     )
+
+
+def test_the_scores_of_the_last_validation_stay_below_the_bar() -> None:
+    console = Console(file=io.StringIO(), width=80, soft_wrap=True)
+    display = TrainingDisplay(console)
+    display.report(TrainingReport(500, 0.5, 60.0, scores=Scores(26.5, 0.81, lpips=0.117)))
+    display.report(TrainingReport(510, 0.51, 61.0, means={"pixel": 0.02}))
+    console.print(display._shown())
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    *_, numbers, scores = [line.rstrip() for line in text.splitlines()]
+    assert "pixel 0.0200" in numbers
+    assert scores == "PSNR 26.500 dB, SSIM 0.8100, LPIPS 0.1170 (PSNR should rise)"

@@ -412,11 +412,15 @@ def test_subjects_without_weights_are_neither_blended_nor_ensembled(folder: Path
         assert "are for weights" in result.output
 
 
-def test_subfolders_are_evaluated_and_a_broken_file_ends_nothing(folder: Path, tmp_path: Path) -> None:
+def test_subfolders_are_evaluated_and_nothing_broken_ends_it(
+    folder: Path, tmp_path: Path, lock_folder: Callable[[Path], None]
+) -> None:
     """The LR images lie in a folder of their own inside, which is not measured."""
     (folder / "deep").mkdir()
     (folder / "photo01.png").rename(folder / "deep" / "photo00.png")
     (folder / "deep" / "broken.png").write_bytes(b"no picture")
+    (folder / "locked").mkdir()
+    lock_folder(folder / "locked")
     for name in ("photo00", "deep/photo00"):
         target = folder / "low" / f"{name}x2.png"
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -427,6 +431,7 @@ def test_subfolders_are_evaluated_and_a_broken_file_ends_nothing(folder: Path, t
     result = CliRunner().invoke(app, [*arguments, "--save", str(tmp_path / "sr"), "--html", str(page)])
     assert result.exit_code == 1
     assert "broken.png" in result.stderr
+    assert f"cannot read folder '{folder / 'locked'}': Permission denied" in result.stderr
     names = [line.split()[0] for line in result.stdout.splitlines()]
     assert names == ["deep/photo00.png", "photo00.png", "average"]
     saved = sorted(path.relative_to(tmp_path / "sr").as_posix() for path in (tmp_path / "sr").rglob("*.png"))

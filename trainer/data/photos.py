@@ -35,7 +35,7 @@ class Photos:
         training: Pairs to draw crops from; one for each size of a photograph.
         photographs: Number of photographs to train on.
         held_out: Pairs for validation, never drawn from; degraded like the training.
-        left_out: ``name: reason`` for every unusable file.
+        left_out: ``name: reason`` for every unusable file, and for every folder that cannot be listed.
         crop_side: Largest side of a crop, LR pixels, that all pairs hold, and what would make it larger.
         shift: By how many LR pixels (down, right) given LR images lie off their originals, if all do alike.
         look_like_pairs: Whether most are exactly twice as wide as high.
@@ -116,6 +116,7 @@ def load_photos(  # noqa: PLR0913 - what decides how they are read
     photos, left_out = reader.read(
         found, side.patch_px, LrPaths(lr_dirs, scale, found, len(folders), degradation), cache
     )
+    left_out += _unreadable_folders((*folders, *valid))
     least = 1 if elsewhere else 2
     if len(photos) < least:
         reasons = f"; {len(left_out)} left out, the first is {left_out[0]}" if left_out else ""
@@ -151,6 +152,11 @@ def load_photos(  # noqa: PLR0913 - what decides how they are read
         not_images=sources.not_images(folders),
         mapped=cache.mapped,
     )
+
+
+def _unreadable_folders(folders: tuple[str, ...]) -> list[str]:
+    unreadable = [sources.unreadable_below(Path(folder)) for folder in folders]
+    return [f"{path}: {reason}" for found in unreadable for path, reason in found.items()]
 
 
 def _aligned(pairs: list[PhotoPair], scale: int, shift: Shift) -> list[PhotoPair]:

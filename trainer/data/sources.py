@@ -1,5 +1,6 @@
 """Finds photographs: the images below folders."""
 
+import os
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,6 +52,14 @@ def not_images(folders: tuple[str, ...]) -> dict[str, int]:
             ):
                 counts[suffix or "without suffix"] += 1
     return dict(counts.most_common())
+
+
+def unreadable_below(folder: Path) -> dict[Path, str]:
+    """Why folders in and below a folder cannot be listed; what they hold is missing from ``images_below``."""
+    errors: list[OSError] = []
+    for _ in os.walk(folder, onerror=errors.append) if folder.is_dir() else ():
+        pass
+    return {Path(os.fsdecode(error.filename)): error.strerror or str(error) for error in errors}
 
 
 def run_folders_below(folder: Path) -> set[Path]:

@@ -17,7 +17,7 @@ import numpy as np
 from upscaler.errors import MediaError, UpscalerError, UsageError
 from upscaler.images import stills
 from upscaler.trainer.data.pairing import find_paired
-from upscaler.trainer.data.sources import images_below
+from upscaler.trainer.data.sources import images_below, unreadable_below
 from upscaler.trainer.evaluation import bicubic, metrics
 from upscaler.trainer.evaluation.lpips import SMALLEST_SIDE_PX, Lpips
 from upscaler.trainer.evaluation.lr_images import LrSource, Rgb, lr_image
@@ -40,7 +40,7 @@ class Evaluation:
 
     Attributes:
         scores: One per image that could be compared, by name.
-        failures: One line for every other image.
+        failures: One line for every other image, and for every folder that cannot be listed.
     """
 
     scores: list[Score]
@@ -100,7 +100,10 @@ def evaluate(
     if save_folder is not None:
         _make_save_folder(save_folder, [hr_dir, *compared])
     scores: list[Score] = []
-    failures: list[UpscalerError] = []
+    failures: list[UpscalerError] = [
+        MediaError(f"cannot read folder '{path}': {reason}")
+        for path, reason in unreadable_below(hr_dir).items()
+    ]
     for path in paths:
         name = path.relative_to(hr_dir)
         try:
