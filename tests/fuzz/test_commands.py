@@ -94,7 +94,7 @@ def test_command_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
 def test_signals(tmp_path: Path, tiny_weights: Path) -> None:
     """At any moment: the whole result or none, and no traceback; the same command then finishes."""
-    source = clip(tmp_path / "in.mp4", frames=60, height=96, width=128, audio=["aac"])
+    source = clip(tmp_path / "in.mp4", frames=24, height=48, width=64, audio=["aac"])
     target, job = tmp_path / "out.mp4", tmp_path / "out.mp4.upscaling"
     command = [*UPSCALE, str(source), "-o", str(target), "--model", str(tiny_weights), "--overwrite"]
     start = time.monotonic()
