@@ -128,9 +128,9 @@ def _upscale_animation(job: Job, engine: Upscaler, on_progress: OnProgress, on_m
         image_format = animation.check_target(job.target, plan.height, plan.width, moving.metadata.codes)
         size = animation.describe_size(image_format, count, plan.height, plan.width)
         on_message(Message("info", plan.describe(height, width) + size))
-        if lost := losses.describe_animation(
-            moving.metadata, image_format, plays=moving.plays, sixteen_bit=moving.sixteen_bit
-        ):
+        if moving.damage:
+            on_message(Message("warning", moving.damage))
+        if lost := losses.describe_animation(moving, image_format):
             on_message(Message("info", lost, is_loss=True))
 
         def report(done: int) -> None:

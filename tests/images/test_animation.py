@@ -301,6 +301,20 @@ def test_a_truncated_16_bit_animation_is_an_error(tmp_path: Path) -> None:
         read(tmp_path / "a.png")
 
 
+def test_an_animated_png_with_a_damaged_text(engine: Upscaler, tmp_path: Path) -> None:
+    whole = animated(tmp_path / "a.png").read_bytes()
+    (tmp_path / "b.png").write_bytes(whole[:33] + chunk(b"tEXt", b"Title\0x")[:-4] + bytes(4) + whole[33:])
+    done, _, messages = upscaled(engine, tmp_path / "b.png", tmp_path / "c.png")
+    assert done.frames == 4 and messages.warnings == ["damaged metadata of the PNG was left out"]
+
+
+def test_what_a_gif_keeps_of_an_animation_is_said_once(engine: Upscaler, tmp_path: Path) -> None:
+    _, _, messages = upscaled(engine, animated(tmp_path / "a.png"), tmp_path / "a.gif")
+    assert messages[1:] == ["not kept in .gif: more than 256 colours"]
+    _, _, messages = upscaled(engine, animated(tmp_path / "b.png", transparent=True), tmp_path / "b.gif")
+    assert not messages[1:]
+
+
 @pytest.mark.parametrize("lossless", [False, True])
 def test_an_animated_lossless_webp_stays_lossless(tmp_path: Path, lossless: bool) -> None:
     pictures = [Image.fromarray(photograph(24, 32, seed)) for seed in range(2)]

@@ -83,6 +83,13 @@ def test_a_png_with_a_damaged_text(tmp_path: Path, bits: int) -> None:
     assert still.metadata.chunks == ((b"tEXt", b"Title\0kept"),)
 
 
+def test_a_png_with_a_damaged_text_behind_its_pixels(tmp_path: Path) -> None:
+    whole = encode_png(photograph(20, 24), 8)
+    assert whole[-12:] == chunk(b"IEND", b"")
+    (tmp_path / "a.png").write_bytes(whole[:-12] + chunk(b"tEXt", b"Title\0x")[:-4] + bytes(4) + whole[-12:])
+    assert "metadata" in stills.read(tmp_path / "a.png", tolerant=True).damage
+
+
 def test_libpng_prints_nothing(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """Chunks with a right checksum and wrong content."""
     codes = photograph(20, 24).astype(np.uint16) * 257

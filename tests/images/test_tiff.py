@@ -184,6 +184,13 @@ def test_lab_becomes_srgb(tmp_path: Path, encoding: int, dtype: type) -> None:
     assert np.abs(eight - RGB).mean() < 1.5
 
 
+def test_a_pyramid_below_its_page_is_named(tmp_path: Path) -> None:
+    with tifffile.TiffWriter(tmp_path / "a.tif") as file:
+        file.write(RGB, photometric="rgb", subifds=1)
+        file.write(RGB[::2, ::2], photometric="rgb", subfiletype=1)
+    assert lost(stills.read(tmp_path / "a.tif"), ".tif").endswith("reduced copies (thumbnail or pyramid)")
+
+
 def test_every_page_goes_into_a_tiff_of_pages(tmp_path: Path) -> None:
     """Of several sizes and kinds, with a reduced copy in between, each with its own description."""
     pages = [RGB, DEEP[:10, :20], RGB[:, :, 0], HEIGHTS]

@@ -66,6 +66,10 @@ GAMMA = [struct.pack(">I", value) for value in (45_455, 100_000)]  # of sRGB, of
         ),
         (".png", Still(PIXELS, metadata=Metadata(chunks=((b"gAMA", GAMMA[1]),))), ""),
         (".jpg", Still(PIXELS, metadata=Metadata(dropped=("HDR gain map",))), "HDR gain map"),
+        (".gif", Still(PIXELS), "more than 256 colours"),
+        (".gif", Still(PIXELS // 64 * 64), ""),
+        (".gif", Still(PIXELS // 64 * 64, PIXELS[:, :, 0] // 128 * 255), ""),  # opaque or transparent
+        (".gif", Still(PIXELS // 64 * 64, PIXELS[:, :, 0]), "partial transparency"),
     ],
 )
 def test_what_is_lost(suffix: str, still: Still, lost: str) -> None:
@@ -83,7 +87,7 @@ def test_unmentioned_metadata_is_kept(tmp_path: Path, suffix: str) -> None:
     image_format = format_of(Path(f"a{suffix}"))
     assert image_format is not None
     said = losses.describe_still(still, image_format)
-    assert ("transparency" in said) == (written.alpha is None)
+    assert ("transparency (black" in said) == (written.alpha is None)
     assert ("profile" in said) == (written.metadata.profile != EVERYTHING.profile)
     assert ("EXIF," in said) == (written.metadata.exif is None)
     assert ("XMP" in said) == (written.metadata.xmp is None)

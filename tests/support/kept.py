@@ -318,9 +318,7 @@ def convert(source: Path, target: Path) -> str:
     if animation.is_animated(source):
         with animation.opened(source) as moving:
             animation.write(target, moving.frames(), moving.plays, moving.metadata)
-            return losses.describe_animation(
-                moving.metadata, image_format, plays=moving.plays, sixteen_bit=moving.sixteen_bit
-            )
+            return losses.describe_animation(moving, image_format)
     still = stills.read(source)
     alpha: Any = None if still.alpha is None else still.alpha.repeat(2, 0).repeat(2, 1)
     stills.write(target, replace(still, pixels=still.pixels.repeat(2, 0).repeat(2, 1), alpha=alpha))

@@ -22,11 +22,12 @@ from upscaler.images import (
     icc,
     library_settings,
     metadata,
+    repair,
     sixteen_bit_png,
     stills,
 )
 from upscaler.images.cicp import CodePoints
-from upscaler.images.formats import ANIMATION_SUFFIXES, READ_FORMATS, ImageFormat, format_of
+from upscaler.images.formats import ANIMATION_SUFFIXES, ImageFormat, format_of
 from upscaler.images.metadata import Metadata
 from upscaler.images.orientation import apply_orientation, read_orientation, swaps_sides
 from upscaler.images.still import Still
@@ -65,6 +66,7 @@ class Animation:
         rate: Frames per second, from the duration of the first frame.
         metadata: Of the file.
         sixteen_bit: Whether its frames are uint16.
+        damage: What is damaged besides its frames, as a line for the user; empty for an intact file.
     """
 
     path: Path
@@ -76,6 +78,7 @@ class Animation:
     rate: float
     metadata: Metadata
     sixteen_bit: bool = False
+    damage: str = ""
 
     def frames(self) -> Iterator[Frame]:
         """The frames in order.
@@ -131,7 +134,7 @@ def _opaque_or_not(rgba: Pixels, duration_ms: float) -> Frame:
 def is_animated(path: Path) -> bool:
     """Whether a file has several frames; ``False`` also for unreadable files and for pages of a TIFF."""
     try:
-        with library_settings.applied(), Image.open(path, formats=READ_FORMATS) as image:
+        with library_settings.applied(), repair.opened(path)[0] as image:
             is_known = image.format in ("AVIF", "GIF", "PNG", "WEBP")
             return is_known and getattr(image, "n_frames", 1) > 1
     except Exception:  # `stills.read` reports the reason
@@ -147,7 +150,8 @@ def opened(path: Path) -> Iterator[Animation]:
     """
     try:
         with library_settings.applied():
-            image: Any = Image.open(path, formats=READ_FORMATS)
+            image: Any
+            image, damage = repair.opened(path)
             count = image.n_frames - bool(getattr(image, "default_image", False))
     except Exception as error:  # decoders raise whatever damage leads them to
         raise MediaError(f"'{path}' is not an image, or not in a supported format") from error
@@ -163,6 +167,7 @@ def opened(path: Path) -> Iterator[Animation]:
             rate=1000 / (image.info.get("duration") or _DEFAULT_MS),
             metadata=_metadata(path, image),
             sixteen_bit=apng.is_sixteen_bit(path),
+            damage=damage or (repair.DAMAGED_METADATA if repair.has_damaged_metadata(path) else ""),
         )
 
 

@@ -1,9 +1,12 @@
-"""GIF: reduction to 256 colours, and whether a file is truncated, both of which Pillow leaves to us."""
+"""GIF: reduction to 256 colours, what it loses, and truncated files, all of which Pillow leaves to us."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
+
+from upscaler.pixels import Pixels, to_8_bits
 
 TRUNCATED = "the file is truncated: more frames may have followed"
 _COLORS = 256
@@ -31,6 +34,27 @@ def with_palette(image: Image.Image, transparent: bool = False) -> Image.Image:
     paletted.putpalette(entries + [0] * (3 * (_COLORS - 1) - len(entries)) + _TRANSPARENT_COLOR)
     paletted.info["transparency"] = _COLORS - 1
     return paletted
+
+
+def losses_of(pixels: Pixels, alpha: Pixels | None) -> list[str]:
+    """What a GIF does not keep of an image or frame, in words.
+
+    Args:
+        pixels: ``(H, W, 3)`` RGB, uint8 or uint16 over the full range.
+        alpha: ``(H, W)`` of the same dtype, or ``None``.
+    """
+    codes: Any = to_8_bits(pixels)
+    names = []
+    if alpha is not None:
+        opacity: Any = to_8_bits(alpha)
+        codes = codes[opacity >= _OPAQUE_FROM]
+        if ((opacity > 0) & (opacity < 255)).any():
+            names.append("partial transparency")
+    is_used = np.zeros((256, 256, 256), bool)
+    is_used[codes[..., 0], codes[..., 1], codes[..., 2]] = True
+    if np.count_nonzero(is_used) > _COLORS:
+        names.append(f"more than {_COLORS} colours")
+    return names
 
 
 def is_truncated(path: Path) -> bool:

@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import chain
 
 import numpy as np
 
-from upscaler.images import exif, icc, tiff_tags
+from upscaler.images import exif, gif, icc, tiff_tags
+from upscaler.images.animation import Animation
 from upscaler.images.formats import ImageFormat
 from upscaler.images.metadata import COMMENTED, Metadata, keeps_iptc, updated_xmp
 from upscaler.images.png_chunks import TEXT_TYPES, states_other_colors
@@ -25,6 +27,8 @@ def line(lost: Sequence[str], image_format: ImageFormat) -> str:
 def of_still(still: Still, image_format: ImageFormat) -> list[str]:
     """What is not kept of an image in a target, in words."""
     lost = _lost_samples(still.sample_range, image_format) if still.sample_range else []
+    if image_format.name == "GIF":
+        lost += gif.losses_of(still.pixels, still.alpha)
     return _lost(
         replace(still.metadata, dropped=(*lost, *still.metadata.dropped)),
         image_format,
@@ -36,17 +40,21 @@ def of_still(still: Still, image_format: ImageFormat) -> list[str]:
     )
 
 
-def describe_animation(source: Metadata, image_format: ImageFormat, *, plays: int, sixteen_bit: bool) -> str:
+def describe_animation(moving: Animation, image_format: ImageFormat) -> str:
     """What is not kept of an animation in a target, as one line; empty if everything is.
 
     Args:
-        source: Its metadata.
+        moving: The animation; decoded once more for GIF, which keeps only some colours of a frame.
         image_format: Of the target, one that stores transparency.
-        plays: How many times it is played, 0 for endlessly.
-        sixteen_bit: Whether the animation has 16 bits per sample.
+
+    Raises:
+        MediaError: A frame is damaged.
     """
-    lost = _lost(source, image_format, gray=False, sixteen_bit=sixteen_bit, transparent=False)
-    if plays and image_format.name == "AVIF":
+    lost = _lost(moving.metadata, image_format, gray=False, sixteen_bit=moving.sixteen_bit, transparent=False)
+    if image_format.name == "GIF":
+        each = (gif.losses_of(frame.pixels, frame.alpha) for frame in moving.frames())
+        lost += dict.fromkeys(chain.from_iterable(each))
+    if moving.plays and image_format.name == "AVIF":
         lost.append("number of plays")
     return line(lost, image_format)
 

@@ -1,16 +1,54 @@
 """Repairs of damaged files, in memory, so that Pillow decodes what is left of the image."""
 
+import io
+import os
 import struct
 import zlib
 from pathlib import Path
 
+from PIL import Image
+
 from upscaler.images import jpeg_file
+from upscaler.images.formats import READ_FORMATS
 from upscaler.images.jpeg_damage import DAMAGED_PIXELS
+
+DAMAGED_METADATA = "damaged metadata of the PNG was left out"
 
 _JPEG_START, _JPEG_END = b"\xff\xd8\xff", b"\xff\xd9"
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _TRANSPARENCY = b"tRNS"
 _ANCILLARY_BIT = 0x20  # of a chunk type's first byte (PNG, third edition: 5.4)
+
+
+def opened(path: Path) -> tuple[Image.Image, str]:
+    """Open an image, repaired if it has to be.
+
+    Returns:
+        The image, not decoded yet, and what is damaged, as a line for the user; empty for an intact file.
+
+    Raises:
+        Exception: Whatever damage that cannot be repaired leads Pillow to raise.
+    """
+    try:
+        return Image.open(path, formats=READ_FORMATS), ""
+    except (OSError, SyntaxError, ValueError, struct.error):
+        repair = repaired(path)
+        if repair is None:
+            raise
+    content, damage = repair
+    image = Image.open(io.BytesIO(content), formats=READ_FORMATS)
+    image.filename = os.fspath(path)  # from which metadata are read
+    return image, damage
+
+
+def has_damaged_metadata(path: Path) -> bool:
+    """Whether a file is a PNG with damaged texts and the like; decoders skip those behind the pixels."""
+    try:
+        content = path.read_bytes()
+    except OSError:  # removed since it was read
+        return False
+    is_png = content.startswith(_PNG_SIGNATURE)
+    return is_png and _without_ancillary_chunks(content, only_damaged=True) != content
 
 
 def repaired(path: Path) -> tuple[bytes, str] | None:
@@ -34,7 +72,7 @@ def repaired(path: Path) -> tuple[bytes, str] | None:
         if intact == content:  # perhaps one of them has a right checksum and wrong content
             intact = _without_ancillary_chunks(content, only_damaged=False)
         if intact != content:
-            return intact, "damaged metadata of the PNG was left out"
+            return intact, DAMAGED_METADATA
     return None
 
 

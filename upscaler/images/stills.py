@@ -33,7 +33,7 @@ from upscaler.images import (
 from upscaler.images.cicp import CodePoints
 from upscaler.images.formats import READ_FORMATS, WRITABLE_SUFFIXES, ImageFormat, format_of
 from upscaler.images.orientation import apply_orientation, read_orientation
-from upscaler.images.repair import repaired
+from upscaler.images.repair import DAMAGED_METADATA, has_damaged_metadata, repaired
 from upscaler.images.still import Still
 from upscaler.pixels import Pixels, mean_of_channels, to_8_bits
 
@@ -63,8 +63,14 @@ def read(path: Path, *, tolerant: bool = False, page: int | None = None) -> Stil
         raise _read_error(path, error) from error
     if gif.is_truncated(path):
         return replace(still, damage=gif.TRUNCATED)
-    is_damaged = tolerant and image.format in ("JPEG", "MPO") and jpeg_damage.is_damaged(path)
-    return replace(still, damage=jpeg_damage.DAMAGED_PIXELS) if is_damaged else still
+    return replace(still, damage=_unreported_damage(path, image.format)) if tolerant else still
+
+
+def _unreported_damage(path: Path, format_name: str | None) -> str:
+    """What is damaged in a file that Pillow reads without an error, as a line; empty if nothing is."""
+    if format_name in ("JPEG", "MPO") and jpeg_damage.is_damaged(path):
+        return jpeg_damage.DAMAGED_PIXELS
+    return DAMAGED_METADATA if format_name == "PNG" and has_damaged_metadata(path) else ""
 
 
 def _read_repaired(path: Path, error: Exception) -> Still:

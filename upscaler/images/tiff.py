@@ -39,6 +39,7 @@ _CHANNELS = {_WHITE_IS_ZERO: 1, _BLACK_IS_ZERO: 1, _RGB: 3, _SEPARATED: 4, lab.C
 _PREMULTIPLIED, _STRAIGHT = 1, 2  # ExtraSamples (section 18)
 _CMYK = 1  # InkSet
 _NEW_SUBFILE_TYPE, _SUBFILE_TYPE, _INK_SET, _ORIENTATION = 254, 255, 332, 274
+_SUBDIRECTORIES = 330  # SubIFDs (Adobe PageMaker 6.0 TIFF Technical Notes): further versions of the page
 _REDUCED_COPIES = "reduced copies (thumbnail or pyramid)"
 
 
@@ -122,7 +123,7 @@ def read(path: Path, number: int | None = None) -> Still:
         page = pages[chosen]
         _check_size(path, page)
         source = tiff_tags.read(path, page.offset)
-        if len(full) < len(pages):
+        if len(full) < len(pages) or page.tags.valueof(_SUBDIRECTORIES):
             source = replace(source, dropped=(_REDUCED_COPIES, *source.dropped))
         try:
             if _is_for_pillow(page):
