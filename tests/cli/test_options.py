@@ -150,9 +150,9 @@ def test_invalid_times(time: object) -> None:
     assert "must be seconds, minutes:seconds or hours:minutes:seconds" in message(VideoOptions, start_s=time)
 
 
-@pytest.mark.parametrize("device", ["cud", "cuda:", "cuda:x", "mps", 0])
+@pytest.mark.parametrize("device", ["cud", "cuda:", "cuda:x", "mps:1", 0])
 def test_devices(device: object) -> None:
-    assert "must be auto, cpu, cuda or cuda:N" in message(EngineOptions, device=device)
+    assert "must be auto, cpu, cuda, cuda:N, mps or xpu" in message(EngineOptions, device=device)
     assert EngineOptions(device="cuda:3").device == "cuda:3"
 
 

@@ -12,7 +12,7 @@ FOLDERS = ("upscaler", "models", "trainer", "tools", "benchmarks")
 RULES: dict[str, tuple[str, set[str]]] = {
     "files get their name atomically and durably": (
         r"\bos\.(replace|rename|fsync)\(",
-        {"upscaler/atomic.py"},
+        {"upscaler/system/disk.py"},
     ),
     "FFmpeg's log is captured": (
         r"logging\.(Capture\(|set_level)",
