@@ -19,10 +19,11 @@ from upscaler.trainer.config.config import TrainConfig
 from upscaler.trainer.data.crops import Crops
 from upscaler.trainer.data.photos import load_photos
 from upscaler.trainer.run import forecast
+from upscaler.trainer.run.crop_shapes import CropShape
 from upscaler.trainer.run.opening import load_judges, opening_lines
 from upscaler.trainer.run.report import TrainingReport
 from upscaler.trainer.run.run_folder import RunFolder
-from upscaler.trainer.run.session import CropShape, TrainingSession
+from upscaler.trainer.run.session import TrainingSession
 from upscaler.trainer.run.train_state import TrainState
 from upscaler.trainer.stages import distributed
 from upscaler.trainer.stages.adversarial import AdversarialStage, perceptual_network, starting_discriminator
@@ -153,7 +154,7 @@ def _train(
                 teacher=teacher,
             )
             for line in opening_lines(config, state, photos, judges) + folder.write_data_report(photos):
-                session.say(line)
+                session.journal.say(line)
             return _train_stages(session, dry_run=dry_run)
 
 
@@ -181,7 +182,7 @@ def _train_stages(session: TrainingSession, *, dry_run: bool) -> Outcome:
         finished = state.stage_progress() >= 1
         if not finished:
             break
-    shown = state.best if config.keep == "best" and state.best else session.scores
+    shown = state.best if config.keep == "best" and state.best else session.checkpoints.last_scores
     return Outcome(finished, tuple(written), shown.psnr_db, state.step)
 
 
@@ -189,7 +190,7 @@ def train_step(session: TrainingSession, stage: Stage) -> None:
     """One step of training: draw, forward, loss, backward, step, EMA."""
     state = session.state
     lr, hr = session.draw_crops()
-    rate_factor = session.rate_factor()
+    rate_factor = state.rate_factor()
     # Repeated with smaller micro-batches if memory runs out.
     terms = session.micro_batches.run(
         stage, lr, hr, lambda batch: update_weights(stage, batch, rate_factor, session.world), step=state.step
@@ -244,7 +245,7 @@ def _forward(session: TrainingSession, generator: torch.nn.Module) -> Forward:
     config = session.config
     compiled = config.compiled and not config.checkpointing
     if compiled:
-        session.say("compiling ...")
+        session.journal.say("compiling ...")
     forward, note = fast_forward(
         generator,
         session.world.device,
@@ -255,7 +256,7 @@ def _forward(session: TrainingSession, generator: torch.nn.Module) -> Forward:
     if config.compiled and config.checkpointing:
         note = "not compiled, because of --checkpointing"
     if note:
-        session.say(note)
+        session.journal.say(note)
     return forward
 
 
@@ -287,7 +288,7 @@ def _say_forecast(session: TrainingSession, generator: torch.nn.Module, forward:
     for line in forecast.lines(
         config, found, photographs=session.state.photographs, device=world.device, state_bytes=4 * size
     ):
-        session.say(line)
+        session.journal.say(line)
 
 
 def _measured_step_s(session: TrainingSession, stage: Stage, shape: CropShape) -> float:
@@ -322,7 +323,7 @@ def _pixel_stage(session: TrainingSession, generator: torch.nn.Module, forward: 
             tta=config.teacher_tta,
         )
         if teacher.note:
-            session.say(teacher.note)
+            session.journal.say(teacher.note)
     network = session.state.network
     return PixelStage(network, generator=generator, forward=forward, config=config, teacher=teacher)
 

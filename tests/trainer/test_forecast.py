@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from upscaler.trainer.cli import app
 from upscaler.trainer.loops import train
 from upscaler.trainer.run import forecast
-from upscaler.trainer.run.session import CropShape
+from upscaler.trainer.run.crop_shapes import CropShape
 
 
 def test_steps_and_epochs_of_each_stage(configure: Configure) -> None:

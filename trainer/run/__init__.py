@@ -1,4 +1,4 @@
-"""A training run: state, session, validation, and the files of a run.
+"""A training run: state, session, checkpoints, validation, and the files of a run.
 
 May import ``stages``, ``data``, ``degrade``, ``config``, ``evaluation``, ``images``, ``inference`` and
 ``models``.

@@ -9,7 +9,7 @@ import torch
 from upscaler.inference import devices
 from upscaler.system import memory
 from upscaler.trainer.config.config import TrainConfig
-from upscaler.trainer.run.session import CropShape
+from upscaler.trainer.run.crop_shapes import CropShape
 
 # A page of samples, PNG: four rows of four squares of 192 pixels.
 _SAMPLES_BYTES = 400_000

@@ -19,6 +19,7 @@ from upscaler.trainer.run import state_file
 from upscaler.trainer.run.scores import Scores
 from upscaler.trainer.stages.distributed import World
 from upscaler.trainer.stages.ema import Ema
+from upscaler.trainer.stages.optimizer import rate_factor
 from upscaler.trainer.stages.stage import Stage
 
 
@@ -100,6 +101,16 @@ class TrainState:
     def epoch(self) -> float:
         """How often as many crops were drawn as there are photographs."""
         return self.crops / max(1, self.photographs)
+
+    def rate_factor(self) -> float:
+        """Share of the peak learning rates for the next step."""
+        settings = self.config if self.stage == 1 else self.config.gan
+        return self.rate_scale * rate_factor(
+            self.step - self.stage_step,
+            self.stage_progress(),
+            warmup_steps=settings.warmup_steps,
+            schedule=settings.schedule,
+        )
 
     def is_out_of_patience(self) -> bool:
         """Whether the stage ends because validations no longer gain anything."""
