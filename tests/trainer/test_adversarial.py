@@ -155,8 +155,10 @@ def test_every_preset_runs_both_stages(prepare: Prepare, whole_vgg: Path, preset
     "changes",
     [
         {},
-        {"discriminator": "srgan", "label_noise": 0.2},
-        {"adversarial": "relativistic", "feature_weight": 1.0, "ldl_weight": 1.0},
+        pytest.param({"discriminator": "srgan", "label_noise": 0.2}, marks=pytest.mark.slow),
+        pytest.param(
+            {"adversarial": "relativistic", "feature_weight": 1.0, "ldl_weight": 1.0}, marks=pytest.mark.slow
+        ),
         pytest.param(
             {"network": "srresnet-paper", "adversarial": "hinge", "tv_weight": 0.1, "fft_weight": 1.0},
             marks=pytest.mark.slow,
@@ -324,7 +326,9 @@ def test_a_batch_in_parts_gives_the_same_weights(prepare: Prepare) -> None:
     """Not bit for bit: sums are taken in another order. The U-Net iterates its norms once per part."""
     outcomes = []
     for name, micro_batch in (("whole", 0), ("parts", 2)):
-        settings = prepare(name, batch=5, phase2_share=0.0, precision="fp32", micro_batch=micro_batch)
+        settings = prepare(
+            name, steps=4, batch=5, phase2_share=0.0, precision="fp32", micro_batch=micro_batch
+        )
         settings["gan"] |= {"batch": 5}
         train(settled(settings), silent)
         outcomes.append(weight_file.load(Path(settings["output"])).state)
@@ -371,6 +375,7 @@ def test_in_stage_two_less_memory_has_other_names(prepare: Prepare, monkeypatch:
     assert line.endswith("use a smaller gan.patch_px or a smaller gan.batch")
 
 
+@pytest.mark.slow
 def test_memory_that_runs_out_under_the_discriminator_moves_neither_network_twice(
     prepare: Prepare, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -506,6 +511,7 @@ def test_a_larger_length_continues_in_stage_two(prepare: Prepare) -> None:
     assert weight_file.load(outcome.weights[0]).training["steps"] == 4  # stage one stays as it was
 
 
+@pytest.mark.slow
 def test_batch_norm_keeps_the_statistics_of_stage_one(prepare: Prepare) -> None:
     outcome = train(settled(prepare(network="srresnet-paper")), silent)
     first, second = (weight_file.load(path).state for path in outcome.weights)
