@@ -10,7 +10,7 @@ from typer.main import get_command
 
 from upscaler.cli.app import app as upscale
 from upscaler.trainer.cli import app as train
-from upscaler.trainer.config.config import TrainConfig
+from upscaler.trainer.config.config import SIZES, TrainConfig
 from upscaler.trainer.config.gan import GanConfig
 from upscaler.trainer.degrade import degradations
 from upscaler.trainer.eval_cli import app as evaluate
@@ -32,6 +32,7 @@ OPTIONS = {
 }
 SETTINGS = {field.name for field in dataclasses.fields(TrainConfig)}
 SETTINGS |= {f"gan.{field.name}" for field in dataclasses.fields(GanConfig)}
+SETTINGS |= {f"network.{size}" for size in SIZES}
 
 
 def code(text: str) -> list[str]:

@@ -16,6 +16,7 @@ from av.container import InputContainer
 from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
+from upscaler.color_matrices import Matrix, luma_weights
 from upscaler.images.cicp import CodePoints
 from upscaler.images.metadata import Metadata
 
@@ -24,9 +25,8 @@ _CONTAINERS = {b"meta": 4, b"iprp": 0, b"ipco": 0}  # box -> bytes before its fi
 _TONE_MAP = b"tmap"  # a brand: the file has a gain map
 _FULL_RANGE = 2  # FFmpeg's code
 _RGB_MATRIX = 0  # MatrixCoefficients of H.273: the planes are G, B and R
-# MatrixCoefficients -> the weights of R and B in luma; others are taken for BT.601, AVIF's default.
-_LUMA_WEIGHTS = {1: (0.2126, 0.0722), 9: (0.2627, 0.0593)}
-_DEFAULT_WEIGHTS = (0.299, 0.114)
+# MatrixCoefficients of H.273; others are taken for BT.601, AVIF's default.
+_MATRICES: dict[int, Matrix] = {1: "bt709", 9: "bt2020"}
 
 
 @dataclass(frozen=True)
@@ -139,10 +139,10 @@ def _rgb(frame: VideoFrame) -> NDArray[np.uint16] | None:
         cv2.resize(plane, (width, height), interpolation=cv2.INTER_LINEAR) - np.float32(0.5)
         for plane in planes[1:]
     )
-    weight_of_red, weight_of_blue = _LUMA_WEIGHTS.get(frame.colorspace, _DEFAULT_WEIGHTS)
+    weight_of_red, weight_of_green, weight_of_blue = luma_weights(_MATRICES.get(frame.colorspace, "bt601"))
     red = planes[0] + 2 * (1 - weight_of_red) * red_difference
     blue = planes[0] + 2 * (1 - weight_of_blue) * blue_difference
-    green = (planes[0] - weight_of_red * red - weight_of_blue * blue) / (1 - weight_of_red - weight_of_blue)
+    green = (planes[0] - weight_of_red * red - weight_of_blue * blue) / weight_of_green
     return _codes(np.dstack([red, green, blue]))
 
 
