@@ -38,7 +38,7 @@ BLENDABLE = (
 
 # The blend that a model stands for without `--perceptual`: calmer than the second of its pair alone, whose
 # guesses put specks on small faces.
-DEFAULT_PERCEPTUAL = {"real": 0.8, "real-fast": 0.9}
+DEFAULT_PERCEPTUAL = {"real": 0.9, "real-fast": 0.9}
 
 # A single file goes by its name, too: `balanced-x2`.
 _NAMED = WEIGHTS | {
