@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
 
 # The largest receptive radius that is used as it is: beyond, tiles would be overlap and little else.
 RADIUS_MAX_PX = 64
@@ -49,6 +48,8 @@ def measure(run: Run, channels: int, scale: int, min_side_px: int, multiple_of: 
     height = _rounded_up(max(_STRIP_PX, min_side_px), multiple_of)
     width = _rounded_up(2 * RADIUS_MAX_PX + 2 + 3 * multiple_of, multiple_of)
     strip = torch.rand(1, channels, height, width, generator=torch.Generator().manual_seed(0))
+    from torch.utils.flop_counter import FlopCounterMode  # loads triton where it is installed, 75 MB
+
     counter = FlopCounterMode(display=False)
     with counter:
         across = _reach_px(run, strip, scale, multiple_of)

@@ -186,7 +186,9 @@ def _upscale(
         layout: Of the results.
         check: See ``Upscaler.upscale_flagged``.
     """
-    rgb = torch.stack([yuv.to_rgb(source, given) for source in sources])
+    converted = [yuv.to_rgb(source, given) for source in sources]
+    rgb = torch.stack(converted) if len(converted) > 1 else converted[0][None]  # without a copy
+    del converted
     upscaled, finite = engine.upscale_flagged(rgb, plan, check=check)
     if plan.planes is not None:
         colors = list(zip(*plan.planes.unpack(upscaled, plan.scales[-1]), strict=True))

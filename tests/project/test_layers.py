@@ -418,3 +418,10 @@ def test_import_loads_nothing_heavy(module: str) -> None:
     question = f"import sys, {module}; print(sorted({HEAVY!r} & set(sys.modules)))"
     answer = subprocess.run([sys.executable, "-c", question], capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == "[]"
+
+
+def test_work_without_compiling_loads_no_compiler() -> None:
+    compilers = {"torch._dynamo", "triton", "sympy"}  # 156 MB
+    question = f"import sys, upscaler.pipeline; print(sorted({compilers!r} & set(sys.modules)))"
+    answer = subprocess.run([sys.executable, "-c", question], capture_output=True, text=True, check=True)
+    assert answer.stdout.strip() == "[]"

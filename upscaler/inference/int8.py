@@ -70,8 +70,9 @@ class Int8Body(nn.Module):
             made.table(activation, after)
             for (_, activation), made, after in zip(pairs, outputs, [*inputs[1:-1], None], strict=True)
         ]
+        # Not as a decorator: that would load torch's compiler, 150 MB, into every process.
+        self.forward = torch.compiler.disable(self.forward)  # type: ignore[method-assign, no-untyped-call]
 
-    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def forward(self, features: Tensor) -> Tensor:
         """Features ``(B, C, H, W)``, fp32 -> the same shape and dtype; any range, but values are clipped."""
         frames, channels, height, width = features.shape

@@ -76,13 +76,14 @@ def to_rgb(planes: list[Tensor], layout: Layout) -> Tensor:
     if layout.kind == "gbr":
         g, b, r = ((_as_float(plane) - black) / span for plane in planes[:3])
         return torch.stack([r, g, b])
-    y = (_as_float(planes[0]) - black) / span
+    y = _as_float(planes[0]).sub_(black).div_(span)
     if layout.kind == "gray":
         return y.expand(3, -1, -1)
     height, width = y.shape
     zero, chroma_span = _chroma_range(layout)
     u, v = (
-        (_resampled(_as_float(plane), layout)[:height, :width] - zero) / chroma_span for plane in planes[1:3]
+        _resampled(_as_float(plane), layout)[:height, :width].sub_(zero).div_(chroma_span)
+        for plane in planes[1:3]
     )
     kr, kg, kb = luma_weights(layout.matrix)
     rgb = torch.empty(3, height, width, device=y.device)
