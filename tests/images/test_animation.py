@@ -308,6 +308,14 @@ def test_an_animated_png_with_a_damaged_text(engine: Upscaler, tmp_path: Path) -
     assert done.frames == 4 and messages.warnings == ["damaged metadata of the PNG was left out"]
 
 
+def test_gray_frames_get_no_tint(engine: Upscaler, tmp_path: Path) -> None:
+    gray = photograph(24, 32)[:, :, :1].repeat(3, axis=2)
+    animation.write(tmp_path / "a.png", [Frame(gray, None, 100), Frame(gray[::-1], None, 100)], 0, Metadata())
+    assert np.ptp(engine.image(gray), axis=2).any()
+    upscaled(engine, tmp_path / "a.png", tmp_path / "b.png")
+    assert not any(np.ptp(frame.pixels, axis=2).any() for frame in read(tmp_path / "b.png")[0])
+
+
 def test_what_a_gif_keeps_of_an_animation_is_said_once(engine: Upscaler, tmp_path: Path) -> None:
     _, _, messages = upscaled(engine, animated(tmp_path / "a.png"), tmp_path / "a.gif")
     assert messages[1:] == ["not kept in .gif: more than 256 colours"]

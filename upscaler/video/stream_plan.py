@@ -133,7 +133,7 @@ def _copy_or_convert(stream: Stream, suffix: str) -> StreamPlan:
     kind, container = _kind(stream), container_of(suffix)
     if kind in ("data", "video") or (kind == "attachment" and not container.attachments):
         return _planned(stream, "drop", reason=_reason_to_drop(stream, suffix))
-    if kind in ("attachment", "cover") and container.attachments:  # files of any type
+    if kind == "attachment":
         return _planned(stream, "copy")
     reason = refusal(stream, suffix)
     if reason is None:
@@ -262,8 +262,13 @@ def _is_lossless(stream: Stream) -> bool:
 
 def refusal(stream: Stream, suffix: str) -> str | None:
     """Why a stream cannot be copied into a container; ``None`` if it can."""
-    if container_of(suffix).muxer == "mp4" and _codec_name(stream).startswith("pcm_"):
+    container, kind = container_of(suffix), _kind(stream)
+    if container.muxer == "mp4" and _codec_name(stream).startswith("pcm_"):
         return "many players misread PCM in mp4"
+    if kind == "cover" and container.attachments:  # there it becomes an attachment, of any type
+        return None
+    if kind == "cover" and container.muxer == "mov":  # FFmpeg takes it and writes nothing
+        return "cover art cannot be written into mov"
     try:
         with captured_log(av.logging.ERROR) as log, _small_file(suffix) as output:
             copy = output.add_stream_from_template(stream)

@@ -35,7 +35,8 @@ _PROBE_BYTES_MAX = 512 << 20
 # What FFmpeg searches by default, and needs from the start of a stream on to know its properties.
 _PROBE_BYTES = 5 << 20
 _PACKETS_PER_CHECK = 250  # describing the file takes as long as reading a few packets
-_SAMPLES = 300  # key frames that are decoded of a film
+# Key frames that are decoded of a film; more if its duration is unknown or wrong, as of joined recordings.
+_SAMPLES = 300
 # Shapes that last for a smaller share of the film do not decide its size.
 _MIN_SHARE = Fraction(1, 10)
 
@@ -169,12 +170,16 @@ class _Shapes:
         frames = video.frames or round(duration_s * frame_rate(video))
         self._step = max(1, frames // _SAMPLES)  # packets between two samples
         self._since = self._step
+        self._sampled = 0
 
     def record(self, packet: "Packet[VideoStream]") -> None:
         """Take a packet into account."""
         self._since += 1
         if packet.is_keyframe and self._since >= self._step:
             self._since = 0
+            self._sampled += 1
+            if self._sampled % _SAMPLES == 0:  # longer than declared
+                self._step *= 2
             with suppress(*MEDIA_ERRORS):
                 frame = next(iter(self._decoded(packet)), None)
                 if frame is not None:
