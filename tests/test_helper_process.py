@@ -1,6 +1,7 @@
 """A helper's death costs its parent nothing but the answer."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -29,6 +30,21 @@ def test_each_death_is_named_and_the_next_request_is_answered() -> None:
         with pytest.raises(HelperDiedError, match=r"no answer in 0\.1 s"):
             helper.ask({"do": "hang"}, 0.1)
         assert helper.ask({"do": "print", "given": 7}, 60)["given"] == 7
+
+
+def test_a_death_between_two_requests_is_not_blamed_on_the_next() -> None:
+    with HelperProcess(DOOMED) as helper:
+        first = helper.ask({}, 60)["process"]
+        os.kill(first, signal.SIGTERM)
+        os.waitid(os.P_PID, first, os.WEXITED | os.WNOWAIT)
+        assert helper.ask({"given": 7}, 60)["given"] == 7
+
+
+def test_an_answer_that_is_not_json_counts_as_a_death() -> None:
+    with HelperProcess(DOOMED) as helper:
+        with pytest.raises(HelperDiedError, match="wrong answer"):
+            helper.ask({"do": "babble", "given": "[" * 100_000}, 60)
+        assert helper.ask({"given": 7}, 60)["given"] == 7
 
 
 def test_helper_ends_with_its_parent() -> None:

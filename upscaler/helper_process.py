@@ -61,9 +61,11 @@ class HelperProcess:
             timeout_s: When the answer takes longer, the helper is ended.
 
         Raises:
-            HelperDiedError: It ended, or was ended, before it answered.
+            HelperDiedError: It ended, or was ended, before it answered; or its answer is not JSON.
             HelperUnavailableError: It cannot be started.
         """
+        if self._is_ready and self._process and self._process.poll() is not None:
+            self.close()  # it was killed while it waited: this request has nothing to do with it
         process = self._process or self._start()
         if not self._is_ready:
             if self._line(process, _START_TIMEOUT_S)[0] != _READY:
@@ -76,8 +78,11 @@ class HelperProcess:
             process.stdin.flush()
         line, is_late = self._line(process, timeout_s)
         if line.endswith(b"\n"):
-            answer: Answer = json.loads(line)
-            return answer
+            with suppress(ValueError, RecursionError):
+                answer: Answer = json.loads(line)
+                return answer
+            self.close()
+            raise HelperDiedError("wrong answer")
         process.wait()
         code = process.returncode
         self.close()
