@@ -342,4 +342,6 @@ def upscale_frames(
         alpha = None
         if frame.alpha is not None:
             alpha = transparency.snap_flat_alpha(next(upscaled), frame.alpha)
+        if stills.has_equal_channels(frame.pixels):  # no tint from the network
+            pixels = stills.with_equal_channels(pixels)
         yield replace(frame, pixels=pixels, alpha=alpha)

@@ -107,7 +107,7 @@ def _completed(still: Still) -> Still:
     return replace(
         still,
         metadata=replace(still.metadata, size=still.pixels.shape[:2]),
-        equal_channels=not still.gray and _has_equal_channels(still.pixels),
+        equal_channels=not still.gray and has_equal_channels(still.pixels),
     )
 
 
@@ -120,10 +120,17 @@ def _corrected_avif(path: Path, still: Still) -> Still:
     return replace(still, metadata=color.added_to(still.metadata))
 
 
-def _has_equal_channels(pixels: Pixels) -> bool:
+def has_equal_channels(pixels: Pixels) -> bool:
     """Whether R = G = B in all of ``(H, W, 3)``."""
     red, green, blue = (pixels[:, :, channel] for channel in range(3))
     return bool(np.array_equal(red, green) and np.array_equal(green, blue))
+
+
+def with_equal_channels(pixels: Pixels) -> Pixels:
+    """``(H, W, 3)`` with the mean of R, G and B in each of them."""
+    mean: Any = mean_of_channels(pixels)
+    equal: Any = np.repeat(mean[:, :, None], 3, axis=2)
+    return equal  # type: ignore[no-any-return]  # of the same dtype
 
 
 def _read_error(path: Path, error: Exception) -> MediaError:
@@ -219,8 +226,7 @@ def _storable(still: Still, image_format: ImageFormat) -> Still:
     if still.metadata.codes and image_format.name != "PNG":
         still = replace(still, pixels=cicp.to_srgb(still.pixels, still.metadata.codes))
     if still.equal_channels:
-        mean: Any = mean_of_channels(still.pixels)
-        still = replace(still, pixels=np.repeat(mean[:, :, None], 3, axis=2))
+        still = replace(still, pixels=with_equal_channels(still.pixels))
     if still.alpha is not None and not image_format.alpha:
         flat = transparency.composite_over_black(still.pixels, still.alpha)
         still = replace(still, pixels=flat, alpha=None)
