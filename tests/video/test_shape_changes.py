@@ -7,9 +7,12 @@ import av
 import numpy as np
 import pytest
 from av.video.frame import VideoFrame
-from support.media import frame_times, identity, run_video
+from support.media import clip, frame_times, identity, run_video
 
 from upscaler.inference.engine import Upscaler
+from upscaler.options import VideoOptions
+from upscaler.video import survey
+from upscaler.video.geometry import Shape
 
 
 @pytest.fixture(scope="module")
@@ -102,3 +105,17 @@ def test_a_short_stretch_does_not_decide_the_size(engine: Upscaler, tmp_path: Pa
     run_video(engine, spliced(tmp_path / "in.webm", parts), target, codec="ffv1")
     assert bright_area(target, 0) == (slice(0, 48), slice(0, 64), (48, 64))
     assert bright_area(target, 31) == (slice(0, 48), slice(16, 48), (48, 64))
+
+
+def test_of_a_film_of_unknown_duration_few_frames_are_decoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoded = []
+    decode = survey._Shapes._decoded
+    monkeypatch.setattr(
+        survey._Shapes, "_decoded", lambda self, packet: decoded.append(1) or decode(self, packet)
+    )
+    monkeypatch.setattr(survey, "_SAMPLES", 4)
+    source = clip(tmp_path / "in.mjpeg", frames=60, encoder="mjpeg", pixel_format="yuvj420p")
+    assert survey.survey(source, VideoOptions()).shape == Shape(64, 48, Fraction(1))
+    assert 8 <= len(decoded) <= 20  # each four at twice the distance

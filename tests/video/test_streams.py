@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from av.video.frame import VideoFrame
 from PIL import Image
-from support.media import audio_packets, clip, rich_source, sound
+from support.media import audio_packets, clip, rich_source, run_video, sound
 from support.messages import Messages
 from support.pictures import photograph
 
@@ -128,17 +128,13 @@ def test_an_audio_codec_can_be_forced(engine: Upscaler, tmp_path: Path) -> None:
         VideoOptions(audio_codec="wax")
 
 
-@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
-@pytest.mark.parametrize("art_suffix", [".jpg", ".png"])
-def test_cover_art_is_kept_and_not_upscaled(
-    engine: Upscaler, tmp_path: Path, art_suffix: str, suffix: str
-) -> None:
-    plain = clip(tmp_path / "plain.mp4", audio=["aac"])
-    Image.fromarray(photograph(40, 40)).save(tmp_path / f"cover{art_suffix}")
-    source = tmp_path / "source.mp4"
+def film_with_cover(folder: Path, art_suffix: str) -> Path:
+    plain = clip(folder / "plain.mp4", audio=["aac"])
+    Image.fromarray(photograph(40, 40)).save(folder / f"cover{art_suffix}")
+    source = folder / "source.mp4"
     with (
         av.open(str(plain)) as media,
-        av.open(str(tmp_path / f"cover{art_suffix}")) as art,
+        av.open(str(folder / f"cover{art_suffix}")) as art,
         av.open(str(source), "w") as output,
     ):
         targets = {stream.index: output.add_stream_from_template(stream) for stream in media.streams}
@@ -152,15 +148,28 @@ def test_cover_art_is_kept_and_not_upscaled(
             if packet.size:
                 packet.stream = targets[packet.stream.index]
                 output.mux(packet)
-    run(engine, source, tmp_path / f"out{suffix}")
-    with av.open(str(tmp_path / f"out{suffix}")) as after:
-        covers = [
-            stream
-            for stream in after.streams
-            if stream.type in ("video", "attachment")
-            and stream.disposition & av.stream.Disposition.attached_pic
-        ]
-        assert len(covers) == 1
+    return source
+
+
+def covers(path: Path) -> int:
+    """How many pictures of a finished file are cover art."""
+    with av.open(str(path)) as media:
+        pictures = [each for each in media.streams if each.type in ("video", "attachment")]
+        return sum(bool(each.disposition & av.stream.Disposition.attached_pic) for each in pictures)
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".mov"])
+@pytest.mark.parametrize("art_suffix", [".jpg", ".png"])
+def test_cover_art_is_not_upscaled_and_kept_if_the_table_says_so(
+    engine: Upscaler, tmp_path: Path, art_suffix: str, suffix: str
+) -> None:
+    source, target = film_with_cover(tmp_path, art_suffix), tmp_path / f"out{suffix}"
+    done, _ = run_video(engine, source, target)
+    [plan] = [plan for plan in done.video.streams if plan.kind == "cover"]
+    assert covers(target) == (plan.action == "copy") == (suffix != ".mov")
+    if plan.action == "drop":
+        assert ".mkv and .mp4 would keep it" in plan.reason
+    with av.open(str(target)) as after:
         assert after.streams.video[0].width == 128
 
 
