@@ -7,12 +7,14 @@ side data to a frame.
 
 import re
 from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
 
 from av.packet import Packet
 from av.stream import Stream
 from av.video.frame import VideoFrame
 
-from upscaler.video.info import Frame
+if TYPE_CHECKING:
+    from upscaler.video.info import Frame  # loads torch, which the helper process of `probe` does without
 
 CODECS = ("h264", "hevc")  # whose packets take captions
 # Codecs of which FFmpeg decodes captions.
@@ -41,7 +43,7 @@ def captions_of(frame: VideoFrame, codec: str) -> bytes:
     return bytes(memoryview(data)) if data is not None else b""  # type: ignore[arg-type]
 
 
-def with_noted_captions(frames: Iterable[Frame], captions: dict[int, bytes]) -> Iterator[Frame]:
+def with_noted_captions(frames: "Iterable[Frame]", captions: dict[int, bytes]) -> "Iterator[Frame]":
     """The same frames, whose captions are added to a mapping from PTS."""
     for frame in frames:
         if frame.captions:
