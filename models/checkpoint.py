@@ -19,6 +19,7 @@ SUFFIXES = (".safetensors", *PICKLED_SUFFIXES)
 _OTHER_FORMATS = {".onnx": "ONNX", ".param": "ncnn", ".bin": "ncnn"}
 # Where trainers keep the weights inside a checkpoint, best first: averaged ones give the better pictures.
 _WRAPPERS = ("params_ema", "params-ema", "params", "model_state_dict", "state_dict", "model", "net", "netG")
+_NESTING_MAX = 8  # a hostile checkpoint may contain itself
 _PREFIXES = ("module.", "netG.", "_orig_mod.")  # DataParallel, BasicSR, torch.compile
 # Architectures are rebuilt from the numbers in the names: these must not make the machine build at will.
 _LAYER_NUMBER_MAX = 4096
@@ -90,7 +91,7 @@ def _read_pickled(path: Path) -> object:
             warnings.simplefilter("ignore")
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        if _starts_like_pickle(path) and "Unsupported" in str(error):
+        if _starts_like_pickle(path) and "unsupported" in str(error).lower():
             hint = "loading it would run code of its author: use a file with nothing but weights"
             raise WeightsError(f"'{path}' holds Python objects, not only weights", hint) from error
         raise WeightsError(f"'{path}' is not a PyTorch checkpoint, or is damaged") from error
@@ -117,14 +118,16 @@ def _is_torchscript(path: Path) -> bool:
 
 def _unwrapped(content: object) -> dict[Any, Any]:
     """The innermost mapping of weights in a checkpoint; empty if there is none."""
-    if not isinstance(content, dict):
-        return {}
-    for wrapper in _WRAPPERS:
-        if isinstance(inner := content.get(wrapper), dict):
-            return _unwrapped(inner)
-    if len(content) == 1 and isinstance(inner := next(iter(content.values())), dict):
-        return _unwrapped(inner)
-    return content
+    for _ in range(_NESTING_MAX):
+        if not isinstance(content, dict):
+            return {}
+        wrapped = [content[name] for name in _WRAPPERS if isinstance(content.get(name), dict)]
+        if not wrapped and len(content) == 1:
+            wrapped = [inner for inner in content.values() if isinstance(inner, dict)]
+        if not wrapped:
+            return content
+        content = wrapped[0]
+    return {}
 
 
 def _without_prefix(state: dict[str, Any]) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Files of other programs: read without running their code, refused in one line that says what they are."""
 
+import os
 import pickle
 from collections import OrderedDict
 from pathlib import Path
@@ -22,6 +23,13 @@ class Hostile:
 
     def __reduce__(self) -> tuple[object, ...]:
         return Path.touch, (self.target,)
+
+
+class HostileShell(Hostile):
+    """The same by a function of a module that torch blocks by name, with another message."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return os.system, (f"touch {self.target}",)
 
 
 def refusal(path: Path) -> str:
@@ -59,9 +67,12 @@ def test_parameters_and_old_ordered_dictionaries_are_read(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("zipped", [True, False])
-def test_code_in_a_checkpoint_is_refused_and_does_not_run(tmp_path: Path, zipped: bool) -> None:
+@pytest.mark.parametrize("hostile", [Hostile, HostileShell])
+def test_code_in_a_checkpoint_is_refused_and_does_not_run(
+    tmp_path: Path, zipped: bool, hostile: type[Hostile]
+) -> None:
     path, target = tmp_path / "w.pth", tmp_path / "was-run"
-    content = {"params": state_of("Compact"), "extra": Hostile(target)}
+    content = {"params": state_of("Compact"), "extra": hostile(target)}
     torch.save(content, path, _use_new_zipfile_serialization=zipped)
     assert "holds Python objects, not only weights" in refusal(path)
     assert not target.exists()
@@ -119,6 +130,14 @@ def test_formats_of_other_runtimes_are_named(tmp_path: Path, suffix: str, name: 
 def test_a_checkpoint_without_tensors_holds_no_weights(tmp_path: Path) -> None:
     path = tmp_path / "w.pth"
     torch.save({"epoch": 3}, path)
+    assert "holds no weights" in refusal(path)
+
+
+def test_a_checkpoint_that_contains_itself_holds_no_weights(tmp_path: Path) -> None:
+    path = tmp_path / "w.pth"
+    content: dict[str, object] = {}
+    content["params"] = content
+    torch.save(content, path)
     assert "holds no weights" in refusal(path)
 
 
