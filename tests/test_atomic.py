@@ -83,7 +83,7 @@ WRITERS: dict[str, Callable[[Path], object]] = {
     "progress.png": lambda path: plot.draw(
         path, [{"step": step, "stage": 1, "pixel": 0.1} for step in (1, 2)]
     ),
-    "metrics.csv": lambda path: Record(path.parent, last_step=0, tensorboard=False),
+    "metrics.csv": lambda path: Record(path.parent, last_step=0),
 }
 
 

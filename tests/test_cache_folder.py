@@ -49,9 +49,9 @@ def test_without_a_cache_folder_the_network_runs_uncompiled(
         monkeypatch.setenv("UPSCALER_CACHE", str(tmp_path / "file"))
     pixels = photograph(20, 24)
     upscaler = Upscaler(tiny_weights, precision="fp32", runtime=runtime)
-    if runtime == "auto":
-        upscaler.prepare(upscaler.plan(20, 24), 20, 24, 10**9)
-    assert np.array_equal(upscaler.image(pixels), Upscaler(tiny_weights, precision="fp32").image(pixels))
+    with upscaler.prepared(upscaler.plan(20, 24), 20, 24, 10**9):
+        upscaled = upscaler.image(pixels)
+    assert np.array_equal(upscaled, Upscaler(tiny_weights, precision="fp32").image(pixels))
     (text,) = held_by(upscaler)
     assert text.startswith("no cache folder")
     assert "continuing uncompiled (set UPSCALER_CACHE to a folder that can be written)" in text

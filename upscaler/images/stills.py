@@ -121,13 +121,13 @@ def _corrected_avif(path: Path, still: Still) -> Still:
 
 
 def has_equal_channels(pixels: Pixels) -> bool:
-    """Whether R = G = B in all of ``(H, W, 3)``."""
+    """Whether R = G = B in all of ``(H, W, 3)``, RGB, uint8 or uint16 in full range."""
     red, green, blue = (pixels[:, :, channel] for channel in range(3))
     return bool(np.array_equal(red, green) and np.array_equal(green, blue))
 
 
 def with_equal_channels(pixels: Pixels) -> Pixels:
-    """``(H, W, 3)`` with the mean of R, G and B in each of them."""
+    """RGB ``(H, W, 3)``, uint8 or uint16 in full range, with the mean of R, G and B in each of them."""
     mean: Any = mean_of_channels(pixels)
     equal: Any = np.repeat(mean[:, :, None], 3, axis=2)
     return equal  # type: ignore[no-any-return]  # of the same dtype
