@@ -9,7 +9,7 @@ import torch
 from support.messages import held_by
 from support.pictures import photograph
 
-from upscaler import Upscaler
+from upscaler import Upscaler, process_settings
 from upscaler.cache_folder import cache_folder
 from upscaler.errors import CacheError, DeviceError
 from upscaler.inference import devices
@@ -39,7 +39,7 @@ def test_without_a_cache_folder_the_network_runs_uncompiled(
             raise RuntimeError("could not determine the home directory")
         return Path("~") / name
 
-    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
+    monkeypatch.setattr(process_settings, "_CACHE_OF_COMPILER", None)
     monkeypatch.delenv("UPSCALER_CACHE", raising=False)
     monkeypatch.setattr(platformdirs, "user_cache_path", no_home)
     monkeypatch.setattr(devices, "has_compiler", lambda: True)
@@ -85,7 +85,7 @@ def test_a_cache_that_fails_later_costs_only_the_compiled_code(
     def full(lr: torch.Tensor) -> torch.Tensor:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(process_settings, "_CACHE_OF_COMPILER", str(tmp_path))
     monkeypatch.setattr(devices, "has_compiler", lambda: True)
     monkeypatch.setattr(torch, "compile", lambda network, dynamic: full)
     upscaler = Upscaler(tiny_weights, precision="fp32", runtime="compiled")

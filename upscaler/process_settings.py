@@ -8,6 +8,9 @@ import os
 from upscaler.cache_folder import cache_folder
 from upscaler.system import memory, processors
 
+# Read before torch's compiler is loaded, which sets the variable itself, to a temporary folder.
+_CACHE_OF_COMPILER = os.environ.get("TORCHINDUCTOR_CACHE_DIR")
+
 
 def keep_freed_memory() -> None:
     """Make the C library keep large blocks that were freed instead of returning them to the system.
@@ -42,7 +45,7 @@ def keep_compiled_code() -> None:
     Raises:
         CacheError: There is no cache folder.
     """
-    if "TORCHINDUCTOR_CACHE_DIR" not in os.environ:
+    if _CACHE_OF_COMPILER is None:
         os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(cache_folder("compiled"))
 
 
