@@ -153,6 +153,22 @@ def test_damaged_frames_are_counted(tmp_path: Path) -> None:
     assert len(frame_times(tmp_path / "out.mkv")) == frames > 40
 
 
+def test_frames_concealed_before_the_first_intact_one_are_kept(tmp_path: Path) -> None:
+    whole, packets = clip(tmp_path / "whole.mkv", frames=30), list[bytes]()
+
+    def change(number: int, content: bytes) -> bytes:
+        packets.append(content)
+        if number == 0:
+            return b"\x00\x00\x00\x05\x01noise"
+        return content if number < 15 else packets[number - 15]  # with the key frame, now in the middle
+
+    source = rewritten(tmp_path / "in.mkv", whole, change)
+    with VideoReader(source) as reader:
+        frames = sum(1 for _ in reader.frames())
+        assert frames > 20
+        assert 5 < reader.damaged_frames < frames
+
+
 def encrypted(path: Path) -> None:
     key = {"encryption_scheme": "cenc-aes-ctr", "encryption_key": "76a6c65c5ea762046bd749a2e632ccbb"}
     options = key | {"encryption_kid": "a7e61c373e219033c21091fa607bf3b8"}

@@ -137,7 +137,7 @@ class VideoReader:
                 self._decoder.thread_count = processors.count()
             self._offset = start_offset(self._container, self._stream.time_base)
             self._decode_from_here()
-            if self._first is None:
+            if self._first is None or (self.damaged_frames and not self._has_usable_frame()):
                 reason = "it is encrypted (DRM)" if self._encrypted else "the video stream is damaged"
                 raise MediaError(f"no frame of '{self.path}' can be decoded", reason)
             if encoded := unsupported_matrix(self._first):
@@ -152,6 +152,23 @@ class VideoReader:
         except BaseException:
             self._container.close()
             raise
+
+    def _has_usable_frame(self) -> bool:
+        """Whether the decoder has a frame without being told to output corrupt ones.
+
+        Of noise, H.264's decoder outputs gray frames if told to. Decodes a second time, up to the first such
+        frame: to keep the concealed ones before it in memory could take all of it.
+        """
+        with open_source(self.source) as container:
+            stream = main_video_stream(container, self.source)
+            with suppress(EOFError, *MEDIA_ERRORS):
+                for packet in demux(container):
+                    if packet.stream.index != stream.index:
+                        continue
+                    with suppress(*MEDIA_ERRORS):
+                        if stream.codec_context.decode(cast("Packet[VideoStream]", packet)):
+                            return True
+        return False
 
     def _native_or_alpha_decoder(self, hardware: HWAccel | None) -> VideoCodecContext:
         """The stream's decoder, or the one that also decodes its alpha channel."""
