@@ -125,6 +125,7 @@ class VideoReader:
         self._aspects: deque[tuple[int, Fraction]] = deque()  # pixel aspects, and from which PTS on
         self.shown_until = 0
         self._encrypted = False
+        self._after_seek = False  # and no intact frame was decoded since
         self._container = open_source(self.source, hardware)
         try:
             self._stream = main_video_stream(self._container, self.source)
@@ -225,6 +226,7 @@ class VideoReader:
             self._decoder.flush_buffers()
         except MEDIA_ERRORS:
             return
+        self._after_seek = True
         self._decode_from_here()
 
     def _decode_from_here(self) -> None:
@@ -238,6 +240,9 @@ class VideoReader:
     def _with_pts(self) -> Iterator[VideoFrame]:
         """Decoded frames, each with a PTS."""
         for frame in self._decode():
+            if self._after_seek and frame.is_corrupt:
+                continue  # it refers to frames from before the place that was sought
+            self._after_seek = False
             frame.pts = self._timestamps.next(frame.pts, frame.dts)
             self._gaps.frame(float(frame.pts * self._time_base()))
             self.interlaced_frames += frame.interlaced_frame
