@@ -1,6 +1,7 @@
 """What every test may use: fixed seeds, makers of small pictures and of settings. Nothing is downloaded."""
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from torch import nn
 from upscaler import Upscaler
 from upscaler.models import shipped, weight_file
 from upscaler.models.registry import PRESETS, build
+from upscaler.system import stop_signals
 from upscaler.trainer.config.config import TrainConfig
 
 
@@ -25,6 +27,14 @@ def _same_every_time() -> None:
     torch.set_num_threads(1)  # small tensors: waking a second thread takes longer than the work
     torch.manual_seed(0)
     np.random.seed(0)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _signals_as_in_a_terminal() -> None:
+    """Commands leave signals ignored that were so when they began: here, if the suite runs in the background."""
+    for number in stop_signals.STOP_SIGNALS:
+        if signal.getsignal(number) is signal.SIG_IGN:  # a child gets the default instead of a handler
+            signal.signal(number, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)
