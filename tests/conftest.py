@@ -31,7 +31,7 @@ def _same_every_time() -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def _signals_as_in_a_terminal() -> None:
-    """Commands leave signals ignored that were so when they began: here, if the suite runs in the background."""
+    """Commands leave ignored signals ignored: here, all do if the suite runs in the background."""
     for number in stop_signals.STOP_SIGNALS:
         if signal.getsignal(number) is signal.SIG_IGN:  # a child gets the default instead of a handler
             signal.signal(number, signal.default_int_handler)
