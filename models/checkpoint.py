@@ -1,6 +1,7 @@
 """Weights out of the files of other programs: PyTorch checkpoints and safetensors. Runs no code from them."""
 
 import pickle
+import re
 import warnings
 import zipfile
 from pathlib import Path
@@ -15,23 +16,35 @@ from upscaler.errors import WeightsError
 PICKLED_SUFFIXES = (".pth", ".pt", ".ckpt")
 SUFFIXES = (".safetensors", *PICKLED_SUFFIXES)
 
-# Formats that other programs run, and the suffix under which the same model usually exists.
+# Models for other runtimes, by suffix and by their first bytes: ncnn's text format begins with its number;
+# ONNX, a protobuf, with the field of its version, and a name, text or graph as the next field.
 _OTHER_FORMATS = {".onnx": "ONNX", ".param": "ncnn", ".bin": "ncnn"}
+_NCNN_START = b"7767517"
+_ONNX_START = re.compile(rb"\x08[\x01-\x1f][\x12\x1a\x22\x32\x3a]")
 # Where trainers keep the weights inside a checkpoint, best first: averaged ones give the better pictures.
 _WRAPPERS = ("params_ema", "params-ema", "params", "model_state_dict", "state_dict", "model", "net", "netG")
 _NESTING_MAX = 8  # a hostile checkpoint may contain itself
-_PREFIXES = ("module.", "netG.", "_orig_mod.")  # DataParallel, BasicSR, torch.compile
+# DataParallel, BasicSR, torch.compile; and wrappers that a converter to safetensors wrote into the names.
+_PREFIXES = ("params_ema.", "params.", "state_dict.", "module.", "netG.", "_orig_mod.")
 # Architectures are rebuilt from the numbers in the names: these must not make the machine build at will.
 _LAYER_NUMBER_MAX = 4096
 
 
 def check_format(path: Path) -> None:
-    """Refuse a file of another runtime.
+    """Refuse a file of another runtime, whatever its name. A missing file passes, if its suffix does.
 
     Raises:
         WeightsError: It is an ONNX or ncnn model.
     """
-    if name := _OTHER_FORMATS.get(path.suffix.lower()):
+    start = _start(path)
+    if _starts_like_pickle(start) or _starts_like_safetensors(path, start):
+        return
+    name = _OTHER_FORMATS.get(path.suffix.lower())
+    if start.startswith(_NCNN_START):
+        name = "ncnn"
+    elif _ONNX_START.match(start):
+        name = "ONNX"
+    if name:
         hint = "the page of the model usually has it as .pth or .safetensors too"
         raise WeightsError(f"'{path}' is an {name} model, which upscale does not run", hint)
 
@@ -40,8 +53,9 @@ def read_state(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Read the weights of a generator from a file.
 
     Args:
-        path: ``.safetensors``, or a PyTorch checkpoint in zip or legacy format. Averaged weights are
-            preferred where a checkpoint holds several; wrappers and prefixes of trainers are removed.
+        path: safetensors, or a PyTorch checkpoint in zip or legacy format; the content decides, not the
+            suffix. Averaged weights are preferred where a checkpoint holds several; wrappers and prefixes of
+            trainers are removed.
 
     Returns:
         Tensors by name, on the CPU, and the metadata of a safetensors file.
@@ -54,7 +68,9 @@ def read_state(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     if not path.is_file():
         raise WeightsError(f"no weight file '{path}'")
     content: object
-    if path.suffix.lower() == ".safetensors":
+    start = _start(path)
+    named_safetensors = path.suffix.lower() == ".safetensors" and not _starts_like_pickle(start)
+    if named_safetensors or _starts_like_safetensors(path, start):
         content, metadata = read_safetensors(path)
     else:
         content, metadata = _read_pickled(path), {}
@@ -87,11 +103,11 @@ def _read_pickled(path: Path) -> object:
         hint = "use the .pth or .safetensors of the same model"
         raise WeightsError(f"'{path}' is a TorchScript program, not a file of weights", hint)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), path.open("rb") as file:  # from a path, torch goes by the suffix
             warnings.simplefilter("ignore")
-            return torch.load(path, map_location="cpu", weights_only=True)
+            return torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        if _starts_like_pickle(path) and "unsupported" in str(error).lower():
+        if _starts_like_pickle(_start(path)) and "unsupported" in str(error).lower():
             hint = "loading it would run code of its author: use a file with nothing but weights"
             raise WeightsError(f"'{path}' holds Python objects, not only weights", hint) from error
         raise WeightsError(f"'{path}' is not a PyTorch checkpoint, or is damaged") from error
@@ -99,11 +115,23 @@ def _read_pickled(path: Path) -> object:
         raise WeightsError(f"'{path}' is not a PyTorch checkpoint, or is damaged") from error
 
 
-def _starts_like_pickle(path: Path) -> bool:
+def _start(path: Path) -> bytes:
+    """The first bytes of a file; none if it is missing or cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return file.read(16)
+    except OSError:
+        return b""
+
+
+def _starts_like_pickle(start: bytes) -> bool:
     """Whether a file is a zip archive, as torch writes, or a bare pickle of protocol 2 or later."""
-    with path.open("rb") as file:
-        start = file.read(2)
-    return start in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
+    return start[:2] in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
+
+
+def _starts_like_safetensors(path: Path, start: bytes) -> bool:
+    """Whether a file begins with the size of a JSON header that it can hold."""
+    return start[8:9] == b"{" and int.from_bytes(start[:8], "little") <= path.stat().st_size - 8
 
 
 def _is_torchscript(path: Path) -> bool:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 SCALE_MAX = 8
 # What tiles see to each side, and the width of their blending, where the receptive field is too large to be
-# covered. Chosen with the weights of RealESRGAN x4plus: see "Models of other people" in docs/models.md.
+# covered. Chosen with the weights of RealESRGAN x4plus: see "Models of other projects" in docs/models.md.
 _APPROXIMATE_RADIUS_PX = 32
 _FEATHER_PX = 16
 _TRIAL_PX = 24

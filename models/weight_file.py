@@ -67,8 +67,6 @@ class WeightFile:
 
 def is_ours(path: Path) -> bool:
     """Whether the metadata of a file say that this project wrote it, in whatever version."""
-    if path.suffix.lower() != ".safetensors":
-        return False
     try:
         with safe_open(path, framework="pt") as file:
             return bool((file.metadata() or {}).get("format", "").startswith("upscaler-"))

@@ -127,6 +127,34 @@ def test_formats_of_other_runtimes_are_named(tmp_path: Path, suffix: str, name: 
     assert f"is an {name} model" in refusal(path)
 
 
+@pytest.mark.parametrize(
+    ("content", "name"),
+    [(b"\x08\x07\x12\x07pytorch\x1a\x05", "ONNX"), (b"7767517\n75 87\nInput data 0 1 data\n", "ncnn")],
+)
+def test_formats_of_other_runtimes_are_named_under_other_names(
+    tmp_path: Path, content: bytes, name: str
+) -> None:
+    path = tmp_path / "w.pth"
+    path.write_bytes(content)
+    assert f"is an {name} model" in refusal(path)
+
+
+@pytest.mark.parametrize("prefix", ["", "params_ema."])
+@pytest.mark.parametrize("name", ["w.safetensors", "w.pth"])
+def test_safetensors_are_read_under_any_name(tmp_path: Path, name: str, prefix: str) -> None:
+    state = state_of("Compact")
+    save_file({prefix + key: tensor for key, tensor in state.items()}, tmp_path / name)
+    assert read_state(tmp_path / name)[0].keys() == state.keys()
+
+
+@pytest.mark.parametrize("name", ["w.safetensors", "w.bin"])
+@pytest.mark.parametrize("zipped", [True, False])
+def test_checkpoints_are_read_under_any_name(tmp_path: Path, name: str, zipped: bool) -> None:
+    state = state_of("Compact")
+    torch.save(state, tmp_path / name, _use_new_zipfile_serialization=zipped)
+    assert read_state(tmp_path / name)[0].keys() == state.keys()
+
+
 def test_a_checkpoint_without_tensors_holds_no_weights(tmp_path: Path) -> None:
     path = tmp_path / "w.pth"
     torch.save({"epoch": 3}, path)
