@@ -3,7 +3,7 @@
     pip install scikit-image
     python tools/make_figure.py
 
-The photograph of the samples at its full size is downscaled to a quarter (antialiased bicubic), saved as a
+The photograph of the samples at its full size is downscaled to half of it (antialiased bicubic), saved as a
 JPEG of quality 80, as websites do it, and enlarged again: by bicubic, and by this project. The original
 stands beside them.
 """
@@ -19,7 +19,7 @@ from upscaler import Upscaler
 from upscaler.images.formats import READ_FORMATS
 
 TARGET = Path(__file__).parent.parent / "docs" / "before-after.png"
-SCALE = 4
+SCALE = 2
 QUALITY = 80
 # Left, top, right and bottom of what is shown, in pixels of the original.
 SHOWN = (96, 0, 384, 288)
