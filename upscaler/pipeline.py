@@ -196,7 +196,14 @@ def upscale_video(
         with (
             JobFolder(job.target, on_message) as folder,
             resume_or_start(
-                folder, fingerprint, engine, plan.upscaling, reader.info, on_message, resume=options.resume
+                folder,
+                fingerprint,
+                engine,
+                plan.upscaling,
+                reader.info,
+                expected_frames(reader.info, options),
+                on_message,
+                resume=options.resume,
             ) as earlier,
         ):
             writer = SegmentedVideoWriter(folder.path, plan.encoding, plan.segment_frames, earlier)

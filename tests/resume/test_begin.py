@@ -3,6 +3,7 @@
 import json
 import os
 import re
+from contextlib import AbstractContextManager
 from itertools import accumulate
 from pathlib import Path
 
@@ -22,10 +23,26 @@ from upscaler.batch import Batch
 from upscaler.errors import DeviceError
 from upscaler.inference import devices
 from upscaler.inference.engine import Upscaler
+from upscaler.inference.plan import Plan
 from upscaler.jobs import Job
 from upscaler.options import Options, VideoOptions
 from upscaler.results import Progress
 from upscaler.resume import job_folder
+
+
+def test_only_selected_frames_decide_whether_compiling_pays(
+    engine: Upscaler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts: list[int] = []
+    prepared = engine.prepared
+
+    def noted(plan: Plan, height: int, width: int, frames: int) -> AbstractContextManager[None]:
+        counts.append(frames)
+        return prepared(plan, height, width, frames)
+
+    monkeypatch.setattr(engine, "prepared", noted)
+    run(engine, clip(tmp_path / "in.mp4", frames=20), tmp_path / "out.mp4", frames=3)
+    assert counts == [3]
 
 
 @pytest.mark.parametrize("codec", ["h264", "hevc", "vp9", "av1"])

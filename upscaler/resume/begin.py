@@ -19,6 +19,7 @@ def resume_or_start(
     engine: Upscaler,
     plan: Plan,
     info: VideoInfo,
+    frames: int,
     on_message: OnMessage,
     *,
     resume: bool,
@@ -35,6 +36,7 @@ def resume_or_start(
         engine: Runs the networks.
         plan: For the video's frames.
         info: Of the video.
+        frames: How many of its frames are selected; decides whether compiling pays.
         on_message: Called with the decision, if there is an earlier run.
         resume: Continue an earlier run; otherwise always start.
 
@@ -55,12 +57,12 @@ def resume_or_start(
                 except DeviceError as error:
                     reason = error.message
             if not reason:
-                frames = sum(segment.frames for segment in segments)
-                on_message(Message("info", f"resuming after {frames} frames of an earlier run"))
+                done = sum(segment.frames for segment in segments)
+                on_message(Message("info", f"resuming after {done} frames of an earlier run"))
                 yield segments
                 return
             text = f"restarting: the earlier partial result cannot be reused, because {reason}"
             on_message(Message("info", text))
-        restored.enter_context(engine.prepared(plan, info.height, info.width, info.frames))
+        restored.enter_context(engine.prepared(plan, info.height, info.width, frames))
         folder.begin(Manifest(fingerprint, engine.execution(plan)))
         yield []
