@@ -8,19 +8,27 @@ from flat_names import flat_names
 from upscaler.errors import TrainingError
 
 
-def names_and_target(description: str) -> tuple[dict[Path, str], Path]:
-    """Read ``SOURCE TARGET`` from the command line and create the target folder.
+def folder_parser(description: str) -> argparse.ArgumentParser:
+    """A parser of ``SOURCE TARGET``, to which a tool may add options.
 
     Args:
         description: For ``--help``.
-
-    Returns:
-        The images below the source with their ``flat_names``, and the target.
     """
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("source", type=Path)
     parser.add_argument("target", type=Path)
-    arguments = parser.parse_args()
+    return parser
+
+
+def names_and_target(arguments: argparse.Namespace) -> tuple[dict[Path, str], Path]:
+    """Find the images, and create the target folder.
+
+    Args:
+        arguments: What ``folder_parser`` parsed.
+
+    Returns:
+        The images below the source with their ``flat_names``, and the target.
+    """
     try:
         names = flat_names(arguments.source)
     except TrainingError as error:

@@ -7,36 +7,26 @@
 The images are cropped to multiples of the scale and downscaled by the bicubic of the published tables.
 """
 
-import argparse
-from pathlib import Path
-
 import numpy as np
-from flat_names import flat_names
+from folder_command import folder_parser, names_and_target
 from PIL import Image
 
-from upscaler.errors import TrainingError
 from upscaler.images.formats import READ_FORMATS
 from upscaler.trainer.evaluation import bicubic
 
 
 def main() -> None:
     """Run the command; PNG files are named after folders and file."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("source", type=Path)
-    parser.add_argument("target", type=Path)
+    parser = folder_parser(__doc__)
     parser.add_argument("--scale", type=int, default=4)
     arguments = parser.parse_args()
-    try:
-        names = flat_names(arguments.source)
-    except TrainingError as error:
-        raise SystemExit(f"error: {error}") from error
-    arguments.target.mkdir(parents=True, exist_ok=True)
+    names, target = names_and_target(arguments)
     for path, name in names.items():
         pixels = np.asarray(Image.open(path, formats=READ_FORMATS).convert("RGB"))
         height, width = (side - side % arguments.scale for side in pixels.shape[:2])
         lr = bicubic.downscale(pixels[:height, :width], arguments.scale)
-        Image.fromarray(lr).save(arguments.target / f"{name}.png", compress_level=1)
-    print(f"{len(names)} pictures in {arguments.target}")
+        Image.fromarray(lr).save(target / f"{name}.png", compress_level=1)
+    print(f"{len(names)} pictures in {target}")
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from folder_command import names_and_target
+from folder_command import folder_parser, names_and_target
 from PIL import Image
 
 from upscaler.images.formats import READ_FORMATS
@@ -51,7 +51,7 @@ def write(path: Path, name: str, target: Path) -> int:
 
 def main() -> None:
     """Run the command, on all cores."""
-    names, target = names_and_target(__doc__)
+    names, target = names_and_target(folder_parser(__doc__).parse_args())
     with ProcessPoolExecutor() as pool:
         kept = sum(pool.map(partial(write, target=target), names, names.values()))
     print(f"{kept} pictures in {target}")

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from folder_command import names_and_target
+from folder_command import folder_parser, names_and_target
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -57,7 +57,7 @@ def write(number: int, path: Path, name: str, target: Path) -> None:
 
 def main() -> None:
     """Run the command, on all cores."""
-    names, target = names_and_target(__doc__)
+    names, target = names_and_target(folder_parser(__doc__).parse_args())
     with ProcessPoolExecutor() as pool:
         list(pool.map(partial(write, target=target), range(len(names)), names, names.values()))
     print(f"{len(names)} pictures in {target}")
