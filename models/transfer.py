@@ -1,4 +1,7 @@
-"""Starting a network from other weights, also of another scale: the body is copied, the tail starts new."""
+"""Starting a network from other weights, also of another scale: the body is copied.
+
+The tail is copied at the same scale and averaged for a scale that divides the other; else it starts new.
+"""
 
 from pathlib import Path
 
@@ -35,6 +38,9 @@ def load_start(path: Path) -> WeightFile:
 def transfer_body(source: WeightFile, network: Network) -> list[str]:
     """Copy the body of ``source``, and the tensors of its tail and gate that have the same name and shape.
 
+    From x4 to x2, from x8 to x4 and so on, the network then gives what ``source`` gives, averaged over
+    squares of pixels.
+
     Returns:
         Names of the tensors of ``network`` that were not copied.
 
@@ -53,9 +59,10 @@ def transfer_body(source: WeightFile, network: Network) -> list[str]:
             f"the network: {sizes[1]}"
         )
     own = network.state_dict()
+    state = source.state | _averaged_tail(source, network.contract.scale)
     fitting = {
         name: tensor.float()
-        for name, tensor in source.state.items()
+        for name, tensor in state.items()
         if name in own and own[name].shape == tensor.shape
     }
     network.load_state_dict(own | fitting)
@@ -67,6 +74,26 @@ def body_matches(source: WeightFile, network: Network) -> bool:
     if type(network) is not NETWORKS[source.architecture]:
         return False
     return _body_shapes(source.state) == _body_shapes(network.state_dict())
+
+
+def _averaged_tail(source: WeightFile, scale: int) -> dict[str, Tensor]:
+    """The last convolution for a smaller scale: the mean of the filters whose pixels become one.
+
+    Nothing is rounded: the pixel shuffle moves values only, and bilinear (or nearest) enlargement averaged
+    over such squares is that of the smaller scale. At scale 1, where networks restore, it would not be.
+    """
+    squares, left = divmod(source.scale, scale)
+    shuffled = {3 * source.scale**2} == {
+        len(tensor) for name, tensor in source.state.items() if name.startswith("tail.")
+    }
+    if left or squares == 1 or scale == 1 or not shuffled:
+        return {}
+    averaged = {}
+    for name in ("tail.weight", "tail.bias"):
+        tensor = source.state[name].float()
+        positions = tensor.unflatten(0, (3, scale, squares, scale, squares))
+        averaged[name] = positions.mean((2, 4)).flatten(0, 2)
+    return averaged
 
 
 def _body_shapes(state: dict[str, Tensor]) -> dict[str, torch.Size]:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 from safetensors.torch import save_file
 
 from upscaler.errors import WeightsError
@@ -147,8 +148,9 @@ def test_values_beyond_fp16_are_not_written(path: Path, value: float) -> None:
     assert path.read_bytes() == before
 
 
-def test_transfer_to_another_scale_copies_the_body(path: Path) -> None:
-    source, target = weight_file.load(path), small(scale=2)
+@pytest.mark.parametrize("scale", [1, 3, 8])
+def test_transfer_to_another_scale_copies_the_body(path: Path, scale: int) -> None:
+    source, target = weight_file.load(path), small(scale=scale)
     fresh = transfer.transfer_body(source, target)
     assert fresh == ["tail.bias", "tail.weight"]
     state = target.state_dict()
@@ -156,6 +158,24 @@ def test_transfer_to_another_scale_copies_the_body(path: Path) -> None:
         if not name.startswith("tail."):
             assert torch.equal(state[name], tensor.float())
     assert not state["tail.weight"].any()
+
+
+@pytest.mark.parametrize("name", ["compact", "srresnet", "srvgg"])
+@pytest.mark.parametrize(("of", "to"), [(4, 2), (8, 2), (8, 4)])
+def test_transfer_to_half_the_scale_averages_squares_of_pixels(
+    tmp_path: Path, name: str, of: int, to: int
+) -> None:
+    sizes = {"channels": 8, "blocks" if name == "srresnet" else "depth": 2}
+    source, target = (build(name, {"scale": scale, **sizes}) for scale in (of, to))
+    torch.nn.init.normal_(source.get_parameter("tail.weight"), std=0.1)
+    torch.nn.init.normal_(source.get_parameter("tail.bias"), std=0.1)
+    weight_file.save(tmp_path / "of.safetensors", source, source.state_dict(), {})
+    file = weight_file.load(tmp_path / "of.safetensors")
+    assert transfer.transfer_body(file, target) == []
+    lr = torch.rand(1, 3, 7, 5)
+    with torch.inference_mode():
+        expected = F.avg_pool2d(file.network()(lr), of // to)
+        assert torch.allclose(target(lr), expected, atol=1e-5)
 
 
 def test_transfer_to_the_same_scale_copies_everything(path: Path) -> None:
