@@ -1,12 +1,13 @@
 """The scripts that make training pictures and finished weights."""
 
 import importlib
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageFilter
 from support.command import run
 
 from upscaler.models import weight_file
@@ -197,3 +198,62 @@ def test_matched_images_have_the_colors_of_the_reference_and_their_own_detail(
     off = (result - reference)[inside]
     assert abs(off.mean()) < 0.5  # it was 7 levels
     assert np.abs(off - np.broadcast_to(detail, reference.shape)[inside]).mean() < 1.5
+
+
+def test_blind_sheets_show_every_model_in_an_order_that_the_key_tells(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(TOOLS))
+    import make_blind_sheets
+
+    levels = {"a": 10, "b": 100, "c": 200}
+    for name in ("1", "2"):
+        for folder, level, side in (("lr", 50, 12), *((model, level, 24) for model, level in levels.items())):
+            (tmp_path / folder).mkdir(exist_ok=True)
+            Image.new("RGB", (side, side), (level,) * 3).save(tmp_path / folder / f"{name}.png")
+    models = [f"{name}={tmp_path / name}" for name in levels]
+    sheets = str(tmp_path / "sheets")
+    arguments = ["tool", "make", str(tmp_path / "lr"), sheets, *models, "--scale", "2", "--crop-px", "20"]
+    monkeypatch.setattr("sys.argv", arguments)
+    make_blind_sheets.main()
+    key = json.loads((tmp_path / "sheets" / "key.json").read_text())
+    sheet = np.asarray(Image.open(tmp_path / "sheets" / "01.png"))
+    for number, row in enumerate(key):
+        line = sheet[14 + 10 + number * 40]
+        assert [line[10 + column * 26, 0] for column in range(4)] == [50] + [levels[n] for n in row["order"]]
+    counts = make_blind_sheets.preferences(
+        [{"order": ["a", "b", "c"]}, {"order": ["b", "c", "a"]}], ["1: B A=C", "2: C A B"]
+    )
+    assert counts["b", "better", "a"] == counts["a", "worse", "b"] == 1
+    assert counts["a", "better", "b"] == counts["a", "better", "c"] == counts["a", "equal", "c"] == 1
+
+
+def test_niqe_is_0_for_the_pictures_it_was_fitted_to_and_grows_with_blur(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.syspath_prepend(str(TOOLS))
+    import measure_niqe
+
+    with Image.open(PHOTOGRAPH) as picture:
+        photograph = picture.convert("L").resize((384, 384))
+    row = torch.tensor([1.0, 6, 15, 20, 15, 6, 1], dtype=torch.float64) / 64
+    window = row[:, None] * row
+    levels, blurred = (
+        np.asarray(image, np.float64) for image in (photograph, photograph.filter(ImageFilter.BoxBlur(2)))
+    )
+    features = measure_niqe.features(torch.from_numpy(levels), window)
+    model = features.mean(0), features.T.cov(), window
+    assert measure_niqe.niqe(levels, *model) < 1e-6
+    assert measure_niqe.niqe(blurred, *model) > 5
+
+
+@pytest.mark.parametrize("shape", [1.0, 2.0])
+def test_a_generalised_gaussian_is_fitted(monkeypatch: pytest.MonkeyPatch, shape: float) -> None:
+    monkeypatch.syspath_prepend(str(TOOLS))
+    import measure_niqe
+
+    rng = np.random.default_rng(0)
+    drawn = abs(rng.laplace(size=40_000) if shape == 1 else rng.normal(size=40_000) / 2**0.5)
+    drawn *= rng.choice([-1, 2], 40_000, p=[1 / 3, 2 / 3])  # as often as it is wide
+    found = measure_niqe.fitted(torch.from_numpy(drawn)[None])
+    assert [float(value) for value in found] == pytest.approx([shape, 1, 2], rel=0.04)

@@ -1,4 +1,5 @@
 import io
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -214,13 +215,14 @@ def test_half_of_drawn_is_only_downscaled_and_some_have_a_small_palette() -> Non
     assert 0.05 < float((paper < 250).float().mean()) < 0.4  # scans
 
 
-@pytest.mark.parametrize("way", ["jpeg", "webp", "h264", "gif"])
+@pytest.mark.parametrize("way", ["jpeg", "webp", "h264", "mpeg2", "gif"])
 def test_files_change_a_drawing_without_moving_it(way: str) -> None:
     levels = drawing().float().expand(3, -1, -1, -1)
     saved = {
         "jpeg": lambda: files.as_jpeg(levels, (30, 60), seeded()),
         "webp": lambda: files.as_webp(levels, (30, 60), seeded()),
         "h264": lambda: files.as_h264(levels, (28, 34), seeded()),
+        "mpeg2": lambda: files.as_mpeg2(levels, (8, 12), seeded()),
         "gif": lambda: files.as_gif(
             artifacts.convolve(levels, artifacts.gaussian_kernels(torch.full((3,), 3.0), 13)).round(),
             seeded(),
@@ -243,11 +245,14 @@ def test_sharpening_overshoots_at_edges_and_keeps_flat_areas() -> None:
     assert torch.allclose(result[1], levels[1], atol=0.01)
 
 
-def test_a_coded_frame_shows_the_picture_degraded() -> None:
+@pytest.mark.parametrize(("encode", "values"), [(h264.frame, (18, 32)), (h264.dvd_frame, (2, 12))])
+def test_a_coded_frame_shows_the_picture_degraded(
+    encode: Callable[[Tensor, int], Tensor], values: tuple[int, int]
+) -> None:
     picture = as_tensor(photograph(45, 51))
-    values = [psnr(h264.frame(picture, crf) * 255, picture) for crf in (18, 32)]
-    assert 20 < values[1] < values[0] - 1
-    assert values[0] < 45
+    values_db = [psnr(encode(picture, value) * 255, picture) for value in values]
+    assert 20 < values_db[1] < values_db[0] - 1
+    assert values_db[0] < 45
 
 
 def test_jpeg_with_one_quality_equals_saving_the_downscaled_image() -> None:

@@ -12,8 +12,8 @@ from upscaler.trainer.degrade import artifacts, files
 # Crops of a batch that share a downscaling kernel: one for each would prevent batching.
 _CROPS_PER_KERNEL = 2
 
-# How often each way of saving is drawn: JPEG, JPEG several times, WebP, GIF, a frame of a video, none.
-_WAYS = torch.tensor([0.4, 0.2, 0.12, 0.12, 0.1, 0.06])
+# How often each way of saving is drawn: JPEG, JPEG several times, WebP, GIF, H.264, MPEG-2, none.
+_WAYS = torch.tensor([0.4, 0.2, 0.12, 0.1, 0.06, 0.06, 0.06])
 
 
 def drawn(lr: Tensor, hr: Tensor, scale: int, generator: Generator) -> tuple[Tensor, Tensor]:
@@ -21,7 +21,7 @@ def drawn(lr: Tensor, hr: Tensor, scale: int, generator: Generator) -> tuple[Ten
 
     A random downscaling kernel with slight blur; sharpening that leaves halos (30 %) or a scanner's paper and
     grain (15 %), and slight noise in a third of the others; then JPEG of quality 25 to 95, mostly 4:2:0, once
-    or up to three times, WebP, GIF or H.264.
+    or up to three times, WebP, GIF, H.264 or MPEG-2.
 
     Args:
         lr: ``hr`` downscaled, ``(B, 3, H/scale, W/scale)`` uint8.
@@ -85,4 +85,5 @@ def _saved(levels: Tensor, generator: Generator) -> Tensor:
     artifacts.apply_where(levels, way == 2, lambda x, _: files.as_webp(x, (25, 90), generator))
     artifacts.apply_where(levels, way == 3, lambda x, _: files.as_gif(x, generator))
     artifacts.apply_where(levels, way == 4, lambda x, _: files.as_h264(x, (18, 34), generator))
+    artifacts.apply_where(levels, way == 5, lambda x, _: files.as_mpeg2(x, (2, 12), generator))
     return levels

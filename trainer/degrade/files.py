@@ -1,10 +1,11 @@
-"""What saving an image in a lossy format does to it: JPEG, WebP, a GIF's palette, a frame of an H.264 video.
+"""What saving an image in a lossy format does to it: JPEG, WebP, a GIF's palette, a frame of a video.
 
 Images are ``(B, 3, H, W)`` fp32 RGB with whole numbers from 0 to 255, on any device. All but JPEG run on
 the CPU.
 """
 
 import io
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -53,6 +54,17 @@ def as_gif(levels: Tensor, generator: Generator) -> Tensor:
 
 def as_h264(levels: Tensor, factors: tuple[int, int], generator: Generator) -> Tensor:
     """Encode as frames of H.264 videos with a random CRF."""
-    drawn = torch.randint(factors[0], factors[1] + 1, (len(levels),), generator=generator).tolist()
-    frames = [h264.frame(image, crf) for image, crf in zip(levels.to("cpu", torch.uint8), drawn, strict=True)]
+    return _as_frames(h264.frame, levels, factors, generator)
+
+
+def as_mpeg2(levels: Tensor, quantisers: tuple[int, int], generator: Generator) -> Tensor:
+    """Encode as frames of DVDs (MPEG-2) with a random quantiser."""
+    return _as_frames(h264.dvd_frame, levels, quantisers, generator)
+
+
+def _as_frames(
+    encode: Callable[[Tensor, int], Tensor], levels: Tensor, range_: tuple[int, int], generator: Generator
+) -> Tensor:
+    drawn = torch.randint(range_[0], range_[1] + 1, (len(levels),), generator=generator).tolist()
+    frames = [encode(image, value) for image, value in zip(levels.to("cpu", torch.uint8), drawn, strict=True)]
     return torch.stack(frames).mul_(255).round_().clamp_(0, 255).to(levels)
