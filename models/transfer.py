@@ -91,7 +91,7 @@ def _averaged_tail(source: WeightFile, scale: int) -> dict[str, Tensor]:
     averaged = {}
     for name in ("tail.weight", "tail.bias"):
         tensor = source.state[name].float()
-        positions = tensor.unflatten(0, (3, scale, squares, scale, squares))
+        positions = tensor.view(3, scale, squares, scale, squares, *tensor.shape[1:])
         averaged[name] = positions.mean((2, 4)).flatten(0, 2)
     return averaged
 
