@@ -46,6 +46,7 @@ from upscaler.inference import devices
 from upscaler.inference.engine import Upscaler
 from upscaler.inference.tiled_network import TiledNetwork
 from upscaler.jobs import Job
+from upscaler.options import ImageOptions
 from upscaler.process_settings import keep_freed_memory
 
 VIDEO_SIZES = ["352x240", "640x480", "720x576", "1280x720", "1920x1080"]
@@ -167,7 +168,9 @@ def picture_cell(bench: Bench, height: int, width: int) -> Row | None:
 
         engine.image = timed  # type: ignore[method-assign, assignment]  # its time within the whole
         try:
-            pipeline.upscale_still(Job(source, target, "still"), engine, lambda _: None, lambda _: None)
+            pipeline.upscale_still(
+                Job(source, target, "still"), engine, ImageOptions(), lambda _: None, lambda _: None
+            )
         finally:
             del engine.image
 

@@ -159,6 +159,31 @@ def bilinear_kernel(scale: int, device: torch.device) -> Tensor:
     return (colors * square).view(3 * scale * scale, 3, 3, 3)
 
 
+BICUBIC_RADIUS_PX = 2
+
+
+def bicubic_kernel(scale: int, device: torch.device) -> Tensor:
+    """Bicubic upsampling of one channel as a convolution to the channels of a pixel shuffle.
+
+    With the kernel of Keys (1981), a = -0.5, as antialiased resizing uses it.
+
+    Args:
+        scale: Output size over input size.
+        device: For the result.
+
+    Returns:
+        ``(s*s, 1, 5, 5)``, fp32; weights that add up to 1 for each output.
+    """
+    offset = (torch.arange(scale, dtype=torch.float64) + 0.5) / scale - 0.5
+    places = torch.arange(-BICUBIC_RADIUS_PX, BICUBIC_RADIUS_PX + 1)
+    distance = (places[None, :] - offset[:, None]).abs()  # (s, 5)
+    near = 1.5 * distance**3 - 2.5 * distance**2 + 1
+    far = -0.5 * distance**3 + 2.5 * distance**2 - 4 * distance + 2
+    taps = torch.where(distance <= 1, near, torch.where(distance < 2, far, 0.0))
+    square = torch.einsum("ya,xb->yxab", taps, taps)
+    return square.reshape(scale * scale, 1, *square.shape[2:]).float().to(device)
+
+
 def conv_macs(module: nn.Module) -> int:
     """Multiply-accumulates of all convolutions in ``module`` for one position each."""
     return sum(layer.weight.numel() for layer in module.modules() if isinstance(layer, nn.Conv2d))

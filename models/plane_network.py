@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from upscaler.models.compact import Compact
-from upscaler.models.contract import Network, bilinear_kernel
+from upscaler.models.contract import BICUBIC_RADIUS_PX, Network, bicubic_kernel, bilinear_kernel
 from upscaler.models.srresnet import SRResNet
 from upscaler.planes import ChromaAxis, PlaneOutput
 
@@ -37,9 +37,10 @@ class PlaneNetwork(Network):
     Args:
         network: See ``can_give``; fp32. It is changed.
         output: The planes.
+        strength: Share of the network in the result; the rest is bicubic upsampling.
     """
 
-    def __init__(self, network: Network, output: PlaneOutput) -> None:
+    def __init__(self, network: Network, output: PlaneOutput, strength: float = 1.0) -> None:
         super().__init__()
         assert isinstance(network, Compact | SRResNet) and isinstance(network.tail, nn.Conv2d)
         scale, tail = network.contract.scale, network.tail
@@ -47,19 +48,21 @@ class PlaneNetwork(Network):
         self.network = network
         self._margins = int(output.rows.sees_neighbours), int(output.columns.sees_neighbours)
         self._shapes = [(scale, scale), *(_computed(output, scale) for _ in output.colors[1:])]
+        self._radius_px = BICUBIC_RADIUS_PX if strength < 1 else 1  # of the upsampling
         self.contract = replace(
             network.contract,
             scale=1,
-            receptive_radius_px=network.contract.receptive_radius_px + max(self._margins),
+            receptive_radius_px=max(network.contract.receptive_radius_px, self._radius_px)
+            + max(self._margins),
         )
         mix, offsets = self._mixing(output, scale)
         with torch.no_grad():
-            tail.weight = nn.Parameter(torch.einsum("ko,oihw->kihw", mix, tail.weight))
+            tail.weight = nn.Parameter(strength * torch.einsum("ko,oihw->kihw", mix, tail.weight))
             assert tail.bias is not None, "tails have a bias"
-            tail.bias = nn.Parameter(mix @ tail.bias)
+            tail.bias = nn.Parameter(strength * (mix @ tail.bias))
         tail.out_channels = len(mix)
         # In fp32 whatever the dtype of the weights, so they are not buffers.
-        upsampling = torch.einsum("ko,oihw->kihw", mix, bilinear_kernel(scale, mix.device))
+        upsampling = torch.einsum("ko,oihw->kihw", mix, _upsampling_kernel(scale, strength, mix.device))
         self._kept = [upsampling, offsets, self._reduction(output, scale)]
         self._kernels = self._kept
 
@@ -73,7 +76,8 @@ class PlaneNetwork(Network):
         upsampling, offsets, reduction = self._kernels
         detail = self.network.detail(lr)
         rows, columns = self._margins
-        edged = F.pad(lr.float(), (1 + columns, 1 + columns, 1 + rows, 1 + rows), mode="replicate")
+        down, across = self._radius_px + rows, self._radius_px + columns
+        edged = F.pad(lr.float(), (across, across, down, down), mode="replicate")
         packed = _convolved(edged, upsampling, offsets)
         height, width = lr.shape[-2:]
         packed[..., rows : rows + height, columns : columns + width] += detail
@@ -130,6 +134,19 @@ class PlaneNetwork(Network):
                             )
             target, source = target + rows * columns, source + rows_in * columns_in
         return kernel
+
+
+def _upsampling_kernel(scale: int, strength: float, device: torch.device) -> Tensor:
+    """As ``bilinear_kernel``: what is added to the detail, bilinear, and bicubic for what strength leaves."""
+    bilinear = bilinear_kernel(scale, device)
+    if strength == 1:
+        return bilinear
+    margin = BICUBIC_RADIUS_PX - 1
+    bicubic = torch.zeros(3, scale * scale, 3, *bicubic_kernel(scale, device).shape[2:], device=device)
+    for color in range(3):
+        bicubic[color, :, color] = bicubic_kernel(scale, device)[:, 0]
+    bilinear = F.pad(bilinear, (margin, margin, margin, margin))
+    return strength * bilinear + (1 - strength) * bicubic.view_as(bilinear)
 
 
 def _computed(output: PlaneOutput, scale: int) -> tuple[int, int]:

@@ -1,5 +1,6 @@
 """A batch: plan all jobs, load the engines, run one job after the other. ``upscale`` does it from Python."""
 
+import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -10,9 +11,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
 
-from upscaler import jobs, pipeline, preview, video_plan
+from upscaler import dry_run, jobs, pipeline, preview, video_plan
+from upscaler.dry_run import Expected
 from upscaler.error_text import error_line
 from upscaler.errors import MediaError, UsageError
+from upscaler.images.formats import format_of
 from upscaler.inference import devices
 from upscaler.inference.engine import Upscaler
 from upscaler.jobs import Job, Kind
@@ -94,7 +97,8 @@ class Batch:
     def __init__(self, inputs: Iterable[Path], options: Options) -> None:
         if options.models and options.scale is None and options.size_px is None:
             options = replace(options, scale=default_scale(options.models))
-        self._video_options = options.video
+        self._image_options, self._video_options = options.image, options.video
+        self._keep_dates = options.keep_dates
         self.job_list = jobs.plan(inputs, options)
         kinds = {job.kind for job in self.job_list.jobs}
         with ExitStack() as started:
@@ -103,8 +107,7 @@ class Batch:
             self.engines = _load_engines(kinds, options.engine)
             video_plan.check_codecs(self.job_list.jobs, options.video)
             self._started = started.pop_all()
-        ignored = ", ".join(options.video.given()) if kinds == {"still"} else ""
-        lines = [f"{ignored} ignored: no video among the inputs"] if ignored else []
+        lines = _ignored(self.job_list.jobs, options)
         if options.engine.device == "auto":
             lines += {line for engine in self.engines.values() if (line := devices.unused_gpu(engine.device))}
         self.messages = [Message("info", line) for line in lines]
@@ -141,7 +144,10 @@ class Batch:
             on_message(message)
 
         try:
+            before = job.source.stat() if self._keep_dates else None
             done = self._upscale(job, on_progress, collect)
+            if before:
+                _set_date(job, before, collect)
         except KeyboardInterrupt:
             return _result(job, "interrupted", time.monotonic() - start, messages=messages)
         except Exception as error:  # a bug that one file brings to light must not end the batch
@@ -151,16 +157,28 @@ class Batch:
         result = _result(job, outcome, time.monotonic() - start, messages=messages, done=done)
         return replace(result, weights=self.engines[job.kind].loaded_weights())
 
-    def _upscale(self, job: Job, on_progress: OnProgress, on_message: OnMessage) -> Done:
-        engine = self.engines[job.kind]
+    def expected(self, job: Job) -> Expected:
+        """What a job of the list would do; nothing is written.
+
+        Raises:
+            UpscalerError: It would fail.
+        """
+        self._probe(job)
+        return dry_run.of_job(job, self.engines[job.kind], self._video_options)
+
+    def _probe(self, job: Job) -> None:
         if self._prober and job.kind != "still":
             suffix = job.target.suffix if job.kind == "video" else ".mkv"  # a preview has no container
             source = source_of(job.source, self._video_options)
             self._prober.check(source, suffix, self._video_options.audio_codec)
+
+    def _upscale(self, job: Job, on_progress: OnProgress, on_message: OnMessage) -> Done:
+        engine = self.engines[job.kind]
+        self._probe(job)
         if job.kind == "preview":
             return preview.write_preview(job, engine, self._video_options, on_progress, on_message)
         if job.kind == "still":
-            return pipeline.upscale_still(job, engine, on_progress, on_message)
+            return pipeline.upscale_still(job, engine, self._image_options, on_progress, on_message)
         return pipeline.upscale_video(job, engine, self._video_options, on_progress, on_message)
 
 
@@ -253,6 +271,31 @@ class _Callbacks:
         except Exception as error:
             self.error = error
             raise
+
+
+def _set_date(job: Job, source: os.stat_result, on_message: OnMessage) -> None:
+    try:
+        os.utime(job.target, ns=(source.st_atime_ns, source.st_mtime_ns))
+    except OSError as error:  # as on some network drives
+        on_message(Message("info", f"the modification time cannot be set: {error.strerror}"))
+
+
+def _ignored(planned: Sequence[Job], options: Options) -> list[str]:
+    """A line for each group of options that no job uses."""
+    kinds = {job.kind for job in planned}
+    lines = []
+    if kinds == {"still"} and (given := options.video.given()):
+        lines.append(f"{', '.join(given)} ignored: no video among the inputs")
+    if kinds and "still" not in kinds and (given := options.image.given()):
+        lines.append(f"{', '.join(given)} ignored: no image among the inputs")
+    elif kinds and options.quality is not None and not any(map(_has_quality, planned)):
+        lines.append("--quality ignored: no image is written as AVIF, JPEG or WebP")
+    return lines
+
+
+def _has_quality(job: Job) -> bool:
+    image_format = format_of(job.target)
+    return bool(image_format and image_format.has_quality)
 
 
 def _result(

@@ -10,9 +10,9 @@ from typing import Literal
 
 from upscaler.content import Content, content_of, kind_of
 from upscaler.errors import MediaError, UsageError
-from upscaler.images.formats import READ_ONLY_SUFFIXES, WRITABLE_SUFFIXES
+from upscaler.images.formats import LOSSLESS_SUFFIXES, READ_ONLY_SUFFIXES, WRITABLE_SUFFIXES, format_of
 from upscaler.models.shipped import DEFAULT_SCALE
-from upscaler.options import Options
+from upscaler.options import DEFAULT_MODEL, Options
 from upscaler.resume import job_folder
 from upscaler.system import file_names, folder_lock
 from upscaler.video.formats import CONTAINERS
@@ -133,6 +133,8 @@ def _plan(inputs: list[Path], options: Options) -> JobList:
         raise UsageError(f"no images or videos {where}", "in folders, files are recognised by their suffix")
     if options.preview:
         jobs = [_as_preview(job) for job in jobs]
+    if options.lossless:
+        _check_lossless(jobs)
     planned = jobs = _with_distinct_targets(jobs)
     results = _results_of_others(planned) if options.skip_existing else []
     jobs = [job for job in planned if job not in results]
@@ -151,19 +153,20 @@ def _file_job(path: Path, options: Options, single: bool) -> Job:
     content = content_of(path)
     if content is None:
         raise UsageError(f"'{path}' is neither an image nor a video, by its content and by its suffix")
-    kind, suffix = content.kind, _target_suffix(content)
+    kind, suffix = content.kind, _target_suffix(content, options)
     output = options.output_path
     if output is None:
-        return Job(path, path.with_name(f"{path.stem}_{_label(options)}{suffix}"), kind)
+        usual = f"{path.stem}_{_label(options)}"
+        return Job(path, path.with_name(_target_name(path, kind, options, usual) + suffix), kind)
     is_file_name = kind_of(output) is not None and not output.is_dir()
     if single and is_file_name:
-        return Job(path, _check_target(output, kind), kind)
+        return Job(path, _check_target(output, kind, options), kind)
     if is_file_name:
         raise UsageError(f"'{output}' is a file name, but there are several inputs", "use -o FOLDER")
     if single and output.suffix and not output.is_dir():
         writable = ", ".join(WRITABLE_SUFFIXES if kind == "still" else CONTAINERS)
         raise UsageError(f"cannot write {_NOUNS[kind]} to '{output}': unknown suffix", f"use {writable}")
-    return Job(path, (output / path.name).with_suffix(suffix), kind)
+    return Job(path, output / (_target_name(path, kind, options, path.stem) + suffix), kind)
 
 
 def _folder_jobs(folder: Path, options: Options, single: bool) -> JobList:
@@ -186,8 +189,8 @@ def _folder_jobs(folder: Path, options: Options, single: bool) -> JobList:
         if content is None:
             ignored.append(path)
         else:
-            target = root / path.relative_to(folder)
-            jobs.append(Job(path, target.with_suffix(_target_suffix(content)), content.kind))
+            name = _target_name(path, content.kind, options, path.stem) + _target_suffix(content, options)
+            jobs.append(Job(path, (root / path.relative_to(folder)).with_name(name), content.kind))
     return JobList(jobs, ignored, unreadable)
 
 
@@ -237,9 +240,23 @@ def _label(options: Options) -> str:
     return f"x{DEFAULT_SCALE if options.scale is None else options.scale:g}"
 
 
-def _target_suffix(content: Content) -> str:
-    """The suffix of the source, or ``.mkv`` if we cannot write its container, or ``.jpg`` for ``.mpo``."""
+def _target_name(path: Path, kind: Kind, options: Options, usual: str) -> str:
+    """The name of a result without its suffix: as ``--name`` says, else the usual one."""
+    if options.name is None:
+        return usual
+    return options.name.format(
+        stem=path.stem,
+        scale=f"{DEFAULT_SCALE if options.scale is None else options.scale:g}",
+        size="x".join(map(str, options.size_px or ())),
+        model="+".join(Path(model).stem for model in options.models) or DEFAULT_MODEL[kind],
+    )
+
+
+def _target_suffix(content: Content, options: Options) -> str:
+    """What ``--format`` says of images; else the suffix of the source if we write its format."""
     suffix = content.suffix
+    if content.kind == "still" and options.format:
+        return f".{options.format}"
     if suffix.lower() in READ_ONLY_SUFFIXES:
         return READ_ONLY_SUFFIXES[suffix.lower()]
     if content.kind == "video" and suffix.lower() not in CONTAINERS:
@@ -247,12 +264,27 @@ def _target_suffix(content: Content) -> str:
     return suffix
 
 
-def _check_target(target: Path, kind: Kind) -> Path:
+def _check_target(target: Path, kind: Kind, options: Options) -> Path:
+    if options.name is not None:
+        raise UsageError(f"--name and the name '{target.name}' exclude each other", "use -o FOLDER")
+    if kind == "still" and options.format and format_of(target) != format_of(Path(f"a.{options.format}")):
+        raise UsageError(f"--format {options.format} and '-o {target}' exclude each other")
     if kind_of(target) != kind or target.suffix.lower() in READ_ONLY_SUFFIXES:
         raise UsageError(f"cannot write {_NOUNS[kind]} to '{target}'", "check the suffix")
     if kind == "video" and target.suffix.lower() not in CONTAINERS:
         raise UsageError(f"cannot write '{target}': unsupported container", f"use {', '.join(CONTAINERS)}")
     return target
+
+
+def _check_lossless(jobs: list[Job]) -> None:
+    for job in jobs:
+        image_format = format_of(job.target)
+        if image_format and not image_format.lossless:
+            writable = ", ".join(suffix.removeprefix(".") for suffix in LOSSLESS_SUFFIXES)
+            raise UsageError(
+                f"--lossless: '{job.target}' would not be, as {image_format.name}",
+                f"add --format with one of {writable}",
+            )
 
 
 def _as_preview(job: Job) -> Job:
@@ -284,8 +316,8 @@ def _has_name(job: Job, chosen: Job) -> bool:
 
 
 def _with_suffix_in_name(job: Job) -> Job:
-    rest = job.target.name.removeprefix(job.source.stem)
-    return replace(job, target=job.target.with_name(job.source.name + rest))
+    name = job.target.name.replace(job.source.stem, job.source.name, 1)
+    return replace(job, target=job.target.with_name(name))
 
 
 def bicubic_beside(preview: Path) -> Path:

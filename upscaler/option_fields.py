@@ -6,6 +6,7 @@ import functools
 import inspect
 import math
 import re
+import string
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -97,6 +98,23 @@ def text(metavar: str = "NAME") -> Kind:
         return str(value)
 
     return Kind(metavar, "a text", convert)
+
+
+def pattern(*fields: str) -> Kind:
+    """A file name without its suffix, in which ``{field}`` stands for a value."""
+
+    def convert(value: str) -> str:
+        if not isinstance(value, str):
+            raise TypeError
+        for _, name, form, conversion in string.Formatter().parse(value):
+            if name is not None and (name not in fields or form or conversion):
+                raise ValueError
+        if not value.strip() or re.search(r"[/\\\0]", value):
+            raise ValueError
+        return value
+
+    named = ", ".join(f"{{{field}}}" for field in fields)
+    return Kind("PATTERN", f"a file name without folders, with any of {named}", convert)
 
 
 def _convert_device(value: str) -> str:

@@ -9,6 +9,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Literal
 
+from upscaler.images import formats
 from upscaler.option_fields import (
     DEVICE,
     LANGUAGES,
@@ -23,6 +24,7 @@ from upscaler.option_fields import (
     number,
     option,
     options_of,
+    pattern,
     text,
     whole,
 )
@@ -36,6 +38,7 @@ CODECS = tuple(codecs.CODECS)
 ENCODERS = ("auto", *codecs.ENCODER_FAMILIES)
 DECODERS = ("software", "auto", "nvdec")
 AUDIO_CODECS = tuple(codecs.AUDIO_ENCODERS)
+IMAGE_FORMATS = tuple(suffix.removeprefix(".") for suffix in formats.WRITABLE_SUFFIXES)
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,13 @@ class FileOptions:
     _: KW_ONLY
     overwrite: bool = option(False, "Replace existing files.", SWITCH)
     skip_existing: bool = option(False, "Process only what does not exist yet.", SWITCH)
+    name: str | None = option(
+        None,
+        "Names of results without suffix, for example {stem}_x{scale}; also {size} and {model}.",
+        pattern("stem", "scale", "size", "model"),
+        default_text="{stem}_x{scale} next to the input, {stem} in a folder",
+    )
+    keep_dates: bool = option(False, "Give results the modification time of their source.", SWITCH)
     preview: bool = option(
         False,
         "Write one frame of a video (at --start, or the middle) as PNG, by the network and by bicubic.",
@@ -102,7 +112,16 @@ class EngineOptions:
         "then names the faithful ones, --perceptual the share.",
         text("NAME|FILE"),
     )
+    strength: float = option(
+        1.0,
+        "Share of the network in the result, for every model; the rest is plain bicubic enlargement.",
+        number(0, 1, metavar="SHARE"),
+        default_text="1",
+    )
     tta: bool = option(False, "Average over the 8 symmetries of the image; 8 times slower.", SWITCH)
+    tileable: bool = option(
+        False, "Opposite borders meet, as in textures, and still do in the result.", SWITCH
+    )
     device: str = option("auto", "auto, cpu, cuda, cuda:N, mps or xpu.", DEVICE)
     precision: str = option(
         "auto",
@@ -146,6 +165,40 @@ class EngineOptions:
         """``model`` as names and paths, in the order in which they run; empty: the default is meant."""
         given = self.model or ()
         return (str(given),) if isinstance(given, str | Path) else tuple(map(str, given))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageOptions:
+    """How images are written."""
+
+    format: str | None = option(
+        None,
+        f"Write images as {', '.join(IMAGE_FORMATS)}.",
+        choice(*IMAGE_FORMATS),
+        default_text="that of the source, or of -o FILE",
+    )
+    quality: int | None = option(
+        None,
+        "Quality of AVIF, JPEG and WebP; higher is better.",
+        whole(1, 100),
+        default_text="90 for AVIF, 95 for JPEG and WebP",
+    )
+    lossless: bool = option(False, "Write WebP without loss, and no format that cannot be.", SWITCH)
+    keep_hidden: bool = option(False, "Upscale the colours of fully transparent pixels as they are.", SWITCH)
+    strip: bool = option(
+        False, "Write images without metadata; colour profiles and orientation are kept.", SWITCH
+    )
+
+    def __post_init__(self) -> None:
+        convert_options(self, self._conflicts)
+
+    def _conflicts(self) -> Iterator[str]:
+        if self.lossless and self.quality is not None:
+            yield "--lossless and --quality exclude each other"
+
+    def given(self) -> list[str]:
+        """The options that differ from their defaults, as the command line spells them."""
+        return _given(self, ImageOptions)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -247,18 +300,27 @@ class VideoOptions:
 
     def given(self) -> list[str]:
         """The options that differ from their defaults, as the command line spells them."""
-        changed = [each for each in options_of(VideoOptions) if getattr(self, each.name) != each.default]
-        return [f"--{'no-' * (each.default is True)}{each.flag}" for each in changed]
+        return _given(self, VideoOptions)
+
+
+def _given(options: object, declared: type) -> list[str]:
+    changed = [each for each in options_of(declared) if getattr(options, each.name) != each.default]
+    return [f"--{'no-' * (each.default is True)}{each.flag}" for each in changed]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(VideoOptions, EngineOptions, FileOptions):
+class Options(VideoOptions, ImageOptions, EngineOptions, FileOptions):
     """All options of ``upscale``; ``--help`` lists the last base first."""
 
     @property
     def engine(self) -> EngineOptions:
         """The part for the engine."""
         return EngineOptions(**{each.name: getattr(self, each.name) for each in fields(EngineOptions)})
+
+    @property
+    def image(self) -> ImageOptions:
+        """The part for images."""
+        return ImageOptions(**{each.name: getattr(self, each.name) for each in fields(ImageOptions)})
 
     @property
     def video(self) -> VideoOptions:
@@ -268,4 +330,9 @@ class Options(VideoOptions, EngineOptions, FileOptions):
     def _conflicts(self) -> Iterator[str]:
         yield from FileOptions._conflicts(self)
         yield from EngineOptions._conflicts(self)
+        yield from ImageOptions._conflicts(self)
         yield from VideoOptions._conflicts(self)
+        if self.size_px and "{scale}" in (self.name or ""):
+            yield "--name with {scale} needs --scale, and not --size"
+        if not self.size_px and "{size}" in (self.name or ""):
+            yield "--name with {size} needs --size"

@@ -18,12 +18,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from upscaler import transparency
-from upscaler.errors import MediaError, UsageError
+from upscaler.errors import MediaError
 from upscaler.images import animation, gif, losses, stills
+from upscaler.images.encoding import Encoding
 from upscaler.images.still import Still
+from upscaler.images.strip import stripped
 from upscaler.inference.engine import Upscaler
 from upscaler.jobs import Job
-from upscaler.options import VideoOptions
+from upscaler.options import ImageOptions, VideoOptions
 from upscaler.results import Done, Message, OnMessage, OnProgress, Progress, StreamPlan, VideoFacts
 from upscaler.resume.begin import resume_or_start
 from upscaler.resume.fingerprint import fingerprint_of, has_changed
@@ -38,18 +40,21 @@ from upscaler.video.threads import BackgroundWriter, Prefetcher
 from upscaler.video.trim import encoded_window, expected_frames, selected_frames, skip_encoded
 from upscaler.video.verify import Verified, verify
 from upscaler.video_frames import Tally, upscale_frames
-from upscaler.video_plan import VideoPlan, plan_video
+from upscaler.video_plan import VideoPlan, first_lines, plan_video
 
 # Share of the picture from which on it is worth a line that it was reused.
 _REUSED_SHARE_MIN = 0.01
 
 
-def upscale_still(job: Job, engine: Upscaler, on_progress: OnProgress, on_message: OnMessage) -> Done:
+def upscale_still(
+    job: Job, engine: Upscaler, options: ImageOptions, on_progress: OnProgress, on_message: OnMessage
+) -> Done:
     """Upscale an image; an animated one frame by frame, a TIFF page by page.
 
     Args:
         job: Source and target.
         engine: Runs the networks.
+        options: How images are written.
         on_progress: Called after every batch of tiles, or every frame of an animation.
         on_message: Called with every message as it arises.
 
@@ -58,10 +63,10 @@ def upscale_still(job: Job, engine: Upscaler, on_progress: OnProgress, on_messag
         UsageError: The target's format cannot hold the result.
     """
     if animation.is_animated(job.source):
-        return _upscale_animation(job, engine, on_progress, on_message)
+        return _upscale_animation(job, engine, options, on_progress, on_message)
     if (count := stills.page_count(job.source)) > 1:
-        return _upscale_pages(job, count, engine, on_progress, on_message)
-    still = stills.read(job.source, tolerant=True)
+        return _upscale_pages(job, count, engine, options, on_progress, on_message)
+    still = _without_metadata(stills.read(job.source, tolerant=True), options)
     height, width = still.pixels.shape[:2]
     plan = engine.plan(height, width)
     image_format = stills.check_target(job.target, plan.height, plan.width, still.metadata.codes)
@@ -75,39 +80,55 @@ def upscale_still(job: Job, engine: Upscaler, on_progress: OnProgress, on_messag
         on_progress(Progress(done, total, "tiles", source_px=(height, width), factor=plan.factor))
 
     with engine.messages_to(on_message):
-        upscaled = _upscaled(still, engine, report)
+        upscaled = _upscaled(still, engine, report, keep_hidden=options.keep_hidden)
     job.make_target_folder()
-    stills.write(job.target, upscaled)
+    stills.write(job.target, upscaled, _encoding(options))
     return Done(1)
 
 
-def _upscaled(still: Still, engine: Upscaler, report: Callable[[int, int], None]) -> Still:
+def _encoding(options: ImageOptions) -> Encoding:
+    return Encoding(options.quality, options.lossless, options.keep_hidden)
+
+
+def _without_metadata(still: Still, options: ImageOptions) -> Still:
+    """The image, without metadata if that is asked for."""
+    return replace(still, metadata=stripped(still.metadata)) if options.strip else still
+
+
+def _upscaled(
+    still: Still, engine: Upscaler, report: Callable[[int, int], None], *, keep_hidden: bool
+) -> Still:
     """Pixels and alpha of an image through the network; ``report`` measures the tiles of the pixels."""
     pixels, alpha = still.pixels, still.alpha
     if alpha is not None:
         plan = engine.plan(*pixels.shape[:2])
-        pixels = transparency.bleed_colors(pixels, alpha)
-        alpha = transparency.upscale_alpha(alpha, plan.height, plan.width, engine.image)
+        pixels = pixels if keep_hidden else transparency.bleed_colors(pixels, alpha)
+        wraps = engine.options.tileable
+        alpha = transparency.upscale_alpha(alpha, plan.height, plan.width, engine.image, wraps=wraps)
     report(0, 0)  # from here on, tiles measure the work
     return replace(still, pixels=engine.image(pixels, report), alpha=alpha)
 
 
 def _upscale_pages(
-    job: Job, count: int, engine: Upscaler, on_progress: OnProgress, on_message: OnMessage
+    job: Job,
+    count: int,
+    engine: Upscaler,
+    options: ImageOptions,
+    on_progress: OnProgress,
+    on_message: OnMessage,
 ) -> Done:
     image_format = stills.check_target(job.target)
-    if image_format.name != "TIFF":
-        raise UsageError(f"'{job.target}' can store only one of {count} pages", "write .tif")
+    stills.check_pages(job.target, image_format, count)
     lost: list[str] = []  # each thing once, whatever pages lose it
 
     def pages() -> Iterator[Still]:
         for number in range(count):
-            still = stills.read(job.source, page=number)
+            still = _without_metadata(stills.read(job.source, page=number), options)
             height, width = still.pixels.shape[:2]
             factor = engine.plan(height, width).factor
             lost.extend(each for each in losses.of_still(still, image_format) if each not in lost)
             on_progress(Progress(number, count, "pages", source_px=(height, width), factor=factor))
-            yield _upscaled(still, engine, lambda done, total: None)
+            yield _upscaled(still, engine, lambda done, total: None, keep_hidden=options.keep_hidden)
         on_progress(Progress(count, count, "pages", source_px=(height, width), factor=factor))
 
     first = stills.read(job.source, page=0)
@@ -121,8 +142,12 @@ def _upscale_pages(
     return Done(count)
 
 
-def _upscale_animation(job: Job, engine: Upscaler, on_progress: OnProgress, on_message: OnMessage) -> Done:
+def _upscale_animation(
+    job: Job, engine: Upscaler, options: ImageOptions, on_progress: OnProgress, on_message: OnMessage
+) -> Done:
     with animation.opened(job.source) as moving, engine.messages_to(on_message):
+        if options.strip:
+            moving = replace(moving, metadata=stripped(moving.metadata))
         height, width, count = moving.height, moving.width, moving.count
         plan = engine.plan(height, width)
         image_format = animation.check_target(job.target, plan.height, plan.width, moving.metadata.codes)
@@ -137,8 +162,10 @@ def _upscale_animation(job: Job, engine: Upscaler, on_progress: OnProgress, on_m
             on_progress(Progress(done, count, "frames", 0, (height, width), plan.factor, moving.rate))
 
         job.make_target_folder()
-        frames = animation.upscale_frames(moving.frames(), engine.frames)
-        animation.write(job.target, frames, moving.plays, moving.metadata, report)
+        frames = animation.upscale_frames(
+            moving.frames(), engine.frames, keep_hidden=options.keep_hidden, wraps=engine.options.tileable
+        )
+        animation.write(job.target, frames, moving.plays, moving.metadata, report, _encoding(options))
     if gif.is_truncated(job.source):
         on_message(Message("warning", gif.TRUNCATED))
     return Done(count)
@@ -179,11 +206,7 @@ def upscale_video(
         engine.messages_to(on_message),
     ):
         plan = plan_video(reader, job, engine, options)
-        if note := stream_plan.language_note(streams, options.audio_language):
-            plan.notes.append(note)
-        captions = stream_plan.captions_row(plan.encoding.choice.codec) if surveyed.has_captions else None
-        table = stream_plan.table(streams, reader.info.chapters, captions)
-        for line in (plan.summary, *plan.notes, *table):
+        for line in first_lines(plan, reader.info, surveyed, streams, options):
             on_message(Message("info", line))
         fingerprint = fingerprint_of(
             job.source,

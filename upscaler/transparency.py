@@ -41,7 +41,9 @@ def as_gray_rgb(gray: Pixels) -> Pixels:
     return rgb  # type: ignore[no-any-return]  # of the same dtype
 
 
-def upscale_alpha(alpha: Pixels, height: int, width: int, upscale: Callable[[Pixels], Pixels]) -> Pixels:
+def upscale_alpha(
+    alpha: Pixels, height: int, width: int, upscale: Callable[[Pixels], Pixels], *, wraps: bool = False
+) -> Pixels:
     """Upscale alpha with the network, because its edges are edges too; uniform alpha needs no network.
 
     Args:
@@ -49,6 +51,7 @@ def upscale_alpha(alpha: Pixels, height: int, width: int, upscale: Callable[[Pix
         height: Of the result.
         width: Of the result.
         upscale: ``Upscaler.image``.
+        wraps: Whether opposite borders meet.
 
     Returns:
         ``(height, width)``, same dtype.
@@ -57,22 +60,24 @@ def upscale_alpha(alpha: Pixels, height: int, width: int, upscale: Callable[[Pix
     if (alpha == first).all():  # as in most screenshots
         uniform: Pixels = np.full((height, width), first, alpha.dtype)
         return uniform
-    return snap_flat_alpha(upscale(as_gray_rgb(alpha)), alpha)
+    return snap_flat_alpha(upscale(as_gray_rgb(alpha)), alpha, wraps=wraps)
 
 
-def snap_flat_alpha(upscaled: Pixels, alpha: Pixels) -> Pixels:
+def snap_flat_alpha(upscaled: Pixels, alpha: Pixels, *, wraps: bool = False) -> Pixels:
     """Make upscaled alpha exact wherever the source's alpha is uniform in its 3x3 neighbourhood.
 
     Args:
         upscaled: ``(H, W, 3)``, the result of a network for ``as_gray_rgb(alpha)``.
         alpha: ``(h, w)`` of the source, same dtype.
+        wraps: Whether opposite borders meet.
 
     Returns:
         ``(H, W)``, same dtype.
     """
     plane = upscaled[:, :, 1]
     neighbourhood = np.ones((3, 3), np.uint8)
-    flat = (cv2.erode(alpha, neighbourhood) == cv2.dilate(alpha, neighbourhood)).astype(np.uint8)
+    seen: Any = np.pad(alpha, 1, mode="wrap" if wraps else "edge")
+    flat = (cv2.erode(seen, neighbourhood) == cv2.dilate(seen, neighbourhood)).astype(np.uint8)[1:-1, 1:-1]
     is_flat, exact = (
         cv2.resize(small, plane.shape[::-1], interpolation=cv2.INTER_NEAREST) for small in (flat, alpha)
     )

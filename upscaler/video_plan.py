@@ -8,12 +8,14 @@ from upscaler.inference.engine import Upscaler
 from upscaler.inference.plan import Plan
 from upscaler.jobs import Job
 from upscaler.options import VideoOptions
+from upscaler.results import StreamPlan
 from upscaler.video import codecs, encoders, hdr, stream_plan, yuv
 from upscaler.video.geometry import coded_box
 from upscaler.video.info import VideoInfo
 from upscaler.video.reader import VideoReader
 from upscaler.video.segment_writer import settings_for
 from upscaler.video.segments import frames_per_segment
+from upscaler.video.survey import Survey
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,20 @@ def plan_video(reader: VideoReader, job: Job, engine: Upscaler, options: VideoOp
         summary=f"{plan.describe(info.height, info.width)}{rounded}, {choice.describe()}",
         notes=notes,
     )
+
+
+def first_lines(
+    planned: VideoPlan,
+    info: VideoInfo,
+    surveyed: Survey,
+    streams: list[StreamPlan],
+    options: VideoOptions,
+) -> list[str]:
+    """What the user is told before the first frame: sizes and encoder, notes, and the table of streams."""
+    note = stream_plan.language_note(streams, options.audio_language)
+    captions = stream_plan.captions_row(planned.encoding.choice.codec) if surveyed.has_captions else None
+    table = stream_plan.table(streams, info.chapters, captions)
+    return [planned.summary, *planned.notes, *([note] if note else []), *table]
 
 
 def plan_frames(engine: Upscaler, info: VideoInfo, height: int, width: int) -> Plan:

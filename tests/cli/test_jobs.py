@@ -39,6 +39,62 @@ def test_videos_that_differ_in_their_suffix_have_distinct_targets(tmp_path: Path
     assert previews == ["a_x4.preview.png", "a.mkv_x4.preview.png"]
 
 
+def test_a_format_for_images(tmp_path: Path) -> None:
+    touch(tmp_path, "p/a.JPG", "p/b.webp", "p/b.png", "p/v.mp4")
+    expected = ["p_x4/a.png", "p_x4/b.png", "p_x4/b.webp.png", "p_x4/v.mp4"]
+    assert targets(tmp_path, ["p"], format="png") == expected
+    assert targets(tmp_path, ["p/a.JPG"], format="tiff") == ["p/a_x4.tiff"]
+    assert targets(tmp_path, ["p/a.JPG"], format="jpg", output=tmp_path / "o.jpeg") == ["o.jpeg"]
+    assert targets(tmp_path, ["p/v.mp4"], format="jpg", output=tmp_path / "o.mkv") == ["o.mkv"]
+    with pytest.raises(UsageError, match=r"--format png and '-o .*o\.jpg' exclude each other"):
+        targets(tmp_path, ["p/a.JPG"], format="png", output=tmp_path / "o.jpg")
+    with pytest.raises(UsageError, match=r"'png2' must be .*did you mean 'png'"):
+        Options(format="png2")
+
+
+def test_a_pattern_names_the_targets(tmp_path: Path) -> None:
+    touch(tmp_path, "a.jpg", "v.avi", "v.mkv", "p/b.png", "p/c.d.png")
+    names = {"name": "big_{stem}_x{scale}-{model}"}
+    assert targets(tmp_path, ["a.jpg"], **names) == ["big_a_x4-real-fast.jpg"]
+    assert targets(tmp_path, ["v.mkv"], scale=2.5, model=["x/y.pth", "fast"], **names) == [
+        "big_v_x2.5-y+fast.mkv"
+    ]
+    assert targets(tmp_path, ["p"], **names)[1] == "p_x4/big_c.d_x4-real-fast.png"
+    assert targets(tmp_path, ["p"], name="{stem} {size}", size_px=(64, 48))[0] == "p_64x48/b 64x48.png"
+    assert targets(tmp_path, ["p"], name="{stem}@4", output=tmp_path / "p")[0] == "p/b@4.png"
+    assert targets(tmp_path, ["v.avi", "v.mkv"], name="_{stem}") == ["_v.avi.mkv", "_v.mkv"]
+    assert targets(tmp_path, ["v.mkv"], name="{stem}.4", preview=True) == ["v.4.preview.png"]
+    with pytest.raises(UsageError, match="would both be written"):
+        targets(tmp_path, ["p"], name="same")
+    with pytest.raises(UsageError, match=r"'o\.jpg' exclude each other"):
+        targets(tmp_path, ["a.jpg"], name="{stem}", output=tmp_path / "o.jpg")
+
+
+@pytest.mark.parametrize(
+    "wrong", ["", "a/{stem}", "a\\b", "{stem", "{nothing}", "{}", "{stem:>9}", "{stem!r}"]
+)
+def test_a_pattern_that_is_none(wrong: str) -> None:
+    with pytest.raises(
+        UsageError, match=r"--name .* must be a file name without folders.*\{stem\}, \{scale\}"
+    ):
+        Options(name=wrong)
+
+
+def test_a_pattern_of_the_other_measure() -> None:
+    with pytest.raises(UsageError, match="needs --scale"):
+        Options(name="{stem}{scale}", size_px=(9, 9))
+    with pytest.raises(UsageError, match="needs --size"):
+        Options(name="{stem}{size}")
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "avif", "gif"])
+def test_what_cannot_be_lossless_is_refused(tmp_path: Path, suffix: str) -> None:
+    touch(tmp_path, f"p/a.{suffix}", "p/v.mp4")
+    with pytest.raises(UsageError, match=rf"--lossless: '.*a\.{suffix}' would not be.*png"):
+        targets(tmp_path, ["p"], lossless=True)
+    assert targets(tmp_path, ["p"], lossless=True, format="webp")[0] == "p_x4/a.webp"
+
+
 def test_a_folder_is_mirrored(tmp_path: Path) -> None:
     touch(tmp_path, "p/b.png", "p/sub/a.png", "p/sub/v.mov", "p/notes.txt", "p/.hidden.png", "p/.git/x.png")
     found = plan([tmp_path / "p"], Options(scale=2))

@@ -22,6 +22,7 @@ from upscaler.images.formats import ANIMATION_SUFFIXES, format_of
 from upscaler.images.metadata import Metadata
 from upscaler.inference.engine import Upscaler
 from upscaler.jobs import Job
+from upscaler.options import ImageOptions
 from upscaler.results import Done, Progress
 
 DURATIONS_MS = [50, 120, 200, 80]
@@ -78,7 +79,9 @@ def test_loop_count_is_kept(tmp_path: Path, suffix: str, plays: int) -> None:
 def upscaled(engine: Upscaler, source: Path, target: Path) -> tuple[Done, list[Progress], Messages]:
     messages = Messages()
     progress: list[Progress] = []
-    done = pipeline.upscale_still(Job(source, target, "still"), engine, progress.append, messages)
+    done = pipeline.upscale_still(
+        Job(source, target, "still"), engine, ImageOptions(), progress.append, messages
+    )
     return done, progress, messages
 
 

@@ -21,6 +21,7 @@ from upscaler.images.cicp import CodePoints
 from upscaler.images.formats import format_of
 from upscaler.images.still import Still
 from upscaler.jobs import Job
+from upscaler.options import ImageOptions
 
 COLOR = (200, 100, 50)
 # Chromaticities of red, green and blue (H.273, table 2); white is D65 for all.
@@ -87,11 +88,15 @@ def said(still: Still, suffix: str) -> str:
 def test_hdr_goes_into_png_only(tmp_path: Path, transfer: int, name: str) -> None:
     write_avif(tmp_path / "a.avif", 9, transfer)
     engine = identity(tmp_path)
-    pipeline.upscale_still(Job(tmp_path / "a.avif", tmp_path / "b.png", "still"), engine, noop, noop)
+    pipeline.upscale_still(
+        Job(tmp_path / "a.avif", tmp_path / "b.png", "still"), engine, ImageOptions(), noop, noop
+    )
     assert stills.read(tmp_path / "b.png").metadata.codes == CodePoints(9, transfer)
     for source in ("a.avif", "b.png"):
         with pytest.raises(UsageError, match=f"HDR \\({name}\\)"):
-            pipeline.upscale_still(Job(tmp_path / source, tmp_path / "c.jpg", "still"), engine, noop, noop)
+            pipeline.upscale_still(
+                Job(tmp_path / source, tmp_path / "c.jpg", "still"), engine, ImageOptions(), noop, noop
+            )
     with pytest.raises(MediaError, match="HDR image"):
         stills.read_rgb8(tmp_path / "a.avif")
 

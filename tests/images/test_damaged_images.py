@@ -17,6 +17,7 @@ from upscaler.errors import MediaError
 from upscaler.images import stills
 from upscaler.inference.engine import Upscaler
 from upscaler.jobs import Job
+from upscaler.options import ImageOptions
 
 
 def test_a_jpeg_without_its_end_marker_is_complete(tmp_path: Path) -> None:
@@ -109,6 +110,7 @@ def test_damage_is_a_warning(tmp_path: Path) -> None:
     pipeline.upscale_still(
         job,
         Upscaler(str(weights(tmp_path / "tiny.safetensors")), 2, precision="fp32"),
+        ImageOptions(),
         lambda _: None,
         messages,
     )

@@ -19,6 +19,7 @@ from upscaler.images import stills, xmp
 from upscaler.images.metadata import Metadata
 from upscaler.images.still import Still
 from upscaler.jobs import Job
+from upscaler.options import ImageOptions
 
 
 def doubled(source: Path, target: Path) -> bytes:
@@ -118,7 +119,9 @@ def test_the_video_of_a_motion_photo(tmp_path: Path, version: int, gap: bytes) -
 
 def said_about(source: Path, target: Path) -> list[str]:
     messages = Messages()
-    pipeline.upscale_still(Job(source, target, "still"), identity(source.parent), lambda _: None, messages)
+    pipeline.upscale_still(
+        Job(source, target, "still"), identity(source.parent), ImageOptions(), lambda _: None, messages
+    )
     assert not messages.warnings
     return [message for message in messages if message.startswith("not kept")]
 

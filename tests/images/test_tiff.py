@@ -22,6 +22,7 @@ from upscaler.images import losses, stills, tiff_samples
 from upscaler.images.formats import format_of
 from upscaler.images.still import Still
 from upscaler.jobs import Job
+from upscaler.options import ImageOptions
 
 RGB = photograph(24, 32)
 DEEP = np.random.default_rng(0).integers(0, 65_536, (24, 32, 3)).astype(np.uint16)
@@ -202,7 +203,7 @@ def test_every_page_goes_into_a_tiff_of_pages(tmp_path: Path) -> None:
                 file.write(RGB[::4, ::4], photometric="rgb", subfiletype=1)
     messages = Messages()
     job = Job(tmp_path / "a.tif", tmp_path / "b.tif", "still")
-    done = pipeline.upscale_still(job, identity(tmp_path), lambda _: None, messages)
+    done = pipeline.upscale_still(job, identity(tmp_path), ImageOptions(), lambda _: None, messages)
     assert done.frames == 4 and "4 pages" in messages[0]
     assert messages[1:] == ["not kept in .tif: reduced copies (thumbnail or pyramid)"]
     with tifffile.TiffFile(tmp_path / "b.tif") as written:
@@ -211,7 +212,9 @@ def test_every_page_goes_into_a_tiff_of_pages(tmp_path: Path) -> None:
             assert np.array_equal(page.asarray(), expected)
             assert page.description == f"page {number}"
     with pytest.raises(UsageError, match=r"only one of 4 pages.*\n?.*"):
-        pipeline.upscale_still(replace(job, target=tmp_path / "b.png"), identity(tmp_path), print, messages)
+        pipeline.upscale_still(
+            replace(job, target=tmp_path / "b.png"), identity(tmp_path), ImageOptions(), print, messages
+        )
     with pytest.raises(MediaError, match="several pages"):
         stills.read(tmp_path / "a.tif")  # for training and evaluation
 

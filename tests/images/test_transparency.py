@@ -14,6 +14,7 @@ from upscaler.images import stills
 from upscaler.inference.engine import Upscaler
 from upscaler.inference.resize import resize_bicubic
 from upscaler.jobs import Job
+from upscaler.options import ImageOptions
 from upscaler.pixels import Pixels
 
 
@@ -42,7 +43,9 @@ def test_cut_out_objects_have_no_fringe(tmp_path: Path) -> None:
     rgba = np.where(disc[:, :, None], 255, 0).astype(np.uint8).repeat(4, 2)  # white on transparent black
     Image.fromarray(rgba).save(tmp_path / "a.png")
     job = Job(tmp_path / "a.png", tmp_path / "b.png", "still")
-    pipeline.upscale_still(job, Upscaler("fast", 2, precision="fp32"), lambda _: None, lambda _: None)
+    pipeline.upscale_still(
+        job, Upscaler("fast", 2, precision="fp32"), ImageOptions(), lambda _: None, lambda _: None
+    )
     still = stills.read(tmp_path / "b.png")
     assert still.alpha is not None
     alpha = still.alpha[:, :, None] / 255
@@ -85,7 +88,9 @@ def test_edges_of_alpha_are_smooth(tmp_path: Path) -> None:
     picture.putalpha(Image.fromarray(disc(32)))
     picture.save(tmp_path / "a.png")
     job = Job(tmp_path / "a.png", tmp_path / "b.png", "still")
-    pipeline.upscale_still(job, Upscaler("balanced", 4, precision="fp32"), lambda _: None, lambda _: None)
+    pipeline.upscale_still(
+        job, Upscaler("balanced", 4, precision="fp32"), ImageOptions(), lambda _: None, lambda _: None
+    )
     alpha = stills.read(tmp_path / "b.png").alpha
     assert alpha is not None
     bicubic = resize_bicubic(torch.from_numpy(disc(32))[None, None], 128, 128)[0, 0].numpy()

@@ -43,8 +43,9 @@ TABLES = {"upscaler.images.formats", "upscaler.video.codecs", "upscaler.video.fo
 # A room and the other rooms that it may import, from the command line down. A file at the top of a folder
 # that is not a leaf is a room by itself; the modules of a room may import each other.
 MAY_IMPORT: dict[str, set[str]] = {
-    "cli": {"batch", "jobs", "resume", "inference", "images", "models"},
-    "batch": {"pipeline", "preview", "video_plan", "jobs", "inference", "video", "models"},
+    "cli": {"batch", "dry_run", "jobs", "resume", "inference", "images", "models"},
+    "batch": {"dry_run", "pipeline", "preview", "video_plan", "jobs", "inference", "video", "models"},
+    "dry_run": {"jobs", "video_plan", "inference", "images", "video"},
     "preview": {"jobs", "video_plan", "inference", "images", "video"},
     "pipeline": {"jobs", "resume", "video_plan", "video_frames", "inference", "images", "video"},
     "resume": {"inference", "video"},

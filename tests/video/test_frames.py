@@ -76,6 +76,20 @@ def test_tiled_planes_are_those_of_rgb(tmp_path: Path, siting: str, bits: int) -
     assert_within_one(direct, whole)
 
 
+@pytest.mark.parametrize("siting", ["left", "center"])
+def test_planes_at_half_strength_are_those_of_rgb(tmp_path: Path, siting: str) -> None:
+    layout, file = Layout(bits=10, siting=siting), weights(tmp_path / "x2.safetensors", 2, detail=1.0)
+    options = {"device": "cpu", "precision": "fp32", "strength": 0.4}
+    direct, rgb = both_ways(Upscaler(file, 2, **options, tile_px=40), frames(layout), layout)
+    assert_within_one(direct, rgb)
+    full, _ = both_ways(Upscaler(file, 2, device="cpu", precision="fp32"), frames(layout), layout)
+    none, _ = both_ways(Upscaler(file, 2, **options | {"strength": 0}), frames(layout), layout)
+    for blended, one, other in zip(direct, full, none, strict=True):
+        inside = (one > 0) & (one < 1023) & (other > 0) & (other < 1023)  # where nothing is clamped
+        mean = 0.4 * one + 0.6 * other
+        assert (blended - mean)[inside].abs().max() <= 1.01 and (one - other).abs().max() > 50
+
+
 def test_several_frames_go_through_together(tmp_path: Path) -> None:
     engine = Upscaler(weights(tmp_path / "x4.safetensors", 4), 4, precision="fp32", batch=2)
     layout = Layout(horizontal=2, vertical=1)
@@ -123,6 +137,8 @@ REUSED = {
     "444 to 420": (2, Layout(horizontal=1, vertical=1), Layout(siting="topleft")),
     "gray": (2, Layout(kind="gray", horizontal=1, vertical=1), Layout(kind="gray", horizontal=1, vertical=1)),
     "through RGB": (3, Layout(), Layout(siting="center")),
+    "at half strength": (2, Layout(), Layout(siting="center")),
+    "through RGB at half strength": (3, Layout(), Layout(siting="center")),
 }
 
 
@@ -130,9 +146,11 @@ REUSED = {
 @pytest.mark.parametrize(("height", "width"), [(102, 150), (97, 141)])
 def test_only_what_changed_is_computed(tmp_path: Path, name: str, height: int, width: int) -> None:
     scale, given, layout = REUSED[name]
-    engine = Upscaler(weights(tmp_path / "network.safetensors", scale, detail=1.0), scale, precision="fp32")
+    strength = 0.5 if "strength" in name else 1.0
+    file = weights(tmp_path / "network.safetensors", scale, detail=1.0)
+    engine = Upscaler(file, scale, precision="fp32", strength=strength)
     plan = giving_planes(engine, engine.plan(height, width), layout, height, width)
-    if name == "through RGB":
+    if name.startswith("through RGB"):
         plan = replace(plan, planes=None)
     source, info = nearly_still(given, height, width), info_of(given, height, width)
     # Each by itself: nothing comes before it.

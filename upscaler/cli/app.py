@@ -28,6 +28,7 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 def upscale(
     inputs: list[Path],
     report: Path | None,
+    dry_run: bool,
     list_models: bool,
     version: bool,
     **values: Any,  # noqa: ANN401
@@ -45,7 +46,7 @@ def upscale(
     """
     try:
         options = Options(**{name: value for name, value in values.items() if value is not None})
-        code = _run(inputs, options, report)
+        code = _run(inputs, options, report, dry_run=dry_run)
     except Exception as error:
         _fail(error)
     except KeyboardInterrupt as interrupt:
@@ -56,13 +57,15 @@ def upscale(
     raise typer.Exit(code)
 
 
-def _run(inputs: list[Path], options: Options, report: Path | None) -> int:
+def _run(inputs: list[Path], options: Options, report: Path | None, *, dry_run: bool) -> int:
+    if dry_run and report is not None:
+        raise UsageError("--dry-run and --json exclude each other")
     from upscaler.cli.run import run  # loads torch and av, which --help does not need
 
     INTERRUPTS.release()
     keep_freed_memory()
     use_allowed_processors()
-    return run(list(wildcards.expand(inputs)), options, report)
+    return run(list(wildcards.expand(inputs)), options, report, dry_run=dry_run)
 
 
 def _fail(error: Exception) -> NoReturn:
@@ -92,6 +95,7 @@ def _print_models(given: bool) -> None:
 def _signature() -> inspect.Signature:
     inputs = typer.Argument(metavar="INPUT", help="Images, videos, and folders of them.")
     report = typer.Option("--json", metavar="FILE", help="Write one JSON line per input; - for stdout.")
+    rehearsal = typer.Option("--dry-run", help="Print what would be done, with sizes, and end.")
     models = typer.Option(
         "--list-models", callback=_print_models, is_eager=True, help="List shipped and installed models."
     )
@@ -108,6 +112,7 @@ def _signature() -> inspect.Signature:
                 for each in options_of(Options)
             ),
             parameter("report", Annotated[Path | None, report]),
+            parameter("dry_run", Annotated[bool, rehearsal], False),
             parameter("list_models", Annotated[bool, models], False),
             parameter("version", Annotated[bool, version], False),
         ]

@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Self
 
@@ -22,14 +23,20 @@ def say(text: str) -> None:
             print(text, file=sys.stderr, flush=True)  # noqa: T201
 
 
+def tell(text: str) -> None:
+    """Write a line to standard output: what was asked for."""
+    print(text, flush=True)  # noqa: T201
+
+
 class Display:
     """Shows each file of a batch: on a terminal a bar with frames/s and time left; then lines.
 
     Args:
         files: Number of files in the batch.
+        shown: What is shown of a text.
     """
 
-    def __init__(self, files: int) -> None:
+    def __init__(self, files: int, shown: Callable[[str], str] = str) -> None:
         self._console = Console(stderr=True, highlight=False, soft_wrap=True)
         self._bar = Bar(
             TextColumn("{task.description}", markup=False),
@@ -42,7 +49,7 @@ class Display:
             disable=not self._console.file.isatty(),  # whatever FORCE_COLOR says: no bar in logs
         )
         self._task: TaskID | None = None
-        self._files = files
+        self._files, self._shown = files, shown
         self._started = 0
         self._start = 0.0
 
@@ -56,7 +63,7 @@ class Display:
     def begin(self, name: str) -> None:
         """Start a file."""
         self._started += 1
-        self._name = name
+        self._name = name = self._shown(name)
         self._start = time.monotonic()
         count = f"[{self._started}/{self._files}] " if self._files > 1 else ""
         width = max(8, int(self._console.width * _NAME_SHARE))
@@ -66,7 +73,7 @@ class Display:
     def message(self, message: Message) -> None:
         """Write a line about the current file."""
         severity = "warning: " if message.severity == "warning" else ""
-        say(f"{self._name}: {severity}{message.text}")
+        say(f"{self._name}: {severity}{self._shown(message.text)}")
 
     def advance(self, progress: Progress) -> None:
         """Move the bar: more frames or tiles are done."""
@@ -83,7 +90,7 @@ class Display:
         """Finish the current file: write the outcome with the time."""
         assert self._task is not None, "call begin first"
         self._bar.remove_task(self._task)
-        say(f"{outcome} ({time.monotonic() - self._start:.1f} s)")
+        say(f"{self._shown(outcome)} ({time.monotonic() - self._start:.1f} s)")
 
 
 def _rate(done: int, unit: str, elapsed_s: float) -> str:

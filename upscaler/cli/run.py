@@ -3,12 +3,16 @@
 import time
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from upscaler.batch import Batch, Result, one_at_a_time
 from upscaler.cli import json_report
+from upscaler.cli import pipes as standard
 from upscaler.cli.display import Display, say, summary
+from upscaler.cli.dry_run import show
 from upscaler.cli.forecast import Forecast
+from upscaler.cli.pipes import Pipes
 from upscaler.error_text import error_report
 from upscaler.errors import UpscalerError
 from upscaler.jobs import Job
@@ -18,13 +22,14 @@ from upscaler.results import OnProgress, Outcome
 EXIT_DONE, EXIT_FAILED, EXIT_DAMAGED, EXIT_INTERRUPTED = 0, 1, 3, 130  # 2: see app.py
 
 
-def run(inputs: Sequence[Path], options: Options, report: Path | None) -> int:
+def run(inputs: Sequence[Path], options: Options, report: Path | None, *, dry_run: bool) -> int:
     """Plan everything, then run one job after the other.
 
     Args:
         inputs: Images, videos, and folders of them.
         options: Everything else that decides what is written.
         report: File for the JSON report; ``-``: standard output; ``None``: no report.
+        dry_run: Only say what would be done.
 
     Returns:
         The exit code.
@@ -32,11 +37,18 @@ def run(inputs: Sequence[Path], options: Options, report: Path | None) -> int:
     Raises:
         UpscalerError: The batch cannot start; nothing is written then.
     """
-    with one_at_a_time(), Batch(inputs, options) as batch:
-        return _run(batch, report)
+    to_output = report is not None and str(report) == "-"
+    with (
+        standard.opened(inputs, options, report_on_output=to_output) as pipes,
+        one_at_a_time(),
+        Batch(pipes.inputs, pipes.options) as batch,
+    ):
+        if dry_run:
+            return EXIT_DONE if show(batch, pipes.shown) else EXIT_FAILED
+        return _run(batch, report, pipes)
 
 
-def _run(batch: Batch, report: Path | None) -> int:
+def _run(batch: Batch, report: Path | None, pipes: Pipes) -> int:
     start = time.monotonic()
     job_list = batch.job_list
     for message in batch.messages:
@@ -44,14 +56,14 @@ def _run(batch: Batch, report: Path | None) -> int:
     forecast = Forecast([job.source for job in job_list.jobs if job.kind == "still"])
     outcomes: Counter[Outcome] = Counter()
     frames = lossy = 0
-    with json_report.opened(report) as lines, Display(len(job_list.jobs)) as display:
+    with json_report.opened(report) as lines, Display(len(job_list.jobs), pipes.shown) as display:
         for result in batch.not_run():
             if result.error:
                 say(error_report(result.error, result.error_line))
-            _report(result, lines)
+            _report(result, lines, pipes)
         for job in job_list.jobs:
-            result = _run_job(job, batch, display, forecast)
-            _report(result, lines)
+            result = _run_job(job, batch, display, forecast, pipes)
+            _report(result, lines, pipes)
             if result.outcome == "interrupted":
                 return EXIT_INTERRUPTED
             outcomes[result.outcome] += 1
@@ -63,13 +75,18 @@ def _run(batch: Batch, report: Path | None) -> int:
     return EXIT_DAMAGED if outcomes["done with warnings"] else EXIT_DONE
 
 
-def _run_job(job: Job, batch: Batch, display: Display, forecast: Forecast) -> Result:
+def _run_job(job: Job, batch: Batch, display: Display, forecast: Forecast, pipes: Pipes) -> Result:
     """Run one job and show how it ended."""
     display.begin(str(job.source))
     on_progress: OnProgress = display.advance
     if job.kind != "preview":
         on_progress = forecast.watch(job.source, batch.engines[job.kind], display.advance, display.message)
     result = batch.run(job, on_progress, display.message)
+    if result.done:
+        try:
+            pipes.send(job.target)
+        except UpscalerError as error:
+            result = replace(result, outcome="failed", error=error)
     if result.error:
         display.end(error_report(result.error, result.error_line))
     elif result.outcome == "interrupted":
@@ -79,10 +96,10 @@ def _run_job(job: Job, batch: Batch, display: Display, forecast: Forecast) -> Re
     return result
 
 
-def _report(result: Result, lines: json_report.Report | None) -> None:
+def _report(result: Result, lines: json_report.Report | None, pipes: Pipes) -> None:
     """Add a result to the report, if there is one; if that fails, say so and go on with the work itself."""
     try:
         if lines:
-            lines.add(json_report.line(result))
+            lines.add(pipes.shown_json(json_report.line(result)))
     except UpscalerError as error:
         say(error_report(error))

@@ -18,6 +18,7 @@ from upscaler.images import (
     avif,
     cicp,
     eight_bit,
+    encoding,
     gif,
     icc,
     library_settings,
@@ -27,6 +28,7 @@ from upscaler.images import (
     stills,
 )
 from upscaler.images.cicp import CodePoints
+from upscaler.images.encoding import Encoding
 from upscaler.images.formats import ANIMATION_SUFFIXES, ImageFormat, format_of
 from upscaler.images.metadata import Metadata
 from upscaler.images.orientation import apply_orientation, read_orientation, swaps_sides
@@ -211,6 +213,7 @@ def write(
     plays: int,
     source: Metadata,
     on_frame: Callable[[int], None] = lambda _: None,
+    how: Encoding = encoding.USUAL,
 ) -> None:
     """Write an animation atomically, in the format of the suffix.
 
@@ -223,6 +226,7 @@ def write(
         plays: How many times it is played, 0 for endlessly; AVIF does not store it.
         source: Metadata to write; GIF keeps none.
         on_frame: Called with the number of frames so far, after each.
+        how: What the user chose.
 
     Raises:
         MediaError: The file cannot be written.
@@ -235,7 +239,7 @@ def write(
     if image_format.name == "PNG" and first.pixels.dtype == np.uint16:
         _write_deep(path, frames, plays, source, on_frame)
     else:
-        _write_by_pillow(path, frames, image_format, plays, source, on_frame)
+        _write_by_pillow(path, frames, image_format, plays, source, on_frame, how)
 
 
 def _write_deep(
@@ -259,6 +263,7 @@ def _write_by_pillow(
     plays: int,
     source: Metadata,
     on_frame: Callable[[int], None],
+    how: Encoding,
 ) -> None:
     images, durations_ms, has_alpha, profile = [], list[float](), False, source.profile
     for frame in frames:
@@ -269,7 +274,7 @@ def _write_by_pillow(
         on_frame(len(images))
     first = images[0]
     source = replace(source, profile=profile)
-    arguments = dict(image_format.save_arguments)
+    arguments = how.arguments(image_format, source_is_lossless=source.lossless)
     arguments |= metadata.save_arguments(source, image_format, first.height, first.width)
     arguments |= _playback_arguments(image_format, durations_ms, plays)
     if image_format.name == "GIF":
@@ -317,13 +322,19 @@ def _round_durations(durations_ms: list[float], step_ms: int, max_ms: int | None
 
 
 def upscale_frames(
-    frames: Iterator[Frame], upscale: Callable[[Iterator[Pixels]], Iterator[Pixels]]
+    frames: Iterator[Frame],
+    upscale: Callable[[Iterator[Pixels]], Iterator[Pixels]],
+    *,
+    keep_hidden: bool = False,
+    wraps: bool = False,
 ) -> Iterator[Frame]:
     """Upscale colours and alpha of every frame.
 
     Args:
         frames: All of one size and dtype; RGB ``(H, W, 3)`` and alpha ``(H, W)``, uint8 or uint16.
         upscale: ``Upscaler.frames``; it may take several images before it returns the first.
+        keep_hidden: Take the colours of fully transparent pixels as they are.
+        wraps: Whether opposite borders of a frame meet.
     """
     pending: deque[Frame] = deque()  # taken by `upscale`, but not returned yet
 
@@ -333,7 +344,10 @@ def upscale_frames(
             if frame.alpha is None:
                 yield frame.pixels
             else:
-                yield transparency.bleed_colors(frame.pixels, frame.alpha)
+                visible = (
+                    frame.pixels if keep_hidden else transparency.bleed_colors(frame.pixels, frame.alpha)
+                )
+                yield visible
                 yield transparency.as_gray_rgb(frame.alpha)
 
     upscaled = upscale(images())
@@ -341,7 +355,7 @@ def upscale_frames(
         frame = pending.popleft()
         alpha = None
         if frame.alpha is not None:
-            alpha = transparency.snap_flat_alpha(next(upscaled), frame.alpha)
+            alpha = transparency.snap_flat_alpha(next(upscaled), frame.alpha, wraps=wraps)
         if stills.has_equal_channels(frame.pixels):  # no tint from the network
             pixels = stills.with_equal_channels(pixels)
         yield replace(frame, pixels=pixels, alpha=alpha)

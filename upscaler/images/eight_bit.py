@@ -7,6 +7,7 @@ import numpy as np
 from PIL import Image
 
 from upscaler.images import appended, gif, icc, metadata
+from upscaler.images.encoding import Encoding
 from upscaler.images.formats import ImageFormat
 from upscaler.images.metadata import Metadata
 from upscaler.images.still import Still
@@ -38,22 +39,24 @@ def read(image: Image.Image) -> Still:
     return Still(np.asarray(image.convert("RGB")), None, gray, source)
 
 
-def write(path: Path, still: Still, image_format: ImageFormat) -> None:
+def write(path: Path, still: Still, image_format: ImageFormat, encoding: Encoding) -> None:
     """Encode an image.
 
     Args:
         path: The file to write.
         still: uint8; without alpha if the format has none.
         image_format: The format to write.
+        encoding: What the user chose.
 
     Raises:
         OSError: The file cannot be written.
     """
     image, source = _storable(still, image_format)
     gain_map = _encoded_gain_map(source, image) if image_format.name == "JPEG" else b""
-    arguments = metadata.save_arguments(source, image_format, image.height, image.width, len(gain_map))
+    arguments = encoding.arguments(image_format, source_is_lossless=source.lossless)
+    arguments |= metadata.save_arguments(source, image_format, image.height, image.width, len(gain_map))
     try:
-        image.save(path, image_format.name, **image_format.save_arguments, **arguments)
+        image.save(path, image_format.name, **arguments)
         if image_format.name == "JPEG" and source.appended:
             path.write_bytes(appended.joined(path.read_bytes(), source.appended, gain_map))
     except (ValueError, RuntimeError) as error:  # for example a side above 65535 in JPEG; from libtiff

@@ -22,6 +22,7 @@ class ImageFormat:
         gray: Whether it stores grayscale; the others store it as three equal channels.
         gray_alpha: Whether it stores grayscale with transparency.
         sixteen_bit: Whether it stores 16 bits per sample.
+        lossless: Whether it stores pixels as they are; WebP does if asked to.
         metadata: Whether it stores an ICC profile, EXIF and XMP.
         resolution: Whether it stores pixels per inch.
         animation_bytes_per_pixel: Memory for a pixel of a frame until an animation is written, as measured:
@@ -37,9 +38,15 @@ class ImageFormat:
     gray: bool = False
     gray_alpha: bool = False
     sixteen_bit: bool = False
+    lossless: bool = False
     metadata: bool = False
     resolution: bool = False
     animation_bytes_per_pixel: int = 0
+
+    @property
+    def has_quality(self) -> bool:
+        """Whether its encoder takes a quality from 1 to 100."""
+        return "quality" in self.save_arguments
 
 
 FORMATS = (
@@ -58,6 +65,7 @@ FORMATS = (
         suffixes=(".bmp", ".dib"),
         signature=rb"BM....\0\0\0\0",
         gray=True,
+        lossless=True,
         resolution=True,
     ),
     ImageFormat(
@@ -88,6 +96,7 @@ FORMATS = (
         gray=True,
         gray_alpha=True,
         sixteen_bit=True,
+        lossless=True,
         metadata=True,
         resolution=True,
         animation_bytes_per_pixel=8,
@@ -99,6 +108,7 @@ FORMATS = (
         gray=True,
         gray_alpha=True,
         sixteen_bit=True,
+        lossless=True,
         metadata=True,
         resolution=True,
     ),
@@ -109,6 +119,7 @@ FORMATS = (
         save_arguments={"quality": 95, "method": 4},  # of lossless files, quality is effort
         max_side_px=16_383,
         alpha=True,
+        lossless=True,
         metadata=True,
         animation_bytes_per_pixel=4,
     ),
@@ -116,8 +127,12 @@ FORMATS = (
 
 _BY_SUFFIX = {suffix: row for row in FORMATS for suffix in row.suffixes}
 WRITABLE_SUFFIXES = tuple(sorted(_BY_SUFFIX))
+LOSSLESS_SUFFIXES = tuple(suffix for suffix, row in sorted(_BY_SUFFIX.items()) if row.lossless)
 # Of formats that are read only, and what is written instead: the first image of an MPO is a JPEG.
 READ_ONLY_SUFFIXES = MappingProxyType({".mpo": ".jpg"})
+# How a TIFF or BigTIFF begins, and raw files of cameras, too.
+TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+TIFF_SUFFIX = ".tif"
 # What Pillow may take a file for, whatever its suffix: it knows many more formats, and starts Ghostscript for
 # PostScript. DIB is a BMP without its file header.
 READ_FORMATS = (*(row.name for row in FORMATS), "DIB")

@@ -43,7 +43,8 @@ class Metadata:
         appended: What a phone appended to a JPEG; written to JPEG only.
         size: Height and width of the upright source; ``None`` if unknown.
         dropped: What is kept in no target, in words, such as ``depth map``.
-        lossless: Whether the source is a lossless WebP; written to WebP as lossless again.
+        lossless: Whether the source is a lossless WebP; written to WebP as lossless again unless a
+            quality is asked for.
     """
 
     profile: bytes | None = None
@@ -156,8 +157,6 @@ def save_arguments(
             arguments["pnginfo"].add(*chunk)
     elif image_format.metadata and packet:
         arguments["xmp"] = packet
-    if name == "WEBP" and metadata.lossless:
-        arguments["lossless"] = True
     if name in COMMENTED and metadata.comment:
         arguments["comment"] = metadata.comment
     if name == "JPEG" and metadata.iptc:

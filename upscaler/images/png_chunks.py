@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 Chunk = tuple[bytes, bytes]  # type, data
 
 _HEADER_BYTES = 33  # the signature and the IHDR chunk
-_COLOR_TYPES = (b"cHRM", b"cICP", b"gAMA", b"sRGB")
+COLOR_TYPES = (b"cHRM", b"cICP", b"gAMA", b"sRGB")
 # What files in sRGB state, in 1/100000.
 _SRGB = {
     b"gAMA": (45_455,),
@@ -36,7 +36,7 @@ def read(path: Path) -> tuple[Chunk, ...]:
             file.seek(_HEADER_BYTES)
             while len(head := file.read(8)) == 8:
                 length, kind = struct.unpack(">I4s", head)
-                if kind not in _COLOR_TYPES + TEXT_TYPES:
+                if kind not in COLOR_TYPES + TEXT_TYPES:
                     file.seek(length + 4, 1)
                     continue
                 data, checksum = file.read(length), file.read(4)

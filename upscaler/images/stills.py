@@ -22,6 +22,7 @@ from upscaler.images import (
     avif,
     cicp,
     eight_bit,
+    encoding,
     gif,
     jpeg_damage,
     library_settings,
@@ -31,8 +32,9 @@ from upscaler.images import (
     tiff_writer,
 )
 from upscaler.images.cicp import CodePoints
+from upscaler.images.encoding import Encoding
 from upscaler.images.formats import READ_FORMATS, WRITABLE_SUFFIXES, ImageFormat, format_of
-from upscaler.images.orientation import apply_orientation, read_orientation
+from upscaler.images.orientation import apply_orientation, read_orientation, swaps_sides
 from upscaler.images.repair import DAMAGED_METADATA, has_damaged_metadata, repaired
 from upscaler.images.still import Still
 from upscaler.pixels import Pixels, mean_of_channels, to_8_bits
@@ -149,17 +151,41 @@ def _read_error(path: Path, error: Exception) -> MediaError:
 
 
 def read_size(path: Path) -> tuple[int, int]:
-    """Height and width of an image as stored, from its header alone.
+    """Height and width of an upright image, from its header alone.
 
     Raises:
         MediaError: The header cannot be read.
     """
+    with _header(path) as image:
+        if image is None:
+            return tiff.read_size(path)
+        is_turned = swaps_sides(read_orientation(image))
+        return (image.width, image.height) if is_turned else (image.height, image.width)
+
+
+def bytes_per_pixel(path: Path) -> int:
+    """Bytes of a pixel with its alpha when it is decoded to 8 or 16 bits, from the header alone.
+
+    Raises:
+        MediaError: The header cannot be read.
+    """
+    with _header(path) as image:
+        if image is None:
+            return tiff.bytes_per_pixel(path)
+        channels = (1 if image.mode in ("1", "L", "LA") else 3) + image.has_transparency_data
+        return channels * (2 if sixteen_bit_png.describes(image) else 1)
+
+
+@contextmanager
+def _header(path: Path) -> Iterator[Image.Image | None]:
+    """An opened image, not decoded; ``None`` for a TIFF."""
     try:
         with library_settings.applied():
             if tiff.is_tiff(path):
-                return tiff.read_size(path)
+                yield None
+                return
             with Image.open(path, formats=READ_FORMATS) as image:
-                return image.height, image.width
+                yield image
     except Exception as error:  # as in `read`
         raise MediaError(f"'{path}' is not an image, or not in a supported format") from error
 
@@ -178,11 +204,16 @@ def page_count(path: Path) -> int:
         return tiff.page_count(path)
 
 
-def write(path: Path, still: Still) -> None:
-    """Write an image atomically, in the format of the suffix; JPEG at quality 95, 4:4:4.
+def write(path: Path, still: Still, how: Encoding = encoding.USUAL) -> None:
+    """Write an image atomically, in the format of the suffix; JPEG with 4:4:4.
 
     PNG and TIFF keep 16 bits, other formats are rounded to 8. Formats without alpha get the image over black;
     GIF keeps one bit of alpha. Where colours cannot be stated, 8-bit pixels are converted to sRGB.
+
+    Args:
+        path: The target.
+        still: The image.
+        how: What the user chose.
 
     Raises:
         UsageError: The suffix is not an image's.
@@ -197,7 +228,7 @@ def write(path: Path, still: Still) -> None:
         elif still.pixels.dtype == np.uint16 and image_format.sixteen_bit:
             sixteen_bit_png.write(partial, still)
         else:
-            eight_bit.write(partial, still.in_8_bits(), image_format)
+            eight_bit.write(partial, still.in_8_bits(), image_format, how)
 
 
 def write_pages(path: Path, pages: Iterable[Still], count: int) -> None:
@@ -271,6 +302,16 @@ def check_target(path: Path, height: int = 0, width: int = 0, codes: CodePoints 
         problem = f"{path.suffix} cannot say that an image is HDR ({codes.hdr})"
         raise UsageError(f"'{path}' cannot be written: {problem}", "write .png")
     return image_format
+
+
+def check_pages(path: Path, image_format: ImageFormat, count: int) -> None:
+    """Make sure that a format stores several pages.
+
+    Raises:
+        UsageError: It does not.
+    """
+    if image_format.name != "TIFF":
+        raise UsageError(f"'{path}' can store only one of {count} pages", "write .tif")
 
 
 def read_rgb8(path: Path) -> NDArray[np.uint8]:

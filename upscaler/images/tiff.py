@@ -25,13 +25,13 @@ from upscaler.images import (
     tiff_samples,
     tiff_tags,
 )
+from upscaler.images.formats import TIFF_SIGNATURES
 from upscaler.images.metadata import Metadata
-from upscaler.images.orientation import apply_orientation
+from upscaler.images.orientation import apply_orientation, swaps_sides
 from upscaler.images.still import SampleRange, Still
 from upscaler.images.tiff_samples import UnsupportedTiffError
 from upscaler.pixels import Pixels, to_8_bits
 
-_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _REDUCED, _MASK = 1, 4  # bits of NewSubfileType (TIFF 6.0, section 8)
 _OLD_REDUCED = 2  # SubfileType, which it replaced
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _SEPARATED, _YCBCR = 0, 1, 2, 5, 6
@@ -47,7 +47,7 @@ def is_tiff(path: Path) -> bool:
     """Whether a file starts as a TIFF or BigTIFF does."""
     try:
         with path.open("rb") as file:
-            return file.read(4) in _SIGNATURES
+            return file.read(4) in TIFF_SIGNATURES
     except OSError:  # the reader reports the reason
         return False
 
@@ -92,14 +92,27 @@ def page_count(path: Path) -> int:
 
 
 def read_size(path: Path) -> tuple[int, int]:
-    """Height and width of the first full page as stored.
+    """Height and width of the first full page, upright.
 
     Raises:
         MediaError: The file is damaged.
     """
     with _opened(path) as pages:
         page = pages[_full_pages(pages)[0]]
-        return page.imagelength, page.imagewidth
+        is_turned = swaps_sides(int(page.tags.valueof(_ORIENTATION, 1) or 1))
+        return (page.imagewidth, page.imagelength) if is_turned else (page.imagelength, page.imagewidth)
+
+
+def bytes_per_pixel(path: Path) -> int:
+    """Bytes of a pixel of the first full page with its alpha, decoded to 8 or 16 bits or in its own type.
+
+    Raises:
+        MediaError: The file is damaged.
+    """
+    with _opened(path) as pages:
+        page = pages[_full_pages(pages)[0]]
+        bits = page.bitspersample if isinstance(page.bitspersample, int) else max(page.bitspersample)
+        return int(page.samplesperpixel * max(1, -(-bits // 8)))
 
 
 def read(path: Path, number: int | None = None) -> Still:

@@ -19,8 +19,8 @@ GEO_TAGS = {
     GDAL_METADATA, GDAL_NODATA,
 }  # fmt: skip
 _NAME_TAGS = {269, 285}  # DocumentName, PageName
-_COLOR_TAGS = {301, 318, 319}  # TransferFunction, WhitePoint, PrimaryChromaticities
-KEPT_TAGS = GEO_TAGS | _NAME_TAGS | _COLOR_TAGS
+COLOR_TAGS = {301, 318, 319}  # TransferFunction, WhitePoint, PrimaryChromaticities
+KEPT_TAGS = GEO_TAGS | _NAME_TAGS | COLOR_TAGS
 _IPTC, _XMP, _PROFILE = 33723, 700, 34675
 _IMAGE_DESCRIPTION = 270
 # How pixels are stored, and what replaces it: written anew for the upscaled image, or meaningless for it.
@@ -95,7 +95,7 @@ def names(entries: tuple[Entry, ...]) -> list[str]:
     words = {
         "GeoTIFF tags": GEO_TAGS,
         "names of document and page": _NAME_TAGS,
-        "TIFF colour tags": _COLOR_TAGS,
+        "TIFF colour tags": COLOR_TAGS,
     }
     return [name for name, group in words.items() if tags & group]
 

@@ -21,8 +21,11 @@ from upscaler.inference.plan import Plan, PlannedNetwork, networks_for
 from upscaler.inference.resize import resize_bicubic
 from upscaler.inference.runtime import Runtime
 from upscaler.inference.self_ensemble import PASSES_TTA
+from upscaler.inference.strength import blended
 from upscaler.inference.tiled_network import DTYPES, OnProgress, TiledNetwork, name_of
+from upscaler.inference.wrapping import cropped, resize_wrapped, wrapped
 from upscaler.models import blending, find_weights, model_file
+from upscaler.models.contract import BICUBIC_RADIUS_PX
 from upscaler.models.plane_network import can_give
 from upscaler.option_fields import takes_options
 from upscaler.options import DEFAULT_MODEL, RUNTIMES, SCALE_MAX, EngineOptions
@@ -116,7 +119,8 @@ class Upscaler:
         """The plan with a network at its end that gives planes instead of RGB, where that is possible.
 
         That spares both the conversion and most of the memory. It needs a network of ours, and nothing may
-        come after it: no resizing, no mean over symmetries.
+        come after it: no resizing, no cropping, no mean over symmetries; and before it no other network whose
+        source a strength below 1 needs.
 
         Args:
             plan: From ``plan`` for this size; its target size may have been changed.
@@ -126,7 +130,10 @@ class Upscaler:
         """
         reached = math.prod(plan.scales)
         exact = (height * reached, width * reached) == (plan.height, plan.width)
-        if not plan.networks or plan.passes > 1 or not exact:
+        if self.options.tileable:
+            return plan
+        needs_source = self.options.strength < 1 and len(plan.networks) > 1
+        if not plan.networks or plan.passes > 1 or not exact or needs_source:
             return plan
         possible = can_give(self._network(plan.networks[-1]).network, output)
         return replace(plan, planes=output) if possible else plan
@@ -143,11 +150,16 @@ class Upscaler:
             width: Width of the frame.
         """
         reached = math.prod(plan.scales)
-        if len(plan.networks) != 1 or (height * reached, width * reached) != (plan.height, plan.width):
+        if (
+            self.options.tileable
+            or len(plan.networks) != 1
+            or (height * reached, width * reached) != (plan.height, plan.width)
+        ):
             return None
         contract = self._network(plan.networks[0]).runtime(planes=plan.planes).network.contract
         by_parts = contract.tiling == "exact" and contract.padded_size(1, 1) == (1, 1) and not contract.square
-        return contract.receptive_radius_px if by_parts else None
+        around_px = BICUBIC_RADIUS_PX if self.options.strength < 1 else 0
+        return max(contract.receptive_radius_px, around_px) if by_parts else None
 
     @contextmanager
     def uncompiled(self, plan: Plan) -> Iterator[None]:
@@ -205,7 +217,9 @@ class Upscaler:
         if alpha is not None:
             plan = self.plan(picture.height, picture.width)
             pixels = transparency.bleed_colors(pixels, alpha)
-            alpha = transparency.upscale_alpha(alpha, plan.height, plan.width, self.image)
+            alpha = transparency.upscale_alpha(
+                alpha, plan.height, plan.width, self.image, wraps=self.options.tileable
+            )
         return pictures.pillow_of_arrays(self.image(pixels, on_progress), alpha, picture)
 
     def _upscale_one(self, source: Tensor, on_progress: OnProgress | None) -> Tensor:
@@ -318,21 +332,37 @@ class Upscaler:
             ``(B, K, H, W)`` codes at the size of the last network's input, for ``plan.planes.unpack``.
         """
         finite = torch.ones((), dtype=torch.bool, device=self.device)
-        dtype = source.dtype
+        given, dtype, wraps = source, source.dtype, self.options.tileable
+        if margin_px := self._margin_px(plan, *source.shape[-2:]):
+            source = wrapped(source, margin_px)
+        is_blended = self.options.strength < 1 and plan.planes is None
         between = dtype
         if dtype == torch.uint8:  # rounded once, at the end; on a GPU torch does little with uint16
             between = torch.uint16 if self.device.type == "cpu" else torch.float32
         for number, (network, planes) in enumerate(self._steps(plan), 1):
-            into = dtype if number == len(plan.networks) else between
+            into = dtype if number == len(plan.networks) and not is_blended else between
             source, all_finite = self._network(network).run(
                 source, into, check=check, on_progress=on_progress, planes=planes
             )
             finite = finite & all_finite
             if source.is_floating_point() and into is not dtype:
                 source.clamp_(0, 1)  # as codes are
+        source = cropped(source, margin_px * math.prod(plan.scales)) if margin_px else source
         if plan.planes is None and source.shape[-2:] != (plan.height, plan.width):
-            source = resize_bicubic(source, plan.height, plan.width)
+            resize = resize_wrapped if wraps else resize_bicubic
+            source = resize(source, plan.height, plan.width)
+        if is_blended:
+            source = blended(source, given, self.options.strength, wraps=wraps)
         return source, finite
+
+    def _margin_px(self, plan: Plan, height: int, width: int) -> int:
+        """What the networks see beyond the borders of a tileable picture of this size, in its pixels."""
+        if not self.options.tileable:
+            return 0
+        seen_px = 0.0
+        for network, rows, _ in plan.inputs(height, width):
+            seen_px += self._network(network).network.contract.receptive_radius_px * height / rows
+        return math.ceil(seen_px)
 
     def _steps(self, plan: Plan) -> list[tuple[PlannedNetwork, PlaneOutput | None]]:
         """The networks of a plan in order, and the planes that each gives."""

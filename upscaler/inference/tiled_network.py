@@ -46,7 +46,8 @@ class TiledNetwork:
         weights: Of the network.
         device: Where it runs.
         dtype: In which it runs, unless the network is not sound in it, or values overflow.
-        options: Of these, ``runtime``, ``tile_px``, ``batch``, ``memory_limit_gb`` and ``tta``.
+        options: Of these, ``runtime``, ``tile_px``, ``batch``, ``memory_limit_gb``, ``tta`` and, for planes,
+            ``strength``.
         on_message: Called with what the user should know.
 
     Raises:
@@ -98,7 +99,7 @@ class TiledNetwork:
         if dtype is torch.int8:  # of the body; all else is in fp32
             network, dtype = int8.with_int8_body(network), torch.float32
         if planes is not None:
-            network = PlaneNetwork(network, planes)
+            network = PlaneNetwork(network, planes, self._options.strength)
         return network.to(device=self._device, dtype=dtype).to(memory_format=network.memory_format)
 
     @property

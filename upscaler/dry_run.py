@@ -1,0 +1,100 @@
+"""What a job would do, without doing it: sizes, settings, and about how large the result will be."""
+
+from dataclasses import dataclass
+
+from upscaler.images import animation, stills
+from upscaler.inference.engine import Upscaler
+from upscaler.jobs import Job
+from upscaler.options import VideoOptions
+from upscaler.results import Message
+from upscaler.video import stream_plan
+from upscaler.video.reader import VideoReader
+from upscaler.video.survey import survey
+from upscaler.video.trim import expected_frames
+from upscaler.video_plan import first_lines, plan_frames, plan_video
+
+_PREVIEW_BYTES_PER_PIXEL = 2 * 3  # two PNG files
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What a job is expected to do.
+
+    Attributes:
+        lines: For the user; sizes first.
+        size_bytes: Of the result: of an image the most that it takes, of a video a rough estimate.
+        is_rough: Whether it is an estimate.
+    """
+
+    lines: list[str]
+    size_bytes: int
+    is_rough: bool = False
+
+
+def of_still(job: Job, engine: Upscaler) -> Expected:
+    """What would become of an image, from its header.
+
+    Raises:
+        MediaError: The header cannot be read.
+        UsageError: The target's format cannot hold the result.
+    """
+    if animation.is_animated(job.source):
+        with animation.opened(job.source) as moving:
+            height, width, count = moving.height, moving.width, moving.count
+            plan = engine.plan(height, width)
+            image_format = animation.check_target(job.target, plan.height, plan.width, moving.metadata.codes)
+            shown = animation.describe_size(image_format, count, plan.height, plan.width)
+    else:
+        height, width = stills.read_size(job.source)
+        plan = engine.plan(height, width)
+        image_format = stills.check_target(job.target, plan.height, plan.width)
+        count = stills.page_count(job.source)
+        if count > 1:
+            stills.check_pages(job.target, image_format, count)
+        shown = f", {count} pages" if count > 1 else ""
+    deepest = stills.bytes_per_pixel(job.source)
+    each = deepest if image_format.sixteen_bit else min(deepest, 4)
+    return Expected([plan.describe(height, width) + shown], plan.height * plan.width * each * count)
+
+
+def of_video(job: Job, engine: Upscaler, options: VideoOptions) -> Expected:
+    """What would become of a video; looks through the film as the work itself does before its first frame.
+
+    Raises:
+        MediaError: It cannot be read.
+        UsageError: The target's container does not support the options.
+    """
+    surveyed = survey(job.source, options)
+    streams = stream_plan.plan(
+        surveyed.source,
+        job.target,
+        audio=options.audio,
+        subtitles=options.subtitles,
+        audio_codec=options.audio_codec,
+        audio_languages=options.audio_language,
+    )
+    said: list[Message] = []
+    with (
+        VideoReader(job.source, options.deinterlace, options.decoder, said.append, surveyed) as reader,
+        engine.messages_to(said.append),
+    ):
+        info = reader.info
+        frames = expected_frames(info, options)
+        if job.kind == "preview":
+            plan = plan_frames(engine, info, info.height, info.width)
+            size_bytes = plan.height * plan.width * _PREVIEW_BYTES_PER_PIXEL
+            return Expected([f"{plan.describe(info.height, info.width)}, one frame"], size_bytes)
+        planned = plan_video(reader, job, engine, options)
+        lines = first_lines(planned, info, surveyed, streams, options)
+        upscaled = planned.upscaling
+    all_frames = expected_frames(info, VideoOptions())
+    larger = upscaled.height * upscaled.width / (info.height * info.width)
+    share = frames / all_frames if all_frames else 1
+    lines[0] += f", about {frames} frames"
+    lines += [message.text for message in said]
+    return Expected(lines, int(job.source.stat().st_size * larger * share), is_rough=True)
+
+
+def of_job(job: Job, engine: Upscaler, options: VideoOptions) -> Expected:
+    """What would become of a job. Raises as ``of_still`` and ``of_video`` do."""
+    return of_still(job, engine) if job.kind == "still" else of_video(job, engine, options)
