@@ -30,6 +30,9 @@ class Contract:
             blended where they meet. ``whole``: the network must see the whole picture.
         feather_px: Width over which approximate tiles are blended, LR pixels, even.
         dtypes: Those in which the network gives sound results; always fp32 among them.
+        frames_before: How many frames before the one it upscales a network for films sees.
+        frames_after: How many after it.
+        state_channels: Channels, at LR size, that it carries from frame to frame; 0: none.
     """
 
     scale: int
@@ -41,6 +44,14 @@ class Contract:
     tiling: Literal["exact", "approximate", "whole"] = "exact"
     feather_px: int = 0
     dtypes: frozenset[torch.dtype] = ALL_DTYPES
+    frames_before: int = 0
+    frames_after: int = 0
+    state_channels: int = 0
+
+    @property
+    def sees_other_frames(self) -> bool:
+        """Whether the result for a frame depends on others; such a network takes clips."""
+        return bool(self.frames_before or self.frames_after or self.state_channels)
 
     def padded_size(self, height: int, width: int) -> tuple[int, int]:
         """The smallest size of at least this height and width that the network takes, but for ``square``."""
@@ -63,12 +74,14 @@ class Network(nn.Module):
         gradient_checkpointing: Whether training recomputes the features of the body in the backward pass
             instead of keeping them.
         memory_format: Memory format of the weights in which the network runs.
+        input_channels: Of what it sees at once: RGB; a network for films sees more, see ``Film.step``.
     """
 
     contract: Contract
     arguments: dict[str, Any]
     gradient_checkpointing: bool = False
     memory_format: torch.memory_format = torch.channels_last
+    input_channels: int = 3
 
     def run_body(self, body: nn.Sequential, features: Tensor) -> Tensor:
         """``body(features)``, with gradient checkpointing if it is on.

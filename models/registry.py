@@ -5,6 +5,7 @@ from typing import Any
 from upscaler.errors import WeightsError
 from upscaler.models.compact import Compact
 from upscaler.models.contract import Network
+from upscaler.models.film import Film
 from upscaler.models.srcnn import SRCNN
 from upscaler.models.srresnet import SRResNet
 from upscaler.models.srvgg import SRVGG
@@ -13,6 +14,7 @@ SCALES = (1, 2, 3, 4, 8)
 
 NETWORKS: dict[str, type[Network]] = {
     "compact": Compact,
+    "film": Film,
     "srresnet": SRResNet,
     "srcnn": SRCNN,
     "srvgg": SRVGG,
@@ -24,6 +26,8 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
     "balanced": ("compact", {"channels": 48, "depth": 8}),
     "deep": ("compact", {"channels": 48, "depth": 16}),  # `balanced` at x8, where LR pixels are few
     "restore": ("compact", {"channels": 48, "depth": 8, "gate_px": 33}),  # `balanced`, at scale 1
+    "film": ("film", {"channels": 48, "depth": 10}),  # sees a frame on each side, and remembers
+    "film-window": ("film", {"channels": 48, "depth": 12, "carries_state": False}),  # only sees
     "srresnet": ("srresnet", {}),
     "srresnet-paper": ("srresnet", {"norm": "batch", "tail": "paper"}),
     "srcnn": ("srcnn", {}),
@@ -40,6 +44,8 @@ _SIZES = {
     "blocks": range(1, 257),
     "depth": range(1, 257),
     "gate_px": range(258),
+    "frames_before": range(9),
+    "frames_after": range(9),
 }
 
 

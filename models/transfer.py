@@ -3,6 +3,7 @@
 The tail is copied at the same scale and averaged for a scale that divides the other; else it starts new.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -12,6 +13,7 @@ from upscaler.errors import WeightsError
 from upscaler.models import community, weight_file
 from upscaler.models.checkpoint import read_state
 from upscaler.models.contract import Network
+from upscaler.models.film import Film, from_single_frame
 from upscaler.models.registry import NETWORKS
 from upscaler.models.srvgg_state import from_real_esrgan
 from upscaler.models.weight_file import WeightFile
@@ -39,7 +41,7 @@ def transfer_body(source: WeightFile, network: Network) -> list[str]:
     """Copy the body of ``source``, and the tensors of its tail and gate that have the same name and shape.
 
     From x4 to x2, from x8 to x4 and so on, the network then gives what ``source`` gives, averaged over
-    squares of pixels.
+    squares of pixels. A network for films also starts from a plain one, and then gives what that gave.
 
     Returns:
         Names of the tensors of ``network`` that were not copied.
@@ -47,6 +49,7 @@ def transfer_body(source: WeightFile, network: Network) -> list[str]:
     Raises:
         WeightsError: The source has another architecture, width, depth or kind of layers.
     """
+    source = _for_films(source, network)
     if type(network) is not NETWORKS[source.architecture]:
         raise WeightsError(f"weights of network '{source.architecture}' cannot start this one")
     if not body_matches(source, network):
@@ -71,6 +74,7 @@ def transfer_body(source: WeightFile, network: Network) -> list[str]:
 
 def body_matches(source: WeightFile, network: Network) -> bool:
     """Whether ``source`` has the body of the network: its kind, width and depth."""
+    source = _for_films(source, network)
     if type(network) is not NETWORKS[source.architecture]:
         return False
     return _body_shapes(source.state) == _body_shapes(network.state_dict())
@@ -94,6 +98,15 @@ def _averaged_tail(source: WeightFile, scale: int) -> dict[str, Tensor]:
         positions = tensor.view(3, scale, squares, scale, squares, *tensor.shape[1:])
         averaged[name] = positions.mean((2, 4)).flatten(0, 2)
     return averaged
+
+
+def _for_films(source: WeightFile, network: Network) -> WeightFile:
+    """The weights of a plain network as those of a network for films, if that is what starts from them."""
+    fits = source.architecture == "compact" and not source.arguments.get("gate_px")
+    if not isinstance(network, Film) or not fits:
+        return source
+    state = from_single_frame(source.state, network.arguments)
+    return replace(source, architecture="film", state=state)
 
 
 def _body_shapes(state: dict[str, Tensor]) -> dict[str, torch.Size]:

@@ -23,9 +23,14 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 def command(  # noqa: PLR0913 - one parameter per option
     subject: Annotated[
         str,
-        typer.Argument(help="Weight file, name of shipped weights, 'bicubic', or folder with SR images."),
+        typer.Argument(
+            help="Weight file, name of shipped weights, 'bicubic', or folder with SR images or clips."
+        ),
     ],
-    hr_folder: Annotated[Path, typer.Argument(help="Folder with HR images.")],
+    hr_folder: Annotated[
+        Path,
+        typer.Argument(help="Folder with HR images, or with video files."),
+    ],
     lr_dir: Annotated[
         Path | None, typer.Option(help="Folder with LR images; default: make them by --degradation.")
     ] = None,
@@ -36,7 +41,7 @@ def command(  # noqa: PLR0913 - one parameter per option
         str | None,
         typer.Option(
             help="How LR images are made: clean (bicubic downscaling; default), jpegN, jpegN-M, photo, mild, "
-            "mild-combined, real, drawn, strong, video or bilinear."
+            "mild-combined, real, drawn, strong, video, videoN (CRF) or bilinear."
         ),
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N, mps or xpu.")] = "auto",
@@ -47,6 +52,15 @@ def command(  # noqa: PLR0913 - one parameter per option
     perceptual: Annotated[
         float | None,
         typer.Option(help="Blend of weights from 0 (srresnet) to 1 (srgan), or of their -photo versions."),
+    ] = None,
+    clips: Annotated[
+        bool,
+        typer.Option("--clips", help="Folders of frames in the HR folder are clips, as video files are."),
+    ] = False,
+    frames: Annotated[int | None, typer.Option(help="Of clips, the first so many frames.", min=1)] = None,
+    size: Annotated[
+        float | None,
+        typer.Option(help="Of clips, reduce HR first to this fraction: compressed films have little detail."),
     ] = None,
     save: Annotated[Path | None, typer.Option(help="Folder to save the SR images in.")] = None,
     lpips: Annotated[
@@ -64,10 +78,13 @@ def command(  # noqa: PLR0913 - one parameter per option
     json: Annotated[Path | None, typer.Option(help="Write scores and settings as JSON.")] = None,
     html: Annotated[Path | None, typer.Option(help="Write a page with scores and images.")] = None,
 ) -> None:
-    """Print PSNR and SSIM on luma for every image of a folder, and their average."""
+    """Print PSNR and SSIM on luma for every image of a folder, and their average; of clips also tOF."""
     with errors_as_one_line():
         from upscaler.errors import UsageError
+        from upscaler.trainer.data.clips import video_files_below
+        from upscaler.trainer.data.sources import images_below
         from upscaler.trainer.evaluation import protocol, report
+        from upscaler.trainer.evaluation.clip_protocol import Selection, evaluate_clips
         from upscaler.trainer.evaluation.lr_images import LrSource
         from upscaler.trainer.evaluation.subject import resolve_subject
 
@@ -83,14 +100,17 @@ def command(  # noqa: PLR0913 - one parameter per option
         )
         distance = _lpips(lpips, lpips_trunk, lpips_heads, device)
         page = None if html is None else report.Page(html)
-        result = protocol.evaluate(
-            measured,
-            hr_folder,
-            lr_source,
-            save_folder=save,
-            lpips=distance,
-            on_score=_printing(page.add if page else None),
-        )
+        on_score = _printing(page.add if page else None)
+        if clips or (video_files_below(hr_folder) and not images_below(hr_folder)):
+            selection = Selection.checked(frames, size)
+            result = evaluate_clips(
+                measured, hr_folder, lr_source, selection, save_folder=save, lpips=distance, on_score=on_score
+            )
+        else:
+            Selection.refuse(frames, size)
+            result = protocol.evaluate(
+                measured, hr_folder, lr_source, save_folder=save, lpips=distance, on_score=on_score
+            )
         settings: dict[str, Any] = {
             "subject": subject,
             "hr_dir": str(hr_folder),
@@ -101,6 +121,8 @@ def command(  # noqa: PLR0913 - one parameter per option
             "tta": tta,
             "perceptual": perceptual,
             "lpips": lpips,
+            "frames": frames,
+            "size": size,
         }
         if csv is not None:
             report.write_csv(csv, result)
@@ -143,4 +165,8 @@ def _printing(
 
 def _print_row(score: "Score") -> None:
     distance = "" if score.lpips is None else f"{score.lpips:>10.4f}"
+    if score.tof is not None:
+        distance += f"  tOF{score.tof:>7.3f}"
+    if score.tlp100 is not None:
+        distance += f"  tLP x 100{score.tlp100:>7.3f}"
     print(f"{score.name:<32}{score.psnr_db:>8.3f} dB{score.ssim:>9.4f}{distance}", flush=True)  # noqa: T201

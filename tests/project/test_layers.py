@@ -62,6 +62,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "trainer.run",
         "trainer.config",
         "trainer.evaluation",
+        "trainer.data",
         "inference",
     },
     "trainer.export": {"models"},
@@ -84,7 +85,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "trainer.stages": {"trainer.config", "inference", "models"},
     "trainer.evaluation": {"trainer.data", "trainer.degrade", "images", "inference", "models"},
-    "trainer.data": {"trainer.degrade", "images", "inference", "models"},
+    "trainer.data": {"trainer.degrade", "images", "video", "inference", "models"},
     "trainer.config": {"trainer.degrade", "inference", "models"},
     "trainer.degrade": {"video", "models"},
 }

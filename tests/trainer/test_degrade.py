@@ -84,9 +84,11 @@ def test_jpeg_of_a_batch_equals_jpeg_of_each_image() -> None:
 # Names
 
 
-@pytest.mark.parametrize("name", ["", "Photo", "jpeg", "jpeg0", "jpeg101", "jpeg30-20", "jpeg-5", "jpeg20-"])
+@pytest.mark.parametrize(
+    "name", ["", "Photo", "jpeg", "jpeg0", "jpeg101", "jpeg30-20", "jpeg-5", "jpeg20-", "video0", "video52"]
+)
 def test_unknown_names(name: str) -> None:
-    known = "clean, bilinear, photo, mild, mild-combined, real, drawn, strong, video, jpegN"
+    known = "clean, bilinear, photo, mild, mild-combined, real, drawn, strong, video, videoN .*jpegN"
     with pytest.raises(UsageError, match=rf"unknown degradation.*{known}"):
         parse(name)
 

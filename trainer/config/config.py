@@ -2,6 +2,7 @@
 
 import dataclasses
 import inspect
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -49,7 +50,13 @@ _FREE_ON_RESUME = {
 # Learning rate and weight decay of Muon. Plain networks train well at 0.02; SRResNet diverged there after a
 # few hundred steps, and does not at 0.01. Without decay the matrices grow with every step: after 13,000 steps
 # on few images their norms had doubled in all ten layers, and rare patterns turned into bursts of noise.
-_MUON = {"compact": (0.02, 0.1), "srresnet": (0.01, 0.1), "srcnn": (0.01, 0.0), "srvgg": (0.02, 0.1)}
+_MUON = {
+    "compact": (0.02, 0.1),
+    "film": (0.01, 0.1),
+    "srresnet": (0.01, 0.1),
+    "srcnn": (0.01, 0.0),
+    "srvgg": (0.02, 0.1),
+}
 
 # What ``network_size`` may name.
 SIZES = ("channels", "depth", "blocks")
@@ -63,7 +70,8 @@ class TrainConfig:
     """Settings of a run. The defaults suit training on a CPU from scratch.
 
     Attributes:
-        photos: Folders (searched recursively) or files with HR photographs.
+        photos: Folders (searched recursively) or files with HR photographs; for a network for films also
+            with videos.
         output: The weight file to write; the run folder is created beside it.
         network: A key of ``registry.PRESETS``.
         network_size: Replaces sizes of that network: ``channels``, and ``depth`` (compact) or ``blocks``
@@ -78,8 +86,8 @@ class TrainConfig:
         valid: Folders or files with validation images; if empty, some photographs are held out.
         valid_lr_dirs: Folders with LR versions of ``valid``.
         degradation: How LR images are made, as in ``degradations.parse``; empty: ``given`` with ``lr_dirs``,
-            else ``photo``. With ``given``, photographs without an LR image are left out; with another
-            degradation, their LR images are made.
+            else ``photo``, for a network for films ``film``. With ``given``, photographs without an LR image
+            are left out; with another degradation, their LR images are made.
         given_share: Share of the crops from photographs with an LR image in ``lr_dirs``, if others have none.
         sizes: Fractions of its own size that each photograph is reduced to; training uses all of them,
             validation the first. Several sizes get more from few photographs.
@@ -115,6 +123,8 @@ class TrainConfig:
         loss_colors: ``luma``: the pixel loss on luma plus that on half the colour differences, and the
             spectrum of luma alone; ``rgb``: both on R, G and B.
         fft_weight: Weight of the spectrum loss.
+        clip_frames: Frames of the clips that a network for films learns from.
+        calm_weight: Of a network for films, the weight of the change of the error from frame to frame.
         ema_decay: Decay of the EMA; the averaged weights are validated and saved.
         micro_batch: Crops that go through the networks at once; gradients accumulate over the batch. 0 for
             the whole batch.
@@ -177,6 +187,8 @@ class TrainConfig:
     pixel_weight: float = not_negative(1.0)
     loss_colors: Literal["luma", "rgb"] = "luma"
     fft_weight: float = not_negative(10.0)
+    clip_frames: int = at_least(2, 7)
+    calm_weight: float = not_negative(1.0)
     ema_decay: float = below_one(0.999)
     micro_batch: int = not_negative(0)
     checkpointing: bool = False
@@ -200,13 +212,15 @@ class TrainConfig:
             UsageError: Names every wrong setting.
         """
         if not self.degradation:
-            object.__setattr__(self, "degradation", degradations.GIVEN if self.has_given_lr else "photo")
+            usual = "film" if self.learns_clips else "photo"
+            object.__setattr__(self, "degradation", degradations.GIVEN if self.has_given_lr else usual)
         errors = range_errors(self) + self.gan.validation_errors()
         errors += _network_errors(self)
         errors += _degradation_errors(self)
         errors += _sizes_errors(self)
         errors += _teacher_errors(self)
         errors += _crop_errors(self)
+        errors += _film_errors(self)
         if self.seed >= _SEEDS:
             errors.append(f"seed must be below {_SEEDS}")
         if Path(self.output).suffix != ".safetensors":
@@ -231,6 +245,11 @@ class TrainConfig:
     def network_arguments(self) -> dict[str, Any]:
         """What builds the network, with ``registry.build``."""
         return PRESETS[self.network][1] | dict(self.network_size) | {"scale": self.scale}
+
+    @property
+    def learns_clips(self) -> bool:
+        """Whether the network sees neighbouring frames, and learns from clips."""
+        return PRESETS.get(self.network, ("",))[0] == "film"
 
     def matrix_step(self) -> tuple[float, float]:
         """Peak learning rate and decay for the convolution matrices."""
@@ -291,6 +310,23 @@ def _plain(settings: dict[str, Any]) -> dict[str, Any]:
         name: _plain(value) if isinstance(value, dict) else list(value) if isinstance(value, tuple) else value
         for name, value in settings.items()
     }
+
+
+def _film_errors(config: TrainConfig) -> list[str]:
+    """What a network for films cannot learn from."""
+    if not config.learns_clips:
+        return []
+    degradation = config.degradation
+    known = degradation == "clean" or re.fullmatch(r"film|video\d*", degradation)
+    possible = {
+        "degradation clean, film, video or videoN": bool(known),
+        "stages 1": config.stages == "1",
+        "no teacher": config.teacher == "none",
+        "no given LR images": not config.has_given_lr,
+        "one size": len(config.sizes) == 1,
+    }
+    needed = [what for what, holds in possible.items() if not holds]
+    return [f"network {config.network} needs {', '.join(needed)}"] if needed else []
 
 
 def _network_errors(config: TrainConfig) -> list[str]:

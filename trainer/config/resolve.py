@@ -184,8 +184,12 @@ def _resolve_open(settings: Settings) -> list[str]:
     start = settings.get("start_from", "shipped")
     if "scale" not in settings:
         settings["scale"] = 4 if start in ("shipped", "none") else round(find_weights.default_scale([start]))
+    for_films = registry.PRESETS.get(settings.get("network", ""), ("",))[0] == "film"
     if "stages" not in settings:
-        settings["stages"] = "1" if settings["scale"] == 1 else "1,2"
+        settings["stages"] = "1" if settings["scale"] == 1 or for_films else "1,2"
+    if for_films:  # every crop is a clip of several frames
+        settings.setdefault("batch", 6)
+        settings.setdefault("phase2_batch", 3)
     if settings["stages"] == "1" and settings["gan"].get("vgg", "small") != "small":
         notes.append("--vgg has no effect: it is for stage two, which this run skips")
     notes += _resolve_network(settings, start)
@@ -232,6 +236,10 @@ def _resolve_own_start(settings: Settings, start: str) -> list[str]:
 def _shipped_start(network: str, degradation: str) -> str:
     """The shipped weights to start from: those trained on the most similar LR images."""
     plain = degradation in ("clean", "bilinear")
+    if registry.PRESETS.get(network, ("",))[0] == "film":
+        return next(
+            name for name in (network, "balanced", "none") if name == "none" or shipped.installed_scales(name)
+        )
     variants = [network] if plain else [network + shipped.PHOTO, network]
     return next((name for name in variants if shipped.installed_scales(name)), "none")
 

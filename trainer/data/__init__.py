@@ -1,4 +1,4 @@
-"""Photographs and crops: finding, pairing, decoding, caching and drawing them.
+"""Photographs, clips and crops: finding, pairing, decoding, caching and drawing them.
 
-May import ``degrade``, ``images``, ``inference`` and ``models`` (for luma).
+May import ``degrade``, ``images``, ``video``, ``inference`` and ``models`` (for luma).
 """

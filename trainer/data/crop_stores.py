@@ -54,7 +54,10 @@ class CropStore(Protocol):
     device: torch.device
 
     def cut(self, coordinates: CropCoordinates, side_px: int) -> tuple[Tensor, Tensor]:
-        """LR ``(N, 3, side_px, side_px)`` and HR ``(N, 3, side_px*scale, side_px*scale)``, RGB uint8."""
+        """LR ``(N, C, side_px, side_px)`` and HR ``(N, C, side_px*scale, side_px*scale)``, RGB uint8.
+
+        C is 3, of clips 3 times the number of their frames.
+        """
 
     def cut_lr(self, coordinates: CropCoordinates, side_px: int) -> Tensor:
         """The LR crops of ``cut``."""
@@ -109,7 +112,7 @@ def _rows(coordinates: CropCoordinates) -> list[list[int]]:
 
 
 def _square(image: Tensor, top: int, left: int, side_px: int, scale: int) -> Tensor:
-    """A square of ``(H, W, 3)``; position and side in LR pixels."""
+    """A square of ``(H, W, C)``; position and side in LR pixels."""
     for axis, start in enumerate((top * scale, left * scale)):
         length, side = image.shape[axis], side_px * scale
         if 0 <= start <= length - side:
@@ -145,19 +148,20 @@ class DeviceStore:
 
 
 class _Pixels:
-    """Images of different sizes as one tensor of pixels, ``(N, 3)`` uint8."""
+    """Images of different sizes and C channels as one tensor of pixels, ``(N, C)`` uint8."""
 
     def __init__(self, images: list[Tensor], device: torch.device) -> None:
         sizes = torch.tensor([image.shape[:2] for image in images])
         areas = sizes.prod(1)
         self._heights, self._widths = (side.to(device) for side in sizes.unbind(1))
         self._starts = (areas.cumsum(0) - areas).to(device)
-        self._pixels = torch.empty(int(areas.sum()), 3, dtype=torch.uint8, device=device)
+        channels = images[0].shape[2]
+        self._pixels = torch.empty(int(areas.sum()), channels, dtype=torch.uint8, device=device)
         for image, start in zip(images, (areas.cumsum(0) - areas).tolist(), strict=True):
-            self._pixels[start : start + image.shape[0] * image.shape[1]].copy_(image.reshape(-1, 3))
+            self._pixels[start : start + image.shape[0] * image.shape[1]].copy_(image.reshape(-1, channels))
 
     def squares(self, indices: Tensor, coordinates: CropCoordinates, side_px: int, scale: int) -> Tensor:
-        """Squares of ``side_px`` LR pixels from the images of these indices, ``(B, 3, side, side)``."""
+        """Squares of ``side_px`` LR pixels from the images of these indices, ``(B, C, side, side)``."""
         side = side_px * scale
         plain = torch.arange(side * side, device=self._pixels.device).view(side, side)
         symmetries = torch.stack([_rotated(plain, symmetry) for symmetry in range(8)])

@@ -85,6 +85,7 @@ class Crops:
         self._heights, self._widths = sizes.unbind(1)
         self._sizes_on_device = sizes.to(self._store.device)
         self._variants = 1 + len(pairs[0].lr_variants)
+        self._frames = pairs[0].frame_count
 
     def draw(self, batch: int, patch_px: int) -> tuple[Tensor, Tensor]:
         """Draw crops, drop the flattest, rotate and mirror the rest, degrade them.
@@ -98,7 +99,7 @@ class Crops:
 
         Returns:
             LR ``(batch, 3, p, p)`` and HR ``(batch, 3, p*scale, p*scale)``, RGB fp32 in [0, 1],
-            channels_last.
+            channels_last. Of clips of T frames, ``(batch, T, 3, p, p)`` and likewise, half of them backwards.
         """
         state = self.generator.get_state()
         if self._worker is None:
@@ -122,7 +123,11 @@ class Crops:
             lr, hr = self._store.cut(coordinates, patch_px)
         else:
             lr, hr = self._degraded(generator, coordinates, patch_px)
-        return _Drawn(self._to_network_input(lr), self._to_network_input(hr), generator.get_state())
+        lr, hr = self._to_network_input(lr), self._to_network_input(hr)
+        if self._frames > 1:
+            backwards = torch.rand(batch, generator=generator) < 0.5
+            lr, hr = (_as_clips(side, backwards.to(self._device)) for side in (lr, hr))
+        return _Drawn(lr, hr, generator.get_state())
 
     def _chosen(self, generator: Generator, batch: int, patch_px: int) -> CropCoordinates:
         """The crops that remain when the flattest are dropped; does not wait for a GPU."""
@@ -192,11 +197,17 @@ def _windows(batch: Tensor, corners: list[list[int]], patch_px: int, scale: int)
     return torch.stack(squares).permute(0, 3, 1, 2)  # as pixels lie in memory: half the time
 
 
-def _roughness(crops: Tensor) -> Tensor:
-    """Sum of the differences between neighbouring pixels, ``(N, 3, p, p)`` uint8 -> ``(N,)``.
+def _as_clips(crops: Tensor, backwards: Tensor) -> Tensor:
+    """``(N, 3*T, h, w)`` -> ``(N, T, 3, h, w)``, with the frames of some in reverse order."""
+    clips = crops.view(len(crops), -1, 3, *crops.shape[-2:])
+    return torch.where(backwards.view(-1, 1, 1, 1, 1), clips.flip(1), clips)
 
-    In integers, so that every device drops the same crops.
+
+def _roughness(crops: Tensor) -> Tensor:
+    """Sum of the differences between neighbouring pixels, ``(N, C, p, p)`` uint8 -> ``(N,)``.
+
+    Of clips, that of the first frame. In integers, so that every device drops the same crops.
     """
-    red, green, blue = crops.to(torch.int16).unbind(1)
+    red, green, blue = crops[:, :3].to(torch.int16).unbind(1)
     grey = red + green + blue
     return grey.diff(dim=1).abs().sum((1, 2)) + grey.diff(dim=2).abs().sum((1, 2))

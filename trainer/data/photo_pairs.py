@@ -36,11 +36,13 @@ Loaded = TypeVar("Loaded")
 class PhotoPair:
     """A photograph and its LR version, RGB uint8.
 
+    Or a short clip of T frames, which lie one behind the other in the channels; see ``clip_pairs``.
+
     Attributes:
         name: Its file name, and its size if reduced.
-        lr: ``(h, w, 3)``.
-        hr: ``(h*scale, w*scale, 3)``.
-        lr_variants: Degraded versions ``(h, w, 3)`` to draw crops from instead of ``lr``.
+        lr: ``(h, w, 3)``, of a clip ``(h, w, 3*T)``.
+        hr: ``(h*scale, w*scale, 3)``, of a clip ``(h*scale, w*scale, 3*T)``.
+        lr_variants: Degraded versions, like ``lr``, to draw crops from instead.
         given: Whether ``lr`` comes from a file, and must not be degraded.
         shift: By how many LR pixels (down, right) a given ``lr`` lies off ``hr``, if that can be measured.
     """
@@ -51,6 +53,17 @@ class PhotoPair:
     lr_variants: tuple[Tensor, ...] = ()
     given: bool = False
     shift: Shift | None = None
+
+    @property
+    def frame_count(self) -> int:
+        """T of a clip, 1 of a photograph."""
+        return self.hr.shape[2] // 3
+
+    def frame(self, time: int) -> "PhotoPair":
+        """A frame of a clip as a photograph; the last one for -1."""
+        start = 3 * (time % self.frame_count)
+        lr, hr, *variants = (image[..., start : start + 3] for image in (self.lr, self.hr, *self.lr_variants))
+        return replace(self, lr=lr, hr=hr, lr_variants=tuple(variants))
 
 
 class LrPaths:
@@ -76,38 +89,72 @@ class Reader:
         self, scale: int, degradation: str, sizes: tuple[float, ...], pairs: str = "separate"
     ) -> None:
         self._scale, self._sizes, self._layout = scale, sizes, pairs
-        self._clips = _CLIPS if degradation == "video" else 0
+        known = degradations.parse(degradation)
+        self._clips, self._crf = (_CLIPS if known.encoded else 0), known.crf
+        self._partly_clean = known.partly_clean
 
-    def needed_bytes(self, shapes: list[tuple[int, int]]) -> int:
-        """Memory of all pairs of photographs of these (height, width)."""
+    def size(self, path: Path) -> tuple[int, int] | None:
+        """(height, width) of a photograph; ``None`` where it cannot be read."""
+        try:
+            height, width = stills.read_size(path)
+        except UpscalerError:
+            return None  # decoding reports why
+        return height, width if self._layout == "separate" else width // 2
+
+    def needed_bytes(self, _found: list[Source], sizes: list[tuple[int, int] | None]) -> int:
+        """Memory of all pairs of these photographs; sizes from ``size``."""
         per_pixel = 3 * (1 + (1 + self._clips) / self._scale**2) * sum(size**2 for size in self._sizes)
-        return int(sum(height * width * per_pixel for height, width in shapes))
+        return int(sum(size[0] * size[1] * per_pixel for size in sizes if size))
 
     def read(
         self, found: list[Source], patch_px: int, lr_paths: LrPaths, cache: Cache | None
     ) -> tuple[list[list[PhotoPair]], list[str]]:
         """The sizes of every usable photograph, in order, and ``name: reason`` of the others."""
-        photos: list[list[PhotoPair]] = []
-        left_out: list[str] = []
 
-        def load(source: Source) -> list[PhotoPair] | str:
-            try:
-                pairs = self._pairs(source, patch_px, lr_paths)
-                return [_with_clips(pair, self._scale) for pair in pairs] if self._clips else pairs
-            except UpscalerError as error:
-                return f"{source.path.name}: {error.message}"
+        def load(source: Source) -> list[PhotoPair]:
+            pairs = self._pairs(source, patch_px, lr_paths)
+            return [self._with_clips(pair) for pair in pairs] if self._clips else pairs
 
-        for versions in _in_parallel(load, found):
-            if isinstance(versions, str):
-                left_out.append(versions)
-            else:
-                photos.append([_kept(pair, cache) if cache else pair for pair in versions])
-        return photos, left_out
+        return read_all(load, found, cache)
 
     def _pairs(self, source: Source, patch_px: int, lr_paths: LrPaths) -> list[PhotoPair]:
         if self._layout == "separate":
             return _pairs(source.path, self._scale, patch_px, lr_paths.of(source), self._sizes)
         return [_side_by_side(source.path, self._scale, patch_px, self._layout)]
+
+    def _with_clips(self, pair: PhotoPair) -> PhotoPair:
+        """The pair with frames of encoded clips as variants; they depend on the name alone."""
+        generator = Generator().manual_seed(file_names.seed_of(pair.name))
+        clips = h264.versions(pair.hr.permute(2, 0, 1), self._scale, _CLIPS, generator, self._crf)
+        clean = (pair.lr,) * len(clips) if self._partly_clean else ()
+        return replace(pair, lr_variants=(*clips, *clean))
+
+
+def read_all(
+    load: Callable[[Source], list[PhotoPair]], found: list[Source], cache: Cache | None
+) -> tuple[list[list[PhotoPair]], list[str]]:
+    """The pairs of every usable file, in order, and ``name: reason`` of the others.
+
+    Args:
+        load: Reads one file; what it raises of ours is the reason.
+        found: The files.
+        cache: Where pixels are kept; ``None``: where they are.
+    """
+
+    def load_or_say(source: Source) -> list[PhotoPair] | str:
+        try:
+            return load(source)
+        except UpscalerError as error:
+            return f"{source.path.name}: {error.message}"
+
+    photos: list[list[PhotoPair]] = []
+    left_out: list[str] = []
+    for pairs in _in_parallel(load_or_say, found):
+        if isinstance(pairs, str):
+            left_out.append(pairs)
+        else:
+            photos.append([_kept(pair, cache) if cache else pair for pair in pairs])
+    return photos, left_out
 
 
 def _in_parallel(load: Callable[[Item], Loaded], items: list[Item]) -> Iterator[Loaded]:
@@ -202,14 +249,8 @@ def _downscaled(hr: Tensor, scale: int) -> Tensor:
     return downscale(hr.permute(2, 0, 1).unsqueeze(0), scale)[0].permute(1, 2, 0).contiguous()
 
 
-def _with_clips(pair: PhotoPair, scale: int) -> PhotoPair:
-    """The pair with frames of encoded clips as variants; they depend on the name alone."""
-    generator = Generator().manual_seed(file_names.seed_of(pair.name))
-    clips = h264.versions(pair.hr.permute(2, 0, 1), scale, _CLIPS, generator)
-    return replace(pair, lr_variants=tuple(clips))
-
-
 def _kept(pair: PhotoPair, cache: Cache) -> PhotoPair:
     hr = cache.keep(pair.hr)
     lr = hr if pair.lr is pair.hr else cache.keep(pair.lr)
-    return replace(pair, lr=lr, hr=hr, lr_variants=tuple(map(cache.keep, pair.lr_variants)))
+    variants = (lr if variant is pair.lr else cache.keep(variant) for variant in pair.lr_variants)
+    return replace(pair, lr=lr, hr=hr, lr_variants=tuple(variants))

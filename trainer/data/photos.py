@@ -7,10 +7,10 @@ from pathlib import Path
 
 from torch import Generator, Tensor
 
-from upscaler.errors import TrainingError, UpscalerError
-from upscaler.images import stills
+from upscaler.errors import TrainingError
 from upscaler.trainer.data import crop_side, file_names, pair_check, sources
 from upscaler.trainer.data.cache import Cache
+from upscaler.trainer.data.clip_pairs import ClipReader, ClipSettings
 from upscaler.trainer.data.crop_side import CropSide
 from upscaler.trainer.data.held_out import held_out_indices
 from upscaler.trainer.data.pair_check import Shift
@@ -78,6 +78,7 @@ def load_photos(  # noqa: PLR0913 - what decides how they are read
     valid: tuple[str, ...] = (),
     valid_lr_dirs: tuple[str, ...] = (),
     cache_folder: Path | None = None,
+    clip_frames: int = 0,
 ) -> Photos:
     """Decode every photograph and make or read its LR version, with as many threads as torch uses.
 
@@ -96,22 +97,24 @@ def load_photos(  # noqa: PLR0913 - what decides how they are read
         valid: Folders or files with validation images; if empty, photographs are held out.
         valid_lr_dirs: Folders with LR versions of ``valid``, as ``lr_dirs``.
         cache_folder: Folder for the cache file if memory does not hold the photographs, see ``Cache``.
+        clip_frames: Read clips of so many frames, of videos and made from photographs; 0: photographs only.
 
     Raises:
         TrainingError: A folder is missing, LR files are ambiguous, or fewer than two photographs are usable.
     """
-    reader = Reader(scale, degradation, sizes, pairs)
-    found = sources.find(folders)
-    elsewhere = sources.find(valid)
+    reader: Reader | ClipReader = Reader(scale, degradation, sizes, pairs)
+    if clip_frames:
+        reader = ClipReader(ClipSettings(clip_frames, scale, degradations.parse(degradation), max(sizes)))
+    found = sources.find(folders, videos=bool(clip_frames))
+    elsewhere = sources.find(valid, videos=bool(clip_frames))
     kept_for_validation = {source.path for source in elsewhere}
     found = [source for source in found if source.path not in kept_for_validation]
-    shapes = [_size(source.path) for source in found]
+    shapes = [reader.size(source.path) for source in found]
     doubles = sum(width == 2 * height for height, width in filter(None, shapes))
-    if pairs != "separate":
-        shapes = [size and (size[0], size[1] // 2) for size in shapes]
-    sides_px = [smaller_px(min(size), max(sizes)) for size in shapes if size]
+    largest = 1.0 if clip_frames else max(sizes)  # sizes of clips are those after reduction
+    sides_px = [smaller_px(min(size), largest) for size in shapes if size]
     side = crop_side.choose(sides_px, scale, patch_px, smallest_photo_px)
-    cache = Cache(reader.needed_bytes([size for size in shapes if size]), cache_folder)
+    cache = Cache(reader.needed_bytes(found, shapes), cache_folder)
 
     photos, left_out = reader.read(
         found, side.patch_px, LrPaths(lr_dirs, scale, found, len(folders), degradation), cache
@@ -148,8 +151,8 @@ def load_photos(  # noqa: PLR0913 - what decides how they are read
         left_out=left_out,
         crop_side=side if shift is None or not align_lr else _smaller_side(side, training),
         shift=shift,
-        look_like_pairs=pairs == "separate" and not lr_dirs and 2 * doubles > len(found),
-        not_images=sources.not_images(folders),
+        look_like_pairs=pairs == "separate" and not (lr_dirs or clip_frames) and 2 * doubles > len(found),
+        not_images=sources.not_images(folders, videos=bool(clip_frames)),
         mapped=cache.mapped,
     )
 
@@ -200,10 +203,3 @@ def _degraded(pair: PhotoPair, scale: int, degradation: str) -> PhotoPair:
     lr, hr = (side.permute(2, 0, 1).unsqueeze(0) for side in (pair.lr, pair.hr))
     degraded, _ = degrade(lr, hr, scale, generator)
     return replace(pair, lr=degraded[0].permute(1, 2, 0).contiguous())
-
-
-def _size(path: Path) -> tuple[int, int] | None:
-    try:
-        return stills.read_size(path)
-    except UpscalerError:
-        return None  # decoding reports why

@@ -2,11 +2,13 @@
 
 import os
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
 from upscaler.errors import TrainingError
 from upscaler.images.formats import IMAGE_SUFFIXES
+from upscaler.video.formats import VIDEO_SUFFIXES
 
 RUN_SUFFIX = ".run"
 
@@ -31,13 +33,23 @@ class Source:
 
 def images_below(folder: Path) -> list[Path]:
     """The image files in and below a folder, by suffix, sorted; without those that runs wrote."""
+    return files_below(folder, IMAGE_SUFFIXES)
+
+
+def files_below(folder: Path, suffixes: Collection[str]) -> list[Path]:
+    """The files in and below a folder with these suffixes, sorted; without those that runs wrote."""
     runs = run_folders_below(folder)
-    found = (path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
+    found = (path for path in folder.rglob("*") if path.suffix.lower() in suffixes)
     return sorted(path for path in found if runs.isdisjoint(path.parents) and path.is_file())
 
 
-def not_images(folders: tuple[str, ...]) -> dict[str, int]:
-    """How many files in and below folders are no images, by suffix, most first; without hidden ones."""
+def not_images(folders: tuple[str, ...], *, videos: bool = False) -> dict[str, int]:
+    """How many files in and below folders cannot be trained on, by suffix, most first; without hidden ones.
+
+    Args:
+        folders: As in ``find``.
+        videos: As in ``find``.
+    """
     counts: Counter[str] = Counter()
     for folder in map(Path, folders):
         runs = run_folders_below(folder) if folder.is_dir() else set()
@@ -45,7 +57,7 @@ def not_images(folders: tuple[str, ...]) -> dict[str, int]:
             suffix = path.suffix.lower()
             hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
             if (
-                suffix not in IMAGE_SUFFIXES
+                suffix not in _suffixes(videos=videos)
                 and not hidden
                 and runs.isdisjoint(path.parents)
                 and path.is_file()
@@ -68,8 +80,16 @@ def run_folders_below(folder: Path) -> set[Path]:
     return {path for path in named if any((path / name).exists() for name in _RUN_FILES)}
 
 
-def find(folders: tuple[str, ...]) -> list[Source]:
+def _suffixes(*, videos: bool) -> set[str]:
+    return {*IMAGE_SUFFIXES, *(VIDEO_SUFFIXES if videos else ())}
+
+
+def find(folders: tuple[str, ...], *, videos: bool = False) -> list[Source]:
     """Every image file in folders, searched recursively, or among single files; none of them twice.
+
+    Args:
+        folders: Folders and files.
+        videos: Find video files, too.
 
     Raises:
         TrainingError: A folder is missing.
@@ -80,7 +100,8 @@ def find(folders: tuple[str, ...]) -> list[Source]:
             sources.append(Source(folder.resolve(), Path(folder.name), index))
         elif folder.is_dir():
             sources += [
-                Source(path.resolve(), path.relative_to(folder), index) for path in images_below(folder)
+                Source(path.resolve(), path.relative_to(folder), index)
+                for path in files_below(folder, _suffixes(videos=videos))
             ]
         else:
             raise TrainingError(f"no folder '{folder}'", "use a folder with photographs")

@@ -19,12 +19,14 @@ from upscaler.trainer.degrade.drawn import drawn
 from upscaler.trainer.degrade.real import real
 
 _KNOWN = (
-    "clean, bilinear, photo, mild, mild-combined, real, drawn, strong, video, "
-    "jpegN or jpegN-M (N and M from 1 to 100)"
+    "clean, bilinear, photo, mild, mild-combined, real, drawn, strong, video, videoN (N: CRF, 1 to 51), "
+    "film, jpegN or jpegN-M (N and M from 1 to 100)"
 )
 
 # The name for LR images that come from files.
 GIVEN = "given"
+
+_MAX_CRF = 51  # of H.264
 
 Degrade = Callable[[Tensor, Tensor, int, Generator], tuple[Tensor, Tensor]]
 
@@ -43,12 +45,18 @@ class Degradation:
             are made once per photograph (``clean``, and the clips of ``video``) or come from files
             (``given``).
         jpeg_quality: Lowest and highest quality of ``jpegN`` and ``jpegN-M``.
+        encoded: Whether clips are encoded: ``video``, ``videoN`` and ``film``.
+        partly_clean: Whether half of the clips are clean instead: ``film``.
+        crf: Lowest and highest CRF of ``videoN``.
         restorable: Whether it does more than downscale, so that a network can learn to undo it at scale 1.
     """
 
     name: str
     degrade: Degrade | None
     jpeg_quality: tuple[int, int] | None = None
+    encoded: bool = False
+    partly_clean: bool = False
+    crf: tuple[int, int] | None = None
     restorable: bool = True
 
 
@@ -60,8 +68,14 @@ def parse(name: str) -> Degradation:
     """
     if name == "clean":
         return Degradation(name, None, restorable=False)
-    if name in ("video", GIVEN):
+    if name == GIVEN:
         return Degradation(name, None)
+    if name == "film":
+        return Degradation(name, None, encoded=True, partly_clean=True)
+    if match := re.fullmatch(r"video(\d+)?", name):
+        crf = int(match[1]) if match[1] else None
+        if crf is None or 1 <= crf <= _MAX_CRF:
+            return Degradation(name, None, encoded=True, crf=None if crf is None else (crf, crf))
     if name in _DEGRADATIONS:
         return Degradation(name, _DEGRADATIONS[name], restorable=name != "bilinear")
     match = re.fullmatch(r"jpeg(\d+)(?:-(\d+))?", name)

@@ -50,7 +50,7 @@ def lr_image(source: LrSource, path: Path, hr: Rgb, scale: int, subfolder: Path 
         MediaError: The folder has none, or one of another size.
     """
     if source.folder is None:
-        return _degraded(path.name, hr, scale, source.degradation)
+        return degraded(path.name, hr, scale, source.degradation)
     found = find_paired(source.folder, path, scale, what="LR image", subfolder=subfolder)
     lr = stills.read_rgb8(found)
     height, width = (side // scale for side in hr.shape[:2])
@@ -62,13 +62,23 @@ def lr_image(source: LrSource, path: Path, hr: Rgb, scale: int, subfolder: Path 
     return lr
 
 
-def _degraded(name: str, hr: Rgb, scale: int, degradation: str) -> Rgb:
-    """The degraded image; the random numbers depend on the file name alone."""
+def degraded(name: str, hr: Rgb, scale: int, degradation: str) -> Rgb:
+    """The LR version of an image, made; the random numbers depend on the name alone.
+
+    Args:
+        name: Of the image.
+        hr: ``(H, W, 3)`` RGB uint8, H and W multiples of ``scale``.
+        scale: HR size over LR size.
+        degradation: As in ``degradations.parse``.
+
+    Returns:
+        ``(H/scale, W/scale, 3)`` RGB uint8.
+    """
     generator = torch.Generator().manual_seed(file_names.seed_of(name))
     hr_batch = torch.tensor(hr).permute(2, 0, 1).unsqueeze(0)
     known = degradations.parse(degradation)
-    if known.name == "video":
-        frame: Rgb = h264.versions(hr_batch[0], scale, 1, generator)[0].numpy()
+    if known.encoded:
+        frame: Rgb = h264.versions(hr_batch[0], scale, 1, generator, known.crf)[0].numpy()
         return frame
     lr = bicubic.downscale(hr, scale)
     if known.jpeg_quality is not None:
@@ -77,8 +87,8 @@ def _degraded(name: str, hr: Rgb, scale: int, degradation: str) -> Rgb:
     if known.degrade is None:
         return lr
     lr_batch = torch.tensor(lr).permute(2, 0, 1).unsqueeze(0)
-    degraded, _ = known.degrade(lr_batch, hr_batch, scale, generator)
-    return degraded[0].permute(1, 2, 0).contiguous().numpy()
+    damaged, _ = known.degrade(lr_batch, hr_batch, scale, generator)
+    return damaged[0].permute(1, 2, 0).contiguous().numpy()
 
 
 def _saved_as_jpeg(pixels: Rgb, quality: int) -> Rgb:

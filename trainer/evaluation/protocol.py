@@ -26,12 +26,23 @@ from upscaler.trainer.evaluation.subject import Method, SrFolder, Subject
 
 @dataclass(frozen=True)
 class Score:
-    """Scores of one image: PSNR, SSIM (1 if equal), and LPIPS (0 if equal) if it was measured."""
+    """Scores of one image or clip: PSNR, SSIM (1 if equal), and where measured, the others (0 if equal).
+
+    Attributes:
+        name: Of the file.
+        psnr_db: On luma, dB; of a clip the mean over its frames, as all scores are.
+        ssim: On luma.
+        lpips: LPIPS.
+        tof: Of a clip, tOF: how much it moves otherwise than the original, pixels.
+        tlp100: Of a clip, a hundred times tLP: how much its frames change more, or less, than the original's.
+    """
 
     name: str
     psnr_db: float
     ssim: float
     lpips: float | None = None
+    tof: float | None = None
+    tlp100: float | None = None
 
 
 @dataclass(frozen=True)
@@ -39,8 +50,8 @@ class Evaluation:
     """Scores of a folder.
 
     Attributes:
-        scores: One per image that could be compared, by name.
-        failures: One line for every other image, and for every folder that cannot be listed.
+        scores: One per image or clip that could be compared, by name.
+        failures: One line for every other, and for every folder that cannot be listed.
     """
 
     scores: list[Score]
@@ -48,17 +59,27 @@ class Evaluation:
 
     @property
     def mean(self) -> Score:
-        """The means over the images; NaN if there are none."""
-        count = len(self.scores)
-        if not count:
+        """The means over the images or clips; NaN if there are none."""
+        if not self.scores:
             return Score("average", float("nan"), float("nan"))
-        distances = [score.lpips for score in self.scores if score.lpips is not None]
-        return Score(
-            f"average of {count}",
-            sum(score.psnr_db for score in self.scores) / count,
-            sum(score.ssim for score in self.scores) / count,
-            sum(distances) / len(distances) if distances else None,
-        )
+        return mean_score(f"average of {len(self.scores)}", self.scores)
+
+
+def mean_score(name: str, scores: list[Score]) -> Score:
+    """The mean of each score over those that have it; at least one has PSNR and SSIM."""
+
+    def mean(values: list[float | None]) -> float | None:
+        known = [value for value in values if value is not None]
+        return sum(known) / len(known) if known else None
+
+    return Score(
+        name,
+        sum(score.psnr_db for score in scores) / len(scores),
+        sum(score.ssim for score in scores) / len(scores),
+        mean([score.lpips for score in scores]),
+        mean([score.tof for score in scores]),
+        mean([score.tlp100 for score in scores]),
+    )
 
 
 @dataclass(frozen=True)
@@ -96,9 +117,9 @@ def evaluate(
     others = [lr_source.folder, subject.folder if isinstance(subject, SrFolder) else None]
     compared = [folder for folder in others if folder is not None]
     paths = _images(hr_dir, without=[*compared, *([save_folder] if save_folder else [])])
-    _check_lr_dir(lr_source.folder)
+    check_lr_dir(lr_source.folder)
     if save_folder is not None:
-        _make_save_folder(save_folder, [hr_dir, *compared])
+        make_save_folder(save_folder, [hr_dir, *compared])
     scores: list[Score] = []
     failures: list[UpscalerError] = [
         MediaError(f"cannot read folder '{path}': {reason}")
@@ -117,7 +138,7 @@ def evaluate(
         # The bicubic row of the tables is computed on luma.
         on_luma = isinstance(subject, Method) and subject.is_baseline and lr_source == LrSource()
         scores.append(
-            _score(name.as_posix(), comparison, subject.scale, is_gray, lpips, bicubic_on_luma=on_luma)
+            score_frame(name.as_posix(), comparison, subject.scale, is_gray, lpips, bicubic_on_luma=on_luma)
         )
         on_score(scores[-1], comparison)
     return Evaluation(scores, failures)
@@ -146,12 +167,14 @@ def _images(folder: Path, without: list[Path]) -> list[Path]:
     return paths
 
 
-def _check_lr_dir(folder: Path | None) -> None:
+def check_lr_dir(folder: Path | None) -> None:
+    """Raises a UsageError if the folder with LR images does not exist."""
     if folder is not None and not folder.is_dir():
         raise UsageError(f"no folder '{folder}'", "--lr-dir takes a folder with LR images")
 
 
-def _make_save_folder(folder: Path, compared: list[Path]) -> None:
+def make_save_folder(folder: Path, compared: list[Path]) -> None:
+    """Make the folder for SR images; raises a UsageError if it cannot be, or is one that is compared."""
     if folder.resolve() in {each.resolve() for each in compared}:
         raise UsageError(f"--save '{folder}' would overwrite what is compared", "use another folder")
     try:
@@ -169,7 +192,7 @@ def _compare(subject: Subject, path: Path, hr: Rgb, lr_source: LrSource, subfold
     return Comparison(lr, sr, hr)
 
 
-def _score(
+def score_frame(
     name: str,
     comparison: Comparison,
     scale: int,
@@ -178,7 +201,16 @@ def _score(
     *,
     bicubic_on_luma: bool,
 ) -> Score:
-    """The scores of an image; ``bicubic_on_luma`` replaces SR by the bicubic of the published tables."""
+    """The scores of an image.
+
+    Args:
+        name: Of the image.
+        comparison: Its versions.
+        scale: HR size over LR size; a border of as many pixels is ignored.
+        is_gray: Whether it has a single channel, which is compared as it is.
+        lpips: Measures LPIPS too.
+        bicubic_on_luma: Replace SR by the bicubic of the published tables.
+    """
     sr, hr = comparison.sr, comparison.hr
     if is_gray:  # compared as it is; the three channels of HR are equal
         sr_luma, hr_luma = metrics.gray(sr), hr[:, :, 0].astype("float64")
@@ -203,12 +235,17 @@ def _read_hr(path: Path, scale: int, *, for_lpips: bool) -> tuple[Rgb, bool]:
     if still.pixels.dtype != "uint8":
         raise MediaError(f"'{path}' has 16-bit samples; the protocol is for 8-bit images")
     height, width = (side - side % scale for side in pixels.shape[:2])
+    check_size(path, height, width, scale, for_lpips=for_lpips)
+    return pixels[:height, :width], still.gray
+
+
+def check_size(path: Path, height: int, width: int, scale: int, *, for_lpips: bool) -> None:
+    """Raises a MediaError if images of this size are too small for the scores."""
     smallest = max(metrics.SSIM_WINDOW_PX + 2 * scale, SMALLEST_SIDE_PX if for_lpips else 0)
     if min(height, width) < smallest:
         raise MediaError(
             f"'{path}' is too small", f"at x{scale}, images need at least {smallest} pixels per side"
         )
-    return pixels[:height, :width], still.gray
 
 
 def _read_sr(subject: SrFolder, path: Path, hr: Rgb, subfolder: Path) -> Rgb:

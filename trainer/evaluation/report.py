@@ -20,38 +20,48 @@ from upscaler.trainer.evaluation.protocol import Comparison, Evaluation, Score
 
 
 def write_csv(path: Path, evaluation: Evaluation) -> None:
-    """Write a row per image and one for the average; columns name, psnr_db, ssim, lpips.
+    """Write a row per image or clip and one for the average; columns name, psnr_db, ssim, lpips.
+
+    Of clips, also tof and tlp100.
 
     Raises:
         UsageError: The file cannot be written.
     """
     text = io.StringIO(newline="")
     writer = csv.writer(text)
-    writer.writerow(["name", "psnr_db", "ssim", "lpips"])
+    over_time = ["tof", "tlp100"] if _has_clips(evaluation) else []
+    writer.writerow(["name", "psnr_db", "ssim", "lpips", *over_time])
     for score in [*evaluation.scores, evaluation.mean]:
-        lpips = "" if score.lpips is None else f"{score.lpips:.5f}"
-        writer.writerow([score.name, f"{score.psnr_db:.4f}", f"{score.ssim:.5f}", lpips])
+        distances = [score.lpips, *(getattr(score, name) for name in over_time)]
+        texts = ["" if value is None else f"{value:.5f}" for value in distances]
+        writer.writerow([score.name, f"{score.psnr_db:.4f}", f"{score.ssim:.5f}", *texts])
     _write(path, text.getvalue())
 
 
+def _has_clips(evaluation: Evaluation) -> bool:
+    return any(score.tof is not None for score in evaluation.scores)
+
+
 def write_json(path: Path, evaluation: Evaluation, settings: dict[str, Any]) -> None:
-    """Write settings, images, average and failures; non-finite values as null.
+    """Write settings, images or clips, average and failures; non-finite values as null.
 
     Raises:
         UsageError: The file cannot be written.
     """
+    clips = _has_clips(evaluation)
     content = settings | {
-        "images": [_plain(score) for score in evaluation.scores],
-        "average": _plain(evaluation.mean),
+        "clips" if clips else "images": [_plain(score, clips=clips) for score in evaluation.scores],
+        "average": _plain(evaluation.mean, clips=clips),
         "failures": [str(failure) for failure in evaluation.failures],
     }
     _write(path, json.dumps(content, indent=2) + "\n")
 
 
-def _plain(score: Score) -> dict[str, Any]:
+def _plain(score: Score, *, clips: bool) -> dict[str, Any]:
     return {
         name: None if isinstance(value, float) and not math.isfinite(value) else value
         for name, value in asdict(score).items()
+        if clips or name not in ("tof", "tlp100")
     }
 
 
@@ -108,11 +118,12 @@ class Page:
         """
         summary = ", ".join(f"{name} {value}" for name, value in settings.items() if value is not None)
         rows = "\n".join(_row(score) for score in [*evaluation.scores, evaluation.mean])
+        over_time = ("tOF", "tLP x 100") if _has_clips(evaluation) else ()
         failures = "".join(
             f"<p class=failed>{html.escape(str(failure))}</p>\n" for failure in evaluation.failures
         )
         title = html.escape(f"upscale-eval {settings['subject']}")
-        head = "".join(f"<th>{name}</th>" for name in ("image", "PSNR dB", "SSIM", "LPIPS"))
+        head = "".join(f"<th>{name}</th>" for name in ("name", "PSNR dB", "SSIM", "LPIPS", *over_time))
         _write(
             self.path,
             f"<!doctype html>\n<html lang=en>\n<meta charset=utf-8>\n<title>{title}</title>\n"
@@ -132,13 +143,16 @@ _STYLE = (
 
 def _row(score: Score) -> str:
     lpips = "" if score.lpips is None else f"{score.lpips:.4f}"
-    cells = (html.escape(score.name), f"{score.psnr_db:.2f}", f"{score.ssim:.4f}", lpips)
+    cells = [html.escape(score.name), f"{score.psnr_db:.2f}", f"{score.ssim:.4f}", lpips]
+    if score.tof is not None:
+        cells += [f"{score.tof:.3f}", "" if score.tlp100 is None else f"{score.tlp100:.3f}"]
     return "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
 
 
 def _line(score: Score) -> str:
     lpips = "" if score.lpips is None else f", LPIPS {score.lpips:.4f}"
-    return f"{score.psnr_db:.2f} dB, SSIM {score.ssim:.4f}{lpips}"
+    tof = "" if score.tof is None else f", tOF {score.tof:.3f}"
+    return f"{score.psnr_db:.2f} dB, SSIM {score.ssim:.4f}{lpips}{tof}"
 
 
 def _write(path: Path, text: str) -> None:

@@ -1,6 +1,6 @@
 """What ``upscale-eval`` measures: weights or bicubic, or a folder of SR images."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,11 +25,17 @@ class Method:
         scale: Output size over input size.
         upscale: ``(h, w, 3)`` RGB uint8 -> ``(h*scale, w*scale, 3)`` RGB uint8.
         is_baseline: Whether it is the bicubic of the published tables.
+        upscale_clip: The frames of a clip, likewise, in order; ``None``: one by one.
     """
 
     scale: int
     upscale: Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
     is_baseline: bool = False
+    upscale_clip: Callable[[Iterable[NDArray[np.uint8]]], Iterator[NDArray[np.uint8]]] | None = None
+
+    def frames(self, lr: Iterable[NDArray[np.uint8]]) -> Iterator[NDArray[np.uint8]]:
+        """Upscale the frames of a clip, in order."""
+        return map(self.upscale, lr) if self.upscale_clip is None else self.upscale_clip(lr)
 
 
 @dataclass(frozen=True)
@@ -92,7 +98,11 @@ def resolve_subject(
         upscaler = Upscaler(name, scale, device=device, precision=precision, tta=tta, perceptual=perceptual)
         if upscaler.scale not in SCALES:
             raise UsageError(f"scale {upscaler.scale:g} cannot be measured", f"scales are {SCALES}")
-        method = Method(int(upscaler.scale), lambda lr: upscaler.image(lr).astype("uint8", copy=False))
+        method = Method(
+            int(upscaler.scale),
+            lambda lr: upscaler.image(lr).astype("uint8", copy=False),
+            upscale_clip=lambda lr: (sr.astype("uint8", copy=False) for sr in upscaler.frames(lr)),
+        )
     if method.scale == 1 and lr_source.folder is None and not degradation.restorable:
         hint = "choose a degradation, for example --degradation jpeg20, or pass LR images with --lr-dir"
         raise UsageError("at scale 1 there is nothing to restore", hint)

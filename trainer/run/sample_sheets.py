@@ -25,6 +25,8 @@ _DEGRADED_COLUMNS = 7
 def write_samples(paths: list[Path], network: Network, pairs: list[PhotoPair]) -> NDArray[np.uint8]:
     """Write a row per validation image, up to four: LR, bicubic, network, HR; the centre of each.
 
+    Of clips, the last frame.
+
     Args:
         paths: Files to write; a failure to write one does not end a run.
         network: In evaluation mode.
@@ -38,11 +40,12 @@ def write_samples(paths: list[Path], network: Network, pairs: list[PhotoPair]) -
     for pair in pairs[:_ROWS]:
         side_px = min(_SAMPLE_SIDE_PX, *pair.hr.shape[:2]) // scale * scale
         top, left = ((side - side_px) // 2 // scale * scale for side in pair.hr.shape[:2])
-        lr = pair.lr[top // scale : (top + side_px) // scale, left // scale : (left + side_px) // scale]
-        hr = pair.hr[top : top + side_px, left : left + side_px].numpy()
+        seen = pair.lr[top // scale : (top + side_px) // scale, left // scale : (left + side_px) // scale]
+        sr, lr = run_network(network, seen)[..., -3:], seen[..., -3:].contiguous()
+        hr = pair.hr[top : top + side_px, left : left + side_px, -3:].numpy()
         squares = lr.numpy().repeat(scale, 0).repeat(scale, 1)
         bicubic = Image.fromarray(lr.numpy()).resize((side_px, side_px), Image.Resampling.BICUBIC)
-        row = np.concatenate([squares, np.asarray(bicubic), run_network(network, lr), hr], axis=1)
+        row = np.concatenate([squares, np.asarray(bicubic), sr, hr], axis=1)
         missing_px = _SAMPLE_SIDE_PX - side_px
         rows.append(np.pad(row, ((0, missing_px), (0, 4 * missing_px), (0, 0))))
     page: NDArray[np.uint8] = np.concatenate(rows)
@@ -61,7 +64,7 @@ def write_degraded(path: Path, pairs: list[PhotoPair], scale: int, degradation: 
     Raises:
         MediaError: The file cannot be written.
     """
-    pairs = pairs[:_ROWS]
+    pairs = [pair.frame(-1) for pair in pairs[:_ROWS]]
     side_px = min(_DEGRADED_SIDE_PX, *(side for pair in pairs for side in pair.hr.shape[:2]))
     side_px = side_px // scale * scale
     rows = []

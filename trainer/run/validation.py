@@ -26,9 +26,16 @@ _PERCEPTUAL_SIDE_PX = 256
 
 @torch.inference_mode()
 def run_network(network: Network, lr: Tensor) -> NDArray[np.uint8]:
-    """Upscale one image, RGB uint8: ``(h, w, 3)`` -> ``(h*scale, w*scale, 3)``."""
-    batch = lr.permute(2, 0, 1).unsqueeze(0).to(network.device)
-    sr = network(batch.float().div_(255)).squeeze(0)
+    """Upscale one image, RGB uint8: ``(h, w, 3)`` -> ``(h*scale, w*scale, 3)``.
+
+    Or a clip of T frames, for a network that sees them: ``(h, w, 3*T)`` -> ``(h*scale, w*scale, 3*T)``.
+    """
+    batch = lr.permute(2, 0, 1).unsqueeze(0).to(network.device).float().div_(255)
+    if network.contract.sees_other_frames:
+        clip = batch.view(1, -1, 3, *batch.shape[-2:])
+        sr = network(clip).flatten(1, 2).squeeze(0)
+    else:
+        sr = network(batch).squeeze(0)
     levels = sr.mul(255).round_().clamp_(0, 255).to(torch.uint8)
     pixels: NDArray[np.uint8] = levels.permute(1, 2, 0).cpu().numpy()
     return pixels
@@ -75,15 +82,20 @@ def validate(network: Network, pairs: list[PhotoPair], judges: Judges | None = N
         judges: For the perceptual scores.
     """
     scale = network.contract.scale
-    return _mean([_scored(run_network(network, pair.lr), pair, scale, judges) for pair in pairs])
+    scored = []
+    for pair in pairs:
+        sr = run_network(network, pair.lr)
+        frames = np.split(sr, pair.frame_count, axis=2)
+        scored += [_scored(frame, pair.frame(time), scale, judges) for time, frame in enumerate(frames)]
+    return _mean(scored)
 
 
 def bicubic_scores(pairs: list[PhotoPair], scale: int, judges: Judges | None = None) -> Scores:
     """The scores of bicubic upsampling; at scale 1, of the LR images themselves."""
     scored = []
-    for pair in pairs:
+    for pair in (clip.frame(time) for clip in pairs for time in range(clip.frame_count)):
         height, width = pair.hr.shape[:2]
-        lr = Image.fromarray(pair.lr.numpy())
+        lr = Image.fromarray(np.ascontiguousarray(pair.lr))
         sr = np.array(lr.resize((width, height), Image.Resampling.BICUBIC))
         scored.append(_scored(sr, pair, scale, judges))
     return _mean(scored)

@@ -22,11 +22,20 @@ class TrialShape:
         batch: Number of crops.
         patch_px: Side of one, LR pixels.
         training: Whether batch norm learns; not in stage two.
+        frames: Of clips; 0 for photographs.
     """
 
     batch: int
     patch_px: int
     training: bool
+    frames: int = 0
+
+    def zeros(self, device: torch.device) -> Tensor:
+        """A batch of LR crops of this shape, in the memory format of training."""
+        side = self.patch_px
+        size = (self.batch, 3 * max(1, self.frames), side, side)
+        lr = torch.zeros(size, device=device).contiguous(memory_format=torch.channels_last)
+        return lr.view(self.batch, self.frames, 3, side, side) if self.frames else lr
 
 
 def autocast(device: torch.device, precision: str = "auto") -> contextlib.AbstractContextManager[object]:
@@ -90,8 +99,7 @@ def _compiled(
     try:
         for shape in shapes:
             module.train(shape.training)
-            size = (shape.batch, 3, shape.patch_px, shape.patch_px)
-            lr = torch.zeros(size, device=device).contiguous(memory_format=torch.channels_last)
+            lr = shape.zeros(device)
             with torch.set_grad_enabled(trained), autocast(device, precision):
                 sr = compiled(lr)
             if trained:

@@ -53,6 +53,22 @@ def luma_and_chroma(rgb: Tensor) -> tuple[Tensor, Tensor]:
     return y, differences / 2
 
 
+def luma_of_clips(rgb: Tensor) -> Tensor:
+    """BT.601 luma of ``(N, T, 3, H, W)`` in [0, 1]: ``(N, T, 1, H, W)``."""
+    clips, frames, _, height, width = rgb.shape
+    return luma(rgb.flatten(0, 1)).view(clips, frames, 1, height, width)
+
+
+def calm_loss(sr: Tensor, hr: Tensor) -> Tensor:
+    """L1 of the change of the error from frame to frame: what flickers in SR and not in HR.
+
+    Args:
+        sr: Output for clips, ``(N, T, C, H, W)``.
+        hr: The originals.
+    """
+    return (sr - hr).diff(dim=1).abs().mean()
+
+
 def total_variation(sr: Tensor) -> Tensor:
     """Mean absolute difference of neighbouring pixels, vertical plus horizontal (SRGAN's regulariser)."""
     return sr.diff(dim=-2).abs().mean() + sr.diff(dim=-1).abs().mean()

@@ -58,8 +58,13 @@ class PixelStage:
         return self._forward(lr)
 
     def generator_losses(self, sr: Tensor, lr: Tensor, hr: Tensor) -> Terms:
-        """See ``Stage``: the pixel loss and the spectrum loss."""
+        """See ``Stage``: the pixel loss and the spectrum loss; of clips, also that of their flicker."""
         config, terms = self.config, Terms()
+        if sr.ndim == 5:
+            if config.calm_weight:
+                calm = losses.calm_loss(losses.luma_of_clips(sr), losses.luma_of_clips(hr))
+                terms["calm"] = config.calm_weight * calm
+            sr, hr = sr.flatten(0, 1), hr.flatten(0, 1)
         pixel_loss = losses.PIXEL_LOSSES[config.pixel_loss]
         if config.loss_colors == "rgb":
             pixel = pixel_loss(sr, hr)
