@@ -126,7 +126,7 @@ def _train(
             valid=config.valid,
             valid_lr_dirs=config.valid_lr_dirs,
             cache_folder=Path(config.output).parent,
-            clip_frames=config.clip_frames if config.learns_clips else 0,
+            clip_frames=config.clip_frames,
         )
         # Only now: a misspelt folder of photographs must not delete an earlier run.
         with folder.locked(restart=restart):
@@ -263,7 +263,7 @@ def _forward(session: TrainingSession, generator: torch.nn.Module) -> Forward:
 
 def _trial_shapes(session: TrainingSession, shapes: list[CropShape]) -> list[TrialShape]:
     """The micro-batches of these crops, each once."""
-    frames = session.config.clip_frames if session.config.learns_clips else 0
+    frames = session.config.clip_frames
     found = [
         TrialShape(size, shape.patch_px, training=shape.stage == 1, frames=frames)
         for shape in shapes

@@ -24,8 +24,15 @@ from upscaler.trainer.stages.distributed import World
         {},
         {"optimizer": "adamw"},
         {"network": "srresnet", "batch": 1, "patch_px": 8, "phase2_batch": 1, "phase2_patch_px": 12},
+        {
+            "network": "film",
+            "network_size": {"channels": 4, "depth": 1},
+            "clip_frames": 3,
+            "calm_weight": 1.0,
+            "degradation": "film",
+        },
     ],
-    ids=["muon", "adamw", "srresnet"],
+    ids=["muon", "adamw", "srresnet", "film"],
 )
 def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(
     configure: Configure, settings: dict[str, Any]

@@ -123,8 +123,8 @@ class TrainConfig:
         loss_colors: ``luma``: the pixel loss on luma plus that on half the colour differences, and the
             spectrum of luma alone; ``rgb``: both on R, G and B.
         fft_weight: Weight of the spectrum loss.
-        clip_frames: Frames of the clips that a network for films learns from.
-        calm_weight: Of a network for films, the weight of the change of the error from frame to frame.
+        clip_frames: Frames of the clips that a network for films learns from, at least 2; 0 for all others.
+        calm_weight: Weight of the change of the error from frame to frame; for networks for films.
         ema_decay: Decay of the EMA; the averaged weights are validated and saved.
         micro_batch: Crops that go through the networks at once; gradients accumulate over the batch. 0 for
             the whole batch.
@@ -187,8 +187,8 @@ class TrainConfig:
     pixel_weight: float = not_negative(1.0)
     loss_colors: Literal["luma", "rgb"] = "luma"
     fft_weight: float = not_negative(10.0)
-    clip_frames: int = at_least(2, 7)
-    calm_weight: float = not_negative(1.0)
+    clip_frames: int = not_negative(0)
+    calm_weight: float = not_negative(0.0)
     ema_decay: float = below_one(0.999)
     micro_batch: int = not_negative(0)
     checkpointing: bool = False
@@ -313,9 +313,13 @@ def _plain(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def _film_errors(config: TrainConfig) -> list[str]:
-    """What a network for films cannot learn from."""
+    """What a network for films cannot learn from, and what no other can."""
     if not config.learns_clips:
-        return []
+        return (
+            ["clip_frames and calm_weight are for networks for films"]
+            if config.clip_frames or config.calm_weight
+            else []
+        )
     degradation = config.degradation
     known = degradation == "clean" or re.fullmatch(r"film|video\d*", degradation)
     possible = {
@@ -324,6 +328,7 @@ def _film_errors(config: TrainConfig) -> list[str]:
         "no teacher": config.teacher == "none",
         "no given LR images": not config.has_given_lr,
         "one size": len(config.sizes) == 1,
+        "clip_frames of at least 2": config.clip_frames > 1,
     }
     needed = [what for what, holds in possible.items() if not holds]
     return [f"network {config.network} needs {', '.join(needed)}"] if needed else []

@@ -190,6 +190,8 @@ def _resolve_open(settings: Settings) -> list[str]:
     if for_films:  # every crop is a clip of several frames
         settings.setdefault("batch", 6)
         settings.setdefault("phase2_batch", 3)
+        settings.setdefault("clip_frames", 7)
+        settings.setdefault("calm_weight", 1.0)
     if settings["stages"] == "1" and settings["gan"].get("vgg", "small") != "small":
         notes.append("--vgg has no effect: it is for stage two, which this run skips")
     notes += _resolve_network(settings, start)

@@ -8,6 +8,7 @@ from upscaler.trainer.config.config import SIZES
 _LOSSES = {
     "pixel": "pixel_weight",
     "spectrum": "fft_weight",
+    "flicker": "calm_weight",
     "VGG19 features": "vgg_weight",
     "adversarial": "adversarial_weight",
     "discriminator's features": "feature_weight",

@@ -24,7 +24,19 @@ class Panel:
 PANELS = (
     Panel(
         "loss terms, multiplied by their weights",
-        ("pixel", "fft", "vgg", "adversarial", "features", "tv", "grid", "power", "ldl", "discriminator"),
+        (
+            "pixel",
+            "fft",
+            "calm",
+            "vgg",
+            "adversarial",
+            "features",
+            "tv",
+            "grid",
+            "power",
+            "ldl",
+            "discriminator",
+        ),
         logarithmic=True,
     ),
     Panel("scores of the discriminator", ("real_score", "fake_score")),

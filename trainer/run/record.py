@@ -23,6 +23,7 @@ COLUMNS = (
     "data_wait",
     "pixel",
     "fft",
+    "calm",
     "vgg",
     "adversarial",
     "features",
