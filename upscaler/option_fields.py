@@ -142,6 +142,21 @@ def _convert_size(value: str | Sequence[int]) -> tuple[int, int]:
     return width, height
 
 
+def _convert_crop(value: str | Sequence[int]) -> str | tuple[int, int, int, int]:
+    if value == "auto":
+        return "auto"
+    if isinstance(value, str):
+        if not re.fullmatch(r"\d+(:\d+){3}", value):
+            raise ValueError
+        value = [int(each) for each in value.split(":")]
+    width, height, left, top = value
+    if any(type(each) is not int for each in value):
+        raise TypeError
+    if min(width, height) < 1 or min(left, top) < 0:
+        raise ValueError
+    return width, height, left, top
+
+
 def _convert_time(value: str | float | Fraction) -> Fraction:
     if isinstance(value, bool) or not isinstance(value, str | int | float | Fraction):
         raise TypeError
@@ -192,6 +207,10 @@ DEVICE = Kind(
 SWITCH = Kind("", "True or False", _convert_switch)
 # `3840x2160` or a pair of integers -> (width, height) in pixels.
 SIZE = Kind("SIZE", "WIDTHxHEIGHT in pixels, for example 3840x2160", _convert_size)
+# `1920:800:0:140` or four integers -> (width, height, first column, first row) in pixels; or `auto`.
+CROP = Kind(
+    "W:H:X:Y", "auto or width:height:left:top in pixels, for example 1920:800:0:140", _convert_crop, ("auto",)
+)
 # `83.5`, `1:23.5`, `0:01:23.5` or a number -> seconds, exactly.
 TIME = Kind("TIME", "seconds, minutes:seconds or hours:minutes:seconds", _convert_time)
 # `eng,ger` or a list of names -> ("eng", "ger").

@@ -11,6 +11,7 @@ from typing import Literal
 
 from upscaler.images import formats
 from upscaler.option_fields import (
+    CROP,
     DEVICE,
     LANGUAGES,
     MODELS,
@@ -267,8 +268,22 @@ class VideoOptions:
     frames: int | None = option(
         None, "Process at most COUNT frames.", whole(1, metavar="COUNT"), default_text="all"
     )
-    deinterlace: Literal["auto", "on", "off"] = option(
-        "auto", "auto (interlaced frames only), on or off.", choice("auto", "on", "off", metavar="MODE")
+    deinterlace: Literal["auto", "on", "off", "bob", "ivtc"] = option(
+        "auto",
+        "auto (interlaced frames only), on, off, bob (a frame per field: 50i becomes 50p) or ivtc (inverse "
+        "telecine: 3:2 pulldown becomes 24p).",
+        choice("auto", "on", "off", "bob", "ivtc", metavar="MODE"),
+    )
+    field_order: Literal["auto", "top", "bottom"] = option(
+        "auto",
+        "Which field of a frame is shown first: auto (as flagged, else top), top or bottom.",
+        choice("auto", "top", "bottom", metavar="FIELD"),
+    )
+    crop: tuple[int, int, int, int] | Literal["auto"] | None = option(
+        None,
+        "Keep this part of the picture: WIDTH:HEIGHT:LEFT:TOP in pixels; auto: all but black bars.",
+        CROP,
+        default_text="the whole picture",
     )
     resume: bool = option(True, "Resume an interrupted video.", SWITCH)
 

@@ -202,7 +202,15 @@ def upscale_video(
     )
     before = job.source.stat()
     with (
-        VideoReader(job.source, options.deinterlace, options.decoder, on_message, surveyed) as reader,
+        VideoReader(
+            job.source,
+            options.deinterlace,
+            options.decoder,
+            on_message,
+            surveyed,
+            field_order=options.field_order,
+            crop=options.crop,
+        ) as reader,
         engine.messages_to(on_message),
     ):
         plan = plan_video(reader, job, engine, options)
@@ -215,6 +223,7 @@ def upscale_video(
             options,
             plan.encoding,
             plan.segment_frames,
+            reader.cropping,
         )
         with (
             JobFolder(job.target, on_message) as folder,

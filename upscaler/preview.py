@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -19,7 +20,7 @@ from upscaler.results import Done, Message, OnMessage, OnProgress, Progress
 from upscaler.video import yuv
 from upscaler.video.info import Frame, VideoInfo
 from upscaler.video.reader import VideoReader
-from upscaler.video.survey import Survey, source_of
+from upscaler.video.survey import Survey, source_of, survey
 from upscaler.video.trim import expected_frames
 from upscaler.video_plan import plan_frames
 
@@ -40,10 +41,12 @@ def write_preview(
         MediaError: The source cannot be read, has no frame there, or a target cannot be written.
         UsageError: The requested size is out of range.
     """
-    requested = Survey(source_of(job.source, options))
-    with VideoReader(job.source, options.deinterlace, options.decoder, on_message, requested) as reader:
+    requested = (
+        survey(job.source, options) if options.crop == "auto" else Survey(source_of(job.source, options))
+    )
+    with _opened(job.source, options, requested, on_message) as reader:
         info = reader.info
-        frame = _find_frame(reader, options)
+        frame = _find_frame(reader, options, requested)
     height, width = frame.planes[0].shape
     plan = plan_frames(engine, info, height, width)
     stills.check_target(job.target, plan.height, plan.width)
@@ -65,14 +68,28 @@ def write_preview(
     return Done(1)
 
 
-def _find_frame(reader: VideoReader, options: VideoOptions) -> Frame:
+def _opened(
+    path: Path, options: VideoOptions, surveyed: Survey, on_message: OnMessage = lambda _: None
+) -> VideoReader:
+    return VideoReader(
+        path,
+        options.deinterlace,
+        options.decoder,
+        on_message,
+        surveyed,
+        field_order=options.field_order,
+        crop=options.crop,
+    )
+
+
+def _find_frame(reader: VideoReader, options: VideoOptions, surveyed: Survey) -> Frame:
     """The first frame from ``start_s`` on; without it, from the middle of the requested part, or the last."""
     info, start_s = reader.info, options.start_s
     time_s = expected_frames(info, options) / info.rate / 2 if start_s is None else options.from_s
     last = next(reader.frames())
     if last.pts * info.time_base >= time_s:
         return last
-    for frame in _frames_from(reader, time_s, options):
+    for frame in _frames_from(reader, time_s, options, surveyed):
         last = frame
         if frame.pts * info.time_base >= time_s:
             return frame
@@ -81,7 +98,9 @@ def _find_frame(reader: VideoReader, options: VideoOptions) -> Frame:
     return last
 
 
-def _frames_from(reader: VideoReader, time_s: Fraction, options: VideoOptions) -> Iterator[Frame]:
+def _frames_from(
+    reader: VideoReader, time_s: Fraction, options: VideoOptions, surveyed: Survey
+) -> Iterator[Frame]:
     """Frames from a time, or from earlier, on. Seeking may end after the time, so it is retried earlier."""
     for earlier_s in (Fraction(0), Fraction(2), Fraction(10)):
         reader.seek(max(Fraction(0), time_s - earlier_s))
@@ -91,8 +110,7 @@ def _frames_from(reader: VideoReader, time_s: Fraction, options: VideoOptions) -
             yield first
             yield from frames
             return
-    requested = Survey(reader.source)
-    with VideoReader(reader.path, options.deinterlace, options.decoder, survey=requested) as restarted:
+    with _opened(reader.path, options, surveyed) as restarted:
         yield from restarted.frames()
 
 

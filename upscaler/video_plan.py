@@ -58,8 +58,8 @@ def plan_video(reader: VideoReader, job: Job, engine: Upscaler, options: VideoOp
     if squares_pixels:
         aspect = f"{info.sample_aspect.numerator}:{info.sample_aspect.denominator}"
         notes.append(f"converting to square pixels: {choice.codec} in {suffix} cannot store aspect {aspect}")
-    if reader.interlaced_frames and options.deinterlace != "off":
-        notes.append("deinterlacing with bwdif (same frame count)")
+    if note := _deinterlacing(reader, options):
+        notes.append(note)
     for name in hdr.lost_metadata(info.hdr, choice.encoder.name) if info.hdr else ():
         notes.append(f"{name} metadata is lost: {choice.encoder.name} does not write it")
     return VideoPlan(
@@ -83,6 +83,16 @@ def first_lines(
     captions = stream_plan.captions_row(planned.encoding.choice.codec) if surveyed.has_captions else None
     table = stream_plan.table(streams, info.chapters, captions)
     return [planned.summary, *planned.notes, *([note] if note else []), *table]
+
+
+def _deinterlacing(reader: VideoReader, options: VideoOptions) -> str:
+    if options.deinterlace == "bob":
+        return f"deinterlacing with bwdif, a frame per field: {float(reader.info.rate):.5g} frames/s"
+    if options.deinterlace == "ivtc":
+        return "inverse telecine: 3:2 pulldown becomes 24 frames/s"
+    if reader.interlaced_frames and options.deinterlace != "off":
+        return "deinterlacing with bwdif (same frame count)"
+    return ""
 
 
 def plan_frames(engine: Upscaler, info: VideoInfo, height: int, width: int) -> Plan:

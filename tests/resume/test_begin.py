@@ -281,3 +281,21 @@ def test_other_streams_may_be_selected_when_resuming(engine: Upscaler, tmp_path:
     assert any("resuming after 14 frames" in note for note in notes)
     with av.open(str(tmp_path / "out.mp4")) as container:
         assert len(container.streams) == 1
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"deinterlace": "bob"}, {"deinterlace": "ivtc"}, {"crop": "auto"}, {"crop": "48:40:8:4"}],
+    ids=str,
+)
+def test_new_frames_and_cropped_ones_resume(
+    engine: Upscaler, tmp_path: Path, options: dict[str, object]
+) -> None:
+    """Where frames are doubled or left out, a run continues inside a cycle; bars are found again."""
+    step = 1001 * 3 if options.get("deinterlace") == "ivtc" else 3600
+    source = clip(tmp_path / "in.mp4", pts=[step * index for index in range(FRAMES)])
+    run(engine, source, tmp_path / "whole.mp4", **options)
+    cut(engine, source, tmp_path / "out.mp4", 2 * LENGTH, **options)
+    _, messages, _ = run(engine, source, tmp_path / "out.mp4", **options)
+    assert f"resuming after {2 * LENGTH} frames of an earlier run" in messages
+    assert (tmp_path / "out.mp4").read_bytes() == (tmp_path / "whole.mp4").read_bytes()

@@ -104,6 +104,30 @@ def clip(
     return path
 
 
+class FieldOrder:
+    """Flags frames for an encoder as interlaced: av has no attribute for the order of fields.
+
+    Args:
+        mode: ``tff``, ``bff`` or ``prog``, as FFmpeg's filter ``setfield`` names them.
+    """
+
+    def __init__(self, mode: str) -> None:
+        self._mode = mode
+        self._graph: av.filter.Graph | None = None
+
+    def flagged(self, frame: VideoFrame) -> VideoFrame:
+        """The frame with the flag; its PTS and time base stay."""
+        if self._graph is None:
+            self._graph = av.filter.Graph()
+            source = self._graph.add_buffer(
+                width=frame.width, height=frame.height, format=frame.format, time_base=frame.time_base
+            )
+            setfield = self._graph.add("setfield", f"mode={self._mode}")
+            self._graph.link_nodes(source, setfield, self._graph.add("buffersink")).configure()
+        self._graph.push(frame)
+        return self._graph.vpull()
+
+
 def write_tone(output: av.container.OutputContainer, stream: object, hertz: float, seconds: float) -> None:
     """Encode a stereo tone into a stream of 48 kHz, and flush it."""
     time = np.arange(round(48000 * seconds)) / 48000

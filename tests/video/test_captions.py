@@ -13,7 +13,7 @@ from support.media import frame_times, identity, run_video
 
 from upscaler.inference.engine import Upscaler
 from upscaler.video import segments
-from upscaler.video.captions import captions_of
+from upscaler.video.captions import WaitingCaptions, captions_of
 
 FRAMES = 12
 
@@ -99,3 +99,22 @@ def test_captions_are_named_where_the_codec_cannot_keep_them(engine: Upscaler, t
     assert any(re.search(r"^captions .*dropped: vp9 does not carry them", line) for line in messages)
     _, messages = run_video(engine, tmp_path / "out.webm", tmp_path / "b.mp4")
     assert not any("captions" in line for line in messages)
+
+
+def test_captions_come_once_where_frames_are_doubled(engine: Upscaler, tmp_path: Path) -> None:
+    source = broadcast(tmp_path / "in.ts", interlaced=True)
+    run_video(engine, source, tmp_path / "out.mp4", deinterlace="bob")
+    doubled = captions(tmp_path / "out.mp4")
+    assert doubled[::2] == captions(source) and not any(doubled[1::2])
+
+
+def test_captions_of_frames_that_are_left_out_come_with_the_next() -> None:
+    waiting, padding = WaitingCaptions(), bytes([0xF8, 0, 0]) * 17
+    speech = [bytes([0xFC, 0x41 + index, 0x61]) * 2 for index in range(4)]
+    for pts in range(3):
+        waiting.add(pts, speech[pts] + padding)
+    assert waiting.take(0) == speech[0] + padding, "changed without need"
+    assert waiting.take(2) == speech[1] + speech[2]
+    waiting.add(3, speech[3] * 20)
+    first = waiting.take(3)
+    assert len(first) == 31 * 3 and first + waiting.take(4) == speech[3] * 20, "more than a frame carries"

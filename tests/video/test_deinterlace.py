@@ -1,11 +1,12 @@
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
 from av.video.frame import VideoFrame
-from support.media import frame_times
+from support.media import FieldOrder, frame_times, identity, pictures, run_video
 from support.messages import Messages
 from support.pictures import photograph
 
@@ -74,6 +75,55 @@ def test_progressive_frames_are_unchanged_unless_mode_is_on(tmp_path: Path) -> N
     assert all(np.array_equal(a, b) for a, b in zip(luma["off"], luma["auto"], strict=True))
     assert len(luma["on"]) == 4
     assert not np.array_equal(luma["off"][1], luma["on"][1])
+
+
+def fields_clip(path: Path, order: str) -> Path:
+    """A pan, 4 pixels further with each field; 25 frames of two fields per second."""
+    count = 8
+    picture = photograph(64, 96 + 8 * count)
+    views = [picture[:, 4 * index : 4 * index + 96] for index in range(2 * count)]
+    with av.open(str(path), "w") as output:
+        options = {"flags": "+ilme+ildct", "crf": "6", "preset": "ultrafast"}
+        fields = FieldOrder(order)
+        stream = output.add_stream("libx264", rate=25, options=options)
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
+        stream.time_base = stream.codec_context.time_base = Fraction(1, 12800)
+        for index in range(count):
+            woven = views[2 * index + (order == "bff")].copy()
+            woven[1::2] = views[2 * index + (order == "tff")][1::2]
+            frame = VideoFrame.from_ndarray(woven, format="rgb24")
+            frame.pts, frame.time_base = 512 * index, Fraction(1, 12800)
+            output.mux(stream.encode(fields.flagged(frame)))
+        output.mux(stream.encode(None))
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+@pytest.mark.parametrize("order", ["tff", "bff"])
+def test_bob_makes_a_frame_of_every_field(tmp_path: Path, order: str, suffix: str) -> None:
+    source = fields_clip(tmp_path / "in.mp4", order)
+    done, messages = run_video(
+        identity(tmp_path), source, tmp_path / f"out{suffix}", crf=4, deinterlace="bob"
+    )
+    assert "deinterlacing with bwdif, a frame per field: 50 frames/s" in messages
+    assert done.frames == 16
+    assert done.video is not None and done.video.seconds_out == pytest.approx(0.32)
+    assert frame_times(tmp_path / f"out{suffix}") == [Fraction(index, 50) for index in range(16)]
+    picture = photograph(64, 160)
+    gray = VideoFrame.from_ndarray(picture, format="rgb24").to_ndarray(format="gray").astype(float)
+    for index, shown in list(enumerate(pictures(tmp_path / f"out{suffix}")))[2:-2]:
+        errors = [np.abs(shown[:64] - gray[:, x : x + 96]).mean() for x in range(0, 64, 4)]
+        assert int(np.argmin(errors)) == index, "the fields are in the wrong order, or not apart"
+
+
+def test_the_field_order_can_be_corrected(tmp_path: Path) -> None:
+    """Of wrongly flagged fields, the second one comes first."""
+    source, moves = fields_clip(tmp_path / "in.mp4", "tff"), {}
+    for order in ("top", "bottom"):
+        with VideoReader(source, "bob", field_order=order) as reader:  # type: ignore[arg-type]
+            luma = [frame.planes[0].float().numpy() for frame in reader.frames()][4:12]
+        moves[order] = [np.abs(a[:, 4:] - b[:, :-4]).mean() for a, b in pairwise(luma)]
+    assert max(moves["top"]) < min(moves["bottom"][::2])
 
 
 def test_an_unknown_mode_is_rejected() -> None:

@@ -13,6 +13,7 @@ import torch
 from upscaler import __version__
 from upscaler.options import EngineOptions, VideoOptions
 from upscaler.system import processors
+from upscaler.video.cropping import Cropping
 from upscaler.video.encoders import EncodeSettings
 
 _HEAD_BYTES = 1 << 20
@@ -25,6 +26,7 @@ def fingerprint_of(
     options: VideoOptions,
     settings: EncodeSettings,
     segment_frames: int,
+    cropping: Cropping,
 ) -> dict[str, str]:
     """Everything that the bytes of the segments depend on, by name.
 
@@ -37,6 +39,7 @@ def fingerprint_of(
         options: Contribute those that select and decode frames.
         settings: Settings of the encoder.
         segment_frames: Frames per segment.
+        cropping: Of frames of the planned shape.
 
     Raises:
         OSError: A file cannot be read.
@@ -57,6 +60,8 @@ def fingerprint_of(
         "option video_stream": options.video_stream,
         "option program": options.program,
         "option deinterlace": options.deinterlace,
+        "option field_order": options.field_order,
+        "cropping": cropping,
         "option decoder": options.decoder,
         **_flat("encoder", settings),
         "frames per segment": segment_frames,

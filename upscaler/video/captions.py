@@ -6,6 +6,7 @@ side data to a frame.
 """
 
 import re
+from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,7 @@ _SOURCES = ("mpeg2video", "h264", "hevc", "av1")
 _USER_DATA_OF_ATSC = b"\xb5\x00\x31GA94\x03"  # country, provider, kind of user data: cc_data
 _USER_DATA_REGISTERED = 4  # type of SEI message
 _BYTES_PER_CONSTRUCT, _CONSTRUCTS_MAX = 3, 31
+_IS_VALID = 4  # bit in a construct's first byte; without it, the construct only fills the rate
 _START_CODE = b"\0\0\1"
 # Header of a NAL unit that contains SEI before the picture.
 _SEI_HEADER = {"h264": b"\x06", "hevc": b"\x4e\x01"}
@@ -41,6 +43,39 @@ def captions_of(frame: VideoFrame, codec: str) -> bytes:
     except ValueError:  # av 18.1: the frame also has side data of a type unknown to it
         return b""
     return bytes(memoryview(data)) if data is not None else b""  # type: ignore[arg-type]
+
+
+class WaitingCaptions:
+    """Captions of decoded frames, until a frame that is upscaled takes them.
+
+    Deinterlacing doubles some frames and leaves out others: their captions come once, with the next frame.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: deque[tuple[int, bytes]] = deque()
+        self._rest = b""
+
+    def add(self, pts: int, captions: bytes) -> None:
+        """Add those of a decoded frame."""
+        if captions:
+            self._waiting.append((pts, captions))
+
+    def take(self, pts: int) -> bytes:
+        """Those of all frames up to a PTS, as many as a frame can carry."""
+        found = [self._rest] if self._rest else []
+        while self._waiting and self._waiting[0][0] <= pts:
+            found.append(self._waiting.popleft()[1])
+        captions = b"".join(found if len(found) < 2 else map(_without_padding, found))
+        most = _BYTES_PER_CONSTRUCT * _CONSTRUCTS_MAX
+        self._rest = captions[most:]
+        return captions[:most]
+
+
+def _without_padding(captions: bytes) -> bytes:
+    constructs = (
+        captions[at : at + _BYTES_PER_CONSTRUCT] for at in range(0, len(captions), _BYTES_PER_CONSTRUCT)
+    )
+    return b"".join(each for each in constructs if each[0] & _IS_VALID)
 
 
 def with_noted_captions(frames: "Iterable[Frame]", captions: dict[int, bytes]) -> "Iterator[Frame]":

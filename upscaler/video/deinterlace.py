@@ -1,4 +1,4 @@
-"""Deinterlacing with FFmpeg's bwdif: as many frames as before, each at its own time."""
+"""Deinterlacing with FFmpeg's filters: bwdif, frame for frame or one frame per field; or inverse telecine."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -10,62 +10,123 @@ import av.error
 import av.filter
 from av.video.frame import VideoFrame
 
-Mode = Literal["auto", "on", "off"]
+from upscaler.errors import MediaError
+from upscaler.video.inverse_telecine import InverseTelecine
+
+Mode = Literal["auto", "on", "off", "bob", "ivtc"]
+FieldOrder = Literal["auto", "top", "bottom"]
+
+# Into how many parts a tick of the source is divided, so that every new PTS is a whole number: bob shows the
+# second field midway between two frames, and inverse telecine makes four frames of the time of five.
+TICK_PARTS: dict[Mode, int] = {"auto": 1, "on": 1, "off": 1, "bob": 2, "ivtc": 4}
+_NTSC_RATE = Fraction(30000, 1001)
+_SAME_RATE = Fraction(1, 100)
+_PARITIES: dict[FieldOrder, str] = {"auto": "auto", "top": "tff", "bottom": "bff"}
 
 
-def deinterlace(frames: Iterable[VideoFrame], time_base: Fraction, mode: Mode) -> Iterator[VideoFrame]:
-    """Yield every frame, deinterlaced where necessary.
+def rate_factor(mode: Mode, rate: Fraction) -> Fraction:
+    """Frames per second after deinterlacing over those before; an estimate for inverse telecine.
 
     Args:
-        frames: With PTS in ``time_base``; their size and format may change in mid-stream.
-        time_base: Of the PTS.
-        mode: Which frames to deinterlace. ``auto``: those flagged as interlaced; ``on``: all; ``off``: none.
+        mode: How the video is deinterlaced.
+        rate: Frames per second of the source.
     """
-    graph: av.filter.Graph | None = None
-    shape = None
-    for frame in frames:
-        current = (frame.width, frame.height, frame.format.name)
-        if graph is not None and current != shape:
-            yield from _flushed(graph, time_base)
-            graph = None
-        if graph is None and (mode == "on" or (mode == "auto" and frame.interlaced_frame)):
-            graph, shape = _graph(frame, time_base, mode), current
-        if graph is None:
-            yield frame
-        else:
-            graph.push(frame)
-            yield from _available(graph, time_base)
-    if graph is not None:
-        yield from _flushed(graph, time_base)
+    if mode == "ivtc" and abs(rate / _NTSC_RATE - 1) < _SAME_RATE:
+        return Fraction(4, 5)
+    return Fraction(2) if mode == "bob" else Fraction(1)
 
 
-def _graph(frame: VideoFrame, time_base: Fraction, mode: Mode) -> av.filter.Graph:
-    graph = av.filter.Graph()
-    source = graph.add_buffer(
-        width=frame.width, height=frame.height, format=frame.format, time_base=time_base
-    )
-    selection = "all" if mode == "on" else "interlaced"
-    filtered = graph.add("bwdif", f"mode=send_frame:deint={selection}")
-    sink = graph.add("buffersink")
-    source.link_to(filtered)
-    filtered.link_to(sink)
-    graph.configure()
-    return graph
+class Deinterlacer:
+    """Deinterlaces the frames of one video.
 
+    Args:
+        time_base: Of the source's PTS.
+        mode: ``auto``: the frames flagged as interlaced; ``on``: all; ``off``: none; ``bob``: all, and each
+            becomes two frames, one per field; ``ivtc``: fields of film frames are put together again, and
+            the frames that 3:2 pulldown added are left out.
+        field_order: Which field of a frame is shown first; ``auto``: as flagged, else the top one.
 
-def _flushed(graph: av.filter.Graph, time_base: Fraction) -> Iterator[VideoFrame]:
-    graph.push(None)
-    yield from _available(graph, time_base)
+    Attributes:
+        telecine: Counts what inverse telecine did; ``None`` in other modes.
+    """
 
+    def __init__(self, time_base: Fraction, mode: Mode, field_order: FieldOrder = "auto") -> None:
+        self._time_base = time_base
+        self._mode: Mode = mode
+        self._field_order: FieldOrder = field_order
+        self.telecine = InverseTelecine(time_base) if mode == "ivtc" else None
 
-def _available(graph: av.filter.Graph, time_base: Fraction) -> Iterator[VideoFrame]:
-    with suppress(av.error.BlockingIOError, av.error.EOFError):
-        while True:
-            frame = graph.pull()
-            assert isinstance(frame, VideoFrame), "the graph has video only"
-            if frame.pts is not None and frame.time_base:
-                # The filter halves the time base, but send_frame gives whole ticks only: this is exact.
-                frame.pts = round(frame.pts * frame.time_base / time_base)
-                frame.duration = round((frame.duration or 0) * frame.time_base / time_base)
-                frame.time_base = time_base
-            yield frame
+    def frames(self, frames: Iterable[VideoFrame]) -> Iterator[VideoFrame]:
+        """Deinterlace.
+
+        Args:
+            frames: With PTS in ``time_base``; their size and format may change in mid-stream.
+
+        Yields:
+            Frames with PTS in ``time_base / TICK_PARTS[mode]``.
+
+        Raises:
+            MediaError: Inverse telecine does not take the pixel format.
+        """
+        filtered = self._filtered(frames)
+        return filtered if self.telecine is None else self.telecine.frames(filtered)
+
+    def _filtered(self, frames: Iterable[VideoFrame]) -> Iterator[VideoFrame]:
+        graph: av.filter.Graph | None = None
+        shape = None
+        for frame in frames:
+            current = (frame.width, frame.height, frame.format.name)
+            if graph is not None and current != shape:
+                yield from self._flushed(graph)
+                graph = None
+            needed = self._mode not in ("auto", "off") or (self._mode == "auto" and frame.interlaced_frame)
+            if graph is None and needed:
+                graph, shape = self._graph(frame), current
+            if graph is None:
+                yield frame
+            else:
+                graph.push(frame)
+                yield from self._available(graph)
+        if graph is not None:
+            yield from self._flushed(graph)
+
+    def _graph(self, frame: VideoFrame) -> av.filter.Graph:
+        graph = av.filter.Graph()
+        self._format = frame.format.name
+        source = graph.add_buffer(
+            width=frame.width, height=frame.height, format=frame.format, time_base=self._time_base
+        )
+        filters = [graph.add(name, arguments) for name, arguments in self._filters(frame)]
+        graph.link_nodes(source, *filters, graph.add("buffersink")).configure()
+        return graph
+
+    def _filters(self, frame: VideoFrame) -> list[tuple[str, str]]:
+        parity = _PARITIES[self._field_order]
+        if self._mode == "ivtc":
+            if parity == "auto" and not frame.interlaced_frame:
+                parity = "tff"  # the filter would take unflagged frames for bottom field first
+            # What no neighbouring field completes is flagged as interlaced, and deinterlaced.
+            return [("fieldmatch", f"order={parity}"), ("bwdif", "mode=send_frame:deint=interlaced")]
+        rate = "send_field" if self._mode == "bob" else "send_frame"
+        selection = "interlaced" if self._mode == "auto" else "all"
+        return [("bwdif", f"mode={rate}:parity={parity}:deint={selection}")]
+
+    def _flushed(self, graph: av.filter.Graph) -> Iterator[VideoFrame]:
+        graph.push(None)
+        yield from self._available(graph)
+
+    def _available(self, graph: av.filter.Graph) -> Iterator[VideoFrame]:
+        # In inverse telecine, ticks are divided only where frames are left out.
+        time_base = self._time_base / (2 if self._mode == "bob" else 1)
+        with suppress(av.error.BlockingIOError, av.error.EOFError):
+            while True:
+                frame = graph.pull()
+                assert isinstance(frame, VideoFrame), "the graph has video only"
+                if frame.format.name != self._format:  # a filter that FFmpeg converts the frames for
+                    raise MediaError(f"--deinterlace {self._mode} does not take the format {self._format}")
+                if frame.pts is not None and frame.time_base:
+                    # The filter halves the time base. One frame per frame has whole ticks: this is exact.
+                    frame.pts = round(frame.pts * frame.time_base / time_base)
+                    frame.duration = round((frame.duration or 0) * frame.time_base / time_base)
+                    frame.time_base = time_base
+                yield frame

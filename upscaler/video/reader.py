@@ -6,10 +6,11 @@ Nothing here multiplies an index by a frame rate: the time of a frame is the PTS
 from collections import deque
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import Self, cast
+from typing import Literal, Self, cast
 
 from av.codec.context import CodecContext
 from av.codec.context import Flags as CodecFlags
@@ -24,9 +25,9 @@ from upscaler.errors import MediaError
 from upscaler.results import Message, OnMessage
 from upscaler.system import processors
 from upscaler.video import hdr
-from upscaler.video.captions import captions_of
-from upscaler.video.cropping import declared_cropping
-from upscaler.video.deinterlace import Mode, deinterlace
+from upscaler.video.captions import WaitingCaptions, captions_of
+from upscaler.video.cropping import Cropping, Picture, Rectangle, declared_cropping, requested_cropping
+from upscaler.video.deinterlace import TICK_PARTS, Deinterlacer, FieldOrder, Mode, rate_factor
 from upscaler.video.demux import (
     MEDIA_ERRORS,
     Source,
@@ -68,15 +69,19 @@ class VideoReader:
 
     Args:
         path: The file.
-        deinterlace: See ``deinterlace.deinterlace``.
+        deinterlace: See ``deinterlace.Deinterlacer``.
         decoder: ``software``; ``nvdec`` or ``auto``: NVDEC where it can decode the first frame, else
             software.
         on_message: Called while the file is opened, and by ``report``.
         survey: Of the file; ``None``: use the default streams, and plan for the shape of the first frame.
+        field_order: See ``deinterlace.Deinterlacer``.
+        crop: The part of the displayed picture to keep, as (width, height, left, top) in pixels; ``auto``:
+            all but the black bars that ``survey`` found; ``None``: all.
 
     Attributes:
         info: What is known of the video.
         source: The file, and which of its streams are used.
+        cropping: Of frames of the planned shape.
         damaged_packets: Packets so far that could not be decoded.
         damaged_frames: Frames so far that the decoder marked as corrupt.
         interlaced_frames: Interlaced frames so far.
@@ -86,9 +91,11 @@ class VideoReader:
 
     Raises:
         MediaError: The file cannot be opened, has no video, or no frame can be decoded.
+        UsageError: The part to keep is not inside the picture.
     """
 
     info: VideoInfo
+    cropping: Cropping
     _decoded: Iterator[VideoFrame]
     _first: VideoFrame | None
 
@@ -99,12 +106,19 @@ class VideoReader:
         decoder: str = "software",
         on_message: OnMessage = lambda _: None,
         survey: Survey | None = None,
+        *,
+        field_order: FieldOrder = "auto",
+        crop: Rectangle | Literal["auto"] | None = None,
     ) -> None:
         self.path = path
         self.source = survey.source if survey else Source(path)
         self._planned_shape = survey.shape if survey else None
+        self._bars = survey.bars if survey else None
+        self._crop = crop
         self._on_message = on_message
         self._deinterlace: Mode = deinterlace
+        self._field_order: FieldOrder = field_order
+        self._parts = TICK_PARTS[deinterlace]  # of a tick of the file, in which the PTS of frames count
         if decoder != "software":
             try:
                 self._open(HWAccel("cuda", allow_software_fallback=False))
@@ -144,8 +158,6 @@ class VideoReader:
             if encoded := unsupported_matrix(self._first):
                 raise MediaError(f"the colours of '{self.path}' are {encoded}, which cannot be converted")
             self._siting = siting_of(self._first)
-            self._coded_px = self._first.width, self._first.height
-            self._cropping = declared_cropping(self._stream)
             self.info = self._describe(self._first)
             if "stereo_mode" not in self._stream.metadata:  # Matroska's tag, which is copied with the others
                 for text in lost_projections(self._first):
@@ -212,8 +224,9 @@ class VideoReader:
 
     def _end_of_last(self, frame: VideoFrame) -> int:
         """PTS at which the last frame ends."""
-        stored = max(frame.duration or 0, self._step())
-        return self._pts(frame) + (round(self._extent.last_frame_s() / self._time_base()) or stored)
+        decoded, stored = self._last_decoded
+        duration = round(self._extent.last_frame_s() / self._time_base()) or max(stored, self._step())
+        return max(self._pts(frame) + 1, (decoded + duration - self._offset) * self._parts)
 
     def seek(self, time_s: Fraction) -> None:
         """Continue near a time, before it where the file allows; does nothing where seeking fails.
@@ -234,7 +247,9 @@ class VideoReader:
         self._timestamps = BestEffortTimestamps(self._step(), self._offset)
         self._timeline = Timeline(self._container)
         self._gaps = Gaps(self._container, self._stream)
-        self._decoded = deinterlace(self._with_pts(), self._time_base(), self._deinterlace)
+        self._captions = WaitingCaptions()
+        self._deinterlacer = Deinterlacer(self._time_base(), self._deinterlace, self._field_order)
+        self._decoded = self._deinterlacer.frames(self._with_pts())
         self._first = next(self._decoded, None)
 
     def _with_pts(self) -> Iterator[VideoFrame]:
@@ -247,7 +262,10 @@ class VideoReader:
             self._gaps.frame(float(frame.pts * self._time_base()))
             self.interlaced_frames += frame.interlaced_frame
             self.damaged_frames += frame.is_corrupt
-            self._record_aspect(frame.pts, frame)
+            self._record_aspect(frame.pts * self._parts, frame)
+            captions = captions_of(frame, self._decoder.codec.canonical_name)
+            self._captions.add(frame.pts * self._parts, captions)
+            self._last_decoded = frame.pts, frame.duration or 0
             yield frame
 
     def _record_aspect(self, pts: int, frame: VideoFrame) -> None:
@@ -308,6 +326,9 @@ class VideoReader:
         if joints := self._timeline.joints:
             count = "once" if joints == 1 else f"{joints} times"
             yield f"timestamps jump {count}; the parts are joined without a gap"
+        if telecine := self._deinterlacer.telecine:
+            frames = f"{telecine.left_out} of {telecine.frames_in} frames"
+            yield f"inverse telecine left out {frames}, which repeat another"
 
     def _damage(self, *, whole: bool) -> Iterator[str]:
         if has_undetected_stream(self._container):
@@ -331,6 +352,7 @@ class VideoReader:
         return max(1, round(1 / (rate * self._time_base())))
 
     def _time_base(self) -> Fraction:
+        """Of the file."""
         return self._stream.time_base or Fraction(1, 90000)
 
     def _layout(self, frame: VideoFrame) -> Layout:
@@ -340,9 +362,10 @@ class VideoReader:
     def _as_frame(self, frame: VideoFrame) -> Frame:
         layout = self._layout(frame)
         planes = as_planes(planar(frame), layout)
-        if (frame.width, frame.height) == self._coded_px:
-            planes = self._cropping.apply(planes, layout)
-        captions = captions_of(frame, self._decoder.codec.canonical_name)
+        if cropping := self._croppings.get((frame.width, frame.height)):
+            planes = cropping.apply(planes, layout)
+        assert frame.pts is not None, "_with_pts sets it"
+        captions = self._captions.take(frame.pts)
         return Frame(planes, self._pts(frame), layout, self._aspect(frame), captions)
 
     def _aspect(self, frame: VideoFrame) -> Fraction:
@@ -353,9 +376,9 @@ class VideoReader:
         return self._aspects[0][1]
 
     def _pts(self, frame: VideoFrame) -> int:
-        """Of a decoded frame, counted from the start of the file."""
+        """Of a deinterlaced frame, counted from the start of the file."""
         assert frame.pts is not None, "_with_pts sets it"
-        return frame.pts - self._offset
+        return frame.pts - self._offset * self._parts
 
     def _describe(self, frame: VideoFrame) -> VideoInfo:
         stream = self._stream
@@ -365,15 +388,15 @@ class VideoReader:
         if not count and (self._container.duration or 0) > 0:
             count = round((self._container.duration or 0) / 1_000_000 * rate)
         rotation, mirrored = orientation(frame)
-        first = self._as_frame(frame).shape
-        uncropped = Shape(frame.width, frame.height, first.sample_aspect)
-        shape = first if self._planned_shape in (None, uncropped) else self._planned_shape
+        shape = self._planned_shape or Shape(frame.width, frame.height, self._aspect(frame))
+        shape = self._cropped(shape, layout, Picture(shape.width, shape.height, rotation, mirrored))
+        factor = rate_factor(self._deinterlace, rate)
         return VideoInfo(
             width=shape.width,
             height=shape.height,
-            time_base=self._time_base(),
-            rate=rate,
-            frames=count,
+            time_base=self._time_base() / self._parts,
+            rate=rate * factor,
+            frames=round(count * factor),
             sample_aspect=shape.sample_aspect,
             rotation=rotation,
             mirrored=mirrored,
@@ -387,6 +410,20 @@ class VideoReader:
             ),
             hdr=hdr.read(frame, may_be_untagged=self._decoder.codec.canonical_name in ("hevc", "av1")),
         )
+
+    def _cropped(self, shape: Shape, layout: Layout, picture: Picture) -> Shape:
+        """Decide about cropping; the planned shape after it."""
+        assert self._first is not None, "it is described before it is yielded"
+        coded_px = (shape.width, shape.height)
+        self._croppings = {(self._first.width, self._first.height): declared_cropping(self._stream)}
+        cropping = self._croppings.get(coded_px, Cropping()).without_moving_chroma(layout)
+        if self._crop is not None:
+            bars = self._bars.cropping(*coded_px) if self._bars else Cropping()
+            cropping, text = requested_cropping(self._crop, picture, cropping, bars, layout)
+            self._on_message(Message("info", text))
+        self._croppings[coded_px] = self.cropping = cropping
+        inner = picture.cropped(cropping)
+        return replace(shape, width=inner.width, height=inner.height)
 
 
 def _is_hardware(context: VideoCodecContext) -> bool:

@@ -1,4 +1,4 @@
-"""One look through a whole film before work starts: streams that begin late, and shapes of the picture."""
+"""One look through a whole film before work starts: streams that begin late, shapes of the picture, bars."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -16,6 +16,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from upscaler.options import VideoOptions
+from upscaler.video.black_bars import BlackBars
 from upscaler.video.captions import captions_of
 from upscaler.video.demux import (
     MEDIA_ERRORS,
@@ -25,6 +26,7 @@ from upscaler.video.demux import (
     frame_rate,
     main_video_stream,
     open_input,
+    open_source,
 )
 from upscaler.video.description import stream_count
 from upscaler.video.geometry import Shape, aspect_of
@@ -37,6 +39,8 @@ _PROBE_BYTES = 5 << 20
 _PACKETS_PER_CHECK = 250  # describing the file takes as long as reading a few packets
 # Key frames that are decoded of a film; more if its duration is unknown or wrong, as of joined recordings.
 _SAMPLES = 300
+# With fewer key frames than this, all frames are decoded to find black bars.
+_SAMPLES_FOR_BARS = 30
 # Shapes that last for a smaller share of the film do not decide its size.
 _MIN_SHARE = Fraction(1, 10)
 
@@ -49,11 +53,13 @@ class Survey:
         source: The file, with ``probe_bytes`` such that streams that begin late are found on opening.
         shape: The largest of the shapes that last for a tenth of the film; ``None``: that of the first frame.
         has_captions: Whether key frames have closed captions.
+        bars: Where the pictures have black bars; ``None``: nobody asked.
     """
 
     source: Source
     shape: Shape | None = None
     has_captions: bool = False
+    bars: BlackBars | None = None
 
 
 def source_of(path: Path, options: VideoOptions) -> Source:
@@ -62,7 +68,7 @@ def source_of(path: Path, options: VideoOptions) -> Source:
 
 
 def survey(path: Path, options: VideoOptions) -> Survey:
-    """Read a film and decode some of its key frames.
+    """Read a film and decode some of its key frames; for ``--crop auto`` all frames, if these are too few.
 
     Args:
         path: The file.
@@ -72,16 +78,34 @@ def survey(path: Path, options: VideoOptions) -> Survey:
         MediaError: The file cannot be opened, or has no such video.
     """
     source = source_of(path, options)
+    bars = BlackBars() if options.crop == "auto" else None
     with open_input(path) as container:
         video = main_video_stream(container, source)
-        late, shapes = _LateStreams(container), _Shapes(container, video)
+        late, shapes = _LateStreams(container), _Shapes(container, video, bars)
         with suppress(*MEDIA_ERRORS):  # where the file is damaged: reported by the reader
             for packet in _requested(demux(container), container, video, options):
                 late.record(packet)
                 if packet.stream.index == video.index:
                     shapes.record(cast("Packet[VideoStream]", packet))
         late.check()
-    return Survey(replace(source, probe_bytes=late.probe_bytes), shapes.main(), shapes.have_captions)
+    if bars is not None and shapes.sampled < _SAMPLES_FOR_BARS:
+        _record_all(bars, source, options)
+    return Survey(replace(source, probe_bytes=late.probe_bytes), shapes.main(), shapes.have_captions, bars)
+
+
+def _record_all(bars: BlackBars, source: Source, options: VideoOptions) -> None:
+    """Look for black bars in every frame of the requested part."""
+    with open_source(source) as container:
+        video = main_video_stream(container, source)
+        video.thread_type = "AUTO"
+        with suppress(*MEDIA_ERRORS):
+            for packet in _requested(demux(container), container, video, options):
+                if packet.stream.index == video.index:
+                    with suppress(*MEDIA_ERRORS):
+                        for frame in video.codec_context.decode(cast("Packet[VideoStream]", packet)):
+                            bars.record(frame)
+            for frame in video.codec_context.decode(None):
+                bars.record(frame)
 
 
 def _requested(
@@ -159,10 +183,14 @@ class _Shapes:
 
     Attributes:
         have_captions: Whether one of these key frames has closed captions.
+        sampled: Key frames that were decoded.
     """
 
-    def __init__(self, container: av.container.InputContainer, video: VideoStream) -> None:
+    def __init__(
+        self, container: av.container.InputContainer, video: VideoStream, bars: BlackBars | None
+    ) -> None:
         self._video = video
+        self._bars = bars
         self._packets: Counter[Shape] = Counter()
         self._current: Shape | None = None
         self.have_captions = False
@@ -170,15 +198,15 @@ class _Shapes:
         frames = video.frames or round(duration_s * frame_rate(video))
         self._step = max(1, frames // _SAMPLES)  # packets between two samples
         self._since = self._step
-        self._sampled = 0
+        self.sampled = 0
 
     def record(self, packet: "Packet[VideoStream]") -> None:
         """Take a packet into account."""
         self._since += 1
         if packet.is_keyframe and self._since >= self._step:
             self._since = 0
-            self._sampled += 1
-            if self._sampled % _SAMPLES == 0:  # longer than declared
+            self.sampled += 1
+            if self.sampled % _SAMPLES == 0:  # longer than declared
                 self._step *= 2
             with suppress(*MEDIA_ERRORS):
                 frame = next(iter(self._decoded(packet)), None)
@@ -187,6 +215,8 @@ class _Shapes:
                     aspect = aspect_of(self._video, decoder)
                     self.have_captions |= bool(captions_of(frame, decoder.codec.canonical_name))
                     self._current = Shape(frame.width, frame.height, aspect)
+                    if self._bars is not None:
+                        self._bars.record(frame)
         if self._current:
             self._packets[self._current] += 1
 
