@@ -75,7 +75,7 @@ def of_video(job: Job, engine: Upscaler, options: VideoOptions) -> Expected:
     )
     said: list[Message] = []
     with (
-        VideoReader(job.source, options.deinterlace, options.decoder, said.append, surveyed) as reader,
+        VideoReader.with_options(job.source, options, said.append, surveyed) as reader,
         engine.messages_to(said.append),
     ):
         info = reader.info

@@ -202,15 +202,7 @@ def upscale_video(
     )
     before = job.source.stat()
     with (
-        VideoReader(
-            job.source,
-            options.deinterlace,
-            options.decoder,
-            on_message,
-            surveyed,
-            field_order=options.field_order,
-            crop=options.crop,
-        ) as reader,
+        VideoReader.with_options(job.source, options, on_message, surveyed) as reader,
         engine.messages_to(on_message),
     ):
         plan = plan_video(reader, job, engine, options)

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from fractions import Fraction
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -44,7 +43,7 @@ def write_preview(
     requested = (
         survey(job.source, options) if options.crop == "auto" else Survey(source_of(job.source, options))
     )
-    with _opened(job.source, options, requested, on_message) as reader:
+    with VideoReader.with_options(job.source, options, on_message, requested) as reader:
         info = reader.info
         frame = _find_frame(reader, options, requested)
     height, width = frame.planes[0].shape
@@ -66,20 +65,6 @@ def write_preview(
     on_progress(Progress(1, 1, "frames"))
     on_message(Message("info", f"wrote {bicubic_beside(job.target)}"))
     return Done(1)
-
-
-def _opened(
-    path: Path, options: VideoOptions, surveyed: Survey, on_message: OnMessage = lambda _: None
-) -> VideoReader:
-    return VideoReader(
-        path,
-        options.deinterlace,
-        options.decoder,
-        on_message,
-        surveyed,
-        field_order=options.field_order,
-        crop=options.crop,
-    )
 
 
 def _find_frame(reader: VideoReader, options: VideoOptions, surveyed: Survey) -> Frame:
@@ -110,7 +95,7 @@ def _frames_from(
             yield first
             yield from frames
             return
-    with _opened(reader.path, options, surveyed) as restarted:
+    with VideoReader.with_options(reader.path, options, lambda _: None, surveyed) as restarted:
         yield from restarted.frames()
 
 

@@ -22,6 +22,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from upscaler.errors import MediaError
+from upscaler.options import VideoOptions
 from upscaler.results import Message, OnMessage
 from upscaler.system import processors
 from upscaler.video import hdr
@@ -128,6 +129,21 @@ class VideoReader:
                 text = f"NVDEC cannot decode it ({error.__cause__ or error}); using software"
                 self._on_message(Message("info", text))
         self._open(None)
+
+    @classmethod
+    def with_options(
+        cls, path: Path, options: VideoOptions, on_message: OnMessage, survey: Survey | None
+    ) -> Self:
+        """Open a file as the user's options say."""
+        return cls(
+            path,
+            options.deinterlace,
+            options.decoder,
+            on_message,
+            survey,
+            field_order=options.field_order,
+            crop=options.crop,
+        )
 
     def _open(self, hardware: HWAccel | None) -> None:
         """Open the file and decode the first frame."""
