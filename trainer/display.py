@@ -22,7 +22,7 @@ class TrainingDisplay:
     """
 
     def __init__(self, console: Console | None = None) -> None:
-        self._console = console or Console(highlight=False, soft_wrap=True)
+        self._console = console or Console(highlight=False)
         # At most 74 columns, so that nothing is cut on a terminal of 80.
         self._bar = Progress(
             TextColumn("{task.description}", markup=False),
@@ -54,7 +54,7 @@ class TrainingDisplay:
 
     def line(self, text: str) -> None:
         """Print a line."""
-        self._console.print(text, markup=False)
+        self._console.print(text, markup=False, soft_wrap=True)
 
     def stopping(self) -> None:
         """Say that the run ends as soon as it can."""

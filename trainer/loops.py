@@ -4,6 +4,7 @@
 The losses are in ``stages/pixel.py`` (stage one) and ``stages/adversarial.py`` (stage two).
 """
 
+import contextlib
 import copy
 import math
 import tempfile
@@ -127,9 +128,13 @@ def _train(
             valid_lr_dirs=config.valid_lr_dirs,
             cache_folder=Path(config.output).parent,
             clip_frames=config.clip_frames,
+            frames_per_video=config.frames_per_video,
+            cache_gb=config.cache_gb,
+            workers=config.workers,
+            seed=config.seed,
         )
         # Only now: a misspelt folder of photographs must not delete an earlier run.
-        with folder.locked(restart=restart):
+        with contextlib.closing(photos), folder.locked(restart=restart):
             state.require_same_photos(photos)
             folder.write_settings()
             crops = Crops(
@@ -140,6 +145,7 @@ def _train(
                 world.device,
                 flat_crop_drop_ratio=config.flat_crop_drop_ratio,
                 given_share=config.given_share,
+                focus=config.focus,
             )
             session = TrainingSession(
                 config,
@@ -296,7 +302,7 @@ def _say_forecast(session: TrainingSession, generator: torch.nn.Module, forward:
 def _measured_step_s(session: TrainingSession, stage: Stage, shape: CropShape) -> float:
     """Seconds of a step with these crops; whatever it changes is restored."""
     network = session.state.network
-    before = copy.deepcopy((network.state_dict(), stage.state_dict(), session.crops.generator.get_state()))
+    before = copy.deepcopy((network.state_dict(), stage.state_dict(), session.crops.state()))
     seconds = math.inf
     for _ in range(_TRIAL_STEPS):
         start = time.monotonic()
@@ -309,7 +315,7 @@ def _measured_step_s(session: TrainingSession, stage: Stage, shape: CropShape) -
         seconds = min(seconds, time.monotonic() - start)
     network.load_state_dict(before[0])
     stage.load_state_dict(before[1])
-    session.crops.generator.set_state(before[2])
+    session.crops.restore(before[2])
     return seconds
 
 

@@ -1,31 +1,36 @@
-"""What the numbers of a pixel mean: integer codes of 8 or 16 bits, or floats in [0, 1]."""
+"""What the numbers of a pixel mean: integer codes of 8 or 16 bits, or floats in [0, 1].
 
-from typing import Any
+Loads no torch, which helper processes that decode images do without.
+"""
+
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 # Pictures outside torch: RGB ``(H, W, 3)`` or one plane ``(H, W)``.
 Pixels = NDArray[np.uint8] | NDArray[np.uint16]
 
-_PEAKS = {torch.uint8: 255, torch.uint16: 65535}
+_PEAKS = {"torch.uint8": 255, "torch.uint16": 65535}
 
 
-def peak(dtype: torch.dtype) -> int:
+def peak(dtype: "torch.dtype") -> int:
     """The value of white: the largest code of uint8 or uint16, 1 for floats."""
-    return _PEAKS.get(dtype, 1)
+    return _PEAKS.get(str(dtype), 1)
 
 
-def as_floats(values: Tensor) -> Tensor:
+def as_floats(values: "Tensor") -> "Tensor":
     """uint8 or uint16 codes of any shape -> fp32 in [0, 1]; floats -> fp32, unchanged and not clamped."""
     white = peak(values.dtype)
     return values.float() / white if white != 1 else values.float()
 
 
-def as_codes(values: Tensor, dtype: torch.dtype) -> Tensor:
+def as_codes(values: "Tensor", dtype: "torch.dtype") -> "Tensor":
     """Floats in [0, 1], any shape -> codes of ``dtype`` (uint8, uint16), rounded and clamped.
 
     With a float ``dtype`` the values are returned as they are.

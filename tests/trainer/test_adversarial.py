@@ -371,7 +371,7 @@ def test_in_stage_two_less_memory_has_other_names(prepare: Prepare, monkeypatch:
     config = settled(prepare(stages="1,2", steps=2, phase2_share=0.0, checkpointing=True))
     assert train(config, lambda report: said.append(report.message or "")).finished
     (line,) = [line for line in said if "out of memory" in line]
-    assert line.startswith("out of memory: continuing with 1 crops at a time")
+    assert line.startswith("out of memory: continuing with 1 crop at a time")
     assert line.endswith("use a smaller gan.patch_px or a smaller gan.batch")
 
 
@@ -426,7 +426,7 @@ def test_effects_of_smaller_micro_batches_are_reported(
     said: list[str] = []
     assert train(settled(settings), lambda report: said.append(report.message or "")).finished
     (line,) = [line for line in said if "out of memory" in line]
-    assert line.startswith(f"out of memory: continuing with 1 crops at a time ({result}); to save more")
+    assert line.startswith(f"out of memory: continuing with 1 crop at a time ({result}); to save more")
 
 
 def test_out_of_memory_for_a_single_crop_names_remedies(

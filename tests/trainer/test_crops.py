@@ -1,11 +1,12 @@
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import torch
 from support.makers import MakePhotos
 
 from upscaler.trainer.data.crop_stores import CropCoordinates, DeviceStore, MemoryStore
-from upscaler.trainer.data.crops import Crops
+from upscaler.trainer.data.crops import Crops, _coordinates
 from upscaler.trainer.data.photo_pairs import PhotoPair
 from upscaler.trainer.data.photos import load_photos
 from upscaler.trainer.degrade.degradations import downscale
@@ -87,7 +88,9 @@ def test_flat_crops_are_dropped() -> None:
     )
     # A tenth of the area is flat: of 16 crops drawn for 12 used seldom more than the 4 that are left out.
     crops = Crops([textured, flat], 2, 0)
-    flat_ones = sum(int(crops._coordinates(crops.generator, 16, 8).photo.sum()) for _ in range(40))
+    flat_ones = sum(
+        int(_coordinates(crops._pool_at(0), crops.generator, 16, 8).photo.sum()) for _ in range(40)
+    )
     assert 30 < flat_ones < 100
     lr_crops = torch.cat([crops.draw(12, 8)[0] for _ in range(40)])
     assert (lr_crops.flatten(1).std(1) == 0).sum() <= 2
@@ -175,3 +178,20 @@ def test_errors_of_drawing_are_raised_by_the_next_draw(folder: Path, monkeypatch
         with pytest.raises(MemoryError, match="planted"):
             crops.draw(4, 16)
     assert crops.draw(4, 16)[0].shape == (4, 3, 16, 16)
+
+
+def test_detailed_places_are_preferred_in_proportion() -> None:
+    """A picture of two halves, one with three times the contrast: it gives three times as many crops."""
+    random = torch.Generator().manual_seed(0)
+    noise = torch.randint(-20, 21, (64, 256, 3), generator=random)
+    noise[:, 128:] *= 3
+    lr = (noise + 128).to(torch.uint8)
+    pair = PhotoPair("two halves", lr, lr.repeat_interleave(2, 0).repeat_interleave(2, 1))
+
+    def share(focus: Literal["everywhere", "detail"]) -> float:
+        crops = Crops([pair], 2, 0, flat_crop_drop_ratio=0, focus=focus)
+        contrasts = torch.cat([crops.draw(16, 8)[0] for _ in range(40)]).flatten(1).std(1) * 255
+        return float((contrasts > 23).float().mean())  # levels: 12 and 36
+
+    assert 0.4 < share("everywhere") < 0.6
+    assert 0.65 < share("detail") < 0.8

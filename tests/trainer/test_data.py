@@ -95,6 +95,8 @@ def test_folders_that_cannot_be_listed_are_left_out(
     photos = load_photos((str(folder), str(single)), 4, 8)
     assert photos.left_out == [f"{folder / 'locked'}: Permission denied"]
     assert len(photos.training) + len(photos.held_out) == 5
+    photos = load_photos((str(single.parent / "photo01.png"), str(single)), 1, 8, lr_dirs=(str(folder),))
+    assert photos.left_out[-1] == f"{folder / 'locked'}: Permission denied"
 
 
 def test_too_few_photographs(folder: Path, tmp_path: Path, make_photos: MakePhotos) -> None:

@@ -1,6 +1,8 @@
 """What a training shows on a terminal."""
 
 import io
+import re
+from dataclasses import replace
 
 from rich.console import Console
 
@@ -9,24 +11,19 @@ from upscaler.trainer.run.report import TrainingReport
 from upscaler.trainer.run.scores import Scores
 
 
-def shown(width: int, report: TrainingReport, times: int = 2) -> list[str]:
-    """The lines that a terminal of this width shows for a report."""
-    console = Console(file=io.StringIO(), width=width, force_terminal=True, highlight=False, soft_wrap=True)
-    display = TrainingDisplay(console)
-    for index in range(times):
-        earlier = TrainingReport(
-            report.step - 100 * (times - 1 - index),
-            report.progress,
-            report.elapsed_s - 8 * (times - 1 - index),
-            report.stage,
-            report.epoch,
-            report.means,
-        )
+def shown(width: int, report: TrainingReport) -> list[str]:
+    """The lines that a terminal of this width shows for a report, below a line that is longer."""
+    file = io.StringIO()
+    display = TrainingDisplay(Console(file=file, width=width, force_terminal=True, color_system=None))
+    with display:
+        display.line("a line " * 20)
+        earlier = replace(report, step=report.step - 100, elapsed_s=report.elapsed_s - 8)
         display.report(earlier)
-    plain = Console(file=io.StringIO(), width=width, color_system=None)
-    plain.print(display._shown())
-    text = plain.file.getvalue()  # type: ignore[attr-defined]
-    return [line.rstrip() for line in text.splitlines()]
+        display.report(report)
+        file.truncate(file.seek(0))
+        display._live.refresh()
+        text = file.getvalue()
+    return [line.rstrip() for line in re.sub(r"\x1b\[[0-9?;]*[A-Za-z]|\r", "", text).splitlines()]
 
 
 def test_nothing_is_cut_at_80_columns() -> None:
@@ -44,7 +41,7 @@ def test_nothing_is_cut_at_80_columns() -> None:
 
 
 def test_a_validation_says_what_should_fall() -> None:
-    console = Console(file=io.StringIO(), width=80, soft_wrap=True)
+    console = Console(file=io.StringIO(), width=80)
     TrainingDisplay(console).report(
         TrainingReport(500, 0.5, 60.0, 2, 3.25, scores=Scores(26.5, 0.81, lpips=0.117))
     )
@@ -56,7 +53,7 @@ def test_a_validation_says_what_should_fall() -> None:
 
 
 def test_the_scores_of_the_last_validation_stay_below_the_bar() -> None:
-    console = Console(file=io.StringIO(), width=80, soft_wrap=True)
+    console = Console(file=io.StringIO(), width=80)
     display = TrainingDisplay(console)
     display.report(TrainingReport(500, 0.5, 60.0, scores=Scores(26.5, 0.81, lpips=0.117)))
     display.report(TrainingReport(510, 0.51, 61.0, means={"pixel": 0.02}))

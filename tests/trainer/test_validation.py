@@ -83,11 +83,11 @@ def test_samples_show_lr_bicubic_network_and_original(tmp_path: Path) -> None:
     lr = hr[::2, ::2].contiguous()
     network = build("compact", {"scale": 2, "channels": 4, "depth": 1})
     paths = [tmp_path / "samples.png", tmp_path / "deep" / "step.png"]
-    sample_sheets.write_samples(paths, network, [PhotoPair("p", lr, hr)] * 5)
+    sample_sheets.write_samples(paths, network, [PhotoPair("p", lr, hr)] * 17)
     assert paths[0].read_bytes() == paths[1].read_bytes()
     with Image.open(paths[0]) as picture:
         pixels = np.asarray(picture)
-    assert pixels.shape == (4 * 192, 4 * 192, 3)
+    assert pixels.shape == (16 * 192, 4 * 192, 3)
     assert np.array_equal(pixels[:192, 3 * 192 :], hr[4:196, 8:200].numpy())
     assert np.array_equal(pixels[:192:2, :192:2], lr[2:98, 4:100].numpy())
 

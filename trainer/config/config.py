@@ -44,6 +44,7 @@ _FREE_ON_RESUME = {
     "checkpointing",
     "tensorboard",
     "wandb",
+    "workers",
     "show_degraded",
 }
 
@@ -85,6 +86,12 @@ class TrainConfig:
             are smaller still.
         valid: Folders or files with validation images; if empty, some photographs are held out.
         valid_lr_dirs: Folders with LR versions of ``valid``.
+        frames_per_video: Frames of each video among the photographs that are trained on, at most; 0 leaves
+            videos out.
+        cache_gb: If the photographs take more than this when decoded, GB, they are read during the training,
+            and at most this much of them (and at most 2 GB) is in memory; less is decoded before it.
+        workers: Helper processes that read them during the training; 0: one less than there are CPU cores, at
+            least one and at most eight.
         degradation: How LR images are made, as in ``degradations.parse``; empty: ``given`` with ``lr_dirs``,
             else ``photo``, for a network for films ``film``. With ``given``, photographs without an LR image
             are left out; with another degradation, their LR images are made.
@@ -110,6 +117,8 @@ class TrainConfig:
         phase2_patch_px: Side of a crop in phase 2, LR pixels: larger crops waste less on the border.
         phase2_share: Share of stage one that is phase 2; 0 for none.
         flat_crop_drop_ratio: Share of the drawn crops that is dropped, the flattest, which teach least.
+        focus: Where crops come from: ``everywhere``, or ``detail``: places with more detail are drawn more
+            often, in proportion; for pages, drawings and other pictures with large empty areas.
         optimizer: ``muon`` (Muon on the convolution matrices, AdamW on the rest) or ``adamw``.
         learning_rate: Peak learning rate; ``None`` for the default of the network.
         weight_decay: Decoupled, on the matrices; ``None`` for the default of the network.
@@ -157,6 +166,9 @@ class TrainConfig:
     smallest_photo_px: int = positive(64)
     valid: tuple[str, ...] = ()
     valid_lr_dirs: tuple[str, ...] = ()
+    frames_per_video: int = not_negative(32)
+    cache_gb: float = not_negative(16.0)
+    workers: int = not_negative(0)
     degradation: str = ""
     given_share: float = inner_fraction(0.5)
     sizes: tuple[float, ...] = (1.0,)
@@ -176,6 +188,7 @@ class TrainConfig:
     phase2_patch_px: int = at_least(SMALLEST_PATCH_PX, 48)
     phase2_share: float = fraction(0.3)
     flat_crop_drop_ratio: float = below_one(0.25)
+    focus: Literal["everywhere", "detail"] = "everywhere"
     optimizer: Literal["muon", "adamw"] = "muon"
     learning_rate: float | None = positive(None)
     weight_decay: float | None = not_negative(None)
@@ -228,8 +241,11 @@ class TrainConfig:
         if [self.minutes, self.steps, self.epochs].count(None) != 2:
             errors.append("set one of minutes, steps and epochs")
         cores = processors.count()
-        if self.threads > cores:
-            errors.append(f"threads must be at most {cores}, the CPU cores that this process may use")
+        errors += [
+            f"{name} must be at most {cores}, the CPU cores that this process may use"
+            for name in ("threads", "workers")
+            if getattr(self, name) > cores
+        ]
         if self.valid_lr_dirs and not self.valid:
             errors.append("valid_lr_dirs belong to the images of valid, which is not set")
         if not (self.pixel_weight or self.fft_weight):

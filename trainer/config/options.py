@@ -113,6 +113,12 @@ class TrainOptions:
         None, "End a stage after this many validations without gain.", WHOLE, default_text="never"
     )
     keep: str | None = option(None, "Weights that the output holds: best or last.", NAME, default_text="best")
+    focus: str | None = option(
+        None,
+        "Where crops come from: everywhere, or detail (more often from places with more detail).",
+        NAME,
+        default_text="everywhere",
+    )
     batch: int | None = option(None, "Crops per step in stage one.", WHOLE)
     patch_px: int | None = option(None, "Side of a crop in stage one, LR pixels.", WHOLE)
     phase2_batch: int | None = option(None, "Crops per step in phase 2, the end of stage one.", WHOLE)

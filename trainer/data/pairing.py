@@ -6,6 +6,8 @@ from upscaler.errors import MediaError, TrainingError
 from upscaler.images.formats import IMAGE_SUFFIXES
 from upscaler.trainer.data.sources import Source, find
 
+NO_LR_IMAGE = "it has no LR image"
+
 
 def paired_stems(stem: str, scale: int) -> tuple[str, ...]:
     """Names without suffix of the LR or SR version of ``stem``; the first one that exists counts."""
@@ -79,7 +81,7 @@ class LrFiles:
         """
         path = self.find(photograph)
         if path is None:
-            raise MediaError("it has no LR image")
+            raise MediaError(NO_LR_IMAGE)
         return path
 
     def find(self, photograph: Source) -> Path | None:

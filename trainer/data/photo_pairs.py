@@ -17,7 +17,7 @@ from torch import Generator, Tensor
 from upscaler.errors import TrainingError, UpscalerError
 from upscaler.images import stills
 from upscaler.inference.resize import resize_bicubic
-from upscaler.trainer.data import file_names, pair_check
+from upscaler.trainer.data import file_names, pair_check, sampled_frames
 from upscaler.trainer.data.cache import Cache
 from upscaler.trainer.data.pair_check import Shift
 from upscaler.trainer.data.pairing import LrFiles
@@ -27,6 +27,8 @@ from upscaler.trainer.degrade.degradations import downscale
 
 # Clips encoded per photograph for `video`; each has its own quality and motion.
 _CLIPS = 3
+
+Decode = Callable[[Path], Tensor]  # RGB (H, W, 3) uint8
 
 Item = TypeVar("Item")
 Loaded = TypeVar("Loaded")
@@ -81,6 +83,14 @@ class LrPaths:
             return None
         return self._files.of(source) if self._required else self._files.find(source)
 
+    def suffice_for(self, source: Source) -> bool:
+        """Whether a photograph has an LR image, or needs none."""
+        return self._files is None or not self._required or self._files.find(source) is not None
+
+
+def _decoded(path: Path) -> Tensor:
+    return torch.from_numpy(stills.read_rgb8(path).copy())  # a decoder's array is read-only
+
 
 class Reader:
     """Reads photographs as pairs."""
@@ -103,24 +113,72 @@ class Reader:
 
     def needed_bytes(self, _found: list[Source], sizes: list[tuple[int, int] | None]) -> int:
         """Memory of all pairs of these photographs; sizes from ``size``."""
-        per_pixel = 3 * (1 + (1 + self._clips) / self._scale**2) * sum(size**2 for size in self._sizes)
-        return int(sum(size[0] * size[1] * per_pixel for size in sizes if size))
+        return int(sum(size[0] * size[1] * self.bytes_per_pixel for size in sizes if size))
+
+    @property
+    def bytes_per_pixel(self) -> float:
+        """Memory that a pixel of a photograph takes, with its sizes and LR versions."""
+        return 3 * (1 + (1 + self._clips) / self._scale**2) * sum(size**2 for size in self._sizes)
 
     def read(
         self, found: list[Source], patch_px: int, lr_paths: LrPaths, cache: Cache | None
     ) -> tuple[list[list[PhotoPair]], list[str]]:
         """The sizes of every usable photograph, in order, and ``name: reason`` of the others."""
+        return read_all(lambda source: self.pairs(source, patch_px, lr_paths), found, cache)
 
-        def load(source: Source) -> list[PhotoPair]:
-            pairs = self._pairs(source, patch_px, lr_paths)
-            return [self._with_clips(pair) for pair in pairs] if self._clips else pairs
+    def read_videos(
+        self, found: list[Source], patch_px: int, most: int, cache: Cache
+    ) -> tuple[list[list[list[PhotoPair]]], list[str]]:
+        """The sizes of frames of every usable video, in order, and ``name: reason`` of the others.
 
-        return read_all(load, found, cache)
+        Args:
+            found: The video files.
+            patch_px: Side of a crop, which every size must hold, LR pixels.
+            most: Frames of a video at most.
+            cache: Keeps them.
+        """
+        videos: list[list[list[PhotoPair]]] = []
+        left_out: list[str] = []
+        for source in found:
+            try:
+                frames = sampled_frames.sampled(source.path, most)
+                names = [f"{source.path.name} at {frame.time_s:.2f} s" for frame in frames]
+                versions = [
+                    self._made(name, frame.pixels, patch_px)
+                    for name, frame in zip(names, frames, strict=True)
+                ]
+            except UpscalerError as error:
+                left_out.append(f"{source.path.name}: {error.message}")
+            else:
+                videos.append([[_kept(pair, cache) for pair in pairs] for pairs in versions])
+        return videos, left_out
 
-    def _pairs(self, source: Source, patch_px: int, lr_paths: LrPaths) -> list[PhotoPair]:
-        if self._layout == "separate":
-            return _pairs(source.path, self._scale, patch_px, lr_paths.of(source), self._sizes)
-        return [_side_by_side(source.path, self._scale, patch_px, self._layout)]
+    def pairs(
+        self, source: Source, patch_px: int, lr_paths: LrPaths, decode: Decode = _decoded
+    ) -> list[PhotoPair]:
+        """The sizes of a photograph.
+
+        Args:
+            source: Its file.
+            patch_px: Side of a crop, which every size must hold, LR pixels.
+            lr_paths: Where its LR version is.
+            decode: Reads a file.
+
+        Raises:
+            UpscalerError: It cannot be used.
+        """
+        lr_path = lr_paths.of(source)
+        name, pixels = source.path.name, decode(source.path)
+        if self._layout != "separate":
+            return [_side_by_side(name, pixels, self._scale, patch_px, self._layout)]
+        if lr_path is not None:
+            return [_given_pair(name, pixels, self._scale, patch_px, decode(lr_path))]
+        return self._made(name, pixels, patch_px)
+
+    def _made(self, name: str, pixels: Tensor, patch_px: int) -> list[PhotoPair]:
+        """The sizes of an image whose LR versions are made."""
+        pairs = _pairs(name, pixels, self._scale, patch_px, self._sizes)
+        return [self._with_clips(pair) for pair in pairs] if self._clips else pairs
 
     def _with_clips(self, pair: PhotoPair) -> PhotoPair:
         """The pair with frames of encoded clips as variants; they depend on the name alone."""
@@ -179,39 +237,32 @@ def _in_parallel(load: Callable[[Item], Loaded], items: list[Item]) -> Iterator[
         torch.set_num_threads(threads)  # the setting is not per thread
 
 
-def _pairs(
-    path: Path, scale: int, patch_px: int, lr_path: Path | None, sizes: tuple[float, ...]
-) -> list[PhotoPair]:
+def _pairs(name: str, pixels: Tensor, scale: int, patch_px: int, sizes: tuple[float, ...]) -> list[PhotoPair]:
     """The photograph at each size that holds a crop; raises a TrainingError if none does."""
-    pixels = torch.from_numpy(stills.read_rgb8(path).copy())  # a decoder's array is read-only
-    if lr_path is not None:
-        return [_given_pair(path, pixels, scale, patch_px, lr_path)]
     pairs = []
     for share in sizes:
         hr = _multiple(pixels if share == 1 else _smaller(pixels, share), scale)
         if min(hr.shape[:2]) >= patch_px * scale:
             lr = hr if scale == 1 else _downscaled(hr, scale)
-            pairs.append(PhotoPair(path.name if share == 1 else f"{path.name} at {share:g}", lr, hr))
+            pairs.append(PhotoPair(name if share == 1 else f"{name} at {share:g}", lr, hr))
     if not pairs:
         raise _too_small(pixels, max(sizes))
     return pairs
 
 
-def _given_pair(path: Path, pixels: Tensor, scale: int, patch_px: int, lr_path: Path) -> PhotoPair:
+def _given_pair(name: str, pixels: Tensor, scale: int, patch_px: int, lr: Tensor) -> PhotoPair:
     hr = _multiple(pixels, scale)
     if min(hr.shape[:2]) < patch_px * scale:
         raise _too_small(pixels)
-    lr = torch.from_numpy(stills.read_rgb8(lr_path).copy())
     height, width = (side // scale for side in hr.shape[:2])
     if lr.shape[:2] != (height, width):
         raise TrainingError(f"its LR image is {lr.shape[1]}x{lr.shape[0]}, not {width}x{height}")
     reduced = hr if scale == 1 else _downscaled(hr, scale)
-    return PhotoPair(path.name, lr, hr, given=True, shift=pair_check.measured_shift(lr, reduced))
+    return PhotoPair(name, lr, hr, given=True, shift=pair_check.measured_shift(lr, reduced))
 
 
-def _side_by_side(path: Path, scale: int, patch_px: int, layout: str) -> PhotoPair:
+def _side_by_side(name: str, pixels: Tensor, scale: int, patch_px: int, layout: str) -> PhotoPair:
     """The two halves of an image; the LR half is reduced by the scale."""
-    pixels = torch.from_numpy(stills.read_rgb8(path).copy())
     width = pixels.shape[1]
     if width % 2:
         raise TrainingError(f"it is {width} pixels wide, which is no two halves")
@@ -220,7 +271,7 @@ def _side_by_side(path: Path, scale: int, patch_px: int, layout: str) -> PhotoPa
     if min(hr.shape[:2]) < patch_px * scale:
         raise _too_small(hr)
     reduced, lr = (image if scale == 1 else _downscaled(image, scale) for image in (hr, poor))
-    return PhotoPair(path.name, lr, hr, given=True, shift=pair_check.measured_shift(lr, reduced))
+    return PhotoPair(name, lr, hr, given=True, shift=pair_check.measured_shift(lr, reduced))
 
 
 def _too_small(pixels: Tensor, share: float = 1.0) -> TrainingError:

@@ -1,4 +1,4 @@
-"""The photographs of a run: read before the training, as uint8; some are held out for validation."""
+"""The photographs of a run, as uint8: read before the training, or during it; some are held out."""
 
 import math
 import zlib
@@ -7,18 +7,23 @@ from pathlib import Path
 
 from torch import Generator, Tensor
 
-from upscaler.errors import TrainingError
-from upscaler.trainer.data import crop_side, file_names, pair_check, sources
+from upscaler.errors import TrainingError, UpscalerError
+from upscaler.trainer.data import crop_side, file_names, pair_check, sampled_frames, sources
 from upscaler.trainer.data.cache import Cache
 from upscaler.trainer.data.clip_pairs import ClipReader, ClipSettings
 from upscaler.trainer.data.crop_side import CropSide
 from upscaler.trainer.data.held_out import held_out_indices
 from upscaler.trainer.data.pair_check import Shift
-from upscaler.trainer.data.photo_pairs import LrPaths, PhotoPair, Reader, smaller_px
+from upscaler.trainer.data.pairing import NO_LR_IMAGE
+from upscaler.trainer.data.photo_pairs import Decode, LrPaths, PhotoPair, Reader, smaller_px
+from upscaler.trainer.data.photo_stream import PhotoStream, StreamedPhoto
+from upscaler.trainer.data.sources import Source
 from upscaler.trainer.degrade import degradations
 
 # Validation images are degraded alike in every run, whatever its seed: scores stay comparable.
 _HELD_OUT_SEED = 20_160_915
+
+_FEWEST_VIDEOS_TO_HOLD_OUT = 8
 
 # Scores ignore a border of an LR pixel on each side; something must remain.
 _SMALLEST_VALIDATION_PX = 4
@@ -32,7 +37,8 @@ class Photos:
     """The photographs of a run.
 
     Attributes:
-        training: Pairs to draw crops from; one for each size of a photograph.
+        training: Pairs to draw crops from, one for each size of a photograph; or a stream that reads them
+            during the training.
         photographs: Number of photographs to train on.
         held_out: Pairs for validation, never drawn from; degraded like the training.
         left_out: ``name: reason`` for every unusable file, and for every folder that cannot be listed.
@@ -41,9 +47,12 @@ class Photos:
         look_like_pairs: Whether most are exactly twice as wide as high.
         not_images: Number of files that are no images, by suffix.
         mapped: Whether the pixels are in a memory-mapped file.
+        needed_bytes: What all of them take when decoded.
+        frames: How many of the photographs to train on are frames of videos.
+        videos: Number of videos that these are from.
     """
 
-    training: list[PhotoPair]
+    training: list[PhotoPair] | PhotoStream
     photographs: int
     held_out: list[PhotoPair]
     left_out: list[str]
@@ -52,6 +61,9 @@ class Photos:
     look_like_pairs: bool = False
     not_images: dict[str, int] = field(default_factory=dict)
     mapped: bool = False
+    needed_bytes: int = 0
+    frames: int = 0
+    videos: int = 0
 
     @property
     def patch_px(self) -> int:
@@ -60,8 +72,17 @@ class Photos:
 
     def fingerprint(self) -> int:
         """A hash that changes when a photograph is added, removed, renamed or resized."""
-        known = [(pair.name, *pair.hr.shape) for pair in (*self.training, *self.held_out)]
+        known = [(pair.name, *pair.hr.shape) for pair in self.held_out]
+        if isinstance(self.training, PhotoStream):
+            known += [(photo.source.path.name, photo.height, photo.width) for photo in self.training.photos]
+        else:
+            known = [(pair.name, *pair.hr.shape) for pair in self.training] + known
         return zlib.crc32(repr(known).encode())
+
+    def close(self) -> None:
+        """End what reads photographs during the training."""
+        if isinstance(self.training, PhotoStream):
+            self.training.close()
 
 
 def load_photos(  # noqa: PLR0913 - what decides how they are read
@@ -77,10 +98,16 @@ def load_photos(  # noqa: PLR0913 - what decides how they are read
     align_lr: bool = False,
     valid: tuple[str, ...] = (),
     valid_lr_dirs: tuple[str, ...] = (),
+    frames_per_video: int = 0,
     cache_folder: Path | None = None,
     clip_frames: int = 0,
+    cache_gb: float = math.inf,
+    workers: int = 0,
+    seed: int = 0,
 ) -> Photos:
     """Decode every photograph and make or read its LR version, with as many threads as torch uses.
+
+    If they are too many for that, only those for validation; see ``PhotoStream`` for the others.
 
     Args:
         folders: Folders, searched recursively except for run folders, or single files.
@@ -96,65 +123,216 @@ def load_photos(  # noqa: PLR0913 - what decides how they are read
         align_lr: Take a common shift of given LR images out.
         valid: Folders or files with validation images; if empty, photographs are held out.
         valid_lr_dirs: Folders with LR versions of ``valid``, as ``lr_dirs``.
+        frames_per_video: Frames of a video that are used as photographs, at most; of a video that is held
+            out, one. Not with ``given`` and side-by-side pairs: videos have no LR version.
         cache_folder: Folder for the cache file if memory does not hold the photographs, see ``Cache``.
         clip_frames: Read clips of so many frames, of videos and made from photographs; 0: photographs only.
+        cache_gb: If they take more than this when decoded, 10^9 bytes, they are read during the training.
+        workers: Helper processes that then decode them, see ``PhotoStream``.
+        seed: Decides in which order.
 
     Raises:
         TrainingError: A folder is missing, LR files are ambiguous, or fewer than two photographs are usable.
     """
-    reader: Reader | ClipReader = Reader(scale, degradation, sizes, pairs)
-    if clip_frames:
-        reader = ClipReader(ClipSettings(clip_frames, scale, degradations.parse(degradation), max(sizes)))
-    found = sources.find(folders, videos=bool(clip_frames))
+    reader: Reader | ClipReader
+    reader = photo_reader = Reader(scale, degradation, sizes, pairs)
+    if clip_frames:  # of videos, too, and all before the training
+        settings = ClipSettings(clip_frames, scale, degradations.parse(degradation), max(sizes))
+        reader, frames_per_video, cache_gb = ClipReader(settings), 0, math.inf
     elsewhere = sources.find(valid, videos=bool(clip_frames))
-    kept_for_validation = {source.path for source in elsewhere}
-    found = [source for source in found if source.path not in kept_for_validation]
+    found = _without(sources.find(folders, videos=bool(clip_frames)), elsewhere)
     shapes = [reader.size(source.path) for source in found]
-    doubles = sum(width == 2 * height for height, width in filter(None, shapes))
-    largest = 1.0 if clip_frames else max(sizes)  # sizes of clips are those after reduction
-    sides_px = [smaller_px(min(size), largest) for size in shapes if size]
-    side = crop_side.choose(sides_px, scale, patch_px, smallest_photo_px)
-    cache = Cache(reader.needed_bytes(found, shapes), cache_folder)
+    makes_lr = degradation != degradations.GIVEN and pairs == "separate"
+    videos, video_sizes, left_out = _find_videos(folders if makes_lr and frames_per_video else ())
 
-    photos, left_out = reader.read(
-        found, side.patch_px, LrPaths(lr_dirs, scale, found, len(folders), degradation), cache
-    )
-    left_out += _unreadable_folders((*folders, *valid))
-    least = 1 if elsewhere else 2
-    if len(photos) < least:
-        reasons = f"; {len(left_out)} left out, the first is {left_out[0]}" if left_out else ""
-        are = "photograph is" if len(photos) == 1 else "photographs are"
-        raise TrainingError(
-            f"only {len(photos)} {are} usable in {', '.join(folders)}{reasons}",
-            f"training needs at least {('one', 'two')[least - 1]}, "
-            f"{math.ceil(side.patch_px * scale / max(sizes))} pixels high and wide",
-        )
+    largest = 1.0 if clip_frames else max(sizes)  # sizes of clips are those after reduction
+    sides_px = [smaller_px(min(size), largest) for size in (*shapes, *video_sizes) if size]
+    side = crop_side.choose(sides_px, scale, patch_px, smallest_photo_px)
+    least_px = side.patch_px * scale / max(sizes)
+    lr_paths = LrPaths(lr_dirs, scale, found, len(folders), degradation)
+    photo_bytes = reader.needed_bytes(found, shapes)
+    frame_bytes = photo_reader.needed_bytes(videos, [*video_sizes])  # of one frame of each video
+    frames_per_video = max(1, int(min(frames_per_video, cache_gb * 1e9 / max(1, frame_bytes))))
+    frame_bytes *= frames_per_video
+    later: list[StreamedPhoto] = []
+    if photo_bytes + frame_bytes > cache_gb * 1e9:
+        found, later, unusable = _split(found, shapes, least_px, lr_paths, hold_out=not elsewhere)
+        left_out += unusable
+    cache = Cache(frame_bytes + (0 if later else photo_bytes), cache_folder)
+
+    photos, unusable_photos = reader.read(found, side.patch_px, lr_paths, cache)
+    frames, unusable_videos = photo_reader.read_videos(videos, side.patch_px, frames_per_video, cache)
+    unreadable = _unreadable_folders((*folders, *lr_dirs, *valid, *valid_lr_dirs))
+    left_out = unusable_photos + left_out + unusable_videos + unreadable
+    count = len(photos) + sum(map(len, frames)) + len(later)
+    _require_enough(count, folders, left_out, least_px, least=1 if elsewhere else 2)
     if elsewhere:
-        lr_paths = LrPaths(valid_lr_dirs, scale, elsewhere, len(valid), degradation)
-        held_out, unusable = reader.read(elsewhere, _SMALLEST_VALIDATION_PX, lr_paths, cache=None)
-        if not held_out:
-            raise TrainingError(f"no image in {', '.join(valid)} can be used: {unusable[0]}")
-        left_out += [f"validation: {line}" for line in unusable]
+        lr_of_valid = LrPaths(valid_lr_dirs, scale, elsewhere, len(valid), degradation)
+        held_out, unusable = _read_for_validation(reader, elsewhere, lr_of_valid)
+        left_out += unusable
+        photos += [frame for video in frames for frame in video]
+    elif later:
+        held_out, photos = _beside_streamed(photos, frames, left_out)
     else:
-        chosen = held_out_indices(len(photos))
-        held_out = [photos[index] for index in chosen]
-        photos = [photo for index, photo in enumerate(photos) if index not in chosen]
-    training = [pair for versions in photos for pair in versions]
-    validation = [versions[0] for versions in held_out]
+        held_out, photos = _hold_out(photos, frames)
+
+    training, validation = [pair for versions in photos for pair in versions], [each[0] for each in held_out]
     shift = pair_check.common_shift([pair.shift for pair in training + validation if pair.shift])
     if align_lr and shift is not None:
         training, validation = (_aligned(pairs, scale, shift) for pairs in (training, validation))
+        side = _smaller_side(side, scale, shift, training, later)
+
+    def read_later(source: Source, decode: Decode) -> list[PhotoPair]:
+        pairs = photo_reader.pairs(source, side.patch_px, lr_paths, decode)
+        return _aligned(pairs, scale, shift) if align_lr and shift is not None else pairs
+
+    stream = later and PhotoStream(
+        later + [_already_read(versions) for versions in photos],
+        read_later,
+        scale=scale,
+        seed=seed,
+        bytes_per_pixel=photo_reader.bytes_per_pixel,
+        most_bytes=cache_gb * 1e9,
+        workers=workers,
+    )
     return Photos(
-        training=training,
-        photographs=len(photos),
+        training=stream or training,
+        photographs=len(photos) + len(later),
         held_out=[_degraded(_centre(pair, scale), scale, degradation) for pair in validation],
         left_out=left_out,
-        crop_side=side if shift is None or not align_lr else _smaller_side(side, training),
+        crop_side=side,
         shift=shift,
-        look_like_pairs=pairs == "separate" and not (lr_dirs or clip_frames) and 2 * doubles > len(found),
-        not_images=sources.not_images(folders, videos=bool(clip_frames)),
+        look_like_pairs=pairs == "separate" and not (lr_dirs or clip_frames) and _are_doubles(shapes),
+        not_images=sources.not_images(folders, videos=bool(videos or clip_frames)),
         mapped=cache.mapped,
+        needed_bytes=photo_bytes + frame_bytes,
+        frames=sum(map(len, frames)),
+        videos=len(frames),
     )
+
+
+def _without(found: list[Source], others: list[Source]) -> list[Source]:
+    paths = {source.path for source in others}
+    return [source for source in found if source.path not in paths]
+
+
+def _are_doubles(shapes: list[tuple[int, int] | None]) -> bool:
+    """Whether most are exactly twice as wide as high."""
+    return 2 * sum(width == 2 * height for height, width in filter(None, shapes)) > len(shapes)
+
+
+def _find_videos(folders: tuple[str, ...]) -> tuple[list[Source], list[tuple[int, int]], list[str]]:
+    """The videos that can be read, height and width of each, and ``name: reason`` of the others."""
+    usable, sizes, left_out = [], [], []
+    for source in sources.find_videos(folders):
+        try:
+            sizes.append(sampled_frames.size_of(source.path))
+            usable.append(source)
+        except UpscalerError as error:
+            left_out.append(f"{source.path.name}: {error.message}")
+    return usable, sizes, left_out
+
+
+def _read_for_validation(
+    reader: Reader | ClipReader, found: list[Source], lr_paths: LrPaths
+) -> tuple[list[list[PhotoPair]], list[str]]:
+    """The user's own validation images, and which are left out."""
+    held_out, unusable = reader.read(found, _SMALLEST_VALIDATION_PX, lr_paths, cache=None)
+    if not held_out:
+        raise TrainingError(f"no image for validation can be used: {unusable[0]}")
+    return held_out, [f"validation: {line}" for line in unusable]
+
+
+Versions = list[PhotoPair]  # the sizes of a photograph
+
+
+def _hold_out(photos: list[Versions], videos: list[list[Versions]]) -> tuple[list[Versions], list[Versions]]:
+    """Split photographs, and frames of videos, into those held out and those to train on."""
+    if len(photos) < 2:
+        groups = [[photo] for photo in photos] + videos
+        return _split_groups(groups if len(groups) > 1 else [[frame] for frame in groups[0]])
+    held_out, kept = _split_groups([[photo] for photo in photos])
+    more, frames = _hold_out_videos(videos)
+    return held_out + more, kept + frames
+
+
+def _beside_streamed(
+    held_out: list[Versions], videos: list[list[Versions]], left_out: list[str]
+) -> tuple[list[Versions], list[Versions]]:
+    """The same where photographs are read during the training, except for those that are held out."""
+    if not held_out:
+        raise TrainingError(f"no photograph held out for validation can be used: {left_out[0]}")
+    more, frames = _hold_out_videos(videos)
+    return held_out + more, frames
+
+
+def _hold_out_videos(videos: list[list[Versions]]) -> tuple[list[Versions], list[Versions]]:
+    """The same for frames of videos beside photographs: few videos are not held out."""
+    if len(videos) < _FEWEST_VIDEOS_TO_HOLD_OUT:
+        return [], [frame for video in videos for frame in video]
+    return _split_groups(videos)
+
+
+def _split_groups(groups: list[list[Versions]]) -> tuple[list[Versions], list[Versions]]:
+    """One of each group that is held out, and all of the others: frames of a video show the same."""
+    chosen = held_out_indices(len(groups))
+    held_out = [groups[index][len(groups[index]) // 2] for index in chosen]
+    return held_out, [photo for index, group in enumerate(groups) if index not in chosen for photo in group]
+
+
+def _split(
+    found: list[Source],
+    shapes: list[tuple[int, int] | None],
+    least_px: float,
+    lr_paths: LrPaths,
+    *,
+    hold_out: bool,
+) -> tuple[list[Source], list[StreamedPhoto], list[str]]:
+    """Photographs to read before the training, for validation, and those to read during it.
+
+    Args:
+        found: All.
+        shapes: Height and width of each; ``None`` if that cannot be read.
+        least_px: The shorter side that they must have.
+        lr_paths: Where their LR versions are.
+        hold_out: Whether some are held out for validation.
+
+    Returns:
+        Both kinds, and ``name: reason`` of those that are left out.
+    """
+    usable, left_out = [], []
+    for source, size in zip(found, shapes, strict=True):
+        if size is None:
+            left_out.append(f"{source.path.name}: its header cannot be read")
+        elif min(size) < least_px:
+            left_out.append(f"{source.path.name}: {size[1]}x{size[0]} is smaller than a crop")
+        elif not lr_paths.suffice_for(source):
+            left_out.append(f"{source.path.name}: {NO_LR_IMAGE}")
+        else:
+            usable.append(StreamedPhoto(source, *size))
+    chosen = set(held_out_indices(len(usable))) if hold_out and len(usable) > 1 else set()
+    now = [photo.source for index, photo in enumerate(usable) if index in chosen]
+    return now, [photo for index, photo in enumerate(usable) if index not in chosen], left_out
+
+
+def _already_read(versions: list[PhotoPair]) -> StreamedPhoto:
+    """A frame of a video, for a stream."""
+    height, width = versions[0].hr.shape[:2]
+    return StreamedPhoto(Source(Path(versions[0].name), Path(), 0), height, width, tuple(versions))
+
+
+def _require_enough(
+    count: int, folders: tuple[str, ...], left_out: list[str], least_px: float, *, least: int
+) -> None:
+    """Raise a TrainingError if there are too few photographs."""
+    if count < least:
+        reasons = f"; {len(left_out)} left out, the first is {left_out[0]}" if left_out else ""
+        are = "photograph is" if count == 1 else "photographs are"
+        raise TrainingError(
+            f"only {count} {are} usable in {', '.join(folders)}{reasons}",
+            f"training needs at least {('one', 'two')[least - 1]}, "
+            f"{math.ceil(least_px)} pixels high and wide",
+        )
 
 
 def _unreadable_folders(folders: tuple[str, ...]) -> list[str]:
@@ -173,9 +351,14 @@ def _aligned(pairs: list[PhotoPair], scale: int, shift: Shift) -> list[PhotoPair
     return aligned
 
 
-def _smaller_side(side: CropSide, pairs: list[PhotoPair]) -> CropSide:
-    """The side of crops that pairs still hold after they were cut."""
-    return replace(side, patch_px=min(side.patch_px, *(min(pair.lr.shape[:2]) for pair in pairs)))
+def _smaller_side(
+    side: CropSide, scale: int, shift: Shift, pairs: list[PhotoPair], streamed: list[StreamedPhoto]
+) -> CropSide:
+    """The side of crops that all photographs still hold after they are cut to take out a shift."""
+    cut_px = math.ceil(max(map(abs, shift)))
+    held_px = [min(pair.lr.shape[:2]) for pair in pairs]
+    held_px += [min(photo.height, photo.width) // scale - cut_px for photo in streamed]
+    return replace(side, patch_px=min(side.patch_px, *held_px))
 
 
 def _centre(pair: PhotoPair, scale: int) -> PhotoPair:

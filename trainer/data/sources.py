@@ -1,4 +1,4 @@
-"""Finds photographs: the images below folders."""
+"""Finds photographs and clips: the images and videos below folders."""
 
 import os
 from collections import Counter
@@ -18,7 +18,7 @@ _RUN_FILES = ("config.toml", "state.pt", "metrics.csv")
 
 @dataclass(frozen=True)
 class Source:
-    """An image file.
+    """An image or video file.
 
     Attributes:
         path: The file, with links resolved.
@@ -94,14 +94,25 @@ def find(folders: tuple[str, ...], *, videos: bool = False) -> list[Source]:
     Raises:
         TrainingError: A folder is missing.
     """
+    return _find(folders, _suffixes(videos=videos), without=() if videos else VIDEO_SUFFIXES)
+
+
+def find_videos(folders: tuple[str, ...]) -> list[Source]:
+    """Every video file, likewise."""
+    return _find(folders, VIDEO_SUFFIXES, without=IMAGE_SUFFIXES)
+
+
+def _find(folders: tuple[str, ...], suffixes: Collection[str], without: Collection[str]) -> list[Source]:
+    """Files below folders with some suffixes; single files have any but others."""
     sources: list[Source] = []
     for index, folder in enumerate(map(Path, folders)):
         if folder.is_file():
-            sources.append(Source(folder.resolve(), Path(folder.name), index))
+            if folder.suffix.lower() not in without:
+                sources.append(Source(folder.resolve(), Path(folder.name), index))
         elif folder.is_dir():
             sources += [
                 Source(path.resolve(), path.relative_to(folder), index)
-                for path in files_below(folder, _suffixes(videos=videos))
+                for path in files_below(folder, suffixes)
             ]
         else:
             raise TrainingError(f"no folder '{folder}'", "use a folder with photographs")

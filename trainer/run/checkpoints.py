@@ -10,6 +10,7 @@ from upscaler.trainer.config import resolve
 from upscaler.trainer.config.config import TrainConfig
 from upscaler.trainer.data.photos import Photos
 from upscaler.trainer.run import sample_sheets, validation
+from upscaler.trainer.run.counting import counted
 from upscaler.trainer.run.journal import Journal
 from upscaler.trainer.run.run_folder import RunFolder
 from upscaler.trainer.run.scores import Scores, deciding_text
@@ -110,9 +111,8 @@ class Checkpoints:
         kept = self._config.stage_file(stage)
         best_file = self._folder.best_weights_path(stage) if self._config.keep == "last" else kept
         steps = state.step - state.stage_step
-        self._journal.say(
-            f"stage {stage}: {last} ({', '.join(notes)}, best {best} in {best_file}), {steps:,} steps"
-        )
+        compared_text = ", ".join([*notes, f"best {best} in {best_file}"])
+        self._journal.say(f"stage {stage}: {last} ({compared_text}), {counted(steps, 'step')}")
         if steps < _FEW_STEPS:
             self._journal.say(f"stage {stage} hardly ran: raise --minutes, --steps or --epochs")
 

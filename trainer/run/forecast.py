@@ -11,8 +11,8 @@ from upscaler.system import memory
 from upscaler.trainer.config.config import TrainConfig
 from upscaler.trainer.run.crop_shapes import CropShape
 
-# A page of samples, PNG: four rows of four squares of 192 pixels.
-_SAMPLES_BYTES = 400_000
+# A page of samples, PNG: at most 16 rows of four squares of 192 pixels.
+_SAMPLES_BYTES = 1_600_000
 
 # A shorter run is over before its forecast helps.
 _SHORTEST_MINUTES, _SHORTEST_STEPS = 1.0, 200

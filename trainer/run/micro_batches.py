@@ -9,6 +9,7 @@ from torch import Tensor
 from upscaler.errors import TrainingError
 from upscaler.inference import devices
 from upscaler.trainer.config.config import TrainConfig
+from upscaler.trainer.run.counting import counted
 from upscaler.trainer.stages.distributed import World
 from upscaler.trainer.stages.stage import MicroBatch, Stage, Terms
 
@@ -76,8 +77,8 @@ class MicroBatches:
         parts = stage.batch_dependent_parts()
         result = f"different result because of {' and '.join(parts)}" if parts else "same result"
         self._on_message(
-            f"out of memory: continuing with {self._limit} crops at a time ({result}); to save more, use "
-            f"{self._ways_to_save(stage)}"
+            f"out of memory: continuing with {counted(self._limit, 'crop')} at a time ({result}); to save "
+            f"more, use {self._ways_to_save(stage)}"
         )
 
     def _ways_to_save(self, stage: Stage) -> str:

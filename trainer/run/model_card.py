@@ -4,6 +4,7 @@ from typing import Any
 
 from upscaler.models.contract import Network
 from upscaler.trainer.config.config import SIZES
+from upscaler.trainer.run.counting import counted
 
 _LOSSES = {
     "pixel": "pixel_weight",
@@ -41,7 +42,7 @@ def text(name: str, network: Network, history: dict[str, Any]) -> str:
         "",
         "## Scores",
         "",
-        f"On {history['held_out']} images that were not trained on:",
+        f"On {counted(history['held_out'], 'image')} not trained on:",
         "",
         f"- Y-PSNR {history['psnr_db']:.2f} dB (LR degraded as in training)",
     ]
@@ -57,13 +58,15 @@ def text(name: str, network: Network, history: dict[str, Any]) -> str:
         "",
         "## Training",
         "",
-        f"- data: {history['photographs']} photographs from {', '.join(settings['photos'])}; "
+        f"- data: {counted(history['photographs'], 'photograph')} from {', '.join(settings['photos'])}; "
         "name their licences here before you share the weights",
         f"- LR images: {history['degradation']}",
         f"- started from: {settings['start_from']}",
         f"- stage {history['stage']} of {settings['stages']}: {_losses(history)}",
-        f"- {history['steps']:,} steps in {history['minutes']:.1f} minutes, seed {settings['seed']}, "
-        f"{history['processes']} process(es) on {history['device']}, upscaler {history['upscaler']}",
+        f"- {counted(history['steps'], 'step')} in {history['minutes']:.1f} minutes, "
+        f"seed {settings['seed']}, "
+        f"{counted(history['processes'], 'process', 'processes')} on {history['device']}, "
+        f"upscaler {history['upscaler']}",
         "",
         "All settings are in the metadata of the weight file and in `config.toml` in the run folder.",
         "",

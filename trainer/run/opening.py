@@ -5,36 +5,53 @@ from pathlib import Path
 import torch
 
 from upscaler.trainer.config.config import TrainConfig
+from upscaler.trainer.config.gan import GanConfig
+from upscaler.trainer.data.photo_stream import PhotoStream
 from upscaler.trainer.data.photos import Photos
 from upscaler.trainer.evaluation import lpips
+from upscaler.trainer.run.counting import counted
 from upscaler.trainer.run.train_state import TrainState
 from upscaler.trainer.run.validation import Judges
-from upscaler.trainer.stages.adversarial import PerceptualNetwork
+from upscaler.trainer.stages.adversarial import PerceptualNetwork, perceptual_network
 
 
 def load_judges(config: TrainConfig, device: torch.device, vgg: PerceptualNetwork | None) -> Judges:
-    """What computes the perceptual scores: LPIPS if its weights are here, else the network of stage two.
+    """What computes the perceptual scores: LPIPS if its weights are here, else a perceptual network.
+
+    Args:
+        config: Settings of the run.
+        device: Where the judges compute.
+        vgg: The perceptual network of stage two; without one, the encoder that ships takes its place.
 
     Raises:
         WeightsError: A file with weights of LPIPS cannot be used.
     """
     files = [Path(name) if name else None for name in (config.lpips_trunk, config.lpips_heads)]
-    return Judges(lpips.if_installed("squeeze", files[0], files[1], device), vgg)
+    measure = lpips.if_installed("squeeze", files[0], files[1], device)
+    return Judges(measure, vgg or (None if measure else perceptual_network(GanConfig(), device)))
 
 
 def opening_lines(config: TrainConfig, state: TrainState, photos: Photos, judges: Judges) -> list[str]:
     """Lines for the user."""
     lines = [f"resuming at step {state.step}"] if state.step else []
-    trained, judged = _count(photos.photographs, "photograph"), len(photos.held_out)
-    whose = f"{_count(judged, 'image')} of --valid" if config.valid else f"{judged} held out for validation"
+    trained, judged = counted(photos.photographs, "photograph"), len(photos.held_out)
+    whose = f"{counted(judged, 'image')} of --valid" if config.valid else f"{judged} held out for validation"
     lines.append(f"{trained} to train on, {whose}")
+    if photos.videos:
+        lines.append(f"{counted(photos.frames, 'frame')} of {counted(photos.videos, 'video')} are among them")
     lines += _about_files(photos)
     lines += _about_crops(config, photos)
     lines += _about_shift(config, photos)
     if not judges.measure_lpips:
-        distance = ", the distance of VGG features is" if 2 in config.stage_numbers() else ""
         lines.append(
-            f"LPIPS is not measured{distance}: it needs --lpips-trunk FILE (SqueezeNet 1.1) and torchmetrics"
+            "LPIPS is not measured, the distance of VGG features is: LPIPS needs --lpips-trunk FILE "
+            "(SqueezeNet 1.1) and torchmetrics"
+        )
+    if isinstance(photos.training, PhotoStream):
+        needed_gb, window_gb = photos.needed_bytes / 1e9, photos.training.window_bytes / 1e9
+        lines.append(
+            f"decoded, the photographs would take {needed_gb:,.1f} GB: they are read during the training, "
+            f"{window_gb:.2g} GB of them in memory"
         )
     if photos.mapped:
         lines.append("the photographs do not fit into memory: caching them in a file beside the output")
@@ -45,7 +62,7 @@ def _about_files(photos: Photos) -> list[str]:
     lines = []
     if photos.left_out:
         shown = ", ".join(photos.left_out[:5]) + (", ..." if len(photos.left_out) > 5 else "")
-        lines.append(f"{_count(len(photos.left_out), 'file')} left out: {shown}")
+        lines.append(f"{counted(len(photos.left_out), 'file')} left out: {shown}")
     if photos.look_like_pairs:
         lines.append(
             "most photographs are exactly twice as wide as high: if each is a pair, a poor and a good "
@@ -53,7 +70,8 @@ def _about_files(photos: Photos) -> list[str]:
         )
     if photos.not_images:
         kinds = ", ".join(f"{count} {suffix}" for suffix, count in photos.not_images.items())
-        lines.append(f"{_count(sum(photos.not_images.values()), 'file')} passed over, no images: {kinds}")
+        passed_over = counted(sum(photos.not_images.values()), "file")
+        lines.append(f"{passed_over} passed over, neither images nor videos: {kinds}")
     return lines
 
 
@@ -82,7 +100,3 @@ def _about_shift(config: TrainConfig, photos: Photos) -> list[str]:
         f"the LR images lie {down:+.2f} LR pixels down and {right:+.2f} right of their originals, as other "
         f"programs reduce: {done}"
     ]
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

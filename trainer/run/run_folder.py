@@ -132,7 +132,8 @@ class RunFolder:
             lines.append(f"files left out, with reasons: {listing}")
         if self._config.show_degraded:
             page = self.path / "degraded.png"
-            sample_sheets.write_degraded(page, photos.training, self._config.scale, self._config.degradation)
+            shown = photos.training if isinstance(photos.training, list) else photos.held_out
+            sample_sheets.write_degraded(page, shown, self._config.scale, self._config.degradation)
             lines.append(f"examples of LR images: {page}")
         return lines
 

@@ -16,14 +16,15 @@ from upscaler.trainer.data.photo_pairs import PhotoPair
 from upscaler.trainer.degrade import degradations
 from upscaler.trainer.run.validation import run_network
 
-_ROWS = 4
+_MOST_SAMPLES = 16
+_DEGRADED_ROWS = 4
 _SAMPLE_SIDE_PX = 192
 _DEGRADED_SIDE_PX = 160
 _DEGRADED_COLUMNS = 7
 
 
 def write_samples(paths: list[Path], network: Network, pairs: list[PhotoPair]) -> NDArray[np.uint8]:
-    """Write a row per validation image, up to four: LR, bicubic, network, HR; the centre of each.
+    """Write a row per validation image, up to 16: LR, bicubic, network, HR; the centre of each.
 
     Of clips, the last frame.
 
@@ -37,7 +38,7 @@ def write_samples(paths: list[Path], network: Network, pairs: list[PhotoPair]) -
     """
     scale = network.contract.scale
     rows = []
-    for pair in pairs[:_ROWS]:
+    for pair in pairs[:_MOST_SAMPLES]:
         side_px = min(_SAMPLE_SIDE_PX, *pair.hr.shape[:2]) // scale * scale
         top, left = ((side - side_px) // 2 // scale * scale for side in pair.hr.shape[:2])
         seen = pair.lr[top // scale : (top + side_px) // scale, left // scale : (left + side_px) // scale]
@@ -64,7 +65,7 @@ def write_degraded(path: Path, pairs: list[PhotoPair], scale: int, degradation: 
     Raises:
         MediaError: The file cannot be written.
     """
-    pairs = [pair.frame(-1) for pair in pairs[:_ROWS]]
+    pairs = [pair.frame(-1) for pair in pairs[:_DEGRADED_ROWS]]
     side_px = min(_DEGRADED_SIDE_PX, *(side for pair in pairs for side in pair.hr.shape[:2]))
     side_px = side_px // scale * scale
     rows = []

@@ -101,6 +101,8 @@ class TrainingSession:
         drawn = self.crops.draw(shape.batch * self.world.size, shape.patch_px)
         lr, hr = (self.world.shard(crops) for crops in drawn)
         self._data_wait_s += time.monotonic() - start
+        for line in self.crops.left_out():
+            self.journal.say(f"left out: {line}")
         return lr, hr
 
     # Between steps

@@ -183,7 +183,7 @@ class TrainState:
             "config": self.config.as_dict(),
             "network": self.network.state_dict(),
             "ema": self.ema.values,
-            "crops": crops.generator.get_state(),
+            "crops": crops.state(),
             "photos": self._photos_fingerprint,
             "stage": self.stage,
             "step": self.step,
@@ -211,7 +211,7 @@ class TrainState:
             return
         with self._mismatch_is_an_error():
             stage.load_state_dict(self._loaded)
-            crops.generator.set_state(self._loaded["crops"])
+            crops.restore(self._loaded["crops"])
         self._loaded = None
 
     def rewind(self, stage: Stage, crops: Crops) -> None:
