@@ -30,7 +30,7 @@ def test_steps_and_epochs_of_each_stage(configure: Configure) -> None:
         timed, [one, two], photographs=100, device=torch.device("cpu"), state_bytes=10_000_000
     )
     assert text[1] == "forecast of stage 2: 2 s per step, 150 steps, 24.0 epochs, 5 min"
-    assert "GB of memory and 0.03 GB on disk" in text[2]
+    assert "GB of memory and 0.04 GB on disk" in text[2]
 
 
 def test_a_dry_run_leaves_nothing(configure: Configure) -> None:

@@ -40,7 +40,7 @@ def files_below(folder: Path, suffixes: Collection[str]) -> list[Path]:
     """The files in and below a folder with these suffixes, sorted; without those that runs wrote."""
     runs = run_folders_below(folder)
     found = (path for path in folder.rglob("*") if path.suffix.lower() in suffixes)
-    return sorted(path for path in found if runs.isdisjoint(path.parents) and path.is_file())
+    return sorted(path for path in found if not (runs and runs & {*path.parents}) and path.is_file())
 
 
 def not_images(folders: tuple[str, ...], *, videos: bool = False) -> dict[str, int]:
@@ -59,7 +59,7 @@ def not_images(folders: tuple[str, ...], *, videos: bool = False) -> dict[str, i
             if (
                 suffix not in _suffixes(videos=videos)
                 and not hidden
-                and runs.isdisjoint(path.parents)
+                and not (runs and runs & {*path.parents})
                 and path.is_file()
             ):
                 counts[suffix or "without suffix"] += 1
