@@ -185,7 +185,7 @@ def bicubic_kernel(scale: int, device: torch.device) -> Tensor:
         device: For the result.
 
     Returns:
-        ``(s*s, 1, 5, 5)``, fp32; weights that add up to 1 for each output.
+        ``(s*s, 1, 5, 5)``, fp32, weights in -0.2..1 that add up to 1 for each output.
     """
     offset = (torch.arange(scale, dtype=torch.float64) + 0.5) / scale - 0.5
     places = torch.arange(-BICUBIC_RADIUS_PX, BICUBIC_RADIUS_PX + 1)

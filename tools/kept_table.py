@@ -13,10 +13,10 @@ sys.path.insert(0, str(ROOT / "tests"))
 
 from support import kept  # noqa: E402 - found by the line above
 
-from upscaler.images.formats import ANIMATION_SUFFIXES  # noqa: E402
+from upscaler.images.formats import ANIMATION_SUFFIXES, READ_ONLY_SUFFIXES  # noqa: E402
 
 DOCUMENT = ROOT / "docs" / "images.md"
-_TARGETS = (".avif", ".bmp", ".gif", ".jpg", ".png", ".tif", ".webp")
+_TARGETS = (".avif", ".bmp", ".exr", ".gif", ".jpg", ".png", ".tif", ".webp")
 _MARKS = re.compile(r"(<!-- kept -->\n).*?(<!-- end of kept -->)", re.DOTALL)
 # What is shown of the kinds that hold it best, converted to every format.
 _SHOWN_ELSEWHERE = {
@@ -36,6 +36,8 @@ _SHOWN_ELSEWHERE = {
     "comment": (".jpg", "RGB"),
     "GeoTIFF": (".tif", "8-bit RGB"),
     "gain map": (".jpg", "motion photo"),
+    "gain map of Apple": (".heic", "of a phone"),
+    "EXR attributes": (".exr", "float32"),
     "video": (".jpg", "motion photo"),
     "frames": (".gif", "animated"),
     "loops": (".gif", "animated"),
@@ -48,7 +50,7 @@ def tables(folder: Path) -> str:
     for number, ((suffix, _), kind) in enumerate(kinds.items()):
         kind.make(folder / f"{number}{suffix}")
     sources = {key: folder / f"{number}{key[0]}" for number, key in enumerate(kinds)}
-    return f"""Into the same format:
+    return f"""Into the same format; of formats that are read only, into the one that is written instead:
 
 {_same_format(sources)}
 Into other formats:
@@ -59,13 +61,18 @@ Into other formats:
 def _same_format(sources: dict[tuple[str, str], Path]) -> str:
     rows = ["| format | kind | kept | not kept, with a line |", "|---|---|---|---|"]
     for (suffix, name), source in sources.items():
-        found = kept.outcomes(source, source.with_name(f"same-{source.name}"))
+        target = READ_ONLY_SUFFIXES.get(suffix, suffix)
+        found = kept.outcomes(source, source.with_name(f"same-{source.stem}{target}"))
         present = [each for each, is_kept in found.items() if is_kept]
         lost = [each for each, is_kept in found.items() if not is_kept]
         rows.append(
-            f"| {suffix[1:].upper()} | {name} | {', '.join(present) or '-'} | {', '.join(lost) or '-'} |"
+            f"| {_named(suffix, target)} | {name} | {', '.join(present) or '-'} | {', '.join(lost) or '-'} |"
         )
     return "\n".join(rows) + "\n"
+
+
+def _named(suffix: str, target: str) -> str:
+    return suffix[1:].upper() if target == suffix else f"{suffix[1:].upper()} to {target[1:].upper()}"
 
 
 def _other_formats(sources: dict[tuple[str, str], Path]) -> str:

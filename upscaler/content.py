@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from upscaler.images.formats import FORMATS, IMAGE_SUFFIXES
+from upscaler.images.formats import FORMATS, IMAGE_SUFFIXES, READ_ONLY_FORMATS
 from upscaler.video.formats import (
     HEAD_BYTES,
     SIGNATURES,
@@ -31,7 +31,7 @@ class Content:
 _PATTERNS = [
     *(
         (re.compile(row.signature, re.DOTALL), Content("still", row.suffixes[0]))
-        for row in FORMATS
+        for row in (*FORMATS, *READ_ONLY_FORMATS)
         if row.signature
     ),
     *((re.compile(each.pattern, re.DOTALL), Content("video", each.suffix)) for each in SIGNATURES),

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from upscaler.errors import UsageError
-from upscaler.images.formats import IMAGE_SUFFIXES
+from upscaler.images.formats import IMAGE_SUFFIXES, READ_ONLY_SUFFIXES
 from upscaler.jobs import plan
 from upscaler.options import Options
 
@@ -135,7 +135,11 @@ def test_every_suffix_of_an_image_is_found(tmp_path: Path) -> None:
     assert {"jpe.JPE", "jfif.JFIF", "dib.DIB", "mpo.MPO", "apng.APNG"} < set(names)
     touch(tmp_path, *(f"p/{name}" for name in names))
     found = {job.source.name: job.target.name for job in plan([tmp_path / "p"], Options()).jobs}
-    assert found == {name: name for name in names} | {"mpo.MPO": "mpo.jpg"}
+    instead = {
+        f"{suffix[1:]}{suffix.upper()}": suffix[1:] + new for suffix, new in READ_ONLY_SUFFIXES.items()
+    }
+    assert found == {name: name for name in names} | instead
+    assert instead["mpo.MPO"] == "mpo.jpg" and instead["heic.HEIC"] == "heic.jpg"
     touch(tmp_path, "a.mpo")
     with pytest.raises(UsageError, match="cannot write an image"):
         plan([tmp_path / "a.mpo"], Options(output=tmp_path / "b.mpo"))

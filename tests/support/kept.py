@@ -3,6 +3,7 @@
 Files are made and examined with Pillow, tifffile and FFmpeg, not with the program's own reader.
 """
 
+import functools
 import struct
 import zlib
 from collections.abc import Callable, Iterator
@@ -13,10 +14,12 @@ from typing import Any
 
 import av
 import numpy as np
+import OpenEXR
+import pylibjxl
 import tifffile
 from av.video.frame import VideoFrame
 from PIL import ExifTags, Image, PngImagePlugin
-from support import phone_files
+from support import heif_files, phone_files
 from support.pictures import photograph
 from support.png import encode_png
 from support.profiles import exchanged, linear_gray
@@ -201,10 +204,61 @@ def kinds() -> Iterator[Kind]:
     yield Kind(".tif", "CMYK", tiff(np.asarray(image.convert("CMYK")), "separated"))
     yield Kind(".tif", "int16", tiff(GRAY.astype(np.int16) - 99, "minisblack"))
     yield Kind(".tif", "float32", tiff(GRAY.astype(np.float32) / 7, "minisblack"))
+    yield Kind(".exr", "float32", with_light("float32"))
+    yield Kind(".exr", "float16 with alpha", with_light("float16"))
+    for suffix, name, make in read_only_kinds():
+        yield Kind(suffix, name, make)
     yield Kind(".webp", "RGB", with_pillow(image, "WEBP"))
     yield Kind(".webp", "RGB with alpha", with_pillow(rgba, "WEBP"))
     yield Kind(".webp", "lossless", with_pillow(image, "WEBP", lossless=True))
     yield Kind(".webp", "animated", animated("WEBP", loop=2))
+
+
+def with_light(dtype: str) -> Maker:
+    """An EXR with light up to four times white, and primaries."""
+    light = np.ascontiguousarray((RGB / 255.0) ** 2.2 * 4, dtype)
+    opaque = np.ones((*light.shape[:2], 1), dtype) / 2
+    samples = np.dstack([light * opaque, opaque]) if dtype == "float16" else light
+    header = {
+        "compression": OpenEXR.ZIP_COMPRESSION,
+        "type": OpenEXR.scanlineimage,
+        "chromaticities": (0.68, 0.32, 0.265, 0.69, 0.15, 0.06, 0.3127, 0.329),
+    }
+    name = "RGBA" if dtype == "float16" else "RGB"
+    return lambda path: OpenEXR.File(header, {name: samples}).write(str(path))
+
+
+def read_only_kinds() -> Iterator[tuple[str, str, Maker]]:
+    """Formats of which another is written."""
+    image, block = Image.fromarray(RGB), exif().tobytes().removeprefix(b"Exif\0\0")
+    large = photograph(64, 96)
+    rgba = np.ascontiguousarray(np.dstack([RGB, ALPHA]))
+    described = {
+        "exif": block,
+        "xmp": XMP,
+        "gain_map": np.ascontiguousarray(large[:, :, 0]),
+        "colors": heif_files.profile_box(exchanged()),
+    }
+    yield ".heic", "of a phone", lambda path: _write(path, heif_files.heic(large, **described))
+    p3 = heif_files.codes_box(12, 13)
+    yield (
+        ".heic",
+        "10 bits, Display P3",
+        lambda path: _write(path, heif_files.heic(large, bits=10, colors=p3)),
+    )
+    jpeg_xl = pylibjxl.encode(rgba, lossless=True, exif=block, xmp=XMP, icc=exchanged())
+    yield ".jxl", "RGB with alpha", lambda path: _write(path, jpeg_xl)
+    for suffix, name in {".dds": "DDS", ".qoi": "QOI", ".tga": "TGA"}.items():
+        yield suffix, "RGB with alpha", functools.partial(Image.fromarray(rgba).save, format=name)
+    yield ".jp2", "RGB", lambda path: image.save(path, "JPEG2000")
+    yield ".ppm", "RGB", lambda path: image.save(path, "PPM")
+    yield (
+        ".pfm",
+        "float32",
+        lambda path: _write(path, b"PF\n32 24\n-1\n" + (RGB / 99).astype("<f4").tobytes()),
+    )
+    deep = RGB.astype(">u2") * 257
+    yield ".ppm", "16-bit RGB", lambda path: _write(path, b"P6\n32 24\n65535\n" + deep.tobytes())
 
 
 def deep_codes() -> dict[str, Any]:
@@ -238,6 +292,8 @@ FACTS = {
     "comment": "comment",
     "GeoTIFF": "GeoTIFF",
     "gain map": "HDR gain map",
+    "gain map of Apple": "HDR gain map",
+    "EXR attributes": "EXR attributes",
     "video": "video of the motion photo",
     "frames": "",  # refused
     "loops": "number of plays",
@@ -247,13 +303,18 @@ FACTS = {
 
 def facts(path: Path) -> set[str]:
     """What a file holds."""
-    if path.suffix == ".tif":
-        return _tiff_facts(path)
+    others = {".tif": _tiff_facts, ".exr": _exr_facts, ".heic": _heic_facts, ".jxl": _jpeg_xl_facts}
+    if path.suffix in others:
+        return others[path.suffix](path)
     content = path.read_bytes()
+    if content.startswith((b"PF", b"P6")):
+        is_float, is_deep = content.startswith(b"PF"), b"65535" in content[:20]
+        return {"sample type", "more than 8 bits"} if is_float else {"more than 8 bits"} if is_deep else set()
     with Image.open(path) as image:
         found = _pillow_facts(image)
     marks = {
         "gain map": b"hdrgm:GainMapMax",
+        "gain map of Apple": b"aux:hdrgainmap",
         "video": b"ftypmp42",
         "stated colours": b"cICP",
         "lossless": b"VP8L",
@@ -294,7 +355,7 @@ def _tiff_facts(path: Path) -> set[str]:
         page = file.pages.first
         tags = {tag.code: tag.value for tag in page.tags}
     present = {
-        "more than 8 bits": page.dtype == np.uint16,
+        "more than 8 bits": page.dtype.itemsize > 1,
         "sample type": page.dtype not in (np.uint8, np.uint16),
         "grayscale": page.photometric == 1,
         "alpha": bool(page.extrasamples),
@@ -309,6 +370,42 @@ def _tiff_facts(path: Path) -> set[str]:
         "GeoTIFF": 33550 in tags,
     }
     return {name for name, is_present in present.items() if is_present}
+
+
+def _exr_facts(path: Path) -> set[str]:
+    file = OpenEXR.File(str(path))
+    channels = file.channels()
+    present = {
+        "more than 8 bits": next(iter(channels.values())).pixels.dtype == np.float32,
+        "sample type": True,
+        "grayscale": "Y" in channels,
+        "alpha": "RGBA" in channels or "A" in channels,
+        "EXR attributes": "chromaticities" in file.header(),
+    }
+    return {name for name, is_present in present.items() if is_present}
+
+
+def _heic_facts(path: Path) -> set[str]:
+    content = path.read_bytes()
+    settings = content.index(b"hvcC") + 4
+    present = {
+        "more than 8 bits": content[settings + 17] & 7 > 0,
+        "profile": b"colrprof" in content,
+        "stated colours": b"colrnclx\0\x0c" in content,
+        "EXIF": b"Exif\0\0II*" in content or b"Exif\0\0MM\0*" in content,
+        "XMP": XMP in content,
+        "gain map of Apple": b"aux:hdrgainmap" in content,
+    }
+    found = {name for name, is_present in present.items() if is_present}
+    return found | {"GPS", "maker notes"} if "EXIF" in found else found
+
+
+def _jpeg_xl_facts(path: Path) -> set[str]:
+    pixels, found = pylibjxl.decode(path.read_bytes(), metadata=True)
+    names = {"EXIF": "exif", "GPS": "exif", "maker notes": "exif", "XMP": "xmp", "profile": "icc"}
+    return {name for name, key in names.items() if key in found} | (
+        {"alpha"} if pixels.shape[2] == 4 else set()
+    )
 
 
 def convert(source: Path, target: Path) -> str:

@@ -62,8 +62,11 @@ class Directories:
 def read(image: Image.Image) -> bytes | None:
     """The EXIF block of an opened image, from its byte order mark on; ``None`` if it has no usable one."""
     block = image.info.get("exif")
-    if not isinstance(block, bytes):
-        return None
+    return usable(block) if isinstance(block, bytes) else None
+
+
+def usable(block: bytes) -> bytes | None:
+    """A block as a file has it, from its byte order mark on; ``None`` if nothing of it is usable."""
     block = block.removeprefix(_JPEG_PREFIX)
     if _patched(block, 1, 1):
         return block

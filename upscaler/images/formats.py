@@ -12,7 +12,7 @@ class ImageFormat:
     """What a format stores and how it is written.
 
     Attributes:
-        name: Pillow's name.
+        name: Pillow's name, or ``EXR``.
         suffixes: In lower case, with the dot.
         signature: Pattern of the first bytes. TIFF has none, because raw files of cameras begin likewise, but
             all that can be read of them is a thumbnail.
@@ -49,6 +49,25 @@ class ImageFormat:
         return "quality" in self.save_arguments
 
 
+@dataclass(frozen=True, kw_only=True)
+class ReadOnlyFormat:
+    """A format that is read only.
+
+    Attributes:
+        name: Pillow's name, or, where a package of its own or a module of ours reads it, ours.
+        suffixes: In lower case, with the dot.
+        target: Suffix of the format that is written instead.
+        signature: Pattern of the first bytes; empty if they say nothing.
+        by_pillow: Whether Pillow reads it.
+    """
+
+    name: str
+    suffixes: tuple[str, ...]
+    target: str
+    signature: bytes = b""
+    by_pillow: bool = True
+
+
 FORMATS = (
     ImageFormat(
         name="AVIF",
@@ -67,6 +86,16 @@ FORMATS = (
         gray=True,
         lossless=True,
         resolution=True,
+    ),
+    ImageFormat(
+        name="EXR",
+        suffixes=(".exr",),
+        signature=rb"\x76\x2f\x31\x01",
+        alpha=True,
+        gray=True,
+        gray_alpha=True,
+        sixteen_bit=True,  # as floats
+        lossless=True,
     ),
     ImageFormat(
         name="GIF",
@@ -128,18 +157,90 @@ FORMATS = (
 _BY_SUFFIX = {suffix: row for row in FORMATS for suffix in row.suffixes}
 WRITABLE_SUFFIXES = tuple(sorted(_BY_SUFFIX))
 LOSSLESS_SUFFIXES = tuple(suffix for suffix, row in sorted(_BY_SUFFIX.items()) if row.lossless)
-# Of formats that are read only, and what is written instead: the first image of an MPO is a JPEG.
-READ_ONLY_SUFFIXES = MappingProxyType({".mpo": ".jpg"})
+_RAW_SUFFIXES = (
+    ".3fr", ".arw", ".cr2", ".cr3", ".crw", ".dcr", ".dng", ".erf", ".fff", ".gpr", ".iiq", ".kdc", ".mef",
+    ".mos", ".mrw", ".nef", ".nrw", ".orf", ".pef", ".raf", ".rw2", ".rwl", ".sr2", ".srf", ".srw", ".x3f",
+)  # fmt: skip
+# What is written instead: lossless where the source may be, floats for floats, 16 bits for raw files.
+READ_ONLY_FORMATS = (
+    # Several JPEG images, of which the first is read, as a JPEG.
+    ReadOnlyFormat(name="MPO", suffixes=(".mpo",), target=".jpg", by_pillow=False),
+    ReadOnlyFormat(name="DDS", suffixes=(".dds",), target=".png", signature=rb"DDS "),
+    ReadOnlyFormat(name="ICO", suffixes=(".ico",), target=".png", signature=rb"\0\0\x01\0[\x01-\xff]\0"),
+    ReadOnlyFormat(
+        name="JPEG2000",
+        suffixes=(".jp2", ".j2k", ".j2c", ".jpc", ".jpx", ".jpf"),
+        target=".png",
+        signature=rb"\0\0\0\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51",
+    ),
+    ReadOnlyFormat(
+        name="PCX", suffixes=(".pcx",), target=".png", signature=rb"\x0a[\0\x02-\x05]\x01[\x01-\x08]"
+    ),
+    ReadOnlyFormat(
+        name="PPM", suffixes=(".pbm", ".pgm", ".ppm", ".pnm"), target=".png", signature=rb"P[1-6]\s"
+    ),
+    ReadOnlyFormat(name="PSD", suffixes=(".psd",), target=".png", signature=rb"8BPS\0\x01"),
+    ReadOnlyFormat(name="QOI", suffixes=(".qoi",), target=".png", signature=rb"qoif"),
+    ReadOnlyFormat(name="TGA", suffixes=(".tga", ".icb", ".vda", ".vst"), target=".png"),
+    ReadOnlyFormat(
+        name="HEIF",
+        suffixes=(".heic", ".heif", ".hif"),
+        target=".jpg",
+        signature=rb"....ftyp(hei[cxms]|hev[cx]|mif1|msf1)",
+        by_pillow=False,
+    ),
+    ReadOnlyFormat(
+        name="HDR", suffixes=(".hdr",), target=".tif", signature=rb"#\?(RADIANCE|RGBE)\n", by_pillow=False
+    ),
+    ReadOnlyFormat(
+        name="JXL",
+        suffixes=(".jxl",),
+        target=".png",
+        signature=rb"\xff\x0a|\0\0\0\x0cJXL \r\n\x87\n",
+        by_pillow=False,
+    ),
+    ReadOnlyFormat(name="PFM", suffixes=(".pfm",), target=".tif", signature=rb"P[Ff]\s", by_pillow=False),
+    ReadOnlyFormat(
+        name="RAW",
+        suffixes=_RAW_SUFFIXES,
+        target=".tif",
+        by_pillow=False,
+    ),
+)
+READ_ONLY_SUFFIXES = MappingProxyType(
+    {suffix: row.target for row in READ_ONLY_FORMATS for suffix in row.suffixes}
+)
+# Packages that read one format each, by their names in Python; all are in the extra `formats`.
+PACKAGES = MappingProxyType(
+    {"OpenEXR": "OpenEXR", "pi_heif": "pi-heif", "pylibjxl": "pylibjxl", "rawpy": "rawpy"}
+)
 # How a TIFF or BigTIFF begins, and raw files of cameras, too.
 TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 TIFF_SUFFIX = ".tif"
 # What Pillow may take a file for, whatever its suffix: it knows many more formats, and starts Ghostscript for
 # PostScript. DIB is a BMP without its file header.
-READ_FORMATS = (*(row.name for row in FORMATS), "DIB")
+READ_FORMATS = (
+    *(row.name for row in FORMATS if row.name != "EXR"),
+    "DIB",
+    *(row.name for row in READ_ONLY_FORMATS if row.by_pillow and row.signature),
+)
+# What Pillow cannot recognise by the first bytes, and would take other files for.
+_BY_SUFFIX_ONLY = {
+    suffix: row.name
+    for row in READ_ONLY_FORMATS
+    if row.by_pillow and not row.signature
+    for suffix in row.suffixes
+}
 IMAGE_SUFFIXES = tuple(sorted([*WRITABLE_SUFFIXES, *READ_ONLY_SUFFIXES]))
 ANIMATION_SUFFIXES = tuple(
     suffix for suffix, row in sorted(_BY_SUFFIX.items()) if row.animation_bytes_per_pixel
 )
+
+
+def pillow_formats(path: Path) -> tuple[str, ...]:
+    """What Pillow may take a file for."""
+    more = _BY_SUFFIX_ONLY.get(path.suffix.lower())
+    return (*READ_FORMATS, more) if more else READ_FORMATS
 
 
 def format_of(path: Path) -> ImageFormat | None:

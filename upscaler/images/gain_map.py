@@ -20,7 +20,7 @@ from upscaler.pixels import Pixels
 ISO_URN = b"urn:iso:std:iso:ts:21496:-1\0"
 XMP_PREFIX = b"http://ns.adobe.com/xap/1.0/\0"
 _ULTRA_HDR = b"http://ns.adobe.com/hdr-gain-map/1.0/"
-_APPLE = b"urn:com:apple:photo:2020:aux:hdrgainmap"
+APPLE = b"urn:com:apple:photo:2020:aux:hdrgainmap"
 _ICC_PREFIX = b"ICC_PROFILE\0"
 _QUALITY = 95
 
@@ -84,8 +84,19 @@ def describes(segment: Segment) -> bool:
     """Whether a segment of an image says that the image is a gain map."""
     data = segment.data
     if segment.marker == APP1 and data.startswith(XMP_PREFIX):
-        return _ULTRA_HDR in data or _APPLE in data
+        return _ULTRA_HDR in data or APPLE in data
     return segment.marker == APP2 and data.startswith(ISO_URN)
+
+
+def apple_segment() -> Segment:
+    """The segment by which a JPEG image is known as a gain map of Apple's, version 1.0."""
+    packet = (
+        b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+        b'<rdf:Description rdf:about="" xmlns:apdi="http://ns.apple.com/pixeldatainfo/1.0/"'
+        b' xmlns:HDRGainMap="http://ns.apple.com/HDRGainMap/1.0/" apdi:AuxiliaryImageType="' + APPLE + b'"'
+        b' HDRGainMap:HDRGainMapVersion="65536"/></rdf:RDF></x:xmpmeta>'
+    )
+    return Segment(APP1, XMP_PREFIX + packet)
 
 
 def _is_kept(segment: Segment) -> bool:

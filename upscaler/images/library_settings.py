@@ -9,15 +9,32 @@ import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 import cv2
 from PIL import Image
+
+from upscaler.errors import MediaError
 
 MAX_MEGAPIXELS = 536
 
 _lock = threading.Lock()
 _threads_inside = 0
 _restore = ExitStack()
+
+
+def check_size(path: Path, height: int, width: int) -> None:
+    """Make sure that an image of a library without a limit is not too large, before it is decoded.
+
+    Raises:
+        MediaError: It is, or it is empty.
+    """
+    if height * width > MAX_MEGAPIXELS * 1_000_000:
+        raise MediaError(
+            f"'{path}' has more than {MAX_MEGAPIXELS} megapixels", "split it into smaller images"
+        )
+    if height < 1 or width < 1:
+        raise MediaError(f"'{path}' is damaged: it has no pixels")
 
 
 @contextmanager

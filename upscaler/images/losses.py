@@ -26,11 +26,15 @@ def line(lost: Sequence[str], image_format: ImageFormat) -> str:
 
 def of_still(still: Still, image_format: ImageFormat) -> list[str]:
     """What is not kept of an image in a target, in words."""
+    source = still.metadata
     lost = _lost_samples(still.sample_range, image_format) if still.sample_range else []
+    if still.sample_range and source.profile and image_format.name == "EXR":
+        source = replace(source, profile=None)  # such samples are not converted
+        lost.append("colour profile")
     if image_format.name == "GIF":
         lost += gif.losses_of(still.pixels, still.alpha)
     return _lost(
-        replace(still.metadata, dropped=(*lost, *still.metadata.dropped)),
+        replace(source, dropped=(*lost, *source.dropped)),
         image_format,
         gray=still.gray,
         sixteen_bit=still.pixels.dtype == np.uint16,
@@ -63,7 +67,8 @@ def _lost(
     source: Metadata, image_format: ImageFormat, *, gray: bool, sixteen_bit: bool, transparent: bool
 ) -> list[str]:
     lost = list(source.dropped)
-    if sixteen_bit and not image_format.sixteen_bit:
+    converts_8_bits = not image_format.sixteen_bit or (image_format.name == "EXR" and source.profile)
+    if sixteen_bit and converts_8_bits:
         lost.append("16 bits per sample (rounded to 8)")
     if transparent and not image_format.alpha:
         lost.append("transparency (black instead)")
@@ -79,8 +84,9 @@ def _lost(
 
 
 def _lost_samples(sample_range: SampleRange, image_format: ImageFormat) -> list[str]:
-    if image_format.name != "TIFF":
-        ends = f"{sample_range.low:g} to {sample_range.high:g}"
+    if image_format.name not in ("TIFF", "EXR"):
+        low, high = sample_range.ends
+        ends = f"{low:g} to {high:g}"
         return [f"{sample_range.dtype} samples ({ends} became black to white)"]
     return [] if sample_range.is_exact else [f"precision of {sample_range.dtype} samples beyond 16 bits"]
 
@@ -105,7 +111,7 @@ def _lost_metadata(source: Metadata, image_format: ImageFormat) -> list[str]:
         lost.append("texts of the PNG")
     if source.dpi and not image_format.resolution:
         lost.append("resolution in pixels per inch")
-    return lost
+    return lost + (["EXR attributes"] if name != "EXR" and source.exr_attributes else [])
 
 
 def _lost_of_phones(source: Metadata, image_format: ImageFormat) -> list[str]:

@@ -43,6 +43,7 @@ class Metadata:
         appended: What a phone appended to a JPEG; written to JPEG only.
         size: Height and width of the upright source; ``None`` if unknown.
         dropped: What is kept in no target, in words, such as ``depth map``.
+        exr_attributes: Of an EXR, by name, such as its primaries; written to EXR only.
         lossless: Whether the source is a lossless WebP; written to WebP as lossless again unless a
             quality is asked for.
     """
@@ -59,6 +60,7 @@ class Metadata:
     appended: Appended = field(default_factory=Appended)
     size: tuple[int, int] | None = None
     dropped: tuple[str, ...] = ()
+    exr_attributes: tuple[tuple[str, Any], ...] = ()
     lossless: bool = False
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from PIL import Image
 
 from upscaler.images import jpeg_file
-from upscaler.images.formats import READ_FORMATS
+from upscaler.images.formats import READ_FORMATS, pillow_formats
 from upscaler.images.jpeg_damage import DAMAGED_PIXELS
 
 DAMAGED_METADATA = "damaged metadata of the PNG was left out"
@@ -30,7 +30,7 @@ def opened(path: Path) -> tuple[Image.Image, str]:
         Exception: Whatever damage that cannot be repaired leads Pillow to raise.
     """
     try:
-        return Image.open(path, formats=READ_FORMATS), ""
+        return Image.open(path, formats=pillow_formats(path)), ""
     except (OSError, SyntaxError, ValueError, struct.error):
         repair = repaired(path)
         if repair is None:

@@ -6,6 +6,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from upscaler.images import light
 from upscaler.images.metadata import Metadata
 from upscaler.pixels import Pixels, to_8_bits
 
@@ -19,21 +20,35 @@ class SampleRange:
         low: The sample of code 0.
         high: The sample of code 65535.
         nodata: What a missing sample is; its pixel has alpha 0. ``None`` if none can be missing.
+        is_light: Whether samples are linear light, of which ``low`` and ``high``, and so the codes between
+            them, are display values.
     """
 
     dtype: str
     low: float
     high: float
     nodata: float | None = None
+    is_light: bool = False
 
     @property
     def is_exact(self) -> bool:
         """Whether every sample has a code of its own."""
         return np.issubdtype(np.dtype(self.dtype), np.integer) and self.high - self.low <= 65_535
 
+    def values(self, codes: NDArray[Any]) -> NDArray[np.float64]:
+        """Codes of any shape as samples that are not rounded to their type yet."""
+        values = self.low + codes * ((self.high - self.low) / 65_535)
+        return light.to_light(values) if self.is_light else values
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        """The samples of the lowest and the highest code."""
+        low, high = self.values(np.array([0, 65_535]))
+        return float(low), float(high)
+
     def samples(self, codes: NDArray[np.uint16]) -> NDArray[Any]:
         """Codes of any shape as samples."""
-        values = self.low + codes * ((self.high - self.low) / 65_535)
+        values = self.values(codes)
         is_integer = np.issubdtype(np.dtype(self.dtype), np.integer)
         return (np.rint(values) if is_integer else values).astype(self.dtype)
 

@@ -17,15 +17,17 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from upscaler import atomic, transparency
-from upscaler.errors import MediaError, UsageError
+from upscaler.errors import MediaError, UsageError, first_line
 from upscaler.images import (
     avif,
     cicp,
     eight_bit,
     encoding,
+    exr,
     gif,
     jpeg_damage,
     library_settings,
+    packages,
     pillow_corrections,
     sixteen_bit_png,
     tiff,
@@ -33,8 +35,9 @@ from upscaler.images import (
 )
 from upscaler.images.cicp import CodePoints
 from upscaler.images.encoding import Encoding
-from upscaler.images.formats import READ_FORMATS, WRITABLE_SUFFIXES, ImageFormat, format_of
+from upscaler.images.formats import READ_FORMATS, WRITABLE_SUFFIXES, ImageFormat, format_of, pillow_formats
 from upscaler.images.orientation import apply_orientation, read_orientation, swaps_sides
+from upscaler.images.readers import reader_of
 from upscaler.images.repair import DAMAGED_METADATA, has_damaged_metadata, repaired
 from upscaler.images.still import Still
 from upscaler.pixels import Pixels, mean_of_channels, to_8_bits
@@ -53,9 +56,11 @@ def read(path: Path, *, tolerant: bool = False, page: int | None = None) -> Stil
     """
     try:
         with library_settings.applied():
+            if reader := reader_of(path):
+                return _completed(reader.read(path))
             if tiff.is_tiff(path):
                 return _completed(tiff.read(path, page))
-            with Image.open(path, formats=READ_FORMATS) as image:
+            with Image.open(path, formats=pillow_formats(path)) as image:
                 still = _decode(path, image)
     except (MediaError, MemoryError):
         raise
@@ -147,7 +152,7 @@ def _read_error(path: Path, error: Exception) -> MediaError:
         if path.stat().st_size == 0:
             return MediaError(f"'{path}' is empty (0 bytes)")
         return MediaError(f"'{path}' is not an image, or not in a supported format")
-    return MediaError(f"'{path}' is damaged or truncated: {error}")
+    return MediaError(f"'{path}' is damaged or truncated: {first_line(error)}")
 
 
 def read_size(path: Path) -> tuple[int, int]:
@@ -157,6 +162,8 @@ def read_size(path: Path) -> tuple[int, int]:
         MediaError: The header cannot be read.
     """
     with _header(path) as image:
+        if reader := reader_of(path):
+            return reader.read_size(path)
         if image is None:
             return tiff.read_size(path)
         is_turned = swaps_sides(read_orientation(image))
@@ -170,6 +177,8 @@ def bytes_per_pixel(path: Path) -> int:
         MediaError: The header cannot be read.
     """
     with _header(path) as image:
+        if reader := reader_of(path):
+            return reader.bytes_per_pixel
         if image is None:
             return tiff.bytes_per_pixel(path)
         channels = (1 if image.mode in ("1", "L", "LA") else 3) + image.has_transparency_data
@@ -178,21 +187,24 @@ def bytes_per_pixel(path: Path) -> int:
 
 @contextmanager
 def _header(path: Path) -> Iterator[Image.Image | None]:
-    """An opened image, not decoded; ``None`` for a TIFF."""
+    """An opened image, not decoded; ``None`` for what Pillow does not read."""
     try:
         with library_settings.applied():
-            if tiff.is_tiff(path):
+            if reader_of(path) or tiff.is_tiff(path):
                 yield None
                 return
-            with Image.open(path, formats=READ_FORMATS) as image:
+            with Image.open(path, formats=pillow_formats(path)) as image:
                 yield image
+    except MediaError:
+        raise
     except Exception as error:  # as in `read`
         raise MediaError(f"'{path}' is not an image, or not in a supported format") from error
 
 
 def _check_supported(path: Path, image: Image.Image) -> None:
     """Reject what would be decoded as something else than it is."""
-    if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":  # a JPEG followed by other images
+    # The others of an MPO are images behind a JPEG, those of a PSD its layers.
+    if getattr(image, "n_frames", 1) > 1 and image.format not in ("MPO", "PSD"):
         raise MediaError(f"'{path}' is animated, not a single image")
     if image.mode in ("I", "F"):
         raise MediaError(f"'{path}' has 32-bit samples", "convert it to 16 bits")
@@ -225,6 +237,8 @@ def write(path: Path, still: Still, how: Encoding = encoding.USUAL) -> None:
         if image_format.name == "TIFF":
             with tiff_writer.opened(partial, image_format) as file:
                 file.add(still)
+        elif image_format.name == "EXR":
+            exr.write(partial, still, image_format)
         elif still.pixels.dtype == np.uint16 and image_format.sixteen_bit:
             sixteen_bit_png.write(partial, still)
         else:
@@ -298,6 +312,8 @@ def check_target(path: Path, height: int = 0, width: int = 0, codes: CodePoints 
             f"'{path}' would be {width}x{height}, but {path.suffix} is limited to {limit_px} pixels per side",
             "write .png or .tif",
         )
+    if image_format.name == "EXR":
+        packages.loaded("OpenEXR", path.suffix)
     if codes and codes.hdr and image_format.name != "PNG":
         problem = f"{path.suffix} cannot say that an image is HDR ({codes.hdr})"
         raise UsageError(f"'{path}' cannot be written: {problem}", "write .png")

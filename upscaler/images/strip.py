@@ -3,6 +3,8 @@
 from upscaler.images import png_chunks, tiff_tags
 from upscaler.images.metadata import Metadata
 
+EXR_COLORS = ("chromaticities", "whiteLuminance", "adoptedNeutral")
+
 
 def stripped(source: Metadata) -> Metadata:
     """Metadata without EXIF, XMP, IPTC, texts, comments, resolution, places and what phones append.
@@ -17,5 +19,6 @@ def stripped(source: Metadata) -> Metadata:
         codes=source.codes,
         size=source.size,
         dropped=source.dropped,
+        exr_attributes=tuple(pair for pair in source.exr_attributes if pair[0] in EXR_COLORS),
         lossless=source.lossless,
     )

@@ -155,11 +155,7 @@ def read(path: Path, number: int | None = None) -> Still:
 
 
 def _check_size(path: Path, page: tifffile.TiffPage) -> None:
-    if page.imagelength * page.imagewidth > library_settings.MAX_MEGAPIXELS * 1_000_000:
-        limit = f"more than {library_settings.MAX_MEGAPIXELS} megapixels"
-        raise MediaError(f"'{path}' has {limit}", "split it into smaller images")
-    if not page.imagelength or not page.imagewidth:
-        raise MediaError(f"'{path}' is damaged: it has no pixels")
+    library_settings.check_size(path, page.imagelength, page.imagewidth)
 
 
 def _is_for_pillow(page: tifffile.TiffPage) -> bool:

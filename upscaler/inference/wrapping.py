@@ -8,7 +8,7 @@ from upscaler.pixels import as_codes, as_floats
 
 
 def wrapped(source: Tensor, margin_px: int) -> Tensor:
-    """Pictures ``(..., H, W)`` of any dtype with what is beyond each border: the opposite side.
+    """Pictures ``(..., H, W)``, any dtype, range and colour order, with the opposite side beyond each border.
 
     Returns:
         ``(..., H + 2 * margin_px, W + 2 * margin_px)``; the margin may be larger than the picture.
@@ -21,7 +21,7 @@ def wrapped(source: Tensor, margin_px: int) -> Tensor:
 
 
 def cropped(result: Tensor, margin_px: int) -> Tensor:
-    """Pictures ``(..., H, W)`` without a margin; a view."""
+    """Pictures ``(..., H, W)``, any dtype, range and colour order, without a margin; a view."""
     height, width = result.shape[-2:]
     return result[..., margin_px : height - margin_px, margin_px : width - margin_px]
 
