@@ -34,7 +34,7 @@ def test_each_death_is_named_and_the_next_request_is_answered() -> None:
 
 def test_a_death_between_two_requests_is_not_blamed_on_the_next() -> None:
     with HelperProcess(DOOMED) as helper:
-        first = helper.ask({}, 60)["process"]
+        first = helper.ask({"given": 1}, 60)["process"]
         os.kill(first, signal.SIGTERM)
         os.waitid(os.P_PID, first, os.WEXITED | os.WNOWAIT)
         assert helper.ask({"given": 7}, 60)["given"] == 7
@@ -47,9 +47,39 @@ def test_an_answer_that_is_not_json_counts_as_a_death() -> None:
         assert helper.ask({"given": 7}, 60)["given"] == 7
 
 
+def test_progress_extends_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    with HelperProcess(DOOMED) as helper:
+        assert helper.ask({"do": "work", "given": 7}, 1.7)["given"] == 7  # the work takes 2 s
+
+
+def test_a_helper_that_somebody_ends_gets_a_second_chance(tmp_path: Path) -> None:
+    with HelperProcess(DOOMED) as helper:
+        given = str(tmp_path / "once")
+        assert helper.ask({"do": "be killed once", "given": given}, 60)["given"] == given
+        with pytest.raises(HelperDiedError, match="SIGKILL"):
+            helper.ask({"do": "be killed", "given": given}, 60)
+
+
+def test_a_helper_that_closes_its_output_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("upscaler.helper_process._END_TIMEOUT_S", 0.1)
+    with HelperProcess(DOOMED) as helper:
+        with pytest.raises(HelperDiedError, match="wrong answer"):
+            helper.ask({"do": "close"}, 60)
+        assert helper.ask({"given": 7}, 60)["given"] == 7
+
+
+def test_an_answer_after_an_interrupt_is_not_taken_for_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    with HelperProcess(DOOMED) as helper:
+        helper.ask({"given": 1}, 60)
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(HelperProcess, "_line", lambda *_: signal.raise_signal(signal.SIGINT))
+            helper.ask({"given": 2}, 60)
+        assert helper.ask({"given": 3}, 60)["given"] == 3
+
+
 def test_helper_ends_with_its_parent() -> None:
     code = f"import sys; sys.path[:] = {sys.path!r}; from upscaler.helper_process import HelperProcess as H; "
-    code += f"print(H('{DOOMED}').ask({{}}, 60)['process'])"
+    code += f"print(H('{DOOMED}').ask({{'given': 1}}, 60)['process'])"
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     with pytest.raises(ProcessLookupError):
         for _ in range(600):

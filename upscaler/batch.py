@@ -18,13 +18,13 @@ from upscaler.errors import MediaError, UsageError
 from upscaler.images.formats import format_of
 from upscaler.inference import devices
 from upscaler.inference.engine import Upscaler
-from upscaler.jobs import Job, Kind
+from upscaler.jobs import Job, JobList, Kind
 from upscaler.models.find_weights import default_scale
 from upscaler.option_fields import takes_options
 from upscaler.options import DEFAULT_MODEL, EngineOptions, Options
 from upscaler.results import Done, Message, OnMessage, OnProgress, Outcome, Progress, VideoFacts, WeightFacts
 from upscaler.video.probe import Prober
-from upscaler.video.survey import source_of
+from upscaler.video.survey import Survey
 
 # FFmpeg's log, torch's thread count and the memory of the device exist once per process.
 _running = threading.Lock()
@@ -82,6 +82,7 @@ class Batch:
     Args:
         inputs: Images, videos, and folders of them.
         options: Everything else.
+        job_list: The plan, if it was made before; its first jobs may be done.
 
     Attributes:
         job_list: What is to be done, and what is left out.
@@ -94,12 +95,12 @@ class Batch:
         DeviceError: The device is not available.
     """
 
-    def __init__(self, inputs: Iterable[Path], options: Options) -> None:
+    def __init__(self, inputs: Iterable[Path], options: Options, job_list: JobList | None = None) -> None:
         if options.models and options.scale is None and options.size_px is None:
             options = replace(options, scale=default_scale(options.models))
         self._image_options, self._video_options = options.image, options.video
         self._keep_dates = options.keep_dates
-        self.job_list = jobs.plan(inputs, options)
+        self.job_list = job_list or jobs.plan(inputs, options)
         kinds = {job.kind for job in self.job_list.jobs}
         with ExitStack() as started:
             # First, because it starts while the engines are loaded.
@@ -157,29 +158,52 @@ class Batch:
         result = _result(job, outcome, time.monotonic() - start, messages=messages, done=done)
         return replace(result, weights=self.engines[job.kind].loaded_weights())
 
+    def crashed(self, job: Job, how: str, seconds: float, on_message: OnMessage) -> Result:
+        """The result of a job that ended the process.
+
+        Args:
+            job: One of ``job_list.jobs``.
+            how: What ended it, such as ``SIGSEGV``.
+            seconds: How long the job took.
+            on_message: Called with every message about what is left of it.
+        """
+        messages: list[Message] = []
+        text, hint = f"the program crashed on '{job.source}' ({how})", "the file may be damaged"
+        error = MediaError(text, hint)
+        if job.kind == "video":
+            pipeline.tidy_after_crash(job, error, messages.append)
+        for message in messages:
+            on_message(message)
+        return _result(job, "failed", seconds, messages=messages, error=error)
+
     def expected(self, job: Job) -> Expected:
         """What a job of the list would do; nothing is written.
 
         Raises:
             UpscalerError: It would fail.
         """
-        self._probe(job)
-        return dry_run.of_job(job, self.engines[job.kind], self._video_options)
+        engine = self.engines[job.kind]
+        if job.kind == "still":
+            return dry_run.of_still(job, engine)
+        return dry_run.of_video(job, engine, self._video_options, self._surveyed(job))
 
-    def _probe(self, job: Job) -> None:
-        if self._prober and job.kind != "still":
-            suffix = job.target.suffix if job.kind == "video" else ".mkv"  # a preview has no container
-            source = source_of(job.source, self._video_options)
-            self._prober.check(source, suffix, self._video_options.audio_codec)
+    def _surveyed(self, job: Job) -> Survey | None:
+        """A first look at a video, in another process."""
+        assert self._prober, "there is a video among the jobs"
+        suffix = job.target.suffix if job.kind == "video" else ".mkv"  # a preview has no container
+        if job.kind == "video" or self._video_options.crop == "auto":
+            return self._prober.survey(job.source, self._video_options, suffix)
+        self._prober.check(job.source, self._video_options, suffix)
+        return None
 
     def _upscale(self, job: Job, on_progress: OnProgress, on_message: OnMessage) -> Done:
         engine = self.engines[job.kind]
-        self._probe(job)
-        if job.kind == "preview":
-            return preview.write_preview(job, engine, self._video_options, on_progress, on_message)
         if job.kind == "still":
             return pipeline.upscale_still(job, engine, self._image_options, on_progress, on_message)
-        return pipeline.upscale_video(job, engine, self._video_options, on_progress, on_message)
+        surveyed = self._surveyed(job)
+        if job.kind == "preview":
+            return preview.write_preview(job, engine, self._video_options, on_progress, on_message, surveyed)
+        return pipeline.upscale_video(job, engine, self._video_options, on_progress, on_message, surveyed)
 
 
 @contextmanager

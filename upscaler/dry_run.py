@@ -9,7 +9,7 @@ from upscaler.options import VideoOptions
 from upscaler.results import Message
 from upscaler.video import stream_plan
 from upscaler.video.reader import VideoReader
-from upscaler.video.survey import survey
+from upscaler.video.survey import Survey, survey
 from upscaler.video.trim import expected_frames
 from upscaler.video_plan import first_lines, plan_frames, plan_video
 
@@ -57,14 +57,20 @@ def of_still(job: Job, engine: Upscaler) -> Expected:
     return Expected([plan.describe(height, width) + shown], plan.height * plan.width * each * count)
 
 
-def of_video(job: Job, engine: Upscaler, options: VideoOptions) -> Expected:
+def of_video(job: Job, engine: Upscaler, options: VideoOptions, surveyed: Survey | None = None) -> Expected:
     """What would become of a video; looks through the film as the work itself does before its first frame.
+
+    Args:
+        job: Source and target.
+        engine: Runs the networks.
+        options: How video is encoded.
+        surveyed: Of the source, if that was done already.
 
     Raises:
         MediaError: It cannot be read.
         UsageError: The target's container does not support the options.
     """
-    surveyed = survey(job.source, options)
+    surveyed = surveyed or survey(job.source, options)
     streams = stream_plan.plan(
         surveyed.source,
         job.target,
@@ -93,8 +99,3 @@ def of_video(job: Job, engine: Upscaler, options: VideoOptions) -> Expected:
     lines[0] += f", about {frames} frames"
     lines += [message.text for message in said]
     return Expected(lines, int(job.source.stat().st_size * larger * share), is_rough=True)
-
-
-def of_job(job: Job, engine: Upscaler, options: VideoOptions) -> Expected:
-    """What would become of a job. Raises as ``of_still`` and ``of_video`` do."""
-    return of_still(job, engine) if job.kind == "still" else of_video(job, engine, options)

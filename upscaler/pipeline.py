@@ -14,6 +14,7 @@ Each reads from top to bottom in the order in which things happen. For a video:
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -29,13 +30,13 @@ from upscaler.options import ImageOptions, VideoOptions
 from upscaler.results import Done, Message, OnMessage, OnProgress, Progress, StreamPlan, VideoFacts
 from upscaler.resume.begin import resume_or_start
 from upscaler.resume.fingerprint import fingerprint_of, has_changed
-from upscaler.resume.job_folder import JobFolder
+from upscaler.resume.job_folder import JobFolder, folder_of
 from upscaler.video import mux, stream_plan
 from upscaler.video.captions import with_noted_captions
 from upscaler.video.info import Window
 from upscaler.video.reader import VideoReader
 from upscaler.video.segments import Segment, SegmentedVideoWriter, chunks
-from upscaler.video.survey import survey
+from upscaler.video.survey import Survey, survey
 from upscaler.video.threads import BackgroundWriter, Prefetcher
 from upscaler.video.trim import encoded_window, expected_frames, selected_frames, skip_encoded
 from upscaler.video.verify import Verified, verify
@@ -172,7 +173,12 @@ def _upscale_animation(
 
 
 def upscale_video(
-    job: Job, engine: Upscaler, options: VideoOptions, on_progress: OnProgress, on_message: OnMessage
+    job: Job,
+    engine: Upscaler,
+    options: VideoOptions,
+    on_progress: OnProgress,
+    on_message: OnMessage,
+    surveyed: Survey | None = None,
 ) -> Done:
     """Upscale a video: every frame at its own time, every audio stream copied.
 
@@ -185,13 +191,14 @@ def upscale_video(
         options: How video is encoded.
         on_progress: Called after every frame.
         on_message: Called with every message as it arises.
+        surveyed: Of the source, if that was done already.
 
     Raises:
         MediaError: Reading, encoding or merging failed, or the finished file does not contain every frame at
             its time; an existing target stays.
         UsageError: The target's container does not support the options.
     """
-    surveyed = survey(job.source, options)
+    surveyed = surveyed or survey(job.source, options)
     streams = stream_plan.plan(
         surveyed.source,
         job.target,
@@ -277,6 +284,20 @@ class _Encoded:
     window: Window
     segments: list[Segment]
     stages_s: dict[str, float]
+
+
+def tidy_after_crash(job: Job, error: MediaError, on_message: OnMessage) -> None:
+    """Do what ``upscale_video`` does after an error, for a process that could not: it crashed.
+
+    Args:
+        job: Whose folder is tidied, if there is one.
+        error: Says what happened.
+        on_message: Called if segments are kept.
+    """
+    with suppress(MediaError):
+        if folder_of(job.target).is_dir():
+            with JobFolder(job.target, on_message):
+                raise error
 
 
 def _encode(

@@ -25,7 +25,12 @@ from upscaler.video_plan import plan_frames
 
 
 def write_preview(
-    job: Job, engine: Upscaler, options: VideoOptions, on_progress: OnProgress, on_message: OnMessage
+    job: Job,
+    engine: Upscaler,
+    options: VideoOptions,
+    on_progress: OnProgress,
+    on_message: OnMessage,
+    surveyed: Survey | None = None,
 ) -> Done:
     """Write a frame of a video as two PNG files, rotated for display; with 16 bits if it has more than 8.
 
@@ -35,14 +40,15 @@ def write_preview(
         options: Select the frame: at ``start_s`` if given, otherwise in the middle of the requested part.
         on_progress: Called at the end.
         on_message: Called with every message as it arises.
+        surveyed: Of the source, if that was done already.
 
     Raises:
         MediaError: The source cannot be read, has no frame there, or a target cannot be written.
         UsageError: The requested size is out of range.
     """
-    requested = (
-        survey(job.source, options) if options.crop == "auto" else Survey(source_of(job.source, options))
-    )
+    if surveyed is None and options.crop == "auto":
+        surveyed = survey(job.source, options)
+    requested = surveyed or Survey(source_of(job.source, options))
     with VideoReader.with_options(job.source, options, on_message, requested) as reader:
         info = reader.info
         frame = _find_frame(reader, options, requested)

@@ -139,6 +139,27 @@ def test_a_segment_that_was_changed_is_made_again(
     assert target.read_bytes() == (tmp_path / "whole.mp4").read_bytes()
 
 
+@needs_links
+def test_a_segment_that_becomes_a_link_is_not_followed(
+    interrupted: tuple[Path, Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the look at it and its opening."""
+    _, _, folder = interrupted
+    segment, elsewhere = folder / "segment-000000.mp4", tmp_path / "elsewhere"
+    lstat = Path.lstat
+
+    def lstat_and_replace(path: Path) -> os.stat_result:
+        status = lstat(path)
+        if path == segment and not elsewhere.exists():
+            segment.rename(elsewhere)
+            segment.symlink_to(elsewhere)
+        return status
+
+    monkeypatch.setattr(Path, "lstat", lstat_and_replace)
+    assert closed_segments(folder) == []
+    assert segment.is_symlink()
+
+
 @pytest.mark.parametrize(
     "change",
     [

@@ -1,10 +1,16 @@
 """A damaged audio packet costs only itself: the video is still written, and the loss is reported."""
 
+import struct
+from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
+from av.audio.frame import AudioFrame
+from av.codec.context import CodecContext
+from av.packet import Packet
 from numpy.typing import NDArray
 from support.media import clip, frame_times, identity, run_video
 
@@ -110,6 +116,86 @@ def test_stream_of_which_nothing_can_be_decoded_is_left_out(engine: Upscaler, tm
     assert [stream.action for stream in done.video.streams] == ["convert", "drop"]
     with av.open(str(tmp_path / "out.webm")) as container:
         assert [stream.type for stream in container.streams] == ["video", "audio"]
+
+
+def muxed(path: Path, encoder: str, rate: int, packets: list[bytes], samples: int) -> Path:
+    """Write a clip of 25 frames with any bytes as the packets of its sound, each of so many samples."""
+    video_encoder = "mpeg2video" if path.suffix == ".mpg" else "mpeg4"
+    picture = path.with_suffix(".mkv")
+    clip(picture, frames=25, encoder=video_encoder, time_base=Fraction(1, 25))
+    with av.open(str(picture)) as source, av.open(str(path), "w") as output:
+        video = output.add_stream_from_template(source.streams.video[0])
+        audio = output.add_stream(encoder, rate=rate, layout="mono")
+        pictures = [packet for packet in source.demux() if packet.size]
+        sounds = [Packet(content) for content in packets]
+        for packet in pictures:
+            packet.stream = video
+        for number, packet in enumerate(sounds):
+            packet.pts = packet.dts = number * samples
+            packet.time_base, packet.stream = Fraction(1, rate), audio
+        for packet in sorted(pictures + sounds, key=lambda each: each.dts * each.time_base):
+            output.mux(packet)
+    return path
+
+
+def realaudio(path: Path, *, whole: int, cut: int) -> Path:
+    """RealAudio (sipr), which no encoder of FFmpeg makes: its packets have 20 bytes and 160 samples."""
+    noise = np.random.default_rng(0)
+    packets = [noise.bytes(20) for _ in range(whole)] + [noise.bytes(7) for _ in range(cut)]
+    source = muxed(path.with_suffix(".avi"), "pcm_s16le", 8000, packets, samples=160)
+    content = bytearray(source.read_bytes())
+    header = content.index(b"auds")
+    struct.pack_into("<II", content, header + 20, 160, 8000)  # rate of the packets
+    struct.pack_into("<I", content, header + 44, 0)  # their sizes vary
+    struct.pack_into("<HHIIHH", content, content.index(b"strf", header) + 8, 0x130, 1, 8000, 1000, 20, 16)
+    source.write_bytes(content)
+    return source
+
+
+def adx(path: Path, *, whole: int, cut: int) -> Path:
+    """ADX of video games: blocks of 18 bytes and 32 samples."""
+    encoder = CodecContext.create("adpcm_adx", "w")
+    encoder.sample_rate, encoder.layout, encoder.format = 48000, "mono", "s16"
+    encoder.time_base = Fraction(1, 48000)
+    wave = (10000 * np.sin(np.arange(32 * whole) / 20)).astype(np.int16)[None]
+    packets: list[bytes] = []
+    if whole:
+        frame = AudioFrame.from_ndarray(wave, format="s16", layout="mono")
+        frame.sample_rate, frame.pts = 48000, 0
+        packets = [bytes(packet) for packet in encoder.encode(frame)]
+    packets += [bytes(10)] * cut
+    source = muxed(path.with_suffix(".mpg"), "mp2", 48000, packets, samples=32)
+    content = source.read_bytes()
+    first = content.index(b"\0\0\1", 4)
+    mark = b"\0\0\1\xbf" + struct.pack(">H", 36) + b"Sofdec".ljust(36, b"\0")
+    source.write_bytes(content[:first] + mark + content[first:])
+    return source
+
+
+@pytest.mark.parametrize("make", [realaudio, adx])
+def test_codecs_without_an_encoder_lose_only_the_packet_that_is_cut(
+    engine: Upscaler, tmp_path: Path, make: Callable[..., Path]
+) -> None:
+    source = make(tmp_path / "in", whole=40, cut=1)
+    done, messages = run_video(engine, source, tmp_path / "out.mp4")
+    assert done.frames == len(frame_times(tmp_path / "out.mp4")) == 25
+    assert [stream.action for stream in done.video.streams] == ["convert"]
+    lines = [text for text in messages.warnings if text.startswith("audio")]
+    assert lines == ["audio 1: 1 packet could not be decoded and became silence"]
+    samples = 40 * 160 if make is realaudio else 40 * 32
+    assert abs(len(sound(tmp_path / "out.mp4")) - samples) < 3000  # packets of AAC have 1024
+
+
+@pytest.mark.parametrize("make", [realaudio, adx])
+def test_codecs_without_an_encoder_of_which_nothing_can_be_decoded(
+    engine: Upscaler, tmp_path: Path, make: Callable[..., Path]
+) -> None:
+    source = make(tmp_path / "in", whole=0, cut=10)
+    done, messages = run_video(engine, source, tmp_path / "out.mp4")
+    assert done.frames == len(frame_times(tmp_path / "out.mp4")) == 25
+    lines = [text for text in messages.warnings if text.startswith("audio")]
+    assert lines == ["audio 1: left out, none of it can be decoded"]
+    assert [stream.action for stream in done.video.streams] == ["drop"]
 
 
 @pytest.mark.parametrize("codec", ["aac", "opus", "flac"])

@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 from support.media import clip, save
 
-from upscaler import upscale
+from upscaler import pipeline, upscale
 from upscaler.errors import MediaError
+from upscaler.options import VideoOptions
 from upscaler.video import probe
-from upscaler.video.demux import Source
+from upscaler.video.survey import survey
 
 
 def test_a_file_that_ends_the_process_fails_alone(
@@ -45,16 +46,53 @@ def test_what_else_is_wrong_with_a_file_is_left_to_its_reader(tmp_path: Path, co
     if content is not None:
         (tmp_path / "a.mp4").write_bytes(content)
     with probe.Prober() as prober:
-        prober.check(Source(tmp_path / "a.mp4"), ".mkv")
+        prober.check(tmp_path / "a.mp4", VideoOptions(), ".mkv")
+        assert prober.survey(tmp_path / "a.mp4", VideoOptions(), ".mkv") is None
+
+
+def test_the_helper_finds_black_bars_as_this_process_does(tmp_path: Path) -> None:
+    source, options = clip(tmp_path / "a.mp4", frames=3), VideoOptions(crop="auto")
+    with probe.Prober() as prober:
+        surveyed = prober.survey(source, options, ".mkv")
+    here = survey(source, options)
+    assert surveyed is not None and surveyed.bars is not None and here.bars is not None
+    assert surveyed.bars.seen == here.bars.seen != {}
+
+
+@pytest.mark.parametrize("options", [VideoOptions(), VideoOptions(start_s=0.3, end_s=0.5, frames=2)])
+def test_the_helper_surveys_as_this_process_does(tmp_path: Path, options: VideoOptions) -> None:
+    source = clip(tmp_path / "a.ts", frames=25, audio=["aac"])
+    with probe.Prober() as prober:
+        surveyed = prober.survey(source, options, ".mkv")
+    assert surveyed == survey(source, options)
+    assert surveyed is not None and surveyed.shape is not None
+
+
+@pytest.mark.parametrize("answer", [{"shape": 7}, {"shape": [1, 2], "probe_bytes": 0}, {"probe_bytes": 0}])
+def test_an_answer_of_another_form_is_not_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: dict[str, object]
+) -> None:
+    with probe.Prober() as prober:
+        monkeypatch.setattr(prober._helper, "ask", lambda *_: answer)
+        with pytest.raises(MediaError, match="wrong answer"):
+            prober.survey(tmp_path / "a.mp4", VideoOptions(), ".mkv")
+
+
+def test_a_film_is_surveyed_in_the_helper_only(
+    tmp_path: Path, tiny_weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipeline, "survey", lambda *_: pytest.fail("surveyed here"))
+    (result,) = upscale(clip(tmp_path / "a.mp4", frames=3), model=tiny_weights, precision="fp32")
+    assert result.outcome == "done"
 
 
 def test_a_file_that_never_answers_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = clip(tmp_path / "a.mp4", frames=2)
     with probe.Prober() as prober:
-        prober.check(Source(source), ".mkv")
+        prober.check(source, VideoOptions(), ".mkv")
         monkeypatch.setattr(probe, "_TIMEOUT_S", 0.0)
         with pytest.raises(MediaError, match=r"FFmpeg crashes on '.*a\.mp4' \(no answer in 0 s\)"):
-            prober.check(Source(source), ".mkv")
+            prober.check(source, VideoOptions(), ".mkv")
 
 
 def test_the_helper_does_not_load_torch() -> None:

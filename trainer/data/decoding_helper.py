@@ -11,7 +11,7 @@ from upscaler.images import stills
 
 def main() -> None:
     """Answer requests until the parent ends."""
-    serve(_decoded)
+    serve(lambda request, _on_progress: _decoded(request))
 
 
 def _decoded(request: Request) -> Answer:

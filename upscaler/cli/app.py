@@ -60,12 +60,17 @@ def upscale(
 def _run(inputs: list[Path], options: Options, report: Path | None, *, dry_run: bool) -> int:
     if dry_run and report is not None:
         raise UsageError("--dry-run and --json exclude each other")
+    from upscaler.cli import ledger, pipes
+
+    # Before anything is loaded that starts threads. What comes through a pipe cannot be read twice.
+    alone = dry_run or pipes.are_used(inputs, options)
+    notes = None if alone else ledger.go_on_in_worker(INTERRUPTS)
     from upscaler.cli.run import run  # loads torch and av, which --help does not need
 
     INTERRUPTS.release()
     keep_freed_memory()
     use_allowed_processors()
-    return run(list(wildcards.expand(inputs)), options, report, dry_run=dry_run)
+    return run(list(wildcards.expand(inputs)), options, report, dry_run=dry_run, ledger=notes)
 
 
 def _fail(error: Exception) -> NoReturn:

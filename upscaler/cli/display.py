@@ -7,8 +7,10 @@ from contextlib import suppress
 from typing import Self
 
 from rich.console import Console
+from rich.control import Control
 from rich.progress import BarColumn, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
+from rich.segment import ControlType
 
 from upscaler.jobs import JobList
 from upscaler.results import Message, Progress
@@ -34,9 +36,10 @@ class Display:
     Args:
         files: Number of files in the batch.
         shown: What is shown of a text.
+        ended: How many of these an earlier process has done.
     """
 
-    def __init__(self, files: int, shown: Callable[[str], str] = str) -> None:
+    def __init__(self, files: int, shown: Callable[[str], str] = str, ended: int = 0) -> None:
         self._console = Console(stderr=True, highlight=False, soft_wrap=True)
         self._bar = Bar(
             TextColumn("{task.description}", markup=False),
@@ -50,7 +53,7 @@ class Display:
         )
         self._task: TaskID | None = None
         self._files, self._shown = files, shown
-        self._started = 0
+        self._started = ended
         self._start = 0.0
 
     def __enter__(self) -> Self:
@@ -60,11 +63,16 @@ class Display:
     def __exit__(self, *_: object) -> None:
         self._bar.stop()
 
-    def begin(self, name: str) -> None:
-        """Start a file."""
+    def clear_line(self) -> None:
+        """Remove the bar of a process that crashed."""
+        if self._console.is_terminal:
+            self._console.control(Control(ControlType.CARRIAGE_RETURN, (ControlType.ERASE_IN_LINE, 2)))
+
+    def begin(self, name: str, begun_s: float | None = None) -> None:
+        """Start a file, now or at an earlier time of the monotonic clock."""
         self._started += 1
         self._name = name = self._shown(name)
-        self._start = time.monotonic()
+        self._start = time.monotonic() if begun_s is None else begun_s
         count = f"[{self._started}/{self._files}] " if self._files > 1 else ""
         width = max(8, int(self._console.width * _NAME_SHARE))
         shown = name if len(name) <= width else f"…{name[1 - width :]}"

@@ -101,8 +101,12 @@ class Report:
 
 
 @contextmanager
-def opened(path: Path | None) -> Iterator[Report | None]:
+def opened(path: Path | None, *, append: bool = False) -> Iterator[Report | None]:
     """Open the report: standard output for ``-``, no report for ``None``.
+
+    Args:
+        path: Of the report.
+        append: Go on after the lines that it has.
 
     Raises:
         UsageError: The file has the suffix of an image or a video, or cannot be written.
@@ -123,7 +127,7 @@ def opened(path: Path | None) -> Iterator[Report | None]:
             f"--json '{path}' has the suffix of an image or a video", "name a file like report.jsonl"
         )
     try:
-        file = path.open("wb", buffering=0)
+        file = path.open("ab" if append else "wb", buffering=0)
     except OSError as error:
         raise UsageError(f"cannot write the report '{path}': {error.strerror}") from error
     with file:

@@ -77,6 +77,11 @@ class Pipes:
             raise MediaError(f"cannot write {_OUTPUT}: {error.strerror or error}") from error
 
 
+def are_used(inputs: Sequence[Path], options: Options) -> bool:
+    """Whether standard input is read, or results go to standard output."""
+    return STANDARD in inputs or options.output_path == STANDARD
+
+
 @contextmanager
 def opened(inputs: Sequence[Path], options: Options, *, report_on_output: bool) -> Iterator[Pipes]:
     """Read standard input if it is among the inputs; temporary files are gone when the block ends.

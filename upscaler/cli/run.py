@@ -1,7 +1,6 @@
 """Run a batch and show it: progress bar, lines on stderr, JSON report, summary, exit code."""
 
 import time
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,24 +11,33 @@ from upscaler.cli import pipes as standard
 from upscaler.cli.display import Display, say, summary
 from upscaler.cli.dry_run import show
 from upscaler.cli.forecast import Forecast
+from upscaler.cli.ledger import Ledger, Tally
 from upscaler.cli.pipes import Pipes
 from upscaler.error_text import error_report
 from upscaler.errors import UpscalerError
 from upscaler.jobs import Job
 from upscaler.options import Options
-from upscaler.results import OnProgress, Outcome
+from upscaler.results import OnProgress
 
 EXIT_DONE, EXIT_FAILED, EXIT_DAMAGED, EXIT_INTERRUPTED = 0, 1, 3, 130  # 2: see app.py
 
 
-def run(inputs: Sequence[Path], options: Options, report: Path | None, *, dry_run: bool) -> int:
-    """Plan everything, then run one job after the other.
+def run(
+    inputs: Sequence[Path],
+    options: Options,
+    report: Path | None,
+    *,
+    dry_run: bool,
+    ledger: Ledger | None = None,
+) -> int:
+    """Plan everything, then run one job after the other; after a crash, go on with the job after that.
 
     Args:
         inputs: Images, videos, and folders of them.
         options: Everything else that decides what is written.
         report: File for the JSON report; ``-``: standard output; ``None``: no report.
         dry_run: Only say what would be done.
+        ledger: What another process has done of this before it crashed; notes what this one does.
 
     Returns:
         The exit code.
@@ -41,38 +49,76 @@ def run(inputs: Sequence[Path], options: Options, report: Path | None, *, dry_ru
     with (
         standard.opened(inputs, options, report_on_output=to_output) as pipes,
         one_at_a_time(),
-        Batch(pipes.inputs, pipes.options) as batch,
+        Batch(pipes.inputs, pipes.options, ledger.plan() if ledger else None) as batch,
     ):
         if dry_run:
             return EXIT_DONE if show(batch, pipes.shown) else EXIT_FAILED
-        return _run(batch, report, pipes)
+        return _run(batch, report, pipes, ledger)
 
 
-def _run(batch: Batch, report: Path | None, pipes: Pipes) -> int:
-    start = time.monotonic()
+def _run(batch: Batch, report: Path | None, pipes: Pipes, ledger: Ledger | None) -> int:
+    earlier = ledger.tally() if ledger else None
+    tally = earlier or Tally(time.monotonic())
     job_list = batch.job_list
-    for message in batch.messages:
-        say(message.text)
-    forecast = Forecast([job.source for job in job_list.jobs if job.kind == "still"])
-    outcomes: Counter[Outcome] = Counter()
-    frames = lossy = 0
-    with json_report.opened(report) as lines, Display(len(job_list.jobs), pipes.shown) as display:
-        for result in batch.not_run():
-            if result.error:
-                say(error_report(result.error, result.error_line))
-            _report(result, lines, pipes)
-        for job in job_list.jobs:
-            result = _run_job(job, batch, display, forecast, pipes)
+    with (
+        json_report.opened(report, append=earlier is not None) as lines,
+        Display(len(job_list.jobs), pipes.shown, tally.ended) as display,
+    ):
+        if earlier is None:
+            if ledger:
+                ledger.begin(job_list)
+            _show_not_run(batch, lines, pipes)
+        jobs = job_list.jobs[tally.ended :]
+        forecast = Forecast([job.source for job in jobs if job.kind == "still"])
+        for job in jobs:
+            if tally.crash:
+                result = _show_crash(job, batch, display, tally)
+            else:
+                tally.begun_s = time.monotonic()
+                if ledger:
+                    ledger.note(tally)
+                result = _run_job(job, batch, display, forecast, pipes)
             _report(result, lines, pipes)
             if result.outcome == "interrupted":
                 return EXIT_INTERRUPTED
-            outcomes[result.outcome] += 1
-            frames += result.frames
-            lossy += any(message.is_loss for message in result.messages)
-    say(summary(job_list, outcomes["failed"], lossy, frames, time.monotonic() - start))
+            _add(result, tally)
+            if ledger:
+                ledger.note(tally)
+    outcomes = tally.outcomes
+    elapsed_s = time.monotonic() - tally.started_s
+    say(summary(job_list, outcomes["failed"], tally.lossy, tally.frames, elapsed_s))
     if outcomes["failed"] or job_list.unreadable or (lines and lines.failed):
         return EXIT_FAILED
     return EXIT_DAMAGED if outcomes["done with warnings"] else EXIT_DONE
+
+
+def _show_not_run(batch: Batch, lines: json_report.Report | None, pipes: Pipes) -> None:
+    """Show what is known before the first job."""
+    for message in batch.messages:
+        say(message.text)
+    for result in batch.not_run():
+        if result.error:
+            say(error_report(result.error, result.error_line))
+        _report(result, lines, pipes)
+
+
+def _add(result: Result, tally: Tally) -> None:
+    tally.ended += 1
+    tally.outcomes[result.outcome] += 1
+    tally.frames += result.frames
+    tally.lossy += any(message.is_loss for message in result.messages)
+    tally.begun_s, tally.crash = None, ""
+
+
+def _show_crash(job: Job, batch: Batch, display: Display, tally: Tally) -> Result:
+    """Show how a job ended that ended the process before this one."""
+    display.clear_line()
+    display.begin(str(job.source), tally.begun_s)
+    begun_s = time.monotonic() if tally.begun_s is None else tally.begun_s
+    result = batch.crashed(job, tally.crash, time.monotonic() - begun_s, display.message)
+    assert result.error, "a crash is an error"
+    display.end(error_report(result.error, result.error_line))
+    return result
 
 
 def _run_job(job: Job, batch: Batch, display: Display, forecast: Forecast, pipes: Pipes) -> Result:

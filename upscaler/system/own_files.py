@@ -8,6 +8,7 @@ import os
 import secrets
 import stat
 from contextlib import suppress
+from io import BufferedReader
 from pathlib import Path
 
 # Windows has neither; there a link is looked for first, and opening one takes a privilege.
@@ -42,20 +43,29 @@ def read(path: Path) -> bytes:
         NotOursError: It is not ours.
         OSError: It cannot be read.
     """
-    check(path)
-    descriptor = os.open(path, os.O_RDONLY | _NO_FOLLOW | _NO_WAIT | _BINARY)
-    with os.fdopen(descriptor, "rb") as file:
+    with opened(path) as file:
         return file.read()
 
 
-def check(path: Path) -> None:
-    """Make sure that a file exists and is ours, if its folder is.
+def opened(path: Path) -> BufferedReader:
+    """Open a file of ours for reading.
 
     Raises:
         NotOursError: It is not ours.
-        OSError: It does not exist.
+        OSError: It cannot be opened.
     """
-    status = path.lstat()
+    _check(path, path.lstat())
+    # What has taken its place since is not followed if it is a link, and checked if it is a file.
+    file = os.fdopen(os.open(path, os.O_RDONLY | _NO_FOLLOW | _NO_WAIT | _BINARY), "rb")
+    try:
+        _check(path, os.fstat(file.fileno()))
+    except BaseException:
+        file.close()
+        raise
+    return file
+
+
+def _check(path: Path, status: os.stat_result) -> None:
     if not stat.S_ISREG(status.st_mode):
         raise NotOursError(f"'{path}' is not a regular file")
     if status.st_uid != path.parent.lstat().st_uid:

@@ -11,6 +11,7 @@ if sys.platform == "win32":
 
     # Ctrl-Break.
     STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGBREAK)
+    PASSED_ON = None
     # From wincon.h: the window is closed, the user logs off, the system shuts down.
     _CLOSING_EVENTS = (2, 5, 6)
     # Longer than Windows waits after a closed window, 5 s, before it ends the process.
@@ -28,6 +29,8 @@ if sys.platform == "win32":
 else:
     # The second: `kill`, batch systems, shutdown. The third: the terminal or the connection is closed.
     STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    # By which a process passes one of these on to its worker, see `worker`.
+    PASSED_ON = signal.SIGUSR1
 
 
 def usable() -> list[signal.Signals]:

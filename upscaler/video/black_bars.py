@@ -12,16 +12,22 @@ _LIMITED_BLACK = 16 / 256
 _PICTURE_SHARE = 0.01  # of the pixels of a row or column: fewer bright ones are noise
 _NARROWEST_PX = 2
 
+Edges = tuple[int, int, int, int]
+
 
 class BlackBars:
     """Collects where the pictures of a film have something to show.
 
     Pictures are coded ones, before any rotation. What any of them shows is kept, such as scenes in a taller
     format, or a logo inside a bar. Black pictures do not count.
+
+    Attributes:
+        seen: By (width, height) of the picture: the first column that shows something, the first one after
+            the last that does, and the same of the rows.
     """
 
-    def __init__(self) -> None:
-        self._seen: dict[tuple[int, int], _Edges] = {}  # by size of the picture
+    def __init__(self, seen: dict[tuple[int, int], Edges] | None = None) -> None:
+        self.seen = seen or {}
 
     def record(self, frame: VideoFrame) -> None:
         """Take a decoded frame into account."""
@@ -31,8 +37,8 @@ class BlackBars:
         if len(rows) and len(columns):
             edges = (int(columns[0]), int(columns[-1]) + 1, int(rows[0]), int(rows[-1]) + 1)
             size_px = (frame.width, frame.height)
-            before = self._seen.get(size_px, edges)
-            self._seen[size_px] = (
+            before = self.seen.get(size_px, edges)
+            self.seen[size_px] = (
                 min(before[0], edges[0]),
                 max(before[1], edges[1]),
                 min(before[2], edges[2]),
@@ -41,13 +47,10 @@ class BlackBars:
 
     def cropping(self, width: int, height: int) -> Cropping:
         """What has to be cropped of pictures of this size: even numbers that leave no black line."""
-        left, right, top, bottom = self._seen.get((width, height), (0, width, 0, height))
+        left, right, top, bottom = self.seen.get((width, height), (0, width, 0, height))
         before, after = _even(left, width - right, width)
         above, below = _even(top, height - bottom, height)
         return Cropping(left=before, right=after, top=above, bottom=below)
-
-
-_Edges = tuple[int, int, int, int]  # the first column with a picture, the first without, and likewise rows
 
 
 def _even(before: int, after: int, length: int) -> tuple[int, int]:

@@ -9,7 +9,8 @@ from av.packet import Packet
 from av.stream import Stream
 
 from upscaler.video.demux import open_input
-from upscaler.video.segments import MAX_REORDERED_FRAMES, Segment
+from upscaler.video.segments import Segment
+from upscaler.video.timestamps import MAX_REORDERED_FRAMES
 from upscaler.video.tracks import retarget
 
 

@@ -33,7 +33,6 @@ _SECONDS = 60
 # Fewer frames cost size, because each segment starts with a key frame (docs/video.md); with more, too much is
 # lost where the decoder or the encoder limits the speed.
 _FRAMES_MIN, _FRAMES_MAX = 120, 1200
-MAX_REORDERED_FRAMES = 64  # no encoder moves a frame past more than this
 
 
 @dataclass(frozen=True)
@@ -174,8 +173,7 @@ def _closed(record_path: Path) -> Segment | None:
 
 def _hash(path: Path) -> str:
     """SHA-256 of a file of ours, hexadecimal: a gigabyte takes about a second (docs/video.md)."""
-    own_files.check(path)
-    with path.open("rb") as file:
+    with own_files.opened(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

@@ -1,12 +1,12 @@
 """One look through a whole film before work starts: streams that begin late, shapes of the picture, bars."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import av.container
 from av.audio.stream import AudioStream
@@ -16,7 +16,6 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from upscaler.options import VideoOptions
-from upscaler.video.black_bars import BlackBars
 from upscaler.video.captions import captions_of
 from upscaler.video.demux import (
     MEDIA_ERRORS,
@@ -30,7 +29,10 @@ from upscaler.video.demux import (
 )
 from upscaler.video.description import stream_count
 from upscaler.video.geometry import Shape, aspect_of
-from upscaler.video.segments import MAX_REORDERED_FRAMES
+from upscaler.video.timestamps import MAX_REORDERED_FRAMES
+
+if TYPE_CHECKING:
+    from upscaler.video.black_bars import BlackBars
 
 # FFmpeg keeps in memory what it searches for streams.
 _PROBE_BYTES_MAX = 512 << 20
@@ -59,7 +61,7 @@ class Survey:
     source: Source
     shape: Shape | None = None
     has_captions: bool = False
-    bars: BlackBars | None = None
+    bars: "BlackBars | None" = None
 
 
 def source_of(path: Path, options: VideoOptions) -> Source:
@@ -67,39 +69,50 @@ def source_of(path: Path, options: VideoOptions) -> Source:
     return Source(path, options.video_stream, options.program)
 
 
-def survey(path: Path, options: VideoOptions) -> Survey:
+def survey(path: Path, options: VideoOptions, on_progress: Callable[[], None] = lambda: None) -> Survey:
     """Read a film and decode some of its key frames; for ``--crop auto`` all frames, if these are too few.
 
     Args:
         path: The file.
         options: Name the streams, and the part that is read.
+        on_progress: Called after every packet.
 
     Raises:
         MediaError: The file cannot be opened, or has no such video.
     """
     source = source_of(path, options)
-    bars = BlackBars() if options.crop == "auto" else None
+    bars = _bars() if options.crop == "auto" else None
     with open_input(path) as container:
         video = main_video_stream(container, source)
         late, shapes = _LateStreams(container), _Shapes(container, video, bars)
         with suppress(*MEDIA_ERRORS):  # where the file is damaged: reported by the reader
             for packet in _requested(demux(container), container, video, options):
+                on_progress()
                 late.record(packet)
                 if packet.stream.index == video.index:
                     shapes.record(cast("Packet[VideoStream]", packet))
         late.check()
     if bars is not None and shapes.sampled < _SAMPLES_FOR_BARS:
-        _record_all(bars, source, options)
+        _record_all(bars, source, options, on_progress)
     return Survey(replace(source, probe_bytes=late.probe_bytes), shapes.main(), shapes.have_captions, bars)
 
 
-def _record_all(bars: BlackBars, source: Source, options: VideoOptions) -> None:
+def _bars() -> "BlackBars":
+    from upscaler.video.black_bars import BlackBars  # loads torch, which the helper process need not have
+
+    return BlackBars()
+
+
+def _record_all(
+    bars: "BlackBars", source: Source, options: VideoOptions, on_progress: Callable[[], None]
+) -> None:
     """Look for black bars in every frame of the requested part."""
     with open_source(source) as container:
         video = main_video_stream(container, source)
         video.thread_type = "AUTO"
         with suppress(*MEDIA_ERRORS):
             for packet in _requested(demux(container), container, video, options):
+                on_progress()
                 if packet.stream.index == video.index:
                     with suppress(*MEDIA_ERRORS):
                         for frame in video.codec_context.decode(cast("Packet[VideoStream]", packet)):
@@ -187,7 +200,7 @@ class _Shapes:
     """
 
     def __init__(
-        self, container: av.container.InputContainer, video: VideoStream, bars: BlackBars | None
+        self, container: av.container.InputContainer, video: VideoStream, bars: "BlackBars | None"
     ) -> None:
         self._video = video
         self._bars = bars

@@ -8,6 +8,7 @@ from av.stream import Stream
 
 # Decoders reorder frames with missing or wrong timestamps by fewer frames than this.
 _REORDERED_FRAMES = 5
+MAX_REORDERED_FRAMES = 64  # no encoder moves a frame past more than this
 NOTABLE_S = Fraction(1, 10)  # where streams were cut and joined, audio packets overlap by one or two
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from upscaler.errors import MediaError
 from upscaler.video.demux import MEDIA_ERRORS, Source, main_video_stream, open_input
 from upscaler.video.formats import container_of
-from upscaler.video.segments import MAX_REORDERED_FRAMES, Segment
+from upscaler.video.segments import Segment
+from upscaler.video.timestamps import MAX_REORDERED_FRAMES
 
 _TICK_S = Fraction(1, 1000)  # of Matroska and WebM
 
