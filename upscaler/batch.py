@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
 
-from upscaler import dry_run, jobs, pipeline, preview, video_plan
+from upscaler import dry_run, image_sequences, jobs, pipeline, preview, video_plan
 from upscaler.dry_run import Expected
 from upscaler.error_text import error_line
 from upscaler.errors import MediaError, UsageError
@@ -25,6 +25,7 @@ from upscaler.options import DEFAULT_MODEL, EngineOptions, Options
 from upscaler.results import Done, Message, OnMessage, OnProgress, Outcome, Progress, VideoFacts, WeightFacts
 from upscaler.video.probe import Prober
 from upscaler.video.survey import Survey
+from upscaler.video_to_images import upscale_to_images
 
 # FFmpeg's log, torch's thread count and the memory of the device exist once per process.
 _running = threading.Lock()
@@ -145,7 +146,7 @@ class Batch:
             on_message(message)
 
         try:
-            before = job.source.stat() if self._keep_dates else None
+            before = job.source.stat() if self._keep_dates and job.has_date else None
             done = self._upscale(job, on_progress, collect)
             if before:
                 _set_date(job, before, collect)
@@ -185,12 +186,14 @@ class Batch:
         engine = self.engines[job.kind]
         if job.kind == "still":
             return dry_run.of_still(job, engine)
-        return dry_run.of_video(job, engine, self._video_options, self._surveyed(job))
+        of_kind = dry_run.of_images if job.writes_images else dry_run.of_video
+        return of_kind(job, engine, self._video_options, self._surveyed(job))
 
     def _surveyed(self, job: Job) -> Survey | None:
         """A first look at a video, in another process."""
         assert self._prober, "there is a video among the jobs"
-        suffix = job.target.suffix if job.kind == "video" else ".mkv"  # a preview has no container
+        # Images have no container.
+        suffix = ".mkv" if job.kind == "preview" or job.writes_images else job.target.suffix
         if job.kind == "video" or self._video_options.crop == "auto":
             return self._prober.survey(job.source, self._video_options, suffix)
         self._prober.check(job.source, self._video_options, suffix)
@@ -203,6 +206,16 @@ class Batch:
         surveyed = self._surveyed(job)
         if job.kind == "preview":
             return preview.write_preview(job, engine, self._video_options, on_progress, on_message, surveyed)
+        if job.writes_images:
+            return upscale_to_images(
+                job,
+                engine,
+                self._video_options,
+                pipeline.encoding_of(self._image_options),
+                on_progress,
+                on_message,
+                surveyed,
+            )
         return pipeline.upscale_video(job, engine, self._video_options, on_progress, on_message, surveyed)
 
 
@@ -310,7 +323,10 @@ def _ignored(planned: Sequence[Job], options: Options) -> list[str]:
     lines = []
     if kinds == {"still"} and (given := options.video.given()):
         lines.append(f"{', '.join(given)} ignored: no video among the inputs")
-    if kinds and "still" not in kinds and (given := options.image.given()):
+    if options.fps is not None and not any(image_sequences.is_pattern(job.source) for job in planned):
+        lines.append("--fps ignored: no numbered images among the inputs")
+    writes_images = "still" in kinds or any(job.writes_images for job in planned)
+    if kinds and not writes_images and (given := options.image.given()):
         lines.append(f"{', '.join(given)} ignored: no image among the inputs")
     elif kinds and options.quality is not None and not any(map(_has_quality, planned)):
         lines.append("--quality ignored: no image is written as AVIF, JPEG or WebP")

@@ -1,6 +1,8 @@
 """Whether a file is an image or a video, by its first bytes: its name may say something else, or nothing."""
 
+import os
 import re
+import struct
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -53,6 +55,23 @@ def content_of(path: Path) -> Content | None:
     if found.kind == by_suffix or (found.kind == "still" and suffix in SUFFIXES_OF_JPEG_STREAMS):
         return Content("video" if by_suffix == "video" else "still", path.suffix)
     return found
+
+
+def is_animation(path: Path) -> bool:
+    """Whether a file is a GIF or an animated PNG, which can be read as a video, too."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(8)
+            if head.startswith(b"GIF8"):
+                return True
+            while head.startswith(b"\x89PNG"):
+                length, kind = struct.unpack(">I4s", file.read(8))
+                if kind in (b"acTL", b"IDAT"):  # the first announces frames, and comes before the second
+                    return bool(kind == b"acTL")
+                file.seek(length + 4, os.SEEK_CUR)
+    except (OSError, struct.error):
+        pass
+    return False
 
 
 def kind_of(path: Path) -> Literal["still", "video"] | None:

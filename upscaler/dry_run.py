@@ -12,6 +12,7 @@ from upscaler.video.reader import VideoReader
 from upscaler.video.survey import Survey, survey
 from upscaler.video.trim import expected_frames
 from upscaler.video_plan import first_lines, plan_frames, plan_video
+from upscaler.video_to_images import expected_images
 
 _PREVIEW_BYTES_PER_PIXEL = 2 * 3  # two PNG files
 
@@ -99,3 +100,18 @@ def of_video(job: Job, engine: Upscaler, options: VideoOptions, surveyed: Survey
     lines[0] += f", about {frames} frames"
     lines += [message.text for message in said]
     return Expected(lines, int(job.source.stat().st_size * larger * share), is_rough=True)
+
+
+def of_images(job: Job, engine: Upscaler, options: VideoOptions, surveyed: Survey | None = None) -> Expected:
+    """What would become of a video that is written as images; see ``of_video``.
+
+    Raises:
+        MediaError: It cannot be read.
+        UsageError: The format cannot hold the images.
+    """
+    surveyed, said = surveyed or survey(job.source, options), list[Message]()
+    with VideoReader.with_options(job.source, options, said.append, surveyed) as reader:
+        lines, each_bytes = expected_images(job, reader, engine, options)
+        frames = expected_frames(reader.info, options)
+    lines[0] += f", about {frames} frames"
+    return Expected(lines + [message.text for message in said], each_bytes * frames)

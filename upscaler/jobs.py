@@ -8,9 +8,16 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from upscaler.content import Content, content_of, kind_of
+from upscaler import image_sequences
+from upscaler.content import Content, content_of, is_animation, kind_of
 from upscaler.errors import MediaError, UsageError
-from upscaler.images.formats import LOSSLESS_SUFFIXES, READ_ONLY_SUFFIXES, WRITABLE_SUFFIXES, format_of
+from upscaler.images.formats import (
+    ANIMATION_SUFFIXES,
+    LOSSLESS_SUFFIXES,
+    READ_ONLY_SUFFIXES,
+    WRITABLE_SUFFIXES,
+    format_of,
+)
 from upscaler.models.shipped import DEFAULT_SCALE
 from upscaler.options import DEFAULT_MODEL, Options
 from upscaler.resume import job_folder
@@ -36,6 +43,17 @@ class Job:
     source: Path
     target: Path
     kind: Kind
+
+    @property
+    def writes_images(self) -> bool:
+        """Whether a video becomes numbered images or an animation."""
+        is_image = image_sequences.is_pattern(self.target) or kind_of(self.target) == "still"
+        return self.kind == "video" and is_image
+
+    @property
+    def has_date(self) -> bool:
+        """Whether one file becomes one other, which can have its date."""
+        return not any(map(image_sequences.is_pattern, (self.source, self.target)))
 
     def make_target_folder(self) -> None:
         """Make the folder of the target, and the folders above it.
@@ -120,7 +138,7 @@ def _plan(inputs: list[Path], options: Options) -> JobList:
             jobs += found.jobs
             ignored += found.ignored
             unreadable += found.unreadable
-        elif path.is_file():
+        elif path.is_file() or image_sequences.is_pattern(path):
             jobs.append(_file_job(path, options, single))
         else:
             problem = "is neither a file nor a folder" if path.exists() else "does not exist"
@@ -150,11 +168,18 @@ def _plan(inputs: list[Path], options: Options) -> JobList:
 
 
 def _file_job(path: Path, options: Options, single: bool) -> Job:
+    if image_sequences.is_pattern(path):
+        image_sequences.find(path)
+        return _sequence_job(path, options, single)
     content = content_of(path)
     if content is None:
         raise UsageError(f"'{path}' is neither an image nor a video, by its content and by its suffix")
     kind, suffix = content.kind, _target_suffix(content, options)
     output = options.output_path
+    if output is not None and single and _makes_images(path, kind, output):
+        return Job(path, _check_images(output, options), "video")
+    if output is not None and kind_of(output) == "video" and is_animation(path):
+        kind = "video"
     if output is None:
         usual = f"{path.stem}_{_label(options)}"
         return Job(path, path.with_name(_target_name(path, kind, options, usual) + suffix), kind)
@@ -167,6 +192,36 @@ def _file_job(path: Path, options: Options, single: bool) -> Job:
         writable = ", ".join(WRITABLE_SUFFIXES if kind == "still" else CONTAINERS)
         raise UsageError(f"cannot write {_NOUNS[kind]} to '{output}': unknown suffix", f"use {writable}")
     return Job(path, output / (_target_name(path, kind, options, path.stem) + suffix), kind)
+
+
+def _makes_images(path: Path, kind: Kind, output: Path) -> bool:
+    """Whether the frames of a video become numbered images, or one animation; or those of an animation."""
+    if image_sequences.is_pattern(output):
+        return kind == "video" or is_animation(path)
+    return kind == "video" and output.suffix.lower() in ANIMATION_SUFFIXES and not output.is_dir()
+
+
+def _check_images(output: Path, options: Options) -> Path:
+    _check_target(output, "still", options)
+    return output
+
+
+def _sequence_job(pattern: Path, options: Options, single: bool) -> Job:
+    """The job for numbered images: a video, unless the output is numbered or an animation, too."""
+    output, suffix = options.output_path, ".mp4"
+    name = image_sequences.name_of(pattern)
+    if output is None:
+        usual = f"{name}_{_label(options)}"
+        return Job(
+            pattern, pattern.with_name(_target_name(pattern, "video", options, usual) + suffix), "video"
+        )
+    if single and _makes_images(pattern, "video", output):
+        return Job(pattern, _check_images(output, options), "video")
+    if kind_of(output) is not None and not output.is_dir():
+        if not single:
+            raise UsageError(f"'{output}' is a file name, but there are several inputs", "use -o FOLDER")
+        return Job(pattern, _check_target(output, "video", options), "video")
+    return Job(pattern, output / (_target_name(pattern, "video", options, name) + suffix), "video")
 
 
 def _folder_jobs(folder: Path, options: Options, single: bool) -> JobList:
@@ -372,6 +427,8 @@ def _existing_targets(job: Job) -> list[Path]:
     """Files that a job would replace, except the finished work of a run that was killed at its very end."""
     job_folder.remove_leftovers(job.target)
     targets = [] if job_folder.was_finished(job.target) else [job.target]
+    if job.writes_images and image_sequences.is_pattern(job.target):
+        targets = [path for _, path in image_sequences.existing(job.target)]
     if job.kind == "preview":
         targets.append(bicubic_beside(job.target))
     return [path for path in targets if path.exists()]

@@ -157,6 +157,20 @@ def _convert_crop(value: str | Sequence[int]) -> str | tuple[int, int, int, int]
     return width, height, left, top
 
 
+def _convert_rate(value: str | float | Fraction) -> Fraction:
+    if isinstance(value, bool) or not isinstance(value, str | int | float | Fraction):
+        raise TypeError
+    if isinstance(value, str) and not re.fullmatch(r"\d+(\.\d+)?|\d+/[1-9]\d*", value):
+        raise ValueError
+    rate = Fraction(str(value))
+    exact = Fraction(1000 * round(rate * Fraction(1001, 1000)), 1001)
+    if rate.denominator != 1 and abs(rate - exact) < Fraction(1, 1000):  # as 23.976 is meant
+        rate = exact
+    if not 0 < rate <= 1000:
+        raise ValueError
+    return rate
+
+
 def _convert_time(value: str | float | Fraction) -> Fraction:
     if isinstance(value, bool) or not isinstance(value, str | int | float | Fraction):
         raise TypeError
@@ -207,6 +221,8 @@ DEVICE = Kind(
 SWITCH = Kind("", "True or False", _convert_switch)
 # `3840x2160` or a pair of integers -> (width, height) in pixels.
 SIZE = Kind("SIZE", "WIDTHxHEIGHT in pixels, for example 3840x2160", _convert_size)
+# `24`, `23.976`, `24000/1001` or a number -> frames per second, exactly.
+RATE = Kind("RATE", "frames per second up to 1000, for example 24, 23.976 or 24000/1001", _convert_rate)
 # `1920:800:0:140` or four integers -> (width, height, first column, first row) in pixels; or `auto`.
 CROP = Kind(
     "W:H:X:Y", "auto or width:height:left:top in pixels, for example 1920:800:0:140", _convert_crop, ("auto",)

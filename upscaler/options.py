@@ -17,6 +17,7 @@ from upscaler.option_fields import (
     MODELS,
     PAIRS,
     PATH,
+    RATE,
     SIZE,
     SWITCH,
     TIME,
@@ -268,6 +269,12 @@ class VideoOptions:
     frames: int | None = option(
         None, "Process at most COUNT frames.", whole(1, metavar="COUNT"), default_text="all"
     )
+    fps: Fraction | float | None = option(
+        None,
+        "Frames per second of numbered images; other videos keep their times.",
+        RATE,
+        default_text="25",
+    )
     deinterlace: Literal["auto", "on", "off", "bob", "ivtc"] = option(
         "auto",
         "auto (interlaced frames only), on, off, bob (a frame per field: 50i becomes 50p) or ivtc (inverse "
@@ -307,6 +314,11 @@ class VideoOptions:
     def until_s(self) -> Fraction | None:
         """End of the part to process, seconds of the source; ``None``: the end of the video."""
         return None if self.end_s is None else Fraction(self.end_s)
+
+    @property
+    def rate(self) -> Fraction:
+        """Frames per second of numbered images."""
+        return Fraction(25) if self.fps is None else Fraction(self.fps)
 
     @property
     def trims(self) -> bool:

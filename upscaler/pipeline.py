@@ -29,7 +29,7 @@ from upscaler.jobs import Job
 from upscaler.options import ImageOptions, VideoOptions
 from upscaler.results import Done, Message, OnMessage, OnProgress, Progress, StreamPlan, VideoFacts
 from upscaler.resume.begin import resume_or_start
-from upscaler.resume.fingerprint import fingerprint_of, has_changed
+from upscaler.resume.fingerprint import fingerprint_of, has_changed, state_of
 from upscaler.resume.job_folder import JobFolder, folder_of
 from upscaler.video import mux, stream_plan
 from upscaler.video.captions import with_noted_captions
@@ -83,11 +83,12 @@ def upscale_still(
     with engine.messages_to(on_message):
         upscaled = _upscaled(still, engine, report, keep_hidden=options.keep_hidden)
     job.make_target_folder()
-    stills.write(job.target, upscaled, _encoding(options))
+    stills.write(job.target, upscaled, encoding_of(options))
     return Done(1)
 
 
-def _encoding(options: ImageOptions) -> Encoding:
+def encoding_of(options: ImageOptions) -> Encoding:
+    """How images are encoded."""
     return Encoding(options.quality, options.lossless, options.keep_hidden)
 
 
@@ -166,7 +167,7 @@ def _upscale_animation(
         frames = animation.upscale_frames(
             moving.frames(), engine.frames, keep_hidden=options.keep_hidden, wraps=engine.options.tileable
         )
-        animation.write(job.target, frames, moving.plays, moving.metadata, report, _encoding(options))
+        animation.write(job.target, frames, moving.plays, moving.metadata, report, encoding_of(options))
     if gif.is_truncated(job.source):
         on_message(Message("warning", gif.TRUNCATED))
     return Done(count)
@@ -207,7 +208,7 @@ def upscale_video(
         audio_codec=options.audio_codec,
         audio_languages=options.audio_language,
     )
-    before = job.source.stat()
+    before = state_of(job.source)
     with (
         VideoReader.with_options(job.source, options, on_message, surveyed) as reader,
         engine.messages_to(on_message),

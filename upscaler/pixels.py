@@ -3,7 +3,7 @@
 Loads no torch, which helper processes that decode images do without.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import cv2
 import numpy as np
@@ -50,3 +50,15 @@ def mean_of_channels(pixels: Pixels) -> Pixels:
     """The mean of the channels of RGB ``(H, W, 3)`` uint8 or uint16, as ``(H, W)`` of the same dtype."""
     mean: Any = cv2.transform(pixels, np.full((1, 3), 1 / 3))
     return mean  # type: ignore[no-any-return]  # of the same dtype
+
+
+def upright(pixels: Pixels, rotation: int, *, mirrored: bool) -> Pixels:
+    """Pixels as they are displayed.
+
+    Args:
+        pixels: ``(H, W)`` or ``(H, W, C)``.
+        rotation: Degrees counter-clockwise, a multiple of 90.
+        mirrored: Whether they are mirrored left to right after that.
+    """
+    turned = np.rot90(pixels, rotation // 90)
+    return cast(Pixels, np.ascontiguousarray(np.fliplr(turned) if mirrored else turned))

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from fractions import Fraction
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -14,7 +13,7 @@ from upscaler.inference.engine import Upscaler
 from upscaler.inference.resize import resize_bicubic
 from upscaler.jobs import Job, bicubic_beside
 from upscaler.options import VideoOptions
-from upscaler.pixels import Pixels, as_codes
+from upscaler.pixels import Pixels, as_codes, upright
 from upscaler.results import Done, Message, OnMessage, OnProgress, Progress
 from upscaler.video import yuv
 from upscaler.video.info import Frame, VideoInfo
@@ -108,5 +107,4 @@ def _frames_from(
 def _for_display(rgb: Tensor, info: VideoInfo, bits: int) -> Pixels:
     """RGB ``(3, H, W)`` fp32 in [0, 1] -> RGB ``(H, W, 3)``, uint8 or uint16, rotated for display."""
     codes = as_codes(rgb, torch.uint8 if bits == 8 else torch.uint16).permute(1, 2, 0).cpu().numpy()
-    rotated = np.rot90(codes, info.rotation // 90)
-    return np.ascontiguousarray(np.fliplr(rotated) if info.mirrored else rotated)
+    return upright(codes, info.rotation, mirrored=info.mirrored)

@@ -58,7 +58,7 @@ def plan_video(reader: VideoReader, job: Job, engine: Upscaler, options: VideoOp
     if squares_pixels:
         aspect = f"{info.sample_aspect.numerator}:{info.sample_aspect.denominator}"
         notes.append(f"converting to square pixels: {choice.codec} in {suffix} cannot store aspect {aspect}")
-    if note := _deinterlacing(reader, options):
+    if note := deinterlacing_note(reader, options):
         notes.append(note)
     for name in hdr.lost_metadata(info.hdr, choice.encoder.name) if info.hdr else ():
         notes.append(f"{name} metadata is lost: {choice.encoder.name} does not write it")
@@ -85,7 +85,8 @@ def first_lines(
     return [planned.summary, *planned.notes, *([note] if note else []), *table]
 
 
-def _deinterlacing(reader: VideoReader, options: VideoOptions) -> str:
+def deinterlacing_note(reader: VideoReader, options: VideoOptions) -> str:
+    """A line about deinterlacing; empty if there is none."""
     if options.deinterlace == "bob":
         return f"deinterlacing with bwdif, a frame per field: {float(reader.info.rate):.5g} frames/s"
     if options.deinterlace == "ivtc":
@@ -108,6 +109,12 @@ def giving_planes(engine: Upscaler, plan: Plan, layout: yuv.Layout, height: int,
     return engine.giving_planes(plan, output, height, width) if output else plan
 
 
+def plan_square_frames(engine: Upscaler, info: VideoInfo) -> Plan:
+    """The plan for frames that become images, which have square pixels."""
+    plan = plan_frames(engine, info, info.height, info.width)
+    return plan if info.sample_aspect == 1 else _with_square_pixels(plan, info.sample_aspect)
+
+
 def _with_square_pixels(plan: Plan, sample_aspect: Fraction) -> Plan:
     """The plan with one side enlarged so that pixels of this aspect become square."""
     if sample_aspect > 1:
@@ -121,7 +128,8 @@ def check_codecs(jobs: Iterable[Job], options: VideoOptions) -> None:
     Raises:
         UsageError: Names the containers that support the codec, or the option that it does not support.
     """
-    for suffix in sorted({job.target.suffix.lower() for job in jobs if job.kind == "video"}):
+    videos = (job for job in jobs if job.kind == "video" and not job.writes_images)
+    for suffix in sorted({job.target.suffix.lower() for job in videos}):
         encoders.choose(suffix, options)
         if options.audio_codec:
             stream_plan.check_audio_codec(suffix, options.audio_codec)

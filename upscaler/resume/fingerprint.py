@@ -1,7 +1,6 @@
 """Everything that determines the bytes of a video's segments; if any of it differs, a run cannot resume."""
 
 import hashlib
-import os
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import fields, is_dataclass
@@ -10,7 +9,8 @@ from pathlib import Path
 import av
 import torch
 
-from upscaler import __version__
+from upscaler import __version__, image_sequences
+from upscaler.errors import UsageError
 from upscaler.options import EngineOptions, VideoOptions
 from upscaler.system import processors
 from upscaler.video.cropping import Cropping
@@ -44,12 +44,12 @@ def fingerprint_of(
     Raises:
         OSError: A file cannot be read.
     """
-    status = source.stat()
-    with source.open("rb") as file:
+    size_bytes, changed_ns = state_of(source)
+    with _files_of(source)[0].open("rb") as file:
         head = hashlib.sha256(file.read(_HEAD_BYTES)).hexdigest()
     entries = {
-        "size of the source": status.st_size,
-        "modification time of the source (ns)": status.st_mtime_ns,
+        "size of the source": size_bytes,
+        "modification time of the source (ns)": changed_ns,
         "hash of the start of the source": head,
         "hash of the weights": " ".join(hashlib.sha256(path.read_bytes()).hexdigest() for path in weights),
         **_flat("option", engine),
@@ -59,6 +59,7 @@ def fingerprint_of(
         "option frames": options.frames,
         "option video_stream": options.video_stream,
         "option program": options.program,
+        "option fps": options.fps,
         "option deinterlace": options.deinterlace,
         "option field_order": options.field_order,
         "cropping": cropping,
@@ -71,12 +72,26 @@ def fingerprint_of(
     return {name: str(value) for name, value in entries.items()}
 
 
-def has_changed(source: Path, before: os.stat_result) -> bool:
-    """Whether a file has another size or modification time than ``before``; not if it is gone."""
-    with suppress(OSError):
-        now = source.stat()
-        return (now.st_size, now.st_mtime_ns) != (before.st_size, before.st_mtime_ns)
+def state_of(source: Path) -> tuple[int, int]:
+    """Size in bytes and time of the last change in ns; of numbered images, of all together.
+
+    Raises:
+        OSError: A file cannot be read.
+        UsageError: A numbered image is missing.
+    """
+    states = [path.stat() for path in _files_of(source)]
+    return sum(state.st_size for state in states), max(state.st_mtime_ns for state in states)
+
+
+def has_changed(source: Path, before: tuple[int, int]) -> bool:
+    """Whether a source has another ``state_of`` than before; not if it is gone."""
+    with suppress(OSError, UsageError):
+        return state_of(source) != before
     return False
+
+
+def _files_of(source: Path) -> tuple[Path, ...]:
+    return image_sequences.find(source).files if image_sequences.is_pattern(source) else (source,)
 
 
 def _flat(name: str, value: object) -> dict[str, object]:

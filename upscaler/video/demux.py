@@ -15,6 +15,7 @@ from av.packet import Packet
 from av.stream import Disposition, Stream
 from av.video.stream import VideoStream
 
+from upscaler import image_sequences
 from upscaler.errors import MediaError
 from upscaler.images.formats import IMAGE_SUFFIXES
 from upscaler.video.description import programs_of, stream_count
@@ -22,6 +23,8 @@ from upscaler.video.formats import HEAD_BYTES, INPUT_OPTIONS, demuxer_of
 
 # Transport and program streams, in which recordings are joined by appending the files.
 MPEG_FORMATS = ("mpegts", "mpeg")
+# How files begin that FFmpeg reads as a video if they are animated -> its demuxer.
+_ANIMATIONS = {b"GIF8": "gif", b"\x89PNG": "apng"}
 _UNLIMITED_US, _UNLIMITED_FRAMES = 10**14, 10**9
 # What av raises: most of FFmpeg's errors are also built-in ones.
 MEDIA_ERRORS = (av.error.FFmpegError, OSError, ValueError, EOFError)
@@ -35,6 +38,7 @@ class Source:
         path: The file.
         video_stream: Index of the video stream; ``None``: the default one.
         program: Number of the program, for files that have several; ``None``: the first with video.
+        rate: Frames per second of numbered images, which have no times of their own.
         probe_bytes: How much of a transport or program stream is searched for streams on opening; 0: as much
             as FFmpeg does.
     """
@@ -42,6 +46,7 @@ class Source:
     path: Path
     video_stream: int | None = None
     program: int | None = None
+    rate: Fraction = Fraction(25)
     probe_bytes: int = 0
 
 
@@ -62,6 +67,8 @@ def open_source(source: Source, hardware: HWAccel | None = None) -> av.container
     """
     path = source.path
     try:
+        if image_sequences.is_pattern(path):
+            return _open_numbered(path, source.rate)
         container = _open(path, hardware)
         if container.format.name in MPEG_FORMATS:
             container.close()
@@ -74,7 +81,7 @@ def open_source(source: Source, hardware: HWAccel | None = None) -> av.container
         if isinstance(error, PermissionError):
             raise MediaError(f"'{path}' cannot be read: permission denied") from error
         if isinstance(error, av.error.ArgumentError):  # what FFmpeg says where the demuxer is not on the list
-            hint = "playlists, lists of files and image sequences are not opened"
+            hint = "playlists and lists of files are not opened"
             raise MediaError(f"'{path}' is not in a supported container", hint) from error
         raise MediaError(f"'{path}' is not a readable video") from error
     # Generated PTS are out of order for H.264 in AVI.
@@ -113,12 +120,25 @@ def _open(
     )
 
 
+def _open_numbered(pattern: Path, rate: Fraction) -> av.container.InputContainer:
+    options = {
+        "pattern_type": "sequence",
+        "start_number": str(image_sequences.find(pattern).first),
+        "framerate": str(rate),
+        "format_whitelist": "image2",
+        "protocol_whitelist": "file",
+    }
+    return av.open(image_sequences.escaped(pattern), "r", format="image2", options=options)
+
+
 def _demuxer_of(path: Path) -> str | None:
     """The demuxer to name: FFmpeg takes every file with an image's suffix for one that it is not sure of."""
     if path.suffix.lower() not in IMAGE_SUFFIXES:
         return None
     with path.open("rb") as file:
-        return demuxer_of(file.read(HEAD_BYTES))
+        head = file.read(HEAD_BYTES)
+    animation = next((name for start, name in _ANIMATIONS.items() if head.startswith(start)), None)
+    return animation or demuxer_of(head)
 
 
 def main_video_stream(container: av.container.InputContainer, source: Source) -> VideoStream:

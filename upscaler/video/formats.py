@@ -91,9 +91,11 @@ SIGNATURES = (
     Signature(rb".{0,187}?G.{187}G.{187}G.{187}G", ".ts", "mpegts"),
     Signature(rb".{0,191}?G.{191}G.{191}G.{191}G", ".m2ts", "mpegts"),
 )
-# FFmpeg's demuxers that may open a file: those of the signatures, and of raw streams that have none. It knows
-# playlists, lists of files, image sequences and devices as well, which open what else they name.
-DEMUXERS = tuple(sorted({each.demuxer for each in SIGNATURES} | {"m4v", "mjpeg", "obu", "vc1", "vvc"}))
+# FFmpeg's demuxers that may open a file: those of the signatures, of raw streams that have none, and of
+# animations. It knows playlists, lists of files and devices as well, which open what else they name.
+DEMUXERS = tuple(
+    sorted({each.demuxer for each in SIGNATURES} | {"apng", "gif", "m4v", "mjpeg", "obu", "vc1", "vvc"})
+)
 # FFmpeg's options for every input.
 INPUT_OPTIONS = {"format_whitelist": ",".join(DEMUXERS), "protocol_whitelist": "file"}
 

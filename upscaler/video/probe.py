@@ -95,6 +95,7 @@ class Prober:
             "start_s": str(options.from_s),
             "end_s": None if options.until_s is None else str(options.until_s),
             "frames": options.frames,
+            "fps": str(options.rate),
             "crop": "auto" if options.crop == "auto" else None,
             "audio_codec": options.audio_codec,
             "suffix": suffix,
@@ -133,6 +134,7 @@ def _answer(request: Request, on_progress: Callable[[], None]) -> Answer:
         start_s=Fraction(request["start_s"]),
         end_s=None if end_s is None else Fraction(end_s),
         frames=request["frames"],
+        fps=Fraction(request["fps"]),
         crop=request["crop"],
     )
     answer: Answer = {}

@@ -130,6 +130,11 @@ class VideoReader:
                 self._on_message(Message("info", text))
         self._open(None)
 
+    @property
+    def has_other_streams(self) -> bool:
+        """Whether there is anything besides the video: sound, subtitles, chapters."""
+        return len(self._container.streams) > 1 or self.info.chapters > 0
+
     @classmethod
     def with_options(
         cls, path: Path, options: VideoOptions, on_message: OnMessage, survey: Survey | None

@@ -66,7 +66,7 @@ class Survey:
 
 def source_of(path: Path, options: VideoOptions) -> Source:
     """A file and the streams of it that were requested."""
-    return Source(path, options.video_stream, options.program)
+    return Source(path, options.video_stream, options.program, options.rate)
 
 
 def survey(path: Path, options: VideoOptions, on_progress: Callable[[], None] = lambda: None) -> Survey:
