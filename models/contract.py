@@ -74,7 +74,8 @@ class Network(nn.Module):
         gradient_checkpointing: Whether training recomputes the features of the body in the backward pass
             instead of keeping them.
         memory_format: Memory format of the weights in which the network runs.
-        input_channels: Of what it sees at once: RGB; a network for films sees more, see ``Film.step``.
+        input_channels: Of what it sees at once: RGB; a network for films sees more, see ``FilmStep``.
+        output_channels: Of what it gives: RGB; likewise.
     """
 
     contract: Contract
@@ -82,6 +83,7 @@ class Network(nn.Module):
     gradient_checkpointing: bool = False
     memory_format: torch.memory_format = torch.channels_last
     input_channels: int = 3
+    output_channels: int = 3
 
     def run_body(self, body: nn.Sequential, features: Tensor) -> Tensor:
         """``body(features)``, with gradient checkpointing if it is on.

@@ -31,6 +31,9 @@ class Film(Network):
         frames_before: Frames before the one to upscale that the head sees.
         frames_after: Frames after it.
         carries_state: Whether the head also sees the features of the frame before.
+
+    Attributes:
+        seen_channels: Of what ``step`` sees.
     """
 
     def __init__(
@@ -54,8 +57,8 @@ class Film(Network):
         }
         state_channels = channels if carries_state else 0
         frames = frames_before + 1 + frames_after
-        self.input_channels = 3 * frames + state_channels
-        self.head = nn.Conv2d(self.input_channels, channels, 3, padding=1)
+        self.seen_channels = 3 * frames + state_channels
+        self.head = nn.Conv2d(self.seen_channels, channels, 3, padding=1)
         self.head_activation = nn.PReLU(1)
         self.body = nn.Sequential()
         for _ in range(depth):
@@ -100,7 +103,7 @@ class Film(Network):
         """One frame.
 
         Args:
-            seen: ``(B, input_channels, H, W)``: RGB of the frames in order, in [0, 1], then the state that
+            seen: ``(B, seen_channels, H, W)``: RGB of the frames in order, in [0, 1], then the state that
                 the frame before left.
 
         Returns:

@@ -19,13 +19,14 @@ from torch import Tensor, nn
 
 from upscaler.models.compact import Compact
 from upscaler.models.contract import BICUBIC_RADIUS_PX, Network, bicubic_kernel, bilinear_kernel
+from upscaler.models.film import Film
 from upscaler.models.srresnet import SRResNet
 from upscaler.planes import ChromaAxis, PlaneOutput
 
 
 def can_give(network: Network, output: PlaneOutput) -> bool:
     """Whether a network can be rewritten to give these planes."""
-    simple = isinstance(network, Compact | SRResNet) and isinstance(network.tail, nn.Conv2d)
+    simple = isinstance(network, Compact | SRResNet | Film) and isinstance(network.tail, nn.Conv2d)
     return simple and output.fits(network.contract.scale)
 
 
@@ -42,7 +43,7 @@ class PlaneNetwork(Network):
 
     def __init__(self, network: Network, output: PlaneOutput, strength: float = 1.0) -> None:
         super().__init__()
-        assert isinstance(network, Compact | SRResNet) and isinstance(network.tail, nn.Conv2d)
+        assert isinstance(network, Compact | SRResNet | Film) and isinstance(network.tail, nn.Conv2d)
         scale, tail = network.contract.scale, network.tail
         self.arguments = {}
         self.network = network
@@ -73,18 +74,21 @@ class PlaneNetwork(Network):
 
     def forward(self, lr: Tensor) -> Tensor:
         """RGB ``(B, 3, H, W)``, any float dtype, nominally in [0, 1] -> packed planes; see the class."""
+        return self.completed(lr, self.network.detail(lr))
+
+    def completed(self, lr: Tensor, detail: Tensor) -> Tensor:
+        """The planes of a picture, from what the network's tail gives for it; see ``forward``."""
         upsampling, offsets, reduction = self._kernels
-        detail = self.network.detail(lr)
         rows, columns = self._margins
         down, across = self._radius_px + rows, self._radius_px + columns
         edged = F.pad(lr.float(), (across, across, down, down), mode="replicate")
-        packed = _convolved(edged, upsampling, offsets)
+        packed = convolved(edged, upsampling, offsets)
         height, width = lr.shape[-2:]
         packed[..., rows : rows + height, columns : columns + width] += detail
         if not (rows or columns):
             return packed
         self._repeat_edges(packed)
-        return _convolved(packed, reduction)
+        return convolved(packed, reduction)
 
     def _repeat_edges(self, packed: Tensor) -> None:
         """Fill the margins of chroma with the outermost samples."""
@@ -167,7 +171,7 @@ def _taps(axis: ChromaAxis, sample: int, computed: int) -> list[tuple[int, int, 
     ]
 
 
-def _convolved(pixels: Tensor, kernel: Tensor, bias: Tensor | None = None) -> Tensor:
+def convolved(pixels: Tensor, kernel: Tensor, bias: Tensor | None = None) -> Tensor:
     """A convolution without padding in true fp32: on a GPU, cuDNN would round to TF32."""
     if pixels.device.type == "cpu":
         return F.conv2d(pixels, kernel, bias)

@@ -5,9 +5,9 @@ Each reads from top to bottom in the order in which things happen. For a video:
 1. ``video/survey.py`` looks through the film. ``video/stream_plan.py`` decides what becomes of audio,
    subtitles and the other streams, ``video_plan.py`` sizes, encoder and segments.
 2. ``resume/begin.py`` finds what an earlier run left in the job folder next to the target.
-3. One thread demuxes and decodes (``video/reader.py``), this one runs the network (``video_frames.py``), a
-   third encodes into segments (``video/segments.py``). The queues between them (``video/threads.py``) are
-   short and hold frames as planes.
+3. One thread demuxes and decodes (``video/reader.py``), this one runs the network (``video_frames.py``, or
+   ``film_frames.py`` for a network that sees neighbouring frames), a third encodes into segments
+   (``video/segments.py``). The queues between them (``video/threads.py``) are short and hold planes.
 4. ``video/mux.py`` merges the segments with the other streams, and ``video/verify.py`` reads the file again
    before it gets its name.
 """
@@ -18,22 +18,28 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from torch import Tensor
+
 from upscaler import transparency
 from upscaler.errors import MediaError
+from upscaler.film_frames import upscale_film
 from upscaler.images import animation, gif, losses, stills
 from upscaler.images.encoding import Encoding
 from upscaler.images.still import Still
 from upscaler.images.strip import stripped
 from upscaler.inference.engine import Upscaler
+from upscaler.inference.film_steps import Context
 from upscaler.jobs import Job
 from upscaler.options import ImageOptions, VideoOptions
 from upscaler.results import Done, Message, OnMessage, OnProgress, Progress, StreamPlan, VideoFacts
 from upscaler.resume.begin import resume_or_start
 from upscaler.resume.fingerprint import fingerprint_of, has_changed, state_of
 from upscaler.resume.job_folder import JobFolder, folder_of
+from upscaler.scenes import InContext, in_context
 from upscaler.video import mux, stream_plan
 from upscaler.video.captions import with_noted_captions
-from upscaler.video.info import Window
+from upscaler.video.changes import scene_ends
+from upscaler.video.info import Frame, VideoInfo, Window
 from upscaler.video.reader import VideoReader
 from upscaler.video.segments import Segment, SegmentedVideoWriter, chunks
 from upscaler.video.survey import Survey, survey
@@ -326,15 +332,16 @@ def _encode(
         rate=float(info.rate),
     )
     tally = Tally()
+    context = engine.context(plan.upscaling)
     start = time.monotonic()
     with (
         writer,
-        Prefetcher(skip_encoded(selected_frames(reader, options), writer.segments)) as decoder,
+        Prefetcher(skip_encoded(_in_context(reader, options, context), writer.segments)) as decoder,
         BackgroundWriter(writer.write) as encoder,
     ):
         for chunk in chunks(iter(decoder), writer.length):  # no batch crosses the border of a segment
             frames = with_noted_captions(chunk, writer.captions)
-            upscaled = upscale_frames(frames, engine, plan.upscaling, info, plan.encoding.layout, tally)
+            upscaled = _upscaled_frames(frames, engine, plan, info, tally)
             for planes, pts in upscaled:
                 encoder.put(planes, pts)
                 done += 1
@@ -349,6 +356,25 @@ def _encode(
     stages_s = {"decode": decoder.busy_s, "network": network_s, "encode": encoder.busy_s}
     window = encoded_window(writer.segments, reader, options)
     return _Encoded(done, resumed, tally.reused_share, window, writer.segments, stages_s)
+
+
+def _in_context(reader: VideoReader, options: VideoOptions, context: Context) -> Iterator[InContext[Frame]]:
+    """The selected frames, with those around that a network for films sees; with none for any other."""
+    frames = selected_frames(reader, options)
+    if context == Context():
+        return in_context(frames, 0, 0, lambda frame, following: False)
+    # One before, at least: a network that sees none must know where a scene begins.
+    return in_context(frames, max(1, context.needed_before), context.frames_after, scene_ends)
+
+
+def _upscaled_frames(
+    frames: Iterator[InContext[Frame]], engine: Upscaler, plan: VideoPlan, info: VideoInfo, tally: Tally
+) -> Iterator[tuple[list[Tensor], int]]:
+    """The frames of a segment through the network; see ``upscale_frames``."""
+    upscaling, layout = plan.upscaling, plan.encoding.layout
+    if engine.context(upscaling) != Context():
+        return upscale_film(frames, engine, upscaling, info, layout, tally)
+    return upscale_frames((each.frame for each in frames), engine, upscaling, info, layout, tally)
 
 
 def _merge(

@@ -67,17 +67,7 @@ def upscale_frames(
         The planes of a frame, ``(h, w)`` each on the host, full code range of ``layout.dtype``, in the order
         of ``yuv.Layout``; and its PTS. They must not be changed.
     """
-    # What the target displays is what ``info`` displays.
-    target = Shape(plan.width, plan.height, info.shape.aspect() * plan.height / plan.width)
-    chroma_px = (1, 1) if layout.kind != "yuv" else (layout.horizontal, layout.vertical)
-
-    def plan_for(shape: Shape) -> Plan:
-        if shape == info.shape:
-            return plan
-        other = plan_frames(engine, info, shape.height, shape.width)
-        width, height = fitted_size(shape, target, chroma_px)
-        other = replace(other, height=height, width=width)
-        return giving_planes(engine, other, layout, shape.height, shape.width)
+    plan_for = shape_planner(engine, plan, info, layout)
 
     def upscale(planes: list[Tensor], batch: list[Frame], check: bool) -> tuple[list[Tensor], Tensor]:
         own, given = plan_for(batch[0].shape), batch[0].layout
@@ -100,6 +90,25 @@ def upscale_frames(
             tally.frames_px += frame.planes[0].numel()
             tally.computed_px += frame.planes[0].numel()
             yield yuv.with_bars(own, layout, plan.height, plan.width), frame.pts
+
+
+def shape_planner(
+    engine: Upscaler, plan: Plan, info: VideoInfo, layout: yuv.Layout
+) -> Callable[[Shape], Plan]:
+    """How frames of any shape are upscaled to fit into one target; arguments as for ``upscale_frames``."""
+    # What the target displays is what ``info`` displays.
+    target = Shape(plan.width, plan.height, info.shape.aspect() * plan.height / plan.width)
+    chroma_px = (1, 1) if layout.kind != "yuv" else (layout.horizontal, layout.vertical)
+
+    def plan_for(shape: Shape) -> Plan:
+        if shape == info.shape:
+            return plan
+        other = plan_frames(engine, info, shape.height, shape.width)
+        width, height = fitted_size(shape, target, chroma_px)
+        other = engine.in_steps(replace(other, height=height, width=width))
+        return giving_planes(engine, other, layout, shape.height, shape.width)
+
+    return plan_for
 
 
 def _upscale_changes(
@@ -190,6 +199,21 @@ def _upscale(
     rgb = torch.stack(converted) if len(converted) > 1 else converted[0][None]  # without a copy
     del converted
     upscaled, finite = engine.upscale_flagged(rgb, plan, check=check)
+    return planes_of(upscaled, sources, given, plan, layout), finite
+
+
+def planes_of(
+    upscaled: Tensor, sources: list[list[Tensor]], given: yuv.Layout, plan: Plan, layout: yuv.Layout
+) -> list[Tensor]:
+    """All planes for the encoder of upscaled frames; alpha comes from their sources.
+
+    Args:
+        upscaled: From ``Upscaler.upscale_flagged``.
+        sources: Planes of each frame.
+        given: How they encode colour.
+        plan: With which they were upscaled.
+        layout: Of the results.
+    """
     if plan.planes is not None:
         colors = list(zip(*plan.planes.unpack(upscaled, plan.scales[-1]), strict=True))
     else:
@@ -199,7 +223,7 @@ def _upscale(
         results += frame_colors
         if layout.alpha:
             results.append(_resize_alpha(source, given, plan, layout))
-    return results, finite
+    return results
 
 
 def _by_frame(planes: list[Tensor], frames: int) -> list[list[Tensor]]:

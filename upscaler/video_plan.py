@@ -51,9 +51,13 @@ def plan_video(reader: VideoReader, job: Job, engine: Upscaler, options: VideoOp
     if squares_pixels:
         exact = _with_square_pixels(exact, info.sample_aspect)
     height, width = yuv.even_sized(choice.layout, exact.height, exact.width)
-    plan = replace(exact, height=height, width=width)
+    plan = engine.in_steps(replace(exact, height=height, width=width))
     upscaling = giving_planes(engine, plan, choice.layout, info.height, info.width)
-    rounded = "" if plan == exact else f" (rounded to even from {exact.width}x{exact.height})"
+    rounded = (
+        ""
+        if (height, width) == (exact.height, exact.width)
+        else f" (rounded to even from {exact.width}x{exact.height})"
+    )
     notes = [*choice.notes]
     if squares_pixels:
         aspect = f"{info.sample_aspect.numerator}:{info.sample_aspect.denominator}"

@@ -71,7 +71,7 @@ def test_a_state_is_bounded() -> None:
     network = film()
     torch.nn.init.constant_(network.head.weight, 50.0)
     with torch.inference_mode():
-        _, state = network.step(torch.ones(1, network.input_channels, 5, 5))
+        _, state = network.step(torch.ones(1, network.seen_channels, 5, 5))
     assert float(state.abs().max()) == STATE_LIMIT
 
 

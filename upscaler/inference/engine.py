@@ -5,10 +5,12 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import overload
 
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
@@ -16,6 +18,7 @@ from upscaler import transparency
 from upscaler.errors import DeviceError, UsageError
 from upscaler.inference import devices, pictures
 from upscaler.inference.batching import batch_equal
+from upscaler.inference.film_steps import Context, upscale_film
 from upscaler.inference.overlap import run_overlapped
 from upscaler.inference.plan import Plan, PlannedNetwork, networks_for
 from upscaler.inference.resize import resize_bicubic
@@ -25,7 +28,8 @@ from upscaler.inference.strength import blended
 from upscaler.inference.tiled_network import DTYPES, OnProgress, TiledNetwork, name_of
 from upscaler.inference.wrapping import cropped, resize_wrapped, wrapped
 from upscaler.models import blending, find_weights, model_file
-from upscaler.models.contract import BICUBIC_RADIUS_PX
+from upscaler.models.contract import BICUBIC_RADIUS_PX, Contract
+from upscaler.models.film_step import FilmStep
 from upscaler.models.plane_network import can_give
 from upscaler.option_fields import takes_options
 from upscaler.options import DEFAULT_MODEL, RUNTIMES, SCALE_MAX, EngineOptions
@@ -135,8 +139,34 @@ class Upscaler:
         needs_source = self.options.strength < 1 and len(plan.networks) > 1
         if not plan.networks or plan.passes > 1 or not exact or needs_source:
             return plan
-        possible = can_give(self._network(plan.networks[-1]).network, output)
+        network = self._network(plan.networks[-1]).network
+        possible = can_give(network.film if isinstance(network, FilmStep) else network, output)
         return replace(plan, planes=output) if possible else plan
+
+    def in_steps(self, plan: Plan) -> Plan:
+        """The plan for the frames of a film: a network for films runs in steps, with the frames around.
+
+        Raises:
+            UsageError: Such a network is not alone in the plan, or runs several times.
+        """
+        for_films = [each for each in plan.networks if self._contract(each).sees_other_frames]
+        if not for_films:
+            return plan
+        model = for_films[0].model
+        if len(plan.networks) > 1:
+            hint = f"choose a scale of at most {max(self.files[model])} and no other model"
+            raise UsageError(f"model '{model}' sees neighbouring frames: it runs once, and alone", hint)
+        if plan.passes > 1 or self.options.tileable:
+            raise UsageError(f"model '{model}' sees neighbouring frames: --tta and --tileable are not for it")
+        return replace(plan, networks=(replace(for_films[0], in_steps=True),))
+
+    def context(self, plan: Plan) -> Context:
+        """What the network of a plan sees besides the frame itself; nothing but in steps."""
+        in_steps = len(plan.networks) == 1 and plan.networks[0].in_steps
+        return Context.of(self._contract(plan.networks[0])) if in_steps else Context()
+
+    def _contract(self, network: PlannedNetwork) -> Contract:
+        return self._network(network).network.contract
 
     def radius_px(self, plan: Plan, height: int, width: int) -> int | None:
         """How many pixels around a part of a frame decide, with that part, about its result.
@@ -153,6 +183,7 @@ class Upscaler:
         if (
             self.options.tileable
             or len(plan.networks) != 1
+            or plan.networks[0].in_steps
             or (height * reached, width * reached) != (plan.height, plan.width)
         ):
             return None
@@ -231,8 +262,18 @@ class Upscaler:
         """Upscale images of any sizes, in order: arrays, ``(H, W, 3)`` RGB, uint8 or uint16; see ``image``.
 
         Consecutive images of one size go through the network together, as many as ``batch_for`` says. On a
-        GPU some are read ahead, and upload, computation and download overlap.
+        GPU some are read ahead, and upload, computation and download overlap. A network for films sees them
+        as frames of one; see ``film_steps``.
         """
+        frames = iter(frames)
+        first = next(frames, None)
+        if first is None:
+            return
+        frames = chain([first], frames)
+        context = self.context(self.in_steps(self.plan(*first.shape[:2])))
+        if context != Context():
+            yield from upscale_film(frames, self, context)
+            return
 
         def work(sources: list[Tensor], _: int, check: bool) -> tuple[list[Tensor], Tensor]:
             batch = torch.stack([source.permute(2, 0, 1) for source in sources])
@@ -256,7 +297,7 @@ class Upscaler:
         """
         if self.options.batch is not None:
             return self.options.batch
-        if self.device.type == "cpu" or not plan.networks:
+        if self.device.type == "cpu" or not plan.networks or plan.networks[0].in_steps:
             return 1
         return max(1, self._network(plan.networks[0]).max_batch_px // (height * width))
 
@@ -283,16 +324,17 @@ class Upscaler:
             network = self._network(step)
             runtime, tile = network.runtime(planes=planes), network.tiles(rows, columns, planes)[0]
             with torch.inference_mode():
-                small = self._sample(plan, min(_TRIAL_PX, rows), min(_TRIAL_PX, columns))
+                small = self._sample(plan, step, min(_TRIAL_PX, rows), min(_TRIAL_PX, columns))
                 pixels_ahead = frames * rows * columns * plan.passes
                 seconds_ahead = runtime.seconds(small) / small[0, 0].numel() * pixels_ahead
                 if seconds_ahead >= _COMPILE_FROM_S:
-                    runtime.compile_if_faster(self._sample(plan, tile.height, tile.width))
+                    runtime.compile_if_faster(self._sample(plan, step, tile.height, tile.width))
             runtimes.append(runtime)
         return runtimes
 
-    def _sample(self, plan: Plan, height: int, width: int) -> Tensor:
-        lr = torch.rand(self.batch_for(plan, height, width), 3, height, width, device=self.device)
+    def _sample(self, plan: Plan, network: PlannedNetwork, height: int, width: int) -> Tensor:
+        channels = self._network(network).network.input_channels
+        lr = torch.rand(self.batch_for(plan, height, width), channels, height, width, device=self.device)
         return lr.contiguous(memory_format=torch.channels_last)
 
     def upscale(self, source: Tensor, plan: Plan, on_progress: OnProgress | None = None) -> Tensor:
@@ -355,6 +397,32 @@ class Upscaler:
             source = blended(source, given, self.options.strength, wraps=wraps)
         return source, finite
 
+    @torch.inference_mode()
+    def upscale_step(self, seen: Tensor, plan: Plan) -> tuple[Tensor, Tensor]:
+        """Upscale a frame of a film, in a plan of one network that runs in steps.
+
+        Args:
+            seen: ``(1, C, H, W)`` fp32 on any device: RGB of the frames that the network sees, in order,
+                nominally in [0, 1]; then the state. See ``Context``.
+            plan: See ``upscale_flagged``.
+
+        Returns:
+            The frame, as ``upscale_flagged`` gives it, of a batch of one; and the state for the next step,
+            ``(1, S, H, W)`` fp32.
+        """
+        (network,) = plan.networks
+        context = self.context(plan)
+        given, _ = self._network(network).run(seen, torch.float32, check=True, planes=plan.planes)
+        packed, state = given.tensor_split((given.shape[1] - context.state_channels,), dim=1)
+        if plan.planes is not None:
+            return plan.planes.as_codes(packed), state
+        frame = F.pixel_shuffle(packed, network.scale)
+        if frame.shape[-2:] != (plan.height, plan.width):
+            frame = resize_bicubic(frame, plan.height, plan.width)
+        if self.options.strength < 1:
+            frame = blended(frame, context.middle_of(seen), self.options.strength)
+        return frame, state
+
     def _margin_px(self, plan: Plan, height: int, width: int) -> int:
         """What the networks see beyond the borders of a tileable picture of this size, in its pixels."""
         if not self.options.tileable:
@@ -378,7 +446,7 @@ class Upscaler:
     def loaded_weights(self) -> list[WeightFacts]:
         """The weight files of the networks that have been used so far, in the order of the models."""
         used = sorted(self._networks, key=lambda network: (self.models.index(network.model), network.scale))
-        return [facts for network in used for facts in self._weight_facts[network]]
+        return list(dict.fromkeys(facts for network in used for facts in self._weight_facts[network]))
 
     def macs(self, plan: Plan, height: int, width: int) -> int:
         """Approximate multiply-accumulates for a frame."""
@@ -479,7 +547,7 @@ class Upscaler:
             weights = blending.load_blended(files, self._shares[network.model] or 0)
             self._weight_facts[network] = [_weight_facts(file, network.scale) for file in files]
             self._networks[network] = TiledNetwork(
-                weights, self.device, self.dtype, self.options, self._report
+                weights, self.device, self.dtype, self.options, self._report, in_steps=network.in_steps
             )
         return self._networks[network]
 

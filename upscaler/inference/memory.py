@@ -28,7 +28,7 @@ def bytes_per_pixel(network: Network, device: torch.device) -> int:
         device: Where it runs.
     """
     side = max(network.contract.padded_size(_SIDE_PX, _SIDE_PX))
-    low = torch.rand(1, 3, side, side, device=device)
+    low = torch.rand(1, network.input_channels, side, side, device=device)
     if device.type in ("cuda", "xpu"):
         return _allocator_peak(network, low) // low[0, 0].numel()
     sizes: list[int] = []

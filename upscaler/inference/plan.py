@@ -10,10 +10,17 @@ from upscaler.planes import PlaneOutput
 
 @dataclass(frozen=True)
 class PlannedNetwork:
-    """One network of a plan: of a model, as the user named it, the one of this scale."""
+    """One network of a plan: of a model, as the user named it, the one of this scale.
+
+    Attributes:
+        model: Of the user.
+        scale: Of the network.
+        in_steps: Whether it runs frame by frame on a film, and sees the frames around; see ``FilmStep``.
+    """
 
     model: str
     scale: int
+    in_steps: bool = False
 
     def __str__(self) -> str:
         return f"{self.model} x{self.scale}"

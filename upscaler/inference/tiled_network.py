@@ -16,6 +16,8 @@ from upscaler.inference.padding import pad_reflected
 from upscaler.inference.runtime import Runtime
 from upscaler.inference.self_ensemble import ensemble
 from upscaler.models.contract import Network
+from upscaler.models.film import Film
+from upscaler.models.film_step import FilmStep
 from upscaler.models.model_file import ModelFile
 from upscaler.models.plane_network import PlaneNetwork
 from upscaler.options import EngineOptions
@@ -49,6 +51,7 @@ class TiledNetwork:
         options: Of these, ``runtime``, ``tile_px``, ``batch``, ``memory_limit_gb``, ``tta`` and, for planes,
             ``strength``.
         on_message: Called with what the user should know.
+        in_steps: Run a network for films step by step; results are those of ``FilmStep``, in fp32.
 
     Raises:
         UsageError: The tile asked for is too small for this network.
@@ -62,8 +65,11 @@ class TiledNetwork:
         dtype: torch.dtype,
         options: EngineOptions,
         on_message: OnMessage,
+        *,
+        in_steps: bool = False,
     ) -> None:
         self._weights, self._device, self._dtype = weights, device, dtype
+        self._in_steps = in_steps
         self._options, self._on_message = options, on_message
         self._runtimes: dict[tuple[torch.dtype, PlaneOutput | None], Runtime] = {}
         self._max_batch_px: int | None = None
@@ -98,7 +104,10 @@ class TiledNetwork:
         network = self._weights.inference_network()
         if dtype is torch.int8:  # of the body; all else is in fp32
             network, dtype = int8.with_int8_body(network), torch.float32
-        if planes is not None:
+        if self._in_steps:
+            assert isinstance(network, Film), "of the networks, only those for films run in steps"
+            network = FilmStep(network, planes, self._options.strength)
+        elif planes is not None:
             network = PlaneNetwork(network, planes, self._options.strength)
         return network.to(device=self._device, dtype=dtype).to(memory_format=network.memory_format)
 
@@ -212,6 +221,8 @@ class TiledNetwork:
                 self._halve(tiles[0].area_px * min(batch, len(tiles) * len(source)), error)
 
     def _channels(self, planes: PlaneOutput | None) -> int:
+        if self._in_steps:
+            return self.runtime(planes=planes).network.output_channels
         return planes.channels(self.network.contract.scale) if planes else 3
 
     def _approximation(self, tiles: tuple[tiling.Tile, ...]) -> str:
@@ -273,9 +284,10 @@ class TiledNetwork:
         frames, _, height, width = source.shape
         contract = self.runtime(planes=planes).network.contract
         scale = contract.scale
+        codes = None if self._in_steps else planes  # a step also gives its state, which is no codes
         result = torch.empty(
             (frames, self._channels(planes), height * scale, width * scale),
-            dtype=planes.dtype if planes else into,
+            dtype=codes.dtype if codes else into,
             device=source.device,
             memory_format=torch.channels_last,
         )
@@ -289,7 +301,7 @@ class TiledNetwork:
             flag = finite if check else sr.sum().isfinite()
             if not self._computes_codes:
                 sr = sr.cpu()
-            return [planes.as_codes(sr) if planes else as_codes(sr, into)], flag
+            return [codes.as_codes(sr) if codes else as_codes(sr, into)], flag
 
         cut = (([torch.stack([_cut(source[frame], tile) for frame, tile in part])], part) for part in parts)
         results: Iterator[tuple[list[Tensor], Tensor, list[tuple[int, tiling.Tile]]]]

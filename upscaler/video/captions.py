@@ -14,8 +14,9 @@ from av.packet import Packet
 from av.stream import Stream
 from av.video.frame import VideoFrame
 
-if TYPE_CHECKING:
-    from upscaler.video.info import Frame  # loads torch, which the helper process of `probe` does without
+if TYPE_CHECKING:  # they load torch, which the helper process of `probe` does without
+    from upscaler.scenes import InContext
+    from upscaler.video.info import Frame
 
 CODECS = ("h264", "hevc")  # whose packets take captions
 # Codecs of which FFmpeg decodes captions.
@@ -78,12 +79,14 @@ def _without_padding(captions: bytes) -> bytes:
     return b"".join(each for each in constructs if each[0] & _IS_VALID)
 
 
-def with_noted_captions(frames: "Iterable[Frame]", captions: dict[int, bytes]) -> "Iterator[Frame]":
+def with_noted_captions(
+    frames: "Iterable[InContext[Frame]]", captions: dict[int, bytes]
+) -> "Iterator[InContext[Frame]]":
     """The same frames, whose captions are added to a mapping from PTS."""
-    for frame in frames:
-        if frame.captions:
-            captions[frame.pts] = frame.captions
-        yield frame
+    for seen in frames:
+        if seen.frame.captions:
+            captions[seen.frame.pts] = seen.frame.captions
+        yield seen
 
 
 def with_captions(packet: "Packet[Stream]", captions: bytes, codec: str) -> "Packet[Stream]":

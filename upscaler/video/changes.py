@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from upscaler.scenes import is_cut
+from upscaler.video.info import Frame
 from upscaler.video.yuv import Layout
 
 # Changes are found in squares of this many luma pixels.
@@ -52,6 +54,14 @@ class Part:
             min(height, self.bottom + margin_px),
             min(width, self.right + margin_px),
         )
+
+
+def scene_ends(frame: Frame, following: Frame) -> bool:
+    """Whether a frame and the one after it belong to different scenes, or differ in shape or layout."""
+    if (frame.shape, frame.layout) != (following.shape, following.layout):
+        return True
+    white = (1 << frame.layout.bits) - 1
+    return is_cut(following.planes[0], frame.planes[0], white)
 
 
 def changed_parts(

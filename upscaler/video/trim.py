@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from upscaler.errors import MediaError
 from upscaler.options import VideoOptions
+from upscaler.scenes import InContext
 from upscaler.video.info import Frame, VideoInfo, Window
 from upscaler.video.reader import VideoReader
 from upscaler.video.segments import Segment
@@ -25,7 +26,9 @@ def selected_frames(reader: VideoReader, options: VideoOptions) -> Iterator[Fram
                 return
 
 
-def skip_encoded(frames: Iterator[Frame], segments: Sequence[Segment]) -> Iterator[Frame]:
+def skip_encoded(
+    frames: Iterator[InContext[Frame]], segments: Sequence[Segment]
+) -> Iterator[InContext[Frame]]:
     """The frames that follow those in segments.
 
     The frames before are decoded, too: seeking is not exact in every format.
@@ -36,7 +39,7 @@ def skip_encoded(frames: Iterator[Frame], segments: Sequence[Segment]) -> Iterat
     for segment in list(segments):  # a copy: the caller adds segments while frames are taken
         for pts in segment.pts():
             frame = next(frames, None)
-            if frame is None or frame.pts != pts:
+            if frame is None or frame.frame.pts != pts:
                 raise MediaError("the source's frames are not those of an earlier run", "use --no-resume")
     yield from frames
 

@@ -1,0 +1,101 @@
+"""Frames through a network that sees their neighbours; otherwise as ``video_frames``."""
+
+from collections.abc import Iterable, Iterator
+
+import torch
+from torch import Tensor
+
+from upscaler.inference.engine import Upscaler
+from upscaler.inference.film_steps import FilmSteps
+from upscaler.inference.plan import Plan
+from upscaler.scenes import InContext
+from upscaler.video import yuv
+from upscaler.video.info import Frame, VideoInfo
+from upscaler.video_frames import Tally, planes_of, shape_planner
+
+
+def upscale_film(
+    frames: Iterable[InContext[Frame]],
+    engine: Upscaler,
+    plan: Plan,
+    info: VideoInfo,
+    layout: yuv.Layout,
+    tally: Tally,
+) -> Iterator[tuple[list[Tensor], int]]:
+    """Upscale the decoded frames of a segment for an encoder.
+
+    Frames come one by one, because each result depends on the one before; of a frame that is equal to the one
+    before, the result is that one's, too. Before the first frame the network runs over those before it, as
+    far as they are known: the result does not depend on which segments were computed in this run.
+
+    Args:
+        frames: In order, each with as many frames before it as ``Context.needed_before`` says.
+        engine: Runs the network.
+        plan: From ``Upscaler.in_steps``; otherwise as for ``video_frames.upscale_frames``.
+        info: Of the video.
+        layout: How the planes for the encoder encode colour.
+        tally: Is added to.
+
+    Yields:
+        As ``video_frames.upscale_frames``.
+    """
+    plan_for = shape_planner(engine, plan, info, layout)
+    context = engine.context(plan)
+    scene: _Scene | None = None
+    for seen in frames:
+        if scene is None or not seen.before:
+            scene = _Scene(engine, plan_for(seen.frame.shape), layout)
+            scene.warm_up(seen, context.warm_up_frames)
+        own = scene.upscale(seen, tally)
+        yield yuv.with_bars(own, layout, plan.height, plan.width), seen.frame.pts
+
+
+class _Scene:
+    """The frames of one scene, in order.
+
+    Args:
+        engine: Runs the network.
+        plan: For frames of this shape.
+        layout: Of the results.
+    """
+
+    def __init__(self, engine: Upscaler, plan: Plan, layout: yuv.Layout) -> None:
+        self._engine, self._plan, self._layout = engine, plan, layout
+        self._context = engine.context(plan)
+        self._steps = FilmSteps(engine, plan)
+        self._rgb: dict[int, Tensor] = {}  # of the frames in the window, by PTS: each is converted once
+        self._finished: list[Tensor] | None = None
+
+    def warm_up(self, first: InContext[Frame], frames: int) -> None:
+        """Run over up to so many frames before the first one, for the state that they leave."""
+        known = (*first.before, first.frame, *first.after)
+        for place in range(max(0, len(first.before) - frames), len(first.before)):
+            self._step(InContext(known[place], known[:place], known[place + 1 :]))
+
+    def upscale(self, seen: InContext[Frame], tally: Tally) -> list[Tensor]:
+        """The planes of a frame for the encoder."""
+        pixels = seen.frame.planes[0].numel()
+        tally.frames_px += pixels
+        if self._finished is not None and _are_equal(seen.before[-1], seen.frame):
+            return self._finished
+        tally.computed_px += pixels
+        source = seen.frame
+        given = planes_of(self._step(seen), [source.planes], source.layout, self._plan, self._layout)
+        self._finished = [plane.cpu() for plane in given]
+        return self._finished
+
+    def _step(self, seen: InContext[Frame]) -> Tensor:
+        window = seen.window(self._context.frames_before, self._context.frames_after)
+        self._rgb = {
+            frame.pts: self._rgb[frame.pts] if frame.pts in self._rgb else self._to_rgb(frame)
+            for frame in window
+        }
+        return self._steps([self._rgb[frame.pts] for frame in window])
+
+    def _to_rgb(self, frame: Frame) -> Tensor:
+        planes = [plane.to(self._engine.device) for plane in frame.planes]
+        return yuv.to_rgb(planes, frame.layout)
+
+
+def _are_equal(frame: Frame, other: Frame) -> bool:
+    return all(map(torch.equal, frame.planes, other.planes))

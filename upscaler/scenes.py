@@ -1,0 +1,109 @@
+"""Scenes of a film, and frames with their neighbours, for networks that see them: not beyond a cut."""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+# Scenes are compared in squares of this share of the shorter side: what moves a little stays in its square.
+_CELLS = 18
+# Squares of one scene correlate from frame to frame, also during a pan, a fade or a flash. Those of different
+# scenes do so by chance only.
+_CORRELATION_MIN = 0.5
+# A smaller mean difference, as a share of white, is no cut; a larger one is, however alike the scenes are.
+_DIFFERENCE_MIN, _DIFFERENCE_MAX = 0.03, 0.3
+# Below this deviation, as a share of white, a frame shows too little to correlate: black, or fog.
+_DEVIATION_MIN = 0.01
+
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class InContext(Generic[T]):
+    """A frame with its neighbours of the same scene.
+
+    Attributes:
+        frame: The frame.
+        before: Frames before it, in order; fewer where the scene or the film begins.
+        after: Frames after it, likewise.
+    """
+
+    frame: T
+    before: tuple[T, ...]
+    after: tuple[T, ...]
+
+    def window(self, before: int, after: int) -> list[T]:
+        """The frame between so many before and after it; where there are fewer, the outermost repeats."""
+        known = (*self.before, self.frame, *self.after)
+        place = len(self.before)
+        return [known[min(max(place + offset, 0), len(known) - 1)] for offset in range(-before, after + 1)]
+
+
+def in_context(
+    frames: Iterable[T], before: int, after: int, ends: Callable[[T, T], bool]
+) -> Iterator[InContext[T]]:
+    """Frames with up to ``before`` frames before and ``after`` after each; reads ``after`` frames ahead.
+
+    Args:
+        frames: In order.
+        before: At most so many.
+        after: At most so many.
+        ends: Whether a scene ends between two consecutive frames.
+    """
+    scene: deque[T] = deque()  # of one scene; the first ``done`` were given out, and are kept for the others
+    done = 0
+    for frame in frames:
+        if scene and ends(scene[-1], frame):
+            yield from _rest(scene, done, before)
+            scene.clear()
+            done = 0
+        scene.append(frame)
+        if len(scene) - done > after:
+            yield _at(scene, done, before)
+            done += 1
+            if done > before and len(scene) > 1:
+                scene.popleft()
+                done -= 1
+    yield from _rest(scene, done, before)
+
+
+def _rest(scene: deque[T], done: int, before: int) -> Iterator[InContext[T]]:
+    """The frames of a scene that wait for others which do not come."""
+    for index in range(done, len(scene)):
+        yield _at(scene, index, before)
+
+
+def _at(scene: deque[T], index: int, before: int) -> InContext[T]:
+    known = tuple(scene)
+    return InContext(known[index], known[max(0, index - before) : index], known[index + 1 :])
+
+
+def is_cut(luma: Tensor, before: Tensor, white: int) -> bool:
+    """Whether a new scene begins with a frame.
+
+    Args:
+        luma: Of the frame, or any plane that shows as much: ``(H, W)``, integer codes.
+        before: Of the frame before, of the same size.
+        white: The largest code.
+    """
+    first, second = (_cells(plane, white) for plane in (before, luma))
+    difference = float((second - first).abs().mean())
+    if not _DIFFERENCE_MIN < difference < _DIFFERENCE_MAX:
+        return difference >= _DIFFERENCE_MAX
+    deviations = [cells - cells.mean() for cells in (first, second)]
+    sizes = [float(deviation.square().mean().sqrt()) for deviation in deviations]
+    if min(sizes) < _DEVIATION_MIN:
+        return True
+    correlation = float((deviations[0] * deviations[1]).mean()) / (sizes[0] * sizes[1])
+    return correlation < _CORRELATION_MIN
+
+
+def _cells(plane: Tensor, white: int) -> Tensor:
+    """Means of squares, in 0..1."""
+    side = max(1, min(plane.shape) // _CELLS)
+    return F.avg_pool2d(plane[None].to(torch.float32), side, ceil_mode=True)[0] / white
