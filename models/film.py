@@ -92,12 +92,17 @@ class Film(Network):
         if not self.contract.state_channels:
             sr = self._upscaled(self.step(windows.flatten(0, 1))[0], lr.flatten(0, 1))
             return sr.view(*lr.shape[:2], *sr.shape[1:])
-        state = windows.new_zeros(len(lr), self.contract.state_channels, *lr.shape[-2:], dtype=self.dtype)
+        state = self._no_state(lr[:, 0])
         frames = []
         for window, middle in zip(windows.unbind(1), lr.unbind(1), strict=True):
             detail, state = self.step(torch.cat([window.to(self.dtype), state], 1))
             frames.append(self._upscaled(detail, middle))
         return torch.stack(frames, 1)
+
+    def detail(self, lr: Tensor) -> Tensor:
+        """Single pictures, RGB ``(B, 3, H, W)`` in [0, 1] -> what is added; see ``step``."""
+        window = self._windows(lr.unsqueeze(1))[:, 0].to(self.dtype)
+        return self.step(torch.cat([window, self._no_state(lr)], 1))[0]
 
     def step(self, seen: Tensor) -> tuple[Tensor, Tensor]:
         """One frame.
@@ -121,6 +126,11 @@ class Film(Network):
 
     def _upscaled(self, detail: Tensor, lr: Tensor) -> Tensor:
         return add_upsampled(detail, lr, self.contract.scale)
+
+    def _no_state(self, lr: Tensor) -> Tensor:
+        """The state before the first frame, of the size of these pictures."""
+        channels = self.contract.state_channels
+        return torch.zeros(len(lr), channels, *lr.shape[-2:], dtype=self.dtype, device=lr.device)
 
     def _windows(self, lr: Tensor) -> Tensor:
         """The frames that the head sees for each of a clip, ``(B, T, 3, H, W)`` -> ``(B, T, 3*n, H, W)``."""
