@@ -1,6 +1,7 @@
 """Frames through a network that sees their neighbours; otherwise as ``video_frames``."""
 
 from collections.abc import Iterable, Iterator
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -62,7 +63,7 @@ class _Scene:
     def __init__(self, engine: Upscaler, plan: Plan, layout: yuv.Layout) -> None:
         self._engine, self._plan, self._layout = engine, plan, layout
         self._context = engine.context(plan)
-        self._steps = FilmSteps(engine, plan)
+        self._steps = FilmSteps(partial(engine.upscale_step, plan=plan), self._context)
         self._rgb: dict[int, Tensor] = {}  # of the frames in the window, by PTS: each is converted once
         self._finished: list[Tensor] | None = None
 

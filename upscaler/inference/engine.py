@@ -5,6 +5,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import overload
@@ -18,7 +19,7 @@ from upscaler import transparency
 from upscaler.errors import DeviceError, UsageError
 from upscaler.inference import devices, pictures
 from upscaler.inference.batching import batch_equal
-from upscaler.inference.film_steps import Context, upscale_film
+from upscaler.inference.film_steps import Context, Step, upscale_film
 from upscaler.inference.overlap import run_overlapped
 from upscaler.inference.plan import Plan, PlannedNetwork, networks_for
 from upscaler.inference.resize import resize_bicubic
@@ -272,7 +273,7 @@ class Upscaler:
         frames = chain([first], frames)
         context = self.context(self.in_steps(self.plan(*first.shape[:2])))
         if context != Context():
-            yield from upscale_film(frames, self, context)
+            yield from upscale_film(frames, self._step_for, context, self.device)
             return
 
         def work(sources: list[Tensor], _: int, check: bool) -> tuple[list[Tensor], Tensor]:
@@ -289,6 +290,9 @@ class Upscaler:
         )
         for results, _ in run_overlapped(((batch, len(batch)) for batch in together), work, self.device):
             yield from (result.numpy() for result in results)
+
+    def _step_for(self, height: int, width: int) -> Step:
+        return partial(self.upscale_step, plan=self.in_steps(self.plan(height, width)))
 
     def batch_for(self, plan: Plan, height: int, width: int) -> int:
         """How many frames of this size, and with this plan, go through the network together.

@@ -5,24 +5,20 @@ What it remembers starts empty where a scene begins. A part of a film that is co
 others, and do not depend on whether the part before was computed in the same run.
 """
 
-from __future__ import annotations
-
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Self
 
 import torch
 from torch import Tensor
 
 from upscaler.inference import pictures
-from upscaler.pixels import as_codes, as_floats, peak
+from upscaler.models.contract import Contract
+from upscaler.pixels import Pixels, as_codes, as_floats, peak
 from upscaler.scenes import in_context, is_cut
 
-if TYPE_CHECKING:
-    from upscaler.inference.engine import Upscaler
-    from upscaler.inference.plan import Plan
-    from upscaler.models.contract import Contract
-    from upscaler.pixels import Pixels
+# What a step sees -> the frame and the state; see ``Upscaler.upscale_step``.
+Step = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 # As many as the clips of training have; what lies further back hardly matters.
 WARM_UP_FRAMES = 6
@@ -43,7 +39,7 @@ class Context:
     state_channels: int = 0
 
     @classmethod
-    def of(cls, contract: Contract) -> Context:
+    def of(cls, contract: Contract) -> Self:
         """That of a network."""
         return cls(contract.frames_before, contract.frames_after, contract.state_channels)
 
@@ -66,13 +62,12 @@ class FilmSteps:
     """Upscales the frames of a film, one after the other.
 
     Args:
-        engine: Runs the network.
-        plan: From ``engine.in_steps``.
+        step: Runs the network.
+        context: What it sees.
     """
 
-    def __init__(self, engine: Upscaler, plan: Plan) -> None:
-        self._engine, self._plan = engine, plan
-        self._context = engine.context(plan)
+    def __init__(self, step: Step, context: Context) -> None:
+        self._step, self._context = step, context
         self._state: Tensor | None = None
 
     def __call__(self, window: list[Tensor]) -> Tensor:
@@ -90,18 +85,21 @@ class FilmSteps:
             if self._state is None:
                 self._state = window[0].new_zeros(channels, *window[0].shape[-2:])
             seen = [*window, self._state]
-        frame, state = self._engine.upscale_step(torch.cat(seen).unsqueeze(0), self._plan)
+        frame, state = self._step(torch.cat(seen).unsqueeze(0))
         self._state = state[0]
         return frame
 
 
-def upscale_film(frames: Iterable[Pixels], engine: Upscaler, context: Context) -> Iterator[Pixels]:
+def upscale_film(
+    frames: Iterable[Pixels], step_for: Callable[[int, int], Step], context: Context, device: torch.device
+) -> Iterator[Pixels]:
     """Upscale the frames of a film; those of another size, or after a cut, begin a new scene.
 
     Args:
         frames: Arrays, ``(H, W, 3)`` RGB, uint8 or uint16.
-        engine: Of a network for films.
-        context: What that sees.
+        step_for: Of frames of a height and width, what runs the network.
+        context: What it sees.
+        device: Where it runs.
 
     Yields:
         ``(height, width, 3)`` in the same dtype, rounded and clamped.
@@ -111,9 +109,9 @@ def upscale_film(frames: Iterable[Pixels], engine: Upscaler, context: Context) -
     steps: FilmSteps | None = None
     for seen in in_context(sources, max(1, context.frames_before), context.frames_after, _ends):
         if steps is None or not seen.before:
-            steps = FilmSteps(engine, engine.in_steps(engine.plan(*seen.frame.shape[:2])))
+            steps = FilmSteps(step_for(*seen.frame.shape[:2]), context)
         window = seen.window(context.frames_before, context.frames_after)
-        result = steps([as_floats(source.to(engine.device)).permute(2, 0, 1) for source in window])
+        result = steps([as_floats(source.to(device)).permute(2, 0, 1) for source in window])
         yield as_codes(result[0], seen.frame.dtype).permute(1, 2, 0).contiguous().cpu().numpy()
 
 
