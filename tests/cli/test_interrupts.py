@@ -1,5 +1,6 @@
-"""SIGINT and SIGTERM while commands load, work and exit."""
+"""Signals that ask to stop, while commands load, work and exit."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -7,13 +8,84 @@ import time
 from pathlib import Path
 
 import pytest
+from support.command import UPSCALE as SHORT_SEGMENTS
 from support.command import files_below
 from support.media import clip, save
 
+from upscaler.system.stop_signals import STOP_SIGNALS
+
 UPSCALE = [sys.executable, "-m", "upscaler"]
+# Sends itself a signal that was ignored before, or was not.
+STARTED = """
+import os, signal, sys
+if sys.argv[1] == "ignored":
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+from upscaler.interrupts import INTERRUPTS
+INTERRUPTS.hold()
+os.kill(os.getpid(), signal.SIGHUP)
+try:
+    INTERRUPTS.release()
+except KeyboardInterrupt:
+    print("stops")
+else:
+    print("goes on")
+"""
+without_terminals = pytest.mark.skipif(
+    sys.platform == "win32", reason="has neither SIGHUP nor terminals of POSIX"
+)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
+@without_terminals
+@pytest.mark.parametrize(("at_start", "then"), [("default", "stops"), ("ignored", "goes on")])
+def test_a_closed_terminal_stops_unless_it_is_ignored(at_start: str, then: str) -> None:
+    """As with ``nohup``, which has the signal ignored."""
+    command = [sys.executable, "-c", STARTED, at_start]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == (f"{then}\n", "")
+
+
+@without_terminals
+@pytest.mark.slow
+@pytest.mark.parametrize("ignored", [False, True])
+def test_the_terminal_is_closed_during_the_work(tmp_path: Path, ignored: bool) -> None:
+    """The system sends SIGHUP, and nothing can be written any more; with ``nohup`` the work is finished."""
+    import fcntl
+    import pty
+    import termios
+
+    def take_terminal() -> None:
+        signal.signal(signal.SIGHUP, signal.SIG_IGN if ignored else signal.SIG_DFL)
+        fcntl.ioctl(2, termios.TIOCSCTTY, 0)
+
+    source, target = clip(tmp_path / "in.mp4", frames=200, height=96, width=128), tmp_path / "out.mp4"
+    outside, inside = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-c", SHORT_SEGMENTS, str(source), "-o", str(target)],
+        stdin=inside,
+        stdout=inside,
+        stderr=inside,
+        start_new_session=True,
+        preexec_fn=take_terminal,
+    )
+    os.close(inside)
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.glob("*.upscaling/segment-*.json")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert list(tmp_path.glob("*.upscaling/segment-*.json")), "the work never began"
+    assert process.poll() is None
+    os.close(outside)
+    assert process.wait(timeout=120) == (0 if ignored else 130)
+    assert target.exists() is ignored
+    assert bool(list(tmp_path.glob("*.upscaling/segment-*.json"))) is not ignored
+
+
+@pytest.mark.parametrize(
+    "number",
+    [
+        signal.SIGINT,
+        *(pytest.param(each, marks=pytest.mark.slow) for each in STOP_SIGNALS if each != signal.SIGINT),
+    ],
+)
 def test_an_interrupt_leaves_no_partial_files(tmp_path: Path, number: signal.Signals) -> None:
     source = clip(tmp_path / "in.mp4", frames=500, height=96, width=128)
     process = subprocess.Popen(

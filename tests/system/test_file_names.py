@@ -1,6 +1,5 @@
-"""Names that a file system takes for the same or refuses, wildcards, and consoles."""
+"""Names that a file system takes for the same or refuses, and wildcards."""
 
-import io
 import sys
 from pathlib import Path
 
@@ -10,7 +9,7 @@ from support.other_system_run import LIGHT, run
 from upscaler.errors import UsageError
 from upscaler.jobs import plan
 from upscaler.options import Options
-from upscaler.system import console, file_names, wildcards
+from upscaler.system import file_names, wildcards
 
 # Prints the names of the planned targets, or the error.
 PLAN = """
@@ -88,13 +87,3 @@ def test_wildcards_are_expanded_unless_they_are_a_name(
     put(tmp_path, "b.jpg", "a.jpg", "c.png", "[1].jpg", "deep/d.jpg", "1.jpg/x")
     expanded = [str(path.relative_to(tmp_path)) for path in wildcards.expand([tmp_path / pattern])]
     assert [name for name in expanded if name != "1.jpg" and (pattern != "*.jpg" or name[0] != "[")] == found
-
-
-@pytest.mark.parametrize("encoding", ["cp1252", "cp437", "ascii"])
-def test_what_a_console_lacks_is_written_in_ascii(monkeypatch: pytest.MonkeyPatch, encoding: str) -> None:
-    written = io.BytesIO()
-    stream = io.TextIOWrapper(written, encoding=encoding, write_through=True)
-    monkeypatch.setattr(sys, "stdout", stream)
-    console.let_streams_print_all()
-    stream.write("4→8 ≥ 2 − 1 \N{ROCKET} \udc80")
-    assert written.getvalue().decode(encoding).replace("≥", ">=") == r"4->8 >= 2 - 1 \U0001f680 \udc80"

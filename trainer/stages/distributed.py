@@ -11,6 +11,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from upscaler.errors import DeviceError
 from upscaler.inference import devices
 
 # Newer versions of torch renamed the argument and warn of the old name; buffers start equal anyway.
@@ -96,13 +97,17 @@ def join_world(device_name: str) -> Iterator[World]:
     """Join the processes that torchrun's environment variables describe; leave them when the block ends.
 
     Raises:
-        DeviceError: As ``devices.select``.
+        DeviceError: As ``devices.select``; or several processes cannot share work on such a device.
     """
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
         yield World(devices.select(device_name))
         return
     device = devices.select(device_name)
+    if device.type not in ("cpu", "cuda"):  # gloo exchanges no tensors on such a GPU
+        raise DeviceError(
+            f"{size} processes cannot train together on {device.type}", "use one, or --device cpu"
+        )
     if device.type == "cuda":
         device = devices.select(f"cuda:{os.environ['LOCAL_RANK']}")
         torch.cuda.set_device(device)

@@ -52,6 +52,11 @@ class Runtime:
         return self._captured(lr) if lr.device.type == "cuda" and self._may_capture else self._run(lr)
 
     @property
+    def works(self) -> Network:
+        """The network that computes: on the processor once its own device has turned out to lack a step."""
+        return self._on_processor or self.network
+
+    @property
     def name(self) -> str:
         """``eager`` or ``compiled``."""
         return "compiled" if self.compiled else "eager"
@@ -123,13 +128,24 @@ class Runtime:
             try:
                 return self.network(lr)  # type: ignore[no-any-return]
             except NotImplementedError as error:
-                if devices.is_processor(lr.device):
-                    raise
-                reason = first_line(error)
-                text = f"{lr.device.type} lacks a step of this network: it runs on the processor ({reason})"
-                self._on_message(Message("info", text))
-                self._on_processor = copy.deepcopy(self.network).to(device="cpu", dtype=torch.float32)
-        return self._on_processor(lr.cpu()).to(lr.device)  # type: ignore[no-any-return]
+                self.go_to_processor(error)
+        return self.works(lr.cpu()).to(lr.device)  # type: ignore[no-any-return]
+
+    def go_to_processor(self, error: NotImplementedError) -> None:
+        """Compute on the processor from now on, in fp32, because the device lacks a step, and say so.
+
+        Args:
+            error: What says that a step is missing.
+
+        Raises:
+            NotImplementedError: It is the processor that lacks it.
+        """
+        device = self.network.device
+        if devices.is_processor(device):
+            raise error
+        text = f"{device.type} lacks a step of this network: it runs on the processor ({first_line(error)})"
+        self._on_message(Message("info", text))
+        self._on_processor = copy.deepcopy(self.network).to(device="cpu", dtype=torch.float32)
 
     def _captured(self, lr: Tensor) -> Tensor:
         """Replay the shape's graph: one launch instead of hundreds, which is what small frames wait for."""

@@ -134,10 +134,11 @@ class TiledNetwork:
     def max_batch_px(self) -> int:
         """Most LR pixels that go through the network together; lowered when memory runs out."""
         if self._max_batch_px is None:
-            bytes_each = memory.bytes_per_pixel(self.network, self._device) + self._ensemble_bytes
-            self._max_batch_px = max(1, int(self._features_bytes() // bytes_each))
-            if self._device.type != "cpu":
-                self._max_batch_px = min(self._max_batch_px, _FAST_BATCH_PX[self._device.type])
+            bytes_each = self._bytes_per_pixel() + self._ensemble_bytes
+            device = self.runtime().works.device
+            self._max_batch_px = max(1, int(self._features_bytes(device) // bytes_each))
+            if device.type != "cpu":
+                self._max_batch_px = min(self._max_batch_px, _FAST_BATCH_PX[device.type])
             self._warn_of_small_limit(self._max_batch_px, bytes_each)
         return self._max_batch_px
 
@@ -145,12 +146,21 @@ class TiledNetwork:
     def max_batch_px(self, pixels: int) -> None:
         self._max_batch_px = pixels
 
-    def _features_bytes(self) -> float:
+    def _bytes_per_pixel(self) -> int:
+        """Memory for every LR pixel of a batch, measured where the network can run."""
+        runtime = self.runtime()
+        try:
+            return memory.bytes_per_pixel(runtime.works, runtime.works.device)
+        except NotImplementedError as error:
+            runtime.go_to_processor(error)
+            return memory.bytes_per_pixel(runtime.works, runtime.works.device)
+
+    def _features_bytes(self, device: torch.device) -> float:
         """Memory for the network's features: what was asked for, else what suits the device."""
         if self._options.memory_limit_gb is not None:
             return self._options.memory_limit_gb * 1e9
-        left = devices.free_memory_bytes(self._device) * _FREE_MEMORY_SHARE
-        if self._device.type != "cpu":
+        left = devices.free_memory_bytes(device) * _FREE_MEMORY_SHARE
+        if device.type != "cpu":
             return left
         enough_gb = _CPU_FEATURES_GB_X8 if self.network.contract.scale == 8 else _CPU_FEATURES_GB
         return min(left, enough_gb * 1e9)

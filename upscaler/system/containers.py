@@ -31,12 +31,21 @@ class _Group:
         return int(found[1]) if found else 0
 
 
+def memory_limits_bytes() -> list[int]:
+    """Each limit of memory above this process; empty without limits."""
+    return [limit for limit, _ in _memory_limits()]
+
+
 def memory_left_bytes() -> list[int]:
     """For each limit of memory above this process, what is left below it; empty without limits.
 
     Cached files that were read once count as free, because the kernel drops them first.
     """
-    left = []
+    return [limit - used for limit, used in _memory_limits()]
+
+
+def _memory_limits() -> Iterator[tuple[int, int]]:
+    """Each limit above this process, and what is used of it, both in bytes."""
     for group in _groups("memory"):
         if group.version == 2:
             limits = [group.number("memory.max"), group.number("memory.high")]
@@ -45,8 +54,7 @@ def memory_left_bytes() -> list[int]:
             limits = [group.number("memory.limit_in_bytes")]
             used = group.number("memory.usage_in_bytes")
             cached = group.entry("memory.stat", "total_inactive_file")
-        left += [limit - ((used or 0) - cached) for limit in limits if limit is not None]
-    return left
+        yield from ((limit, (used or 0) - cached) for limit in limits if limit is not None)
 
 
 def processors() -> int | None:

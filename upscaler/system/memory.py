@@ -31,6 +31,19 @@ def available_bytes() -> int:
     return max(0, min(left))
 
 
+def limit_bytes() -> int:
+    """Main memory that this process may take in all, whatever is in use now.
+
+    The smallest of the machine's, the limits of every control group above this process, and ``ulimit -v``.
+    """
+    limits = [int(psutil.virtual_memory().total), *containers.memory_limits_bytes()]
+    if sys.platform != "win32":
+        limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+        if limit != resource.RLIM_INFINITY:
+            limits.append(limit)
+    return min(limits)
+
+
 @functools.cache
 def keep_freed_blocks() -> None:
     """Keep large blocks that were freed, with glibc; see ``process_settings.keep_freed_memory``."""
