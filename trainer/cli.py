@@ -16,12 +16,26 @@ from upscaler.process_settings import keep_freed_memory, use_allowed_processors
 from upscaler.system import stop_signals, wildcards
 from upscaler.trainer.command import errors_as_one_line
 from upscaler.trainer.config.options import TrainOptions
+from upscaler.typer_command import Version, command_class
 from upscaler.typer_parameters import option_parameter, parameter
 
 if TYPE_CHECKING:
     from upscaler.trainer.loops import Outcome
 
-app = typer.Typer(add_completion=False, rich_markup_mode=None)
+# Options of other trainers, as typed.
+_ANSWERS = {
+    **dict.fromkeys(("-opt", "--opt"), "--config FILE"),
+    "--lr": "--learning-rate RATE",
+    **dict.fromkeys(("--iterations", "--iters", "--max-steps"), "--steps COUNT"),
+    **dict.fromkeys(("--batch-size", "--batch_size"), "--batch COUNT"),
+    **dict.fromkeys(("--patch-size", "--patch_size", "--crop-size"), "--patch PIXELS"),
+    **dict.fromkeys(("--gpu", "--gpu-id"), "--device cuda:1"),
+    **dict.fromkeys(("--pretrained", "--finetune"), "--from FILE"),
+    **dict.fromkeys(("-i", "--input", "--data"), "photographs need no option: upscale-train FOLDER -o FILE"),
+    "--resume": "the same command resumes",
+}
+
+app = typer.Typer(rich_markup_mode=None)
 
 
 def train(
@@ -31,6 +45,7 @@ def train(
     restart: bool,
     dry_run: bool,
     export: str | None,
+    version: bool,
     **values: Any,  # noqa: ANN401
 ) -> None:
     """Train weights that `upscale --model FILE` takes, from a folder of photographs.
@@ -99,12 +114,13 @@ def _signature() -> inspect.Signature:
             parameter("restart", Annotated[bool, restart], False),
             parameter("dry_run", Annotated[bool, dry_run], False),
             parameter("export", Annotated[str | None, export]),
+            parameter("version", Version, False),
         ]
     )
 
 
 train.__signature__ = _signature()  # type: ignore[attr-defined]  # which Typer reads
-app.command()(train)
+app.command(cls=command_class(options_of(TrainOptions), _ANSWERS))(train)
 
 
 def _run(

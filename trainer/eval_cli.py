@@ -11,15 +11,27 @@ from upscaler.error_text import error_report
 from upscaler.interrupts import INTERRUPTS
 from upscaler.process_settings import keep_freed_memory, use_allowed_processors
 from upscaler.trainer.command import errors_as_one_line
+from upscaler.typer_command import Version, command_class
 
 if TYPE_CHECKING:
     from upscaler.trainer.evaluation.lpips import Lpips
     from upscaler.trainer.evaluation.protocol import Comparison, Score
 
-app = typer.Typer(add_completion=False, rich_markup_mode=None)
+# Options of other programs, as typed.
+_ANSWERS = {
+    **dict.fromkeys(
+        ("-i", "--input", "--sr", "--model", "-m"), "name it first: upscale-eval WEIGHTS HR_FOLDER"
+    ),
+    **dict.fromkeys(("--gt", "--hr", "--reference"), "name it second: upscale-eval WEIGHTS HR_FOLDER"),
+    **dict.fromkeys(("-o", "--output"), "--save FOLDER"),
+    "-s": "--scale NUMBER",
+    "--gpu": "--device cuda:1",
+}
+
+app = typer.Typer(rich_markup_mode=None)
 
 
-@app.command()
+@app.command(cls=command_class((), _ANSWERS))
 def command(  # noqa: PLR0913 - one parameter per option
     subject: Annotated[
         str,
@@ -77,6 +89,7 @@ def command(  # noqa: PLR0913 - one parameter per option
     csv: Annotated[Path | None, typer.Option(help="Write scores as CSV.")] = None,
     json: Annotated[Path | None, typer.Option(help="Write scores and settings as JSON.")] = None,
     html: Annotated[Path | None, typer.Option(help="Write a page with scores and images.")] = None,
+    version: Version = False,
 ) -> None:
     """Print PSNR and SSIM on luma for every image of a folder, and their average; of clips also tOF."""
     with errors_as_one_line():

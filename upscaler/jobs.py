@@ -189,8 +189,9 @@ def _file_job(path: Path, options: Options, single: bool) -> Job:
     if is_file_name:
         raise UsageError(f"'{output}' is a file name, but there are several inputs", "use -o FOLDER")
     if single and output.suffix and not output.is_dir():
-        writable = ", ".join(WRITABLE_SUFFIXES if kind == "still" else CONTAINERS)
-        raise UsageError(f"cannot write {_NOUNS[kind]} to '{output}': unknown suffix", f"use {writable}")
+        raise UsageError(
+            f"cannot write {_NOUNS[kind]} to '{output}': unknown suffix", f"use {_writable(kind)}"
+        )
     return Job(path, output / (_target_name(path, kind, options, path.stem) + suffix), kind)
 
 
@@ -319,13 +320,18 @@ def _target_suffix(content: Content, options: Options) -> str:
     return suffix
 
 
+def _writable(kind: Kind) -> str:
+    """The suffixes of results, for a message."""
+    return ", ".join(WRITABLE_SUFFIXES if kind == "still" else CONTAINERS)
+
+
 def _check_target(target: Path, kind: Kind, options: Options) -> Path:
     if options.name is not None:
         raise UsageError(f"--name and the name '{target.name}' exclude each other", "use -o FOLDER")
     if kind == "still" and options.format and format_of(target) != format_of(Path(f"a.{options.format}")):
         raise UsageError(f"--format {options.format} and '-o {target}' exclude each other")
     if kind_of(target) != kind or target.suffix.lower() in READ_ONLY_SUFFIXES:
-        raise UsageError(f"cannot write {_NOUNS[kind]} to '{target}'", "check the suffix")
+        raise UsageError(f"cannot write {_NOUNS[kind]} to '{target}'", f"use {_writable(kind)}")
     if kind == "video" and target.suffix.lower() not in CONTAINERS:
         raise UsageError(f"cannot write '{target}': unsupported container", f"use {', '.join(CONTAINERS)}")
     return target

@@ -27,6 +27,7 @@ LEAVES = {
     "option_fields",
     "process_settings",
     "options",
+    "typer_command",
     "typer_parameters",
     "results",
     "atomic",
@@ -117,6 +118,7 @@ TALKS = COMMANDS | {
     "upscaler.cli.display",
     "upscaler.trainer.command",
     "upscaler.trainer.display",
+    "upscaler.typer_command",
     "upscaler.typer_parameters",
 }
 STARTS = {"upscaler.__main__", "upscaler.trainer.__main__"}  # `python -m upscaler` and `... .trainer`

@@ -2,12 +2,13 @@
 
 import inspect
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
 
-from upscaler import __version__
+from upscaler.cli import habits
 from upscaler.error_text import error_report
 from upscaler.errors import DeviceError, UsageError, WeightsError
 from upscaler.interrupts import INTERRUPTS
@@ -16,19 +17,21 @@ from upscaler.option_fields import options_of
 from upscaler.options import Options
 from upscaler.process_settings import keep_freed_memory, use_allowed_processors
 from upscaler.system import wildcards
+from upscaler.typer_command import Version, command_class
 from upscaler.typer_parameters import option_parameter, parameter
 
 EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
 
-_SHORT = {"output": "-o"}
+_SHORT = {"output": "-o", "scale": "-s", "model": "-m", "overwrite": "-y"}
 
-app = typer.Typer(add_completion=False, rich_markup_mode=None)
+app = typer.Typer(rich_markup_mode=None)
 
 
 def upscale(
     inputs: list[Path],
     report: Path | None,
     dry_run: bool,
+    quiet: bool,
     list_models: bool,
     version: bool,
     **values: Any,  # noqa: ANN401
@@ -46,20 +49,22 @@ def upscale(
     """
     try:
         options = Options(**{name: value for name, value in values.items() if value is not None})
-        code = _run(inputs, options, report, dry_run=dry_run)
+        code = _run(inputs, options, report, dry_run=dry_run, quiet=quiet)
     except Exception as error:
         _fail(error)
     except KeyboardInterrupt as interrupt:
-        print("interrupted; no partial file is left", file=sys.stderr)  # noqa: T201
+        _say("interrupted; no partial file is left")
         raise typer.Exit(EXIT_INTERRUPTED) from interrupt
     finally:
         INTERRUPTS.leave()
     raise typer.Exit(code)
 
 
-def _run(inputs: list[Path], options: Options, report: Path | None, *, dry_run: bool) -> int:
+def _run(inputs: list[Path], options: Options, report: Path | None, *, dry_run: bool, quiet: bool) -> int:
     if dry_run and report is not None:
         raise UsageError("--dry-run and --json exclude each other")
+    inputs = list(wildcards.expand(inputs))
+    habits.check_inputs(inputs, options.output_path)
     from upscaler.cli import ledger, pipes
 
     # Before anything is loaded that starts threads. What comes through a pipe cannot be read twice.
@@ -70,22 +75,20 @@ def _run(inputs: list[Path], options: Options, report: Path | None, *, dry_run: 
     INTERRUPTS.release()
     keep_freed_memory()
     use_allowed_processors()
-    return run(list(wildcards.expand(inputs)), options, report, dry_run=dry_run, ledger=notes)
+    return run(inputs, options, report, dry_run=dry_run, quiet=quiet, ledger=notes)
 
 
 def _fail(error: Exception) -> NoReturn:
     """Write one line; exit code 2 if nothing was started because of the arguments."""
-    from upscaler.cli.display import say
-
-    say(error_report(error))
+    _say(error_report(error))
     usage = isinstance(error, UsageError | WeightsError | DeviceError)
     raise typer.Exit(EXIT_USAGE if usage else EXIT_FAILED) from error
 
 
-def _print_version(given: bool) -> None:
-    if given:
-        print(__version__)  # noqa: T201
-        raise typer.Exit
+def _say(text: str) -> None:
+    """Write a line to stderr, if it still is there: a terminal may have been closed."""
+    with suppress(OSError):
+        print(text, file=sys.stderr)  # noqa: T201
 
 
 def _print_models(given: bool) -> None:
@@ -104,7 +107,8 @@ def _signature() -> inspect.Signature:
     models = typer.Option(
         "--list-models", callback=_print_models, is_eager=True, help="List shipped and installed models."
     )
-    version = typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    quiet = typer.Option("--quiet", "-q", help="Print nothing but warnings and errors.")
+    installed = installed_models()
     return inspect.Signature(
         [
             parameter("inputs", Annotated[list[Path], inputs], inspect.Parameter.empty),
@@ -112,17 +116,19 @@ def _signature() -> inspect.Signature:
                 option_parameter(
                     each,
                     short=_SHORT.get(each.name, ""),
-                    help=each.help.replace("{models}", ", ".join(installed_models())),
+                    help=each.help.replace("{models}", ", ".join(installed)),
+                    names=installed if each.name == "model" else (),
                 )
                 for each in options_of(Options)
             ),
             parameter("report", Annotated[Path | None, report]),
             parameter("dry_run", Annotated[bool, rehearsal], False),
+            parameter("quiet", Annotated[bool, quiet], False),
             parameter("list_models", Annotated[bool, models], False),
-            parameter("version", Annotated[bool, version], False),
+            parameter("version", Version, False),
         ]
     )
 
 
 upscale.__signature__ = _signature()  # type: ignore[attr-defined]  # which Typer reads
-app.command()(upscale)
+app.command(cls=command_class(options_of(Options), habits.ANSWERS))(upscale)

@@ -37,9 +37,12 @@ class Display:
         files: Number of files in the batch.
         shown: What is shown of a text.
         ended: How many of these an earlier process has done.
+        quiet: Show warnings and errors only.
     """
 
-    def __init__(self, files: int, shown: Callable[[str], str] = str, ended: int = 0) -> None:
+    def __init__(
+        self, files: int, shown: Callable[[str], str] = str, ended: int = 0, *, quiet: bool = False
+    ) -> None:
         self._console = Console(stderr=True, highlight=False, soft_wrap=True)
         self._bar = Bar(
             TextColumn("{task.description}", markup=False),
@@ -49,10 +52,10 @@ class Display:
             TimeRemainingColumn(),
             console=self._console,
             transient=True,
-            disable=not self._console.file.isatty(),  # whatever FORCE_COLOR says: no bar in logs
+            disable=quiet or not self._console.file.isatty(),  # whatever FORCE_COLOR says: no bar in logs
         )
         self._task: TaskID | None = None
-        self._files, self._shown = files, shown
+        self._files, self._shown, self._quiet = files, shown, quiet
         self._started = ended
         self._start = 0.0
 
@@ -80,6 +83,8 @@ class Display:
 
     def message(self, message: Message) -> None:
         """Write a line about the current file."""
+        if self._quiet and message.severity == "info":
+            return
         severity = "warning: " if message.severity == "warning" else ""
         say(f"{self._name}: {severity}{self._shown(message.text)}")
 
@@ -94,11 +99,16 @@ class Display:
             rate=_rate(progress.done - progress.resumed, progress.unit, elapsed_s),
         )
 
-    def end(self, outcome: str) -> None:
+    def line(self, text: str) -> None:
+        """Write a line about the batch."""
+        if not self._quiet:
+            say(text)
+
+    def end(self, outcome: str, *, is_trouble: bool = False) -> None:
         """Finish the current file: write the outcome with the time."""
         assert self._task is not None, "call begin first"
         self._bar.remove_task(self._task)
-        say(f"{self._shown(outcome)} ({time.monotonic() - self._start:.1f} s)")
+        (say if is_trouble else self.line)(f"{self._shown(outcome)} ({time.monotonic() - self._start:.1f} s)")
 
 
 def _rate(done: int, unit: str, elapsed_s: float) -> str:

@@ -28,6 +28,7 @@ def run(
     report: Path | None,
     *,
     dry_run: bool,
+    quiet: bool,
     ledger: Ledger | None = None,
 ) -> int:
     """Plan everything, then run one job after the other; after a crash, go on with the job after that.
@@ -37,6 +38,7 @@ def run(
         options: Everything else that decides what is written.
         report: File for the JSON report; ``-``: standard output; ``None``: no report.
         dry_run: Only say what would be done.
+        quiet: Print nothing but warnings and errors.
         ledger: What another process has done of this before it crashed; notes what this one does.
 
     Returns:
@@ -53,21 +55,21 @@ def run(
     ):
         if dry_run:
             return EXIT_DONE if show(batch, pipes.shown) else EXIT_FAILED
-        return _run(batch, report, pipes, ledger)
+        return _run(batch, report, pipes, ledger, quiet=quiet)
 
 
-def _run(batch: Batch, report: Path | None, pipes: Pipes, ledger: Ledger | None) -> int:
+def _run(batch: Batch, report: Path | None, pipes: Pipes, ledger: Ledger | None, *, quiet: bool) -> int:
     earlier = ledger.tally() if ledger else None
     tally = earlier or Tally(time.monotonic())
     job_list = batch.job_list
     with (
         json_report.opened(report, append=earlier is not None) as lines,
-        Display(len(job_list.jobs), pipes.shown, tally.ended) as display,
+        Display(len(job_list.jobs), pipes.shown, tally.ended, quiet=quiet) as display,
     ):
         if earlier is None:
             if ledger:
                 ledger.begin(job_list)
-            _show_not_run(batch, lines, pipes)
+            _show_not_run(batch, display, lines, pipes)
         jobs = job_list.jobs[tally.ended :]
         forecast = Forecast([job.source for job in jobs if job.kind == "still"])
         for job in jobs:
@@ -86,16 +88,16 @@ def _run(batch: Batch, report: Path | None, pipes: Pipes, ledger: Ledger | None)
                 ledger.note(tally)
     outcomes = tally.outcomes
     elapsed_s = time.monotonic() - tally.started_s
-    say(summary(job_list, outcomes["failed"], tally.lossy, tally.frames, elapsed_s))
+    display.line(summary(job_list, outcomes["failed"], tally.lossy, tally.frames, elapsed_s))
     if outcomes["failed"] or job_list.unreadable or (lines and lines.failed):
         return EXIT_FAILED
     return EXIT_DAMAGED if outcomes["done with warnings"] else EXIT_DONE
 
 
-def _show_not_run(batch: Batch, lines: json_report.Report | None, pipes: Pipes) -> None:
+def _show_not_run(batch: Batch, display: Display, lines: json_report.Report | None, pipes: Pipes) -> None:
     """Show what is known before the first job."""
     for message in batch.messages:
-        say(message.text)
+        display.line(message.text)
     for result in batch.not_run():
         if result.error:
             say(error_report(result.error, result.error_line))
@@ -117,7 +119,7 @@ def _show_crash(job: Job, batch: Batch, display: Display, tally: Tally) -> Resul
     begun_s = time.monotonic() if tally.begun_s is None else tally.begun_s
     result = batch.crashed(job, tally.crash, time.monotonic() - begun_s, display.message)
     assert result.error, "a crash is an error"
-    display.end(error_report(result.error, result.error_line))
+    display.end(error_report(result.error, result.error_line), is_trouble=True)
     return result
 
 
@@ -134,9 +136,9 @@ def _run_job(job: Job, batch: Batch, display: Display, forecast: Forecast, pipes
         except UpscalerError as error:
             result = replace(result, outcome="failed", error=error)
     if result.error:
-        display.end(error_report(result.error, result.error_line))
+        display.end(error_report(result.error, result.error_line), is_trouble=True)
     elif result.outcome == "interrupted":
-        display.end("interrupted; no partial file is left")
+        display.end("interrupted; no partial file is left", is_trouble=True)
     else:
         display.end(f"wrote {job.target}")
     return result

@@ -15,6 +15,7 @@ from av.codec.context import CodecContext
 from av.video.codeccontext import VideoCodecContext
 
 from upscaler.errors import UsageError
+from upscaler.option_fields import did_you_mean
 from upscaler.options import VideoOptions
 from upscaler.process_settings import silence_svt_av1
 from upscaler.system import processors
@@ -203,7 +204,8 @@ def _choose_from(name: str, family: str, suffix: str, options: VideoOptions, sou
     if options.preset is not None and options.preset not in encoder.presets:
         presets = ", ".join(encoder.presets)
         hint = f"use {presets}" if presets else "omit --preset"
-        raise UsageError(f"{encoder.name} has no preset '{options.preset}'", hint)
+        near = did_you_mean(options.preset, encoder.presets)
+        raise UsageError(f"{encoder.name} has no preset '{options.preset}'{near}", hint)
     preset = options.preset or encoder.preset or _prores_profile(name, layout)
     if preset:
         settings[encoder.preset_option] = preset
