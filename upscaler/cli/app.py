@@ -88,7 +88,8 @@ def _fail(error: Exception) -> NoReturn:
 def _say(text: str) -> None:
     """Write a line to stderr, if it still is there: a terminal may have been closed."""
     with suppress(OSError):
-        print(text, file=sys.stderr)  # noqa: T201
+        if sys.stderr is not None:
+            print(text, file=sys.stderr)  # noqa: T201
 
 
 def _print_models(given: bool) -> None:
