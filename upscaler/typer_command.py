@@ -85,6 +85,6 @@ def _problem(error: Any, flags: set[str], expected: Mapping[str, str]) -> str:  
         return f"there is no option {name}{did_you_mean(name, sorted(flags))}"
     if name in expected:
         return f"{name} needs a value: {expected[name]}"
-    text = error.format_message()
+    text: str = error.format_message()
     hint = " (--help shows what it takes)" if text.startswith("Missing argument") else ""
     return text[:1].lower() + text[1:].removesuffix(".").replace("\n", " ") + hint
