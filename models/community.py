@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from upscaler.errors import WeightsError, first_line, last_line
 from upscaler.models import measurements
+from upscaler.models.build_limit import BuildLimit
 from upscaler.models.checkpoint import read_state
 from upscaler.models.contract import Contract, Network
 from upscaler.models.luma import luma
@@ -169,7 +170,8 @@ def _descriptor(path: Path, state: dict[str, Tensor]) -> "ImageModelDescriptor[n
 
     architecture = _detected(path, state)
     try:
-        descriptor: Any = architecture.load(dict(state))
+        with BuildLimit(sum(tensor.numel() * tensor.element_size() for tensor in state.values())):
+            descriptor: Any = architecture.load(dict(state))
     except Exception as error:  # KeyError, AssertionError, RuntimeError ...: its loaders check nothing first
         text = f"'{path}' looks like {architecture.name}, but its weights do not fit that: {last_line(error)}"
         raise WeightsError(text) from error

@@ -11,7 +11,7 @@ from safetensors.torch import save as serialize
 from torch import Tensor
 
 from upscaler import atomic
-from upscaler.errors import WeightsError, last_line
+from upscaler.errors import WeightsError
 from upscaler.models.checkpoint import PICKLED_SUFFIXES, read_safetensors
 from upscaler.models.contract import ALL_DTYPES, Network
 from upscaler.models.fold import fold_for_inference
@@ -29,12 +29,14 @@ class WeightFile:
         arguments: Keyword arguments that build the network, the scale among them.
         state: Parameters and buffers by name.
         training: How the weights were trained (data, command, machine, minutes, scores); free-form JSON.
+        path: The file, for errors; ``None`` if the weights come from elsewhere.
     """
 
     architecture: str
     arguments: dict[str, Any]
     state: dict[str, Tensor]
     training: dict[str, Any] = field(default_factory=dict)
+    path: Path | None = None
 
     @property
     def scale(self) -> int:
@@ -52,17 +54,34 @@ class WeightFile:
         Raises:
             WeightsError: The weights do not fit the network that the metadata describe.
         """
+        self._check_shapes()
         network = build(self.architecture, self.arguments)
-        try:
-            network.load_state_dict({name: tensor.float() for name, tensor in self.state.items()})
-        except RuntimeError as error:
-            reason = last_line(error)
-            raise WeightsError(f"weights do not fit network '{self.architecture}': {reason}") from error
+        network.load_state_dict({name: tensor.float() for name, tensor in self.state.items()})
         return network.eval()
+
+    def _check_shapes(self) -> None:
+        """Compare them with a network that takes no memory: a file must not have any size made."""
+        of_file = f" of '{self.path}'" if self.path else ""
+        try:
+            with torch.device("meta"):
+                network = build(self.architecture, self.arguments)
+        except WeightsError as error:
+            raise WeightsError(f"the metadata{of_file} are wrong: {error.message}", error.hint) from error
+        expected = {name: tensor.shape for name, tensor in network.state_dict().items()}
+        given = {name: tensor.shape for name, tensor in self.state.items()}
+        for name in (*expected, *given):
+            if expected.get(name) != given.get(name):
+                reason = f"{name} has {_shape(given.get(name))}, not {_shape(expected.get(name))}"
+                raise WeightsError(f"weights{of_file} do not fit network '{self.architecture}': {reason}")
 
     def inference_network(self) -> Network:
         """The same network with exact rewrites that make it faster; gradients cannot be had from it."""
         return fold_for_inference(self.network())
+
+
+def _shape(shape: torch.Size | None) -> str:
+    """``shape 3x3``; of a tensor that is not there, ``no values``."""
+    return "no values" if shape is None else f"shape {'x'.join(map(str, shape)) or '1'}"
 
 
 def is_ours(path: Path) -> bool:
@@ -144,4 +163,4 @@ def _from_metadata(path: Path, metadata: dict[str, str], state: dict[str, Tensor
         raise WeightsError(f"'{path}' is of network '{architecture}'", f"known are {known}")
     if type(scale) is not int or scale not in SCALES:
         raise WeightsError(f"'{path}' is of scale {scale}", f"scales are {SCALES}")
-    return WeightFile(architecture, arguments, state, training)
+    return WeightFile(architecture, arguments, state, training, path)

@@ -1,5 +1,7 @@
 """Where the cache is, and that everything works without one."""
 
+import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,7 @@ from upscaler.cache_folder import cache_folder
 from upscaler.errors import CacheError, DeviceError
 from upscaler.inference import devices
 from upscaler.models import model_folder
+from upscaler.system import own_files
 
 
 def test_the_variable_names_the_cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -74,9 +77,30 @@ def test_without_a_home_folder_no_models_are_looked_for_there(monkeypatch: pytes
 
 def test_a_folder_that_cannot_be_written_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("UPSCALER_CACHE", str(tmp_path))
-    monkeypatch.setattr("os.access", lambda path, mode: False)  # the superuser may write everywhere
+    cache_folder("compiled")
+
+    def refuse(_path: Path) -> int:  # the superuser may write everywhere
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(own_files, "create", refuse)
     with pytest.raises(CacheError, match="cannot be written"):
         cache_folder("compiled")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no modes, and links take a privilege")
+def test_only_its_owner_may_use_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compiled code is loaded from it."""
+    monkeypatch.setenv("UPSCALER_CACHE", str(tmp_path))
+    (tmp_path / "compiled").mkdir(mode=0o777)
+    assert cache_folder("compiled").stat().st_mode & 0o777 == 0o700
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(CacheError, match="no cache folder can be made"):
+        cache_folder("link")
+    if os.geteuid() == 0:
+        os.chown(tmp_path / "compiled", 12345, 12345)
+        with pytest.raises(CacheError, match="belongs to another user"):
+            cache_folder("compiled")
 
 
 def test_a_cache_that_fails_later_costs_only_the_compiled_code(

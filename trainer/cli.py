@@ -14,6 +14,7 @@ from upscaler.interrupts import INTERRUPTS
 from upscaler.option_fields import options_of
 from upscaler.process_settings import keep_freed_memory, use_allowed_processors
 from upscaler.system import stop_signals, wildcards
+from upscaler.system.console import printable
 from upscaler.trainer.command import errors_as_one_line
 from upscaler.trainer.config.options import TrainOptions
 from upscaler.typer_command import Version, command_class
@@ -68,7 +69,7 @@ def train(
         print(f"stopped at step {outcome.steps}; run the same command to resume")  # noqa: T201
         raise typer.Exit(130)
     files = " and ".join(map(str, outcome.weights))
-    print(f"ready: {files} (PSNR {outcome.psnr_db:.2f} dB, step {outcome.steps})")  # noqa: T201
+    print(f"ready: {printable(files)} (PSNR {outcome.psnr_db:.2f} dB, step {outcome.steps})")  # noqa: T201
 
 
 def _export(file_format: str, models: list[Path], options: dict[str, Any], *, trains: bool) -> None:
@@ -81,7 +82,7 @@ def _export(file_format: str, models: list[Path], options: dict[str, Any], *, tr
         raise UsageError("--export takes one weight file or name, and no option but -o and --scale", hint)
     output = options.get("output")
     text = export(file_format, str(models[0]), output and Path(output), options.get("scale"))
-    print(f"wrote {text}")  # noqa: T201
+    print(f"wrote {printable(str(text))}")  # noqa: T201
 
 
 def _signature() -> inspect.Signature:

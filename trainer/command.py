@@ -6,20 +6,19 @@ from collections.abc import Iterator
 
 import typer
 
-from upscaler.error_text import error_report
-from upscaler.errors import UsageError
+from upscaler.error_text import error_report, exit_code
 from upscaler.interrupts import INTERRUPTS
 
 
 @contextlib.contextmanager
 def errors_as_one_line() -> Iterator[None]:
-    """Around a command: an error ends it with a line and exit code 2 (its use) or 1 (anything else)."""
+    """Around a command: an error ends it with a line and the exit code of ``error_text``."""
     try:
         yield
     except BrokenPipeError:  # nobody reads standard output any more: Click ends the command quietly
         raise
     except Exception as error:
         print(error_report(error), file=sys.stderr)  # noqa: T201
-        raise typer.Exit(2 if isinstance(error, UsageError) else 1) from error
+        raise typer.Exit(exit_code(error)) from error
     finally:
         INTERRUPTS.leave()

@@ -7,6 +7,8 @@ from rich.live import Live
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 from rich.text import Text
 
+from upscaler.system.console import printable
+
 if TYPE_CHECKING:
     from upscaler.trainer.run.report import TrainingReport
 
@@ -54,7 +56,7 @@ class TrainingDisplay:
 
     def line(self, text: str) -> None:
         """Print a line."""
-        self._console.print(text, markup=False, soft_wrap=True)
+        self._console.print(printable(text), markup=False, soft_wrap=True)
 
     def stopping(self) -> None:
         """Say that the run ends as soon as it can."""

@@ -10,6 +10,7 @@ import typer
 from upscaler.error_text import error_report
 from upscaler.interrupts import INTERRUPTS
 from upscaler.process_settings import keep_freed_memory, use_allowed_processors
+from upscaler.system.console import printable
 from upscaler.trainer.command import errors_as_one_line
 from upscaler.typer_command import Version, command_class
 
@@ -106,6 +107,8 @@ def command(  # noqa: PLR0913 - one parameter per option
         use_allowed_processors()
         if lr_dir is not None and degradation is not None:
             raise UsageError("--lr-dir and --degradation exclude each other", "use one of the two")
+        has_clips = clips or bool(video_files_below(hr_folder) and not images_below(hr_folder))
+        _check_first([path for path in (csv, json, html) if path], None if has_clips else hr_folder)
         degradation = degradation or "clean"
         lr_source = LrSource(lr_dir, degradation)
         measured = resolve_subject(
@@ -114,7 +117,7 @@ def command(  # noqa: PLR0913 - one parameter per option
         distance = _lpips(lpips, lpips_trunk, lpips_heads, device)
         page = None if html is None else report.Page(html)
         on_score = _printing(page.add if page else None)
-        if clips or (video_files_below(hr_folder) and not images_below(hr_folder)):
+        if has_clips:
             selection = Selection.checked(frames, size)
             result = evaluate_clips(
                 measured, hr_folder, lr_source, selection, save_folder=save, lpips=distance, on_score=on_score
@@ -151,6 +154,16 @@ def command(  # noqa: PLR0913 - one parameter per option
         raise typer.Exit(1)
 
 
+def _check_first(written: list[Path], images: Path | None) -> None:
+    """Find before the work, and before weights are fetched, what is wrong with files and folders."""
+    from upscaler.trainer.evaluation import protocol, report
+
+    for path in written:
+        report.check_writable(path)
+    if images is not None:
+        protocol.hr_images(images)
+
+
 def _lpips(net: str | None, trunk: Path | None, heads: Path | None, device: str) -> "Lpips | None":
     from upscaler.errors import UsageError
     from upscaler.inference import devices
@@ -182,4 +195,5 @@ def _print_row(score: "Score") -> None:
         distance += f"  tOF{score.tof:>7.3f}"
     if score.tlp100 is not None:
         distance += f"  tLP x 100{score.tlp100:>7.3f}"
-    print(f"{score.name:<32}{score.psnr_db:>8.3f} dB{score.ssim:>9.4f}{distance}", flush=True)  # noqa: T201
+    name = printable(score.name)
+    print(f"{name:<32}{score.psnr_db:>8.3f} dB{score.ssim:>9.4f}{distance}", flush=True)  # noqa: T201

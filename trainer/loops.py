@@ -18,7 +18,7 @@ import torch
 from upscaler.models import weight_file
 from upscaler.trainer.config.config import TrainConfig
 from upscaler.trainer.data.crops import Crops
-from upscaler.trainer.data.photos import load_photos
+from upscaler.trainer.data.photos import load_photos, require_photos
 from upscaler.trainer.run import forecast
 from upscaler.trainer.run.crop_shapes import CropShape
 from upscaler.trainer.run.opening import load_judges, opening_lines
@@ -110,6 +110,7 @@ def _train(
             return done
         # Before the photographs are decoded, which can take long: missing weights must fail at once.
         if 2 in config.stage_numbers():
+            require_photos(config.photos)
             starting_discriminator(config.gan, config.gan.patch_px * config.scale)
         vgg = perceptual_network(config.gan, world.device) if 2 in config.stage_numbers() else None
         teacher = load_teacher(config.teacher, config.scale, world.device)

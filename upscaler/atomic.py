@@ -13,13 +13,18 @@ _LONGEST_STEM = 40  # characters of the name that a temporary name repeats; file
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, *, replaces: bool = True) -> Iterator[Path]:
     """Create an empty file next to ``path`` to write to, and give it that name when the block ends.
 
     It has a fresh hidden name, the suffix of ``path`` in lower case, and the mode of any new file. If the
     block raises, it is removed, and what ``path`` named before stays.
 
+    Args:
+        path: The name.
+        replaces: Replace a file that has it.
+
     Raises:
+        FileExistsError: A file has the name, and is not replaced.
         OSError: The file cannot be created, synced or renamed.
     """
     partial = path.with_name(f".{path.stem[:_LONGEST_STEM]}.{secrets.token_hex(4)}.part{path.suffix.lower()}")
@@ -27,7 +32,7 @@ def replacing(path: Path) -> Iterator[Path]:
     os.close(own_files.create(partial))
     try:
         yield partial
-        publish(partial, path)
+        publish(partial, path, replaces=replaces)
     finally:
         with suppress(OSError):
             partial.unlink(missing_ok=True)
@@ -60,7 +65,7 @@ def write_json(path: Path, content: object) -> None:
     write_bytes(path, json.dumps(content, indent=1).encode())
 
 
-def publish(partial: Path, path: Path) -> None:
+def publish(partial: Path, path: Path, *, replaces: bool = True) -> None:
     """Give a finished file its final name, durably.
 
     The order matters: without the first sync a power cut may leave the name with an empty file, without the
@@ -68,11 +73,16 @@ def publish(partial: Path, path: Path) -> None:
 
     Args:
         partial: The file, closed; on the same file system as ``path``.
-        path: Its name; a file of that name is replaced.
+        path: Its name.
+        replaces: Replace a file of that name.
 
     Raises:
+        FileExistsError: A file has the name, and is not replaced.
         OSError: The disk failed; ``path`` names either the old or the new file, each whole.
     """
     disk.sync_file(partial)
-    disk.replace(partial, path)
+    if replaces:
+        disk.replace(partial, path)
+    else:
+        disk.rename_new(partial, path)
     disk.sync_folder(path.parent)

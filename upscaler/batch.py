@@ -3,6 +3,7 @@
 import os
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -14,7 +15,7 @@ from typing import Literal, Self
 from upscaler import dry_run, image_sequences, jobs, pipeline, preview, video_plan
 from upscaler.dry_run import Expected
 from upscaler.error_text import error_line
-from upscaler.errors import MediaError, UsageError
+from upscaler.errors import DiskFullError, MediaError, TargetTakenError, UpscalerError, UsageError
 from upscaler.images.formats import format_of
 from upscaler.inference import devices
 from upscaler.inference.engine import Upscaler
@@ -23,6 +24,7 @@ from upscaler.models.find_weights import default_scale
 from upscaler.option_fields import takes_options
 from upscaler.options import DEFAULT_MODEL, EngineOptions, Options
 from upscaler.results import Done, Message, OnMessage, OnProgress, Outcome, Progress, VideoFacts, WeightFacts
+from upscaler.system import disk
 from upscaler.video.probe import Prober
 from upscaler.video.survey import Survey
 from upscaler.video_to_images import upscale_to_images
@@ -101,6 +103,7 @@ class Batch:
             options = replace(options, scale=default_scale(options.models))
         self._image_options, self._video_options = options.image, options.video
         self._keep_dates = options.keep_dates
+        self._full_disks: set[int] = set()
         self.job_list = job_list or jobs.plan(inputs, options)
         kinds = {job.kind for job in self.job_list.jobs}
         with ExitStack() as started:
@@ -130,14 +133,26 @@ class Batch:
         ]
         return unreadable + [_result(job, "skipped") for job in self.job_list.skipped]
 
+    def not_tried(self, job: Job) -> Result | None:
+        """The result of a job for which there is no room, after another one has found the disk full."""
+        if _device_of(job) not in self._full_disks or disk.has_room(job.target.parent):
+            return None
+        error = DiskFullError(f"'{job.source}' is not tried: no space left on the disk of '{job.target}'")
+        return _result(job, "failed", error=error)
+
     def run(self, job: Job, on_progress: OnProgress, on_message: OnMessage) -> Result:
         """Run one job of the list. Errors and interrupts become part of the result.
+
+        With ``skip_existing``, a job whose target exists by now, or which another process works at, is
+        skipped: several runs may share a folder.
 
         Args:
             job: One of ``job_list.jobs``.
             on_progress: Called after every frame, or every batch of tiles.
             on_message: Called with every message about the job as it arises.
         """
+        if job.is_skippable and not job.replaces and job.has_result():
+            return _result(job, "skipped")
         start = time.monotonic()
         messages: list[Message] = []
 
@@ -152,10 +167,19 @@ class Batch:
                 _set_date(job, before, collect)
         except KeyboardInterrupt:
             return _result(job, "interrupted", time.monotonic() - start, messages=messages)
-        except Exception as error:  # a bug that one file brings to light must not end the batch
+        except DiskFullError as error:
+            self._full_disks.add(_device_of(job))
             return _result(job, "failed", time.monotonic() - start, messages=messages, error=error)
+        except TargetTakenError as error:
+            outcome: Outcome = "skipped" if job.is_skippable else "failed"
+            cause = None if job.is_skippable else error
+            return _result(job, outcome, time.monotonic() - start, messages=messages, error=cause)
+        except Exception as error:  # a bug that one file brings to light must not end the batch
+            _release(error)
+            failure = _without_memory(job, error) or error
+            return _result(job, "failed", time.monotonic() - start, messages=messages, error=failure)
         warned = any(message.severity == "warning" for message in messages)
-        outcome: Outcome = "done with warnings" if warned else "done"
+        outcome = "done with warnings" if warned else "done"
         result = _result(job, outcome, time.monotonic() - start, messages=messages, done=done)
         return replace(result, weights=self.engines[job.kind].loaded_weights())
 
@@ -278,7 +302,9 @@ def upscale(inputs: str | Path | Iterable[str | Path], arguments: _Arguments) ->
             callbacks.message(None, message)
         results = batch.not_run()
         for job in batch.job_list.jobs:
-            result = batch.run(job, partial(callbacks.progress, job), partial(callbacks.message, job))
+            result = batch.not_tried(job) or batch.run(
+                job, partial(callbacks.progress, job), partial(callbacks.message, job)
+            )
             if callbacks.error:
                 raise callbacks.error
             if result.outcome == "interrupted":
@@ -336,6 +362,31 @@ def _ignored(planned: Sequence[Job], options: Options) -> list[str]:
 def _has_quality(job: Job) -> bool:
     image_format = format_of(job.target)
     return bool(image_format and image_format.has_quality)
+
+
+def _device_of(job: Job) -> int:
+    """The number of the disk that the target of a job goes to."""
+    folder = job.target.parent.absolute()
+    return next((each.stat().st_dev for each in (folder, *folder.parents) if each.is_dir()), 0)
+
+
+def _release(error: BaseException | None) -> None:
+    """Free what the functions held through which an error came: as much memory as its file needed."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        traceback.clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__
+
+
+def _without_memory(job: Job, error: Exception) -> MediaError | None:
+    """The error of a job that found too little memory anywhere; ``None`` if that is not what happened."""
+    if isinstance(error, UpscalerError) or not devices.is_out_of_memory(error):
+        return None
+    hint = "close other programs, or use a smaller --scale or --size"
+    failure = MediaError(f"there is too little memory for '{job.source}'", hint)
+    failure.__cause__ = error
+    return failure
 
 
 def _result(

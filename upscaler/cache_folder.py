@@ -6,6 +6,7 @@ from pathlib import Path
 import platformdirs
 
 from upscaler.errors import CacheError
+from upscaler.system import own_files
 
 VARIABLE = "UPSCALER_CACHE"
 _HINT = f"set {VARIABLE} to a folder that can be written"
@@ -14,7 +15,8 @@ _HINT = f"set {VARIABLE} to a folder that can be written"
 def cache_folder(name: str) -> Path:
     """Make a folder in the cache, if it does not exist yet.
 
-    The cache is the folder that ``UPSCALER_CACHE`` names, else the user's cache folder of the system.
+    Only its owner may use it, because code is loaded from it. The cache is the folder that ``UPSCALER_CACHE``
+    names, else the user's cache folder of the system.
 
     Args:
         name: Of the folder, after what it holds.
@@ -23,17 +25,19 @@ def cache_folder(name: str) -> Path:
         Its absolute path; it exists, and files can be written into it.
 
     Raises:
-        CacheError: There is no such folder and none can be made, as for a user without a home folder.
+        CacheError: There is no such folder and none can be made, as for a user without a home folder; or it
+            belongs to another user.
     """
     folder = _root() / name
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        own_files.make_folder(folder)
+    except own_files.NotOursError as error:
+        raise CacheError(f"the cache folder '{folder}' belongs to another user", _HINT) from error
     except OSError as error:
-        raise CacheError(
-            f"no cache folder can be made in '{error.filename}': {error.strerror}", _HINT
-        ) from error
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise CacheError(f"the cache folder '{folder}' cannot be written", _HINT)
+        if folder.is_dir() and not folder.is_symlink():
+            raise CacheError(f"the cache folder '{folder}' cannot be written", _HINT) from error
+        text = f"no cache folder can be made in '{error.filename}': {error.strerror}"
+        raise CacheError(text, _HINT) from error
     return folder
 
 

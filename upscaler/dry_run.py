@@ -44,6 +44,7 @@ def of_still(job: Job, engine: Upscaler) -> Expected:
             height, width, count = moving.height, moving.width, moving.count
             plan = engine.plan(height, width)
             image_format = animation.check_target(job.target, plan.height, plan.width, moving.metadata.codes)
+            animation.check_room(image_format, count, plan.height, plan.width)
             shown = animation.describe_size(image_format, count, plan.height, plan.width)
     else:
         height, width = stills.read_size(job.source)

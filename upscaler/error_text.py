@@ -3,15 +3,21 @@
 import os
 import traceback
 
-from upscaler.errors import UpscalerError
+from upscaler.errors import DeviceError, UpscalerError, UsageError, WeightsError
+from upscaler.system.console import printable, printable_lines
 
 
 def error_line(error: BaseException) -> str:
     """One line for the user; for a bug of this program, that it is one."""
     if isinstance(error, UpscalerError):
-        return str(error)
+        return printable(str(error))
     what = f"{type(error).__name__}: {error}".removesuffix(": ").replace("\n", " ")
-    return f"internal error, please report it; set UPSCALER_DEBUG=1 for a traceback: {what}"
+    return printable(f"internal error, please report it; set UPSCALER_DEBUG=1 for a traceback: {what}")
+
+
+def exit_code(error: BaseException) -> int:
+    """With which a command ends: 2 if the arguments, the weights or the device are not possible, else 1."""
+    return 2 if isinstance(error, UsageError | WeightsError | DeviceError) else 1
 
 
 def error_report(error: BaseException, line: str = "") -> str:
@@ -24,4 +30,4 @@ def error_report(error: BaseException, line: str = "") -> str:
     report = f"error: {line or error_line(error)}"
     if os.environ.get("UPSCALER_DEBUG", "0") in ("", "0"):
         return report
-    return "".join(traceback.format_exception(error)) + report
+    return printable_lines("".join(traceback.format_exception(error))) + report

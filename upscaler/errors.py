@@ -36,6 +36,21 @@ class MediaError(UpscalerError):
     """An image or a video cannot be read or written."""
 
 
+class DiskFullError(MediaError):
+    """There is no room for a result on its disk."""
+
+
+TAKEN_HINT = "--overwrite replaces files"
+
+
+class TargetTakenError(MediaError):
+    """Somebody else has made a target meanwhile, or is making it."""
+
+
+class MemoryNeededError(UpscalerError):
+    """Main memory cannot hold what was asked for."""
+
+
 class WeightsError(UpscalerError):
     """A weight file is missing, damaged, or belongs to another network."""
 

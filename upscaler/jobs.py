@@ -38,11 +38,25 @@ _SYSTEM_FOLDERS = {
 
 @dataclass(frozen=True)
 class Job:
-    """One file to upscale. A ``preview`` writes one frame of a video as an image."""
+    """One file to upscale. A ``preview`` writes one frame of a video as an image.
+
+    Attributes:
+        source: The file.
+        target: The file to write.
+        kind: What it is.
+        replaces: Whether an existing target is replaced, also one that appears during the work.
+        is_skippable: Whether the job is skipped if somebody else makes the target.
+    """
 
     source: Path
     target: Path
     kind: Kind
+    replaces: bool = True
+    is_skippable: bool = False
+
+    def has_result(self) -> bool:
+        """Whether a file of a name that the job writes exists."""
+        return any(path.exists() for path in targets_of(self))
 
     @property
     def writes_images(self) -> bool:
@@ -159,11 +173,21 @@ def _plan(inputs: list[Path], options: Options) -> JobList:
     _check_possible_names(jobs)
     _check_collisions(jobs)
     _check_folders(jobs)
+    _check_writable(jobs)
     existing = {} if options.overwrite else {job: paths for job in jobs if (paths := _existing_targets(job))}
     if existing and not options.skip_existing:
         raise _exist_error([path for paths in existing.values() for path in paths])
     remaining = [job for job in jobs if job not in existing]
     skipped = [job for job in planned if job in existing or job in results]
+    # What exists and was not refused is the finished work of a run that was killed at its very end.
+    remaining = [
+        replace(
+            job,
+            replaces=options.overwrite or job.has_result(),
+            is_skippable=options.skip_existing,
+        )
+        for job in remaining
+    ]
     return JobList(remaining, ignored, unreadable, skipped)
 
 
@@ -381,6 +405,13 @@ def _with_suffix_in_name(job: Job) -> Job:
     return replace(job, target=job.target.with_name(name))
 
 
+def targets_of(job: Job) -> list[Path]:
+    """The files that a job writes; of numbered images, those that exist."""
+    if job.writes_images and image_sequences.is_pattern(job.target):
+        return [path for _, path in image_sequences.existing(job.target)]
+    return [job.target, bicubic_beside(job.target)] if job.kind == "preview" else [job.target]
+
+
 def bicubic_beside(preview: Path) -> Path:
     """Where a preview writes the same frame upscaled by bicubic."""
     return preview.with_name(preview.name.removesuffix(_PREVIEW) + _BICUBIC)
@@ -429,14 +460,19 @@ def _check_folders(jobs: list[Job]) -> None:
             raise UsageError(f"'{job.target}' is a folder", "choose another name with -o")
 
 
+def _check_writable(jobs: list[Job]) -> None:
+    for folder in dict.fromkeys(job.target.parent.absolute() for job in jobs):
+        nearest = next((each for each in (folder, *folder.parents) if each.is_dir()), folder)
+        if not os.access(nearest, os.W_OK | os.X_OK):
+            raise UsageError(f"the folder '{nearest}' cannot be written to", "choose another one with -o")
+
+
 def _existing_targets(job: Job) -> list[Path]:
     """Files that a job would replace, except the finished work of a run that was killed at its very end."""
     job_folder.remove_leftovers(job.target)
-    targets = [] if job_folder.was_finished(job.target) else [job.target]
-    if job.writes_images and image_sequences.is_pattern(job.target):
-        targets = [path for _, path in image_sequences.existing(job.target)]
-    if job.kind == "preview":
-        targets.append(bicubic_beside(job.target))
+    targets = targets_of(job)
+    if job_folder.was_finished(job.target) and job.target in targets:
+        targets.remove(job.target)
     return [path for path in targets if path.exists()]
 
 

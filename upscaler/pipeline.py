@@ -29,6 +29,7 @@ from upscaler.images.still import Still
 from upscaler.images.strip import stripped
 from upscaler.inference.engine import Upscaler
 from upscaler.inference.film_steps import Context
+from upscaler.inference.plan import Plan
 from upscaler.jobs import Job
 from upscaler.options import ImageOptions, VideoOptions
 from upscaler.results import Done, Message, OnMessage, OnProgress, Progress, StreamPlan, VideoFacts
@@ -36,6 +37,7 @@ from upscaler.resume.begin import resume_or_start
 from upscaler.resume.fingerprint import fingerprint_of, has_changed, state_of
 from upscaler.resume.job_folder import JobFolder, folder_of
 from upscaler.scenes import InContext, in_context
+from upscaler.system import memory
 from upscaler.video import mux, stream_plan
 from upscaler.video.captions import with_noted_captions
 from upscaler.video.changes import scene_ends
@@ -86,11 +88,24 @@ def upscale_still(
     def report(done: int, total: int) -> None:
         on_progress(Progress(done, total, "tiles", source_px=(height, width), factor=plan.factor))
 
+    _check_room(still, plan)
     with engine.messages_to(on_message):
         upscaled = _upscaled(still, engine, report, keep_hidden=options.keep_hidden)
     job.make_target_folder()
-    stills.write(job.target, upscaled, encoding_of(options))
+    stills.write(job.target, upscaled, encoding_of(options), replaces=job.replaces)
     return Done(1)
+
+
+def _check_room(still: Still, plan: Plan) -> None:
+    """Make sure before the work that a result can be held and encoded: Pillow has 4 bytes for a pixel.
+
+    Raises:
+        MemoryNeededError: Memory is too small for both.
+    """
+    channels = 3 if still.alpha is None else 4
+    needed_bytes = plan.height * plan.width * (channels * still.pixels.itemsize + 4)
+    hint = "use a smaller --scale or --size"
+    memory.check_room(needed_bytes, f"a picture of {plan.width}x{plan.height}", hint)
 
 
 def encoding_of(options: ImageOptions) -> Encoding:
@@ -133,7 +148,9 @@ def _upscale_pages(
         for number in range(count):
             still = _without_metadata(stills.read(job.source, page=number), options)
             height, width = still.pixels.shape[:2]
-            factor = engine.plan(height, width).factor
+            plan = engine.plan(height, width)
+            _check_room(still, plan)
+            factor = plan.factor
             lost.extend(each for each in losses.of_still(still, image_format) if each not in lost)
             on_progress(Progress(number, count, "pages", source_px=(height, width), factor=factor))
             yield _upscaled(still, engine, lambda done, total: None, keep_hidden=options.keep_hidden)
@@ -144,7 +161,7 @@ def _upscale_pages(
     on_message(Message("info", f"{engine.plan(height, width).describe(height, width)}, {count} pages"))
     job.make_target_folder()
     with engine.messages_to(on_message):
-        stills.write_pages(job.target, pages(), count)
+        stills.write_pages(job.target, pages(), count, replaces=job.replaces)
     if lost:
         on_message(Message("info", losses.line(lost, image_format), is_loss=True))
     return Done(count)
@@ -161,6 +178,7 @@ def _upscale_animation(
         image_format = animation.check_target(job.target, plan.height, plan.width, moving.metadata.codes)
         size = animation.describe_size(image_format, count, plan.height, plan.width)
         on_message(Message("info", plan.describe(height, width) + size))
+        animation.check_room(image_format, count, plan.height, plan.width)
         if moving.damage:
             on_message(Message("warning", moving.damage))
         if lost := losses.describe_animation(moving, image_format):
@@ -173,7 +191,15 @@ def _upscale_animation(
         frames = animation.upscale_frames(
             moving.frames(), engine.frames, keep_hidden=options.keep_hidden, wraps=engine.options.tileable
         )
-        animation.write(job.target, frames, moving.plays, moving.metadata, report, encoding_of(options))
+        animation.write(
+            job.target,
+            frames,
+            moving.plays,
+            moving.metadata,
+            report,
+            encoding_of(options),
+            replaces=job.replaces,
+        )
     if gif.is_truncated(job.source):
         on_message(Message("warning", gif.TRUNCATED))
     return Done(count)
@@ -251,7 +277,7 @@ def upscale_video(
                 on_message(Message("info", f"{text}, and was not computed again"))
             merged, streams = _merge(encoded, reader, job, folder, streams, options, on_message)
             verified = _verify(merged, encoded, job, options)
-            folder.publish(merged)
+            folder.publish(merged, replaces=job.replaces, is_skippable=job.is_skippable)
             execution = engine.execution(plan.upscaling)
         reader.report(whole=not options.trims)
     if has_changed(job.source, before):

@@ -66,7 +66,7 @@ def write_preview(
     job.make_target_folder()
     for path, image in images.items():
         pixels = _for_display(image[0], info, frame.layout.bits)
-        stills.write(path, Still(pixels, gray=frame.layout.kind == "gray"))
+        stills.write(path, Still(pixels, gray=frame.layout.kind == "gray"), replaces=job.replaces)
     on_progress(Progress(1, 1, "frames"))
     on_message(Message("info", f"wrote {bicubic_beside(job.target)}"))
     return Done(1)

@@ -39,12 +39,14 @@ def use_allowed_processors() -> None:
 def keep_compiled_code() -> None:
     """Have ``torch.compile`` cache its code in the cache folder, where the next process finds it.
 
-    By default it does so in a temporary folder. ``TORCHINDUCTOR_CACHE_DIR`` overrides this. Called when a
-    network is compiled.
+    By default it does so in a temporary folder, whose name others can guess. Precompiled headers come from
+    there wherever the cache is, so they are switched off. ``TORCHINDUCTOR_CACHE_DIR`` overrides the cache.
+    Called when a network is compiled.
 
     Raises:
         CacheError: There is no cache folder.
     """
+    os.environ.setdefault("TORCHINDUCTOR_CPP_CACHE_PRECOMPILE_HEADERS", "0")
     if _CACHE_OF_COMPILER is None:
         os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(cache_folder("compiled"))
 

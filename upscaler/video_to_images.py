@@ -201,7 +201,7 @@ def _write_numbered(job: Job, frames: _Frames, how: Encoding, on_progress: OnPro
         nonlocal count
         pixels, alpha = frames.picture(planes)
         still = Still(pixels, alpha, gray=frames.gray, metadata=frames.metadata)
-        stills.write(image_sequences.numbered(job.target, count + 1), still, how)
+        stills.write(image_sequences.numbered(job.target, count + 1), still, how, replaces=job.replaces)
         count += 1
 
     with BackgroundWriter(write) as writer:
@@ -243,7 +243,7 @@ def _write_animation(
         count = done
         on_progress(frames.progress(done))
 
-    animation.write(job.target, pictures(), 0, frames.metadata, report, how)
+    animation.write(job.target, pictures(), 0, frames.metadata, report, how, replaces=job.replaces)
     if job.target.suffix.lower() == ".gif" and shortest_ms < _SHORTEST_SHOWN_MS:
         text = (
             f"players show the frames of a GIF for at least {_SHORTEST_SHOWN_MS} ms; .webp has no such limit"

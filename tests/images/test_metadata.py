@@ -9,10 +9,11 @@ import cv2
 import numpy as np
 import pytest
 from PIL import ExifTags, Image, ImageCms
+from PIL.PngImagePlugin import PngInfo
 from support.pictures import photograph
 from support.profiles import SRGB, exchanged, linear_gray
 
-from upscaler.images import stills
+from upscaler.images import png_chunks, stills
 from upscaler.images.metadata import Metadata
 from upscaler.images.still import Still
 
@@ -347,3 +348,25 @@ def test_iptc_is_kept_in_jpeg_without_other_photoshop_resources(tmp_path: Path, 
         assert b"somebody" in picture.info["xmp"] and picture.getexif()[ExifTags.Base.Make] == "Maker"
     with Image.open(tmp_path / "d.jpg") as picture:
         assert "photoshop" not in picture.info
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_long_texts_of_a_png_are_kept(tmp_path: Path, packed: bool) -> None:
+    """Programs that generate images keep their whole workflow in one; Pillow allows 1 MB."""
+    workflow = '{"nodes": "' + "ab" * (3 << 19) + '"}'
+    texts = PngInfo()
+    texts.add_text("workflow", workflow, zip=packed)
+    Image.fromarray(photograph(16, 24)).save(tmp_path / "a.png", pnginfo=texts)
+    still = stills.read(tmp_path / "a.png", tolerant=True)
+    assert still.damage == ""
+    stills.write(tmp_path / "b.png", still)
+    stored = dict(png_chunks.read(tmp_path / "b.png"))
+    data = stored[b"zTXt" if packed else b"tEXt"].removeprefix(b"workflow\0")
+    assert (zlib.decompress(data[1:]) if packed else data) == workflow.encode()
+
+
+def test_large_profiles_of_a_png_are_kept(tmp_path: Path) -> None:
+    profile = exchanged() + bytes(2 << 20)
+    Image.fromarray(photograph(16, 24)).save(tmp_path / "a.png", icc_profile=profile)
+    still = stills.read(tmp_path / "a.png", tolerant=True)
+    assert (still.damage, still.metadata.profile) == ("", profile)

@@ -1,10 +1,12 @@
 """Architectures of other projects: recognised, measured, or refused in one line."""
 
+import warnings
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import save_file
+from spandrel.architectures.ESRGAN import ESRGAN
 from spandrel.architectures.LaMa import LaMa
 from support.community import MAKERS, save_pth, state_of
 from torch import nn
@@ -112,6 +114,16 @@ def test_weights_that_do_not_fit_are_refused_with_the_architecture(tmp_path: Pat
         state["model.1.sub.1.RDB2.conv3.0.weight"] = torch.zeros(3, 3, 3, 3)
     torch.save(state, tmp_path / "w.pth")
     assert "looks like ESRGAN, but its weights do not fit" in refused(tmp_path / "w.pth")
+
+
+def test_names_do_not_decide_how_much_memory_is_taken(tmp_path: Path) -> None:
+    """As many blocks are built as the highest number in the names says: here 10 GB."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        state = ESRGAN(num_filters=64, num_blocks=1, scale=4).state_dict()
+    state["model.1.sub.4000.RDB1.conv1.0.weight"] = torch.zeros(32, 64, 3, 3)
+    torch.save(state, tmp_path / "a.pth")
+    assert "much larger than they are" in refused(tmp_path / "a.pth")
 
 
 def test_a_model_with_other_channels_is_rejected(tmp_path: Path) -> None:

@@ -123,6 +123,21 @@ def test_weights_of_another_shape(path: Path, arguments: dict[str, int]) -> None
         weight_file.load(path).network()
 
 
+def test_a_file_does_not_decide_how_much_memory_is_taken(path: Path) -> None:
+    """Metadata of a few bytes that describe weights of 9.7 GB."""
+    rewrite(path, arguments=json.dumps({"scale": 4, "channels": 1024, "depth": 256}))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(WeightsError, match=rf"weights of '{path}' do not fit network 'compact':"):
+        weight_file.load(path).network()
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # KiB
+
+
+def test_arguments_out_of_range_name_the_file(path: Path) -> None:
+    rewrite(path, arguments=json.dumps({"scale": 4, "depth": 999}))
+    with pytest.raises(WeightsError, match=rf"metadata of '{path}' are wrong: .* depth 999"):
+        weight_file.load(path).network()
+
+
 def test_failing_write_keeps_the_old_file(path: Path) -> None:
     """The limit on the size of files acts like a full disk: the write begins and then fails."""
     before = path.read_bytes()

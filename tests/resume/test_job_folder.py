@@ -126,8 +126,8 @@ def test_run_killed_after_its_last_rename_is_finished_by_the_same_command(
     options = Options(output=target)
     publish = job_folder.JobFolder.publish
 
-    def killed(self: job_folder.JobFolder, merged: Path) -> None:
-        publish(self, merged)
+    def killed(self: job_folder.JobFolder, merged: Path, **options: bool) -> None:
+        publish(self, merged, **options)
         raise CutError
 
     with monkeypatch.context() as patched:

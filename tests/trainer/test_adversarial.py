@@ -225,6 +225,18 @@ def test_a_vgg_without_the_layers_is_rejected_before_anything_is_written(
     assert not Path(config.output).with_suffix(".run").exists()
 
 
+def test_missing_photographs_are_found_before_vgg_is_fetched(
+    prepare: Prepare, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "empty").mkdir()
+    fetched = "upscaler.trainer.loops.perceptual_network"
+    monkeypatch.setattr(fetched, lambda *_: pytest.fail("VGG was fetched"))
+    for photos in ("empty", "missing"):
+        config = settled(prepare(photos=[str(tmp_path / photos)]))
+        with pytest.raises(TrainingError, match=photos):
+            train(config, silent)
+
+
 def test_a_vgg_that_cannot_be_downloaded_names_the_option(
     prepare: Prepare, monkeypatch: pytest.MonkeyPatch
 ) -> None:

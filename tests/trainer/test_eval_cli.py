@@ -263,8 +263,8 @@ def test_wrong_commands_give_one_line(folder: Path, tmp_path: Path) -> None:
         (2, "unknown degradation 'rain'", (folder, folder, "--degradation", "rain")),
         (2, "'given' needs LR images", ("bicubic", folder, "--degradation", "given")),
         (2, "use one of the two", ("bicubic", folder, "--lr-dir", folder, "--degradation", "jpeg20")),
-        (1, "no weight file 'nothing.safetensors'", ("nothing.safetensors", folder)),
-        (1, "model 'sharpest' is unknown", ("sharpest", folder)),
+        (2, "no weight file 'nothing.safetensors'", ("nothing.safetensors", folder)),
+        (2, "model 'sharpest' is unknown", ("sharpest", folder)),
     ]:
         result = run(*arguments)
         assert result[:2] == (code, []), message
@@ -359,6 +359,22 @@ def test_names_that_mean_something_in_an_address_or_are_no_utf_8(folder: Path, t
         address = urllib.parse.urlsplit(source)
         assert (address.query, address.fragment) == ("", "")
         assert (tmp_path / os.fsdecode(urllib.parse.unquote_to_bytes(address.path))).is_file()
+
+
+@pytest.mark.parametrize("option", ["--csv", "--json", "--html"])
+@pytest.mark.parametrize("problem", ["a folder", "below a file", "no pictures"])
+def test_what_is_wrong_with_files_is_found_before_the_work(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: str, problem: str
+) -> None:
+    monkeypatch.setattr("upscaler.trainer.eval_cli._lpips", lambda *_: pytest.fail("weights were loaded"))
+    (tmp_path / "file").write_text("")
+    (tmp_path / "empty").mkdir()
+    path = {"a folder": tmp_path, "below a file": tmp_path / "file" / "x"}.get(problem, tmp_path / "scores")
+    hr = tmp_path / "empty" if problem == "no pictures" else folder
+    result = CliRunner().invoke(app, ["bicubic", str(hr), option, str(path)])
+    assert result.exit_code == 2
+    said = f"no images in '{hr}'" if problem == "no pictures" else f"cannot write '{path}'"
+    assert said in result.output
 
 
 def test_equal_pictures_are_valid_json(folder: Path, tmp_path: Path) -> None:

@@ -17,7 +17,9 @@ from support.training import arguments, messages, run_folder, saved_state, silen
 from torch import nn
 from typer.testing import CliRunner
 
+from upscaler import process_settings
 from upscaler.errors import WeightsError
+from upscaler.inference import devices
 from upscaler.models import shipped, weight_file
 from upscaler.models.registry import PRESETS, build
 from upscaler.trainer.cli import app
@@ -26,6 +28,7 @@ from upscaler.trainer.loops import train
 from upscaler.trainer.run import validation
 from upscaler.trainer.run.report import TrainingReport
 from upscaler.trainer.stages.ema import Ema
+from upscaler.trainer.stages.forward import fast_forward
 from upscaler.trainer.stages.optimizer import rate_factor
 
 
@@ -241,6 +244,27 @@ def test_without_a_compiler_training_runs_uncompiled_and_says_so_once(
     monkeypatch.setattr("upscaler.inference.devices.has_compiler", lambda: False)
     said = messages(configure(steps=2, compiled=True))
     assert sum("no C++ compiler" in line for line in said) == 1
+
+
+def test_compiled_code_comes_from_the_private_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Not from a folder in /tmp whose name others can guess."""
+    seen: list[str | None] = []
+    variables = ("TORCHINDUCTOR_CACHE_DIR", "TORCHINDUCTOR_CPP_CACHE_PRECOMPILE_HEADERS")
+
+    def compile_nothing(module: nn.Module, dynamic: bool) -> nn.Module:
+        seen.extend(os.environ.get(name) for name in variables)
+        return module
+
+    for name in variables:
+        monkeypatch.setenv(name, "")  # restored afterwards
+        monkeypatch.delenv(name)
+    monkeypatch.setattr(process_settings, "_CACHE_OF_COMPILER", None)
+    monkeypatch.setenv("UPSCALER_CACHE", str(tmp_path))
+    monkeypatch.setattr(devices, "has_compiler", lambda: True)
+    monkeypatch.setattr(torch, "compile", compile_nothing)
+    _, note = fast_forward(nn.Identity(), torch.device("cpu"), precision="fp32", compiled=True, shapes=[])
+    assert note is None
+    assert seen == [str(tmp_path / "compiled"), "0"]
 
 
 def test_a_compile_that_fails_falls_back_and_changes_nothing(

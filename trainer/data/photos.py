@@ -335,6 +335,16 @@ def _require_enough(
         )
 
 
+def require_photos(folders: tuple[str, ...]) -> None:
+    """Make sure that there are photographs at all, before what takes long.
+
+    Raises:
+        TrainingError: A folder is missing, or no file in them has the suffix of an image.
+    """
+    if not (sources.find(folders) or sources.find_videos(folders)):
+        raise TrainingError(f"there is no photograph in {', '.join(folders)}", "training needs at least two")
+
+
 def _unreadable_folders(folders: tuple[str, ...]) -> list[str]:
     unreadable = [sources.unreadable_below(Path(folder)) for folder in folders]
     return [f"{path}: {reason}" for found in unreadable for path, reason in found.items()]

@@ -6,6 +6,7 @@ import io
 import json
 import math
 import os
+import tempfile
 import urllib.parse
 from dataclasses import asdict
 from pathlib import Path
@@ -34,12 +35,17 @@ def write_csv(path: Path, evaluation: Evaluation) -> None:
     for score in [*evaluation.scores, evaluation.mean]:
         distances = [score.lpips, *(getattr(score, name) for name in over_time)]
         texts = ["" if value is None else f"{value:.5f}" for value in distances]
-        writer.writerow([score.name, f"{score.psnr_db:.4f}", f"{score.ssim:.5f}", *texts])
+        writer.writerow([_as_text(score.name), f"{score.psnr_db:.4f}", f"{score.ssim:.5f}", *texts])
     _write(path, text.getvalue())
 
 
 def _has_clips(evaluation: Evaluation) -> bool:
     return any(score.tof is not None for score in evaluation.scores)
+
+
+def _as_text(name: str) -> str:
+    """A name as a cell that spreadsheets do not take for a formula."""
+    return f"'{name}" if name.startswith(("=", "+", "-", "@", "\t", "\r")) else name
 
 
 def write_json(path: Path, evaluation: Evaluation, settings: dict[str, Any]) -> None:
@@ -153,6 +159,21 @@ def _line(score: Score) -> str:
     lpips = "" if score.lpips is None else f", LPIPS {score.lpips:.4f}"
     tof = "" if score.tof is None else f", tOF {score.tof:.3f}"
     return f"{score.psnr_db:.2f} dB, SSIM {score.ssim:.4f}{lpips}{tof}"
+
+
+def check_writable(path: Path) -> None:
+    """Make sure before the work that a file can be written.
+
+    Raises:
+        UsageError: It cannot.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=path.parent).close()
+    except OSError as error:
+        raise UsageError(f"cannot write '{path}': {error.strerror}") from error
+    if path.is_dir():
+        raise UsageError(f"cannot write '{path}': it is a folder")
 
 
 def _write(path: Path, text: str) -> None:

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from upscaler.errors import first_line
+from upscaler.errors import CacheError, first_line
 from upscaler.inference import devices
+from upscaler.process_settings import keep_compiled_code
 
 Forward = Callable[[Tensor], Tensor]
 
@@ -92,6 +93,10 @@ def _compiled(
         logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
     if not devices.can_compile(device):
         return module, "no C++ compiler found: training is not compiled, about 1.2 times slower"
+    try:
+        keep_compiled_code()
+    except CacheError as error:
+        return module, f"training is not compiled, about 1.2 times slower: {error}"
     compiled: Forward = torch.compile(module, dynamic=False)
     buffers = {name: buffer.clone() for name, buffer in module.named_buffers()}
     trained = any(parameter.requires_grad for parameter in module.parameters())

@@ -9,8 +9,8 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from upscaler.cli import habits
-from upscaler.error_text import error_report
-from upscaler.errors import DeviceError, UsageError, WeightsError
+from upscaler.error_text import error_report, exit_code
+from upscaler.errors import UsageError
 from upscaler.interrupts import INTERRUPTS
 from upscaler.models.shipped import installed_models
 from upscaler.option_fields import options_of
@@ -79,10 +79,9 @@ def _run(inputs: list[Path], options: Options, report: Path | None, *, dry_run: 
 
 
 def _fail(error: Exception) -> NoReturn:
-    """Write one line; exit code 2 if nothing was started because of the arguments."""
+    """Write one line."""
     _say(error_report(error))
-    usage = isinstance(error, UsageError | WeightsError | DeviceError)
-    raise typer.Exit(EXIT_USAGE if usage else EXIT_FAILED) from error
+    raise typer.Exit(exit_code(error)) from error
 
 
 def _say(text: str) -> None:

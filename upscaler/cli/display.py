@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Self
 
@@ -13,7 +13,8 @@ from rich.progress import Progress as Bar
 from rich.segment import ControlType
 
 from upscaler.jobs import JobList
-from upscaler.results import Message, Progress
+from upscaler.results import Message, Outcome, Progress
+from upscaler.system.console import printable, printable_lines
 
 _NAME_SHARE = 1 / 3  # of the terminal's width: leaves room for the bar and the time left
 
@@ -22,12 +23,12 @@ def say(text: str) -> None:
     """Write a line to stderr, above the bar if there is one. Errors (a closed pipe) are ignored."""
     with suppress(OSError):
         if sys.stderr is not None:
-            print(text, file=sys.stderr, flush=True)  # noqa: T201
+            print(printable_lines(text), file=sys.stderr, flush=True)  # noqa: T201
 
 
 def tell(text: str) -> None:
     """Write a line to standard output: what was asked for."""
-    print(text, flush=True)  # noqa: T201
+    print(printable_lines(text), flush=True)  # noqa: T201
 
 
 class Display:
@@ -74,7 +75,7 @@ class Display:
     def begin(self, name: str, begun_s: float | None = None) -> None:
         """Start a file, now or at an earlier time of the monotonic clock."""
         self._started += 1
-        self._name = name = self._shown(name)
+        self._name = name = printable(self._shown(name))
         self._start = time.monotonic() if begun_s is None else begun_s
         count = f"[{self._started}/{self._files}] " if self._files > 1 else ""
         width = max(8, int(self._console.width * _NAME_SHARE))
@@ -86,7 +87,7 @@ class Display:
         if self._quiet and message.severity == "info":
             return
         severity = "warning: " if message.severity == "warning" else ""
-        say(f"{self._name}: {severity}{self._shown(message.text)}")
+        say(f"{self._name}: {severity}{printable(self._shown(message.text))}")
 
     def advance(self, progress: Progress) -> None:
         """Move the bar: more frames or tiles are done."""
@@ -120,9 +121,20 @@ def _rate(done: int, unit: str, elapsed_s: float) -> str:
     )
 
 
-def summary(job_list: JobList, failed: int, lossy: int, frames: int, elapsed_s: float) -> str:
-    """How a whole batch ended, in one line; ``lossy`` counts files of which something is not kept."""
-    done = len(job_list.jobs) - failed
+def summary(
+    job_list: JobList, outcomes: Mapping[Outcome, int], *, lossy: int, frames: int, elapsed_s: float
+) -> str:
+    """How a whole batch ended, in one line.
+
+    Args:
+        job_list: What was to be done.
+        outcomes: How many of its jobs ended how.
+        lossy: Jobs of which something is not kept.
+        frames: That were written.
+        elapsed_s: How long it took.
+    """
+    failed, taken = outcomes.get("failed", 0), outcomes.get("skipped", 0)
+    done = len(job_list.jobs) - failed - taken
     text = f"{done} of {len(job_list.jobs)} files, {frames} frames, {elapsed_s:.1f} s"
     if failed:
         text += f"; {failed} failed"
@@ -130,8 +142,8 @@ def summary(job_list: JobList, failed: int, lossy: int, frames: int, elapsed_s: 
         text += f"; {lossy} not kept completely"
     if job_list.unreadable:
         text += f"; {len(job_list.unreadable)} folders not readable"
-    if job_list.skipped:
-        text += f"; {len(job_list.skipped)} skipped (already exist)"
+    if skipped := len(job_list.skipped) + taken:
+        text += f"; {skipped} skipped (already exist)"
     if job_list.ignored:
         text += f"; {len(job_list.ignored)} ignored ({job_list.ignored_kinds()})"
     return text

@@ -18,6 +18,7 @@ from upscaler.errors import UpscalerError
 from upscaler.jobs import Job
 from upscaler.options import Options
 from upscaler.results import OnProgress
+from upscaler.system.console import printable
 
 EXIT_DONE, EXIT_FAILED, EXIT_DAMAGED, EXIT_INTERRUPTED = 0, 1, 3, 130  # 2: see app.py
 
@@ -70,11 +71,13 @@ def _run(batch: Batch, report: Path | None, pipes: Pipes, ledger: Ledger | None,
             if ledger:
                 ledger.begin(job_list)
             _show_not_run(batch, display, lines, pipes)
-        jobs = job_list.jobs[tally.ended :]
+        jobs, untried = job_list.jobs[tally.ended :], 0
         forecast = Forecast([job.source for job in jobs if job.kind == "still"])
         for job in jobs:
             if tally.crash:
                 result = _show_crash(job, batch, display, tally)
+            elif not_tried := batch.not_tried(job):  # for the lack of disk space: one line for all of them
+                result, untried = not_tried, untried + 1
             else:
                 tally.begun_s = time.monotonic()
                 if ledger:
@@ -86,12 +89,19 @@ def _run(batch: Batch, report: Path | None, pipes: Pipes, ledger: Ledger | None,
             _add(result, tally)
             if ledger:
                 ledger.note(tally)
-    outcomes = tally.outcomes
+    if untried:
+        files = "1 file is" if untried == 1 else f"{untried} files are"
+        say(f"error: no space left on the disk: {files} not tried")
     elapsed_s = time.monotonic() - tally.started_s
-    display.line(summary(job_list, outcomes["failed"], tally.lossy, tally.frames, elapsed_s))
-    if outcomes["failed"] or job_list.unreadable or (lines and lines.failed):
+    text = summary(job_list, tally.outcomes, lossy=tally.lossy, frames=tally.frames, elapsed_s=elapsed_s)
+    display.line(text)
+    return _exit_code(tally, is_incomplete=bool(job_list.unreadable or (lines and lines.failed)))
+
+
+def _exit_code(tally: Tally, *, is_incomplete: bool) -> int:
+    if tally.outcomes["failed"] or is_incomplete:
         return EXIT_FAILED
-    return EXIT_DAMAGED if outcomes["done with warnings"] else EXIT_DONE
+    return EXIT_DAMAGED if tally.outcomes["done with warnings"] else EXIT_DONE
 
 
 def _show_not_run(batch: Batch, display: Display, lines: json_report.Report | None, pipes: Pipes) -> None:
@@ -137,10 +147,12 @@ def _run_job(job: Job, batch: Batch, display: Display, forecast: Forecast, pipes
             result = replace(result, outcome="failed", error=error)
     if result.error:
         display.end(error_report(result.error, result.error_line), is_trouble=True)
+    elif result.outcome == "skipped":
+        display.end(printable(f"skipped: another upscale has made or is making {job.target}"))
     elif result.outcome == "interrupted":
         display.end("interrupted; no partial file is left", is_trouble=True)
     else:
-        display.end(f"wrote {job.target}")
+        display.end(printable(f"wrote {job.target}"))
     return result
 
 

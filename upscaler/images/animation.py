@@ -34,6 +34,7 @@ from upscaler.images.metadata import Metadata
 from upscaler.images.orientation import apply_orientation, read_orientation, swaps_sides
 from upscaler.images.still import Still
 from upscaler.pixels import Pixels, to_8_bits
+from upscaler.system import memory
 
 _GIF_STEP_MS, _GIF_MAX_MS = 10, 655_350
 _DEFAULT_MS = 100  # how long viewers show a frame with duration 0
@@ -102,10 +103,8 @@ class Animation:
             with library_settings.applied():
                 for stored, duration_ms in apng.frames(self.path):
                     yield _opaque_or_not(apply_orientation(stored, orientation), duration_ms)
-        except MemoryError:
-            raise
         except Exception as error:  # decoders raise whatever damage leads them to
-            raise MediaError(f"'{self.path}' is damaged or truncated: {error}") from error
+            raise stills.decoding_error(self.path, error) from error
 
     def _decode_next(
         self, stored: ImageSequence.Iterator, canvas: tuple[int, int], orientation: int
@@ -114,10 +113,8 @@ class Animation:
             with library_settings.applied():
                 image = next(stored, None)
                 return None if image is None else _frame(image, canvas, orientation)
-        except MemoryError:
-            raise
         except Exception as error:  # decoders raise whatever damage leads them to
-            raise MediaError(f"'{self.path}' is damaged or truncated: {error}") from error
+            raise stills.decoding_error(self.path, error) from error
 
 
 def _frame(image: Image.Image, canvas: tuple[int, int], orientation: int) -> Frame:
@@ -207,6 +204,17 @@ def describe_size(image_format: ImageFormat, count: int, height: int, width: int
     return f", {count} frames{memory}"
 
 
+def check_room(image_format: ImageFormat, count: int, height: int, width: int) -> None:
+    """Make sure that all frames fit into memory, as ``write`` needs it.
+
+    Raises:
+        MemoryNeededError: They do not.
+    """
+    needed_bytes = count * height * width * image_format.animation_bytes_per_pixel
+    what = f"an animation of {count} frames of {width}x{height}"
+    memory.check_room(needed_bytes, what, "use a smaller --scale or --size")
+
+
 def write(
     path: Path,
     frames: Iterable[Frame],
@@ -214,6 +222,8 @@ def write(
     source: Metadata,
     on_frame: Callable[[int], None] = lambda _: None,
     how: Encoding = encoding.USUAL,
+    *,
+    replaces: bool = True,
 ) -> None:
     """Write an animation atomically, in the format of the suffix.
 
@@ -227,8 +237,10 @@ def write(
         source: Metadata to write; GIF keeps none.
         on_frame: Called with the number of frames so far, after each.
         how: What the user chose.
+        replaces: Replace an existing file.
 
     Raises:
+        TargetTakenError: The file exists, and is not replaced.
         MediaError: The file cannot be written.
     """
     image_format = format_of(path)
@@ -237,13 +249,19 @@ def write(
     first = next(frames)
     frames = chain([first], frames)
     if image_format.name == "PNG" and first.pixels.dtype == np.uint16:
-        _write_deep(path, frames, plays, source, on_frame)
+        _write_deep(path, frames, plays, source, on_frame, replaces=replaces)
     else:
-        _write_by_pillow(path, frames, image_format, plays, source, on_frame, how)
+        _write_by_pillow(path, frames, image_format, plays, source, on_frame, how, replaces=replaces)
 
 
 def _write_deep(
-    path: Path, frames: Iterable[Frame], plays: int, source: Metadata, on_frame: Callable[[int], None]
+    path: Path,
+    frames: Iterable[Frame],
+    plays: int,
+    source: Metadata,
+    on_frame: Callable[[int], None],
+    *,
+    replaces: bool,
 ) -> None:
     images: list[Any] = []
     durations_ms = list[float]()
@@ -252,7 +270,7 @@ def _write_deep(
         durations_ms.append(frame.duration_ms)
         on_frame(len(images))
     chunks = sixteen_bit_png.chunks(source, *images[0][0].shape[:2], mode="RGB")
-    with stills.writing(path) as partial:
+    with stills.writing(path, replaces=replaces) as partial:
         apng.write(partial, images, _round_durations(durations_ms, 1, None), plays, chunks)
 
 
@@ -264,6 +282,8 @@ def _write_by_pillow(
     source: Metadata,
     on_frame: Callable[[int], None],
     how: Encoding,
+    *,
+    replaces: bool,
 ) -> None:
     images, durations_ms, has_alpha, profile = [], list[float](), False, source.profile
     for frame in frames:
@@ -281,7 +301,7 @@ def _write_by_pillow(
         arguments["optimize"] = False  # would renumber the palette and lose the transparent entry
         if has_alpha:
             arguments["disposal"] = 2  # clear each frame, or it shows through the next
-    with stills.writing(path) as partial:
+    with stills.writing(path, replaces=replaces) as partial:
         first.save(partial, image_format.name, save_all=True, append_images=images[1:], **arguments)
 
 

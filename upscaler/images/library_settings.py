@@ -12,11 +12,14 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import cv2
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from upscaler.errors import MediaError
 
 MAX_MEGAPIXELS = 536
+# Of a text or a profile of a PNG, unpacked, and of all its texts: programs that generate images keep their
+# whole workflow there. Pillow's own limits are 1 and 64 MB.
+_TEXT_BYTES, _ALL_TEXT_BYTES = 64 << 20, 256 << 20
 
 _lock = threading.Lock()
 _threads_inside = 0
@@ -59,6 +62,9 @@ def _apply() -> None:
     # limit and raises above twice the limit.
     _restore.callback(setattr, Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)
     Image.MAX_IMAGE_PIXELS = MAX_MEGAPIXELS * 1_000_000 // 2
+    for name, limit in (("MAX_TEXT_CHUNK", _TEXT_BYTES), ("MAX_TEXT_MEMORY", _ALL_TEXT_BYTES)):
+        _restore.callback(setattr, PngImagePlugin, name, getattr(PngImagePlugin, name))
+        setattr(PngImagePlugin, name, limit)
     _restore.callback(cv2.utils.logging.setLogLevel, cv2.utils.logging.getLogLevel())
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     # tifffile reports what it ignores, such as broken tags, by logging, which prints by default.

@@ -17,7 +17,15 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from upscaler import atomic, transparency
-from upscaler.errors import MediaError, UsageError, first_line
+from upscaler.errors import (
+    TAKEN_HINT,
+    DiskFullError,
+    MediaError,
+    TargetTakenError,
+    UpscalerError,
+    UsageError,
+    first_line,
+)
 from upscaler.images import (
     avif,
     cicp,
@@ -41,6 +49,7 @@ from upscaler.images.readers import reader_of
 from upscaler.images.repair import DAMAGED_METADATA, has_damaged_metadata, repaired
 from upscaler.images.still import Still
 from upscaler.pixels import Pixels, mean_of_channels, to_8_bits
+from upscaler.system import disk, memory
 
 
 def read(path: Path, *, tolerant: bool = False, page: int | None = None) -> Still:
@@ -62,10 +71,10 @@ def read(path: Path, *, tolerant: bool = False, page: int | None = None) -> Stil
                 return _completed(tiff.read(path, page))
             with Image.open(path, formats=pillow_formats(path)) as image:
                 still = _decode(path, image)
-    except (MediaError, MemoryError):
+    except UpscalerError:
         raise
     except Exception as error:  # OSError mostly, but decoders raise whatever damage leads them to
-        if tolerant:
+        if tolerant and not memory.is_exhausted(error):
             return _read_repaired(path, error)
         raise _read_error(path, error) from error
     if gif.is_truncated(path):
@@ -90,7 +99,7 @@ def _read_repaired(path: Path, error: Exception) -> Still:
         with library_settings.applied(), Image.open(io.BytesIO(content), formats=READ_FORMATS) as image:
             image.filename = os.fspath(path)  # from which metadata are read
             return replace(_decode(path, image), damage=damage)
-    except (MediaError, MemoryError):
+    except UpscalerError:
         raise
     except Exception:  # as above
         raise _read_error(path, error) from error
@@ -99,6 +108,7 @@ def _read_repaired(path: Path, error: Exception) -> Still:
 def _decode(path: Path, image: Image.Image) -> Still:
     _check_supported(path, image)
     is_deep = sixteen_bit_png.describes(image)
+    _check_room(path, image.height * image.width * (6 if is_deep else 3))
     pillow_corrections.apply(image)
     image.load()  # finds truncation, which OpenCV does not report
     still = sixteen_bit_png.read(path, image) if is_deep else eight_bit.read(image)
@@ -107,6 +117,11 @@ def _decode(path: Path, image: Image.Image) -> Still:
     orientation = read_orientation(image)
     alpha = None if still.alpha is None else apply_orientation(still.alpha, orientation)
     return _completed(replace(still, pixels=apply_orientation(still.pixels, orientation), alpha=alpha))
+
+
+def _check_room(path: Path, decoded_bytes: int) -> None:
+    """Make sure that a picture fits into memory twice: the libraries hold it as well."""
+    memory.check_room(2 * decoded_bytes, f"reading '{path}'", "close other programs, or split the image")
 
 
 def _completed(still: Still) -> Still:
@@ -152,6 +167,13 @@ def _read_error(path: Path, error: Exception) -> MediaError:
         if path.stat().st_size == 0:
             return MediaError(f"'{path}' is empty (0 bytes)")
         return MediaError(f"'{path}' is not an image, or not in a supported format")
+    return decoding_error(path, error)
+
+
+def decoding_error(path: Path, error: Exception) -> MediaError:
+    """What a decoder's error says about a file."""
+    if memory.is_exhausted(error):
+        return MediaError(f"there is too little memory to read '{path}'", "close other programs")
     return MediaError(f"'{path}' is damaged or truncated: {first_line(error)}")
 
 
@@ -216,7 +238,7 @@ def page_count(path: Path) -> int:
         return tiff.page_count(path)
 
 
-def write(path: Path, still: Still, how: Encoding = encoding.USUAL) -> None:
+def write(path: Path, still: Still, how: Encoding = encoding.USUAL, *, replaces: bool = True) -> None:
     """Write an image atomically, in the format of the suffix; JPEG with 4:4:4.
 
     PNG and TIFF keep 16 bits, other formats are rounded to 8. Formats without alpha get the image over black;
@@ -226,14 +248,16 @@ def write(path: Path, still: Still, how: Encoding = encoding.USUAL) -> None:
         path: The target.
         still: The image.
         how: What the user chose.
+        replaces: Replace an existing file.
 
     Raises:
         UsageError: The suffix is not an image's.
+        TargetTakenError: The file exists, and is not replaced.
         MediaError: The file cannot be written.
     """
     image_format = check_target(path)
     still = _storable(still, image_format)
-    with writing(path) as partial:
+    with writing(path, replaces=replaces) as partial:
         if image_format.name == "TIFF":
             with tiff_writer.opened(partial, image_format) as file:
                 file.add(still)
@@ -245,20 +269,25 @@ def write(path: Path, still: Still, how: Encoding = encoding.USUAL) -> None:
             eight_bit.write(partial, still.in_8_bits(), image_format, how)
 
 
-def write_pages(path: Path, pages: Iterable[Still], count: int) -> None:
+def write_pages(path: Path, pages: Iterable[Still], count: int, *, replaces: bool = True) -> None:
     """Write a TIFF of several pages atomically.
 
     Args:
         path: The target, with a suffix of TIFF.
         pages: Of any sizes.
         count: How many there are, at least one.
+        replaces: Replace an existing file.
 
     Raises:
+        TargetTakenError: The file exists, and is not replaced.
         MediaError: The file cannot be written.
     """
     image_format = check_target(path)
     assert image_format.name == "TIFF", "the only format with pages"
-    with writing(path) as partial, tiff_writer.opened(partial, image_format, count) as file:
+    with (
+        writing(path, replaces=replaces) as partial,
+        tiff_writer.opened(partial, image_format, count) as file,
+    ):
         for page in pages:
             file.add(_storable(page, image_format))
 
@@ -279,16 +308,21 @@ def _storable(still: Still, image_format: ImageFormat) -> Still:
 
 
 @contextmanager
-def writing(path: Path) -> Iterator[Path]:
+def writing(path: Path, *, replaces: bool) -> Iterator[Path]:
     """``atomic.replacing`` for image encoders.
 
     Raises:
+        TargetTakenError: The file exists, and is not replaced.
         MediaError: The encoder or the disk failed; an existing file stays as it is.
     """
     try:
-        with library_settings.applied(), atomic.replacing(path) as partial:
+        with library_settings.applied(), atomic.replacing(path, replaces=replaces) as partial:
             yield partial
+    except FileExistsError as error:
+        raise TargetTakenError(f"'{path}' exists by now, and is not replaced", TAKEN_HINT) from error
     except (OSError, cv2.error) as error:
+        if disk.is_full(error):
+            raise DiskFullError(f"no space left on the disk of '{path}'", "free some") from error
         reason = getattr(error, "strerror", None) or error
         raise MediaError(f"cannot write '{path}': {reason}") from error
 

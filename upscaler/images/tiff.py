@@ -14,7 +14,7 @@ import tifffile
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from upscaler.errors import MediaError
+from upscaler.errors import MediaError, UpscalerError
 from upscaler.images import (
     eight_bit,
     icc,
@@ -31,6 +31,7 @@ from upscaler.images.orientation import apply_orientation, swaps_sides
 from upscaler.images.still import SampleRange, Still
 from upscaler.images.tiff_samples import UnsupportedTiffError
 from upscaler.pixels import Pixels, to_8_bits
+from upscaler.system import memory
 
 _REDUCED, _MASK = 1, 4  # bits of NewSubfileType (TIFF 6.0, section 8)
 _OLD_REDUCED = 2  # SubfileType, which it replaced
@@ -63,7 +64,7 @@ def _opened(path: Path) -> Iterator[list[tifffile.TiffPage]]:
         with tifffile.TiffFile(path) as file:
             pages: Any = [file.pages.get(number, aspage=True) for number in range(len(file.pages))]
             yield pages
-    except (MediaError, MemoryError, OSError):
+    except (UpscalerError, MemoryError, OSError):
         raise
     except Exception as error:  # tifffile raises whatever damage leads it to
         raise MediaError(f"'{path}' is damaged or truncated: {error}") from error
@@ -156,6 +157,8 @@ def read(path: Path, number: int | None = None) -> Still:
 
 def _check_size(path: Path, page: tifffile.TiffPage) -> None:
     library_settings.check_size(path, page.imagelength, page.imagewidth)
+    decoded_bytes = page.imagelength * page.imagewidth * page.samplesperpixel * page.bitspersample // 8
+    memory.check_room(2 * decoded_bytes, f"reading '{path}'", "close other programs, or split the image")
 
 
 def _is_for_pillow(page: tifffile.TiffPage) -> bool:

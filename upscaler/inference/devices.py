@@ -178,5 +178,4 @@ def describe(device: torch.device) -> str:
 
 def is_out_of_memory(error: BaseException) -> bool:
     """CUDA and XPU have a class for it; MPS and the processor raise a RuntimeError that says so."""
-    says_so = any(words in str(error) for words in ("DefaultCPUAllocator", "MPS backend out of memory"))
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or says_so
+    return isinstance(error, torch.OutOfMemoryError) or memory.is_exhausted(error)

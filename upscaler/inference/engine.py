@@ -37,7 +37,7 @@ from upscaler.options import DEFAULT_MODEL, RUNTIMES, SCALE_MAX, EngineOptions
 from upscaler.pixels import Pixels
 from upscaler.planes import PlaneOutput
 from upscaler.results import Message, OnMessage, WeightFacts
-from upscaler.system import processors
+from upscaler.system import memory, processors
 
 # Side of the picture with which the speed of uncompiled work is estimated, in LR pixels.
 _TRIAL_PX = 128
@@ -256,7 +256,12 @@ class Upscaler:
 
     def _upscale_one(self, source: Tensor, on_progress: OnProgress | None) -> Tensor:
         """RGB ``(3, H, W)`` in a dtype of ``upscale`` -> RGB ``(3, height, width)`` in the same."""
-        plan = self.plan(*source.shape[-2:])
+        height, width = source.shape[-2:]
+        plan = self.plan(height, width)
+        for network, rows, columns in plan.inputs(height, width):
+            size = f"{columns * network.scale}x{rows * network.scale}"
+            needed_bytes = 3 * source.itemsize * rows * columns * (1 + network.scale**2)
+            memory.check_room(needed_bytes, f"a picture of {size}", "use a smaller --scale or --size")
         return self.upscale(source.unsqueeze(0), plan, on_progress).squeeze(0)
 
     def frames(self, frames: Iterable[Pixels]) -> Iterator[Pixels]:
@@ -529,6 +534,8 @@ class Upscaler:
             yield
         finally:
             self._on_message, self._messages = None, []
+            for network in self._networks.values():
+                network.forget_lack_of_memory()
 
     def _report(self, message: Message) -> None:
         if message in self._messages:

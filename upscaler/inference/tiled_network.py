@@ -73,6 +73,7 @@ class TiledNetwork:
         self._options, self._on_message = options, on_message
         self._runtimes: dict[tuple[torch.dtype, PlaneOutput | None], Runtime] = {}
         self._max_batch_px: int | None = None
+        self._first_max_batch_px: int | None = None  # before memory ran out
         self._bounded = options.memory_limit_gb is not None  # or when memory has run out
         self._choose_sound_dtype()
         if options.tile_px is not None:
@@ -140,11 +141,17 @@ class TiledNetwork:
             if device.type != "cpu":
                 self._max_batch_px = min(self._max_batch_px, _FAST_BATCH_PX[device.type])
             self._warn_of_small_limit(self._max_batch_px, bytes_each)
+            self._first_max_batch_px = self._max_batch_px
         return self._max_batch_px
 
     @max_batch_px.setter
     def max_batch_px(self, pixels: int) -> None:
         self._max_batch_px = pixels
+
+    def forget_lack_of_memory(self) -> None:
+        """After a job: what did not fit into memory need not concern the next one."""
+        self._max_batch_px = self._first_max_batch_px
+        self._bounded = self._options.memory_limit_gb is not None
 
     def _bytes_per_pixel(self) -> int:
         """Memory for every LR pixel of a batch, measured where the network can run."""
@@ -265,12 +272,11 @@ class TiledNetwork:
         smallest = self._smallest_tile_px
         if self.network.contract.tiling == "whole":
             text = f"{devices.describe(self._device)} has too little memory for a whole image"
-            raise DeviceError(f"{text}, which this network must see", "use --device cpu") from error
+            hint = self._ways_to_more_memory()
+            raise DeviceError(f"{text}, which this network must see", hint) from error
         if batch_px <= smallest**2:
-            raise DeviceError(
-                f"{devices.describe(self._device)} has too little memory for one tile of {smallest} pixels",
-                "close other programs, or use --device cpu",
-            ) from error
+            text = f"{devices.describe(self._device)} has too little memory for one tile of {smallest} pixels"
+            raise DeviceError(text, self._ways_to_more_memory()) from error
         self.max_batch_px = max(smallest**2, batch_px // 2)
         self._bounded = True
         for runtime in self._runtimes.values():
@@ -278,6 +284,24 @@ class TiledNetwork:
         same = " (same output)" if self.network.contract.tiling == "exact" else ""
         text = f"out of memory: retrying with smaller tiles{same}"
         self._on_message(Message("info", text))
+
+    def _ways_to_more_memory(self) -> str:
+        other = "" if devices.is_processor(self._device) else ", or use --device cpu"
+        return f"close other programs{other}"
+
+    def _empty(self, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+        """Room for a result. If there is none, smaller tiles do not help.
+
+        Raises:
+            DeviceError: There is none.
+        """
+        try:
+            return torch.empty(shape, dtype=dtype, device=device, memory_format=torch.channels_last)
+        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+            if not devices.is_out_of_memory(error):
+                raise
+            text = f"{devices.describe(device)} has too little memory for a result of {shape[3]}x{shape[2]}"
+            raise DeviceError(text, "use a smaller --scale or --size") from error
 
     def _run_tiles(
         self,
@@ -295,12 +319,8 @@ class TiledNetwork:
         contract = self.runtime(planes=planes).network.contract
         scale = contract.scale
         codes = None if self._in_steps else planes  # a step also gives its state, which is no codes
-        result = torch.empty(
-            (frames, self._channels(planes), height * scale, width * scale),
-            dtype=codes.dtype if codes else into,
-            device=source.device,
-            memory_format=torch.channels_last,
-        )
+        shape = (frames, self._channels(planes), height * scale, width * scale)
+        result = self._empty(shape, codes.dtype if codes else into, source.device)
         pieces = [(frame, tile) for frame in range(frames) for tile in tiles]
         parts = [pieces[first : first + batch] for first in range(0, len(pieces), batch)]
         finite = torch.ones((), dtype=torch.bool, device=self._device)

@@ -4,7 +4,6 @@ It contains ``job.json``, the manifest, which says what the segments belong to; 
 ``video/segments.py``; and at the end the merged file. After success it is removed.
 """
 
-import errno
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -14,9 +13,9 @@ from types import TracebackType
 from typing import Self
 
 from upscaler import atomic
-from upscaler.errors import MediaError, UsageError
+from upscaler.errors import TAKEN_HINT, DiskFullError, MediaError, TargetTakenError, UsageError
 from upscaler.results import Message, OnMessage
-from upscaler.system import folder_lock, own_files
+from upscaler.system import disk, folder_lock, own_files
 from upscaler.system.folder_lock import FolderLock
 
 SUFFIX = ".upscaling"
@@ -67,6 +66,7 @@ class JobFolder:
         self.target = target
         self._on_message = on_message
         self.path = folder_of(target)
+        self._is_unwanted = False
 
     def __enter__(self) -> Self:
         try:
@@ -78,7 +78,8 @@ class JobFolder:
             hint = "move it, or write to another folder"
             raise MediaError(f"the job folder '{self.path}' belongs to another user", hint) from error
         except BlockingIOError as error:
-            raise MediaError(f"another upscale is writing '{self.target}'", "wait until it ends") from error
+            text = f"another upscale is writing '{self.target}'"
+            raise TargetTakenError(text, "wait until it ends") from error
         except OSError as error:
             raise MediaError(f"cannot write to '{self.path.parent}': {error.strerror}") from error
         if any(self.path.iterdir()) and not any(self.path.glob(f"{_MANIFEST}*")):
@@ -92,7 +93,7 @@ class JobFolder:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         segments = sum(1 for _ in self.path.glob("segment-*.json"))
-        if error is None or not segments:
+        if error is None or not segments or self._is_unwanted:
             self._discard()
         else:
             _remove(self.path, "merged.*", "*.part.*", "*.part")
@@ -100,8 +101,8 @@ class JobFolder:
             hint = "; rerun the same command to continue" if _may_succeed_later(error) else ""
             self._on_message(Message("info", f"kept {kept} in '{self.path}'{hint}"))
         self._lock.release()
-        if error is not None and _is_full(error):
-            raise MediaError(f"no space left on the disk of '{self.target}'", "free some") from error
+        if disk.is_full(error):
+            raise DiskFullError(f"no space left on the disk of '{self.target}'", "free some") from error
 
     def manifest(self) -> Manifest | None:
         """The manifest of an earlier run; ``None`` if there is none, or none that can be read."""
@@ -122,18 +123,30 @@ class JobFolder:
         except OSError as error:
             raise MediaError(f"cannot write to '{self.path}': {error.strerror}") from error
 
-    def publish(self, merged: Path) -> None:
+    def publish(self, merged: Path, *, replaces: bool = True, is_skippable: bool = False) -> None:
         """Give the finished file the target's name.
 
         If the process is killed after this and before the context ends, ``was_finished`` recognises that the
         job is done.
 
+        Args:
+            merged: The file, in this folder.
+            replaces: Replace an existing target.
+            is_skippable: If the target exists, nothing of the job is kept.
+
         Raises:
+            TargetTakenError: The target exists by now, and is not replaced.
             MediaError: The disk failed.
         """
         try:
             atomic.write_json(self.path / _FINISHED, _identity(merged))
-            atomic.publish(merged, self.target)
+            atomic.publish(merged, self.target, replaces=replaces)
+        except FileExistsError as error:
+            _remove(self.path, f"{_FINISHED}*")
+            self._is_unwanted = is_skippable
+            raise TargetTakenError(
+                f"'{self.target}' exists by now, and is not replaced", TAKEN_HINT
+            ) from error
         except OSError as error:
             raise MediaError(f"cannot write '{self.target}': {error.strerror}") from error
 
@@ -208,13 +221,6 @@ def _identity(path: Path) -> dict[str, int]:
     """Properties of a file that renaming keeps, and that another file of the same name does not share."""
     status = path.stat()
     return {"inode": status.st_ino, "bytes": status.st_size, "modified_ns": status.st_mtime_ns}
-
-
-def _is_full(error: BaseException) -> bool:
-    """Whether an error or one of its causes is a full disk or an exhausted quota."""
-    return any(
-        isinstance(each, OSError) and each.errno in (errno.ENOSPC, errno.EDQUOT) for each in _causes(error)
-    )
 
 
 def _may_succeed_later(error: BaseException) -> bool:

@@ -25,6 +25,27 @@ _IN_ASCII = {
 }
 
 
+# C0 and C1 (cursor, colours, line breaks), and what reverses or breaks lines in Unicode.
+_CONTROLS = [
+    *range(0x20), *range(0x7F, 0xA0), 0x061C, 0x200E, 0x200F, *range(0x2028, 0x202F), *range(0x2066, 0x206A)
+]  # fmt: skip
+_ESCAPES = {code: chr(code).encode("unicode_escape").decode("ascii") for code in _CONTROLS}
+
+
+def printable(text: str) -> str:
+    """A text as one line that changes nothing but the place where it is printed.
+
+    Names of files and streams, metadata and settings may hold control characters, which a terminal would
+    obey; they become backslash escapes.
+    """
+    return text.translate(_ESCAPES)
+
+
+def printable_lines(text: str) -> str:
+    """``printable`` for each line of a text that has several."""
+    return "\n".join(map(printable, text.split("\n")))
+
+
 def let_streams_print_all() -> None:
     """Make stdout and stderr write in ASCII what their encoding lacks, in any console and into any pipe.
 

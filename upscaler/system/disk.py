@@ -2,7 +2,9 @@
 
 import errno
 import os
+import shutil
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import IO
@@ -12,6 +14,7 @@ if sys.platform == "darwin":
 
 # What opening or syncing a folder fails with on file systems and in folders that do not allow it.
 _FOLDER_CANNOT_BE_SYNCED = {errno.EACCES, errno.EBADF, errno.EINVAL, errno.ENOSYS, errno.ENOTSUP}
+_ROOM_BYTES = 16 << 20
 # How long a file may be held by a virus scanner or an indexer, which open every new file on Windows.
 _HELD_S = 2.0
 
@@ -67,6 +70,51 @@ def replace(partial: Path, path: Path) -> None:
             if sys.platform != "win32" or time.monotonic() > deadline:
                 raise
             time.sleep(0.05)
+
+
+def rename_new(partial: Path, path: Path) -> None:
+    """Rename a file, never over an existing one; a link to nothing is replaced.
+
+    Raises:
+        FileExistsError: A file has that name.
+        OSError: It cannot be renamed.
+    """
+    if path.is_symlink() and not path.exists():
+        replace(partial, path)
+    elif sys.platform == "win32":
+        partial.rename(path)
+    else:
+        try:
+            path.hardlink_to(partial)
+        except FileExistsError:
+            raise
+        except OSError:  # a file system without hard links
+            if path.exists():
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from None
+            replace(partial, path)
+        else:
+            partial.unlink()
+
+
+def is_full(error: BaseException | None) -> bool:
+    """Whether an error or one of its causes is a full disk or an exhausted quota."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def has_room(folder: Path) -> bool:
+    """Whether some megabytes can be written in a folder, or else in the nearest one above it that exists."""
+    while not folder.is_dir() and folder != folder.parent:
+        folder = folder.parent
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            reserve(file, _ROOM_BYTES)
+        return shutil.disk_usage(folder).free >= _ROOM_BYTES
+    except OSError as error:
+        return not is_full(error)
 
 
 def reserve(file: IO[bytes], size_bytes: int) -> None:
