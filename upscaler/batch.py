@@ -25,6 +25,7 @@ from upscaler.option_fields import takes_options
 from upscaler.options import DEFAULT_MODEL, EngineOptions, Options
 from upscaler.results import Done, Message, OnMessage, OnProgress, Outcome, Progress, VideoFacts, WeightFacts
 from upscaler.system import disk
+from upscaler.system.console import printable
 from upscaler.video.probe import Prober
 from upscaler.video.survey import Survey
 from upscaler.video_to_images import upscale_to_images
@@ -76,7 +77,8 @@ class Result:
         if self.error is None:
             return ""
         text = error_line(self.error)
-        return text if str(self.source) in text else f"'{self.source}': {text}"
+        source = printable(str(self.source))
+        return text if source in text else f"'{source}': {text}"
 
 
 class Batch:

@@ -23,7 +23,7 @@ FIXABLE = {
         2,
         "none.toml",
     ),
-    "weights that are none": (evaluate, ["bad.safetensors", "in"], 1, "bad.safetensors"),
+    "weights that are none": (evaluate, ["bad.safetensors", "in"], 2, "bad.safetensors"),
     "a damaged HR image": (evaluate, ["bicubic", "hr"], 1, "bad.png"),
 }
 # Function in which a bug is planted, and a command that calls it.

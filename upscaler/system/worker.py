@@ -16,7 +16,7 @@ from typing import NoReturn
 
 from upscaler.system import core_dumps, stop_signals
 
-_LINUX = "is_possible says so"
+_LINUX = "only where `is_possible`"
 _PR_SET_PDEATHSIG = 1  # from prctl.h
 
 
@@ -29,18 +29,21 @@ class SharedNote:
     """Some bytes that this process and its workers share, and that outlive the one that wrote them."""
 
     def __init__(self) -> None:
-        assert sys.platform == "linux", _LINUX
+        if sys.platform != "linux":
+            raise NotImplementedError(_LINUX)
         self._file = os.memfd_create("note")
 
     def write(self, content: bytes) -> None:
         """Replace the content. A process that ends meanwhile may leave a mixture."""
-        assert sys.platform == "linux", _LINUX
+        if sys.platform != "linux":
+            raise NotImplementedError(_LINUX)
         os.pwrite(self._file, content, 0)
         os.ftruncate(self._file, len(content))
 
     def read(self) -> bytes:
         """The content; empty at first."""
-        assert sys.platform == "linux", _LINUX
+        if sys.platform != "linux":
+            raise NotImplementedError(_LINUX)
         return os.pread(self._file, os.fstat(self._file).st_size, 0)
 
 
@@ -61,7 +64,8 @@ class Worker:
         Returns:
             Its exit code, or the negative number of the signal that ended it. Stop signals are blocked then.
         """
-        assert sys.platform == "linux", _LINUX
+        if sys.platform != "linux":
+            raise NotImplementedError(_LINUX)
         for number in stop_signals.usable():
             signal.signal(number, self._pass_on)
         signal.signal(stop_signals.PASSED_ON, signal.SIG_IGN)
@@ -73,7 +77,8 @@ class Worker:
         return os.waitstatus_to_exitcode(status)
 
     def _pass_on(self, _number: int, _frame: FrameType | None) -> None:
-        assert sys.platform == "linux", _LINUX
+        if sys.platform != "linux":
+            raise NotImplementedError(_LINUX)
         self.was_stopped = True
         os.kill(self._process, stop_signals.PASSED_ON)
 
@@ -87,7 +92,8 @@ def fork() -> Worker | None:
     Raises:
         OSError: The system allows no more processes.
     """
-    assert sys.platform == "linux", _LINUX
+    if sys.platform != "linux":
+        raise NotImplementedError(_LINUX)
     for stream in (sys.stdout, sys.stderr):
         if stream:  # neither process may write what the other one has in its buffer
             stream.flush()
@@ -113,7 +119,8 @@ def end_as(code: int) -> NoReturn:
     Args:
         code: From ``Worker.wait``.
     """
-    assert sys.platform == "linux", _LINUX
+    if sys.platform != "linux":
+        raise NotImplementedError(_LINUX)
     if code < 0:
         core_dumps.write_none()  # the worker may have written one
         if -code != signal.SIGKILL:
@@ -125,6 +132,7 @@ def end_as(code: int) -> NoReturn:
 
 def _let_through(*, passes: bool) -> None:
     """Block or unblock what asks to stop: while there are two processes with one set of handlers."""
-    assert sys.platform == "linux", _LINUX
+    if sys.platform != "linux":
+        raise NotImplementedError(_LINUX)
     how = signal.SIG_UNBLOCK if passes else signal.SIG_BLOCK
     signal.pthread_sigmask(how, {*stop_signals.STOP_SIGNALS, stop_signals.PASSED_ON})
