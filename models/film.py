@@ -120,7 +120,7 @@ class Film(Network):
         return self.tail(features), features.clamp(-STATE_LIMIT, STATE_LIMIT)
 
     def middle_of(self, seen: Tensor) -> Tensor:
-        """The frame that is upscaled, of what ``step`` sees: ``(B, 3, H, W)``."""
+        """The frame that is upscaled, of what ``step`` sees: RGB ``(B, 3, H, W)``, same dtype and range."""
         start = 3 * self.contract.frames_before
         return seen[:, start : start + 3]
 

@@ -172,7 +172,16 @@ def _taps(axis: ChromaAxis, sample: int, computed: int) -> list[tuple[int, int, 
 
 
 def convolved(pixels: Tensor, kernel: Tensor, bias: Tensor | None = None) -> Tensor:
-    """A convolution without padding in true fp32: on a GPU, cuDNN would round to TF32."""
+    """A convolution without padding in true fp32: on a GPU, cuDNN would round to TF32.
+
+    Args:
+        pixels: ``(B, C, H, W)``, fp32, any range.
+        kernel: ``(K, C, h, w)``, fp32.
+        bias: ``(K,)``, fp32.
+
+    Returns:
+        ``(B, K, H - h + 1, W - w + 1)``, fp32.
+    """
     if pixels.device.type == "cpu":
         return F.conv2d(pixels, kernel, bias)
     return products(pixels, kernel, bias)

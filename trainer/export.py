@@ -40,6 +40,8 @@ def export(file_format: str, model: str, target: Path | None = None, scale: int 
     if not isinstance(weights, WeightFile):
         raise WeightsError(f"'{model}' is a model of another project", "name one of this project")
     network = weights.network()
+    if network.contract.sees_other_frames:
+        raise WeightsError(f"'{model}' sees neighbouring frames, which other programs do not give it")
     if file_format == "onnx":
         onnx_file.save(target, network, {"architecture": weights.architecture})
         return f"{target} (ONNX, x{scale}: input lr, output sr, any size)"

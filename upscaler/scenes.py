@@ -87,8 +87,8 @@ def is_cut(luma: Tensor, before: Tensor, white: int) -> bool:
     """Whether a new scene begins with a frame.
 
     Args:
-        luma: Of the frame, or any plane that shows as much: ``(H, W)``, integer codes.
-        before: Of the frame before, of the same size.
+        luma: Of the frame, or any plane that shows as much: ``(H, W)``, codes of uint8, int16 or uint16.
+        before: Of the frame before, of the same size and dtype.
         white: The largest code.
     """
     first, second = (_cells(plane, white) for plane in (before, luma))

@@ -208,11 +208,14 @@ def planes_of(
     """All planes for the encoder of upscaled frames; alpha comes from their sources.
 
     Args:
-        upscaled: From ``Upscaler.upscale_flagged``.
+        upscaled: From ``Upscaler.upscale_flagged``: RGB ``(B, 3, H, W)`` fp32 in [0, 1], or packed planes.
         sources: Planes of each frame.
         given: How they encode colour.
         plan: With which they were upscaled.
         layout: Of the results.
+
+    Returns:
+        ``(h, w)`` each, ``layout.dtype``, those of the first frame first.
     """
     if plan.planes is not None:
         colors = list(zip(*plan.planes.unpack(upscaled, plan.scales[-1]), strict=True))

@@ -61,6 +61,14 @@ def test_spandrel_makes_the_same_picture(tmp_path: Path, architecture: str, scal
         assert torch.allclose(made, expected, atol=2e-6 * float(expected.abs().max()), rtol=0)
 
 
+@pytest.mark.parametrize("file_format", ["spandrel", "onnx"])
+def test_other_programs_have_no_networks_for_films(tmp_path: Path, file_format: str) -> None:
+    network = build("film", {"scale": 2, "channels": 6, "depth": 1})
+    weight_file.save(tmp_path / "film.safetensors", network, network.state_dict(), {})
+    with pytest.raises(WeightsError, match="sees neighbouring frames"):
+        export(file_format, str(tmp_path / "film.safetensors"))
+
+
 @pytest.mark.parametrize("name", ["fast-x2", "fast-x4"])
 def test_shipped_weights_as_compact_give_the_picture_of_upscale(tmp_path: Path, name: str) -> None:
     export("spandrel", name, tmp_path / "w.pth")
@@ -88,7 +96,7 @@ def test_what_compact_cannot_express_is_said(architecture: str, arguments: dict[
 
 
 def test_every_network_is_among_those_that_are_exported() -> None:
-    assert {PRESETS[preset][0] for preset in EXPORTED} == set(NETWORKS)
+    assert {PRESETS[preset][0] for preset in EXPORTED} == set(NETWORKS) - {"film"}
 
 
 @pytest.mark.parametrize("preset", EXPORTED)

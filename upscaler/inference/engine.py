@@ -304,9 +304,11 @@ class Upscaler:
 
         On a CPU always one: more are not faster (docs/performance.md).
         """
+        if plan.networks and plan.networks[0].in_steps:
+            return 1
         if self.options.batch is not None:
             return self.options.batch
-        if self.device.type == "cpu" or not plan.networks or plan.networks[0].in_steps:
+        if self.device.type == "cpu" or not plan.networks:
             return 1
         return max(1, self._network(plan.networks[0]).max_batch_px // (height * width))
 

@@ -54,7 +54,7 @@ class Context:
         return self.warm_up_frames + self.frames_before
 
     def middle_of(self, seen: Tensor) -> Tensor:
-        """The frame itself, of what a step sees: ``(1, C, H, W)`` -> ``(1, 3, H, W)``."""
+        """The frame itself, of what a step sees: ``(1, C, H, W)`` fp32 -> RGB ``(1, 3, H, W)`` in [0, 1]."""
         return seen[:, 3 * self.frames_before : 3 * self.frames_before + 3]
 
 
