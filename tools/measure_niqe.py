@@ -20,7 +20,7 @@ from PIL import Image
 from torch import Tensor
 
 from upscaler.images.formats import READ_FORMATS
-from upscaler.trainer.evaluation.metrics import luma
+from upscaler.metrics import luma
 
 BLOCK_PX = 96
 BORDER_PX = 4

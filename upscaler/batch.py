@@ -12,7 +12,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
 
-from upscaler import dry_run, image_sequences, jobs, pipeline, preview, video_plan
+from upscaler import comparison, dry_run, image_sequences, jobs, pipeline, preview, video_plan
+from upscaler.comparison import Comparison
 from upscaler.dry_run import Expected
 from upscaler.error_text import error_line
 from upscaler.errors import DiskFullError, MediaError, TargetTakenError, UpscalerError, UsageError
@@ -107,6 +108,7 @@ class Batch:
         self._keep_dates = options.keep_dates
         self._full_disks: set[int] = set()
         self.job_list = job_list or jobs.plan(inputs, options)
+        self._comparison = _planned_comparison(self.job_list, options)
         kinds = {job.kind for job in self.job_list.jobs}
         with ExitStack() as started:
             # First, because it starts while the engines are loaded.
@@ -184,6 +186,19 @@ class Batch:
         outcome = "done with warnings" if warned else "done"
         result = _result(job, outcome, time.monotonic() - start, messages=messages, done=done)
         return replace(result, weights=self.engines[job.kind].loaded_weights())
+
+    def compare(self, on_message: OnMessage) -> None:
+        """Write the page that ``compare`` asks for, about all jobs whose target exists; nothing without it.
+
+        Args:
+            on_message: Called with what is not compared, and with the name of the page.
+
+        Raises:
+            MediaError: It cannot be written.
+        """
+        if self._comparison:
+            finished = [job for job in _all_jobs(self.job_list) if job.target.exists()]
+            comparison.write(self._comparison, finished, on_message)
 
     def crashed(self, job: Job, how: str, seconds: float, on_message: OnMessage) -> Result:
         """The result of a job that ended the process.
@@ -312,6 +327,7 @@ def upscale(inputs: str | Path | Iterable[str | Path], arguments: _Arguments) ->
             if result.outcome == "interrupted":
                 raise KeyboardInterrupt
             results.append(result)
+        batch.compare(partial(callbacks.message, None))
         return results
 
 
@@ -345,6 +361,21 @@ def _set_date(job: Job, source: os.stat_result, on_message: OnMessage) -> None:
         on_message(Message("info", f"the modification time cannot be set: {error.strerror}"))
 
 
+def _all_jobs(job_list: JobList) -> list[Job]:
+    return [*job_list.jobs, *job_list.skipped]
+
+
+def _planned_comparison(job_list: JobList, options: Options) -> Comparison | None:
+    every = [job for job in _all_jobs(job_list) if job.kind != "video"]
+    if not options.compare or not every:
+        return None
+    reference = None if options.reference is None else Path(options.reference)
+    found = comparison.planned(every, options.output_path, reference)
+    if found.page.exists() and not (options.overwrite or options.skip_existing):
+        raise UsageError(f"'{found.page}' already exists", "--overwrite replaces files")
+    return found
+
+
 def _ignored(planned: Sequence[Job], options: Options) -> list[str]:
     """A line for each group of options that no job uses."""
     kinds = {job.kind for job in planned}
@@ -358,6 +389,8 @@ def _ignored(planned: Sequence[Job], options: Options) -> list[str]:
         lines.append(f"{', '.join(given)} ignored: no image among the inputs")
     elif kinds and options.quality is not None and not any(map(_has_quality, planned)):
         lines.append("--quality ignored: no image is written as AVIF, JPEG or WebP")
+    if "video" in kinds and options.compare:
+        lines.append("--compare leaves videos out: compare a frame with --preview")
     return lines
 
 

@@ -60,6 +60,14 @@ class FileOptions:
         default_text="{stem}_x{scale} next to the input, {stem} in a folder",
     )
     keep_dates: bool = option(False, "Give results the modification time of their source.", SWITCH)
+    compare: bool = option(
+        False,
+        "Write an HTML page that shows each image before (bicubic) and after, with a slider.",
+        SWITCH,
+    )
+    reference: str | Path | None = option(
+        None, "Folder of originals for --compare: shown too, with PSNR and SSIM.", PATH
+    )
     preview: bool = option(
         False,
         "Write one frame of a video (at --start, or the middle) as PNG, by the network and by bicubic.",
@@ -72,6 +80,8 @@ class FileOptions:
     def _conflicts(self) -> Iterator[str]:
         if self.overwrite and self.skip_existing:
             yield "--overwrite and --skip-existing exclude each other"
+        if self.reference is not None and not self.compare:
+            yield "--reference needs --compare"
 
     @property
     def output_path(self) -> Path | None:

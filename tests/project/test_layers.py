@@ -48,6 +48,7 @@ TABLES = {"upscaler.images.formats", "upscaler.video.codecs", "upscaler.video.fo
 MAY_IMPORT: dict[str, set[str]] = {
     "cli": {"batch", "dry_run", "jobs", "resume", "inference", "images", "models"},
     "batch": {
+        "comparison",
         "dry_run",
         "pipeline",
         "preview",
@@ -58,6 +59,9 @@ MAY_IMPORT: dict[str, set[str]] = {
         "video",
         "models",
     },
+    "comparison": {"comparison_page", "jobs", "metrics", "images", "inference"},
+    "comparison_page": set(),
+    "metrics": {"models"},
     "video_to_images": {"jobs", "video_plan", "video_frames", "inference", "images", "video"},
     "dry_run": {"jobs", "video_plan", "video_to_images", "inference", "images", "video"},
     "preview": {"jobs", "video_plan", "inference", "images", "video"},
@@ -98,6 +102,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "models",
     },
     "trainer.run": {
+        "metrics",
         "trainer.stages",
         "trainer.data",
         "trainer.degrade",
@@ -108,7 +113,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "models",
     },
     "trainer.stages": {"trainer.config", "inference", "models"},
-    "trainer.evaluation": {"trainer.data", "trainer.degrade", "images", "inference", "models"},
+    "trainer.evaluation": {"metrics", "trainer.data", "trainer.degrade", "images", "inference", "models"},
     "trainer.data": {"trainer.degrade", "images", "video", "inference", "models"},
     "trainer.config": {"trainer.degrade", "inference", "models"},
     "trainer.degrade": {"video", "models"},

@@ -25,7 +25,7 @@ RULES: dict[str, tuple[str, set[str]]] = {
     "weights of luma": (
         # Matlab's constants are multiples whose last bit counts.
         r"\b0\.(299|587|114|2126|7152|0722)\b|\b65\.481\b",
-        {"upscaler/color_matrices.py", "trainer/evaluation/metrics.py"},
+        {"upscaler/color_matrices.py", "upscaler/metrics.py"},
     ),
     "scales of networks": (r"\(1, 2, 3, 4, 8\)", {"models/registry.py"}),
     "suffixes of image formats": (

@@ -14,11 +14,12 @@ from pathlib import Path
 
 import numpy as np
 
+from upscaler import metrics
 from upscaler.errors import MediaError, UpscalerError, UsageError
 from upscaler.images import stills
 from upscaler.trainer.data.pairing import find_paired
 from upscaler.trainer.data.sources import images_below, unreadable_below
-from upscaler.trainer.evaluation import bicubic, metrics
+from upscaler.trainer.evaluation import bicubic
 from upscaler.trainer.evaluation.lpips import SMALLEST_SIDE_PX, Lpips
 from upscaler.trainer.evaluation.lr_images import LrSource, Rgb, lr_image
 from upscaler.trainer.evaluation.subject import Method, SrFolder, Subject

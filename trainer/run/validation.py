@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from upscaler import metrics
 from upscaler.models.contract import Network
 from upscaler.models.encoder import SmallEncoder
 from upscaler.models.perceptual import VGGFeatures
 from upscaler.trainer.data.photo_pairs import PhotoPair
-from upscaler.trainer.evaluation import metrics
 from upscaler.trainer.evaluation.lpips import SMALLEST_SIDE_PX, Lpips
 from upscaler.trainer.run.scores import Scores
 from upscaler.trainer.stages.forward import autocast

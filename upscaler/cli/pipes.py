@@ -26,7 +26,7 @@ _INPUT, _OUTPUT = "standard input", "standard output"
 _ANY_SUFFIX = r"(?:\.\w+)*"
 _CHUNK_BYTES = 1 << 20
 # What needs files of its own beside the result.
-_NOT_WITH_OUTPUT = ("name", "preview")
+_NOT_WITH_OUTPUT = ("name", "preview", "compare")
 
 
 @dataclass(frozen=True)

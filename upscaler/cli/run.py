@@ -92,10 +92,12 @@ def _run(batch: Batch, report: Path | None, pipes: Pipes, ledger: Ledger | None,
     if untried:
         files = "1 file is" if untried == 1 else f"{untried} files are"
         say(f"error: no space left on the disk: {files} not tried")
+    is_compared = _compare(batch, display, pipes)
     elapsed_s = time.monotonic() - tally.started_s
     text = summary(job_list, tally.outcomes, lossy=tally.lossy, frames=tally.frames, elapsed_s=elapsed_s)
     display.line(text)
-    return _exit_code(tally, is_incomplete=bool(job_list.unreadable or (lines and lines.failed)))
+    is_incomplete = bool(not is_compared or job_list.unreadable or (lines and lines.failed))
+    return _exit_code(tally, is_incomplete=is_incomplete)
 
 
 def _exit_code(tally: Tally, *, is_incomplete: bool) -> int:
@@ -154,6 +156,16 @@ def _run_job(job: Job, batch: Batch, display: Display, forecast: Forecast, pipes
     else:
         display.end(printable(f"wrote {job.target}"))
     return result
+
+
+def _compare(batch: Batch, display: Display, pipes: Pipes) -> bool:
+    """Write the page that was asked for, if any; returns whether that succeeded."""
+    try:
+        batch.compare(lambda message: display.line(pipes.shown(message.text)))
+    except UpscalerError as error:
+        say(error_report(error))
+        return False
+    return True
 
 
 def _report(result: Result, lines: json_report.Report | None, pipes: Pipes) -> None:

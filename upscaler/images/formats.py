@@ -216,7 +216,7 @@ PACKAGES = MappingProxyType(
 )
 # How a TIFF or BigTIFF begins, and raw files of cameras, too.
 TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-TIFF_SUFFIX = ".tif"
+JPEG_SUFFIX, TIFF_SUFFIX = ".jpg", ".tif"
 # What Pillow may take a file for, whatever its suffix: it knows many more formats, and starts Ghostscript for
 # PostScript. DIB is a BMP without its file header.
 READ_FORMATS = (

@@ -86,6 +86,8 @@ def _lost(
 def _lost_samples(sample_range: SampleRange, image_format: ImageFormat) -> list[str]:
     if image_format.name not in ("TIFF", "EXR"):
         low, high = sample_range.ends
+        if sample_range.is_light:
+            return [f"{sample_range.dtype} samples" + (" (light above white is white)" if high > 1 else "")]
         ends = f"{low:g} to {high:g}"
         return [f"{sample_range.dtype} samples ({ends} became black to white)"]
     return [] if sample_range.is_exact else [f"precision of {sample_range.dtype} samples beyond 16 bits"]

@@ -77,7 +77,8 @@ def read(image: Image.Image) -> Metadata:
     elif image.format in ("JPEG", "MPO"):
         behind = appended.read(_path(image), read_orientation(image))
     packet = packet if isinstance(packet, bytes) else None
-    comment = image.info.get("comment")
+    # That of a JPEG 2000 names its encoder.
+    comment = image.info.get("comment") if image.format in (*COMMENTED, "MPO") else None
     return Metadata(
         profile=profile or None,
         exif=exif.read(image),

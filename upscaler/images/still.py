@@ -79,6 +79,16 @@ class Still:
     sample_range: SampleRange | None = None
     damage: str = ""
 
+    def for_display(self) -> Self:
+        """The image with display values of light up to white, brighter light as white; others unchanged."""
+        sample_range = self.sample_range
+        if sample_range is None or not sample_range.is_light:
+            return self
+        span = sample_range.high - sample_range.low
+        display = sample_range.low + self.pixels.astype(np.float32) * np.float32(span / 65_535)
+        pixels: Any = np.rint(display.clip(0, 1) * 65_535).astype(np.uint16)
+        return replace(self, pixels=pixels, sample_range=None)
+
     def in_8_bits(self) -> Self:
         """The image as uint8, rounded."""
         if self.pixels.dtype == np.uint8:

@@ -297,6 +297,8 @@ def _storable(still: Still, image_format: ImageFormat) -> Still:
 
     Without alpha if the format has none.
     """
+    if image_format.name not in ("TIFF", "EXR"):
+        still = still.for_display()
     if still.metadata.codes and image_format.name != "PNG":
         still = replace(still, pixels=cicp.to_srgb(still.pixels, still.metadata.codes))
     if still.equal_channels:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from upscaler.trainer.evaluation import metrics
+from upscaler import metrics
 
 Levels = NDArray[np.float64]
 
