@@ -21,7 +21,7 @@ def luma(rgb: NDArray[np.uint8]) -> NDArray[np.float64]:
         rgb: ``(H, W, 3)`` RGB uint8.
 
     Returns:
-        ``(H, W)`` in 16..235.
+        ``(H, W)``, fp64 in 16..235.
     """
     # Matlab's constants: 219 times LUMA_WEIGHTS; the last bit of the product would decide how halves round.
     weights = np.array([65.481, 128.553, 24.966]) / 255
@@ -29,7 +29,7 @@ def luma(rgb: NDArray[np.uint8]) -> NDArray[np.float64]:
 
 
 def gray(rgb: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Full-range BT.601 gray rounded to 8-bit levels, ``(H, W, 3)`` -> ``(H, W)`` in 0..255.
+    """Full-range BT.601 gray rounded to 8-bit levels, RGB ``(H, W, 3)`` uint8 -> ``(H, W)`` fp64 in 0..255.
 
     For images published as a single channel, which tables compare as they are instead of as luma.
     """
@@ -45,7 +45,7 @@ def psnr_db(sr: NDArray[np.float64], hr: NDArray[np.float64], border_px: int = 0
     """Peak signal-to-noise ratio with peak 255, in dB; infinite for equal input.
 
     Args:
-        sr: ``(H, W)`` or ``(H, W, C)`` in 0..255.
+        sr: ``(H, W)`` or ``(H, W, C)``, fp64 in 0..255.
         hr: Same shape.
         border_px: Pixels to ignore on every side; tables ignore ``scale``.
     """
@@ -58,7 +58,7 @@ def ssim(sr: NDArray[np.float64], hr: NDArray[np.float64], border_px: int = 0) -
     """Structural similarity (Wang et al., 2004): 11x11 Gaussian, sigma 1.5, valid positions only.
 
     Args:
-        sr: ``(H, W)`` in 0..255, at least 11 pixels each way inside the border.
+        sr: ``(H, W)``, fp64 in 0..255, at least 11 pixels each way inside the border.
         hr: Same shape.
         border_px: Pixels to ignore on every side.
     """
