@@ -51,6 +51,7 @@ def plan_video(reader: VideoReader, job: Job, engine: Upscaler, options: VideoOp
     if squares_pixels:
         exact = _with_square_pixels(exact, info.sample_aspect)
     height, width = yuv.even_sized(choice.layout, exact.height, exact.width)
+    encoders.check_size(choice, suffix, height, width)
     plan = engine.in_steps(replace(exact, height=height, width=width))
     upscaling = giving_planes(engine, plan, choice.layout, info.height, info.width)
     rounded = (

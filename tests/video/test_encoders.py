@@ -8,6 +8,7 @@ import av
 import numpy as np
 import pytest
 import torch
+from av.codec.context import CodecContext
 from av.video.frame import VideoFrame
 from support.media import clip, frame_times, run_video
 from support.pictures import photograph
@@ -18,8 +19,8 @@ from upscaler.errors import MediaError, UsageError
 from upscaler.inference.engine import Upscaler
 from upscaler.options import VideoOptions
 from upscaler.video import codecs, pixel_formats, reader, segment_writer, yuv
-from upscaler.video.codecs import Encoder
-from upscaler.video.demux import Source
+from upscaler.video.codecs import CODECS, Encoder
+from upscaler.video.demux import MEDIA_ERRORS, Source
 from upscaler.video.encoders import choose
 from upscaler.video.formats import CONTAINERS
 from upscaler.video.reader import VideoReader
@@ -147,6 +148,47 @@ def test_size_that_an_encoder_rejects_gives_one_clear_line(engine: Upscaler, tmp
     source = clip(tmp_path / "in.mkv", frames=1, encoder="ffv1", height=6, width=6)
     with pytest.raises(MediaError, match=r"libx265 cannot be opened for 12x12 pixels: .*too small"):
         run_video(engine, source, tmp_path / "out.mp4", codec="hevc")
+
+
+@pytest.mark.parametrize("codec", ["h264", "av1"])
+@pytest.mark.parametrize("side", ["width", "height"])
+def test_limits_of_encoders_are_as_in_the_table(codec: str, side: str) -> None:
+    encoder = CODECS[codec].encoders["software"]
+    assert encoder.largest_px is not None
+    width, height = encoder.largest_px
+    for excess, opens in ((0, True), (2, False)):
+        context = CodecContext.create(encoder.name, "w")
+        context.width, context.height = (width + excess, 64) if side == "width" else (64, height + excess)
+        context.pix_fmt, context.time_base, context.framerate = "yuv420p", Fraction(1, 25), Fraction(25)
+        context.thread_count = 1
+        if opens:
+            context.open()
+        else:
+            with pytest.raises(MEDIA_ERRORS):
+                context.open()
+
+
+@pytest.mark.parametrize(
+    ("suffix", "codec", "said"),
+    [
+        (".mp4", None, r"h264 pictures \(libx264\) have at most 16384x16384 pixels, not 16400x64 "),
+        (".mp4", "av1", r"\(use --codec hevc or vp9, or a smaller --scale or --size\)"),
+        (".webm", "av1", r"\(use --codec vp9, or a smaller"),
+        (".mov", "h264", r"\(use --codec hevc or prores, or a smaller"),
+    ],
+)
+def test_a_picture_too_large_for_an_encoder_is_refused_before_work(
+    engine: Upscaler,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    suffix: str,
+    codec: str | None,
+    said: str,
+) -> None:
+    monkeypatch.setattr("upscaler.pipeline.JobFolder", lambda *_: pytest.fail("the work began"))
+    source = clip(tmp_path / "in.mkv", frames=1, encoder="ffv1", height=32, width=8200)
+    with pytest.raises(UsageError, match=said):
+        run_video(engine, source, tmp_path / f"out{suffix}", codec=codec)
 
 
 def test_encoder_options_reach_the_encoder(engine: Upscaler, tmp_path: Path) -> None:

@@ -25,6 +25,8 @@ class Encoder:
         options: Further options.
         semi_planar: Whether it requires interleaved chroma (p010le) for more than 8 bits.
         semi_planar_8: Whether it requires interleaved chroma (nv12) for 8 bits, too.
+        largest_px: (width, height) of the largest picture; ``None`` if none that can be made is too large,
+            and for hardware, whose limits differ.
     """
 
     name: str
@@ -39,6 +41,7 @@ class Encoder:
     semi_planar: bool = False
     semi_planar_8: bool = False
     crf_min: int = 0
+    largest_px: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -133,7 +136,17 @@ CODECS: dict[str, Codec] = {
     "h264": Codec(
         _MP4_AND_MKV,
         {
-            "software": Encoder("libx264", (8, 10), ("crf",), 18, 51, "preset", "medium", _X26X_PRESETS),
+            "software": Encoder(
+                "libx264",
+                (8, 10),
+                ("crf",),
+                18,
+                51,
+                "preset",
+                "medium",
+                _X26X_PRESETS,
+                largest_px=(16_384, 16_384),
+            ),
             "nvenc": _nvenc("h264", (8,), 19),
             "qsv": _qsv("h264", (8,), 19),
             "amf": _amf("h264", (8,), 19),
@@ -164,7 +177,17 @@ CODECS: dict[str, Codec] = {
     "av1": Codec(
         (".mp4", ".mkv", ".webm"),
         {
-            "software": Encoder("libsvtav1", (8, 10), ("crf",), 24, 63, "preset", "8", _numbered(14)),
+            "software": Encoder(
+                "libsvtav1",
+                (8, 10),
+                ("crf",),
+                24,
+                63,
+                "preset",
+                "8",
+                _numbered(14),
+                largest_px=(16_384, 8_704),
+            ),
             "nvenc": _nvenc("av1", (8, 10), 27, 63),
             "qsv": _qsv("av1", (8, 10), 27),
         },

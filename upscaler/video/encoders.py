@@ -176,6 +176,39 @@ def choose(suffix: str, options: VideoOptions, source: Layout | None = None) -> 
     return replace(choice, notes=(*notes, *_layout_losses(source, choice)))
 
 
+def check_size(choice: EncoderChoice, suffix: str, height: int, width: int) -> None:
+    """Refuse a picture that is larger than the encoder takes.
+
+    Args:
+        choice: From ``choose``.
+        suffix: Of the target.
+        height: Of the output.
+        width: Of the output.
+
+    Raises:
+        UsageError: Names the limit, and codecs of the container without it.
+    """
+    if not _is_too_large(choice.encoder, height, width):
+        return
+    assert choice.encoder.largest_px, "it is the limit"
+    others = [
+        name
+        for name, codec in CODECS.items()
+        if suffix in codec.containers and not _is_too_large(codec.encoders["software"], height, width)
+    ]
+    codec = f"--codec {' or '.join(others)}, or " if others else ""
+    raise UsageError(
+        f"{choice.codec} pictures ({choice.encoder.name}) have at most "
+        f"{choice.encoder.largest_px[0]}x{choice.encoder.largest_px[1]} pixels, not {width}x{height}",
+        f"use {codec}a smaller --scale or --size",
+    )
+
+
+def _is_too_large(encoder: Encoder, height: int, width: int) -> bool:
+    largest = encoder.largest_px
+    return largest is not None and (width > largest[0] or height > largest[1])
+
+
 def _default_codec(suffix: str, source: Layout) -> str:
     if suffix == ".webm":
         return "av1" if source.bits > 8 and not source.alpha else "vp9"
