@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 
 from upscaler.models import weight_file
+from upscaler.system import memory
 from upscaler.trainer.config.config import TrainConfig
 from upscaler.trainer.data.crops import Crops
 from upscaler.trainer.data.photos import load_photos, require_photos
@@ -88,6 +89,21 @@ def train(
     return _train(config, on_report, should_stop, restart=restart, dry_run=False)
 
 
+def _check_batches(config: TrainConfig) -> None:
+    """Make sure that memory can hold the HR crops of a step, which have 8 bits; they take several times that.
+
+    Raises:
+        MemoryNeededError: It cannot.
+    """
+    sizes = {"phase2_batch": (config.phase2_batch, config.phase2_patch_px)}
+    sizes["batch"] = (config.batch, config.patch_px)
+    if 2 in config.stage_numbers():
+        sizes["gan.batch"] = (config.gan.batch, config.gan.patch_px)
+    for name, (batch, patch_px) in sizes.items():
+        needed_bytes = 3 * batch * (patch_px * config.scale) ** 2
+        memory.check_room(needed_bytes, f"a batch of {batch} crops", f"use a smaller {name}")
+
+
 def _train(
     config: TrainConfig,
     on_report: Callable[[TrainingReport], None],
@@ -99,6 +115,7 @@ def _train(
     """See ``train``."""
     if config.threads:
         torch.set_num_threads(config.threads)
+    _check_batches(config)
     with distributed.join_world(config.device) as world:
         folder = RunFolder(config, world)
         state = TrainState(config, world, folder.state_path)

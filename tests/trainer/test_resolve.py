@@ -264,6 +264,38 @@ def test_an_unused_vgg_is_reported(settings: dict[str, Any]) -> None:
     assert "VGG19" not in " ".join(resolve_config(GIVEN | vgg)[1])
 
 
+def test_a_mark_of_the_byte_order_is_toml(tmp_path: Path) -> None:
+    (tmp_path / "a.toml").write_bytes(
+        b"\xef\xbb\xbf" + b'output = "w.safetensors"\nphotos = ["p"]\nsteps = 7\n'
+    )
+    config, _ = resolve_config({}, tmp_path / "a.toml")
+    assert config.steps == 7
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ("flat_crop_drop_ratio = 0.9999999", "flat_crop_drop_ratio must be at least 0 and at most 0.9"),
+        (f"steps = {'[' * 5000}1{']' * 5000}", "is nested too deeply"),
+        (r'network = "a\u0000b"', "network holds a NUL character"),
+        (r'lr_dirs = ["l", "a\u0000b"]', "lr_dirs holds a NUL character"),
+        ('gan.vgg = "a\\u0000"', "vgg holds a NUL character"),
+    ],
+    ids=lambda text: text[:20],
+)
+def test_settings_that_nothing_can_be_done_with(tmp_path: Path, setting: str, said: str) -> None:
+    (tmp_path / "a.toml").write_text(setting)
+    with pytest.raises(UsageError) as raised:
+        resolve_config({"output": "w.safetensors", "photos": ["p"]}, tmp_path / "a.toml")
+    assert said in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_an_assignment_that_is_nested_too_deeply() -> None:
+    with pytest.raises(UsageError, match="the value of steps is nested too deeply"):
+        parse_assignment(f"steps={'[' * 5000}1{']' * 5000}")
+
+
 def test_paper_preset_has_the_published_parameters() -> None:
     """Section 3.2 of arXiv 1609.04802."""
     config, notes = resolve_config(GIVEN | {"preset": "paper"})

@@ -11,7 +11,7 @@ from support.makers import Configure
 from support.training import messages, run_folder, saved_state, silent, stop_after
 from torch import Tensor
 
-from upscaler.errors import TrainingError
+from upscaler.errors import TrainingError, UpscalerError
 from upscaler.trainer.loops import train
 from upscaler.trainer.run import state_file
 from upscaler.trainer.run.report import TrainingReport
@@ -196,6 +196,14 @@ def test_a_state_never_names_missing_best_weights(
     assert not (run_folder(config) / "state.pt").exists()
     assert train(config, silent).finished
     assert (run_folder(config) / "best-stage1.safetensors").is_file()
+
+
+@pytest.mark.parametrize("name", ["batch", "phase2_batch"])
+def test_a_batch_that_no_memory_holds(configure: Configure, name: str) -> None:
+    config = configure(**{name: 10**12})
+    with pytest.raises(UpscalerError, match=rf"a batch of 1000000000000 crops takes .* GB.*smaller {name}"):
+        train(config, silent)
+    assert not run_folder(config).exists()
 
 
 def test_output_that_is_a_folder(configure: Configure) -> None:

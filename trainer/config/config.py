@@ -3,7 +3,7 @@
 import dataclasses
 import inspect
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -18,6 +18,7 @@ from upscaler.trainer.config.gan import SMALLEST_PATCH_PX, GanConfig, PixelLoss,
 from upscaler.trainer.config.ranges import (
     adam_betas,
     at_least,
+    at_most_share,
     below_one,
     fraction,
     inner_fraction,
@@ -187,7 +188,7 @@ class TrainConfig:
     phase2_batch: int = positive(12)
     phase2_patch_px: int = at_least(SMALLEST_PATCH_PX, 48)
     phase2_share: float = fraction(0.3)
-    flat_crop_drop_ratio: float = below_one(0.25)
+    flat_crop_drop_ratio: float = at_most_share(0.9, 0.25)  # at 0.9, ten times as many crops are drawn
     focus: Literal["everywhere", "detail"] = "everywhere"
     optimizer: Literal["muon", "adamw"] = "muon"
     learning_rate: float | None = positive(None)
@@ -234,6 +235,7 @@ class TrainConfig:
         errors += _teacher_errors(self)
         errors += _crop_errors(self)
         errors += _film_errors(self)
+        errors += [f"{name} holds a NUL character" for name, value in _texts(self) if "\0" in value]
         if self.seed >= _SEEDS:
             errors.append(f"seed must be below {_SEEDS}")
         if Path(self.output).suffix != ".safetensors":
@@ -326,6 +328,17 @@ def _plain(settings: dict[str, Any]) -> dict[str, Any]:
         name: _plain(value) if isinstance(value, dict) else list(value) if isinstance(value, tuple) else value
         for name, value in settings.items()
     }
+
+
+def _texts(settings: object) -> Iterator[tuple[str, str]]:
+    """Name and value of every setting that is text, and of every text in one that is several."""
+    for field_ in dataclasses.fields(settings):  # type: ignore[arg-type]  # a dataclass
+        value = getattr(settings, field_.name)
+        if dataclasses.is_dataclass(value):
+            yield from _texts(value)
+        for text in value if isinstance(value, tuple) else (value,):
+            if isinstance(text, str):
+                yield field_.name, text
 
 
 def _film_errors(config: TrainConfig) -> list[str]:

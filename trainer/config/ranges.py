@@ -39,6 +39,11 @@ def below_one(default: Value) -> Value:
     return _field(default, _Range("at least 0 and below 1", lambda value: 0 <= value < 1))
 
 
+def at_most_share(maximum: float, default: Value) -> Value:
+    """A field of at least 0, with a maximum."""
+    return _field(default, _Range(f"at least 0 and at most {maximum:g}", lambda value: 0 <= value <= maximum))
+
+
 def fraction(default: Value) -> Value:
     """A field between 0 and 1, both included."""
     return _field(default, _Range("between 0 and 1", lambda value: 0 <= value <= 1))

@@ -79,12 +79,14 @@ def _read(file: Path) -> Settings:
     if not file.exists():  # a file takes precedence over the recipe of the same name
         file = recipes.get(str(file), file)
     try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
+        return tomllib.loads(file.read_text(encoding="utf-8-sig"))  # editors on Windows write a BOM
     except OSError as error:
         hint = f"use a file, or one of the recipes {', '.join(recipes)}"
         raise UsageError(f"cannot read '{file}': {error.strerror}", hint) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"'{file}' is not TOML: {error}") from error
+    except RecursionError as error:
+        raise UsageError(f"'{file}' is nested too deeply") from error
 
 
 def parse_assignment(text: str) -> Settings:
@@ -101,6 +103,8 @@ def parse_assignment(text: str) -> Settings:
         parsed = tomllib.loads(f"value = {value}")["value"]
     except tomllib.TOMLDecodeError:
         parsed = value
+    except RecursionError as error:
+        raise UsageError(f"the value of {name.strip()} is nested too deeply") from error
     if tables == ["network"]:  # the name of the network is a setting, its sizes are a table
         tables = ["network_size"]
     settings: Settings = {key: parsed}
