@@ -12,6 +12,8 @@ from support.command import UPSCALE as SHORT_SEGMENTS
 from support.command import files_below
 from support.media import clip, save
 
+from upscaler.interrupts import Interrupts
+from upscaler.system import stop_signals
 from upscaler.system.stop_signals import STOP_SIGNALS
 
 UPSCALE = [sys.executable, "-m", "upscaler"]
@@ -114,6 +116,27 @@ def test_an_interrupt_at_exit_shows_no_traceback(tmp_path: Path) -> None:
     assert done.returncode == -signal.SIGINT
     assert "Traceback" not in done.stderr and "1 of 1 files" in done.stderr
     assert files_below(tmp_path) == ["a.png", "a_x2.png"]
+
+
+def test_a_signal_while_handlers_are_removed_raises_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After the work, an exception would come from the middle of what ends the command."""
+    before = {number: signal.getsignal(number) for number in stop_signals.STOP_SIGNALS}
+    interrupts, change = Interrupts(), signal.signal
+    interrupts.hold()
+    interrupts.release()
+
+    def receive_and_change(number: int, handler: object) -> object:
+        monkeypatch.setattr(signal, "signal", change)
+        signal.raise_signal(signal.SIGTERM)
+        return change(number, handler)
+
+    monkeypatch.setattr(signal, "signal", receive_and_change)
+    try:
+        interrupts.leave()
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    finally:
+        for number, handler in before.items():
+            change(number, handler)
 
 
 @pytest.mark.parametrize(

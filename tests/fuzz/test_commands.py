@@ -1,6 +1,7 @@
 """Random command lines, and signals at random moments."""
 
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -104,6 +105,7 @@ def test_signals(tmp_path: Path, tiny_weights: Path) -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
         target.unlink()
         process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        _wait_for_handlers(process)
         time.sleep(chance.uniform(0, whole_s))
         process.send_signal(number)
         _, said = process.communicate(timeout=60)
@@ -115,6 +117,16 @@ def test_signals(tmp_path: Path, tiny_weights: Path) -> None:
         subprocess.run(command, check=True, capture_output=True)
         assert target.read_bytes() == whole
         assert not job.exists()
+
+
+def _wait_for_handlers(process: subprocess.Popen[str]) -> None:
+    """Wait until the command handles SIGTERM: while Python itself starts, it cannot."""
+    status = Path(f"/proc/{process.pid}/status")
+    while sys.platform == "linux" and process.poll() is None:
+        caught = re.search(r"^SigCgt:\s*(\w+)", status.read_text(), re.MULTILINE)
+        if caught and int(caught[1], 16) >> (signal.SIGTERM - 1) & 1:
+            return
+        time.sleep(0.005)
 
 
 def _kept(folder: Path) -> list[str]:

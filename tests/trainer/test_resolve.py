@@ -265,10 +265,8 @@ def test_an_unused_vgg_is_reported(settings: dict[str, Any]) -> None:
 
 
 def test_a_mark_of_the_byte_order_is_toml(tmp_path: Path) -> None:
-    (tmp_path / "a.toml").write_bytes(
-        b"\xef\xbb\xbf" + b'output = "w.safetensors"\nphotos = ["p"]\nsteps = 7\n'
-    )
-    config, _ = resolve_config({}, tmp_path / "a.toml")
+    (tmp_path / "a.toml").write_bytes(b"\xef\xbb\xbfsteps = 7\n")
+    config, _ = resolve_config({"output": "w.safetensors", "photos": ["p"]}, tmp_path / "a.toml")
     assert config.steps == 7
 
 
