@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from upscaler import helper_process
 from upscaler.helper_process import HelperDiedError, HelperProcess, HelperUnavailableError
 
 DOOMED = "support.doomed"
@@ -72,7 +73,7 @@ def test_an_answer_after_an_interrupt_is_not_taken_for_the_next(monkeypatch: pyt
     with HelperProcess(DOOMED) as helper:
         helper.ask({"given": 1}, 60)
         with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-            patch.setattr(HelperProcess, "_line", lambda *_: signal.raise_signal(signal.SIGINT))
+            patch.setattr(helper_process, "_killed_after", lambda *_: signal.raise_signal(signal.SIGINT))
             helper.ask({"given": 2}, 60)
         assert helper.ask({"given": 3}, 60)["given"] == 3
 

@@ -16,8 +16,7 @@ _LONGEST_STEM = 40  # characters of the name that a temporary name repeats; file
 def replacing(path: Path, *, replaces: bool = True) -> Iterator[Path]:
     """Create an empty file next to ``path`` to write to, and give it that name when the block ends.
 
-    It has a fresh hidden name, the suffix of ``path`` in lower case, and the mode of any new file. If the
-    block raises, it is removed, and what ``path`` named before stays.
+    If the block raises, it is removed, and what ``path`` named before stays.
 
     Args:
         path: The name.
@@ -27,15 +26,32 @@ def replacing(path: Path, *, replaces: bool = True) -> Iterator[Path]:
         FileExistsError: A file has the name, and is not replaced.
         OSError: The file cannot be created, synced or renamed.
     """
-    partial = path.with_name(f".{path.stem[:_LONGEST_STEM]}.{secrets.token_hex(4)}.part{path.suffix.lower()}")
-    # `tempfile` would make the file private, and asking for the umask sets it.
-    os.close(own_files.create(partial))
+    partial = create_beside(path)
     try:
         yield partial
         publish(partial, path, replaces=replaces)
     finally:
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
+        discard(partial)
+
+
+def create_beside(path: Path) -> Path:
+    """Create an empty file next to ``path``, to be published or discarded.
+
+    It has a fresh hidden name, the suffix of ``path`` in lower case, and the mode of any new file.
+
+    Raises:
+        OSError: It cannot be created.
+    """
+    partial = path.with_name(f".{path.stem[:_LONGEST_STEM]}.{secrets.token_hex(4)}.part{path.suffix.lower()}")
+    # `tempfile` would make the file private, and asking for the umask sets it.
+    os.close(own_files.create(partial))
+    return partial
+
+
+def discard(partial: Path) -> None:
+    """Remove a file that has not got its final name, if it is still there."""
+    with suppress(OSError):
+        partial.unlink(missing_ok=True)
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -52,8 +68,7 @@ def write_bytes(path: Path, content: bytes) -> None:
             file.write(content)
         publish(partial, path)
     finally:
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
+        discard(partial)
 
 
 def write_json(path: Path, content: object) -> None:

@@ -1,22 +1,18 @@
-"""A batch: plan all jobs, load the engines, run one job after the other. ``upscale`` does it from Python."""
+"""A batch: plan all jobs, load the engines, run them. ``upscale`` does it from Python."""
 
-import os
 import threading
-import time
-import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self
+from typing import Self
 
 from upscaler import comparison, dry_run, image_sequences, jobs, pipeline, preview, video_plan
 from upscaler.comparison import Comparison
+from upscaler.course import Course, Observer, Result
 from upscaler.dry_run import Expected
-from upscaler.error_text import error_line
-from upscaler.errors import DiskFullError, MediaError, TargetTakenError, UpscalerError, UsageError
+from upscaler.errors import MediaError, UsageError
 from upscaler.images.formats import format_of
 from upscaler.inference import devices
 from upscaler.inference.engine import Upscaler
@@ -24,62 +20,13 @@ from upscaler.jobs import Job, JobList, Kind
 from upscaler.models.find_weights import default_scale
 from upscaler.option_fields import takes_options
 from upscaler.options import DEFAULT_MODEL, EngineOptions, Options
-from upscaler.results import Done, Message, OnMessage, OnProgress, Outcome, Progress, VideoFacts, WeightFacts
-from upscaler.system import disk
-from upscaler.system.console import printable
+from upscaler.results import Done, Message, OnMessage, OnProgress, Progress
 from upscaler.video.probe import Prober
 from upscaler.video.survey import Survey
 from upscaler.video_to_images import upscale_to_images
 
 # FFmpeg's log, torch's thread count and the memory of the device exist once per process.
 _running = threading.Lock()
-
-
-@dataclass(frozen=True)
-class Result:
-    """How one input ended.
-
-    Attributes:
-        source: The file, or a folder that could not be read.
-        target: The file written; ``None`` for a folder.
-        kind: ``still``, ``video``, ``preview``, or ``folder`` for one that could not be read.
-        outcome: ``done``, ``done with warnings`` (the source is damaged), ``failed``, ``interrupted``, or
-            ``skipped`` because the target exists.
-        seconds: How long the job took.
-        done: What the job wrote, unless it failed.
-        messages: Every message about the job, in order.
-        weights: The weight files that the batch has used for jobs of this kind, up to this one.
-        error: Why it failed; not an ``UpscalerError`` if it is a bug of this program.
-    """
-
-    source: Path
-    target: Path | None
-    kind: Kind | Literal["folder"]
-    outcome: Outcome
-    seconds: float = 0.0
-    done: Done | None = None
-    messages: Sequence[Message] = ()
-    weights: Sequence[WeightFacts] = ()
-    error: Exception | None = None
-
-    @property
-    def frames(self) -> int:
-        """Frames written."""
-        return self.done.frames if self.done else 0
-
-    @property
-    def video(self) -> VideoFacts | None:
-        """Frame counts, durations, streams, settings and times of a finished video."""
-        return self.done.video if self.done else None
-
-    @property
-    def error_line(self) -> str:
-        """The error in one line that names the source; empty if there is none."""
-        if self.error is None:
-            return ""
-        text = error_line(self.error)
-        source = printable(str(self.source))
-        return text if source in text else f"'{source}': {text}"
 
 
 class Batch:
@@ -106,7 +53,6 @@ class Batch:
             options = replace(options, scale=default_scale(options.models))
         self._image_options, self._video_options = options.image, options.video
         self._keep_dates = options.keep_dates
-        self._full_disks: set[int] = set()
         self.job_list = job_list or jobs.plan(inputs, options)
         self._comparison = _planned_comparison(self.job_list, options)
         kinds = {job.kind for job in self.job_list.jobs}
@@ -135,57 +81,35 @@ class Batch:
             Result(folder.folder, None, "folder", "failed", error=MediaError(str(folder)))
             for folder in self.job_list.unreadable
         ]
-        return unreadable + [_result(job, "skipped") for job in self.job_list.skipped]
+        return unreadable + [
+            Result(job.source, job.target, job.kind, "skipped") for job in self.job_list.skipped
+        ]
 
-    def not_tried(self, job: Job) -> Result | None:
-        """The result of a job for which there is no room, after another one has found the disk full."""
-        if _device_of(job) not in self._full_disks or disk.has_room(job.target.parent):
-            return None
-        error = DiskFullError(f"'{job.source}' is not tried: no space left on the disk of '{job.target}'")
-        return _result(job, "failed", error=error)
-
-    def run(self, job: Job, on_progress: OnProgress, on_message: OnMessage) -> Result:
-        """Run one job of the list. Errors and interrupts become part of the result.
+    def run(self, observer: Observer, ended: int = 0, *, overlap: bool = True) -> None:
+        """Run all jobs of the list in order. Errors and an interrupt become part of their results.
 
         With ``skip_existing``, a job whose target exists by now, or which another process works at, is
-        skipped: several runs may share a folder.
+        skipped: several runs may share a folder. After a job that has found the disk full, others are not
+        tried while there is no room.
 
         Args:
-            job: One of ``job_list.jobs``.
-            on_progress: Called after every frame, or every batch of tiles.
-            on_message: Called with every message about the job as it arises.
+            observer: Hears of each job in its turn.
+            ended: How many of the jobs have been done before.
+            overlap: Whether images are read ahead and written behind.
+
+        Raises:
+            Exception: What the observer raises.
         """
-        if job.is_skippable and not job.replaces and job.has_result():
-            return _result(job, "skipped")
-        start = time.monotonic()
-        messages: list[Message] = []
-
-        def collect(message: Message) -> None:
-            messages.append(message)
-            on_message(message)
-
-        try:
-            before = job.source.stat() if self._keep_dates and job.has_date else None
-            done = self._upscale(job, on_progress, collect)
-            if before:
-                _set_date(job, before, collect)
-        except KeyboardInterrupt:
-            return _result(job, "interrupted", time.monotonic() - start, messages=messages)
-        except DiskFullError as error:
-            self._full_disks.add(_device_of(job))
-            return _result(job, "failed", time.monotonic() - start, messages=messages, error=error)
-        except TargetTakenError as error:
-            outcome: Outcome = "skipped" if job.is_skippable else "failed"
-            cause = None if job.is_skippable else error
-            return _result(job, outcome, time.monotonic() - start, messages=messages, error=cause)
-        except Exception as error:  # a bug that one file brings to light must not end the batch
-            _release(error)
-            failure = _without_memory(job, error) or error
-            return _result(job, "failed", time.monotonic() - start, messages=messages, error=failure)
-        warned = any(message.severity == "warning" for message in messages)
-        outcome = "done with warnings" if warned else "done"
-        result = _result(job, outcome, time.monotonic() - start, messages=messages, done=done)
-        return replace(result, weights=self.engines[job.kind].loaded_weights())
+        with Course(
+            self.job_list.jobs[ended:],
+            self.engines,
+            self._image_options,
+            self._upscale,
+            observer,
+            keep_dates=self._keep_dates,
+            overlap=overlap,
+        ) as course:
+            course.run()
 
     def compare(self, on_message: OnMessage) -> None:
         """Write the page that ``compare`` asks for, about all jobs whose target exists; nothing without it.
@@ -216,7 +140,7 @@ class Batch:
             pipeline.tidy_after_crash(job, error, messages.append)
         for message in messages:
             on_message(message)
-        return _result(job, "failed", seconds, messages=messages, error=error)
+        return Result(job.source, job.target, job.kind, "failed", seconds, messages=messages, error=error)
 
     def expected(self, job: Job) -> Expected:
         """What a job of the list would do; nothing is written.
@@ -314,51 +238,39 @@ def upscale(inputs: str | Path | Iterable[str | Path], arguments: _Arguments) ->
     """
     paths = [inputs] if isinstance(inputs, str | Path) else list(inputs)
     with one_at_a_time(), Batch([Path(path) for path in paths], arguments) as batch:
-        callbacks = _Callbacks(arguments)
+        caller = _Caller(arguments, batch.not_run())
         for message in batch.messages:
-            callbacks.message(None, message)
-        results = batch.not_run()
-        for job in batch.job_list.jobs:
-            result = batch.not_tried(job) or batch.run(
-                job, partial(callbacks.progress, job), partial(callbacks.message, job)
-            )
-            if callbacks.error:
-                raise callbacks.error
-            if result.outcome == "interrupted":
-                raise KeyboardInterrupt
-            results.append(result)
-        batch.compare(partial(callbacks.message, None))
-        return results
+            caller.say(message)
+        batch.run(caller)
+        if caller.results and caller.results[-1].outcome == "interrupted":
+            raise KeyboardInterrupt
+        batch.compare(caller.say)
+        return caller.results
 
 
-class _Callbacks:
-    """The callbacks of a caller. Keeps what they raise, which must not count as an error of the job."""
+class _Caller(Observer):
+    """Calls back a caller in Python."""
 
-    def __init__(self, arguments: _Arguments) -> None:
-        self.error: Exception | None = None
+    def __init__(self, arguments: _Arguments, results: list[Result]) -> None:
+        self.results = results
         self._on_progress = arguments.on_progress
         self._on_message = arguments.on_message
 
     def progress(self, job: Job, progress: Progress) -> None:
-        self._call(self._on_progress, job, progress)
+        if self._on_progress:
+            self._on_progress(job, progress)
 
-    def message(self, job: Job | None, message: Message) -> None:
-        self._call(self._on_message, job, message)
+    def message(self, job: Job, message: Message) -> None:
+        if self._on_message:
+            self._on_message(job, message)
 
-    def _call(self, callback: Callable[..., None] | None, *arguments: object) -> None:
-        try:
-            if callback:
-                callback(*arguments)
-        except Exception as error:
-            self.error = error
-            raise
+    def end(self, result: Result) -> None:
+        self.results.append(result)
 
-
-def _set_date(job: Job, source: os.stat_result, on_message: OnMessage) -> None:
-    try:
-        os.utime(job.target, ns=(source.st_atime_ns, source.st_mtime_ns))
-    except OSError as error:  # as on some network drives
-        on_message(Message("info", f"the modification time cannot be set: {error.strerror}"))
+    def say(self, message: Message) -> None:
+        """Pass on a message about the whole batch."""
+        if self._on_message:
+            self._on_message(None, message)
 
 
 def _all_jobs(job_list: JobList) -> list[Job]:
@@ -397,43 +309,6 @@ def _ignored(planned: Sequence[Job], options: Options) -> list[str]:
 def _has_quality(job: Job) -> bool:
     image_format = format_of(job.target)
     return bool(image_format and image_format.has_quality)
-
-
-def _device_of(job: Job) -> int:
-    """The number of the disk that the target of a job goes to."""
-    folder = job.target.parent.absolute()
-    return next((each.stat().st_dev for each in (folder, *folder.parents) if each.is_dir()), 0)
-
-
-def _release(error: BaseException | None) -> None:
-    """Free what the functions held through which an error came: as much memory as its file needed."""
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
-        seen.add(id(error))
-        traceback.clear_frames(error.__traceback__)
-        error = error.__cause__ or error.__context__
-
-
-def _without_memory(job: Job, error: Exception) -> MediaError | None:
-    """The error of a job that found too little memory anywhere; ``None`` if that is not what happened."""
-    if isinstance(error, UpscalerError) or not devices.is_out_of_memory(error):
-        return None
-    hint = "close other programs, or use a smaller --scale or --size"
-    failure = MediaError(f"there is too little memory for '{job.source}'", hint)
-    failure.__cause__ = error
-    return failure
-
-
-def _result(
-    job: Job,
-    outcome: Outcome,
-    seconds: float = 0.0,
-    *,
-    done: Done | None = None,
-    messages: Sequence[Message] = (),
-    error: Exception | None = None,
-) -> Result:
-    return Result(job.source, job.target, job.kind, outcome, seconds, done, messages, error=error)
 
 
 def _load_engines(kinds: set[Kind], options: EngineOptions) -> dict[Kind, Upscaler]:

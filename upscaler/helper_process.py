@@ -2,9 +2,10 @@
 
 The helper is a fresh interpreter, not a fork, so it works alike on every system, and it loads only what its
 module imports: that must not be torch, which takes seconds. It stays warm and answers one request after the
-other. Requests and answers are JSON, one line each; a helper that was taken over by a hostile file can answer
-wrongly, but not make its parent run anything. While it works on a request, the helper sends empty lines: its
-time is limited by its progress, for a long film takes long.
+other. A request or an answer is a line of JSON, with bytes behind it where it has any, such as pixels; a
+helper that was taken over by a hostile file can answer wrongly, but not make its parent run anything. While
+it works on a request, the helper sends empty lines: its time is limited by its progress, for a long film
+takes long.
 """
 
 import json
@@ -13,14 +14,16 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from typing import IO, Any
 
 from upscaler.system import core_dumps, crashes, stop_signals
 
 Request = Mapping[str, Any]
 Answer = dict[str, Any]
+Data = Sequence[bytes | bytearray | memoryview]  # one after the other
+OnProgress = Callable[[], None]
 
 _READY = b"ready\n"
 _ALIVE = b"\n"
@@ -49,6 +52,8 @@ class HelperUnavailableError(Exception):
 class HelperProcess:
     """A helper that runs ``main`` of a module, which calls ``serve``; a context manager.
 
+    One thread at a time may ask. ``end`` may come from another.
+
     Args:
         module: Full name of the module. It is started at once, in the background.
     """
@@ -57,6 +62,8 @@ class HelperProcess:
         self._module = module
         self._process: subprocess.Popen[bytes] | None = None
         self._is_ready = False
+        self._has_ended = False
+        self._lock = threading.Lock()  # between starting a process and ending it for good
         with suppress(HelperUnavailableError):  # `ask` reports it
             self._start()
 
@@ -67,6 +74,10 @@ class HelperProcess:
         self.close()
 
     def ask(self, request: Request, timeout_s: float) -> Answer:
+        """Have a request answered, both without data; see ``exchange``."""
+        return self.exchange(request, (), timeout_s)[0]
+
+    def exchange(self, request: Request, data: Data, timeout_s: float | None) -> tuple[Answer, bytearray]:
         """Have a request answered; after a death, a new helper is started for the next one.
 
         If somebody ends the helper, such as the system when memory runs out, a new one gets the request once
@@ -74,7 +85,11 @@ class HelperProcess:
 
         Args:
             request: Passed to the function that the module gave to ``serve``.
-            timeout_s: When the helper shows no progress for longer, it is ended.
+            data: Passed with it.
+            timeout_s: When the helper shows no progress for longer, it is ended; ``None``: no limit.
+
+        Returns:
+            The answer and its data.
 
         Raises:
             HelperDiedError: It ended, or was ended, before it answered; or its answer is not JSON.
@@ -82,37 +97,49 @@ class HelperProcess:
         """
         try:
             try:
-                return self._ask(request, timeout_s)
+                return self._exchange(request, data, timeout_s)
             except HelperDiedError as error:
                 if error.by_itself:
                     raise
-                return self._ask(request, timeout_s)
+                return self._exchange(request, data, timeout_s)
         except BaseException:  # an interrupt, too: the next request must not get the answer to this one
             self.close()
             raise
 
-    def _ask(self, request: Request, timeout_s: float) -> Answer:
+    def end(self) -> None:
+        """End the helper for good; a request that another thread waits for raises an error."""
+        with self._lock:
+            self._has_ended = True
+            if self._process:
+                self._process.kill()
+
+    def _exchange(self, request: Request, data: Data, timeout_s: float | None) -> tuple[Answer, bytearray]:
         if self._is_ready and self._process and self._process.poll() is not None:
             self.close()  # it was killed while it waited: this request has nothing to do with it
         process = self._process or self._start()
+        assert process.stdin and process.stdout, "they were opened with pipes"
         if not self._is_ready:
-            if self._line(process, _START_TIMEOUT_S)[0] != _READY:
+            with _killed_after(process, _START_TIMEOUT_S):
+                is_ready = process.stdout.readline() == _READY
+            if not is_ready:
                 self.close()
                 raise HelperUnavailableError
             self._is_ready = True
-        assert process.stdin, "it was opened with a pipe"
         with suppress(OSError):  # it is dead: reading its answer says so
-            process.stdin.write(json.dumps(request).encode() + b"\n")
-            process.stdin.flush()
+            _send(process.stdin, request, data)
         line, is_late = _ALIVE, False
         while line == _ALIVE:
-            line, is_late = self._line(process, timeout_s)
+            with _killed_after(process, timeout_s) as late:
+                line = process.stdout.readline()
+            is_late = late.is_set()
         if line.endswith(b"\n"):
-            with suppress(ValueError, RecursionError):
-                answer: Answer = json.loads(line)
-                return answer
-            self.close()
-            raise HelperDiedError("wrong answer")
+            try:
+                return _received(line, process.stdout)
+            except (ValueError, RecursionError) as error:
+                self.close()
+                raise HelperDiedError("wrong answer") from error
+            except EOFError:
+                pass
         if is_late:
             self.close()
             raise HelperDiedError(f"no answer in {timeout_s:g} s")
@@ -141,42 +168,83 @@ class HelperProcess:
         # The parent's module path, as `multiprocessing` passes it, and unlike it nothing of the program's own
         # file, which may lack the guard that it needs.
         code = f"import sys; sys.path[:] = {sys.path!r}; from {self._module} import main; main()"
-        try:
-            self._process = subprocess.Popen(
-                [sys.executable, "-c", code],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-            )
-        except OSError as error:
-            raise HelperUnavailableError from error
-        return self._process
-
-    @staticmethod
-    def _line(process: subprocess.Popen[bytes], timeout_s: float) -> tuple[bytes, bool]:
-        """The next line, incomplete if the helper ended; and whether it was ended for taking too long."""
-        assert process.stdout, "it was opened with a pipe"
-        is_late = threading.Event()
-
-        def end() -> None:
-            is_late.set()
-            process.kill()
-
-        timer = threading.Timer(timeout_s, end)
-        timer.daemon = True
-        timer.start()
-        try:
-            return process.stdout.readline(), is_late.is_set()
-        finally:
-            timer.cancel()
+        with self._lock:
+            if self._has_ended:
+                raise HelperUnavailableError
+            try:
+                self._process = subprocess.Popen(
+                    [sys.executable, "-c", code],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.DEVNULL,
+                )
+            except OSError as error:
+                raise HelperUnavailableError from error
+            return self._process
 
 
-def serve(answer: Callable[[Request, Callable[[], None]], Answer]) -> None:
+@contextmanager
+def _killed_after(process: subprocess.Popen[bytes], timeout_s: float | None) -> Iterator[threading.Event]:
+    """Kill a process if the block takes longer; yields an event that is set then."""
+    is_late = threading.Event()
+
+    def end() -> None:
+        is_late.set()
+        process.kill()
+
+    if timeout_s is None:
+        yield is_late
+        return
+    timer = threading.Timer(timeout_s, end)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield is_late
+    finally:
+        timer.cancel()
+
+
+def _send(pipe: IO[bytes], content: Mapping[str, Any], data: Data) -> None:
+    """Write a line of JSON, ``[content, bytes of the data]``, and the data."""
+    pipe.write(json.dumps([content, sum(memoryview(part).nbytes for part in data)]).encode() + b"\n")
+    for part in data:
+        pipe.write(part)
+    pipe.flush()
+
+
+def _received(line: bytes, pipe: IO[bytes]) -> tuple[dict[str, Any], bytearray]:
+    """What ``_send`` wrote: its line, and the data from the pipe.
+
+    Raises:
+        EOFError: The other side ended before they were complete.
+        ValueError: It is something else.
+        RecursionError: Likewise.
+    """
+    message = json.loads(line)
+    if not isinstance(message, list) or [type(part) for part in message] != [dict, int]:
+        raise ValueError("not a message of a helper")
+    content, count = message
+    data = bytearray(count)
+    view, done = memoryview(data), 0
+    while done < count:
+        read = pipe.readinto(view[done:])  # type: ignore[attr-defined]  # pipes of bytes have it
+        if not read:
+            raise EOFError
+        done += read
+    return content, data
+
+
+def serve(answer: Callable[[Request, OnProgress], Answer]) -> None:
+    """In the helper: answer requests without data until the parent ends; see ``serve_exchanges``."""
+    serve_exchanges(lambda request, _, on_progress: (answer(request, on_progress), ()))
+
+
+def serve_exchanges(answer: Callable[[Request, bytearray, OnProgress], tuple[Answer, Data]]) -> None:
     """In the helper: answer requests until the parent ends.
 
     Args:
-        answer: The answer to a request. It calls its second argument whenever it got on. What it raises ends
-            the helper.
+        answer: The answer to a request and its data, and the data of the answer. It calls its third argument
+            whenever it got on. What it raises ends the helper.
     """
     stop_signals.leave_to_parent()
     core_dumps.write_none()
@@ -195,5 +263,4 @@ def serve(answer: Callable[[Request, Callable[[], None]], Answer]) -> None:
                 answers.flush()
 
         for line in requests:
-            answers.write(json.dumps(answer(json.loads(line), on_progress)).encode() + b"\n")
-            answers.flush()
+            _send(answers, *answer(*_received(line, requests), on_progress))

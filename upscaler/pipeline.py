@@ -13,7 +13,7 @@ Each reads from top to bottom in the order in which things happen. For a video:
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -75,20 +75,9 @@ def upscale_still(
         return _upscale_animation(job, engine, options, on_progress, on_message)
     if (count := stills.page_count(job.source)) > 1:
         return _upscale_pages(job, count, engine, options, on_progress, on_message)
-    still = _without_metadata(stills.read(job.source, tolerant=True), options)
-    height, width = still.pixels.shape[:2]
-    plan = engine.plan(height, width)
-    image_format = stills.check_target(job.target, plan.height, plan.width, still.metadata.codes)
-    on_message(Message("info", plan.describe(height, width)))
-    if still.damage:
-        on_message(Message("warning", still.damage))
-    if lost := losses.describe_still(still, image_format):
-        on_message(Message("info", lost, is_loss=True))
-
-    def report(done: int, total: int) -> None:
-        on_progress(Progress(done, total, "tiles", source_px=(height, width), factor=plan.factor))
-
-    _check_room(still, plan)
+    still = stills.read(job.source, tolerant=True)
+    still, plan = begin_still(job, still, engine, options, on_message)
+    report = still_reporter(still, plan, on_progress)
     with engine.messages_to(on_message):
         upscaled = _upscaled(still, engine, report, keep_hidden=options.keep_hidden)
     job.make_target_folder()
@@ -116,6 +105,78 @@ def encoding_of(options: ImageOptions) -> Encoding:
 def _without_metadata(still: Still, options: ImageOptions) -> Still:
     """The image, without metadata if that is asked for."""
     return replace(still, metadata=stripped(still.metadata)) if options.strip else still
+
+
+def begin_still(
+    job: Job, still: Still, engine: Upscaler, options: ImageOptions, on_message: OnMessage
+) -> tuple[Still, Plan]:
+    """Plan an image that was read, and say what becomes of it.
+
+    Returns:
+        The image with the metadata that are kept, and its plan.
+
+    Raises:
+        UsageError: The target's format cannot hold the result.
+        MemoryNeededError: Memory cannot hold it.
+    """
+    still = _without_metadata(still, options)
+    height, width = still.pixels.shape[:2]
+    plan = engine.plan(height, width)
+    image_format = stills.check_target(job.target, plan.height, plan.width, still.metadata.codes)
+    on_message(Message("info", plan.describe(height, width)))
+    if still.damage:
+        on_message(Message("warning", still.damage))
+    if lost := losses.describe_still(still, image_format):
+        on_message(Message("info", lost, is_loss=True))
+    _check_room(still, plan)
+    return still, plan
+
+
+def still_reporter(still: Still, plan: Plan, on_progress: OnProgress) -> Callable[[int, int], None]:
+    """A function that reports finished tiles of an image, of all of them."""
+    height, width = still.pixels.shape[:2]
+
+    def report(done: int, total: int) -> None:
+        on_progress(Progress(done, total, "tiles", source_px=(height, width), factor=plan.factor))
+
+    return report
+
+
+def upscale_together(
+    sources: Sequence[Still],
+    engine: Upscaler,
+    options: ImageOptions,
+    reports: Sequence[Callable[[int, int], None]],
+) -> list[Still]:
+    """Images through the network; several only if they are opaque, and of one size and dtype.
+
+    Args:
+        sources: The images.
+        engine: Runs the networks.
+        options: How images are written.
+        reports: Of each image; called with its finished tiles and all of them.
+    """
+    if len(sources) == 1:
+        return [_upscaled(sources[0], engine, reports[0], keep_hidden=options.keep_hidden)]
+    finished = [-1] * len(sources)
+    before = 0
+
+    def report(done: int, total: int) -> None:
+        nonlocal before
+        each = total // len(sources)  # the tiles of one image come after those of the one before
+        if done <= before:  # of the next network
+            finished[:] = [-1] * len(sources)
+        before = done
+        for index, say in enumerate(reports):
+            own = min(each, max(0, done - index * each))
+            if own > max(0, finished[index]):
+                if finished[index] < 0:
+                    say(0, 0)
+                finished[index] = own
+                say(own, each)
+
+    pictures = engine.images([source.pixels for source in sources], report)
+    return [replace(source, pixels=pixels) for source, pixels in zip(sources, pictures, strict=True)]
 
 
 def _upscaled(

@@ -38,6 +38,14 @@ class Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
                 ctypes.string_at(0)
             return whole(self, frame)
         reader.VideoReader._as_frame = as_frame
+        from upscaler import overlapped_stills
+        overlapped_stills._WORTHWHILE_BYTES, overlapped_stills.processors.count = 0, lambda: 2
+        begin = module.begin_still
+        def begin_still(job, *arguments):
+            if job.source.name == "doomed.png":
+                ctypes.string_at(0)
+            return begin(job, *arguments)
+        module.begin_still = begin_still
 sys.meta_path.insert(0, Finder())
 from upscaler.__main__ import main
 main()
@@ -83,3 +91,23 @@ def test_the_batch_goes_on_after_a_crash(tmp_path: Path, tiny_weights: Path) -> 
     again = subprocess.run(fixed, capture_output=True, text=True, check=False)
     assert "resuming after" in again.stderr
     assert files_below(tmp_path / "out") == ["a.png", "b.mp4", "doomed.mp4", "e.mp4"]
+
+
+def test_a_crash_on_a_later_image_is_not_blamed_on_the_one_that_is_being_written(
+    tmp_path: Path, tiny_weights: Path
+) -> None:
+    folder = tmp_path / "in"
+    save(folder / "a.png", 700, 700)
+    for name in ("b", "doomed", "z"):
+        save(folder / f"{name}.png")
+    command = [sys.executable, "-c", CRASHING, str(folder), "-o", str(tmp_path / "out")]
+    command += ["--model", str(tiny_weights), "--precision", "fp32"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert f"error: the program crashed on '{folder / 'doomed.png'}' (SIGSEGV)" in done.stderr
+    assert "3 of 4 files, 3 frames" in done.stderr and "1 failed" in done.stderr
+    assert [name for name in files_below(tmp_path / "out") if ".part" not in name] == [
+        "a.png",
+        "b.png",
+        "z.png",
+    ]

@@ -81,6 +81,14 @@ def test_frames_in_flight_are_pictures_one_by_one() -> None:
         assert np.abs(result.astype(int) - upscaler.image(frame)).max() <= 1
 
 
+def test_images_of_one_size_together_are_those_one_by_one() -> None:
+    upscaler = Upscaler("fast", 2, device="cuda")
+    sources = [photograph(60, 80, seed) for seed in range(7)]
+    assert upscaler.batch_for(upscaler.plan(60, 80), 60, 80) >= 7
+    for result, source in zip(upscaler.images(sources), sources, strict=True):
+        assert np.abs(result.astype(int) - upscaler.image(source)).max() <= 1
+
+
 def test_self_ensemble_on_the_gpu_is_that_of_the_processor() -> None:
     """Its transposed versions are captured as graphs of their own."""
     exact = Upscaler("fast", 2, device="cpu", precision="fp32", tta=True).image(photograph(60, 80))

@@ -102,16 +102,26 @@ def test_a_block_may_be_uncompiled(monkeypatch: pytest.MonkeyPatch) -> None:
     assert result.compiled and not messages
 
 
-@pytest.mark.parametrize(("frames", "tried"), [(10, False), (1_000_000, True)])
+@pytest.mark.parametrize(
+    ("frames", "seconds", "timed", "tried"),
+    [(10, 1.0, False, False), (10_000_000, 1e-6, True, False), (10_000_000, 1e-3, True, True)],
+)
 def test_compiling_is_tried_only_for_long_work(
-    tiny_weights: Path, monkeypatch: pytest.MonkeyPatch, frames: int, tried: bool
+    tiny_weights: Path, monkeypatch: pytest.MonkeyPatch, frames: int, seconds: float, timed: bool, tried: bool
 ) -> None:
     shapes: list[torch.Size] = []
-    monkeypatch.setattr(Runtime, "seconds", lambda self, lr: 0.001)  # whatever the machine
+    timings: list[float] = []
+
+    def measured(_runtime: Runtime, _lr: Tensor) -> float:
+        timings.append(seconds)
+        return seconds
+
+    monkeypatch.setattr(Runtime, "seconds", measured)  # whatever the machine
     monkeypatch.setattr(Runtime, "compile_if_faster", lambda self, lr: shapes.append(lr.shape))
     upscaler = Upscaler(tiny_weights)
     with upscaler.prepared(upscaler.plan(20, 30), 20, 30, frames):
         pass
+    assert bool(timings) is timed
     assert shapes == ([torch.Size((1, 3, 20, 30))] if tried else [])
 
 

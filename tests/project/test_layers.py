@@ -32,6 +32,7 @@ LEAVES = {
     "results",
     "atomic",
     "color_matrices",
+    "helper_pool",
     "helper_process",
     "image_sequences",
     "pixels",
@@ -39,6 +40,7 @@ LEAVES = {
     "scenes",
     "system",
     "transparency",
+    "turns",
     "version",
 }
 # Tables of plain data, which import nothing but each other, so that every file may import them.
@@ -46,9 +48,10 @@ TABLES = {"upscaler.images.formats", "upscaler.video.codecs", "upscaler.video.fo
 # A room and the other rooms that it may import, from the command line down. A file at the top of a folder
 # that is not a leaf is a room by itself; the modules of a room may import each other.
 MAY_IMPORT: dict[str, set[str]] = {
-    "cli": {"batch", "dry_run", "jobs", "resume", "inference", "images", "models"},
+    "cli": {"batch", "course", "dry_run", "jobs", "resume", "inference", "images", "models"},
     "batch": {
         "comparison",
+        "course",
         "dry_run",
         "pipeline",
         "preview",
@@ -62,6 +65,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "comparison": {"comparison_page", "jobs", "metrics", "images", "inference"},
     "comparison_page": set(),
     "metrics": {"models"},
+    "course": {"pipeline", "overlapped_stills", "jobs", "inference", "images"},
+    "overlapped_stills": {"jobs", "images"},
     "video_to_images": {"jobs", "video_plan", "video_frames", "inference", "images", "video"},
     "dry_run": {"jobs", "video_plan", "video_to_images", "inference", "images", "video"},
     "preview": {"jobs", "video_plan", "inference", "images", "video"},

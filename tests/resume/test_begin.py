@@ -20,6 +20,7 @@ from support.pictures import photograph
 
 from upscaler import pipeline
 from upscaler.batch import Batch
+from upscaler.course import Observer, Result
 from upscaler.errors import DeviceError
 from upscaler.inference import devices
 from upscaler.inference.engine import Upscaler
@@ -197,13 +198,15 @@ def test_resumed_video_changes_nothing_for_the_next_file_of_a_batch(
         engine = batch.engines["video"]
         assert engine is batch.engines["still"]
         executions: dict[str, dict[str, str | int]] = {}
-        for job in batch.job_list.jobs:
 
-            def note(_progress: Progress, kind: str = job.kind) -> None:
-                executions[kind] = engine.execution(engine.plan(48, 64))
+        class Notes(Observer):
+            def progress(self, job: Job, progress: Progress) -> None:
+                executions[job.kind] = engine.execution(engine.plan(48, 64))
 
-            result = batch.run(job, note, lambda _: None)
-            assert result.outcome == "done", result.error_line
+            def end(self, result: Result) -> None:
+                assert result.outcome == "done", result.error_line
+
+        batch.run(Notes())
     assert (executions["video"]["max pixels per batch, x2"], executions["video"]["threads"]) == (
         1000,
         threads - 1,

@@ -7,14 +7,20 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from upscaler.helper_process import Answer, Request, serve
+from upscaler.helper_process import Answer, Data, Request, serve_exchanges
 from upscaler.video import probe
 
 PIPES = range(3, 20)  # one of them goes to the parent
 
 
 def main() -> None:
-    serve(_answer)
+    serve_exchanges(_exchange)
+
+
+def _exchange(request: Request, data: bytearray, on_progress: Callable[[], None]) -> tuple[Answer, Data]:
+    if request.get("do") == "data":
+        return {"length": len(data)}, [data]
+    return _answer(request, on_progress), ()
 
 
 def _answer(request: Request, on_progress: Callable[[], None]) -> Answer:

@@ -105,10 +105,14 @@ class Display:
         if not self._quiet:
             say(text)
 
-    def end(self, outcome: str, *, is_trouble: bool = False) -> None:
-        """Finish the current file: write the outcome with the time."""
+    def drop(self) -> None:
+        """Finish the current file without a line."""
         assert self._task is not None, "call begin first"
         self._bar.remove_task(self._task)
+
+    def end(self, outcome: str, *, is_trouble: bool = False) -> None:
+        """Finish the current file: write the outcome with the time."""
+        self.drop()
         (say if is_trouble else self.line)(f"{self._shown(outcome)} ({time.monotonic() - self._start:.1f} s)")
 
 

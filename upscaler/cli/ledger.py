@@ -27,6 +27,8 @@ class Tally:
         frames: That they have written.
         lossy: Jobs of which something is not kept.
         begun_s: When the running job began, likewise; ``None`` between two jobs.
+        is_ahead: Whether what runs is a later job than that: images overlap.
+        overlap: Whether they still may.
         crash: What ended the process that ran this job, such as ``SIGSEGV``; empty if it still runs.
     """
 
@@ -36,6 +38,8 @@ class Tally:
     frames: int = 0
     lossy: int = 0
     begun_s: float | None = None
+    is_ahead: bool = False
+    overlap: bool = True
     crash: str = ""
 
 
@@ -90,7 +94,10 @@ def go_on_in_worker(interrupts: Interrupts) -> Ledger | None:
         is_crash = crashes.is_crash(code) and not running.was_stopped
         if not is_crash or tally is None or tally.begun_s is None:
             worker.end_as(code)
-        tally.crash = crashes.describe(code)
+        if tally.is_ahead:  # nobody knows which job it was: it will crash once more, in its turn
+            tally.is_ahead = tally.overlap = False
+        else:
+            tally.crash = crashes.describe(code)
         ledger.note(tally)
         try:
             running = _fork(interrupts)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from upscaler.batch import Batch, Result, one_at_a_time
+from upscaler.batch import Batch, one_at_a_time
 from upscaler.cli import json_report
 from upscaler.cli import pipes as standard
 from upscaler.cli.display import Display, say, summary
@@ -13,11 +13,12 @@ from upscaler.cli.dry_run import show
 from upscaler.cli.forecast import Forecast
 from upscaler.cli.ledger import Ledger, Tally
 from upscaler.cli.pipes import Pipes
+from upscaler.course import Observer, Result
 from upscaler.error_text import error_report
 from upscaler.errors import UpscalerError
 from upscaler.jobs import Job
 from upscaler.options import Options
-from upscaler.results import OnProgress
+from upscaler.results import Message, OnMessage, OnProgress, Progress
 from upscaler.system.console import printable
 
 EXIT_DONE, EXIT_FAILED, EXIT_DAMAGED, EXIT_INTERRUPTED = 0, 1, 3, 130  # 2: see app.py
@@ -32,7 +33,7 @@ def run(
     quiet: bool,
     ledger: Ledger | None = None,
 ) -> int:
-    """Plan everything, then run one job after the other; after a crash, go on with the job after that.
+    """Plan everything, then run the jobs in order; after a crash, go on with the job after that.
 
     Args:
         inputs: Images, videos, and folders of them.
@@ -71,26 +72,16 @@ def _run(batch: Batch, report: Path | None, pipes: Pipes, ledger: Ledger | None,
             if ledger:
                 ledger.begin(job_list)
             _show_not_run(batch, display, lines, pipes)
-        jobs, untried = job_list.jobs[tally.ended :], 0
-        forecast = Forecast([job.source for job in jobs if job.kind == "still"])
-        for job in jobs:
-            if tally.crash:
-                result = _show_crash(job, batch, display, tally)
-            elif not_tried := batch.not_tried(job):  # for the lack of disk space: one line for all of them
-                result, untried = not_tried, untried + 1
-            else:
-                tally.begun_s = time.monotonic()
-                if ledger:
-                    ledger.note(tally)
-                result = _run_job(job, batch, display, forecast, pipes)
-            _report(result, lines, pipes)
-            if result.outcome == "interrupted":
-                return EXIT_INTERRUPTED
-            _add(result, tally)
-            if ledger:
-                ledger.note(tally)
-    if untried:
-        files = "1 file is" if untried == 1 else f"{untried} files are"
+        shown = _Shown(batch, display, lines, pipes, tally, ledger)
+        if earlier:
+            display.clear_line()
+        if tally.crash:
+            shown.show_crash(job_list.jobs[tally.ended])
+        batch.run(shown, tally.ended, overlap=tally.overlap)
+    if shown.is_interrupted:
+        return EXIT_INTERRUPTED
+    if shown.untried:
+        files = "1 file is" if shown.untried == 1 else f"{shown.untried} files are"
         say(f"error: no space left on the disk: {files} not tried")
     is_compared = _compare(batch, display, pipes)
     elapsed_s = time.monotonic() - tally.started_s
@@ -116,46 +107,90 @@ def _show_not_run(batch: Batch, display: Display, lines: json_report.Report | No
         _report(result, lines, pipes)
 
 
-def _add(result: Result, tally: Tally) -> None:
-    tally.ended += 1
-    tally.outcomes[result.outcome] += 1
-    tally.frames += result.frames
-    tally.lossy += any(message.is_loss for message in result.messages)
-    tally.begun_s, tally.crash = None, ""
+class _Shown(Observer):
+    """Shows how each job goes and ends, and notes it.
 
+    Attributes:
+        is_interrupted: Whether the last job was interrupted.
+        untried: How many jobs were not tried for the lack of disk space: one line tells of all of them.
+    """
 
-def _show_crash(job: Job, batch: Batch, display: Display, tally: Tally) -> Result:
-    """Show how a job ended that ended the process before this one."""
-    display.clear_line()
-    display.begin(str(job.source), tally.begun_s)
-    begun_s = time.monotonic() if tally.begun_s is None else tally.begun_s
-    result = batch.crashed(job, tally.crash, time.monotonic() - begun_s, display.message)
-    assert result.error, "a crash is an error"
-    display.end(error_report(result.error, result.error_line), is_trouble=True)
-    return result
+    def __init__(
+        self,
+        batch: Batch,
+        display: Display,
+        lines: json_report.Report | None,
+        pipes: Pipes,
+        tally: Tally,
+        ledger: Ledger | None,
+    ) -> None:
+        self.is_interrupted, self.untried = False, 0
+        self._batch, self._display, self._lines, self._pipes = batch, display, lines, pipes
+        self._tally, self._ledger = tally, ledger
+        self._shown: Job | None = None
+        self._running: Job | None = None
+        jobs = batch.job_list.jobs[tally.ended :]
+        self._forecast = Forecast([job.source for job in jobs if job.kind == "still"])
 
+    def show_crash(self, job: Job) -> None:
+        """Show how a job ended that ended the process before this one."""
+        tally = self._tally
+        self._display.begin(str(job.source), tally.begun_s)
+        begun_s = time.monotonic() if tally.begun_s is None else tally.begun_s
+        seconds = time.monotonic() - begun_s
+        self.end(self._batch.crashed(job, tally.crash, seconds, self._display.message))
 
-def _run_job(job: Job, batch: Batch, display: Display, forecast: Forecast, pipes: Pipes) -> Result:
-    """Run one job and show how it ended."""
-    display.begin(str(job.source))
-    on_progress: OnProgress = display.advance
-    if job.kind != "preview":
-        on_progress = forecast.watch(job.source, batch.engines[job.kind], display.advance, display.message)
-    result = batch.run(job, on_progress, display.message)
-    if result.done:
-        try:
-            pipes.send(job.target)
-        except UpscalerError as error:
-            result = replace(result, outcome="failed", error=error)
-    if result.error:
-        display.end(error_report(result.error, result.error_line), is_trouble=True)
-    elif result.outcome == "skipped":
-        display.end(printable(f"skipped: another upscale has made or is making {job.target}"))
-    elif result.outcome == "interrupted":
-        display.end("interrupted; no partial file is left", is_trouble=True)
-    else:
-        display.end(printable(f"wrote {job.target}"))
-    return result
+    def watch(self, job: Job, on_progress: OnProgress, on_message: OnMessage) -> OnProgress:
+        self._running = job
+        self._note()
+        if job.kind == "preview":
+            return on_progress
+        return self._forecast.watch(job.source, self._batch.engines[job.kind], on_progress, on_message)
+
+    def begin(self, job: Job) -> None:
+        self._shown = job
+        self._tally.begun_s = time.monotonic()
+        self._note()
+        self._display.begin(str(job.source))
+
+    def progress(self, job: Job, progress: Progress) -> None:
+        self._display.advance(progress)
+
+    def message(self, job: Job, message: Message) -> None:
+        self._display.message(message)
+
+    def end(self, result: Result) -> None:
+        if result.done and result.target:
+            try:
+                self._pipes.send(result.target)
+            except UpscalerError as error:
+                result = replace(result, outcome="failed", error=error)
+        if not result.is_tried:
+            self._display.drop()
+            self.untried += 1
+        elif result.error:
+            self._display.end(error_report(result.error, result.error_line), is_trouble=True)
+        elif result.outcome == "skipped":
+            text = f"skipped: another upscale has made or is making {result.target}"
+            self._display.end(printable(text))
+        elif result.outcome == "interrupted":
+            self._display.end("interrupted; no partial file is left", is_trouble=True)
+        else:
+            self._display.end(printable(f"wrote {result.target}"))
+        _report(result, self._lines, self._pipes)
+        self.is_interrupted = result.outcome == "interrupted"
+        tally = self._tally
+        tally.ended += 1
+        tally.outcomes[result.outcome] += 1
+        tally.frames += result.frames
+        tally.lossy += any(message.is_loss for message in result.messages)
+        tally.begun_s, tally.crash = None, ""
+        self._note()
+
+    def _note(self) -> None:
+        self._tally.is_ahead = self._running is not None and self._running != self._shown
+        if self._ledger:
+            self._ledger.note(self._tally)
 
 
 def _compare(batch: Batch, display: Display, pipes: Pipes) -> bool:

@@ -255,18 +255,30 @@ def write(path: Path, still: Still, how: Encoding = encoding.USUAL, *, replaces:
         TargetTakenError: The file exists, and is not replaced.
         MediaError: The file cannot be written.
     """
+    with writing(path, replaces=replaces) as partial:
+        encode(partial, still, how)
+
+
+def encode(path: Path, still: Still, how: Encoding) -> None:
+    """Write an image to a file that is to be published, as ``write`` does.
+
+    Raises:
+        UsageError: The suffix is not an image's.
+        OSError: The file cannot be written.
+        cv2.error: Likewise.
+    """
     image_format = check_target(path)
     still = _storable(still, image_format)
-    with writing(path, replaces=replaces) as partial:
+    with library_settings.applied():
         if image_format.name == "TIFF":
-            with tiff_writer.opened(partial, image_format) as file:
+            with tiff_writer.opened(path, image_format) as file:
                 file.add(still)
         elif image_format.name == "EXR":
-            exr.write(partial, still, image_format)
+            exr.write(path, still, image_format)
         elif still.pixels.dtype == np.uint16 and image_format.sixteen_bit:
-            sixteen_bit_png.write(partial, still)
+            sixteen_bit_png.write(path, still)
         else:
-            eight_bit.write(partial, still.in_8_bits(), image_format, how)
+            eight_bit.write(path, still.in_8_bits(), image_format, how)
 
 
 def write_pages(path: Path, pages: Iterable[Still], count: int, *, replaces: bool = True) -> None:
@@ -317,9 +329,24 @@ def writing(path: Path, *, replaces: bool) -> Iterator[Path]:
         TargetTakenError: The file exists, and is not replaced.
         MediaError: The encoder or the disk failed; an existing file stays as it is.
     """
+    with (
+        naming_errors(path),
+        library_settings.applied(),
+        atomic.replacing(path, replaces=replaces) as partial,
+    ):
+        yield partial
+
+
+@contextmanager
+def naming_errors(path: Path) -> Iterator[None]:
+    """Have errors of the disk and of encoders name the target.
+
+    Raises:
+        TargetTakenError: It exists, and is not replaced.
+        MediaError: It cannot be written.
+    """
     try:
-        with library_settings.applied(), atomic.replacing(path, replaces=replaces) as partial:
-            yield partial
+        yield
     except FileExistsError as error:
         raise TargetTakenError(f"'{path}' exists by now, and is not replaced", TAKEN_HINT) from error
     except (OSError, cv2.error) as error:

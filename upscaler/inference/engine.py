@@ -2,7 +2,7 @@
 
 import hashlib
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
@@ -43,6 +43,9 @@ from upscaler.system import memory, processors
 _TRIAL_PX = 128
 # Seconds of uncompiled work from which on compiling, which takes up to 15 s, is tried.
 _COMPILE_FROM_S = 300.0
+# Any processor does more multiply-accumulates per second: what takes less than that time at this speed is not
+# timed, which takes as long as 65,000 pixels.
+_SLOWEST_MACS_PER_S = 1e9
 
 
 class Upscaler:
@@ -238,6 +241,15 @@ class Upscaler:
         array: Pixels = result.permute(1, 2, 0).contiguous().numpy()
         return array
 
+    def images(self, sources: Sequence[Pixels], on_progress: OnProgress | None = None) -> list[Pixels]:
+        """Upscale arrays of one shape and dtype together; see ``image``.
+
+        Tiles are counted over all of them, those of one after those of the one before.
+        """
+        batch = torch.stack([pictures.tensor_of_array(source).permute(2, 0, 1) for source in sources])
+        result = self.upscale(batch, self.plan(*batch.shape[-2:]), on_progress)
+        return list(result.permute(0, 2, 3, 1).contiguous().numpy())
+
     def _tensor_image(self, picture: Tensor, on_progress: OnProgress | None) -> Tensor:
         pictures.check_tensor(picture)
         result = self._upscale_one(picture.detach().float(), on_progress)
@@ -321,7 +333,8 @@ class Upscaler:
         ``auto`` means ``eager``.
         """
         with ExitStack() as used:
-            if self.options.runtime == "auto":
+            is_long = self.macs(plan, height, width) * frames > _COMPILE_FROM_S * _SLOWEST_MACS_PER_S
+            if self.options.runtime == "auto" and is_long:
                 for runtime in self._compiled_if_worthwhile(plan, height, width, frames):
                     used.callback(runtime.use, "eager")
             yield
