@@ -49,6 +49,13 @@ def test_names_of_files_are_escaped(tmp_path: Path, tiny_weights: Path) -> None:
     )
 
 
+@not_on_windows
+def test_names_in_what_a_dry_run_says_are_escaped(tmp_path: Path, tiny_weights: Path) -> None:
+    source = save(tmp_path / f"{HOSTILE}png", 16, 16)
+    said = run(source, "--dry-run", "--model", tiny_weights)
+    assert said.splitlines()[0].startswith(f"{tmp_path}/{SHOWN}png -> {tmp_path}/{SHOWN.removesuffix('.')}")
+
+
 def test_metadata_of_weights_are_escaped(tmp_path: Path, tiny_weights: Path) -> None:
     save(tmp_path / "a.png", 16, 16)
     metadata = {"format": "upscaler-1", "architecture": "x\x1b[2J\ny", "arguments": '{"scale": 2}'}

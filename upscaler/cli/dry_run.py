@@ -9,6 +9,7 @@ from upscaler.cli.display import say, tell
 from upscaler.dry_run import Expected
 from upscaler.error_text import error_report
 from upscaler.errors import UpscalerError
+from upscaler.system.console import printable
 
 _UNITS = ("bytes", "kB", "MB", "GB", "TB")
 
@@ -36,13 +37,13 @@ def show(batch: Batch, shown: Callable[[str], str]) -> bool:
         made.append(expected)
         size = f"{'roughly' if expected.is_rough else 'at most'} {_size(expected.size_bytes)}"
         first, *others = expected.lines
-        tell(shown(f"{job.source} -> {job.target}: {first}, {size}"))
+        tell(printable(shown(f"{job.source} -> {job.target}: {first}, {size}")))
         for line in others:
-            tell(f"    {line}")
+            tell(f"    {printable(line)}")
     for job in job_list.skipped:
-        tell(f"{job.source}: skipped")
+        tell(printable(f"{job.source}: skipped"))
     for folder in job_list.unreadable:
-        say(f"error: {folder}")
+        say(printable(f"error: {folder}"))
     failing = len(job_list.jobs) - len(made)
     tell(_summary(batch, made, failing))
     return not failing and not job_list.unreadable
