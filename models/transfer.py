@@ -80,18 +80,21 @@ def body_matches(source: WeightFile, network: Network) -> bool:
     return _body_shapes(source.state) == _body_shapes(network.state_dict())
 
 
+def averages_tail(source: WeightFile, scale: int) -> bool:
+    """Whether a network of this scale can start with what ``source`` gives, averaged over squares."""
+    outputs = {len(tensor) for name, tensor in source.state.items() if name.startswith("tail.")}
+    return 1 < scale < source.scale and source.scale % scale == 0 and outputs == {3 * source.scale**2}
+
+
 def _averaged_tail(source: WeightFile, scale: int) -> dict[str, Tensor]:
     """The last convolution for a smaller scale: the mean of the filters whose pixels become one.
 
     Nothing is rounded: the pixel shuffle moves values only, and bilinear (or nearest) enlargement averaged
     over such squares is that of the smaller scale. At scale 1, where networks restore, it would not be.
     """
-    squares, left = divmod(source.scale, scale)
-    shuffled = {3 * source.scale**2} == {
-        len(tensor) for name, tensor in source.state.items() if name.startswith("tail.")
-    }
-    if left or squares == 1 or scale == 1 or not shuffled:
+    if not averages_tail(source, scale):
         return {}
+    squares = source.scale // scale
     averaged = {}
     for name in ("tail.weight", "tail.bias"):
         tensor = source.state[name].float()

@@ -334,11 +334,12 @@ def test_the_documentation_lists_every_term_of_a_preset(preset: str) -> None:
     )
 
 
-def test_another_scale_than_that_of_the_weights_is_said(ship: Ship) -> None:
+@pytest.mark.parametrize(("scale", "said"), [(2, "with its output averaged"), (3, "whose last layer is new")])
+def test_another_scale_than_that_of_the_weights_is_said(ship: Ship, scale: int, said: str) -> None:
     ship("fast", 4)
-    config, notes = resolve_config(GIVEN | {"start_from": "fast-x4", "scale": 2, "network": "fast"})
-    assert config.scale == 2
-    assert "'fast-x4' is for x4: its body starts the network for x2, whose last layer is new" in notes
+    config, notes = resolve_config(GIVEN | {"start_from": "fast-x4", "scale": scale, "network": "fast"})
+    assert config.scale == scale
+    assert f"'fast-x4' is for x4: its body starts the network for x{scale}, {said}" in notes
 
 
 def test_sizes_of_a_network_and_files_that_have_their_own(tmp_path: Path) -> None:

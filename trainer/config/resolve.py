@@ -229,14 +229,14 @@ def _resolve_own_start(settings: Settings, start: str) -> list[str]:
     if "network" not in settings:
         settings["network"], sizes = _network_of(start, settings)
         settings["network_size"] = sizes | settings.get("network_size", {})
-    scales = find_weights.weight_files(start)
-    if settings["scale"] in scales:
+    files, scale = find_weights.weight_files(start), settings["scale"]
+    if scale in files:
         return []
-    known = " and ".join(f"x{scale}" for scale in scales)
-    return [
-        f"'{start}' is for {known}: its body starts the network for x{settings['scale']}, whose last "
-        "layer is new"
-    ]
+    known = " and ".join(f"x{known}" for known in files)
+    weights = transfer.load_start(files[min(files, key=lambda known: abs(known - scale))])
+    averaged = transfer.averages_tail(weights, scale)
+    last_layer = "with its output averaged" if averaged else "whose last layer is new"
+    return [f"'{start}' is for {known}: its body starts the network for x{scale}, {last_layer}"]
 
 
 def _shipped_start(network: str, degradation: str) -> str:
