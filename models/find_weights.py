@@ -51,6 +51,9 @@ def _pair_of(model: str) -> tuple[str, str] | None:
 def blendable_files(model: str, perceptual: float | None) -> Mapping[int, tuple[Path, ...]]:
     """What ``blending.load_blended`` needs, by scale: two files each if ``perceptual`` is given.
 
+    The textured model stands alone at a scale that the faithful one lacks, but only for its default share and
+    for 1.
+
     Args:
         model: Its name or path; one with a counterpart if ``perceptual`` is given.
         perceptual: From ``perceptual_shares``.
@@ -65,9 +68,13 @@ def blendable_files(model: str, perceptual: float | None) -> Mapping[int, tuple[
     if perceptual == 0:  # nothing is blended, and the counterpart may have more scales
         return {scale: (file,) for scale, file in faithful.items()}
     textured = weight_files(pair[1])
-    files = {scale: (file, textured[scale]) for scale, file in faithful.items() if scale in textured}
+    files: dict[int, tuple[Path, ...]] = {
+        scale: (file, textured[scale]) for scale, file in faithful.items() if scale in textured
+    }
     if not files:
         raise WeightsError(f"{' and '.join(pair)} are installed for different scales and cannot be blended")
+    if perceptual in (1, shipped.DEFAULT_PERCEPTUAL.get(pair[1])):
+        files = {scale: (file,) for scale, file in textured.items()} | files
     return files
 
 

@@ -15,9 +15,9 @@ WEIGHTS: dict[str, dict[int, str]] = {
     "srresnet": {scale: f"srresnet-x{scale}.safetensors" for scale in (2, 4)},
     "srgan": {scale: f"srgan-x{scale}.safetensors" for scale in (2, 4)},
     "srresnet-photo": {4: "srresnet-photo-x4.safetensors"},
-    "real": {4: "real-x4.safetensors"},
-    "real-fast": {4: "real-fast-x4.safetensors"},
-    "art-fast": {4: "art-fast-x4.safetensors"},
+    "real": {scale: f"real-x{scale}.safetensors" for scale in (2, 4)},
+    "real-fast": {scale: f"real-fast-x{scale}.safetensors" for scale in (2, 4)},
+    "art-fast": {scale: f"art-fast-x{scale}.safetensors" for scale in (2, 4)},
     "restore": {1: "restore-x1.safetensors"},
 }
 
@@ -37,7 +37,8 @@ BLENDABLE = (
 )
 
 # The blend that a model stands for without `--perceptual`: calmer than the second of its pair alone, whose
-# guesses put specks on small faces.
+# guesses put specks on small faces. A scale that the counterpart lacks (`real-x2`) is then not blended: at x2
+# there are no specks.
 DEFAULT_PERCEPTUAL = {"real": 0.9, "real-fast": 0.9}
 
 # A single file goes by its name, too: `balanced-x2`.

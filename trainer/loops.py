@@ -250,13 +250,13 @@ def update_weights(stage: Stage, batch: list[MicroBatch], rate_factor: float, wo
             loss = torch.stack(list(losses.values())).sum()
             (share * loss).backward()  # type: ignore[no-untyped-call]
         accumulate(terms, losses, share)
-        pairs.append((sr.detach(), target))
+        pairs.append((sr.detach(), lr, target))
 
     if stage.discriminator is not None:
-        for number, (sr, target) in enumerate(pairs, 1):
+        for number, (sr, lr, target) in enumerate(pairs, 1):
             share = len(sr) / crops
             with world.gradient_sync(stage.discriminator, last=number == len(pairs)):
-                discriminator_loss, scores = stage.discriminator_losses(sr, target)
+                discriminator_loss, scores = stage.discriminator_losses(sr, lr, target)
                 (share * discriminator_loss).backward()  # type: ignore[no-untyped-call]
             accumulate(terms, scores, share)
 

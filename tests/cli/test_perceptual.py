@@ -90,6 +90,20 @@ def test_the_counterpart_alone_is_a_blend_of_0_at_all_its_scales_and_not_listed(
     assert shipped.installed_models() == ["real-fast"]
 
 
+@pytest.mark.parametrize(
+    ("perceptual", "scale", "alone"), [(None, 2, True), (1, 2, True), (0.5, 4, False), (0, 4, False)]
+)
+def test_a_model_without_counterpart_at_a_scale_stands_alone_unless_another_share_is_asked_for(
+    ship: Ship, perceptual: float | None, scale: int, alone: bool
+) -> None:
+    ship("srresnet-photo", 4)
+    ship("real", 2, 4)
+    made = Upscaler("real", 2, precision="fp32", perceptual=perceptual)
+    assert made.plan(10, 13).scales == (scale,)
+    file = Upscaler(shipped.weight_files("real")[2], 2, precision="fp32")
+    assert torch.equal(upscale_noise(made), upscale_noise(file)) == alone
+
+
 @pytest.mark.parametrize("value", [-0.1, 1.5, float("nan")])
 def test_a_blend_out_of_range_is_an_error(pair: None, value: float) -> None:
     with pytest.raises(UsageError, match="must be a number from 0 to 1"):

@@ -50,10 +50,11 @@ def test_the_u_net_has_real_esrgan_s_size() -> None:
     assert count(discriminator.build("unet", channels=64, side_px=96)) == down + up + ends == 4_376_897
 
 
-def test_a_patch_verdict_depends_on_60_pixels() -> None:
-    network = discriminator.build("patch", channels=4, side_px=128).double()
+@pytest.mark.parametrize("kind", ["patch", "patch-input"])
+def test_a_patch_verdict_depends_on_60_pixels(kind: discriminator.Kind) -> None:
+    network = discriminator.build(kind, channels=4, side_px=128).double()
     picture = torch.rand(1, 3, 128, 128, dtype=torch.double, requires_grad=True)
-    logits, features = network(picture)
+    logits, features = network(picture, torch.rand(1, 3, 32, 32, dtype=torch.double))
     assert logits.shape == (1, 1, 16, 16)
     assert [level.shape[1] for level in features] == [4, 8, 16, 16]
     logits[0, 0, 8, 8].backward()
@@ -67,21 +68,33 @@ def test_a_patch_verdict_does_not_see_brightness_and_sees_detail() -> None:
     network = discriminator.build("patch", channels=4, side_px=32).eval()
     picture = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(1)) / 2
     with torch.no_grad():
-        logits, brighter, smoother = (network(one)[0] for one in (picture, picture + 0.4, picture / 2))
+        logits, brighter, smoother = (network(one, one)[0] for one in (picture, picture + 0.4, picture / 2))
     assert torch.allclose(logits, brighter, atol=1e-4)
     assert float((logits - smoother).abs().max()) > 1e-2
 
 
+def test_a_discriminator_that_sees_the_input_minds_whether_the_picture_fits_it() -> None:
+    torch.manual_seed(0)
+    network = discriminator.build("patch-input", channels=4, side_px=33).eval()
+    lr = torch.rand(2, 3, 11, 11)
+    picture = F.interpolate(lr, scale_factor=3.0, mode="bilinear")
+    with torch.no_grad():
+        fitting, others = network(picture, lr)[0], network(picture, lr.flip(0))[0]
+        assert fitting.shape == (2, 1, 4, 4)
+        assert torch.equal(network.seen(picture, lr)[:, 12:24], torch.zeros(2, 12, 16, 16))
+    assert float((fitting - others).abs().max()) > 1e-2
+
+
 def test_logits_per_crop_and_per_pixel() -> None:
-    crops = torch.rand(2, 3, 33, 33)
-    one, features = discriminator.build("srgan", channels=4, side_px=33)(crops)
+    crops, lr = torch.rand(2, 3, 33, 33), torch.rand(2, 3, 11, 11)
+    one, features = discriminator.build("srgan", channels=4, side_px=33)(crops, lr)
     assert one.shape == (2, 1)
     assert len(features) == 8
-    every, features = discriminator.build("unet", channels=4, side_px=33)(crops)
+    every, features = discriminator.build("unet", channels=4, side_px=33)(crops, lr)
     assert every.shape == (2, 1, 33, 33)
     assert [level.shape[1] for level in features] == [4, 8, 16, 32, 16, 8, 4]
     with pytest.raises(AssertionError, match="built for 32-pixel crops"):
-        discriminator.build("srgan", channels=4, side_px=32)(crops)
+        discriminator.build("srgan", channels=4, side_px=32)(crops, lr)
 
 
 def test_unknown_discriminator() -> None:

@@ -123,6 +123,26 @@ def test_vgg_crops_start_anywhere_in_the_grid_period_and_small_crops_stay_whole(
     assert {adversarial._draw_vgg_offset(16, generator) for _ in range(50)} == {(0, 0)}
 
 
+def test_targets_are_sharpened_by_the_detail_that_a_blur_removes() -> None:
+    images = torch.full((1, 3, 9, 12), 0.25)
+    images[..., 6:] = 0.75
+    result = adversarial.sharpened(images, 0.4)
+    # The blur of the step is 5/16 of it at its first pixel and 1/16 at the second.
+    row = torch.tensor([0.25] * 4 + [0.2375, 0.1875, 0.8125, 0.7625] + [0.75] * 4)
+    assert torch.allclose(result, row.expand_as(images), atol=1e-6)
+
+
+def test_sharpening_changes_what_is_learnt(prepare: Prepare, tmp_path: Path) -> None:
+    start = settled(prepare(output=str(tmp_path / "start.safetensors"), stages="1", steps=1))
+    train(start, silent)
+    learnt = []
+    for amount in (0.0, 0.5):
+        config = settled(prepare(stages="2", start_from=start.output, steps=1, sharpening=amount))
+        train(config, silent, restart=True)
+        learnt.append(tensors_of(saved_state(config)["network"]))
+    assert any(not torch.equal(learnt[0][name], learnt[1][name]) for name in learnt[0])
+
+
 @pytest.mark.parametrize(
     "preset",
     [
@@ -156,6 +176,7 @@ def test_every_preset_runs_both_stages(prepare: Prepare, whole_vgg: Path, preset
     [
         {},
         pytest.param({"discriminator": "srgan", "label_noise": 0.2}, marks=pytest.mark.slow),
+        {"discriminator": "patch-input", "adversarial": "paired"},
         pytest.param(
             {"adversarial": "relativistic", "feature_weight": 1.0, "ldl_weight": 1.0}, marks=pytest.mark.slow
         ),
@@ -164,7 +185,7 @@ def test_every_preset_runs_both_stages(prepare: Prepare, whole_vgg: Path, preset
             marks=pytest.mark.slow,
         ),
     ],
-    ids=["balanced", "srgan with noise", "relativistic with all", "batch norm"],
+    ids=["balanced", "srgan with noise", "sees the input", "relativistic with all", "batch norm"],
 )
 def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(
     prepare: Prepare, changes: dict[str, Any]

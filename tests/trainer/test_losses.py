@@ -191,6 +191,13 @@ def wanted_fake(real: Tensor) -> float:
     return math.log1p(math.exp(-2))
 
 
+def test_paired_values() -> None:
+    fake, real = torch.tensor([1.0, -2.0]), torch.tensor([2.0, -2.0])
+    generator, opponent = ((math.log(1 + math.exp(sign)) + math.log(2)) / 2 for sign in (1, -1))
+    assert losses.generator_loss("paired", fake, real) == pytest.approx(generator)
+    assert losses.discriminator_loss("paired", fake, real) == pytest.approx(opponent)
+
+
 def test_hinge_values() -> None:
     fake, real = torch.tensor([[-0.5], [-3.0]]), torch.tensor([[0.5], [2.0]])
     assert losses.discriminator_loss("hinge", fake, real) == pytest.approx((0.25 + 0.25) / 2)

@@ -43,8 +43,8 @@ def test_a_recipe_trains_the_network_of_its_name(name: str) -> None:
         if model == "restore"
         else config.degradation == expected
     )
-    stages = {"srgan": "2", "real": "2", "real-fast": "2", "art-fast": "1,2"}.get(model, "1")
-    assert config.stages == stages
+    stages = {"srgan": "2", "real": "2", "real-fast-x4": "2", "real-fast-x2": "1,2", "art-fast": "1,2"}
+    assert config.stages == stages.get(name, stages.get(model, "1"))
     # The length is the user's; nothing else is left to what happens to be installed.
     said = [line for line in notes if "its body starts the network" not in line]
     assert config.minutes == 60 and [line for line in said if "training for 60 minutes" in line] == said
@@ -72,7 +72,7 @@ def test_a_file_goes_before_the_recipe_of_its_name(tmp_path: Path, monkeypatch: 
     assert resolve_config(GIVEN, Path("fast-x4"))[0].network == "fast"
     Path("fast-x4").write_text('network = "srresnet"\n')
     assert resolve_config(GIVEN, Path("fast-x4"))[0].network == "srresnet"
-    with pytest.raises(UsageError, match=r"cannot read 'fast-x5'.*one of the recipes art-fast-x4"):
+    with pytest.raises(UsageError, match=r"cannot read 'fast-x5'.*one of the recipes art-fast-x2"):
         resolve_config(GIVEN, Path("fast-x5"))
 
 

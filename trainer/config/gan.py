@@ -40,12 +40,15 @@ class GanConfig:
         schedule: As in ``TrainConfig``, over the progress of this stage.
         warmup_steps: As in ``TrainConfig``.
         clip_norm: As in ``TrainConfig``, for each of the two networks.
-        discriminator: ``patch`` (a logit per patch, spectral norm; the cheapest), ``unet`` (a logit per
-            pixel, spectral norm) or ``srgan`` (the paper's).
+        discriminator: ``patch`` (a logit per patch, spectral norm; the cheapest), ``patch-input`` (the same,
+            and it sees the LR image, too), ``unet`` (a logit per pixel, spectral norm) or ``srgan`` (the
+            paper's).
         from_discriminator: File with the weights that it starts from, ``NAME-discriminator.safetensors`` of
             another training; empty: random ones.
         discriminator_channels: Features of its first layer.
         discriminator_warmup_steps: Steps at the start of the stage in which only the discriminator learns.
+        sharpening: How much the targets are sharpened: this times their detail, what a 5x5 blur removes, is
+            added.
         pixel_loss: ``l1``, ``mse`` or ``charbonnier``.
         pixel_weight: Weight of the pixel loss.
         vgg: ``small`` (the encoder that ships, which imitates conv1_2, conv2_2 and conv3_4), ``torchvision``
@@ -56,9 +59,10 @@ class GanConfig:
         vgg_after_activation: Compare features after the ReLU instead of before it.
         vgg_loss: ``l1`` or ``mse``.
         vgg_factor: Factor on the features; ``None`` divides those of each layer by their mean.
-        adversarial: ``vanilla``, ``relativistic`` or ``hinge``.
+        adversarial: ``vanilla``, ``relativistic``, ``paired`` (SR against the HR of the same place) or
+            ``hinge``.
         adversarial_weight: Weight of the generator loss; 0 trains without a discriminator.
-        real_label: Target of the discriminator for HR (not for ``hinge``).
+        real_label: Target of the discriminator for HR (not for ``hinge`` and ``paired``).
         fake_label: The same for SR.
         label_noise: Standard deviation of normal noise on both labels.
         feature_weight: Weight of the L1 difference of the discriminator's features.
@@ -82,6 +86,7 @@ class GanConfig:
     from_discriminator: str = ""
     discriminator_channels: int = positive(32)
     discriminator_warmup_steps: int = not_negative(0)
+    sharpening: float = not_negative(0.0)
     pixel_loss: PixelLoss = "l1"
     pixel_weight: float = not_negative(1.0)
     vgg: str = "small"
@@ -92,7 +97,7 @@ class GanConfig:
     vgg_after_activation: bool = False
     vgg_loss: Literal["l1", "mse"] = "l1"
     vgg_factor: float | None = positive(None)
-    adversarial: Literal["vanilla", "relativistic", "hinge"] = "vanilla"
+    adversarial: Literal["vanilla", "relativistic", "paired", "hinge"] = "vanilla"
     adversarial_weight: float = not_negative(0.1)
     real_label: float = finite(1.0)
     fake_label: float = finite(0.0)
@@ -117,8 +122,9 @@ class GanConfig:
         if self.vgg_weight and not self.vgg_layers:
             errors.append("vgg_layers must name a layer, or vgg_weight be 0")
         labels = (self.real_label, self.fake_label, self.label_noise)
-        if self.adversarial == "hinge" and labels != (1.0, 0.0, 0.0):
-            errors.append("real_label, fake_label and label_noise have no effect with adversarial = hinge")
+        if self.adversarial in ("hinge", "paired") and labels != (1.0, 0.0, 0.0):
+            kind = self.adversarial
+            errors.append(f"real_label, fake_label and label_noise have no effect with adversarial = {kind}")
         if not (self.pixel_weight or self.vgg_weight or self.fft_weight):
             errors.append("pixel_weight, vgg_weight and fft_weight are all 0: nothing ties SR to the input")
         return [f"gan.{line}" for line in errors]

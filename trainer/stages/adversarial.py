@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from upscaler.errors import TrainingError, first_line
@@ -131,7 +132,8 @@ class AdversarialStage:
 
     def target(self, lr: Tensor, hr: Tensor) -> Tensor:
         """See ``Stage``."""
-        return self._network.training_target(lr, hr)
+        target = self._network.training_target(lr, hr)
+        return sharpened(target, self.settings.sharpening) if self.settings.sharpening else target
 
     def forward(self, lr: Tensor) -> Tensor:
         """See ``Stage``."""
@@ -143,7 +145,7 @@ class AdversarialStage:
         if self.vgg is not None:
             terms["vgg"] = self.settings.vgg_weight * self._perceptual_loss(self.vgg, sr, hr)
         if self.discriminator is not None:
-            terms |= self._adversarial_terms(sr, hr)
+            terms |= self._adversarial_terms(sr, lr, hr)
         return terms
 
     def _pixel_terms(self, sr: Tensor, lr: Tensor, hr: Tensor) -> Terms:
@@ -177,16 +179,16 @@ class AdversarialStage:
             sr_features, hr_features, dict(self.settings.vgg_layers), self.settings.vgg_loss
         )
 
-    def _adversarial_terms(self, sr: Tensor, hr: Tensor) -> Terms:
+    def _adversarial_terms(self, sr: Tensor, lr: Tensor, hr: Tensor) -> Terms:
         """The terms that the discriminator, with its weights fixed, gives the generator."""
         settings, terms = self.settings, Terms()
-        # The relativistic loss and the feature loss compare with the originals.
-        compares = settings.adversarial == "relativistic" or settings.feature_weight > 0
+        # Two of the losses and the feature loss compare with the originals.
+        compares = settings.adversarial in ("relativistic", "paired") or settings.feature_weight > 0
         self._discriminator.requires_grad_(False)
         with autocast(self.world.device, self._precision):
-            fake, fake_features = self._discriminator(sr)
+            fake, fake_features = self._discriminator(sr, lr)
             with torch.no_grad():
-                real, real_features = self._discriminator(hr) if compares else (fake, [])
+                real, real_features = self._discriminator(hr, lr) if compares else (fake, [])
         if settings.adversarial_weight:
             terms["adversarial"] = settings.adversarial_weight * losses.generator_loss(
                 settings.adversarial, fake.float(), real.float()
@@ -195,12 +197,13 @@ class AdversarialStage:
             terms["features"] = settings.feature_weight * losses.feature_loss(fake_features, real_features)
         return terms
 
-    def discriminator_losses(self, sr: Tensor, hr: Tensor) -> tuple[Tensor, Terms]:
+    def discriminator_losses(self, sr: Tensor, lr: Tensor, hr: Tensor) -> tuple[Tensor, Terms]:
         """See ``Stage``; the scores are mean probabilities of being an original."""
         assert self.discriminator is not None, "there is no adversarial term"
         self._discriminator.requires_grad_(True)
         with autocast(self.world.device, self._precision):
-            logits, _ = self.discriminator(torch.cat([hr, sr]))  # one pass: two would break under DDP
+            # One pass: two would break under DDP.
+            logits, _ = self.discriminator(torch.cat([hr, sr]), torch.cat([lr, lr]))
         real, fake = logits.float().chunk(2)
         loss = losses.discriminator_loss(
             self.settings.adversarial,
@@ -275,6 +278,22 @@ class AdversarialStage:
         self.discriminator_optimizer.load_state_dict(saved["discriminator_optimizer"])
         self._random.set_state(saved["labels"])
         self._steps = saved["stage_steps"]
+
+
+def sharpened(images: Tensor, amount: float) -> Tensor:
+    """Unsharp masking, as Real-ESRGAN (arXiv 2107.10833, section 3.3) sharpens what its generator learns.
+
+    Args:
+        images: ``(N, 3, H, W)`` in [0, 1].
+        amount: Share of the detail, what a 5x5 binomial blur removes, that is added.
+
+    Returns:
+        The same shape and range.
+    """
+    row = torch.tensor([1.0, 4.0, 6.0, 4.0, 1.0], device=images.device) / 16
+    kernel = (row[:, None] * row).expand(images.shape[1], 1, 5, 5)
+    smooth = F.conv2d(F.pad(images, (2, 2, 2, 2), mode="replicate"), kernel, groups=images.shape[1])
+    return (images + amount * (images - smooth)).clamp(0, 1)
 
 
 def _draw_vgg_offset(side_px: int, generator: torch.Generator) -> tuple[int, int]:

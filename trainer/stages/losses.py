@@ -193,11 +193,13 @@ def generator_loss(kind: str, fake: Tensor, real: Tensor) -> Tensor:
 
     Args:
         kind: ``vanilla``: -log D(fake), SRGAN's; ``relativistic``: SR more real than the average HR and HR
-            less real than the average SR (RaGAN, arXiv 1807.00734, ESRGAN's); ``hinge``:
-            minus the logit.
+            less real than the average SR (RaGAN, arXiv 1807.00734, ESRGAN's); ``paired``: SR more real than
+            the HR of the same place (RpGAN, same paper); ``hinge``: minus the logit.
         fake: Logits of SR, any shape, fp32.
-        real: Logits of HR; used by ``relativistic`` only.
+        real: Logits of HR; used by ``relativistic`` and ``paired`` only.
     """
+    if kind == "paired":
+        return F.softplus(real - fake).mean()
     if kind == "hinge":
         return -fake.mean()
     if kind == "relativistic":
@@ -221,10 +223,12 @@ def discriminator_loss(
         kind: As in ``generator_loss``.
         fake: Logits of SR, fp32.
         real: Logits of HR, fp32.
-        fake_label: Target of the cross-entropy for SR (not for ``hinge``).
+        fake_label: Target of the cross-entropy for SR (not for ``hinge`` and ``paired``).
         real_label: The same for HR.
         labels: Makes the targets; may add noise.
     """
+    if kind == "paired":
+        return F.softplus(fake - real).mean()
     if kind == "hinge":
         return (F.relu(1 - real).mean() + F.relu(1 + fake).mean()) / 2
     if kind == "relativistic":

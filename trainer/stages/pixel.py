@@ -80,7 +80,7 @@ class PixelStage:
             terms["fft"] = config.fft_weight * losses.spectrum_loss(*spectrum)
         return terms
 
-    def discriminator_losses(self, sr: Tensor, hr: Tensor) -> tuple[Tensor, Terms]:
+    def discriminator_losses(self, sr: Tensor, lr: Tensor, hr: Tensor) -> tuple[Tensor, Terms]:
         """See ``Stage``."""
         raise AssertionError("stage one has no discriminator")
 

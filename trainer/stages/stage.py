@@ -37,7 +37,7 @@ class Stage(Protocol):
     def generator_losses(self, sr: Tensor, lr: Tensor, hr: Tensor) -> Terms:
         """The loss terms of the generator; their sum is what it minimises."""
 
-    def discriminator_losses(self, sr: Tensor, hr: Tensor) -> tuple[Tensor, Terms]:
+    def discriminator_losses(self, sr: Tensor, lr: Tensor, hr: Tensor) -> tuple[Tensor, Terms]:
         """The loss of the discriminator, and its mean scores; never called without a discriminator."""
 
     def update_weights(self, rate_factor: float) -> Tensor:
