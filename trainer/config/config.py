@@ -408,7 +408,7 @@ def _crop_errors(config: TrainConfig) -> list[str]:
     if not gan.vgg_weight:
         needed_px = {}
     if gan.adversarial_weight or gan.feature_weight:
-        if gan.discriminator in ("patch", "unet"):
+        if gan.discriminator != "srgan":
             needed_px[f"discriminator {gan.discriminator}"] = 8
         elif _smallest_micro_batch(gan.batch, config.micro_batch) == 1:
             needed_px["discriminator srgan with single crops"] = 17
