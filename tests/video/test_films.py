@@ -159,6 +159,13 @@ def test_every_frame_keeps_its_time(tmp_path: Path) -> None:
     assert frame_times(tmp_path / "out.mp4") == frame_times(source)
 
 
+@pytest.mark.parametrize(("mode", "factor"), [("on", 1), ("bob", 2)])
+def test_deinterlaced_frames_are_seen_as_they_are_upscaled(tmp_path: Path, mode: str, factor: int) -> None:
+    source = clip(tmp_path / "in.mp4", frames=4)
+    done = run(film_engine(tmp_path), source, tmp_path / "out.mp4", deinterlace=mode, preset="ultrafast")
+    assert done.frames == len(frame_times(tmp_path / "out.mp4")) == 4 * factor
+
+
 def test_the_result_is_upscaled_to_any_size(tmp_path: Path) -> None:
     images = [image // 2 + 60 for image in pan(3)]
     engine = film_engine(tmp_path, scale=1.5)
