@@ -45,7 +45,7 @@ def psnr_db(sr: NDArray[np.float64], hr: NDArray[np.float64], border_px: int = 0
     """Peak signal-to-noise ratio with peak 255, in dB; infinite for equal input.
 
     Args:
-        sr: ``(H, W)`` or ``(H, W, C)``, fp64 in 0..255.
+        sr: ``(H, W)`` or ``(H, W, C)``, float64 in 0..255.
         hr: Same shape.
         border_px: Pixels to ignore on every side; tables ignore ``scale``.
     """
@@ -58,7 +58,7 @@ def ssim(sr: NDArray[np.float64], hr: NDArray[np.float64], border_px: int = 0) -
     """Structural similarity (Wang et al., 2004): 11x11 Gaussian, sigma 1.5, valid positions only.
 
     Args:
-        sr: ``(H, W)``, fp64 in 0..255, at least 11 pixels each way inside the border.
+        sr: ``(H, W)``, float64 in 0..255, at least 11 pixels each way inside the border.
         hr: Same shape.
         border_px: Pixels to ignore on every side.
     """

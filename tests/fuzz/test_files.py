@@ -14,6 +14,7 @@ import av
 import numpy as np
 import pytest
 from PIL import Image
+from support import kept
 from support.command import files_below
 from support.media import clip
 from support.mutation import mutated
@@ -94,7 +95,11 @@ def mutants(originals: list[Path], folder: Path, each: int) -> None:
 def test_pictures(tmp_path: Path, tiny_weights: Path) -> None:
     (tmp_path / "originals").mkdir()
     originals = [picture(tmp_path / "originals" / name) for name in PICTURES]
-    mutants(originals, tmp_path / "damaged", 40)
+    others = [*kept.read_only_kinds(), (".exr", "float32", kept.with_light("float32"))]
+    for number, (suffix, _, make) in enumerate(others):
+        originals.append(tmp_path / "originals" / f"other{number}{suffix}")
+        make(originals[-1])
+    mutants(originals, tmp_path / "damaged", 30)
     results = upscaled(tmp_path / "damaged", tmp_path / "out", tiny_weights)
     outcomes = {str(result["outcome"]) for result in results}
     assert outcomes == {"done", "done with warnings", "failed"}, "the damage is neither all nor nothing"

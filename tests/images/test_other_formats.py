@@ -337,6 +337,15 @@ def test_raw_files_are_developed_to_16_bits(tmp_path: Path) -> None:
     assert still.metadata.exif is not None and b"Maker" in still.metadata.exif
 
 
+@pytest.mark.parametrize("suffix", [".exr", ".dng"])
+def test_libraries_print_nothing(tmp_path: Path, capfd: pytest.CaptureFixture[str], suffix: str) -> None:
+    {".exr": write_exr, ".dng": write_dng}[suffix](tmp_path / "whole")
+    (tmp_path / f"a{suffix}").write_bytes((tmp_path / "whole").read_bytes()[:9000])
+    with pytest.raises(MediaError, match="damaged or truncated"):
+        stills.read(tmp_path / f"a{suffix}")
+    assert capfd.readouterr() == ("", "")
+
+
 def test_no_suffix_has_two_formats() -> None:
     suffixes = [suffix for row in READ_ONLY_FORMATS for suffix in row.suffixes]
     assert len(suffixes) == len(set(suffixes))

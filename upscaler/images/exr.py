@@ -3,6 +3,8 @@
 Colours are multiplied by alpha in the file, but not in a ``Still``.
 """
 
+import contextlib
+import io
 from pathlib import Path
 from typing import Any
 
@@ -117,7 +119,8 @@ def _library() -> Any:  # noqa: ANN401 - a module without types
 
 def _opened(path: Path, *, header_only: bool) -> Any:  # noqa: ANN401 - as above
     library = _library()
-    with native_stderr.discarded():
+    # What it thinks of damage it prints, to standard output as well.
+    with native_stderr.discarded(), contextlib.redirect_stdout(io.StringIO()):
         file = library.File(str(path), header_only=header_only)
     if not file.parts:
         raise MediaError(f"'{path}' is damaged or truncated")

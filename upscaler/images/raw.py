@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from upscaler.errors import MediaError
-from upscaler.images import exif, library_settings, packages, tiff_directory
+from upscaler.images import exif, library_settings, native_stderr, packages, tiff_directory
 from upscaler.images.formats import TIFF_SIGNATURES
 from upscaler.images.metadata import Metadata
 from upscaler.images.still import Still
@@ -12,7 +12,7 @@ from upscaler.images.still import Still
 
 def read_size(path: Path) -> tuple[int, int]:
     """Height and width of the upright image, from the header."""
-    with _opened(path) as raw:
+    with native_stderr.discarded(), _opened(path) as raw:
         return _size(raw)
 
 
@@ -22,12 +22,13 @@ def read(path: Path) -> Still:
     Raises:
         MediaError: It is too large, or no raw file that LibRaw knows, or the package is missing.
     """
-    with _opened(path) as raw:
+    library = packages.loaded("rawpy", "raw files")
+    with native_stderr.discarded(), _opened(path) as raw:  # LibRaw prints what it also raises
         library_settings.check_size(path, *_size(raw))
-        library = packages.loaded("rawpy", "raw files")
-        pixels = raw.postprocess(
-            use_camera_wb=True, output_bps=16, output_color=library.ColorSpace.sRGB, user_flip=None
-        )
+        try:
+            pixels = raw.postprocess(use_camera_wb=True, output_bps=16, output_color=library.ColorSpace.sRGB)
+        except library.LibRawError as error:  # its text is bytes
+            raise MediaError(f"'{path}' is damaged or truncated") from error
     return Still(pixels, metadata=Metadata(exif=_exif(path), dropped=("raw samples (developed)",)))
 
 
@@ -37,6 +38,8 @@ def _opened(path: Path) -> Any:  # noqa: ANN401 - mypy need not have the package
         return library.imread(str(path))
     except library.LibRawFileUnsupportedError as error:
         raise MediaError(f"'{path}' is not a raw file that LibRaw knows") from error
+    except library.LibRawError as error:  # its text is bytes
+        raise MediaError(f"'{path}' is damaged or truncated") from error
 
 
 def _size(raw: Any) -> tuple[int, int]:  # noqa: ANN401 - as above
