@@ -6,7 +6,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import BinaryIO, Self
 
 from upscaler import comparison, dry_run, image_sequences, jobs, pipeline, preview, video_plan
 from upscaler.comparison import Comparison
@@ -24,6 +24,7 @@ from upscaler.results import Done, Message, OnMessage, OnProgress, Progress
 from upscaler.video.probe import Prober
 from upscaler.video.survey import Survey
 from upscaler.video_to_images import upscale_to_images
+from upscaler.video_to_y4m import upscale_to_y4m
 
 # FFmpeg's log, torch's thread count and the memory of the device exist once per process.
 _running = threading.Lock()
@@ -36,6 +37,7 @@ class Batch:
         inputs: Images, videos, and folders of them.
         options: Everything else.
         job_list: The plan, if it was made before; its first jobs may be done.
+        raw_output: Where a target in y4m is written to instead.
 
     Attributes:
         job_list: What is to be done, and what is left out.
@@ -48,11 +50,18 @@ class Batch:
         DeviceError: The device is not available.
     """
 
-    def __init__(self, inputs: Iterable[Path], options: Options, job_list: JobList | None = None) -> None:
+    def __init__(
+        self,
+        inputs: Iterable[Path],
+        options: Options,
+        job_list: JobList | None = None,
+        raw_output: BinaryIO | None = None,
+    ) -> None:
         if options.models and options.scale is None and options.size_px is None:
             options = replace(options, scale=default_scale(options.models))
         self._image_options, self._video_options = options.image, options.video
         self._keep_dates = options.keep_dates
+        self._raw_output = raw_output
         self.job_list = job_list or jobs.plan(inputs, options)
         self._comparison = _planned_comparison(self.job_list, options)
         kinds = {job.kind for job in self.job_list.jobs}
@@ -151,14 +160,14 @@ class Batch:
         engine = self.engines[job.kind]
         if job.kind == "still":
             return dry_run.of_still(job, engine)
-        of_kind = dry_run.of_images if job.writes_images else dry_run.of_video
+        of_kind = dry_run.of_frames if job.writes_images or job.writes_y4m else dry_run.of_video
         return of_kind(job, engine, self._video_options, self._surveyed(job))
 
     def _surveyed(self, job: Job) -> Survey | None:
         """A first look at a video, in another process."""
         assert self._prober, "there is a video among the jobs"
         # Images have no container.
-        suffix = ".mkv" if job.kind == "preview" or job.writes_images else job.target.suffix
+        suffix = ".mkv" if job.kind == "preview" or job.writes_images or job.writes_y4m else job.target.suffix
         if job.kind == "video" or self._video_options.crop == "auto":
             return self._prober.survey(job.source, self._video_options, suffix)
         self._prober.check(job.source, self._video_options, suffix)
@@ -180,6 +189,10 @@ class Batch:
                 on_progress,
                 on_message,
                 surveyed,
+            )
+        if job.writes_y4m:
+            return upscale_to_y4m(
+                job, engine, self._video_options, on_progress, on_message, surveyed, self._raw_output
             )
         return pipeline.upscale_video(job, engine, self._video_options, on_progress, on_message, surveyed)
 

@@ -13,6 +13,7 @@ from upscaler.video.survey import Survey, survey
 from upscaler.video.trim import expected_frames
 from upscaler.video_plan import first_lines, plan_frames, plan_video
 from upscaler.video_to_images import expected_images
+from upscaler.video_to_y4m import expected_y4m
 
 _PREVIEW_BYTES_PER_PIXEL = 2 * 3  # two PNG files
 
@@ -103,8 +104,8 @@ def of_video(job: Job, engine: Upscaler, options: VideoOptions, surveyed: Survey
     return Expected(lines, int(job.source.stat().st_size * larger * share), is_rough=True)
 
 
-def of_images(job: Job, engine: Upscaler, options: VideoOptions, surveyed: Survey | None = None) -> Expected:
-    """What would become of a video that is written as images; see ``of_video``.
+def of_frames(job: Job, engine: Upscaler, options: VideoOptions, surveyed: Survey | None = None) -> Expected:
+    """What would become of a video that is written as images or raw frames; see ``of_video``.
 
     Raises:
         MediaError: It cannot be read.
@@ -112,7 +113,10 @@ def of_images(job: Job, engine: Upscaler, options: VideoOptions, surveyed: Surve
     """
     surveyed, said = surveyed or survey(job.source, options), list[Message]()
     with VideoReader.with_options(job.source, options, said.append, surveyed) as reader:
-        lines, each_bytes = expected_images(job, reader, engine, options)
+        if job.writes_y4m:
+            lines, each_bytes = expected_y4m(reader, engine, options)
+        else:
+            lines, each_bytes = expected_images(job, reader, engine, options)
         frames = expected_frames(reader.info, options)
     lines[0] += f", about {frames} frames"
     return Expected(lines + [message.text for message in said], each_bytes * frames)

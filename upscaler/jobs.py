@@ -22,7 +22,7 @@ from upscaler.models.shipped import DEFAULT_SCALE
 from upscaler.options import DEFAULT_MODEL, Options
 from upscaler.resume import job_folder
 from upscaler.system import file_names, folder_lock
-from upscaler.video.formats import CONTAINERS
+from upscaler.video.formats import CONTAINERS, RAW_SUFFIX
 
 Kind = Literal["still", "video", "preview"]
 
@@ -63,6 +63,11 @@ class Job:
         """Whether a video becomes numbered images or an animation."""
         is_image = image_sequences.is_pattern(self.target) or kind_of(self.target) == "still"
         return self.kind == "video" and is_image
+
+    @property
+    def writes_y4m(self) -> bool:
+        """Whether a video becomes a stream of raw frames."""
+        return self.kind == "video" and self.target.suffix.lower() == RAW_SUFFIX
 
     @property
     def has_date(self) -> bool:
@@ -356,7 +361,7 @@ def _check_target(target: Path, kind: Kind, options: Options) -> Path:
         raise UsageError(f"--format {options.format} and '-o {target}' exclude each other")
     if kind_of(target) != kind or target.suffix.lower() in READ_ONLY_SUFFIXES:
         raise UsageError(f"cannot write {_NOUNS[kind]} to '{target}'", f"use {_writable(kind)}")
-    if kind == "video" and target.suffix.lower() not in CONTAINERS:
+    if kind == "video" and target.suffix.lower() not in (*CONTAINERS, RAW_SUFFIX):
         raise UsageError(f"cannot write '{target}': unsupported container", f"use {', '.join(CONTAINERS)}")
     return target
 

@@ -133,7 +133,7 @@ def check_codecs(jobs: Iterable[Job], options: VideoOptions) -> None:
     Raises:
         UsageError: Names the containers that support the codec, or the option that it does not support.
     """
-    videos = (job for job in jobs if job.kind == "video" and not job.writes_images)
+    videos = (job for job in jobs if job.kind == "video" and not (job.writes_images or job.writes_y4m))
     for suffix in sorted({job.target.suffix.lower() for job in videos}):
         encoders.choose(suffix, options)
         if options.audio_codec:

@@ -6,6 +6,7 @@ import os
 import sys
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from PIL import Image
@@ -67,8 +68,21 @@ def test_a_video_from_standard_input(tmp_path: Path) -> None:
     content = clip(tmp_path / "a.mkv", frames=2).read_bytes()
     piped(content, "-", "-o", tmp_path / "b.mkv", "--scale", 1, "--model", "restore")
     assert (tmp_path / "b.mkv").stat().st_size > 0
-    _, said = piped(content, "-", "-o", "-", code=2)
-    assert "a video cannot be written to standard output (use -o FILE)" in said
+
+
+def test_a_video_through_pipes_as_y4m(tmp_path: Path, tiny_weights: Path) -> None:
+    """Two commands in a row, the second with y4m on both sides."""
+    content = clip(tmp_path / "a.mkv", frames=3, audio=["aac"]).read_bytes()
+    first, said = piped(content, "-", "-o", "-", "--model", tiny_weights)
+    assert first.startswith(b"YUV4MPEG2 W128 H96 F25:1 ") and "wrote standard output (" in said
+    assert "y4m keeps no audio, subtitles and chapters" in said
+    second, said = piped(first, "-", "-o", "-", "--model", tiny_weights, "--crop", "32:24:0:0")
+    with av.open(io.BytesIO(second), format="yuv4mpegpipe") as container:
+        frames = [*container.decode(video=0)]
+    assert [(frame.width, frame.height, frame.time) for frame in frames] == [
+        (64, 48, 0), (64, 48, 0.04), (64, 48, 0.08)
+    ]  # fmt: skip
+    assert files_below(tmp_path) == ["a.mkv"]
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,9 @@
 """``-`` among the arguments: standard input as a file to read, standard output as a file to write.
 
 Decided here alone, for pictures and videos. What comes in is kept in a temporary file until the stream ends,
-because a picture is only whole then and a video is read several times. What goes out is written to a
-temporary file first, so that a reader gets a whole result or nothing. The rest of the program sees two files.
+because a picture is only whole then and a video is read several times. An image that goes out is written to a
+temporary file first, so that a reader gets a whole result or nothing; the frames of a video go out as they
+are made, as y4m. The rest of the program sees two files.
 """
 
 import json
@@ -16,10 +17,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO, cast
 
+from upscaler import image_sequences
 from upscaler.content import content_of
 from upscaler.errors import MediaError, UpscalerError, UsageError
 from upscaler.images.formats import TIFF_SIGNATURES, TIFF_SUFFIX
 from upscaler.options import Options
+from upscaler.video.formats import RAW_SUFFIX
 
 STANDARD = Path("-")
 _INPUT, _OUTPUT = "standard input", "standard output"
@@ -37,12 +40,14 @@ class Pipes:
         inputs: Files and folders.
         options: With a folder as output if results go to standard output.
         is_output: Whether they do.
+        raw_output: Standard output itself, which takes the frames of a video as they are made (y4m).
         names: What a user is shown in place of a temporary path, which is without its suffix here.
     """
 
     inputs: list[Path]
     options: Options
     is_output: bool = False
+    raw_output: BinaryIO | None = None
     names: dict[str, str] = field(default_factory=dict)
 
     def shown(self, text: str) -> str:
@@ -64,10 +69,9 @@ class Pipes:
         Raises:
             MediaError: The reader is gone, or the disk is full.
         """
-        if not self.is_output:
+        if not self.is_output or self.raw_output:
             return
-        stream = _stream(sys.stdout)
-        unbuffered = getattr(stream, "raw", stream)  # nothing is left to write when Python ends
+        unbuffered = _unbuffered_output()
         try:
             with target.open("rb") as file:
                 while rest := file.read(_CHUNK_BYTES):
@@ -110,11 +114,16 @@ def opened(inputs: Sequence[Path], options: Options, *, report_on_output: bool) 
                 pipes.names[str(source.with_suffix(""))] = _INPUT
                 pipes = replace(pipes, inputs=[source if each == STANDARD else each for each in pipes.inputs])
             if writes:
-                _check_output(pipes.inputs[0])
                 results = folder / "results"
                 results.mkdir()
-                pipes.names[str(results / pipes.inputs[0].stem)] = _OUTPUT
-                pipes = replace(pipes, options=replace(options, output=results))
+                target = results / pipes.inputs[0].stem
+                pipes.names[str(target)] = _OUTPUT
+                if _is_video(pipes.inputs[0]):
+                    pipes = replace(pipes, raw_output=_unbuffered_output())
+                    target = target.with_name(f"{target.name}{RAW_SUFFIX}")
+                    pipes = replace(pipes, options=replace(options, output=target))
+                else:
+                    pipes = replace(pipes, options=replace(options, output=results))
             yield pipes
         except UpscalerError as error:
             raise type(error)(pipes.shown(error.message), pipes.shown(error.hint)) from error
@@ -136,10 +145,17 @@ def _check(inputs: Sequence[Path], options: Options, *, reads: bool, writes: boo
         raise UsageError(f"{_OUTPUT} is a terminal", "redirect it: upscale - -o - < a.png > b.png")
 
 
-def _check_output(source: Path) -> None:
+def _is_video(source: Path) -> bool:
+    if image_sequences.is_pattern(source):
+        return True
     content = content_of(source) if source.is_file() else None
-    if content and content.kind == "video":
-        raise UsageError(f"a video cannot be written to {_OUTPUT}", "use -o FILE")
+    return content is not None and content.kind == "video"
+
+
+def _unbuffered_output() -> BinaryIO:
+    stream = _stream(sys.stdout)
+    raw: BinaryIO = getattr(stream, "raw", stream)  # nothing is left to write when Python ends
+    return raw
 
 
 def _received(folder: Path) -> Path:

@@ -53,7 +53,7 @@ def run(
     with (
         standard.opened(inputs, options, report_on_output=to_output) as pipes,
         one_at_a_time(),
-        Batch(pipes.inputs, pipes.options, ledger.plan() if ledger else None) as batch,
+        Batch(pipes.inputs, pipes.options, ledger.plan() if ledger else None, pipes.raw_output) as batch,
     ):
         if dry_run:
             return EXIT_DONE if show(batch, pipes.shown) else EXIT_FAILED

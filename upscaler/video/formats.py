@@ -53,6 +53,8 @@ CONTAINERS = {
     ".mkv": Container("matroska", "flac", "aac", "srt", attachments=True),
     ".webm": Container("webm", "libopus", "libopus", "webvtt"),
 }
+# YUV4MPEG2, which has no other streams.
+RAW_SUFFIX = ".y4m"
 _READ_ONLY = (
     ".3g2", ".3gp", ".amv", ".asf", ".avi", ".divx", ".dv", ".f4v", ".flv", ".h264", ".hevc", ".insv",
     ".ivf", ".m2t", ".m2ts", ".m2v", ".mjpeg", ".mod", ".mpe", ".mpeg", ".mpg", ".mts", ".mxf", ".ogg",
