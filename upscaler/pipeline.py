@@ -336,7 +336,9 @@ def upscale_video(
             if encoded.reused_share >= _REUSED_SHARE_MIN:
                 text = f"{encoded.reused_share:.0%} of the picture did not change from frame to frame"
                 on_message(Message("info", f"{text}, and was not computed again"))
-            merged, streams = _merge(encoded, reader, job, folder, streams, options, on_message)
+            merged, streams = _merge(
+                encoded, reader, job, folder, streams, options, plan.upscaling.factor, on_message
+            )
             verified = _verify(merged, encoded, job, options)
             folder.publish(merged, replaces=job.replaces, is_skippable=job.is_skippable)
             execution = engine.execution(plan.upscaling)
@@ -471,6 +473,7 @@ def _merge(
     folder: JobFolder,
     streams: list[StreamPlan],
     options: VideoOptions,
+    factor: float,
     on_message: OnMessage,
 ) -> tuple[Path, list[StreamPlan]]:
     """Merge the segments with the source's other streams into a file in the job folder.
@@ -478,6 +481,7 @@ def _merge(
     Returns:
         The file, and what became of each stream.
     """
+    info = reader.info
     merged = folder.path / f"merged{job.target.suffix.lower()}"
     start = time.monotonic()
     streams = mux.merge(
@@ -485,11 +489,14 @@ def _merge(
         reader.source,
         merged,
         streams,
-        orientation=(reader.info.rotation, reader.info.mirrored),
+        view=mux.View(info.rotation, info.mirrored, info.projection.stereo_mode),
         window=encoded.window,
         cut=options.trims,
         on_message=on_message,
     )
+    projection = info.projection.boxes(factor, is_cropped=options.crop is not None)
+    if projection and container_of(job.target.suffix).is_mp4:
+        write_boxes(merged, projection)
     encoded.stages_s["merge"] = time.monotonic() - start
     return merged, streams
 

@@ -10,6 +10,7 @@ from upscaler.jobs import Job
 from upscaler.options import VideoOptions
 from upscaler.results import StreamPlan
 from upscaler.video import codecs, encoders, hdr, stream_plan, yuv
+from upscaler.video.formats import container_of
 from upscaler.video.geometry import coded_box
 from upscaler.video.info import VideoInfo
 from upscaler.video.reader import VideoReader
@@ -65,6 +66,8 @@ def plan_video(reader: VideoReader, job: Job, engine: Upscaler, options: VideoOp
         notes.append(f"converting to square pixels: {choice.codec} in {suffix} cannot store aspect {aspect}")
     if note := deinterlacing_note(reader, options):
         notes.append(note)
+    is_mp4 = container_of(suffix).is_mp4
+    notes += info.projection.lost(suffix, is_mp4=is_mp4, is_cropped=options.crop is not None)
     for name in hdr.lost_metadata(info.hdr, choice.encoder.name) if info.hdr else ():
         notes.append(f"{name} metadata is lost: {choice.encoder.name} does not write it")
     return VideoPlan(

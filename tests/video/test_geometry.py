@@ -13,6 +13,7 @@ from support.media import (
     frame_times,
     identity,
     run,
+    run_video,
     turned_clip,
 )
 from support.messages import Messages
@@ -197,9 +198,9 @@ def test_rotation_is_read_despite_unknown_side_data() -> None:
     assert geometry.orientation(Stereo()) == (270, False)
 
 
-def test_360_degree_video_is_reported_as_lost(tmp_path: Path) -> None:
+def spherical_clip(path: Path) -> Path:
     """With the box that Google's "Spherical Video V1" puts into a track."""
-    source = clip(tmp_path / "in.mp4", frames=2)
+    source = clip(path, frames=2)
     marks = {"Spherical": "true", "Stitched": "true", "ProjectionType": "equirectangular"}
     marks |= {"StitchingSoftware": "none", "StereoMode": "top-bottom"}
     text = "".join(f"<GSpherical:{name}>{value}</GSpherical:{name}>" for name, value in marks.items())
@@ -212,9 +213,45 @@ def test_360_degree_video_is_reported_as_lost(tmp_path: Path) -> None:
         grown = struct.pack(">I", size + len(box)) + content[begin + 4 : begin + size]
         content = content[:begin] + grown + more + content[begin + size :]
     source.write_bytes(content)
-    messages = Messages()
-    with VideoReader(source, on_message=messages):
-        assert [line.partition(":")[0] for line in messages] == [
-            "360 degree metadata is lost",
-            "stereoscopic 3D metadata is lost",
-        ]
+    return source
+
+
+def declared(path: Path) -> tuple[dict[str, bytes], list[bytes]]:
+    """What FFmpeg reads of projection and 3D, and the luma of all frames."""
+    with av.open(str(path)) as container:
+        frames = [*container.decode(video=0)]
+        data = frames[0].side_data
+        found = {kind: bytes(memoryview(data[kind])) for kind in ("SPHERICAL", "STEREO3D") if data.get(kind)}
+        return found, [bytes(frame.planes[0]) for frame in frames]
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mov"])
+def test_360_degrees_and_3d_are_written_into_mp4(tmp_path: Path, suffix: str) -> None:
+    source = spherical_clip(tmp_path / "in.mp4")
+    before, _ = declared(source)
+    assert set(before) == {"SPHERICAL", "STEREO3D"}
+    engine = identity(tmp_path)
+    _, messages = run_video(engine, source, tmp_path / f"out{suffix}", codec="hevc")
+    after, frames = declared(tmp_path / f"out{suffix}")
+    assert after["SPHERICAL"] == before["SPHERICAL"]
+    assert after["STEREO3D"][:8] == before["STEREO3D"][:8]  # the kind, and which eye is first
+    assert len(frames) == 2 and not any("lost" in line for line in messages)
+    run_video(engine, tmp_path / f"out{suffix}", tmp_path / "again.mp4")
+    assert declared(tmp_path / "again.mp4")[0] == after
+
+
+def test_matroska_declares_3d_and_360_degrees_are_named(tmp_path: Path) -> None:
+    source, engine = spherical_clip(tmp_path / "in.mp4"), identity(tmp_path)
+    _, messages = run_video(engine, source, tmp_path / "out.mkv")
+    assert "360 degree metadata is lost: it cannot be written into .mkv; .mp4 and .mov keep it" in messages
+    with av.open(str(tmp_path / "out.mkv")) as container:
+        assert container.streams.video[0].metadata["stereo_mode"] == "top_bottom"
+    run_video(engine, tmp_path / "out.mkv", tmp_path / "back.mp4")
+    assert declared(tmp_path / "back.mp4")[0]["STEREO3D"][:4] == declared(source)[0]["STEREO3D"][:4]
+
+
+def test_a_cropped_sphere_is_none(tmp_path: Path) -> None:
+    source = spherical_clip(tmp_path / "in.mp4")
+    _, messages = run_video(identity(tmp_path), source, tmp_path / "out.mp4", crop="32:24:0:0")
+    assert "360 degree metadata is lost: the picture is cropped" in messages
+    assert set(declared(tmp_path / "out.mp4")[0]) == {"STEREO3D"}

@@ -18,9 +18,6 @@ if TYPE_CHECKING:
 # Formats in which the video stream declares the pixel aspect, and may change it; containers declare one.
 _ASPECT_IN_STREAM = (*MPEG_FORMATS, "h264", "hevc", "mpegvideo")
 _SAME_ASPECT = Fraction(1, 100)
-# Side data that av cannot write -> what it describes.
-_PROJECTIONS = {"SPHERICAL": "360 degree", "STEREO3D": "stereoscopic 3D"}
-_AV_STEREO3D_2D = bytes(4)  # FFmpeg's number for "not stereoscopic"
 _AXIS_TOLERANCE = 0.02  # a rotation by 1 degree more or less than a multiple of 90
 
 
@@ -97,20 +94,6 @@ def orientation(frame: VideoFrame) -> tuple[int, bool]:
     if min(diagonal, off_diagonal) >= _AXIS_TOLERANCE * max(diagonal, off_diagonal):
         return 0, False
     return round(math.degrees(math.atan2(-b, a)) / 90) * 90 % 360, mirrored
-
-
-def lost_projections(frame: VideoFrame) -> list[str]:
-    """A line for each projection (360 degree, 3D) that the frame declares and the output will not."""
-    try:
-        data = {kind: cast("SideData | None", frame.side_data.get(kind)) for kind in _PROJECTIONS}
-    except ValueError:  # av 18.1, as in `orientation`
-        return []
-    found = [
-        kind
-        for kind, item in data.items()
-        if item is not None and (kind != "STEREO3D" or bytes(memoryview(item))[:4] != _AV_STEREO3D_2D)
-    ]
-    return [f"{_PROJECTIONS[kind]} metadata is lost: it cannot be written" for kind in found]
 
 
 def coded_box(size_px: tuple[int, int], sample_aspect: Fraction, rotation: int) -> tuple[int, int]:

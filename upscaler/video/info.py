@@ -7,6 +7,7 @@ from torch import Tensor
 
 from upscaler.video.geometry import Shape
 from upscaler.video.hdr import Hdr
+from upscaler.video.projections import FLAT, Projection
 from upscaler.video.yuv import Layout
 
 
@@ -67,6 +68,7 @@ class VideoInfo:
         chapters: Number of chapters.
         colors: Tags to write into the output.
         hdr: HDR metadata, where the transfer function is an HDR one.
+        projection: How pixels are meant to be seen: 360 degrees, 3D.
     """
 
     width: int
@@ -81,6 +83,7 @@ class VideoInfo:
     chapters: int
     colors: ColorTags
     hdr: Hdr | None
+    projection: Projection = FLAT
 
     @property
     def shape(self) -> Shape:

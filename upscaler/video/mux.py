@@ -45,6 +45,24 @@ _UNUSABLE = "none of it can be decoded"
 _TIMECODE_RATE_MAX = Fraction(255)  # frames per second that a timecode track can count
 
 
+@dataclass(frozen=True)
+class View:
+    """How a coded picture is displayed.
+
+    Attributes:
+        rotation: Degrees counter-clockwise.
+        mirrored: Whether it is mirrored left to right after that.
+        stereo_mode: Matroska's name for how two views share the picture; empty for one view.
+    """
+
+    rotation: int = 0
+    mirrored: bool = False
+    stereo_mode: str = ""
+
+
+AS_CODED = View()
+
+
 @dataclass
 class _Kept:
     """A stream of the source that is kept.
@@ -77,7 +95,7 @@ def merge(
     path: Path,
     plans: list[StreamPlan],
     *,
-    orientation: tuple[int, bool] = (0, False),
+    view: View = AS_CODED,
     window: Window | None = None,
     cut: bool = False,
     on_message: OnMessage = lambda _: None,
@@ -91,8 +109,7 @@ def merge(
         source: The file whose other streams, chapters and tags are kept.
         path: File to write; its suffix names the container.
         plans: What becomes of each stream.
-        orientation: Degrees counter-clockwise by which the picture is rotated for display, and whether it is
-            mirrored left to right after that.
+        view: How the picture is displayed.
         window: The part of the source that the segments contain; ``None``: the last frame keeps the duration
             that the encoder gave it.
         cut: Whether the other streams are cut to this part, too, and the output begins with it.
@@ -108,7 +125,7 @@ def merge(
     lost: list[str] = []
     while True:
         try:
-            kept = _merge(segments, source, path, plans, orientation, window, cut=cut, tested=tested)
+            kept = _merge(segments, source, path, plans, view, window, cut=cut, tested=tested)
         except MEDIA_ERRORS as error:
             # A damaged packet that the muxer refuses as the last one takes the rest of its queue with it.
             if tested or not isinstance(error, ValueError):
@@ -141,7 +158,7 @@ def _merge(
     source: Source,
     path: Path,
     plans: list[StreamPlan],
-    orientation: tuple[int, bool],
+    view: View,
     window: Window | None,
     *,
     cut: bool,
@@ -171,7 +188,7 @@ def _merge(
             segments,
             first.streams.video[0],
             filmed,
-            orientation,
+            view,
         )
         kept = _add_others(filmed, output, plans, start_s, container, tested=tested)
         output.set_chapters(kept_chapters(original.chapters(), start_s, stop_s))
@@ -193,7 +210,7 @@ def _add_video(
     segments: list[Segment],
     encoded: VideoStream,
     original: VideoStream,
-    orientation: tuple[int, bool],
+    view: View,
 ) -> Stream:
     """Add the stream for the upscaled video.
 
@@ -203,7 +220,7 @@ def _add_video(
         segments: Of the whole video.
         encoded: The stream of the first one.
         original: The source's stream, for its tags.
-        orientation: Rotation in degrees, and whether the picture is mirrored.
+        view: How the picture is displayed.
     """
     video = output.add_stream_from_template(encoded, opaque=True)
     video.time_base = segments[0].time_base
@@ -218,9 +235,10 @@ def _add_video(
     if has_alpha_packets(encoded):  # without the tag, players ignore the alpha packets
         video.metadata["alpha_mode"] = "1"
     video.disposition = original.disposition
-    rotation, mirrored = orientation
-    if rotation or mirrored:
-        video.set_display_rotation(rotation, hflip=mirrored)
+    if view.stereo_mode and not container.is_mp4:
+        video.metadata["stereo_mode"] = view.stereo_mode  # Matroska's muxer writes the element from this tag
+    if view.rotation or view.mirrored:
+        video.set_display_rotation(view.rotation, hflip=view.mirrored)
     return video
 
 

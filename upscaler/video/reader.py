@@ -25,7 +25,7 @@ from upscaler.errors import MediaError
 from upscaler.options import VideoOptions
 from upscaler.results import Message, OnMessage
 from upscaler.system import processors
-from upscaler.video import hdr
+from upscaler.video import hdr, projections
 from upscaler.video.captions import WaitingCaptions, captions_of
 from upscaler.video.cropping import Cropping, Picture, Rectangle, declared_cropping, requested_cropping
 from upscaler.video.deinterlace import TICK_PARTS, Deinterlacer, FieldOrder, Mode, rate_factor
@@ -42,7 +42,7 @@ from upscaler.video.demux import (
 )
 from upscaler.video.extent import Extent
 from upscaler.video.gaps import Gaps
-from upscaler.video.geometry import Shape, aspect_of, lost_projections, orientation
+from upscaler.video.geometry import Shape, aspect_of, orientation
 from upscaler.video.info import ColorTags, Frame, VideoInfo
 from upscaler.video.pixel_formats import (
     as_planes,
@@ -180,9 +180,6 @@ class VideoReader:
                 raise MediaError(f"the colours of '{self.path}' are {encoded}, which cannot be converted")
             self._siting = siting_of(self._first)
             self.info = self._describe(self._first)
-            if "stereo_mode" not in self._stream.metadata:  # Matroska's tag, which is copied with the others
-                for text in lost_projections(self._first):
-                    self._on_message(Message("info", text))
         except BaseException:
             self._container.close()
             raise
@@ -429,6 +426,7 @@ class VideoReader:
                 transfer=int(frame.color_trc),
                 full_range=layout.full_range,
             ),
+            projection=projections.read(frame),
             hdr=hdr.read(frame, may_be_untagged=self._decoder.codec.canonical_name in ("hevc", "av1")),
         )
 
