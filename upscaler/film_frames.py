@@ -7,12 +7,16 @@ import torch
 from torch import Tensor
 
 from upscaler.inference.engine import Upscaler
-from upscaler.inference.film_steps import FilmSteps
+from upscaler.inference.film_steps import Context, FilmSteps
 from upscaler.inference.plan import Plan
-from upscaler.scenes import InContext
+from upscaler.options import VideoOptions
+from upscaler.scenes import InContext, in_context
 from upscaler.video import yuv
+from upscaler.video.changes import scene_ends
 from upscaler.video.info import Frame, VideoInfo
-from upscaler.video_frames import Tally, planes_of, shape_planner
+from upscaler.video.reader import VideoReader
+from upscaler.video.trim import selected_frames
+from upscaler.video_frames import Tally, planes_of, shape_planner, upscale_frames
 
 
 def upscale_film(
@@ -100,3 +104,28 @@ class _Scene:
 
 def _are_equal(frame: Frame, other: Frame) -> bool:
     return all(map(torch.equal, frame.planes, other.planes))
+
+
+def frames_in_context(
+    reader: VideoReader, options: VideoOptions, context: Context
+) -> Iterator[InContext[Frame]]:
+    """The selected frames, with those around that a network for films sees; with none for any other."""
+    frames = selected_frames(reader, options)
+    if context == Context():
+        return in_context(frames, 0, 0, lambda frame, following: False)
+    # One before, at least: a network that sees none must know where a scene begins.
+    return in_context(frames, max(1, context.needed_before), context.frames_after, scene_ends)
+
+
+def upscale_any(
+    frames: Iterator[InContext[Frame]],
+    engine: Upscaler,
+    plan: Plan,
+    info: VideoInfo,
+    layout: yuv.Layout,
+    tally: Tally | None = None,
+) -> Iterator[tuple[list[Tensor], int]]:
+    """Upscale frames by whatever network: ``upscale_film``, or frame by frame as ``upscale_frames``."""
+    if engine.context(plan) != Context():
+        return upscale_film(frames, engine, plan, info, layout, tally or Tally())
+    return upscale_frames((each.frame for each in frames), engine, plan, info, layout, tally)

@@ -18,17 +18,14 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from torch import Tensor
-
 from upscaler import transparency
 from upscaler.errors import MediaError
-from upscaler.film_frames import upscale_film
+from upscaler.film_frames import frames_in_context, upscale_any
 from upscaler.images import animation, gif, losses, stills
 from upscaler.images.encoding import Encoding
 from upscaler.images.still import Still
 from upscaler.images.strip import stripped
 from upscaler.inference.engine import Upscaler
-from upscaler.inference.film_steps import Context
 from upscaler.inference.plan import Plan
 from upscaler.jobs import Job
 from upscaler.options import ImageOptions, VideoOptions
@@ -36,19 +33,19 @@ from upscaler.results import Done, Message, OnMessage, OnProgress, Progress, Str
 from upscaler.resume.begin import resume_or_start
 from upscaler.resume.fingerprint import fingerprint_of, has_changed, state_of
 from upscaler.resume.job_folder import JobFolder, folder_of
-from upscaler.scenes import InContext, in_context
 from upscaler.system import memory
 from upscaler.video import mux, stream_plan
 from upscaler.video.captions import with_noted_captions
-from upscaler.video.changes import scene_ends
-from upscaler.video.info import Frame, VideoInfo, Window
+from upscaler.video.formats import container_of
+from upscaler.video.info import Window
+from upscaler.video.projections import write_boxes
 from upscaler.video.reader import VideoReader
 from upscaler.video.segments import Segment, SegmentedVideoWriter, chunks
 from upscaler.video.survey import Survey, survey
 from upscaler.video.threads import BackgroundWriter, Prefetcher
-from upscaler.video.trim import encoded_window, expected_frames, selected_frames, skip_encoded
+from upscaler.video.trim import encoded_window, expected_frames, skip_encoded
 from upscaler.video.verify import Verified, verify
-from upscaler.video_frames import Tally, upscale_frames
+from upscaler.video_frames import Tally
 from upscaler.video_plan import VideoPlan, first_lines, plan_video
 
 # Share of the picture from which on it is worth a line that it was reused.
@@ -425,12 +422,12 @@ def _encode(
     start = time.monotonic()
     with (
         writer,
-        Prefetcher(skip_encoded(_in_context(reader, options, context), writer.segments)) as decoder,
+        Prefetcher(skip_encoded(frames_in_context(reader, options, context), writer.segments)) as decoder,
         BackgroundWriter(writer.write) as encoder,
     ):
         for chunk in chunks(iter(decoder), writer.length):  # no batch crosses the border of a segment
             frames = with_noted_captions(chunk, writer.captions)
-            upscaled = _upscaled_frames(frames, engine, plan, info, tally)
+            upscaled = upscale_any(frames, engine, plan.upscaling, info, plan.encoding.layout, tally)
             for planes, pts in upscaled:
                 encoder.put(planes, pts)
                 done += 1
@@ -445,25 +442,6 @@ def _encode(
     stages_s = {"decode": decoder.busy_s, "network": network_s, "encode": encoder.busy_s}
     window = encoded_window(writer.segments, reader, options)
     return _Encoded(done, resumed, tally.reused_share, window, writer.segments, stages_s)
-
-
-def _in_context(reader: VideoReader, options: VideoOptions, context: Context) -> Iterator[InContext[Frame]]:
-    """The selected frames, with those around that a network for films sees; with none for any other."""
-    frames = selected_frames(reader, options)
-    if context == Context():
-        return in_context(frames, 0, 0, lambda frame, following: False)
-    # One before, at least: a network that sees none must know where a scene begins.
-    return in_context(frames, max(1, context.needed_before), context.frames_after, scene_ends)
-
-
-def _upscaled_frames(
-    frames: Iterator[InContext[Frame]], engine: Upscaler, plan: VideoPlan, info: VideoInfo, tally: Tally
-) -> Iterator[tuple[list[Tensor], int]]:
-    """The frames of a segment through the network; see ``upscale_frames``."""
-    upscaling, layout = plan.upscaling, plan.encoding.layout
-    if engine.context(upscaling) != Context():
-        return upscale_film(frames, engine, upscaling, info, layout, tally)
-    return upscale_frames((each.frame for each in frames), engine, upscaling, info, layout, tally)
 
 
 def _merge(

@@ -120,7 +120,7 @@ def giving_planes(engine: Upscaler, plan: Plan, layout: yuv.Layout, height: int,
 def plan_square_frames(engine: Upscaler, info: VideoInfo) -> Plan:
     """The plan for frames that become images, which have square pixels."""
     plan = plan_frames(engine, info, info.height, info.width)
-    return plan if info.sample_aspect == 1 else _with_square_pixels(plan, info.sample_aspect)
+    return engine.in_steps(plan if info.sample_aspect == 1 else _with_square_pixels(plan, info.sample_aspect))
 
 
 def _with_square_pixels(plan: Plan, sample_aspect: Fraction) -> Plan:

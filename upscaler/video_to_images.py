@@ -10,6 +10,7 @@ from torch import Tensor
 
 from upscaler import image_sequences
 from upscaler.errors import MediaError
+from upscaler.film_frames import frames_in_context, upscale_any
 from upscaler.images import animation, stills
 from upscaler.images.cicp import CodePoints
 from upscaler.images.encoding import Encoding
@@ -24,12 +25,12 @@ from upscaler.pixels import Pixels, upright
 from upscaler.results import Done, Message, OnMessage, OnProgress, Progress
 from upscaler.video import hdr
 from upscaler.video.info import VideoInfo
+from upscaler.video.projections import FLAT
 from upscaler.video.reader import VideoReader
 from upscaler.video.survey import Survey, survey
 from upscaler.video.threads import BackgroundWriter, Prefetcher
-from upscaler.video.trim import expected_frames, selected_frames
+from upscaler.video.trim import expected_frames
 from upscaler.video.yuv import Layout
-from upscaler.video_frames import upscale_frames
 from upscaler.video_plan import deinterlacing_note, plan_square_frames
 
 _WIDE_PRIMARIES = 9  # BT.2020
@@ -145,11 +146,10 @@ class _Frames:
         Raises:
             MediaError: There is no frame.
         """
-        with Prefetcher(selected_frames(self.reader, self._options)) as decoder:
+        context = self._engine.context(self._planned.upscaling)
+        with Prefetcher(frames_in_context(self.reader, self._options, context)) as decoder:
             pts, planned = None, self._planned
-            upscaled = upscale_frames(
-                iter(decoder), self._engine, planned.upscaling, self.info, planned.layout
-            )
+            upscaled = upscale_any(iter(decoder), self._engine, planned.upscaling, self.info, planned.layout)
             for planes, pts in upscaled:
                 yield planes, pts
         if pts is None:
@@ -189,6 +189,8 @@ def _lines(reader: VideoReader, planned: _Plan, options: VideoOptions) -> Iterat
         yield f"reducing {info.layout.bits} bits to {layout.bits}"
     if info.layout.alpha and not layout.alpha:
         yield f"the alpha channel is lost: {name} does not store it"
+    if info.projection != FLAT:
+        yield "360 degree and 3D metadata is lost: images do not declare it"
     if reader.has_other_streams:
         yield "images keep no audio, subtitles and chapters"
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from upscaler import atomic
 from upscaler.errors import MediaError
+from upscaler.film_frames import frames_in_context, upscale_any
 from upscaler.inference.engine import Upscaler
 from upscaler.inference.plan import Plan
 from upscaler.jobs import Job
@@ -18,11 +19,11 @@ from upscaler.options import VideoOptions
 from upscaler.results import Done, Message, OnMessage, OnProgress, Progress
 from upscaler.video import yuv
 from upscaler.video.info import VideoInfo
+from upscaler.video.projections import FLAT
 from upscaler.video.reader import VideoReader
 from upscaler.video.survey import Survey, survey
 from upscaler.video.threads import BackgroundWriter, Prefetcher
-from upscaler.video.trim import expected_frames, selected_frames
-from upscaler.video_frames import upscale_frames
+from upscaler.video.trim import expected_frames
 from upscaler.video_plan import deinterlacing_note, giving_planes, plan_frames
 
 _SAMPLINGS = {(2, 2): "420", (2, 1): "422", (1, 1): "444"}
@@ -81,7 +82,7 @@ def _plan(reader: VideoReader, engine: Upscaler) -> tuple[Plan, yuv.Layout]:
     if (layout.horizontal, layout.vertical) not in _SAMPLINGS:
         layout = replace(layout, horizontal=1, vertical=1)
     height, width = yuv.even_sized(layout, exact.height, exact.width)
-    plan = replace(exact, height=height, width=width)
+    plan = engine.in_steps(replace(exact, height=height, width=width))
     return giving_planes(engine, plan, layout, info.height, info.width), layout
 
 
@@ -95,6 +96,8 @@ def _lines(reader: VideoReader, plan: Plan, layout: yuv.Layout, options: VideoOp
         yield "the alpha channel is lost: y4m does not store it"
     if info.rotation or info.mirrored:
         yield "frames are not turned upright: y4m does not store their orientation"
+    if info.projection != FLAT:
+        yield "360 degree and 3D metadata is lost: y4m does not declare it"
     if reader.has_other_streams:
         yield "y4m keeps no audio, subtitles and chapters"
 
@@ -121,8 +124,9 @@ def _write(
             _put(file, samples.tobytes())
 
     _put(file, _header(info, plan, layout))
-    with Prefetcher(selected_frames(reader, options)) as decoder, BackgroundWriter(write) as writer:
-        for planes, pts in upscale_frames(iter(decoder), engine, plan, info, layout):
+    selected = frames_in_context(reader, options, engine.context(plan))
+    with Prefetcher(selected) as decoder, BackgroundWriter(write) as writer:
+        for planes, pts in upscale_any(iter(decoder), engine, plan, info, layout):
             writer.put(planes, pts)
             time_s = pts * info.time_base
             begin_s = time_s if begin_s is None else begin_s

@@ -68,8 +68,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "metrics": {"models"},
     "course": {"pipeline", "overlapped_stills", "jobs", "inference", "images"},
     "overlapped_stills": {"jobs", "images"},
-    "video_to_y4m": {"jobs", "video_plan", "video_frames", "inference", "video"},
-    "video_to_images": {"jobs", "video_plan", "video_frames", "inference", "images", "video"},
+    "video_to_y4m": {"jobs", "video_plan", "film_frames", "inference", "video"},
+    "video_to_images": {"jobs", "video_plan", "film_frames", "inference", "images", "video"},
     "dry_run": {"jobs", "video_plan", "video_to_images", "video_to_y4m", "inference", "images", "video"},
     "preview": {"jobs", "video_plan", "inference", "images", "video"},
     "pipeline": {
