@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from upscaler.errors import MediaError
-from upscaler.pixels import as_codes
+from upscaler.pixels import as_codes, upright
 from upscaler.video import yuv
 from upscaler.video.info import Frame, VideoInfo
 from upscaler.video.reader import VideoReader
@@ -38,7 +38,7 @@ class ClipFrame:
     Attributes:
         time_s: Where it is.
         pixels: RGB ``(H, W, 3)`` uint8, rotated for display.
-        thumbnail: ``(3, h, w)`` fp32 in [0, 1].
+        thumbnail: RGB ``(3, h, w)`` fp32 in [0, 1], as stored.
     """
 
     time_s: float
@@ -133,8 +133,8 @@ def _sought(reader: VideoReader, interval_s: Fraction, duration_s: Fraction) -> 
 
 
 def _clip_frame(frame: Frame, info: VideoInfo) -> ClipFrame:
-    rgb = torch.rot90(yuv.to_rgb(frame.planes, frame.layout), info.rotation // 90, (1, 2))
-    rgb = (rgb.flip(2) if info.mirrored else rgb).clamp(0, 1)
+    rgb = yuv.to_rgb(frame.planes, frame.layout).clamp(0, 1)
     thumbnail = F.interpolate(rgb[None], size=_THUMBNAIL, mode="area")[0]
-    pixels = as_codes(rgb, torch.uint8).permute(1, 2, 0).contiguous()
+    codes = as_codes(rgb, torch.uint8).permute(1, 2, 0).numpy()
+    pixels = torch.from_numpy(upright(codes, info.rotation, mirrored=info.mirrored))
     return ClipFrame(float(frame.pts * info.time_base), pixels, thumbnail)
