@@ -1,13 +1,14 @@
 """Shows a training on the terminal; part of the command."""
 
-from typing import TYPE_CHECKING, Self
+import sys
+from typing import TYPE_CHECKING, Self, TextIO, cast
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 from rich.text import Text
 
-from upscaler.system.console import printable
+from upscaler.system.console import LastingStream, printable
 
 if TYPE_CHECKING:
     from upscaler.trainer.run.report import TrainingReport
@@ -24,7 +25,8 @@ class TrainingDisplay:
     """
 
     def __init__(self, console: Console | None = None) -> None:
-        self._console = console or Console(highlight=False)
+        terminal = cast(TextIO, LastingStream(sys.stdout)) if sys.stdout else None
+        self._console = console or Console(file=terminal, highlight=False)
         # At most 74 columns, so that nothing is cut on a terminal of 80.
         self._bar = Progress(
             TextColumn("{task.description}", markup=False),

@@ -317,6 +317,7 @@ def upscale_video(
         )
         with (
             JobFolder(job.target, on_message) as folder,
+            engine.leaving_to_others(plan.encoder_bytes),
             resume_or_start(
                 folder,
                 fingerprint,

@@ -9,7 +9,8 @@ from upscaler.inference.plan import Plan
 from upscaler.jobs import Job
 from upscaler.options import VideoOptions
 from upscaler.results import StreamPlan
-from upscaler.video import codecs, encoders, hdr, stream_plan, yuv
+from upscaler.system import memory
+from upscaler.video import codecs, encoder_memory, encoders, hdr, stream_plan, yuv
 from upscaler.video.formats import container_of
 from upscaler.video.geometry import coded_box
 from upscaler.video.info import VideoInfo
@@ -29,6 +30,7 @@ class VideoPlan:
         segment_frames: Frames per segment.
         summary: Sizes and encoder in one line.
         notes: Further lines for the user: what the encoder or the container cannot keep.
+        encoder_bytes: About how much main memory the encoder takes.
     """
 
     upscaling: Plan
@@ -36,6 +38,7 @@ class VideoPlan:
     segment_frames: int
     summary: str
     notes: list[str]
+    encoder_bytes: int
 
 
 def plan_video(reader: VideoReader, job: Job, engine: Upscaler, options: VideoOptions) -> VideoPlan:
@@ -44,6 +47,7 @@ def plan_video(reader: VideoReader, job: Job, engine: Upscaler, options: VideoOp
     Raises:
         UsageError: The target's container does not support the codec, or the encoder does not support the
             options; or the requested size is out of range.
+        MemoryNeededError: Main memory is too small for the encoder.
     """
     info, suffix = reader.info, job.target.suffix.lower()
     choice = encoders.choose(suffix, options, info.layout)
@@ -60,6 +64,10 @@ def plan_video(reader: VideoReader, job: Job, engine: Upscaler, options: VideoOp
         if (height, width) == (exact.height, exact.width)
         else f" (rounded to even from {exact.width}x{exact.height})"
     )
+    choice = encoder_memory.bounded(choice, width, height)
+    encoder_bytes = encoder_memory.needed_bytes(choice, width, height)
+    what = f"encoding frames of {width}x{height} with {choice.encoder.name}"
+    memory.check_room(encoder_bytes, what, "use a smaller --scale or --size, or a faster --preset")
     notes = [*choice.notes]
     if squares_pixels:
         aspect = f"{info.sample_aspect.numerator}:{info.sample_aspect.denominator}"
@@ -76,6 +84,7 @@ def plan_video(reader: VideoReader, job: Job, engine: Upscaler, options: VideoOp
         segment_frames=frames_per_segment(engine.macs(plan, info.height, info.width), engine.device.type),
         summary=f"{plan.describe(info.height, info.width)}{rounded}, {choice.describe()}",
         notes=notes,
+        encoder_bytes=encoder_bytes,
     )
 
 

@@ -4,7 +4,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import Self
+from typing import Self, TextIO, cast
 
 from rich.console import Console
 from rich.control import Control
@@ -14,7 +14,7 @@ from rich.segment import ControlType
 
 from upscaler.jobs import JobList
 from upscaler.results import Message, Outcome, Progress
-from upscaler.system.console import printable, printable_lines
+from upscaler.system.console import LastingStream, printable, printable_lines
 
 _NAME_SHARE = 1 / 3  # of the terminal's width: leaves room for the bar and the time left
 
@@ -44,7 +44,8 @@ class Display:
     def __init__(
         self, files: int, shown: Callable[[str], str] = str, ended: int = 0, *, quiet: bool = False
     ) -> None:
-        self._console = Console(stderr=True, highlight=False, soft_wrap=True)
+        terminal = cast(TextIO, LastingStream(sys.stderr)) if sys.stderr else None
+        self._console = Console(file=terminal, stderr=True, highlight=False, soft_wrap=True)
         self._bar = Bar(
             TextColumn("{task.description}", markup=False),
             BarColumn(),

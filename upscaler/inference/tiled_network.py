@@ -74,6 +74,7 @@ class TiledNetwork:
         self._runtimes: dict[tuple[torch.dtype, PlaneOutput | None], Runtime] = {}
         self._max_batch_px: int | None = None
         self._first_max_batch_px: int | None = None  # before memory ran out
+        self._others_bytes = 0
         self._bounded = options.memory_limit_gb is not None  # or when memory has run out
         self._choose_sound_dtype()
         if options.tile_px is not None:
@@ -153,6 +154,12 @@ class TiledNetwork:
         self._max_batch_px = self._first_max_batch_px
         self._bounded = self._options.memory_limit_gb is not None
 
+    def leave_to_others(self, others_bytes: int) -> None:
+        """Leave this much main memory to others, such as an encoder that is about to start."""
+        if self._others_bytes != others_bytes:
+            self._others_bytes = others_bytes
+            self._max_batch_px = None
+
     def _bytes_per_pixel(self) -> int:
         """Memory for every LR pixel of a batch, measured where the network can run."""
         runtime = self.runtime()
@@ -166,7 +173,8 @@ class TiledNetwork:
         """Memory for the network's features: what was asked for, else what suits the device."""
         if self._options.memory_limit_gb is not None:
             return self._options.memory_limit_gb * 1e9
-        left = devices.free_memory_bytes(device) * _FREE_MEMORY_SHARE
+        others_bytes = self._others_bytes if device.type in ("cpu", "mps") else 0
+        left = max(0, devices.free_memory_bytes(device) - others_bytes) * _FREE_MEMORY_SHARE
         if device.type != "cpu":
             return left
         enough_gb = _CPU_FEATURES_GB_X8 if self.network.contract.scale == 8 else _CPU_FEATURES_GB

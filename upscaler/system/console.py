@@ -1,9 +1,13 @@
 """Standard output and error: what their encoding lacks is written in ASCII instead of raising."""
 
 import codecs
+import errno
 import io
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Any, TextIO, TypeVar
+
+T = TypeVar("T")
 
 _HANDLER = "upscaler.ascii"
 _IN_ASCII = {
@@ -67,3 +71,34 @@ def _replacement(error: UnicodeError) -> tuple[str, int]:
     lacking = error.object[error.start : error.end]
     text = "".join(_IN_ASCII.get(each, each) for each in lacking)
     return text.encode("ascii", "backslashreplace").decode("ascii"), error.end
+
+
+class LastingStream:
+    """A stream to a terminal that may be closed meanwhile: what it then refuses is lost, and no error.
+
+    Args:
+        stream: Of the terminal; all that is not writing is left to it.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write a text, as files do."""
+        return _unless_closed(lambda: self._stream.write(text), len(text))
+
+    def flush(self) -> None:
+        """Write what is buffered."""
+        _unless_closed(self._stream.flush, None)
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever the stream has
+        return getattr(self._stream, name)
+
+
+def _unless_closed(write: Callable[[], T], otherwise: T) -> T:
+    try:
+        return write()
+    except OSError as error:
+        if error.errno != errno.EIO:
+            raise
+        return otherwise
