@@ -56,7 +56,7 @@ def upright(pixels: Pixels, rotation: int, *, mirrored: bool) -> Pixels:
     """Pixels as they are displayed.
 
     Args:
-        pixels: ``(H, W)`` or ``(H, W, C)``.
+        pixels: ``(H, W)`` or ``(H, W, C)``, uint8 or uint16, any range and colour order.
         rotation: Degrees counter-clockwise, a multiple of 90.
         mirrored: Whether they are mirrored left to right after that.
     """
