@@ -21,6 +21,7 @@ from upscaler.jobs import Job
 from upscaler.options import VideoOptions
 from upscaler.preview import write_preview
 from upscaler.resume.fingerprint import fingerprint_of
+from upscaler.video.black_bars import BlackBars
 from upscaler.video.cropping import Cropping
 from upscaler.video.reader import VideoReader
 from upscaler.video.survey import survey
@@ -128,6 +129,16 @@ def test_black_bars_are_found_and_cropped(engine: Upscaler, tmp_path: Path, degr
     explicit, _ = run_video(engine, source, tmp_path / "again.mp4", crf=2, crop=shown)
     assert explicit.frames == 4
     assert np.array_equal(luma(tmp_path / "again.mp4"), cropped)
+
+
+def test_what_the_encoder_blurred_into_a_bar_is_cropped() -> None:
+    luma = np.full((48, 64), 16, np.uint8)
+    luma[12:36] = 120
+    luma[11], luma[36], luma[37] = 45, 45, 28
+    content = np.concatenate([luma.ravel(), np.full(48 * 64 // 2, 128, np.uint8)]).reshape(72, 64)
+    bars = BlackBars()
+    bars.record(VideoFrame.from_ndarray(content, format="yuv420p"))
+    assert bars.cropping(64, 48) == Cropping(top=12, bottom=12)
 
 
 def test_a_picture_without_bars_is_whole(engine: Upscaler, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ _BRIGHTEST_BLACK = 8 / 255  # above black, as a share of the full code range: no
 _LIMITED_BLACK = 16 / 256
 _PICTURE_SHARE = 0.01  # of the pixels of a row or column: fewer bright ones are noise
 _NARROWEST_PX = 2
+_BLURRED_PX, _BLURRED = 2, 0.4  # rows, and their brightness relative to the picture's
 
 Edges = tuple[int, int, int, int]
 
@@ -31,11 +32,10 @@ class BlackBars:
 
     def record(self, frame: VideoFrame) -> None:
         """Take a decoded frame into account."""
-        shown = _is_shown(frame)
-        rows = torch.nonzero(shown.float().mean(1) > _PICTURE_SHARE)
-        columns = torch.nonzero(shown.float().mean(0) > _PICTURE_SHARE)
-        if len(rows) and len(columns):
-            edges = (int(columns[0]), int(columns[-1]) + 1, int(rows[0]), int(rows[-1]) + 1)
+        brightness = _brightness(frame)
+        rows, columns = _extent(brightness), _extent(brightness.T)
+        if rows and columns:
+            edges = (*columns, *rows)
             size_px = (frame.width, frame.height)
             before = self.seen.get(size_px, edges)
             self.seen[size_px] = (
@@ -62,12 +62,30 @@ def _even(before: int, after: int, length: int) -> tuple[int, int]:
     return before, after
 
 
-def _is_shown(frame: VideoFrame) -> Tensor:
-    """Which pixels are brighter than black, ``(h, w)`` bool."""
+def _extent(brightness: Tensor) -> tuple[int, int] | None:
+    """The first row that shows something, and the first one after the last; ``None`` if all are black.
+
+    Encoders blur the picture by a row or two into the bar; these rows are much darker than those beside them.
+    """
+    lines = torch.nonzero((brightness > _BRIGHTEST_BLACK).float().mean(1) > _PICTURE_SHARE)
+    if not len(lines):
+        return None
+    levels = brightness.mean(1).tolist()
+    first, after = int(lines[0]), int(lines[-1]) + 1
+    for _ in range(_BLURRED_PX):
+        if 0 < first < after - _BLURRED_PX and levels[first] < _BLURRED * levels[first + _BLURRED_PX]:
+            first += 1
+        if first + _BLURRED_PX < after < len(levels):
+            after -= levels[after - 1] < _BLURRED * levels[after - 1 - _BLURRED_PX]
+    return first, after
+
+
+def _brightness(frame: VideoFrame) -> Tensor:
+    """How much brighter than black the pixels are, ``(h, w)`` fp32, as a share of the code range."""
     layout = layout_of(frame, "left")
     planes = as_planes(planar(frame), layout)
     luma = planes[0].int() & 0xFFFF  # 16-bit codes come as signed numbers
     for other in planes[1:3] if layout.kind == "gbr" else ():
         luma = torch.maximum(luma, other.int() & 0xFFFF)
     black = 0 if layout.full_range else _LIMITED_BLACK
-    return torch.gt(luma, (black + _BRIGHTEST_BLACK) * 2**layout.bits)
+    return torch.clamp(luma / 2**layout.bits - black, min=0)
