@@ -87,7 +87,6 @@ class Upscaler:
         self._networks: dict[PlannedNetwork, TiledNetwork] = {}
         # As they were when the network was loaded.
         self._weight_facts: dict[PlannedNetwork, list[WeightFacts]] = {}
-        self._others_bytes = 0  # see ``leaving_to_others``
         self._on_message: OnMessage | None = None
         self._messages: list[Message] = []  # of this job; between jobs, for the next one
         if options.size_px is None:
@@ -540,15 +539,10 @@ class Upscaler:
     @contextmanager
     def leaving_to_others(self, others_bytes: int) -> Iterator[None]:
         """Until the block ends, networks on the processor leave this much memory free, as for an encoder."""
-        self._others_bytes = others_bytes
-        try:
+        with ExitStack() as bounded:
             for network in self._networks.values():
-                network.leave_to_others(others_bytes)
+                bounded.enter_context(network.leaving_to_others(others_bytes))
             yield
-        finally:
-            self._others_bytes = 0
-            for network in self._networks.values():
-                network.leave_to_others(0)
 
     @contextmanager
     def messages_to(self, on_message: OnMessage) -> Iterator[None]:
@@ -589,7 +583,6 @@ class Upscaler:
             self._networks[network] = TiledNetwork(
                 weights, self.device, self.dtype, self.options, self._report, in_steps=network.in_steps
             )
-            self._networks[network].leave_to_others(self._others_bytes)
         return self._networks[network]
 
 

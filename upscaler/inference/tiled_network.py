@@ -154,11 +154,22 @@ class TiledNetwork:
         self._max_batch_px = self._first_max_batch_px
         self._bounded = self._options.memory_limit_gb is not None
 
-    def leave_to_others(self, others_bytes: int) -> None:
-        """Leave this much main memory to others, such as an encoder that is about to start."""
-        if self._others_bytes != others_bytes:
-            self._others_bytes = others_bytes
+    @contextmanager
+    def leaving_to_others(self, others_bytes: int) -> Iterator[None]:
+        """Until the block ends, leave this much main memory to others, such as an encoder.
+
+        ``max_batch_px`` is lowered if less is left, never raised.
+        """
+        own_px, first_px = self._max_batch_px, self._first_max_batch_px
+        self._others_bytes = others_bytes
+        if own_px is not None:
             self._max_batch_px = None
+            self._max_batch_px = min(own_px, self.max_batch_px)
+        try:
+            yield
+        finally:
+            self._max_batch_px, self._first_max_batch_px = own_px, first_px
+            self._others_bytes = 0
 
     def _bytes_per_pixel(self) -> int:
         """Memory for every LR pixel of a batch, measured where the network can run."""
