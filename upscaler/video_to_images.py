@@ -128,6 +128,7 @@ class _Frames:
         self.info = reader.info
         self.gray = reader.info.layout.kind == "gray"
         self.metadata = Metadata(codes=planned.codes)
+        self.image_format = planned.image_format
         self.total = expected_frames(reader.info, options)
         self._engine = engine
         self._planned = planned
@@ -246,7 +247,7 @@ def _write_animation(
         on_progress(frames.progress(done))
 
     animation.write(job.target, pictures(), 0, frames.metadata, report, how, replaces=job.replaces)
-    if job.target.suffix.lower() == ".gif" and shortest_ms < _SHORTEST_SHOWN_MS:
+    if frames.image_format.name == "GIF" and shortest_ms < _SHORTEST_SHOWN_MS:
         text = (
             f"players show the frames of a GIF for at least {_SHORTEST_SHOWN_MS} ms; .webp has no such limit"
         )

@@ -32,6 +32,7 @@ RULES: dict[str, tuple[str, set[str]]] = {
         r'"\.(jpg|jpeg|jfif|tif|tiff|gif|avif|webp|bmp)"',
         {
             "upscaler/images/formats.py",
+            "upscaler/image_sequences.py",  # those that FFmpeg goes by
             "benchmarks/training.py",  # reads what is prepared for it
             "tools/kept_table.py",  # the columns of its table
         },

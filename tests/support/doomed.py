@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+from upscaler import helper_process
 from upscaler.helper_process import Answer, Data, Request, serve_exchanges
 from upscaler.video import probe
 
@@ -27,8 +28,9 @@ def _answer(request: Request, on_progress: Callable[[], None]) -> Answer:
     name = os.path.basename(request.get("source", ""))
     what = request.get("do") or ("abort" if name.startswith("doomed") else "")
     if what == "work":
+        helper_process._ALIVE_EVERY_S = 0.1
         for _ in range(10):
-            time.sleep(0.2)
+            time.sleep(0.1)
             on_progress()
     elif what:
         DEATHS[what](request.get("given", ""))

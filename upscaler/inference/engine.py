@@ -288,7 +288,7 @@ class Upscaler:
         if first is None:
             return
         frames = chain([first], frames)
-        context = self.context(self.in_steps(self.plan(*first.shape[:2])))
+        context = self.context(self.in_steps(self.plan(*pictures.tensor_of_array(first).shape[:2])))
         if context != Context():
             yield from upscale_film(frames, self._step_for, context, self.device)
             return
