@@ -51,7 +51,7 @@ ASKED = {
     "a.mp4 --preset p5": "libx264 has no preset 'p5' (use ultrafast",
     "a.png -o b.gfi": "unknown suffix",
     "a.png -o b.mp4": "use .apng, .avif",
-    "a.mp4 -o b.png": "use .mp4, .m4v, .mov, .mkv",
+    "a.mp4 -o b.jpg": "use .mp4, .m4v, .mov, .mkv",
     "": "missing argument 'INPUT' (--help shows what it takes)",
 }
 # Those that work as they are.
