@@ -26,26 +26,28 @@ def replacing(path: Path, *, replaces: bool = True) -> Iterator[Path]:
         FileExistsError: A file has the name, and is not replaced.
         OSError: The file cannot be created, synced or renamed.
     """
-    partial = create_beside(path)
+    partial = hidden_name(path)
     try:
+        create(partial)
         yield partial
         publish(partial, path, replaces=replaces)
     finally:
         discard(partial)
 
 
-def create_beside(path: Path) -> Path:
-    """Create an empty file next to ``path``, to be published or discarded.
+def hidden_name(path: Path) -> Path:
+    """A fresh hidden name next to ``path``, with the suffix of ``path`` in lower case."""
+    return path.with_name(f".{path.stem[:_LONGEST_STEM]}.{secrets.token_hex(4)}.part{path.suffix.lower()}")
 
-    It has a fresh hidden name, the suffix of ``path`` in lower case, and the mode of any new file.
+
+def create(partial: Path) -> None:
+    """Create an empty file, to be published or discarded, with the mode of any new file.
 
     Raises:
         OSError: It cannot be created.
     """
-    partial = path.with_name(f".{path.stem[:_LONGEST_STEM]}.{secrets.token_hex(4)}.part{path.suffix.lower()}")
     # `tempfile` would make the file private, and asking for the umask sets it.
     os.close(own_files.create(partial))
-    return partial
 
 
 def discard(partial: Path) -> None:

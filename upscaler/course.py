@@ -248,15 +248,8 @@ class Course:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._stop()
-
-    def _stop(self) -> None:
-        """End all reading and writing, and remove what is not complete."""
         if self._overlapped:
             self._overlapped.close()
-        for work in self._works:
-            if work.write:
-                work.write.discard()
 
     def run(self) -> None:
         """Run all jobs; an interrupted one is the last.
@@ -274,7 +267,8 @@ class Course:
         except KeyboardInterrupt:
             if not self._works:
                 raise
-            self._stop()
+            if self._overlapped:
+                self._overlapped.close()
             self._works[0].interrupted()
             self._tell_end(self._works.popleft())
 
@@ -410,9 +404,9 @@ class Course:
         """Wait for the job whose turn it is, and end its turn."""
         work = self._works[0]
         if work.ended is None:
-            assert work.write, "all others have ended"
+            assert self._overlapped and work.write, "all others have ended"
             try:
-                work.write.finish()
+                self._overlapped.finish(work.write)
             except DiskFullError as error:
                 if self._is_full(work.job):
                     work.not_tried()

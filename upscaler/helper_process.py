@@ -110,8 +110,8 @@ class HelperProcess:
         """End the helper for good; a request that another thread waits for raises an error."""
         with self._lock:
             self._has_ended = True
-            if self._process:
-                self._process.kill()
+            if process := self._process:  # the thread that asks may set it to None meanwhile
+                process.kill()
 
     def _exchange(self, request: Request, data: Data, timeout_s: float | None) -> tuple[Answer, bytearray]:
         if self._is_ready and self._process and self._process.poll() is not None:

@@ -41,6 +41,7 @@ class OverlappedStills:
         self._unread = deque(jobs)
         self._reads: dict[Job, _Read] = {}
         self._helpers = helpers
+        self._partials: set[Path] = set()  # files that are being written
         self._pool = HelperPool(still_helper.MODULE, helpers)
         left_bytes = memory.available_bytes()
         self._read_bytes_max = left_bytes * _READ_SHARE
@@ -48,8 +49,10 @@ class OverlappedStills:
         self._read_on()
 
     def close(self) -> None:
-        """End all reading and writing at once."""
+        """End all reading and writing at once, and remove what is not complete."""
         self._pool.close()
+        while self._partials:
+            self._discard(next(iter(self._partials)))
 
     def take(self, job: Job) -> Still | None:
         """Wait for an image; ``None`` if ``pipeline.upscale_still`` has to read it.
@@ -66,6 +69,8 @@ class OverlappedStills:
         except HelperDiedError as error:
             text = f"cannot read '{job.source}': its decoder crashes ({error})"
             raise MediaError(text, "the file is damaged") from error
+        except MemoryError:  # there may be enough for this image alone
+            return None
         except HelperUnavailableError:
             self._give_up()
             return None
@@ -88,10 +93,38 @@ class OverlappedStills:
         Raises:
             MediaError: The file cannot be created.
         """
+        partial = atomic.hidden_name(job.target)
+        self._partials.add(partial)  # before it exists: an interrupt may come at any moment
         with stills.naming_errors(job.target):
-            partial = atomic.create_beside(job.target)
+            atomic.create(partial)
         request, data = still_helper.write_request(partial, still, how)
         return Write(job, partial, still, how, self._pool.exchange(request, data))
+
+    def finish(self, write: "Write") -> None:
+        """Wait for a file, and give it its name.
+
+        Raises:
+            TargetTakenError: The file exists, and is not replaced.
+            MediaError: It cannot be written; an existing file stays.
+        """
+        target, replaces = write.job.target, write.job.replaces
+        try:
+            if still_helper.is_written(_result(write.answer)[0]):
+                with stills.naming_errors(target):
+                    atomic.publish(write.partial, target, replaces=replaces)
+                return
+        except HelperDiedError as error:
+            raise MediaError(f"cannot write '{target}': its encoder crashes ({error})") from error
+        except HelperUnavailableError:
+            pass
+        finally:
+            self._discard(write.partial)
+        stills.write(target, write.still, write.how, replaces=replaces)  # or raise what the helper met
+
+    def _discard(self, partial: Path) -> None:
+        """Remove a file, unless it has its name."""
+        atomic.discard(partial)
+        self._partials.discard(partial)
 
     def has_room(self, writes: Sequence["Write"]) -> bool:
         """Whether one more image may be made while these are being written."""
@@ -141,33 +174,8 @@ class Write:
     answer: "Future[tuple[Answer, bytearray]]"
 
     def is_done(self) -> bool:
-        """Whether ``finish`` would not wait."""
+        """Whether ``OverlappedStills.finish`` would not wait."""
         return self.answer.done()
-
-    def finish(self) -> None:
-        """Wait for the file, and give it its name.
-
-        Raises:
-            TargetTakenError: The file exists, and is not replaced.
-            MediaError: It cannot be written; an existing file stays.
-        """
-        target, replaces = self.job.target, self.job.replaces
-        try:
-            if still_helper.is_written(_result(self.answer)[0]):
-                with stills.naming_errors(target):
-                    atomic.publish(self.partial, target, replaces=replaces)
-                return
-        except HelperDiedError as error:
-            raise MediaError(f"cannot write '{target}': its encoder crashes ({error})") from error
-        except HelperUnavailableError:
-            pass
-        finally:
-            self.discard()
-        stills.write(target, self.still, self.how, replaces=replaces)  # or raise what the helper met
-
-    def discard(self) -> None:
-        """Remove the file, unless it has its name."""
-        atomic.discard(self.partial)
 
 
 def helpers_for(images: Sequence[Job]) -> int:

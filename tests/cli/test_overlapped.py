@@ -14,7 +14,7 @@ from support.command import files_below, run
 from support.media import clip, save
 from support.pictures import photograph
 
-from upscaler import UpscalerError, overlapped_stills, upscale
+from upscaler import UpscalerError, helper_process, overlapped_stills, upscale
 from upscaler.images import still_helper
 from upscaler.inference.engine import Upscaler
 from upscaler.jobs import Job
@@ -117,6 +117,36 @@ def test_an_interrupt_keeps_what_was_reported_and_nothing_else(
     with pytest.raises(KeyboardInterrupt):
         upscale(tmp_path / "in", tmp_path / "out", tiny_weights, 2, on_message=stop)
     assert files_below(tmp_path / "out") == ["a.png", "b.png"]
+
+
+def test_an_interrupt_while_an_image_is_packed_for_its_helper_leaves_no_file(
+    tiny_weights: Path, tmp_path: Path, overlap: Overlap, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(still_helper, "write_request", stop)
+    for name in "ab":
+        save(tmp_path / "in" / f"{name}.png")
+    with pytest.raises(KeyboardInterrupt):
+        upscale(tmp_path / "in", tmp_path / "out", tiny_weights, 2)
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_an_image_that_memory_cannot_hold_twice_is_read_here(
+    tiny_weights: Path, tmp_path: Path, overlap: Overlap, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def too_large(count: int) -> bytearray:
+        if count > 10_000:
+            raise MemoryError
+        return bytearray(count)
+
+    monkeypatch.setattr(helper_process, "bytearray", too_large, raising=False)
+    for name, side_px in (("a", 16), ("b", 200), ("c", 16)):
+        save(tmp_path / "in" / f"{name}.png", side_px, side_px)
+    results = upscale(tmp_path / "in", tmp_path / "out", tiny_weights, 2)
+    assert [result.outcome for result in results] == ["done"] * 3
+    assert files_below(tmp_path / "out") == ["a.png", "b.png", "c.png"]
 
 
 def test_a_crash_names_its_file_and_costs_no_other(

@@ -22,7 +22,12 @@ _PR_SET_PDEATHSIG = 1  # from prctl.h
 
 def is_possible() -> bool:
     """Whether this process can fork a worker: a fork has one thread, and every lock that another one held."""
-    return sys.platform == "linux" and len(os.listdir("/proc/self/task")) == 1
+    if sys.platform != "linux":
+        return False
+    try:
+        return len(os.listdir("/proc/self/task")) == 1
+    except OSError:  # /proc is not mounted
+        return False
 
 
 class SharedNote:

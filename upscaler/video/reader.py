@@ -173,9 +173,11 @@ class VideoReader:
                 self._decoder.thread_count = processors.count()
             self._offset = start_offset(self._container, self._stream.time_base)
             self._decode_from_here()
+            undecodable = f"no frame of '{self.path}' can be decoded"
+            if self._encrypted:  # some of its noise may look like a frame to the decoder
+                raise MediaError(undecodable, "it is encrypted (DRM)")
             if self._first is None or (self.damaged_frames and not self._has_usable_frame()):
-                reason = "it is encrypted (DRM)" if self._encrypted else "the video stream is damaged"
-                raise MediaError(f"no frame of '{self.path}' can be decoded", reason)
+                raise MediaError(undecodable, "the video stream is damaged")
             if encoded := unsupported_matrix(self._first):
                 raise MediaError(f"the colours of '{self.path}' are {encoded}, which cannot be converted")
             self._siting = siting_of(self._first)
