@@ -99,7 +99,7 @@ class HelperProcess:
             try:
                 return self._exchange(request, data, timeout_s)
             except HelperDiedError as error:
-                if error.by_itself:
+                if error.by_itself or self._has_ended:
                     raise
                 return self._exchange(request, data, timeout_s)
         except BaseException:  # an interrupt, too: the next request must not get the answer to this one

@@ -50,11 +50,11 @@ def test_one_json_line_per_job(tmp_path: Path) -> None:
     said = run(tmp_path / "in", "--scale", 2, "--json", tmp_path / "report.jsonl", code=1)
     still, bad, video = reports(tmp_path / "report.jsonl")
     assert "{" not in said
-    blend = ["balanced-photo-x4", "real-fast-x4"]  # the default for images
-    for report, names, scale in ((still, blend, 4), (video, ["fast-photo-x2"], 2)):
+    blend = ["balanced-photo-x2", "real-fast-x2"]  # the default for images
+    for report, names in ((still, blend), (video, ["fast-photo-x2"])):
         assert sorted(Path(weights["file"]).stem for weights in report["weights"]) == names
         for weights in report["weights"]:
-            assert (weights["scale"], weights["architecture"]) == (scale, "compact")
+            assert (weights["scale"], weights["architecture"]) == (2, "compact")
             assert weights["sha256"] == hashlib.sha256(Path(weights["file"]).read_bytes()).hexdigest()
     assert (still["kind"], still["outcome"], still["error"]) == ("still", "done", None)
     assert bad["outcome"] == "failed" and "b.png" in bad["error"]

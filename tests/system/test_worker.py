@@ -9,7 +9,18 @@ from pathlib import Path
 
 import pytest
 
+from upscaler.system import worker
+
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux can fork safely")
+
+
+def test_without_proc_there_is_no_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    def not_mounted(_: str) -> list[str]:
+        raise FileNotFoundError
+
+    monkeypatch.setattr(os, "listdir", not_mounted)
+    assert not worker.is_possible()
+
 
 # What the command does, with a job that is chosen by name.
 PROGRAM = """
