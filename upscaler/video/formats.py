@@ -70,7 +70,8 @@ HEAD_BYTES = 1024  # all that signatures match against
 # In the order in which they are tried.
 SIGNATURES = (
     Signature(rb"....ftypqt  ", ".mov", "mov"),
-    Signature(rb"....ftyp(?!hei|hev|mif1|msf1|crx|avi[fs]|M4[AB] )", ".mp4", "mov"),  # pictures, and music
+    # Neither pictures, even if only a later brand says so, nor music.
+    Signature(rb"....ftyp(?!hei|hev|crx|avi[fs]|M4[AB] |(....){0,8}m[is]f1)", ".mp4", "mov"),
     Signature(rb"\0...(moov|wide|free|skip|pnot)|....mdat", ".mov", "mov"),
     Signature(rb"\x1aE\xdf\xa3.{0,64}webm", ".webm", "matroska"),
     Signature(rb"\x1aE\xdf\xa3", ".mkv", "matroska"),
