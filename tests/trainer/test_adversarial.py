@@ -677,6 +677,7 @@ def test_the_discriminator_is_kept_and_starts_another_stage_two(prepare: Prepare
     assert (
         weight_file.load(Path(second.output)).training["settings"]["gan"]["from_discriminator"] == kept.name
     )
+    (broken := tmp_path / "broken.png").write_bytes(b"")
     for changes, message in (
         ({"discriminator": "unet"}, "is a discriminator of kind patch, not unet"),
         ({"discriminator_channels": 6}, "does not fit the discriminator: size mismatch"),
@@ -685,6 +686,6 @@ def test_the_discriminator_is_kept_and_starts_another_stage_two(prepare: Prepare
     ):
         settings = prepare("third", steps=2, stages="2", start_from=second.output)
         settings["gan"] |= {"from_discriminator": str(kept)} | changes
-        settings["photos"] = ["nowhere"]  # said before they are read
+        settings["photos"] = [str(broken)]  # said before they are read
         with pytest.raises(WeightsError, match=message):
             train(settled(settings), silent)

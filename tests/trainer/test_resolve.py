@@ -122,7 +122,7 @@ def test_all_wrong_values_are_reported_with_their_table() -> None:
     for part in (
         "schedule must be one of cosine, constant, tenth",
         "stage_one_share must be above 0 and below 1",
-        "gan.discriminator must be one of patch, srgan, unet",
+        "gan.discriminator must be one of patch, patch-input, srgan, unet",
         "gan.label_noise must be at least 0",
         "gan.vgg_layers has no layer conv9_1",
         "betas must be two numbers",

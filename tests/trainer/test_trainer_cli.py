@@ -22,6 +22,7 @@ from upscaler.trainer.cli import app
 from upscaler.trainer.config.config import TrainConfig
 from upscaler.trainer.config.options import TrainOptions
 from upscaler.trainer.config.presets import PRESETS
+from upscaler.trainer.degrade import degradations
 
 
 def test_all_wrong_settings_are_reported_together(configure: Configure) -> None:
@@ -105,8 +106,8 @@ def test_default_learning_rates_depend_on_the_network(configure: Configure) -> N
             "leaves nothing to restore at scale 1",
         ),
         (["--steps", "4", "nowhere"], 1, "no folder 'nowhere'"),
-        (["--steps", "4", "--from", "nothing.safetensors"], 1, "no weight file 'nothing.safetensors'"),
-        (["--steps", "4", "--device", "abacus"], 1, "unknown device 'abacus'"),
+        (["--steps", "4", "--from", "nothing.safetensors"], 2, "no weight file 'nothing.safetensors'"),
+        (["--steps", "4", "--device", "abacus"], 2, "unknown device 'abacus'"),
         (["--steps", "4", "--lr-dir", "nowhere"], 1, "no folder 'nowhere'"),
         (["--steps", "4", "--lr-dir", "lr", "--degradation", "clean"], 2, "cannot be mixed"),
         (["--steps", "4", "--degradation", "given"], 2, "needs LR images"),
@@ -213,6 +214,13 @@ def test_help_names_every_network_and_preset_and_options_are_settings() -> None:
     assert set(help_text) <= settings
 
 
+def test_help_names_every_degradation_and_scale() -> None:
+    help_text = {each.name: each.help for each in options_of(TrainOptions)}
+    named = set(re.findall(r"[\w-]+", help_text["degradation"]))
+    assert {"clean", "film", "video", "videoN", "jpegN", *degradations._DEGRADATIONS} <= named
+    assert [int(number) for number in re.findall(r"\d", help_text["scale"])] == list(registry.SCALES)
+
+
 def test_precision_is_an_option(configure: Configure) -> None:
     config = configure()
     result = CliRunner().invoke(app, arguments(config, "--steps=1", "--precision=fp32"))
@@ -226,6 +234,6 @@ def test_a_model_of_another_project_cannot_be_trained_on(configure: Configure, t
     for more in ([], ["--network=fast", "--scale=2"]):
         arguments_ = [*config.photos, "-o", config.output, "--steps=1", f"--from={foreign}", *more]
         result = CliRunner().invoke(app, arguments_)
-        assert result.exit_code == 1
+        assert result.exit_code == 2
         assert result.stderr.startswith(f"error: '{foreign}' is a ESRGAN model, which upscale-train cannot")
         assert len(result.stderr.splitlines()) == 1

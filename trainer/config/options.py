@@ -31,13 +31,16 @@ class TrainOptions:
     output: str | None = option(None, "Weight file to write (.safetensors).", FILE)
     network: str | None = option(
         None,
-        "fast, balanced, deep, restore, srresnet, srresnet-paper, srcnn, srvgg-64x16, srvgg-64x32, "
-        "srvgg-64x8 or srvgg-24x8.",
+        "fast, balanced, deep, restore, film, film-window, srresnet, srresnet-paper, srcnn, srvgg-64x16, "
+        "srvgg-64x32, srvgg-64x8 or srvgg-24x8.",
         NAME,
         default_text="that of --from FILE, else balanced",
     )
     scale: int | None = option(
-        None, "1 (restore only), 2, 3, 4 or 8.", WHOLE, default_text="that of --from FILE, else 4"
+        None,
+        "1 (restores at the image's own size), 2, 3, 4 or 8.",
+        WHOLE,
+        default_text="that of --from FILE, else 4",
     )
     lr_dirs: list[str] | None = option(
         None,
@@ -55,7 +58,7 @@ class TrainOptions:
     degradation: str | None = option(
         None,
         "How LR images are made: photo, clean, bilinear, jpegN, jpegN-M, mild, mild-combined, real, drawn, "
-        "strong or video.",
+        "strong, video, videoN or film.",
         NAME,
         default_text="photo",
     )
