@@ -83,13 +83,15 @@ def upscale_still(
 
 
 def _check_room(still: Still, plan: Plan) -> None:
-    """Make sure before the work that a result can be held and encoded (docs/images.md has the numbers).
+    """Make sure before the work that a result can be computed and encoded (docs/images.md has the numbers).
 
     Raises:
         MemoryNeededError: Memory is too small for both.
     """
     channels = 3 if still.alpha is None else 4
-    needed_bytes = plan.height * plan.width * (channels * still.pixels.itemsize + 6)
+    encoded_bytes = plan.height * plan.width * (channels * still.pixels.itemsize + 6)
+    upscaled_bytes = plan.picture_bytes(*still.pixels.shape[:2], still.pixels.itemsize)
+    needed_bytes = max(encoded_bytes, upscaled_bytes)
     hint = "use a smaller --scale or --size"
     memory.check_room(needed_bytes, f"a picture of {plan.width}x{plan.height}", hint)
 

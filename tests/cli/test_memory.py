@@ -70,6 +70,14 @@ def test_an_array_that_does_not_fit_is_refused(tiny_weights: Path, limit: object
         Upscaler(tiny_weights).image(photograph(16, 24))
 
 
+def test_what_is_resized_counts_before_and_after(tmp_path: Path, tiny_weights: Path, limit: object) -> None:
+    """At 1.9, the network makes 48x32, of which 46x30 is made: 8-bit codes of both, and a channel in fp32."""
+    source = save(tmp_path / "a.png", 16, 24)
+    codes, floats = 3 * (48 * 32 + 46 * 30), 4 * (48 * 32 + 32 * 46 + 46 * 30)
+    limit(codes + floats - 1)
+    assert "a picture of 46x30 takes" in failure(source, tiny_weights, scale=1.9)
+
+
 def test_enough_memory_is_not_refused(limit: object) -> None:
     limit(10**9)
     memory.check_room(10**9, "it", "")

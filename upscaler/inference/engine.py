@@ -270,11 +270,11 @@ class Upscaler:
         """RGB ``(3, H, W)`` in a dtype of ``upscale`` -> RGB ``(3, height, width)`` in the same."""
         height, width = source.shape[-2:]
         plan = self.plan(height, width)
-        for network, rows, columns in plan.inputs(height, width):
-            size = f"{columns * network.scale}x{rows * network.scale}"
-            needed_bytes = 3 * source.itemsize * rows * columns * (1 + network.scale**2)
-            memory.check_room(needed_bytes, f"a picture of {size}", "use a smaller --scale or --size")
-        return self.upscale(source.unsqueeze(0), plan, on_progress).squeeze(0)
+        needed_bytes = plan.picture_bytes(height, width, source.itemsize)
+        what = f"a picture of {plan.width}x{plan.height}"
+        memory.check_room(needed_bytes, what, "use a smaller --scale or --size")
+        with self.leaving_to_others(needed_bytes):
+            return self.upscale(source.unsqueeze(0), plan, on_progress).squeeze(0)
 
     def frames(self, frames: Iterable[Pixels]) -> Iterator[Pixels]:
         """Upscale images of any sizes, in order: arrays, ``(H, W, 3)`` RGB, uint8 or uint16; see ``image``.
@@ -538,7 +538,7 @@ class Upscaler:
 
     @contextmanager
     def leaving_to_others(self, others_bytes: int) -> Iterator[None]:
-        """Until the block ends, networks on the processor leave this much memory free, as for an encoder."""
+        """Until the block ends, networks on the processor leave this much memory free, as for pictures."""
         with ExitStack() as bounded:
             for network in self._networks.values():
                 bounded.enter_context(network.leaving_to_others(others_bytes))

@@ -62,6 +62,29 @@ class Plan:
             yield network, height, width
             height, width = height * network.scale, width * network.scale
 
+    def picture_bytes(self, height: int, width: int, itemsize: int) -> int:
+        """Memory for the pictures of this plan when they take most, without the networks' features.
+
+        That is the input and output of a network; or both sides of the resizing that follows, with a channel
+        of each, and of the step between both directions, in fp32.
+
+        Args:
+            height: Height of the source.
+            width: Width of the source.
+            itemsize: Bytes of a sample.
+        """
+        most = 0
+        between = itemsize if len(self.networks) < 2 else max(itemsize, 2)
+        reached_height, reached_width = height, width
+        for network, rows, columns in self.inputs(height, width):
+            most = max(most, 3 * between * rows * columns * (1 + network.scale**2))
+            reached_height, reached_width = rows * network.scale, columns * network.scale
+        if (reached_height, reached_width) == (self.height, self.width):
+            return most
+        reached, result = reached_height * reached_width, self.height * self.width
+        floats = reached + reached_height * self.width + result
+        return max(most, 3 * itemsize * (reached + result) + 4 * floats)
+
     def describe(self, height: int, width: int) -> str:
         """One line for the user: ``640x480 -> 1280x960 (x4, then resized)``; a chain names its models.
 

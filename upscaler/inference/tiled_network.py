@@ -75,6 +75,7 @@ class TiledNetwork:
         self._max_batch_px: int | None = None
         self._first_max_batch_px: int | None = None  # before memory ran out
         self._others_bytes = 0
+        self._bytes_each: int | None = None
         self._bounded = options.memory_limit_gb is not None  # or when memory has run out
         self._choose_sound_dtype()
         if options.tile_px is not None:
@@ -158,27 +159,33 @@ class TiledNetwork:
     def leaving_to_others(self, others_bytes: int) -> Iterator[None]:
         """Until the block ends, leave this much main memory to others, such as an encoder.
 
-        ``max_batch_px`` is lowered if less is left, never raised.
+        ``max_batch_px`` is lowered if less is left, never raised; where memory runs out, it stays lower.
         """
         own_px, first_px = self._max_batch_px, self._first_max_batch_px
         self._others_bytes = others_bytes
         if own_px is not None:
             self._max_batch_px = None
             self._max_batch_px = min(own_px, self.max_batch_px)
+        bounded_px = self._max_batch_px
         try:
             yield
         finally:
-            self._max_batch_px, self._first_max_batch_px = own_px, first_px
+            bounded_px = bounded_px or self._first_max_batch_px
+            if self._max_batch_px == bounded_px:
+                self._max_batch_px = own_px
+            self._first_max_batch_px = first_px
             self._others_bytes = 0
 
     def _bytes_per_pixel(self) -> int:
-        """Memory for every LR pixel of a batch, measured where the network can run."""
-        runtime = self.runtime()
-        try:
-            return memory.bytes_per_pixel(runtime.works, runtime.works.device)
-        except NotImplementedError as error:
-            runtime.go_to_processor(error)
-            return memory.bytes_per_pixel(runtime.works, runtime.works.device)
+        """Memory for every LR pixel of a batch, measured once, where the network can run."""
+        if self._bytes_each is None:
+            runtime = self.runtime()
+            try:
+                self._bytes_each = memory.bytes_per_pixel(runtime.works, runtime.works.device)
+            except NotImplementedError as error:
+                runtime.go_to_processor(error)
+                self._bytes_each = memory.bytes_per_pixel(runtime.works, runtime.works.device)
+        return self._bytes_each
 
     def _features_bytes(self, device: torch.device) -> float:
         """Memory for the network's features: what was asked for, else what suits the device."""
