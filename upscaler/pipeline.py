@@ -90,7 +90,8 @@ def _check_room(still: Still, plan: Plan) -> None:
     """
     channels = 3 if still.alpha is None else 4
     encoded_bytes = plan.height * plan.width * (channels * still.pixels.itemsize + 6)
-    upscaled_bytes = plan.picture_bytes(*still.pixels.shape[:2], still.pixels.itemsize)
+    height, width = still.pixels.shape[:2]
+    upscaled_bytes = plan.picture_bytes(height, width, still.pixels.itemsize)
     needed_bytes = max(encoded_bytes, upscaled_bytes)
     hint = "use a smaller --scale or --size"
     memory.check_room(needed_bytes, f"a picture of {plan.width}x{plan.height}", hint)
