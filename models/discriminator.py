@@ -177,7 +177,15 @@ class PatchDiscriminator(Discriminator):
         return self.logits(x), features
 
     def seen(self, picture: Tensor, lr: Tensor) -> Tensor:
-        """What the first layer sees, ``(B, inputs, H/2, W/2)``: the detail of each 2x2 square."""
+        """What the first layer sees: the detail of each 2x2 square.
+
+        Args:
+            picture: RGB ``(B, 3, H, W)`` fp32, nominally in [0, 1].
+            lr: Its LR, RGB ``(B, 3, h, w)`` fp32 in [0, 1].
+
+        Returns:
+            ``(B, inputs, H/2, W/2)`` fp32.
+        """
         smooth = F.conv2d(F.pad(picture, (2, 2, 2, 2), mode="replicate"), self.blur, groups=3)
         return _squares(_DETAIL_GAIN * (picture - smooth))
 
@@ -197,7 +205,7 @@ class PatchInputDiscriminator(PatchDiscriminator):
     inputs = 27
 
     def seen(self, picture: Tensor, lr: Tensor) -> Tensor:
-        """See ``PatchDiscriminator``."""
+        """What the first layer sees, ``(B, inputs, H/2, W/2)`` fp32; see ``PatchDiscriminator``."""
         enlarged = F.interpolate(lr, size=picture.shape[-2:], mode="bilinear")
         detail, difference = super().seen(picture, lr), _squares(_DIFFERENCE_GAIN * (picture - enlarged))
         half = F.interpolate(lr, size=detail.shape[-2:], mode="bilinear")

@@ -24,7 +24,7 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=160, help="side of a square, at most 192")
     options = parser.parse_args()
     pages = sorted((options.run / "samples").glob("step_*.png"))
-    first, last = (np.asarray(Image.open(path)) for path in (pages[0], pages[-1]))
+    first, last = (np.asarray(Image.open(path, formats=("PNG",))) for path in (pages[0], pages[-1]))
     margin_px = (_SAMPLE_SIDE_PX - options.side) // 2
 
     def square(page: np.ndarray, row: int, column: int) -> np.ndarray:

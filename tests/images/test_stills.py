@@ -25,7 +25,8 @@ def test_round_trip(tmp_path: Path, suffix: str) -> None:
     again = stills.read(tmp_path / f"a{suffix}")
     if suffix in LOSSLESS:
         assert np.array_equal(again.pixels, pixels)
-    assert np.abs(again.pixels.astype(int) - pixels).mean() < 8
+    codes = again.pixels.astype(float) / (257 if again.pixels.dtype == np.uint16 else 1)  # EXR
+    assert np.abs(codes - pixels).mean() < 8
     assert again.alpha is None and not again.gray
     assert [path.name for path in tmp_path.iterdir()] == [f"a{suffix}"]
 
@@ -165,7 +166,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Image.Image, "save", full_disk)
-    with pytest.raises(MediaError, match="No space left"):
+    with pytest.raises(MediaError, match="no space left on the disk"):
         stills.write(path, Still(photograph(30, 30)))
     assert path.read_bytes() == before
     assert [entry.name for entry in tmp_path.iterdir()] == ["a.png"]

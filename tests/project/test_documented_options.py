@@ -47,7 +47,7 @@ def commands(text: str) -> list[tuple[str, list[str]]]:
     """Every call of one of the three commands in a document, with its arguments."""
     found = []
     for line in code(text):
-        for part in re.split(r"&&|\s#\s", line):
+        for part in re.split(r"&&|\||\s#\s", line):
             name, *arguments = shlex.split(part) if part.startswith("upscale") else [""]
             if name in OPTIONS:
                 found.append((name, arguments))

@@ -40,7 +40,7 @@ def test_pillow_is_given_the_formats() -> None:
 
 
 def test_ffmpeg_is_given_the_containers() -> None:
-    """One place opens videos, from a list; elsewhere the one container is named, and FFmpeg gets no path."""
+    """One place opens videos, from a list, and numbered images; elsewhere the container is named, and no path."""
     readers = {
         place: call
         for place, call in calls("av.open")
@@ -52,7 +52,7 @@ def test_ffmpeg_is_given_the_containers() -> None:
         if any(each.arg == "format" and isinstance(each.value, ast.Constant) for each in call.keywords)
         and ast.unparse(call.args[0]) == "file"
     }
-    assert [place.partition(":")[0] for place in sorted(set(readers) - named)] == [OPENS_VIDEO]
+    assert [place.partition(":")[0] for place in sorted(set(readers) - named)] == [OPENS_VIDEO, OPENS_VIDEO]
     assert "INPUT_OPTIONS" in (ROOT / OPENS_VIDEO).read_text(encoding="utf-8")
 
 

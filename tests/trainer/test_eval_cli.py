@@ -18,11 +18,12 @@ from PIL import Image
 from support.makers import MakePhotos, Ship
 from typer.testing import CliRunner
 
+from upscaler import metrics
 from upscaler.errors import UsageError
 from upscaler.models import weight_file
 from upscaler.models.registry import build
 from upscaler.trainer.eval_cli import app
-from upscaler.trainer.evaluation import bicubic, metrics
+from upscaler.trainer.evaluation import bicubic
 from upscaler.trainer.evaluation.lr_images import LrSource
 from upscaler.trainer.evaluation.protocol import Evaluation, Score, evaluate
 from upscaler.trainer.evaluation.subject import Method, SrFolder, resolve_subject

@@ -119,8 +119,8 @@ def test_onnxruntime_makes_the_same_picture(tmp_path: Path, preset: str) -> None
 def test_names_are_exported_as_upscale_runs_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     result = CliRunner().invoke(app, ["--export", "onnx", "real-fast"])
-    assert result.stdout.startswith("wrote real-fast.onnx (ONNX, x4")
-    session = onnxruntime.InferenceSession(tmp_path / "real-fast.onnx")
+    assert result.stdout.startswith("wrote real-fast-x4.onnx (ONNX, x4")
+    session = onnxruntime.InferenceSession(tmp_path / "real-fast-x4.onnx")
     pixels = photograph(20, 24)
     lr = pixels.transpose(2, 0, 1)[None].astype(np.float32) / 255
     (sr,) = session.run(None, {"lr": lr})
