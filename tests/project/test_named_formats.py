@@ -40,7 +40,7 @@ def test_pillow_is_given_the_formats() -> None:
 
 
 def test_ffmpeg_is_given_the_containers() -> None:
-    """One place opens videos, from a list, and numbered images; elsewhere the container is named, and no path."""
+    """One place opens videos, from a list, and numbered images; elsewhere it is told the container."""
     readers = {
         place: call
         for place, call in calls("av.open")
