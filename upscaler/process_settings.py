@@ -25,14 +25,18 @@ def keep_freed_memory() -> None:
     memory.keep_freed_blocks()
 
 
-def use_allowed_processors() -> None:
+def use_allowed_processors(most: int | None = None) -> None:
     """Have torch start as many threads as the quota of a container allows; it looks at the affinity only.
 
     The commands call it; ``OMP_NUM_THREADS`` may set fewer.
+
+    Args:
+        most: Of the processors, use no more than this; decoders, encoders and helper processes follow.
     """
+    processors.use_at_most(most)
     import torch  # takes seconds
 
-    if processors.limited_by_quota():
+    if processors.are_limited():
         torch.set_num_threads(min(torch.get_num_threads(), processors.count()))
 
 

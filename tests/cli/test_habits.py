@@ -37,6 +37,8 @@ ASKED = {
     "a.png -output b.png": "no option -output: did you mean --output?",
     "a.mp4 -ss 10 -to 20": "no option -ss: --start TIME",
     "a.png --fp16": "no option --fp16: --precision fp16",
+    "a.png -j 2": "no option -j: --threads COUNT",
+    "a.png --threads 0": "--threads '0' must be",
     "a.png --outscale 2": "no option --outscale: --scale FACTOR",
     "a.png --sclae 2": "no option --sclae (did you mean '--scale'?)",
     "a.png --modle fast": "no option --modle (did you mean '--model'?)",
@@ -55,7 +57,14 @@ ASKED = {
     "": "missing argument 'INPUT' (--help shows what it takes)",
 }
 # Those that work as they are.
-WORK = ["a.png -s 2", "a.png -m fast -s 2", "a.png -y -s 2", "-q a.png -s 2", "a.png -s2"]
+WORK = [
+    "a.png -s 2",
+    "a.png -m fast -s 2",
+    "a.png -y -s 2",
+    "-q a.png -s 2",
+    "a.png -s2",
+    "a.png -s 2 --threads 1",
+]
 
 
 @pytest.fixture(autouse=True)

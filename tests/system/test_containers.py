@@ -101,7 +101,7 @@ def test_processors_are_those_of_affinity_and_quota(
     lay_out(tmp_path, SLURM_V2, monkeypatch)
     monkeypatch.setattr(psutil.Process, "cpu_affinity", lambda _: list(range(affinity)), raising=False)
     assert processors.count() == expected
-    assert processors.limited_by_quota() is (affinity > 4)
+    assert processors.are_limited() is (affinity > 4)
 
 
 def test_threads_keep_to_the_quota(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -122,6 +122,18 @@ def test_threads_keep_to_the_quota(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert "pools=4" in context.options["x265-params"].split(":")
     with VideoReader(clip(tmp_path / "in.mp4", frames=2)) as reader:
         assert reader._decoder.thread_count == 4
+
+
+def test_no_more_threads_than_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(psutil.Process, "cpu_affinity", lambda _: list(range(64)), raising=False)
+    given: list[int] = []
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 64)
+    monkeypatch.setattr(torch, "set_num_threads", given.append)
+    process_settings.use_allowed_processors(3)
+    assert (given, processors.count(), processors.are_limited()) == ([3], 3, True)
+    process_settings.use_allowed_processors()
+    assert given == [3]
+    assert not processors.are_limited()
 
 
 def test_photographs_are_cached_within_the_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,6 +32,7 @@ def upscale(
     report: Path | None,
     dry_run: bool,
     quiet: bool,
+    threads: int | None,
     list_models: bool,
     version: bool,
     **values: Any,  # noqa: ANN401
@@ -49,7 +50,7 @@ def upscale(
     """
     try:
         options = Options(**{name: value for name, value in values.items() if value is not None})
-        code = _run(inputs, options, report, dry_run=dry_run, quiet=quiet)
+        code = _run(inputs, options, report, dry_run=dry_run, quiet=quiet, threads=threads)
     except Exception as error:
         _fail(error)
     except KeyboardInterrupt as interrupt:
@@ -60,9 +61,19 @@ def upscale(
     raise typer.Exit(code)
 
 
-def _run(inputs: list[Path], options: Options, report: Path | None, *, dry_run: bool, quiet: bool) -> int:
+def _run(
+    inputs: list[Path],
+    options: Options,
+    report: Path | None,
+    *,
+    dry_run: bool,
+    quiet: bool,
+    threads: int | None,
+) -> int:
     if dry_run and report is not None:
         raise UsageError("--dry-run and --json exclude each other")
+    if threads is not None and threads < 1:
+        raise UsageError(f"--threads '{threads}' must be at least 1")
     inputs = list(wildcards.expand(inputs))
     habits.check_inputs(inputs, options.output_path)
     from upscaler.cli import ledger, pipes
@@ -74,7 +85,7 @@ def _run(inputs: list[Path], options: Options, report: Path | None, *, dry_run: 
 
     INTERRUPTS.release()
     keep_freed_memory()
-    use_allowed_processors()
+    use_allowed_processors(threads)
     return run(inputs, options, report, dry_run=dry_run, quiet=quiet, ledger=notes)
 
 
@@ -108,6 +119,7 @@ def _signature() -> inspect.Signature:
         "--list-models", callback=_print_models, is_eager=True, help="List shipped and installed models."
     )
     quiet = typer.Option("--quiet", "-q", help="Print nothing but warnings and errors.")
+    threads = typer.Option("--threads", metavar="COUNT", help="Most processors to use; default: all.")
     installed = installed_models()
     return inspect.Signature(
         [
@@ -124,6 +136,7 @@ def _signature() -> inspect.Signature:
             parameter("report", Annotated[Path | None, report]),
             parameter("dry_run", Annotated[bool, rehearsal], False),
             parameter("quiet", Annotated[bool, quiet], False),
+            parameter("threads", Annotated[int | None, threads]),
             parameter("list_models", Annotated[bool, models], False),
             parameter("version", Version, False),
         ]

@@ -23,7 +23,7 @@ ANSWERS = {
     **dict.fromkeys(("-x", "--self-ensemble"), _TTA),
     **dict.fromkeys(("-g", "--gpu", "--gpu-id", "--gpu_id"), _DEVICE),
     **dict.fromkeys(("--no-gpu", "--no-cuda"), "--device cpu"),
-    **dict.fromkeys(("-j", "--jobs", "--workers", "-threads"), "OMP_NUM_THREADS=COUNT in the environment"),
+    **dict.fromkeys(("-j", "--jobs", "--workers", "-threads"), "--threads COUNT"),
     **dict.fromkeys(("-w", "--width", "--height", "--resolution", "-vf"), _SIZE),
     **dict.fromkeys(("-f", "--ext", "--output-format"), _FORMAT),
     **dict.fromkeys(("--fp16", "--half"), _PRECISION),

@@ -14,13 +14,22 @@ if sys.platform == "win32":
     import winreg
 
 
+_most: int | None = None
+
+
 def count() -> int:
-    """Processors that this process may use: by its affinity and by the quota of its container; at least 1."""
-    return min(_by_affinity(), containers.processors() or sys.maxsize)
+    """Processors that this process may use: by affinity, its container's quota, and ``use_at_most``."""
+    return min(_by_affinity(), containers.processors() or sys.maxsize, _most or sys.maxsize)
 
 
-def limited_by_quota() -> bool:
-    """Whether a quota leaves fewer processors than the affinity, which is all that libraries look at."""
+def use_at_most(most: int | None) -> None:
+    """Count no more processors than this from now on; ``None`` takes the limit away."""
+    global _most  # a setting of the whole process, as the affinity is
+    _most = most
+
+
+def are_limited() -> bool:
+    """Whether there are fewer processors than the affinity says, which is all that libraries look at."""
     return count() < _by_affinity()
 
 

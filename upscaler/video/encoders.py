@@ -353,7 +353,7 @@ def configure(context: VideoCodecContext, settings: EncodeSettings) -> None:
     if settings.hdr:
         for key, value in hdr.encoder_options(settings.hdr, choice.encoder.name).items():
             options[key] = _joined(options.get(key), value)
-    if processors.limited_by_quota():
+    if processors.are_limited():
         context.thread_count = processors.count()
         _bound_threads(options, choice.encoder.name, processors.count())
     context.options = options

@@ -169,7 +169,7 @@ class VideoReader:
             self._decoder.thread_type = "AUTO"
             # HEVC's decoder discards frames that refer to damaged ones; marked as corrupt, they are counted.
             self._decoder.flags |= int(CodecFlags.output_corrupt.value)
-            if processors.limited_by_quota():  # FFmpeg looks at the affinity only
+            if processors.are_limited():  # FFmpeg looks at the affinity only
                 self._decoder.thread_count = processors.count()
             self._offset = start_offset(self._container, self._stream.time_base)
             self._decode_from_here()
