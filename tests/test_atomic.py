@@ -182,3 +182,12 @@ def test_only_one_process_holds_a_folder(tmp_path: Path) -> None:
         FolderLock(tmp_path)
     lock.release()
     FolderLock(tmp_path).release()
+
+
+def test_a_replaced_file_keeps_its_permissions(tmp_path: Path) -> None:
+    target = tmp_path / "a.png"
+    target.touch()
+    target.chmod(0o600)
+    stills.write(target, Still(photograph(16, 16)))
+    assert stat.S_IMODE(target.stat().st_mode) == 0o600
+    assert target.stat().st_size > 0

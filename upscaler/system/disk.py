@@ -3,9 +3,11 @@
 import errno
 import os
 import shutil
+import stat
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
@@ -56,11 +58,13 @@ def sync_folder(folder: Path) -> None:
 
 
 def replace(partial: Path, path: Path) -> None:
-    """Rename a file, over an existing one.
+    """Rename a file, over an existing one, whose permissions it gets: a private file stays private.
 
     Raises:
         OSError: It cannot be renamed; on Windows also if another program holds either file open.
     """
+    with suppress(OSError):  # there is none, or the file system has no permissions
+        partial.chmod(stat.S_IMODE(path.stat().st_mode))
     deadline = time.monotonic() + _HELD_S
     while True:
         try:
