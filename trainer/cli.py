@@ -13,7 +13,7 @@ import typer
 from upscaler.interrupts import INTERRUPTS
 from upscaler.option_fields import options_of
 from upscaler.process_settings import keep_freed_memory, use_allowed_processors
-from upscaler.system import stop_signals, wildcards
+from upscaler.system import current_folder, stop_signals, wildcards
 from upscaler.system.console import printable
 from upscaler.trainer.command import errors_as_one_line
 from upscaler.trainer.config.options import TrainOptions
@@ -127,6 +127,7 @@ app.command(cls=command_class(options_of(TrainOptions), _ANSWERS))(train)
 def _run(
     options: dict[str, Any], file: Path | None, assignments: list[str], *, restart: bool, dry_run: bool
 ) -> "Outcome":
+    current_folder.check()
     from upscaler.trainer import loops
     from upscaler.trainer.config.resolve import merged, parse_assignment, resolve_config
     from upscaler.trainer.display import TrainingDisplay

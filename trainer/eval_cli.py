@@ -10,6 +10,7 @@ import typer
 from upscaler.error_text import error_report
 from upscaler.interrupts import INTERRUPTS
 from upscaler.process_settings import keep_freed_memory, use_allowed_processors
+from upscaler.system import current_folder
 from upscaler.system.console import printable
 from upscaler.trainer.command import errors_as_one_line
 from upscaler.typer_command import Version, command_class
@@ -94,6 +95,7 @@ def command(  # noqa: PLR0913 - one parameter per option
 ) -> None:
     """Print PSNR and SSIM on luma for every image of a folder, and their average; of clips also tOF."""
     with errors_as_one_line():
+        current_folder.check()
         from upscaler.errors import UsageError
         from upscaler.trainer.data.clips import video_files_below
         from upscaler.trainer.data.sources import images_below

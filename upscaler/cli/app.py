@@ -16,7 +16,7 @@ from upscaler.models.shipped import installed_models
 from upscaler.option_fields import options_of
 from upscaler.options import Options
 from upscaler.process_settings import keep_freed_memory, use_allowed_processors
-from upscaler.system import wildcards
+from upscaler.system import current_folder, wildcards
 from upscaler.typer_command import Version, command_class
 from upscaler.typer_parameters import option_parameter, parameter
 
@@ -70,6 +70,7 @@ def _run(
     quiet: bool,
     threads: int | None,
 ) -> int:
+    current_folder.check()
     if dry_run and report is not None:
         raise UsageError("--dry-run and --json exclude each other")
     if threads is not None and threads < 1:

@@ -101,6 +101,8 @@ class Plan:
         exact = (height * reached, width * reached) == (self.height, self.width)
         passes = f", {self.passes} passes" if self.scales and self.passes > 1 else ""
         resized = "" if exact else ", then resized"
+        if not exact and self.height < height:
+            resized = ", then reduced below its size"
         return f"{width}x{height} -> {self.width}x{self.height} ({networks}{passes}{resized})"
 
 
