@@ -18,6 +18,11 @@ def command(source: Path, target: Path) -> list[str]:
     return [sys.executable, "-c", UPSCALE, str(source), "-o", str(target), "--scale", "2"]
 
 
+def run(*arguments: str) -> None:
+    done = subprocess.run(arguments, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 def kill_and_rerun(tmp_path: Path, *, frames: int, stride: int, number: signal.Signals) -> int:
     """Kill a run every few segments, let the last one end; returns how many kills met one at work.
 
@@ -25,7 +30,7 @@ def kill_and_rerun(tmp_path: Path, *, frames: int, stride: int, number: signal.S
     are joined.
     """
     source, target = clip(tmp_path / "in.mp4", frames=frames, audio=["aac"]), tmp_path / "out.mp4"
-    subprocess.run(command(source, tmp_path / "whole.mp4"), check=True, capture_output=True)
+    run(*command(source, tmp_path / "whole.mp4"))
     folder, last = job_folder.folder_of(target), -(-frames // LENGTH) - 1
     random = np.random.default_rng(frames)
     killed = done = 0
@@ -45,9 +50,9 @@ def kill_and_rerun(tmp_path: Path, *, frames: int, stride: int, number: signal.S
             break  # it was done, even if it was killed on its way out
         done = len(list(folder.glob("segment-*.json")))
     else:
-        subprocess.run(command(source, target), check=True, capture_output=True)
+        run(*command(source, target))
     # Of a run killed while it removed its job folder, the next command removes the rest.
-    subprocess.run([*command(source, target), "--skip-existing"], check=True, capture_output=True)
+    run(*command(source, target), "--skip-existing")
     assert target.read_bytes() == (tmp_path / "whole.mp4").read_bytes()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.mp4", "out.mp4", "whole.mp4"]
     return killed

@@ -169,7 +169,7 @@ def check_writable(path: Path) -> None:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=path.parent).close()
+        tempfile.NamedTemporaryFile(dir=path.parent).close()
     except OSError as error:
         raise UsageError(f"cannot write '{path}': {error.strerror}") from error
     if path.is_dir():

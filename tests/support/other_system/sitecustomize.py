@@ -112,6 +112,9 @@ def take_away() -> None:
             delattr(os, name)
     import platform
     import shutil
+    import tempfile
+
+    tempfile._O_TMPFILE_WORKS = False  # type: ignore[attr-defined]  # it looked while there was such a flag
 
     platform.libc_ver = lambda *_, **__: ("", "")  # type: ignore[assignment]
     platform.processor = lambda: ""
@@ -246,7 +249,7 @@ def once(replacement: Callable[..., Any], function: Callable[..., Any]) -> Calla
     """The replacement; while one runs in this thread, what it calls is the real function."""
 
     def call(*arguments: Any, **named: Any) -> Any:  # noqa: ANN401
-        if getattr(inside, "one", False):
+        if getattr(inside, "one", False) or "opener" in named:  # of tempfile, which names the folder then
             return function(*arguments, **named)
         inside.one = True
         try:
