@@ -7,11 +7,10 @@ from upscaler.inference.engine import Upscaler
 from upscaler.jobs import Job
 from upscaler.options import VideoOptions
 from upscaler.results import Message
-from upscaler.video import stream_plan
 from upscaler.video.reader import VideoReader
 from upscaler.video.survey import Survey, survey
 from upscaler.video.trim import expected_frames
-from upscaler.video_plan import first_lines, plan_frames, plan_video
+from upscaler.video_plan import first_lines, plan_frames, plan_streams, plan_video
 from upscaler.video_to_images import expected_images
 from upscaler.video_to_y4m import expected_y4m
 
@@ -74,14 +73,7 @@ def of_video(job: Job, engine: Upscaler, options: VideoOptions, surveyed: Survey
         UsageError: The target's container does not support the options.
     """
     surveyed = surveyed or survey(job.source, options)
-    streams = stream_plan.plan(
-        surveyed.source,
-        job.target,
-        audio=options.audio,
-        subtitles=options.subtitles,
-        audio_codec=options.audio_codec,
-        audio_languages=options.audio_language,
-    )
+    streams = plan_streams(job, options, surveyed)
     said: list[Message] = []
     with (
         VideoReader.with_options(job.source, options, said.append, surveyed) as reader,

@@ -34,7 +34,7 @@ from upscaler.resume.begin import resume_or_start
 from upscaler.resume.fingerprint import fingerprint_of, has_changed, state_of
 from upscaler.resume.job_folder import JobFolder, folder_of
 from upscaler.system import memory
-from upscaler.video import mux, stream_plan
+from upscaler.video import mux
 from upscaler.video.captions import with_noted_captions
 from upscaler.video.formats import container_of
 from upscaler.video.info import Window
@@ -46,7 +46,7 @@ from upscaler.video.threads import BackgroundWriter, Prefetcher
 from upscaler.video.trim import encoded_window, expected_frames, skip_encoded
 from upscaler.video.verify import Verified, verify
 from upscaler.video_frames import Tally
-from upscaler.video_plan import VideoPlan, first_lines, plan_video
+from upscaler.video_plan import VideoPlan, first_lines, plan_streams, plan_video
 
 # Share of the picture from which on it is worth a line that it was reused.
 _REUSED_SHARE_MIN = 0.01
@@ -293,14 +293,7 @@ def upscale_video(
         UsageError: The target's container does not support the options.
     """
     surveyed = surveyed or survey(job.source, options)
-    streams = stream_plan.plan(
-        surveyed.source,
-        job.target,
-        audio=options.audio,
-        subtitles=options.subtitles,
-        audio_codec=options.audio_codec,
-        audio_languages=options.audio_language,
-    )
+    streams = plan_streams(job, options, surveyed)
     before = state_of(job.source)
     with (
         VideoReader.with_options(job.source, options, on_message, surveyed) as reader,

@@ -41,6 +41,18 @@ class VideoPlan:
     encoder_bytes: int
 
 
+def plan_streams(job: Job, options: VideoOptions, surveyed: Survey) -> list[StreamPlan]:
+    """What becomes of every stream of the source except its main video; raises as ``stream_plan.plan``."""
+    return stream_plan.plan(
+        surveyed.source,
+        job.target,
+        audio=options.audio,
+        subtitles=options.subtitles,
+        audio_codec=options.audio_codec,
+        audio_languages=options.audio_language,
+    )
+
+
 def plan_video(reader: VideoReader, job: Job, engine: Upscaler, options: VideoOptions) -> VideoPlan:
     """Decide about a video.
 
