@@ -35,6 +35,8 @@ from pipeline import clip
 
 from upscaler import pipeline
 from upscaler.errors import first_line
+from upscaler.frames.video_frames import upscale_frames
+from upscaler.frames.video_plan import plan_video
 from upscaler.inference import devices
 from upscaler.inference.engine import Upscaler
 from upscaler.inference.runtime import Runtime
@@ -44,8 +46,6 @@ from upscaler.options import VideoOptions
 from upscaler.process_settings import keep_freed_memory
 from upscaler.results import Message
 from upscaler.video.reader import VideoReader
-from upscaler.video_frames import upscale_frames
-from upscaler.video_plan import plan_video
 
 Row = dict[str, float | str]
 

@@ -22,9 +22,10 @@ import torch
 from PIL import Image
 from timing import print_table
 
-from upscaler import overlapped_stills
-from upscaler.batch import Batch
-from upscaler.course import Observer, Result
+from upscaler.batch import overlapped_stills
+from upscaler.batch.batch import Batch
+from upscaler.batch.observer import Observer
+from upscaler.batch.result import Result
 from upscaler.inference import devices
 from upscaler.inference.engine import Upscaler
 from upscaler.inference.plan import Plan

@@ -21,6 +21,8 @@ from timing import print_table, take_turns
 from torch import Tensor
 
 from upscaler import pipeline
+from upscaler.frames.video_frames import upscale_frames
+from upscaler.frames.video_plan import plan_video
 from upscaler.inference import devices
 from upscaler.inference.engine import Upscaler
 from upscaler.jobs import Job
@@ -28,8 +30,6 @@ from upscaler.options import VideoOptions
 from upscaler.process_settings import keep_freed_memory
 from upscaler.video import segment_writer
 from upscaler.video.reader import VideoReader
-from upscaler.video_frames import upscale_frames
-from upscaler.video_plan import plan_video
 
 SCALE = 4
 

@@ -33,7 +33,7 @@ def settings():
     return dict(os.environ), mask, torch.get_num_threads(), Image.MAX_IMAGE_PIXELS, log_level
 
 before = settings()
-import upscaler.batch, upscaler.pipeline, upscaler.preview
+import upscaler.batch.batch, upscaler.pipeline, upscaler.frames.preview
 from upscaler import Upscaler
 image = Upscaler(sys.argv[1], device="cpu").image(numpy.zeros((20, 24, 3), numpy.uint8))
 print([pair for pair in zip(before, settings()) if pair[0] != pair[1]], None in loaded)

@@ -3,7 +3,7 @@
 ``python -m upscaler.trainer``, which is what torchrun starts, is ``upscale-train``.
 """
 
-from upscaler.interrupts import INTERRUPTS
+from upscaler.commands.interrupts import INTERRUPTS
 from upscaler.system import console
 
 

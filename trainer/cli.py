@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import typer
 
-from upscaler.interrupts import INTERRUPTS
+from upscaler.commands.interrupts import INTERRUPTS
+from upscaler.commands.typer_command import Version, command_class
+from upscaler.commands.typer_parameters import option_parameter, parameter
 from upscaler.option_fields import options_of
 from upscaler.process_settings import keep_freed_memory, use_allowed_processors
 from upscaler.system import current_folder, stop_signals, wildcards
 from upscaler.system.console import printable
 from upscaler.trainer.command import errors_as_one_line
 from upscaler.trainer.config.options import TrainOptions
-from upscaler.typer_command import Version, command_class
-from upscaler.typer_parameters import option_parameter, parameter
 
 if TYPE_CHECKING:
     from upscaler.trainer.loops import Outcome

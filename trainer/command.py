@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import typer
 
+from upscaler.commands.interrupts import INTERRUPTS
 from upscaler.error_text import error_report, exit_code
-from upscaler.interrupts import INTERRUPTS
 
 
 @contextlib.contextmanager

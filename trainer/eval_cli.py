@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from upscaler.commands.interrupts import INTERRUPTS
+from upscaler.commands.typer_command import Version, command_class
 from upscaler.error_text import error_report
-from upscaler.interrupts import INTERRUPTS
 from upscaler.process_settings import keep_freed_memory, use_allowed_processors
 from upscaler.system import current_folder
 from upscaler.system.console import printable
 from upscaler.trainer.command import errors_as_one_line
-from upscaler.typer_command import Version, command_class
 
 if TYPE_CHECKING:
     from upscaler.trainer.evaluation.lpips import Lpips

@@ -9,7 +9,7 @@ from upscaler.errors import UpscalerError
 from upscaler.process_settings import keep_freed_memory
 
 if TYPE_CHECKING:
-    from upscaler.batch import upscale
+    from upscaler.batch.batch import upscale
     from upscaler.inference.engine import Upscaler
 
 __version__ = "0.1.0"
@@ -22,7 +22,7 @@ def __getattr__(name: str) -> Any:  # noqa: ANN401 - the signature PEP 562 asks 
 
         return Upscaler
     if name == "upscale":
-        from upscaler.batch import upscale
+        from upscaler.batch.batch import upscale
 
         return upscale
     raise AttributeError(f"module 'upscaler' has no attribute {name!r}")

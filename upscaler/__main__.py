@@ -1,6 +1,6 @@
 """``upscale`` and ``python -m upscaler``: interrupts are deferred before anything else loads."""
 
-from upscaler.interrupts import INTERRUPTS
+from upscaler.commands.interrupts import INTERRUPTS
 from upscaler.system import console
 
 

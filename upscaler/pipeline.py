@@ -3,11 +3,12 @@
 Each reads from top to bottom in the order in which things happen. For a video:
 
 1. ``video/survey.py`` looks through the film. ``video/stream_plan.py`` decides what becomes of audio,
-   subtitles and the other streams, ``video_plan.py`` sizes, encoder and segments.
+   subtitles and the other streams, ``frames/video_plan.py`` sizes, encoder and segments.
 2. ``resume/begin.py`` finds what an earlier run left in the job folder next to the target.
-3. One thread demuxes and decodes (``video/reader.py``), this one runs the network (``video_frames.py``, or
-   ``film_frames.py`` for a network that sees neighbouring frames), a third encodes into segments
-   (``video/segments.py``). The queues between them (``video/threads.py``) are short and hold planes.
+3. One thread demuxes and decodes (``video/reader.py``), this one runs the network
+   (``frames/video_frames.py``, or ``frames/film_frames.py`` for a network that sees neighbouring frames), a
+   third encodes into segments (``video/segments.py``). The queues between them (``video/threads.py``) are
+   short and hold planes.
 4. ``video/mux.py`` merges the segments with the other streams, and ``video/verify.py`` reads the file again
    before it gets its name.
 """
@@ -20,7 +21,9 @@ from pathlib import Path
 
 from upscaler import transparency
 from upscaler.errors import MediaError
-from upscaler.film_frames import frames_in_context, upscale_any
+from upscaler.frames.film_frames import frames_in_context, upscale_any
+from upscaler.frames.video_frames import Tally
+from upscaler.frames.video_plan import VideoPlan, first_lines, plan_streams, plan_video
 from upscaler.images import animation, gif, losses, stills
 from upscaler.images.encoding import Encoding
 from upscaler.images.still import Still
@@ -45,8 +48,6 @@ from upscaler.video.survey import Survey, survey
 from upscaler.video.threads import BackgroundWriter, Prefetcher
 from upscaler.video.trim import encoded_window, expected_frames, skip_encoded
 from upscaler.video.verify import Verified, verify
-from upscaler.video_frames import Tally
-from upscaler.video_plan import VideoPlan, first_lines, plan_streams, plan_video
 
 # Share of the picture from which on it is worth a line that it was reused.
 _REUSED_SHARE_MIN = 0.01

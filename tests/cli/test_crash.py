@@ -38,7 +38,7 @@ class Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
                 ctypes.string_at(0)
             return whole(self, frame)
         reader.VideoReader._as_frame = as_frame
-        from upscaler import overlapped_stills
+        from upscaler.batch import overlapped_stills
         overlapped_stills._WORTHWHILE_BYTES, overlapped_stills.processors.count = 0, lambda: 2
         begin = module.begin_still
         def begin_still(job, *arguments):

@@ -12,7 +12,7 @@ from support.command import UPSCALE as SHORT_SEGMENTS
 from support.command import files_below
 from support.media import clip, save
 
-from upscaler.interrupts import Interrupts
+from upscaler.commands.interrupts import Interrupts
 from upscaler.system import stop_signals
 from upscaler.system.stop_signals import STOP_SIGNALS
 
@@ -22,7 +22,7 @@ STARTED = """
 import os, signal, sys
 if sys.argv[1] == "ignored":
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-from upscaler.interrupts import INTERRUPTS
+from upscaler.commands.interrupts import INTERRUPTS
 INTERRUPTS.hold()
 os.kill(os.getpid(), signal.SIGHUP)
 try:

@@ -11,7 +11,7 @@ from support.messages import Messages
 from support.pictures import photograph
 
 from upscaler import Upscaler, upscale
-from upscaler.batch import Result
+from upscaler.batch.result import Result
 from upscaler.errors import DeviceError, MediaError
 from upscaler.images import eight_bit, stills
 from upscaler.inference import devices

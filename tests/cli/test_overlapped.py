@@ -14,7 +14,8 @@ from support.command import files_below, run
 from support.media import clip, save
 from support.pictures import photograph
 
-from upscaler import UpscalerError, helper_process, overlapped_stills, upscale
+from upscaler import UpscalerError, helper_process, upscale
+from upscaler.batch import overlapped_stills
 from upscaler.images import still_helper
 from upscaler.inference.engine import Upscaler
 from upscaler.jobs import Job

@@ -16,10 +16,10 @@ from typer.testing import CliRunner
 from upscaler import jobs
 from upscaler.cli.app import app
 from upscaler.errors import MediaError, UsageError
+from upscaler.frames.preview import write_preview
 from upscaler.images import stills
 from upscaler.inference.engine import Upscaler
 from upscaler.options import Options, VideoOptions
-from upscaler.preview import write_preview
 from upscaler.results import Done
 
 

@@ -19,8 +19,9 @@ from support.networks import network_of
 from support.pictures import photograph
 
 from upscaler import pipeline
-from upscaler.batch import Batch
-from upscaler.course import Observer, Result
+from upscaler.batch.batch import Batch
+from upscaler.batch.observer import Observer
+from upscaler.batch.result import Result
 from upscaler.errors import DeviceError
 from upscaler.inference import devices
 from upscaler.inference.engine import Upscaler

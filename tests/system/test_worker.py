@@ -25,7 +25,7 @@ def test_without_proc_there_is_no_worker(monkeypatch: pytest.MonkeyPatch) -> Non
 # What the command does, with a job that is chosen by name.
 PROGRAM = """
 import ctypes, os, signal, sys, time
-from upscaler.interrupts import INTERRUPTS
+from upscaler.commands.interrupts import INTERRUPTS
 INTERRUPTS.hold()
 from upscaler.cli.ledger import Tally, go_on_in_worker
 from upscaler.system import stop_signals

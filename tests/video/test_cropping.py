@@ -16,17 +16,17 @@ from support.messages import Messages
 from support.pictures import photograph
 
 from upscaler.errors import UsageError
+from upscaler.frames.preview import write_preview
+from upscaler.frames.video_plan import plan_video
 from upscaler.inference.engine import Upscaler
 from upscaler.jobs import Job
 from upscaler.options import VideoOptions
-from upscaler.preview import write_preview
 from upscaler.resume.fingerprint import fingerprint_of
 from upscaler.video.black_bars import BlackBars
 from upscaler.video.cropping import Cropping
 from upscaler.video.reader import VideoReader
 from upscaler.video.survey import survey
 from upscaler.video.yuv import Layout
-from upscaler.video_plan import plan_video
 
 
 @pytest.fixture(scope="module")

@@ -14,14 +14,14 @@ from support.pictures import photograph
 from torch import Tensor
 
 from upscaler.errors import UsageError
-from upscaler.film_frames import upscale_film
+from upscaler.frames.film_frames import upscale_film
+from upscaler.frames.video_frames import Tally
+from upscaler.frames.video_plan import giving_planes
 from upscaler.inference.engine import Upscaler
 from upscaler.scenes import InContext, in_context, is_cut
 from upscaler.video.changes import scene_ends
 from upscaler.video.info import ColorTags, Frame, VideoInfo
 from upscaler.video.yuv import Layout
-from upscaler.video_frames import Tally
-from upscaler.video_plan import giving_planes
 
 Rgb = NDArray[np.uint8]
 LAYOUT = Layout()

@@ -10,11 +10,11 @@ from support.networks import network_of, weights
 from torch import Tensor
 
 from upscaler import Upscaler
+from upscaler.frames.video_frames import Tally, upscale_frames
+from upscaler.frames.video_plan import giving_planes
 from upscaler.inference.plan import Plan
 from upscaler.video.info import ColorTags, Frame, VideoInfo
 from upscaler.video.yuv import Layout
-from upscaler.video_frames import Tally, upscale_frames
-from upscaler.video_plan import giving_planes
 
 HEIGHT, WIDTH = 60, 82
 

@@ -12,9 +12,9 @@ from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 from support.media import identity, run_video
 
+from upscaler.frames.video_frames import upscale_frames
 from upscaler.inference.engine import Upscaler
 from upscaler.video.reader import Frame, VideoReader
-from upscaler.video_frames import upscale_frames
 
 CLIPS = Path(os.environ.get("UPSCALER_TEST_DATA", "/nowhere")) / "video"
 BEST_DB = 200.0  # of planes that are equal

@@ -15,11 +15,11 @@ from support.pictures import photograph
 
 from upscaler import jobs
 from upscaler.errors import UsageError
+from upscaler.frames.video_to_images import upscale_to_images
 from upscaler.images.encoding import Encoding
 from upscaler.inference.engine import Upscaler
 from upscaler.jobs import Job
 from upscaler.options import Options, VideoOptions
-from upscaler.video_to_images import upscale_to_images
 
 SIDES = (48, 64)
 

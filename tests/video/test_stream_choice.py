@@ -11,10 +11,10 @@ from support.messages import Messages
 from support.mpeg_streams import AudioTrack, joined_programs, recording
 
 from upscaler.errors import MediaError
+from upscaler.frames.preview import write_preview
 from upscaler.inference.engine import Upscaler
 from upscaler.jobs import Job
 from upscaler.options import VideoOptions
-from upscaler.preview import write_preview
 from upscaler.video.languages import is_language
 
 

@@ -9,9 +9,9 @@ from support.media import clip, frame_times, identity
 from support.messages import Messages
 
 from upscaler import jobs
+from upscaler.frames.video_to_y4m import upscale_to_y4m
 from upscaler.inference.engine import Upscaler
 from upscaler.options import Options, VideoOptions
-from upscaler.video_to_y4m import upscale_to_y4m
 
 
 @pytest.fixture(scope="module")

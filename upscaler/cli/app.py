@@ -9,16 +9,16 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from upscaler.cli import habits
+from upscaler.commands.interrupts import INTERRUPTS
+from upscaler.commands.typer_command import Version, command_class
+from upscaler.commands.typer_parameters import option_parameter, parameter
 from upscaler.error_text import error_report, exit_code
 from upscaler.errors import UsageError
-from upscaler.interrupts import INTERRUPTS
 from upscaler.models.shipped import installed_models
 from upscaler.option_fields import options_of
 from upscaler.options import Options
 from upscaler.process_settings import keep_freed_memory, use_allowed_processors
 from upscaler.system import current_folder, wildcards
-from upscaler.typer_command import Version, command_class
-from upscaler.typer_parameters import option_parameter, parameter
 
 EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
 

@@ -4,9 +4,9 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from upscaler.batch import Batch
+from upscaler.batch.batch import Batch
+from upscaler.batch.dry_run import Expected
 from upscaler.cli.display import say, tell
-from upscaler.dry_run import Expected
 from upscaler.error_text import error_report
 from upscaler.errors import UpscalerError
 from upscaler.system.console import printable

@@ -8,8 +8,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO, cast
 
+from upscaler.batch.result import Result
 from upscaler.content import kind_of
-from upscaler.course import Result
 from upscaler.errors import MediaError, UsageError
 from upscaler.results import VideoFacts
 from upscaler.resume.fingerprint import versions

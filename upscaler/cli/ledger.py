@@ -10,7 +10,7 @@ from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from upscaler.interrupts import Interrupts
+from upscaler.commands.interrupts import Interrupts
 from upscaler.jobs import JobList
 from upscaler.results import Outcome
 from upscaler.system import crashes, worker

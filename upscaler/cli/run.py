@@ -5,7 +5,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from upscaler.batch import Batch, one_at_a_time
+from upscaler.batch.batch import Batch, one_at_a_time
+from upscaler.batch.observer import Observer
+from upscaler.batch.result import Result
 from upscaler.cli import json_report
 from upscaler.cli import pipes as standard
 from upscaler.cli.display import Display, say, summary
@@ -13,7 +15,6 @@ from upscaler.cli.dry_run import show
 from upscaler.cli.forecast import Forecast
 from upscaler.cli.ledger import Ledger, Tally
 from upscaler.cli.pipes import Pipes
-from upscaler.course import Observer, Result
 from upscaler.error_text import error_report
 from upscaler.errors import UpscalerError
 from upscaler.jobs import Job

@@ -6,6 +6,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from upscaler.frames.video_frames import Tally, planes_of, shape_planner, upscale_frames
 from upscaler.inference.engine import Upscaler
 from upscaler.inference.film_steps import Context, FilmSteps
 from upscaler.inference.plan import Plan
@@ -16,7 +17,6 @@ from upscaler.video.changes import scene_ends
 from upscaler.video.info import Frame, VideoInfo
 from upscaler.video.reader import VideoReader
 from upscaler.video.trim import selected_frames
-from upscaler.video_frames import Tally, planes_of, shape_planner, upscale_frames
 
 
 def upscale_film(

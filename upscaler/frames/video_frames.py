@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from upscaler.frames.video_plan import giving_planes, plan_frames
 from upscaler.inference.batching import batch_equal
 from upscaler.inference.engine import Upscaler
 from upscaler.inference.overlap import run_overlapped
@@ -18,7 +19,6 @@ from upscaler.video import yuv
 from upscaler.video.changes import Part, changed_parts
 from upscaler.video.geometry import Shape, fitted_size
 from upscaler.video.info import Frame, VideoInfo
-from upscaler.video_plan import giving_planes, plan_frames
 
 
 @dataclass

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from upscaler import atomic
 from upscaler.errors import MediaError
-from upscaler.film_frames import frames_in_context, upscale_any
+from upscaler.frames.film_frames import frames_in_context, upscale_any
+from upscaler.frames.video_plan import deinterlacing_note, giving_planes, plan_frames
 from upscaler.inference.engine import Upscaler
 from upscaler.inference.plan import Plan
 from upscaler.jobs import Job
@@ -24,7 +25,6 @@ from upscaler.video.reader import VideoReader
 from upscaler.video.survey import Survey, survey
 from upscaler.video.threads import BackgroundWriter, Prefetcher
 from upscaler.video.trim import expected_frames
-from upscaler.video_plan import deinterlacing_note, giving_planes, plan_frames
 
 _SAMPLINGS = {(2, 2): "420", (2, 1): "422", (1, 1): "444"}
 _SITINGS = {"left": "mpeg2", "center": "jpeg", "topleft": "paldv"}

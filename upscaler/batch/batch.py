@@ -8,11 +8,18 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
 
-from upscaler import comparison, dry_run, image_sequences, jobs, pipeline, preview, video_plan
-from upscaler.comparison import Comparison
-from upscaler.course import Course, Observer, Result
-from upscaler.dry_run import Expected
+from upscaler import image_sequences, jobs, pipeline
+from upscaler.batch import dry_run
+from upscaler.batch.dry_run import Expected
+from upscaler.batch.observer import Observer
+from upscaler.batch.result import Result
+from upscaler.batch.runner import Runner
+from upscaler.comparison import comparison
+from upscaler.comparison.comparison import Comparison
 from upscaler.errors import MediaError, UsageError
+from upscaler.frames import preview, video_plan
+from upscaler.frames.video_to_images import upscale_to_images
+from upscaler.frames.video_to_y4m import upscale_to_y4m
 from upscaler.images.formats import format_of
 from upscaler.inference import devices
 from upscaler.inference.engine import Upscaler
@@ -23,8 +30,6 @@ from upscaler.options import DEFAULT_MODEL, EngineOptions, Options
 from upscaler.results import Done, Message, OnMessage, OnProgress, Progress
 from upscaler.video.probe import Prober
 from upscaler.video.survey import Survey
-from upscaler.video_to_images import upscale_to_images
-from upscaler.video_to_y4m import upscale_to_y4m
 
 # FFmpeg's log, torch's thread count and the memory of the device exist once per process.
 _running = threading.Lock()
@@ -109,7 +114,7 @@ class Batch:
         Raises:
             Exception: What the observer raises.
         """
-        with Course(
+        with Runner(
             self.job_list.jobs[ended:],
             self.engines,
             self._image_options,
@@ -117,8 +122,8 @@ class Batch:
             observer,
             keep_dates=self._keep_dates,
             overlap=overlap,
-        ) as course:
-            course.run()
+        ) as runner:
+            runner.run()
 
     def compare(self, on_message: OnMessage) -> None:
         """Write the page that ``compare`` asks for, about all jobs whose target exists; nothing without it.

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from upscaler import atomic, metrics, transparency
-from upscaler.comparison_page import Entry, Page, Shown, beside
+from upscaler.comparison.page import Entry, Page, Shown, beside
 from upscaler.errors import MediaError, UpscalerError, UsageError
 from upscaler.images import animation, stills
 from upscaler.images.encoding import Encoding

@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+from upscaler.frames.video_plan import first_lines, plan_frames, plan_streams, plan_video
+from upscaler.frames.video_to_images import expected_images
+from upscaler.frames.video_to_y4m import expected_y4m
 from upscaler.images import animation, stills
 from upscaler.inference.engine import Upscaler
 from upscaler.jobs import Job
@@ -10,9 +13,6 @@ from upscaler.results import Message
 from upscaler.video.reader import VideoReader
 from upscaler.video.survey import Survey, survey
 from upscaler.video.trim import expected_frames
-from upscaler.video_plan import first_lines, plan_frames, plan_streams, plan_video
-from upscaler.video_to_images import expected_images
-from upscaler.video_to_y4m import expected_y4m
 
 _PREVIEW_BYTES_PER_PIXEL = 2 * 3  # two PNG files
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from upscaler.errors import MediaError
+from upscaler.frames.video_plan import plan_frames
 from upscaler.images import stills
 from upscaler.images.still import Still
 from upscaler.inference.engine import Upscaler
@@ -20,7 +21,6 @@ from upscaler.video.info import Frame, VideoInfo
 from upscaler.video.reader import VideoReader
 from upscaler.video.survey import Survey, source_of, survey
 from upscaler.video.trim import expected_frames
-from upscaler.video_plan import plan_frames
 
 
 def write_preview(

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from upscaler import image_sequences
 from upscaler.errors import MediaError
-from upscaler.film_frames import frames_in_context, upscale_any
+from upscaler.frames.film_frames import frames_in_context, upscale_any
+from upscaler.frames.video_plan import deinterlacing_note, plan_square_frames
 from upscaler.images import animation, stills
 from upscaler.images.cicp import CodePoints
 from upscaler.images.encoding import Encoding
@@ -31,7 +32,6 @@ from upscaler.video.survey import Survey, survey
 from upscaler.video.threads import BackgroundWriter, Prefetcher
 from upscaler.video.trim import expected_frames
 from upscaler.video.yuv import Layout
-from upscaler.video_plan import deinterlacing_note, plan_square_frames
 
 _WIDE_PRIMARIES = 9  # BT.2020
 _SHORTEST_SHOWN_MS = 20  # players show frames of a GIF that are shorter for 100 ms

@@ -1,0 +1,4 @@
+"""What all three commands share: parameters from options, help and version, interrupts.
+
+May import leaves only.
+"""
