@@ -1,0 +1,187 @@
+"""What a worker is given, and what it gives back: data only, which can be pickled; answers are also JSON.
+
+A task may run twice, if the first worker is lost: files get their names when they are complete, so the second
+run replaces equal files by equal files.
+"""
+
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from upscaler import errors
+from upscaler.errors import UpscalerError
+from upscaler.jobs import Job
+from upscaler.options import Options
+from upscaler.results import Done, Message, Outcome, Progress, WeightFacts
+from upscaler.video.survey import Survey
+
+
+@dataclass(frozen=True)
+class JobGroup:
+    """Whole jobs, one after the other: a few pictures, or one film that is not cut.
+
+    Attributes:
+        jobs: In order. Their paths are those that the worker sees.
+        options: Of the command; a worker runs on its own device whatever ``options.device`` says.
+    """
+
+    jobs: tuple[Job, ...]
+    options: Options
+
+
+@dataclass(frozen=True)
+class FilmRange:
+    """Consecutive segments of a film; the worker writes them into the job folder of the film.
+
+    Attributes:
+        job: The whole film.
+        options: Of the command, as for ``JobGroup``.
+        surveyed: Of the source; holds the index by which the range is found.
+        folder: The job folder, which the driver has locked.
+        fingerprint: See ``resume.fingerprint``; a worker that computes another one refuses.
+        execution: How networks run, see ``Upscaler.execution``; a worker runs them so, or refuses.
+        first: Number of the first segment, from 0.
+        stop: Number of the segment after the last; ``None``: up to the end of the film.
+        seeks: Whether the worker may begin to decode at a key frame before the range.
+        strict: Whether a worker with another device or other processors refuses.
+    """
+
+    job: Job
+    options: Options
+    surveyed: Survey
+    folder: Path
+    fingerprint: Mapping[str, str]
+    execution: Mapping[str, str | int]
+    first: int
+    stop: int | None
+    seeks: bool
+    strict: bool = False
+
+
+Task = JobGroup | FilmRange
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An error as data.
+
+    Attributes:
+        kind: Name of its class.
+        message: What is wrong.
+        hint: What to do next; may be empty.
+        trace: Where it arose, of a bug of this program; else empty.
+    """
+
+    kind: str
+    message: str
+    hint: str = ""
+    trace: str = ""
+
+    @classmethod
+    def of(cls, error: BaseException) -> "Failure":
+        """Describe an error."""
+        kind = type(error).__name__
+        if isinstance(error, UpscalerError):
+            return cls(kind, error.message, error.hint)
+        return cls(kind, str(error), trace="".join(traceback.format_exception(error)))
+
+    def error(self) -> Exception:
+        """The error again; one of a class that is not ours has its name only."""
+        known = vars(errors).get(self.kind)
+        if isinstance(known, type) and issubclass(known, UpscalerError):
+            return known(self.message, self.hint)
+        error: Exception = type(self.kind, (Exception,), {})(self.message)
+        error.add_note(self.trace)
+        return error
+
+
+@dataclass(frozen=True)
+class Said:
+    """A message about a job.
+
+    Attributes:
+        job: Its place in the group; 0 for a range of a film.
+        message: The message.
+    """
+
+    job: int
+    message: Message
+
+
+@dataclass(frozen=True)
+class Advanced:
+    """How far a job is; of a range of a film, frames of this range that were encoded."""
+
+    job: int
+    progress: Progress
+
+
+@dataclass(frozen=True)
+class JobEnded:
+    """How a job of a group ended; see ``batch.course.Result``."""
+
+    job: int
+    outcome: Outcome
+    seconds: float
+    done: Done | None
+    messages: tuple[Message, ...]
+    weights: tuple[WeightFacts, ...]
+    failure: Failure | None
+    is_tried: bool = True
+
+
+Event = Said | Advanced | JobEnded
+OnEvent = Callable[[Event], None]
+
+
+@dataclass(frozen=True)
+class GroupDone:
+    """A group is done, whatever became of its jobs.
+
+    Attributes:
+        worker: Who did it: host, device, process.
+        ended: Each job, in order; those that came as events, too.
+    """
+
+    worker: str
+    ended: tuple[JobEnded, ...]
+
+
+@dataclass(frozen=True)
+class RangeDone:
+    """A range of a film is done, or was not possible.
+
+    Attributes:
+        worker: Who did it.
+        made: Segments that were made now, by number, and the frames of each; others were there already.
+        frames_px: Luma pixels of these frames; see ``video_frames.Tally``.
+        computed_px: Those of them that went through the network.
+        stages_s: Busy seconds by stage.
+        frames_decoded: Frames that were decoded, those before the range included.
+        shown_until: PTS at which the last frame ends, where the range reaches the end of the film.
+        differs: What of the worker differs from the plan, such as its device; empty: nothing.
+        doubt: Why the film cannot be cut here, if that came out: the range is not to be trusted.
+        messages: About the film, that arose in the range.
+        weights: Weight files that were used.
+        failure: Why nothing more was made, if the job failed.
+    """
+
+    worker: str
+    made: tuple[tuple[int, int], ...] = ()
+    frames_px: int = 0
+    computed_px: int = 0
+    stages_s: Mapping[str, float] | None = None
+    frames_decoded: int = 0
+    shown_until: int | None = None
+    differs: str = ""
+    doubt: str = ""
+    messages: tuple[Message, ...] = ()
+    weights: tuple[WeightFacts, ...] = ()
+    failure: Failure | None = None
+
+
+TaskResult = GroupDone | RangeDone
+
+# Runs a task where it is called, and tells of events on the way: ``batch.task_runner`` has the one there is.
+Work = Callable[[Task, OnEvent], TaskResult]
