@@ -5,7 +5,7 @@ module imports: that must not be torch, which takes seconds. It stays warm and a
 other. A request or an answer is a line of JSON, with bytes behind it where it has any, such as pixels; a
 helper that was taken over by a hostile file can answer wrongly, but not make its parent run anything. While
 it works on a request, the helper sends empty lines: its time is limited by its progress, for a long film
-takes long.
+takes long. It may also send reports, each a JSON object on a line.
 """
 
 import json
@@ -24,6 +24,7 @@ Request = Mapping[str, Any]
 Answer = dict[str, Any]
 Data = Sequence[bytes | bytearray | memoryview]  # one after the other
 OnProgress = Callable[[], None]
+OnReport = Callable[[Answer], None]
 
 _READY = b"ready\n"
 _ALIVE = b"\n"
@@ -77,16 +78,24 @@ class HelperProcess:
         """Have a request answered, both without data; see ``exchange``."""
         return self.exchange(request, (), timeout_s)[0]
 
-    def exchange(self, request: Request, data: Data, timeout_s: float | None) -> tuple[Answer, bytearray]:
+    def exchange(
+        self,
+        request: Request,
+        data: Data,
+        timeout_s: float | None,
+        on_report: OnReport = lambda _: None,
+        *,
+        tries_again: bool = True,
+    ) -> tuple[Answer, bytearray]:
         """Have a request answered; after a death, a new helper is started for the next one.
-
-        If somebody ends the helper, such as the system when memory runs out, a new one gets the request once
-        more.
 
         Args:
             request: Passed to the function that the module gave to ``serve``.
             data: Passed with it.
             timeout_s: When the helper shows no progress for longer, it is ended; ``None``: no limit.
+            on_report: Called with every report of the helper on this request.
+            tries_again: If somebody ends the helper, such as the system when memory runs out, a new one gets
+                the request once more.
 
         Returns:
             The answer and its data.
@@ -97,11 +106,11 @@ class HelperProcess:
         """
         try:
             try:
-                return self._exchange(request, data, timeout_s)
+                return self._exchange(request, data, timeout_s, on_report)
             except HelperDiedError as error:
-                if error.by_itself or self._has_ended:
+                if error.by_itself or self._has_ended or not tries_again:
                     raise
-                return self._exchange(request, data, timeout_s)
+                return self._exchange(request, data, timeout_s, on_report)
         except BaseException:  # an interrupt, too: the next request must not get the answer to this one
             self.close()
             raise
@@ -113,7 +122,9 @@ class HelperProcess:
             if process := self._process:  # the thread that asks may set it to None meanwhile
                 process.kill()
 
-    def _exchange(self, request: Request, data: Data, timeout_s: float | None) -> tuple[Answer, bytearray]:
+    def _exchange(
+        self, request: Request, data: Data, timeout_s: float | None, on_report: OnReport
+    ) -> tuple[Answer, bytearray]:
         if self._is_ready and self._process and self._process.poll() is not None:
             self.close()  # it was killed while it waited: this request has nothing to do with it
         process = self._process or self._start()
@@ -127,11 +138,7 @@ class HelperProcess:
             self._is_ready = True
         with suppress(OSError):  # it is dead: reading its answer says so
             _send(process.stdin, request, data)
-        line, is_late = _ALIVE, False
-        while line == _ALIVE:
-            with _killed_after(process, timeout_s) as late:
-                line = process.stdout.readline()
-            is_late = late.is_set()
+        line, is_late = self._next_answer(process, timeout_s, on_report)
         if line.endswith(b"\n"):
             try:
                 return _received(line, process.stdout)
@@ -150,6 +157,28 @@ class HelperProcess:
         if code is None:
             raise HelperDiedError("wrong answer")
         raise HelperDiedError(crashes.describe(code), by_itself=code >= 0 or crashes.is_crash(code))
+
+    def _next_answer(
+        self, process: subprocess.Popen[bytes], timeout_s: float | None, on_report: OnReport
+    ) -> tuple[bytes, bool]:
+        """The line after all signs of life and reports, empty at the end; and whether it took too long."""
+        assert process.stdout, "it was opened with pipes"
+        line, is_late = _ALIVE, False
+        while line == _ALIVE or _is_report(line):
+            if line != _ALIVE:
+                self._pass_on(line, on_report)
+            with _killed_after(process, timeout_s) as late:
+                line = process.stdout.readline()
+            is_late = late.is_set()
+        return line, is_late
+
+    def _pass_on(self, line: bytes, on_report: OnReport) -> None:
+        try:
+            report = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            self.close()
+            raise HelperDiedError("wrong answer") from error
+        on_report(report)
 
     def close(self) -> None:
         """End the helper."""
@@ -181,6 +210,10 @@ class HelperProcess:
             except OSError as error:
                 raise HelperUnavailableError from error
             return self._process
+
+
+def _is_report(line: bytes) -> bool:
+    return line.startswith(b"{") and line.endswith(b"}\n")
 
 
 @contextmanager
@@ -246,13 +279,7 @@ def serve_exchanges(answer: Callable[[Request, bytearray, OnProgress], tuple[Ans
         answer: The answer to a request and its data, and the data of the answer. It calls its third argument
             whenever it got on. What it raises ends the helper.
     """
-    stop_signals.leave_to_parent()
-    core_dumps.write_none()
-    requests = sys.stdin.buffer
-    with os.fdopen(os.dup(1), "wb") as answers, open(os.devnull, "wb") as nothing:
-        os.dup2(nothing.fileno(), 1)  # libraries print
-        answers.write(_READY)
-        answers.flush()
+    with _answers() as answers:
         said_s = time.monotonic()
 
         def on_progress() -> None:
@@ -262,5 +289,35 @@ def serve_exchanges(answer: Callable[[Request, bytearray, OnProgress], tuple[Ans
                 answers.write(_ALIVE)
                 answers.flush()
 
-        for line in requests:
-            _send(answers, *answer(*_received(line, requests), on_progress))
+        for line in sys.stdin.buffer:
+            _send(answers, *answer(*_received(line, sys.stdin.buffer), on_progress))
+
+
+def serve_with_reports(answer: Callable[[Request, bytearray, OnReport], Answer]) -> None:
+    """In the helper: as ``serve_exchanges``, without data of answers.
+
+    Args:
+        answer: It may call its third argument, from any thread, with reports on the request.
+    """
+    lock = threading.Lock()
+    with _answers() as answers:
+
+        def on_report(report: Answer) -> None:
+            with lock:
+                answers.write(json.dumps(report).encode() + b"\n")
+                answers.flush()
+
+        for line in sys.stdin.buffer:
+            _send(answers, answer(*_received(line, sys.stdin.buffer), on_report), ())
+
+
+@contextmanager
+def _answers() -> Iterator[IO[bytes]]:
+    """The pipe for answers, after the first line on it; what libraries print goes nowhere."""
+    stop_signals.leave_to_parent()
+    core_dumps.write_none()
+    with os.fdopen(os.dup(1), "wb") as answers, open(os.devnull, "wb") as nothing:
+        os.dup2(nothing.fileno(), 1)
+        answers.write(_READY)
+        answers.flush()
+        yield answers

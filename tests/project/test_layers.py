@@ -50,6 +50,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "commands": set(),
     "metrics": {"models"},
     "pipeline": {"jobs", "resume", "frames", "inference", "images", "video"},
+    "executors": {"jobs", "video"},
     "frames": {"jobs", "inference", "images", "video"},
     "resume": {"inference", "video"},
     "jobs": {"resume", "models"},  # job folders, shipped weights: neither loads torch

@@ -1,4 +1,4 @@
-"""Dataclasses to JSON and back, by their type hints: what a worker says cannot make the driver run anything."""
+"""Dataclasses to JSON and back, by type hints: what a worker says cannot make the driver run anything."""
 
 import types
 from collections.abc import Mapping
@@ -49,6 +49,21 @@ def _value(kind: Any, data: Any) -> Any:  # noqa: ANN401
     origin, arguments = get_origin(kind), get_args(kind)
     if origin in (Union, types.UnionType):
         return _value(_chosen(arguments, data), data)
+    if origin is not None:
+        return _contained(origin, arguments, data)
+    if is_dataclass(kind):
+        return _dataclass(kind, data)
+    if kind in (Path, Fraction):
+        return kind(data)
+    if kind is float and isinstance(data, int):
+        return float(data)
+    if not isinstance(data, kind) or (kind is int and isinstance(data, bool)):
+        raise ValueError(f"{data!r} is not {kind.__name__}")
+    return data
+
+
+def _contained(origin: Any, arguments: tuple[Any, ...], data: Any) -> Any:  # noqa: ANN401
+    """What has type arguments: literals and containers."""
     if origin is Literal:
         if data not in arguments:
             raise ValueError(f"{data!r} is none of {arguments}")
@@ -58,19 +73,9 @@ def _value(kind: Any, data: Any) -> Any:  # noqa: ANN401
         return tuple(_value(each, item) for each, item in zip(kinds, data, strict=True))
     if origin is list:
         return [_value(arguments[0], item) for item in data]
-    if origin is not None and issubclass(origin, Mapping):
+    if issubclass(origin, Mapping):
         return {_value(arguments[0], name): _value(arguments[1], item) for name, item in data.items()}
-    if is_dataclass(kind):
-        return _dataclass(kind, data)
-    if kind in (Path, Fraction):
-        return kind(data)
-    if kind is float and isinstance(data, int):
-        return float(data)
-    if kind is types.NoneType:
-        kind = type(None)
-    if not isinstance(data, kind) or (kind is int and isinstance(data, bool)):
-        raise ValueError(f"{data!r} is not {kind.__name__}")
-    return data
+    raise TypeError(f"{origin} is not supported")
 
 
 def _dataclass(kind: Any, data: Any) -> Any:  # noqa: ANN401
@@ -87,14 +92,12 @@ def _hints(kind: Any) -> dict[str, Any]:  # noqa: ANN401
 
 def _chosen(kinds: tuple[Any, ...], data: Any) -> Any:  # noqa: ANN401
     """The one of several types that data may be."""
-    if data is None and types.NoneType in kinds:
-        return types.NoneType
     if isinstance(data, dict) and _KIND in data:
-        return next(each for each in kinds if getattr(each, "__name__", "") == data[_KIND])
-    plain = [each for each in kinds if isinstance(each, type) and isinstance(data, each)]
-    if plain:
-        return plain[0]
-    rest = [each for each in kinds if each is not types.NoneType]
-    if not rest:
+        fitting = [each for each in kinds if getattr(each, "__name__", "") == data[_KIND]]
+    else:
+        fitting = [each for each in kinds if isinstance(each, type) and isinstance(data, each)]
+    if not fitting and data is not None:  # such as a tuple, which JSON has as a list
+        fitting = [each for each in kinds if get_origin(each)]
+    if not fitting:
         raise ValueError(f"{data!r} is none of {kinds}")
-    return rest[-1]
+    return fitting[0]

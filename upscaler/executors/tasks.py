@@ -119,7 +119,7 @@ class Advanced:
 
 @dataclass(frozen=True)
 class JobEnded:
-    """How a job of a group ended; see ``batch.course.Result``."""
+    """How a job of a group ended; see ``batch.result.Result``."""
 
     job: int
     outcome: Outcome
@@ -183,5 +183,5 @@ class RangeDone:
 
 TaskResult = GroupDone | RangeDone
 
-# Runs a task where it is called, and tells of events on the way: ``batch.task_runner`` has the one there is.
-Work = Callable[[Task, OnEvent], TaskResult]
+# Runs a task where it is called, and tells of events on the way; ``batch/task_runner.py`` makes them.
+RunTask = Callable[[Task, OnEvent], TaskResult]
