@@ -1,4 +1,4 @@
-"""Tasks go to local processes, and reports and results come back as data; a lost worker costs its task only."""
+"""Tasks go to local processes, and results come back as data; a lost worker costs its task only."""
 
 import json
 import os
