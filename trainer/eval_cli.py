@@ -163,7 +163,7 @@ def _check_first(written: list[Path], images: Path | None) -> None:
     for path in written:
         report.check_writable(path)
     if images is not None:
-        protocol.hr_images(images)
+        protocol.check_images(images)
 
 
 def _lpips(net: str | None, trunk: Path | None, heads: Path | None, device: str) -> "Lpips | None":

@@ -625,6 +625,7 @@ def test_patience_ends_a_stage(prepare: Prepare) -> None:
     assert [line for line in said if "no gain in" in line] == [
         f"stage {stage} ends: no gain in 2 validations" for stage in (1, 2)
     ]
+    assert not [line for line in said if "hardly ran" in line]  # a longer run would end here, too
 
 
 def test_epochs_are_a_length(prepare: Prepare) -> None:

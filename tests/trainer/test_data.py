@@ -19,7 +19,7 @@ from upscaler.trainer.data.crop_side import Gain
 from upscaler.trainer.data.crops import Crops
 from upscaler.trainer.data.held_out import held_out_indices
 from upscaler.trainer.data.photos import load_photos
-from upscaler.trainer.data.sources import images_below
+from upscaler.trainer.data.sources import Folders, images_below
 from upscaler.trainer.degrade.degradations import downscale
 
 
@@ -178,6 +178,34 @@ def test_images_of_a_run_folder_are_not_photographs(folder: Path) -> None:
     assert images_below(run) == [run / "samples" / "picture.png"]  # if that is what is asked for
     (album / "picture.png").unlink()
     assert load_photos((str(folder),), 4, 8).fingerprint() == once.fingerprint()
+
+
+def test_each_folder_is_listed_once_and_no_file_is_touched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder of 70,000 files on a slow disk must not be gone through for every question."""
+    inner = tmp_path / "photos" / "more"
+    inner.mkdir(parents=True)
+    for name in ("a.png", "b.mp4", "c.txt"):
+        (tmp_path / "photos" / name).touch()
+        (inner / name).touch()
+    (tmp_path / "elsewhere.png").touch()
+    (inner / "link.png").symlink_to(tmp_path / "elsewhere.png")
+    (inner / "circle.png").symlink_to("circle.png")
+    listed, resolved = list[str](), list[str]()
+    scandir, resolve = os.scandir, Path.resolve
+    monkeypatch.setattr(os, "scandir", lambda path: listed.append(Path(path).name) or scandir(path))
+    monkeypatch.setattr(Path, "resolve", lambda path: resolved.append(path.name) or resolve(path))
+    found = Folders((str(tmp_path / "photos"),))
+    assert [source.path.relative_to(tmp_path).as_posix() for source in found.images()] == [
+        "photos/a.png",
+        "photos/more/a.png",
+        "elsewhere.png",
+    ]
+    assert [source.relative for source in found.videos()] == [Path("b.mp4"), Path("more", "b.mp4")]
+    assert found.others() == {".mp4": 2, ".txt": 2}
+    assert sorted(listed) == ["more", "photos"]
+    assert resolved == ["photos", "link.png"]
 
 
 # Crops that fit

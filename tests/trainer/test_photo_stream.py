@@ -13,7 +13,8 @@ from PIL import Image
 
 from upscaler.errors import TrainingError
 from upscaler.helper_process import HelperDiedError, HelperUnavailableError
-from upscaler.trainer.data import decoding_helper, photo_stream
+from upscaler.images import stills
+from upscaler.trainer.data import decoding_helper, photo_sizes, photo_stream
 from upscaler.trainer.data.crops import Crops
 from upscaler.trainer.data.photo_stream import PhotoStream
 from upscaler.trainer.data.photos import Photos, load_photos
@@ -139,6 +140,46 @@ def test_nothing_can_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no
         crops = Crops(photos.training, 2, 0)
         with pytest.raises(TrainingError, match=r"none of the last 3 photographs can be read: .*SIGSEGV"):
             crops.draw(4, 8)
+
+
+def test_of_many_photographs_a_few_are_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_helpers: None
+) -> None:
+    """24 of 40 are opened; one of the others is too small, which is seen when its turn comes."""
+    monkeypatch.setattr(photo_sizes, "_MOST_OPENED", 24)
+    folder = numbered(tmp_path / "photos", 40)
+    opened: list[str] = []
+    read_size = stills.read_size
+    monkeypatch.setattr(stills, "read_size", lambda path: opened.append(path.name) or read_size(path))
+    with closing(streamed(folder)):
+        pass
+    assert len(opened) == 24
+    unopened = sorted({path.name for path in folder.iterdir()} - {*opened})
+    Image.new("RGB", (9, 9)).save(folder / unopened[0])
+
+    with closing(streamed(folder)) as photos:
+        assert photos.opened == 24
+        assert photos.left_out == []
+        assert len(photos.held_out) == 3  # an eighth of those that were opened: these can be used
+        assert {pair.name for pair in photos.held_out} <= {*opened}
+        assert photos.photographs == 37
+        crops, drawn, told = Crops(photos.training, 2, 0), set[int](), list[str]()
+        for _ in range(40):
+            drawn |= numbers(crops.draw(16, 8)[1])
+            told += crops.left_out()
+    assert told == [f"{unopened[0]}: 9x9 is smaller than a crop"]
+    assert len(drawn) == 36
+
+
+def test_large_photographs_give_more_crops(tmp_path: Path, no_helpers: None) -> None:
+    folder = numbered(tmp_path / "photos", 2, 64)
+    large = np.zeros((64, 192, 3), np.uint8)
+    large[..., 0] = 7
+    Image.fromarray(large).save(folder / "large.png")
+    with closing(streamed(folder, valid=(str(folder / "000.png"),))) as photos:
+        window = stream_of(photos).window(0)
+        weights = dict(zip((pair.name for pair in window.pairs), window.weights.tolist(), strict=True))
+    assert weights["large.png"] == 3 * weights["001.png"]
 
 
 def test_of_a_large_photograph_a_part_is_kept(

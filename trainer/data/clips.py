@@ -15,7 +15,7 @@ from upscaler.images import stills
 from upscaler.images.formats import IMAGE_SUFFIXES
 from upscaler.inference.resize import resize_bicubic
 from upscaler.pixels import as_codes
-from upscaler.trainer.data.sources import files_below, run_folders_below
+from upscaler.trainer.data.sources import Listing
 from upscaler.video import yuv
 from upscaler.video.formats import VIDEO_SUFFIXES
 from upscaler.video.reader import VideoReader
@@ -77,7 +77,7 @@ def video_size(path: Path) -> tuple[int, int]:
 
 def video_files_below(folder: Path) -> list[Path]:
     """The video files in and below a folder, by suffix, sorted; without those in run folders."""
-    return files_below(folder, VIDEO_SUFFIXES)
+    return [folder / path for path in Listing(folder).with_suffixes(VIDEO_SUFFIXES)]
 
 
 def clips_below(folder: Path) -> list[Clip]:
@@ -85,7 +85,7 @@ def clips_below(folder: Path) -> list[Clip]:
     clips = [
         Clip(path.relative_to(folder).with_suffix("").as_posix(), path) for path in video_files_below(folder)
     ]
-    runs = run_folders_below(folder)
+    runs = Listing(folder).run_folders
     folders = (path for path in folder.rglob("*") if path.is_dir() and runs.isdisjoint({path, *path.parents}))
     clips += [
         Clip(path.relative_to(folder).as_posix(), path) for path in folders if len(_frame_files(path)) > 1

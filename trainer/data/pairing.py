@@ -4,7 +4,7 @@ from pathlib import Path
 
 from upscaler.errors import MediaError, TrainingError
 from upscaler.images.formats import IMAGE_SUFFIXES
-from upscaler.trainer.data.sources import Source, find
+from upscaler.trainer.data.sources import Folders, Source
 
 NO_LR_IMAGE = "it has no LR image"
 
@@ -59,7 +59,7 @@ class LrFiles:
         self._scale = scale
         self._by_index = len(folders) == photo_folders
         self._paths: dict[tuple[int, Path], list[Path]] = {}
-        for source in find(folders):
+        for source in Folders(folders).images():
             self._paths.setdefault(self._key(source), []).append(source.path)
         taken: dict[Path, Source] = {}
         for photograph in photographs:

@@ -22,10 +22,11 @@ from upscaler.helper_process import HelperDiedError, HelperProcess, HelperUnavai
 from upscaler.images import stills
 from upscaler.system import processors
 from upscaler.trainer.data.photo_pairs import Decode, PhotoPair
+from upscaler.trainer.data.photo_sizes import Size
 from upscaler.trainer.data.sources import Source
 
-# HR pixels of a photograph for each crop drawn while it is in the window. A photograph of 1024x1024 pixels
-# gives 16 crops, so that decoding it (10 ms) takes little of the time of the steps that use it.
+# HR pixels of a photograph, on average, for each crop drawn before the next one takes its place. Photographs
+# of 1024x1024 pixels give 16 crops each, so that decoding one (10 ms) takes little of the time of the steps.
 _PIXELS_PER_CROP = 256 * 256
 _FEWEST_CROPS = 8  # of a small photograph: opening a file takes time, too
 
@@ -55,25 +56,11 @@ class StreamedPhoto:
 
     Attributes:
         source: Its file.
-        height: HR pixels, as stored.
-        width: Likewise.
         pairs: What is read of it; empty if that is still to be done. Frames of clips are in the cache file.
     """
 
     source: Source
-    height: int
-    width: int
     pairs: tuple[PhotoPair, ...] = ()
-
-    @property
-    def worth(self) -> int:
-        """Its share of the crops: its pixels, or more if it is small."""
-        return max(self.height * self.width, _FEWEST_CROPS * _PIXELS_PER_CROP)
-
-    @property
-    def kept_pixels(self) -> int:
-        """HR pixels of the part that is kept."""
-        return min(self.height, _LARGEST_SIDE_PX) * min(self.width, _LARGEST_SIDE_PX)
 
 
 @dataclass(frozen=True)
@@ -89,12 +76,17 @@ class Window:
     weights: Tensor
 
 
+_Weighted = tuple[PhotoPair, int]  # or a part of it, and its HR pixels: the chance of each to be drawn
+
+
 class PhotoStream:
     """Reads photographs in a random order, over and over.
 
     Args:
         photos: The photographs, at least one.
         read: Makes pairs of one, with this function to decode with; raises an UpscalerError.
+        sizes: Height and width of some of them, at least one. The others are taken to be like these: their
+            files are opened when their turn comes.
         scale: HR size over LR size.
         seed: Decides the order and the parts of large photographs.
         bytes_per_pixel: Memory that a HR pixel takes, with its LR versions.
@@ -103,6 +95,8 @@ class PhotoStream:
 
     Attributes:
         photos: The photographs.
+        pixels_per_turn: HR pixels of a photograph on average, or more if they are small; decides how many
+            crops are drawn before the next one takes its place.
         window_bytes: What the window takes, on average.
     """
 
@@ -111,6 +105,7 @@ class PhotoStream:
         photos: Sequence[StreamedPhoto],
         read: Callable[[Source, Decode], list[PhotoPair]],
         *,
+        sizes: Sequence[Size],
         scale: int,
         seed: int,
         bytes_per_pixel: float,
@@ -119,13 +114,14 @@ class PhotoStream:
     ) -> None:
         self.photos = photos
         self._read, self._scale, self._seed = read, scale, seed
-        mean_bytes = bytes_per_pixel * sum(photo.kept_pixels for photo in photos) / len(photos)
+        mean_bytes = bytes_per_pixel * sum(map(_kept_pixels, sizes)) / len(sizes)
         fitting = int(min(most_bytes, _LARGEST_WINDOW_BYTES) / mean_bytes)
         self._size = max(1, min(len(photos), max(_FEWEST_IN_WINDOW, fitting)))
         self.window_bytes = int(self._size * mean_bytes)
-        self._worths = torch.tensor([photo.worth for photo in photos])
+        mean_pixels = sum(height * width for height, width in sizes) // len(sizes)
+        self.pixels_per_turn = max(mean_pixels, _FEWEST_CROPS * _PIXELS_PER_CROP)
         self._orders: dict[int, Tensor] = {}
-        self._loaded: dict[int, Future[list[PhotoPair]]] = {}
+        self._loaded: dict[int, Future[list[_Weighted]]] = {}
         self._current: tuple[range, Window] | None = None
         self._left_out: dict[Path, str] = {}
         self._untold: deque[str] = deque()
@@ -167,17 +163,11 @@ class PhotoStream:
                 self._loaded[turn] = self._pool.submit(self._load, turn, photo)
         for turn in [turn for turn in self._loaded if not wanted.start <= turn < ahead.stop]:
             self._loaded.pop(turn).cancel()
-        pairs, weights = [], []
-        for turn in wanted:
-            versions = self._loaded[turn].result()
-            pixels = sum(pair.hr.shape[0] * pair.hr.shape[1] for pair in versions)
-            worth = self.photos[self._index(turn)].worth
-            pairs += versions
-            weights += [worth * pair.hr.shape[0] * pair.hr.shape[1] / pixels for pair in versions]
-        if not pairs:
+        loaded = [each for turn in wanted for each in self._loaded[turn].result()]
+        if not loaded:
             reason = next(iter(self._left_out.values()))
             raise TrainingError(f"none of the last {len(wanted)} photographs can be read: {reason}")
-        window = Window(pairs, torch.tensor(weights))
+        window = Window([pair for pair, _ in loaded], torch.tensor([pixels for _, pixels in loaded]).float())
         self._current = wanted, window
         return window
 
@@ -187,10 +177,7 @@ class PhotoStream:
 
     def _count_begun(self, drawn: int) -> int:
         """How many photographs this many crops use up."""
-        total = int(self._worths.sum())
-        epoch, rest = divmod(drawn * _PIXELS_PER_CROP, total)
-        used = self._worths[self._order(epoch)].cumsum(0)
-        return epoch * len(self.photos) + int(torch.searchsorted(used, rest, right=True))
+        return drawn * _PIXELS_PER_CROP // self.pixels_per_turn
 
     def _index(self, turn: int) -> int:
         """Which photograph has this turn."""
@@ -207,8 +194,8 @@ class PhotoStream:
                 del self._orders[min(self._orders)]
         return order
 
-    def _load(self, turn: int, photo: StreamedPhoto) -> list[PhotoPair]:
-        """In a thread of the pool: the pairs of the photograph with this turn; none if it cannot be read."""
+    def _load(self, turn: int, photo: StreamedPhoto) -> list[_Weighted]:
+        """In a thread of the pool: the photograph with this turn, at each size; none if it cannot be read."""
         source = photo.source
         if source.path in self._left_out:
             return []
@@ -220,7 +207,7 @@ class PhotoStream:
                 self._untold.append(f"{source.path.name}: {error.message}")
             return []
         generator = Generator().manual_seed((self._seed + turn) % 2**63)
-        return [_part(pair, self._scale, generator) for pair in pairs]
+        return [(_part(pair, self._scale, generator), pair.hr.shape[0] * pair.hr.shape[1]) for pair in pairs]
 
     def _decoded(self, path: Path) -> Tensor:
         """The pixels of a file, from the helper process of this thread, or from here if there can be none."""
@@ -255,6 +242,12 @@ def _started(workers: int) -> ThreadPoolExecutor:
     started.wait()
     torch.set_num_threads(threads)
     return pool
+
+
+def _kept_pixels(size: Size) -> int:
+    """HR pixels of the part that is kept of a photograph."""
+    height, width = (min(side, _LARGEST_SIDE_PX) for side in size)
+    return height * width
 
 
 def _part(pair: PhotoPair, scale: int, generator: Generator) -> PhotoPair:

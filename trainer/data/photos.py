@@ -2,28 +2,28 @@
 
 import math
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from torch import Generator, Tensor
 
 from upscaler.errors import TrainingError, UpscalerError
-from upscaler.trainer.data import crop_side, file_names, pair_check, sampled_frames, sources
+from upscaler.trainer.data import crop_side, file_names, pair_check, sampled_frames
 from upscaler.trainer.data.cache import Cache
 from upscaler.trainer.data.clip_pairs import ClipReader, ClipSettings
 from upscaler.trainer.data.crop_side import CropSide
-from upscaler.trainer.data.held_out import held_out_indices
+from upscaler.trainer.data.held_out import beside_streamed, held_out_indices, hold_out
 from upscaler.trainer.data.pair_check import Shift
 from upscaler.trainer.data.pairing import NO_LR_IMAGE
 from upscaler.trainer.data.photo_pairs import Decode, LrPaths, PhotoPair, Reader, smaller_px
+from upscaler.trainer.data.photo_sizes import PhotoSizes, Size, read_sizes
 from upscaler.trainer.data.photo_stream import PhotoStream, StreamedPhoto
-from upscaler.trainer.data.sources import Source
+from upscaler.trainer.data.sources import Folders, Source
 from upscaler.trainer.degrade import degradations
 
 # Validation images are degraded alike in every run, whatever its seed: scores stay comparable.
 _HELD_OUT_SEED = 20_160_915
-
-_FEWEST_VIDEOS_TO_HOLD_OUT = 8
 
 # Scores ignore a border of an LR pixel on each side; something must remain.
 _SMALLEST_VALIDATION_PX = 4
@@ -46,6 +46,7 @@ class Photos:
         shift: By how many LR pixels (down, right) given LR images lie off their originals, if all do alike.
         look_like_pairs: Whether most are exactly twice as wide as high.
         not_images: Number of files that are no images, by suffix.
+        opened: How many photographs were opened for their sizes; less than all of many.
         mapped: Whether the pixels are in a memory-mapped file.
         needed_bytes: What all of them take when decoded.
         frames: How many of the photographs to train on are frames of videos.
@@ -60,6 +61,7 @@ class Photos:
     shift: Shift | None = None
     look_like_pairs: bool = False
     not_images: dict[str, int] = field(default_factory=dict)
+    opened: int = 0
     mapped: bool = False
     needed_bytes: int = 0
     frames: int = 0
@@ -71,12 +73,13 @@ class Photos:
         return self.crop_side.patch_px
 
     def fingerprint(self) -> int:
-        """A hash that changes when a photograph is added, removed, renamed or resized."""
-        known = [(pair.name, *pair.hr.shape) for pair in self.held_out]
+        """A hash that changes when a photograph is added, removed, renamed or, if it was opened, resized."""
+        known: list[tuple[str | int, ...]] = [(pair.name, *pair.hr.shape) for pair in self.held_out]
         if isinstance(self.training, PhotoStream):
-            known += [(photo.source.path.name, photo.height, photo.width) for photo in self.training.photos]
+            known += [(photo.source.path.name,) for photo in self.training.photos]
+            known.append(("pixels of a turn", self.training.pixels_per_turn))
         else:
-            known = [(pair.name, *pair.hr.shape) for pair in self.training] + known
+            known = [*((pair.name, *pair.hr.shape) for pair in self.training), *known]
         return zlib.crc32(repr(known).encode())
 
     def close(self) -> None:
@@ -139,30 +142,33 @@ def load_photos(  # noqa: PLR0913 - what decides how they are read
     if clip_frames:  # of videos, too, and all before the training
         settings = ClipSettings(clip_frames, scale, degradations.parse(degradation), max(sizes))
         reader, frames_per_video, cache_gb = ClipReader(settings), 0, math.inf
-    elsewhere = sources.find(valid, videos=bool(clip_frames))
-    found = _without(sources.find(folders, videos=bool(clip_frames)), elsewhere)
-    shapes = [reader.size(source.path) for source in found]
+    valid_folders, photo_folders = Folders(valid), Folders(folders)
+    elsewhere = valid_folders.images(videos=bool(clip_frames))
+    found = _without(photo_folders.images(videos=bool(clip_frames)), elsewhere)
+    shapes = read_sizes(found, lambda source: reader.size(source.path))
     makes_lr = degradation != degradations.GIVEN and pairs == "separate"
-    videos, video_sizes, left_out = _find_videos(folders if makes_lr and frames_per_video else ())
+    videos, video_sizes, left_out = _find_videos(
+        photo_folders.videos() if makes_lr and frames_per_video else []
+    )
 
     largest = 1.0 if clip_frames else max(sizes)  # sizes of clips are those after reduction
-    sides_px = [smaller_px(min(size), largest) for size in (*shapes, *video_sizes) if size]
+    sides_px = [smaller_px(min(size), largest) for size in (*shapes.known, *video_sizes)]
     side = crop_side.choose(sides_px, scale, patch_px, smallest_photo_px)
     least_px = side.patch_px * scale / max(sizes)
     lr_paths = LrPaths(lr_dirs, scale, found, len(folders), degradation)
-    photo_bytes = reader.needed_bytes(found, shapes)
+    photo_bytes = int(reader.needed_bytes(*shapes.of_opened(found)) * shapes.per_opened)
     frame_bytes = photo_reader.needed_bytes(videos, [*video_sizes])  # of one frame of each video
     frames_per_video = max(1, int(min(frames_per_video, cache_gb * 1e9 / max(1, frame_bytes))))
     frame_bytes *= frames_per_video
     later: list[StreamedPhoto] = []
-    if photo_bytes + frame_bytes > cache_gb * 1e9:
+    if shapes.known and photo_bytes + frame_bytes > cache_gb * 1e9:
         found, later, unusable = _split(found, shapes, least_px, lr_paths, hold_out=not elsewhere)
         left_out += unusable
     cache = Cache(frame_bytes + (0 if later else photo_bytes), cache_folder)
 
     photos, unusable_photos = reader.read(found, side.patch_px, lr_paths, cache)
     frames, unusable_videos = photo_reader.read_videos(videos, side.patch_px, frames_per_video, cache)
-    unreadable = _unreadable_folders((*folders, *lr_dirs, *valid, *valid_lr_dirs))
+    unreadable = _unreadable(photo_folders, Folders(lr_dirs), valid_folders, Folders(valid_lr_dirs))
     left_out = unusable_photos + left_out + unusable_videos + unreadable
     pair_check.require_most_belong_together(left_out, sum(versions[0].given for versions in photos))
     count = len(photos) + sum(map(len, frames)) + len(later)
@@ -173,23 +179,22 @@ def load_photos(  # noqa: PLR0913 - what decides how they are read
         left_out += unusable
         photos += [frame for video in frames for frame in video]
     elif later:
-        held_out, photos = _beside_streamed(photos, frames, left_out)
+        held_out, photos = beside_streamed(photos, frames, left_out)
     else:
-        held_out, photos = _hold_out(photos, frames)
+        held_out, photos = hold_out(photos, frames)
 
     training, validation = [pair for versions in photos for pair in versions], [each[0] for each in held_out]
     shift = pair_check.common_shift([pair.shift for pair in training + validation if pair.shift])
-    if align_lr and shift is not None:
-        training, validation = (_aligned(pairs, scale, shift) for pairs in (training, validation))
-        side = _smaller_side(side, scale, shift, training, later)
-
-    def read_later(source: Source, decode: Decode) -> list[PhotoPair]:
-        pairs = photo_reader.pairs(source, side.patch_px, lr_paths, decode)
-        return _aligned(pairs, scale, shift) if align_lr and shift is not None else pairs
+    moved = shift if align_lr else None
+    if moved is not None:
+        training, validation = (_aligned(pairs, scale, moved) for pairs in (training, validation))
+        usable_px = [min(size) for size in shapes.known if min(size) >= least_px] if later else []
+        side = _smaller_side(side, scale, moved, training, usable_px)
 
     stream = later and PhotoStream(
         later + [_already_read(versions) for versions in photos],
-        read_later,
+        _reads_later(photo_reader, side.patch_px, lr_paths, scale, moved),
+        sizes=shapes.known,
         scale=scale,
         seed=seed,
         bytes_per_pixel=photo_reader.bytes_per_pixel,
@@ -203,9 +208,10 @@ def load_photos(  # noqa: PLR0913 - what decides how they are read
         left_out=left_out,
         crop_side=side,
         shift=shift,
-        look_like_pairs=pairs == "separate" and not (lr_dirs or clip_frames) and _are_doubles(shapes),
-        not_images=sources.not_images(folders, videos=bool(videos or clip_frames)),
+        look_like_pairs=pairs == "separate" and not (lr_dirs or clip_frames) and _are_doubles(shapes.known),
+        not_images=photo_folders.others(videos=bool(videos or clip_frames)),
         mapped=cache.mapped,
+        opened=len(shapes.opened),
         needed_bytes=photo_bytes + frame_bytes,
         frames=sum(map(len, frames)),
         videos=len(frames),
@@ -217,15 +223,15 @@ def _without(found: list[Source], others: list[Source]) -> list[Source]:
     return [source for source in found if source.path not in paths]
 
 
-def _are_doubles(shapes: list[tuple[int, int] | None]) -> bool:
+def _are_doubles(sizes: list[Size]) -> bool:
     """Whether most are exactly twice as wide as high."""
-    return 2 * sum(width == 2 * height for height, width in filter(None, shapes)) > len(shapes)
+    return 2 * sum(width == 2 * height for height, width in sizes) > len(sizes)
 
 
-def _find_videos(folders: tuple[str, ...]) -> tuple[list[Source], list[tuple[int, int]], list[str]]:
+def _find_videos(found: list[Source]) -> tuple[list[Source], list[tuple[int, int]], list[str]]:
     """The videos that can be read, height and width of each, and ``name: reason`` of the others."""
     usable, sizes, left_out = [], [], []
-    for source in sources.find_videos(folders):
+    for source in found:
         try:
             sizes.append(sampled_frames.size_of(source.path))
             usable.append(source)
@@ -244,46 +250,9 @@ def _read_for_validation(
     return held_out, [f"validation: {line}" for line in unusable]
 
 
-Versions = list[PhotoPair]  # the sizes of a photograph
-
-
-def _hold_out(photos: list[Versions], videos: list[list[Versions]]) -> tuple[list[Versions], list[Versions]]:
-    """Split photographs, and frames of videos, into those held out and those to train on."""
-    if len(photos) < 2:
-        groups = [[photo] for photo in photos] + videos
-        return _split_groups(groups if len(groups) > 1 else [[frame] for frame in groups[0]])
-    held_out, kept = _split_groups([[photo] for photo in photos])
-    more, frames = _hold_out_videos(videos)
-    return held_out + more, kept + frames
-
-
-def _beside_streamed(
-    held_out: list[Versions], videos: list[list[Versions]], left_out: list[str]
-) -> tuple[list[Versions], list[Versions]]:
-    """The same where photographs are read during the training, except for those that are held out."""
-    if not held_out:
-        raise TrainingError(f"no photograph held out for validation can be used: {left_out[0]}")
-    more, frames = _hold_out_videos(videos)
-    return held_out + more, frames
-
-
-def _hold_out_videos(videos: list[list[Versions]]) -> tuple[list[Versions], list[Versions]]:
-    """The same for frames of videos beside photographs: few videos are not held out."""
-    if len(videos) < _FEWEST_VIDEOS_TO_HOLD_OUT:
-        return [], [frame for video in videos for frame in video]
-    return _split_groups(videos)
-
-
-def _split_groups(groups: list[list[Versions]]) -> tuple[list[Versions], list[Versions]]:
-    """One of each group that is held out, and all of the others: frames of a video show the same."""
-    chosen = held_out_indices(len(groups))
-    held_out = [groups[index][len(groups[index]) // 2] for index in chosen]
-    return held_out, [photo for index, group in enumerate(groups) if index not in chosen for photo in group]
-
-
 def _split(
     found: list[Source],
-    shapes: list[tuple[int, int] | None],
+    shapes: PhotoSizes,
     least_px: float,
     lr_paths: LrPaths,
     *,
@@ -293,33 +262,52 @@ def _split(
 
     Args:
         found: All.
-        shapes: Height and width of each; ``None`` if that cannot be read.
+        shapes: Their sizes; one that is not known is seen when its turn comes.
         least_px: The shorter side that they must have.
         lr_paths: Where their LR versions are.
-        hold_out: Whether some are held out for validation.
+        hold_out: Whether some are held out for validation, of those whose size is known.
 
     Returns:
         Both kinds, and ``name: reason`` of those that are left out.
     """
-    usable, left_out = [], []
-    for source, size in zip(found, shapes, strict=True):
-        if size is None:
+    usable, candidates, left_out = [], [], []
+    for index, source in enumerate(found):
+        size, is_known = shapes.opened.get(index), index in shapes.opened
+        if is_known and size is None:
             left_out.append(f"{source.path.name}: its header cannot be read")
-        elif min(size) < least_px:
+        elif size is not None and min(size) < least_px:
             left_out.append(f"{source.path.name}: {size[1]}x{size[0]} is smaller than a crop")
         elif not lr_paths.suffice_for(source):
             left_out.append(f"{source.path.name}: {NO_LR_IMAGE}")
         else:
-            usable.append(StreamedPhoto(source, *size))
-    chosen = set(held_out_indices(len(usable))) if hold_out and len(usable) > 1 else set()
-    now = [photo.source for index, photo in enumerate(usable) if index in chosen]
-    return now, [photo for index, photo in enumerate(usable) if index not in chosen], left_out
+            usable.append(source)
+            candidates += [source] if is_known else []
+    are_held_out = hold_out and len(candidates) > 1
+    now = [candidates[index] for index in held_out_indices(len(candidates))] if are_held_out else []
+    paths = {source.path for source in now}
+    return now, [StreamedPhoto(source) for source in usable if source.path not in paths], left_out
+
+
+def _reads_later(
+    reader: Reader, patch_px: int, lr_paths: LrPaths, scale: int, shift: Shift | None
+) -> Callable[[Source, Decode], list[PhotoPair]]:
+    """What reads a photograph of a stream, without this shift of its LR image."""
+
+    def read(source: Source, decode: Decode) -> list[PhotoPair]:
+        pairs = reader.pairs(source, patch_px, lr_paths, decode)
+        if shift is None:
+            return pairs
+        pairs = _aligned(pairs, scale, shift)
+        if min(pairs[0].lr.shape[:2]) < patch_px:
+            raise TrainingError("without the shift of its LR image, it is smaller than a crop")
+        return pairs
+
+    return read
 
 
 def _already_read(versions: list[PhotoPair]) -> StreamedPhoto:
     """A frame of a video, for a stream."""
-    height, width = versions[0].hr.shape[:2]
-    return StreamedPhoto(Source(Path(versions[0].name), Path(), 0), height, width, tuple(versions))
+    return StreamedPhoto(Source(Path(versions[0].name), Path(), 0), tuple(versions))
 
 
 def _require_enough(
@@ -342,13 +330,13 @@ def require_photos(folders: tuple[str, ...]) -> None:
     Raises:
         TrainingError: A folder is missing, or no file in them has the suffix of an image.
     """
-    if not (sources.find(folders) or sources.find_videos(folders)):
+    found = Folders(folders)
+    if not (found.images() or found.videos()):
         raise TrainingError(f"there is no photograph in {', '.join(folders)}", "training needs at least two")
 
 
-def _unreadable_folders(folders: tuple[str, ...]) -> list[str]:
-    unreadable = [sources.unreadable_below(Path(folder)) for folder in folders]
-    return [f"{path}: {reason}" for found in unreadable for path, reason in found.items()]
+def _unreadable(*searched: Folders) -> list[str]:
+    return [f"{path}: {reason}" for folders in searched for path, reason in folders.unreadable().items()]
 
 
 def _aligned(pairs: list[PhotoPair], scale: int, shift: Shift) -> list[PhotoPair]:
@@ -363,12 +351,12 @@ def _aligned(pairs: list[PhotoPair], scale: int, shift: Shift) -> list[PhotoPair
 
 
 def _smaller_side(
-    side: CropSide, scale: int, shift: Shift, pairs: list[PhotoPair], streamed: list[StreamedPhoto]
+    side: CropSide, scale: int, shift: Shift, pairs: list[PhotoPair], streamed_px: list[int]
 ) -> CropSide:
     """The side of crops that all photographs still hold after they are cut to take out a shift."""
     cut_px = math.ceil(max(map(abs, shift)))
     held_px = [min(pair.lr.shape[:2]) for pair in pairs]
-    held_px += [min(photo.height, photo.width) // scale - cut_px for photo in streamed]
+    held_px += [side_px // scale - cut_px for side_px in streamed_px]
     return replace(side, patch_px=min(side.patch_px, *held_px))
 
 

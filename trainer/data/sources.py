@@ -31,90 +31,143 @@ class Source:
     folder_index: int
 
 
-def images_below(folder: Path) -> list[Path]:
-    """The image files in and below a folder, by suffix, sorted; without those that runs wrote."""
-    return files_below(folder, IMAGE_SUFFIXES)
+class Listing:
+    """The files in and below a folder, without those in run folders: their images are results.
 
-
-def files_below(folder: Path, suffixes: Collection[str]) -> list[Path]:
-    """The files in and below a folder with these suffixes, sorted; without those that runs wrote."""
-    runs = run_folders_below(folder)
-    found = (path for path in folder.rglob("*") if path.suffix.lower() in suffixes)
-    return sorted(path for path in found if not (runs and runs & {*path.parents}) and path.is_file())
-
-
-def not_images(folders: tuple[str, ...], *, videos: bool = False) -> dict[str, int]:
-    """How many files in and below folders cannot be trained on, by suffix, most first; without hidden ones.
+    Every folder is listed once and no file is opened: only links cost a further look at the disk.
 
     Args:
-        folders: As in ``find``.
-        videos: As in ``find``.
+        folder: The folder.
+
+    Attributes:
+        folder: The folder.
+        files: The path of every file from the folder, sorted.
+        run_folders: The run folders anywhere below it.
+        unreadable: Why folders in and below it cannot be listed.
     """
-    counts: Counter[str] = Counter()
-    for folder in map(Path, folders):
-        runs = run_folders_below(folder) if folder.is_dir() else set()
-        for path in folder.rglob("*") if folder.is_dir() else ():
-            suffix = path.suffix.lower()
-            hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-            if (
-                suffix not in _suffixes(videos=videos)
-                and not hidden
-                and not (runs and runs & {*path.parents})
-                and path.is_file()
-            ):
-                counts[suffix or "without suffix"] += 1
-    return dict(counts.most_common())
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.files: list[Path] = []
+        self.run_folders: set[Path] = set()
+        self.unreadable: dict[Path, str] = {}
+        self._links: set[Path] = set()
+        self._resolved_folder = folder.resolve()
+        remaining = [Path()]
+        while remaining:
+            remaining += self._subfolders(remaining.pop())
+        self.files.sort()
+
+    def _subfolders(self, relative: Path) -> list[Path]:
+        """List one folder; returns those in it that are to be listed, too."""
+        subfolders = []
+        path = self.folder / relative
+        try:
+            with os.scandir(path) as entries:
+                for entry in entries:
+                    inside = relative / entry.name
+                    if entry.is_dir(follow_symlinks=False):
+                        if _is_run_folder(self.folder / inside):
+                            self.run_folders.add(self.folder / inside)
+                        else:
+                            subfolders.append(inside)
+                    elif _is_file(entry):
+                        self.files.append(inside)
+                        if entry.is_symlink():
+                            self._links.add(inside)
+        except OSError as error:
+            self.unreadable[path] = error.strerror or str(error)
+        return subfolders
+
+    def with_suffixes(self, suffixes: Collection[str]) -> list[Path]:
+        """The path from the folder of every file with one of these suffixes, sorted."""
+        return [path for path in self.files if path.suffix.lower() in suffixes]
+
+    def sources(self, suffixes: Collection[str], folder_index: int) -> list[Source]:
+        """The same files as sources."""
+        paths = self.with_suffixes(suffixes)
+        return [Source(self._resolved(path), path, folder_index) for path in paths]
+
+    def _resolved(self, relative: Path) -> Path:
+        if relative in self._links:
+            return (self.folder / relative).resolve()
+        return self._resolved_folder / relative
 
 
-def unreadable_below(folder: Path) -> dict[Path, str]:
-    """Why folders in and below a folder cannot be listed; what they hold is missing from ``images_below``."""
-    errors: list[OSError] = []
-    for _ in os.walk(folder, onerror=errors.append) if folder.is_dir() else ():
-        pass
-    return {Path(os.fsdecode(error.filename)): error.strerror or str(error) for error in errors}
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_file()
+    except OSError:  # a link in a circle, or into a folder that must not be searched
+        return False
 
 
-def run_folders_below(folder: Path) -> set[Path]:
-    """The run folders anywhere below a folder; their images are results, not photographs."""
-    named = (path for path in folder.rglob(f"*{RUN_SUFFIX}") if path.is_dir())
-    return {path for path in named if any((path / name).exists() for name in _RUN_FILES)}
+def _is_run_folder(path: Path) -> bool:
+    return path.suffix == RUN_SUFFIX and any((path / name).exists() for name in _RUN_FILES)
+
+
+class Folders:
+    """Folders and single files of a user, each folder listed once.
+
+    Args:
+        paths: Folders, which are searched recursively except for run folders, and files.
+
+    Raises:
+        TrainingError: A folder is missing.
+    """
+
+    def __init__(self, paths: tuple[str, ...]) -> None:
+        self._paths = [Path(path) for path in paths]
+        missing = next((path for path in self._paths if not (path.is_file() or path.is_dir())), None)
+        if missing is not None:
+            raise TrainingError(f"no folder '{missing}'", "use a folder with photographs")
+        self._listings = {path: Listing(path) for path in self._paths if path.is_dir()}
+
+    def images(self, *, videos: bool = False) -> list[Source]:
+        """Every image file, and every single file that is no video; none of them twice.
+
+        Args:
+            videos: Find video files, too.
+        """
+        return self._found(_suffixes(videos=videos), without=() if videos else VIDEO_SUFFIXES)
+
+    def videos(self) -> list[Source]:
+        """Every video file, and every single file that is no image; none of them twice."""
+        return self._found(VIDEO_SUFFIXES, without=IMAGE_SUFFIXES)
+
+    def _found(self, suffixes: Collection[str], without: Collection[str]) -> list[Source]:
+        found: list[Source] = []
+        for index, path in enumerate(self._paths):
+            if path in self._listings:
+                found += self._listings[path].sources(suffixes, index)
+            elif path.suffix.lower() not in without:
+                found.append(Source(path.resolve(), Path(path.name), index))
+        # A photograph found twice, in two overlapping folders, must not be both trained on and held out.
+        return list({source.path: source for source in found}.values())
+
+    def others(self, *, videos: bool = False) -> dict[str, int]:
+        """How many files below the folders are no images, by suffix, most first; without hidden ones.
+
+        Args:
+            videos: Nor videos.
+        """
+        counts: Counter[str] = Counter()
+        known = _suffixes(videos=videos)
+        for listing in self._listings.values():
+            for path in listing.files:
+                suffix = path.suffix.lower()
+                if suffix not in known and not any(part.startswith(".") for part in path.parts):
+                    counts[suffix or "without suffix"] += 1
+        return dict(counts.most_common())
+
+    def unreadable(self) -> dict[Path, str]:
+        """Why folders in and below them cannot be listed."""
+        return {path: why for each in self._listings.values() for path, why in each.unreadable.items()}
 
 
 def _suffixes(*, videos: bool) -> set[str]:
     return {*IMAGE_SUFFIXES, *(VIDEO_SUFFIXES if videos else ())}
 
 
-def find(folders: tuple[str, ...], *, videos: bool = False) -> list[Source]:
-    """Every image file in folders, searched recursively, or among single files; none of them twice.
-
-    Args:
-        folders: Folders and files.
-        videos: Find video files, too.
-
-    Raises:
-        TrainingError: A folder is missing.
-    """
-    return _find(folders, _suffixes(videos=videos), without=() if videos else VIDEO_SUFFIXES)
-
-
-def find_videos(folders: tuple[str, ...]) -> list[Source]:
-    """Every video file, likewise."""
-    return _find(folders, VIDEO_SUFFIXES, without=IMAGE_SUFFIXES)
-
-
-def _find(folders: tuple[str, ...], suffixes: Collection[str], without: Collection[str]) -> list[Source]:
-    """Files below folders with some suffixes; single files have any but others."""
-    sources: list[Source] = []
-    for index, folder in enumerate(map(Path, folders)):
-        if folder.is_file():
-            if folder.suffix.lower() not in without:
-                sources.append(Source(folder.resolve(), Path(folder.name), index))
-        elif folder.is_dir():
-            sources += [
-                Source(path.resolve(), path.relative_to(folder), index)
-                for path in files_below(folder, suffixes)
-            ]
-        else:
-            raise TrainingError(f"no folder '{folder}'", "use a folder with photographs")
-    # A photograph found twice, in two overlapping folders, must not be both trained on and held out.
-    return list({source.path: source for source in sources}.values())
+def images_below(folder: Path) -> list[Path]:
+    """The image files in and below a folder, by suffix, sorted; without those that runs wrote."""
+    return [folder / path for path in Listing(folder).with_suffixes(IMAGE_SUFFIXES)]

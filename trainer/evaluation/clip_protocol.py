@@ -11,13 +11,13 @@ from pathlib import Path
 import torch
 from torch import Generator
 
-from upscaler.errors import MediaError, UpscalerError, UsageError
-from upscaler.images import stills
+from upscaler.errors import MediaError, UsageError
 from upscaler.trainer.data import file_names
 from upscaler.trainer.data.clips import Clip, clips_below, find_clip
 from upscaler.trainer.degrade import codecs, degradations
 from upscaler.trainer.evaluation import protocol
 from upscaler.trainer.evaluation.flow import flow_distance
+from upscaler.trainer.evaluation.folders import EvaluationFolders, require_different
 from upscaler.trainer.evaluation.lpips import Lpips
 from upscaler.trainer.evaluation.lr_images import LrSource, Rgb, degraded
 from upscaler.trainer.evaluation.protocol import Comparison, Evaluation, Score
@@ -80,25 +80,15 @@ def evaluate_clips(
             cannot be degraded this way.
     """
     _check_degradation(lr_source)
-    protocol.check_lr_dir(lr_source.folder)
-    others = [lr_source.folder, subject.folder if isinstance(subject, SrFolder) else None]
-    compared = [folder for folder in others if folder is not None]
-    clips = _clips(hr_dir, without=[*compared, *([save_folder] if save_folder else [])])
-    if save_folder is not None:
-        protocol.make_save_folder(save_folder, [hr_dir, *compared])
-    scores: list[Score] = []
-    failures: list[UpscalerError] = []
-    for clip in clips:
-        saved = None if save_folder is None else save_folder / clip.name
-        try:
-            frames = _compared(subject, clip, lr_source, selection, for_lpips=lpips is not None)
-            score, last = _scored(clip.name, frames, subject.scale, lpips, saved)
-        except UpscalerError as error:
-            failures.append(error)
-            continue
-        scores.append(score)
-        on_score(score, last)
-    return Evaluation(scores, failures)
+    folders = EvaluationFolders.of(subject, hr_dir, lr_source, save_folder)
+    clips = _clips(folders)
+    folders.prepare()
+
+    def score(clip: Clip) -> tuple[Score, Comparison]:
+        frames = _compared(subject, clip, lr_source, selection, for_lpips=lpips is not None)
+        return _scored(clip.name, frames, subject.scale, lpips, folders)
+
+    return protocol.score_all(clips, score, on_score, [])
 
 
 def _check_degradation(lr_source: LrSource) -> None:
@@ -111,22 +101,17 @@ def _check_degradation(lr_source: LrSource) -> None:
         raise UsageError(f"clips cannot be degraded by '{known.name}'", f"use {_KNOWN}")
 
 
-def _clips(folder: Path, without: list[Path]) -> list[Clip]:
-    """The clips below a folder, but not those below ``without`` where that lies inside."""
+def _clips(folders: EvaluationFolders) -> list[Clip]:
+    """The clips below the HR folder; raises a UsageError."""
+    folder = folders.hr
     if not folder.is_dir():
         raise UsageError(f"no folder '{folder}'", "use a folder with HR clips")
-    inside = {other.resolve() for other in without} - {folder.resolve()}
-    clips = [
-        clip
-        for clip in clips_below(folder)
-        if inside.isdisjoint({clip.path.resolve(), *clip.path.resolve().parents})
-    ]
+    found = clips_below(folder)
+    paths = {*folders.only_hr(clip.path for clip in found)}
+    clips = [clip for clip in found if clip.path in paths]
     if not clips:
         raise UsageError(f"no clips in '{folder}'", "use a folder with video files or folders of frames")
-    names = [clip.name for clip in clips]
-    duplicate = next((name for name in names if names.count(name) > 1), None)
-    if duplicate is not None:
-        raise UsageError(f"'{folder}' has two clips called '{duplicate}'", "move one of them away")
+    require_different([clip.name for clip in clips], folder, "clips")
     return clips
 
 
@@ -190,7 +175,7 @@ def _given(clip: Clip, hr: Iterator[Rgb], folder: Path, scale: int) -> list[Rgb]
 
 
 def _scored(
-    name: str, frames: Iterator[Comparison], scale: int, lpips: Lpips | None, saved: Path | None
+    name: str, frames: Iterator[Comparison], scale: int, lpips: Lpips | None, folders: EvaluationFolders
 ) -> tuple[Score, Comparison]:
     """The score of a clip, and its last frame."""
     scores: list[Score] = []
@@ -199,8 +184,7 @@ def _scored(
     before: Comparison | None = None
     for number, frame in enumerate(frames):
         scores.append(protocol.score_frame(name, frame, scale, False, lpips, bicubic_on_luma=False))
-        if saved is not None:
-            _save(saved / f"{number:05}.png", frame.sr)
+        folders.save_sr(Path(name) / f"{number:05}.png", frame.sr)
         if before is not None:
             sr, hr = (before.sr, frame.sr), (before.hr, frame.hr)
             flow_distances.append(flow_distance(sr, hr))
@@ -215,11 +199,3 @@ def _scored(
 
 def _mean(values: list[float]) -> float | None:
     return sum(values) / len(values) if values else None
-
-
-def _save(path: Path, sr: Rgb) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise MediaError(f"cannot write '{path.parent}': {error.strerror}") from error
-    stills.write_rgb8(path, sr)

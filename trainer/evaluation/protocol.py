@@ -8,9 +8,10 @@ The bicubic row of the tables is computed on HR's luma, downscaled and upsampled
 So is ours if the LR images are made here; on given 8-bit RGB files bicubic scores up to 0.02 dB less.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -18,11 +19,14 @@ from upscaler import metrics
 from upscaler.errors import MediaError, UpscalerError, UsageError
 from upscaler.images import stills
 from upscaler.trainer.data.pairing import find_paired
-from upscaler.trainer.data.sources import images_below, unreadable_below
+from upscaler.trainer.data.sources import Listing, images_below
 from upscaler.trainer.evaluation import bicubic
+from upscaler.trainer.evaluation.folders import EvaluationFolders, require_different
 from upscaler.trainer.evaluation.lpips import SMALLEST_SIDE_PX, Lpips
 from upscaler.trainer.evaluation.lr_images import LrSource, Rgb, lr_image
 from upscaler.trainer.evaluation.subject import Method, SrFolder, Subject
+
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -115,77 +119,76 @@ def evaluate(
         UsageError: A folder is missing or has no images, or saving would overwrite what is compared.
     """
     lr_source = lr_source or LrSource()
-    others = [lr_source.folder, subject.folder if isinstance(subject, SrFolder) else None]
-    compared = [folder for folder in others if folder is not None]
-    paths = hr_images(hr_dir, without=[*compared, *([save_folder] if save_folder else [])])
-    check_lr_dir(lr_source.folder)
-    if save_folder is not None:
-        make_save_folder(save_folder, [hr_dir, *compared])
-    scores: list[Score] = []
-    failures: list[UpscalerError] = [
-        MediaError(f"cannot read folder '{path}': {reason}")
-        for path, reason in unreadable_below(hr_dir).items()
-    ]
-    for path in paths:
+    folders = EvaluationFolders.of(subject, hr_dir, lr_source, save_folder)
+    paths = _hr_images(folders)
+    folders.prepare()
+    # The bicubic row of the tables is computed on luma.
+    on_luma = isinstance(subject, Method) and subject.is_baseline and lr_source == LrSource()
+
+    def score(path: Path) -> tuple[Score, Comparison]:
         name = path.relative_to(hr_dir)
+        hr, is_gray = _read_hr(path, subject.scale, for_lpips=lpips is not None)
+        comparison = _compare(subject, path, hr, lr_source, name.parent)
+        folders.save_sr(name.with_suffix(".png"), comparison.sr)
+        scored = score_frame(
+            name.as_posix(), comparison, subject.scale, is_gray, lpips, bicubic_on_luma=on_luma
+        )
+        return scored, comparison
+
+    unreadable: list[UpscalerError] = [
+        MediaError(f"cannot read folder '{path}': {reason}")
+        for path, reason in Listing(hr_dir).unreadable.items()
+    ]
+    return score_all(paths, score, on_score, unreadable)
+
+
+def score_all(
+    items: Iterable[Item],
+    score: Callable[[Item], tuple[Score, Comparison]],
+    on_score: Callable[[Score, Comparison], None],
+    failures: list[UpscalerError],
+) -> Evaluation:
+    """Score images or clips; a bad one does not stop the rest.
+
+    Args:
+        items: What ``score`` takes.
+        score: Scores one, and says how its versions, or those of its last frame, look.
+        on_score: Called with that.
+        failures: What could not be read before.
+    """
+    scores: list[Score] = []
+    failures = [*failures]
+    for item in items:
         try:
-            hr, is_gray = _read_hr(path, subject.scale, for_lpips=lpips is not None)
-            comparison = _compare(subject, path, hr, lr_source, name.parent)
-            if save_folder is not None:
-                _save(save_folder / name.with_suffix(".png"), comparison.sr)
+            scored, comparison = score(item)
         except UpscalerError as error:
             failures.append(error)
             continue
-        # The bicubic row of the tables is computed on luma.
-        on_luma = isinstance(subject, Method) and subject.is_baseline and lr_source == LrSource()
-        scores.append(
-            score_frame(name.as_posix(), comparison, subject.scale, is_gray, lpips, bicubic_on_luma=on_luma)
-        )
-        on_score(scores[-1], comparison)
+        scores.append(scored)
+        on_score(scored, comparison)
     return Evaluation(scores, failures)
 
 
-def _save(path: Path, sr: Rgb) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise MediaError(f"cannot write '{path.parent}': {error.strerror}") from error
-    stills.write_rgb8(path, sr)
-
-
-def hr_images(folder: Path, without: Sequence[Path] = ()) -> list[Path]:
-    """The images below a folder, but not those below ``without`` where that lies inside.
+def check_images(folder: Path) -> None:
+    """Find out before the work whether there are HR images.
 
     Raises:
         UsageError: The folder is missing or has no images, or two of them have the same name.
     """
+    _hr_images(EvaluationFolders(folder))
+
+
+def _hr_images(folders: EvaluationFolders) -> list[Path]:
+    """The images below the HR folder; raises a UsageError."""
+    folder = folders.hr
     if not folder.is_dir():
         raise UsageError(f"no folder '{folder}'", "use a folder with HR images")
-    inside = {other.resolve() for other in without} - {folder.resolve()}
-    paths = [path for path in images_below(folder) if inside.isdisjoint(path.resolve().parents)]
+    paths = folders.only_hr(images_below(folder))
     if not paths:
         raise UsageError(f"no images in '{folder}'", "use a folder with HR images")
     stems = [path.relative_to(folder).with_suffix("").as_posix() for path in paths]
-    duplicate = next((stem for stem in stems if stems.count(stem) > 1), None)
-    if duplicate is not None:
-        raise UsageError(f"'{folder}' has two images called '{duplicate}'", "move one of them away")
+    require_different(stems, folder, "images")
     return paths
-
-
-def check_lr_dir(folder: Path | None) -> None:
-    """Raises a UsageError if the folder with LR images does not exist."""
-    if folder is not None and not folder.is_dir():
-        raise UsageError(f"no folder '{folder}'", "--lr-dir takes a folder with LR images")
-
-
-def make_save_folder(folder: Path, compared: list[Path]) -> None:
-    """Make the folder for SR images; raises a UsageError if it cannot be, or is one that is compared."""
-    if folder.resolve() in {each.resolve() for each in compared}:
-        raise UsageError(f"--save '{folder}' would overwrite what is compared", "use another folder")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"cannot write '{folder}': {error.strerror}") from error
 
 
 def _compare(subject: Subject, path: Path, hr: Rgb, lr_source: LrSource, subfolder: Path) -> Comparison:

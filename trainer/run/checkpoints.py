@@ -113,7 +113,7 @@ class Checkpoints:
         steps = state.step - state.stage_step
         compared_text = ", ".join([*notes, f"best {best} in {best_file}"])
         self._journal.say(f"stage {stage}: {last} ({compared_text}), {counted(steps, 'step')}")
-        if steps < _FEW_STEPS:
+        if steps < _FEW_STEPS and not state.is_out_of_patience():
             self._journal.say(f"stage {stage} hardly ran: raise --minutes, --steps or --epochs")
 
     def _scored(self, network: Network) -> Scores:

@@ -53,6 +53,11 @@ def opening_lines(config: TrainConfig, state: TrainState, photos: Photos, judges
             f"decoded, the photographs would take {needed_gb:,.1f} GB: they are read during the training, "
             f"{window_gb:.2g} GB of them in memory"
         )
+    if isinstance(photos.training, PhotoStream) and photos.opened < photos.photographs:
+        lines.append(
+            f"only {photos.opened:,} of them were opened before the training: others that are too small or "
+            "damaged are left out when their turn comes"
+        )
     if photos.mapped:
         lines.append("the photographs do not fit into memory: caching them in a file beside the output")
     return lines
@@ -83,11 +88,12 @@ def _about_crops(config: TrainConfig, photos: Photos) -> list[str]:
     if side.gain is None:
         return [line]
     gain, area = side.gain, side.gain.patch_px**2 / side.patch_px**2
+    opened = f" of the {photos.opened:,} opened" if photos.opened < photos.photographs else ""
     few = "1 photograph is" if gain.left_out == 1 else f"{gain.left_out} photographs are"
     return [
         line,
-        f"{few} smaller than the other {gain.of - gain.left_out}: without, crops would be {gain.patch_px} "
-        f"wide, {area:.1f} times the area (--set smallest_photo_px={gain.smallest_photo_px})",
+        f"{few} smaller than the other {gain.of - gain.left_out}{opened}: without, crops would be "
+        f"{gain.patch_px} wide, {area:.1f} times the area (--set smallest_photo_px={gain.smallest_photo_px})",
     ]
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 
 from upscaler import atomic
+from upscaler.trainer.run.report import LOSS_TERMS
 
 Points = list[tuple[float, float]]
 
@@ -24,19 +25,7 @@ class Panel:
 PANELS = (
     Panel(
         "loss terms, multiplied by their weights",
-        (
-            "pixel",
-            "fft",
-            "calm",
-            "vgg",
-            "adversarial",
-            "features",
-            "tv",
-            "grid",
-            "power",
-            "ldl",
-            "discriminator",
-        ),
+        LOSS_TERMS,
         logarithmic=True,
     ),
     Panel("scores of the discriminator", ("real_score", "fake_score")),

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from upscaler import atomic
 from upscaler.errors import TrainingError
 from upscaler.trainer.run import plot
+from upscaler.trainer.run.report import LOSS_TERMS
 from upscaler.trainer.run.tracking import Tracker
 
 COLUMNS = (
@@ -21,17 +22,7 @@ COLUMNS = (
     "elapsed_s",
     "rate_factor",
     "data_wait",
-    "pixel",
-    "fft",
-    "calm",
-    "vgg",
-    "adversarial",
-    "features",
-    "tv",
-    "grid",
-    "power",
-    "ldl",
-    "discriminator",
+    *LOSS_TERMS,
     "real_score",
     "fake_score",
     "gradient_norm",

@@ -5,6 +5,21 @@ from dataclasses import dataclass, field
 from upscaler.trainer.run.scores import Scores
 from upscaler.trainer.stages.divergence import Means
 
+# The loss terms of both stages, in the order of tables and curves; reports give them times their weights.
+LOSS_TERMS = (
+    "pixel",
+    "fft",
+    "calm",
+    "vgg",
+    "adversarial",
+    "features",
+    "tv",
+    "grid",
+    "power",
+    "ldl",
+    "discriminator",
+)
+
 
 @dataclass(frozen=True)
 class TrainingReport:
