@@ -40,6 +40,10 @@ class DiskFullError(MediaError):
     """There is no room for a result on its disk."""
 
 
+class NetworkError(MediaError):
+    """A server cannot be reached; later it may be."""
+
+
 TAKEN_HINT = "--overwrite replaces files"
 
 

@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Self
 
 from upscaler import atomic
-from upscaler.errors import TAKEN_HINT, DiskFullError, MediaError, TargetTakenError, UsageError
+from upscaler.errors import TAKEN_HINT, DiskFullError, MediaError, NetworkError, TargetTakenError, UsageError
 from upscaler.results import Message, OnMessage
 from upscaler.system import disk, folder_lock, own_files
 from upscaler.system.folder_lock import FolderLock
@@ -229,7 +229,7 @@ def _may_succeed_later(error: BaseException) -> bool:
     What FFmpeg calls invalid data or an invalid argument is a ``ValueError``; a disk, a network drive or
     memory fails with an ``OSError``.
     """
-    fails_again = isinstance(error, MediaError | UsageError)
+    fails_again = isinstance(error, MediaError | UsageError) and not isinstance(error, NetworkError)
     return not fails_again or any(
         isinstance(each, OSError | MemoryError) and not isinstance(each, ValueError)
         for each in _causes(error)
