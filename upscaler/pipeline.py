@@ -274,6 +274,7 @@ def upscale_video(
     on_progress: OnProgress,
     on_message: OnMessage,
     surveyed: Survey | None = None,
+    deliver: Callable[[], None] = lambda: None,
 ) -> Done:
     """Upscale a video: every frame at its own time, every audio stream copied.
 
@@ -287,6 +288,7 @@ def upscale_video(
         on_progress: Called after every frame.
         on_message: Called with every message as it arises.
         surveyed: Of the source, if that was done already.
+        deliver: Called when the target has its name, to send it on; if that fails, the segments stay.
 
     Raises:
         MediaError: Reading, encoding or merging failed, or the finished file does not contain every frame at
@@ -335,7 +337,7 @@ def upscale_video(
                 encoded, reader, job, folder, streams, options, plan.upscaling.factor, on_message
             )
             verified = _verify(merged, encoded, job, options)
-            folder.publish(merged, replaces=job.replaces, is_skippable=job.is_skippable)
+            folder.publish(merged, replaces=job.replaces, is_skippable=job.is_skippable, deliver=deliver)
             execution = engine.execution(plan.upscaling)
         reader.report(whole=not options.trims)
     if has_changed(job.source, before):

@@ -44,14 +44,15 @@ TABLES = {"upscaler.images.formats", "upscaler.video.codecs", "upscaler.video.fo
 # A room and the other rooms that it may import, from the command line down. A file at the top of a folder
 # that is not a leaf is a room by itself; the modules of a room may import each other.
 MAY_IMPORT: dict[str, set[str]] = {
-    "cli": {"batch", "commands", "jobs", "resume", "inference", "images", "models"},
-    "batch": {"comparison", "pipeline", "frames", "jobs", "inference", "images", "video", "models"},
+    "cli": {"batch", "commands", "jobs", "remote", "resume", "inference", "images", "models"},
+    "batch": {"comparison", "pipeline", "frames", "jobs", "remote", "inference", "images", "video", "models"},
     "comparison": {"jobs", "metrics", "images", "inference"},
     "commands": set(),
     "metrics": {"models"},
     "pipeline": {"jobs", "resume", "frames", "inference", "images", "video"},
     "executors": {"jobs", "video"},
     "frames": {"jobs", "inference", "images", "video"},
+    "remote": {"jobs", "resume"},
     "resume": {"inference", "video"},
     "jobs": {"resume", "models"},  # job folders, shipped weights: neither loads torch
     "inference": {"models"},
@@ -137,7 +138,7 @@ LIGHT = {
     "upscaler.errors",
     "upscaler.trainer.cli",
 }
-HEAVY = {"torch", "torchvision", "av", "cv2", "PIL", "numpy", "safetensors", "spandrel"}
+HEAVY = {"torch", "torchvision", "av", "cv2", "PIL", "numpy", "safetensors", "spandrel", "fsspec"}
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,8 @@ from upscaler.jobs import Job, JobList, Kind
 from upscaler.models.find_weights import default_scale
 from upscaler.option_fields import takes_options
 from upscaler.options import DEFAULT_MODEL, EngineOptions, Options
+from upscaler.remote.files import Files
+from upscaler.remote.staging import staged
 from upscaler.results import Done, Message, OnMessage, OnProgress, Progress
 from upscaler.video.probe import Prober
 from upscaler.video.survey import Survey
@@ -39,7 +41,7 @@ class Batch:
     """All jobs of one call, planned and checked; nothing is written before ``run``. A context manager.
 
     Args:
-        inputs: Images, videos, and folders of them.
+        inputs: Images, videos, and folders of them; paths or URLs.
         options: Everything else.
         job_list: The plan, if it was made before; its first jobs may be done.
         raw_output: Where a target in y4m is written to instead.
@@ -48,9 +50,11 @@ class Batch:
         job_list: What is to be done, and what is left out.
         messages: Messages about the whole batch.
         engines: The engine for each kind of job; kinds with the same model share one.
+        files: Where the files of the jobs are, and what a user is shown of their names.
 
     Raises:
         UsageError: The jobs or the options are not possible.
+        MediaError: An object store cannot be asked.
         WeightsError: The model is unknown, or its file is damaged.
         DeviceError: The device is not available.
     """
@@ -67,10 +71,12 @@ class Batch:
         self._image_options, self._video_options = options.image, options.video
         self._keep_dates = options.keep_dates
         self._raw_output = raw_output
-        self.job_list = job_list or jobs.plan(inputs, options)
-        self._comparison = _planned_comparison(self.job_list, options)
-        kinds = {job.kind for job in self.job_list.jobs}
         with ExitStack() as started:
+            self.files: Files = started.enter_context(staged(inputs, options, job_list))
+            options = self.files.options
+            self.job_list = job_list or jobs.plan(self.files.inputs, options)
+            self._comparison = _planned_comparison(self.job_list, options)
+            kinds = {job.kind for job in self.job_list.jobs}
             # First, because it starts while the engines are loaded.
             self._prober = started.enter_context(Prober()) if kinds - {"still"} else None
             self.engines = _load_engines(kinds, options.engine)
@@ -114,12 +120,15 @@ class Batch:
         Raises:
             Exception: What the observer raises.
         """
+        planned = self.job_list.jobs[ended:]
+        self.files.expect(planned)
         with Runner(
-            self.job_list.jobs[ended:],
+            planned,
             self.engines,
             self._image_options,
             self._upscale,
             observer,
+            self.files,
             keep_dates=self._keep_dates,
             overlap=overlap,
         ) as runner:
@@ -163,10 +172,14 @@ class Batch:
             UpscalerError: It would fail.
         """
         engine = self.engines[job.kind]
-        if job.kind == "still":
-            return dry_run.of_still(job, engine)
-        of_kind = dry_run.of_frames if job.writes_images or job.writes_y4m else dry_run.of_video
-        return of_kind(job, engine, self._video_options, self._surveyed(job))
+        self.files.fetch(job)
+        try:
+            if job.kind == "still":
+                return dry_run.of_still(job, engine)
+            of_kind = dry_run.of_frames if job.writes_images or job.writes_y4m else dry_run.of_video
+            return of_kind(job, engine, self._video_options, self._surveyed(job))
+        finally:
+            self.files.release(job)
 
     def _surveyed(self, job: Job) -> Survey | None:
         """A first look at a video, in another process."""
@@ -179,6 +192,23 @@ class Batch:
         return None
 
     def _upscale(self, job: Job, on_progress: OnProgress, on_message: OnMessage) -> Done:
+        self.files.fetch(job)
+        if job.kind == "video" and not job.writes_images and not job.writes_y4m:
+            return pipeline.upscale_video(
+                job,
+                self.engines[job.kind],
+                self._video_options,
+                on_progress,
+                on_message,
+                self._surveyed(job),
+                lambda: self.files.deliver(job),
+            )
+        done = self._upscale_frames(job, on_progress, on_message)
+        self.files.deliver(job)
+        return done
+
+    def _upscale_frames(self, job: Job, on_progress: OnProgress, on_message: OnMessage) -> Done:
+        """Run a job that writes no segments."""
         engine = self.engines[job.kind]
         if job.kind == "still":
             return pipeline.upscale_still(job, engine, self._image_options, on_progress, on_message)
@@ -195,11 +225,9 @@ class Batch:
                 on_message,
                 surveyed,
             )
-        if job.writes_y4m:
-            return upscale_to_y4m(
-                job, engine, self._video_options, on_progress, on_message, surveyed, self._raw_output
-            )
-        return pipeline.upscale_video(job, engine, self._video_options, on_progress, on_message, surveyed)
+        return upscale_to_y4m(
+            job, engine, self._video_options, on_progress, on_message, surveyed, self._raw_output
+        )
 
 
 @contextmanager
@@ -239,7 +267,7 @@ def upscale(inputs: str | Path | Iterable[str | Path], arguments: _Arguments) ->
     ``keep_freed_memory`` first, as the command does: a frame then takes about half the time.
 
     Args:
-        inputs: Images, videos, and folders of them.
+        inputs: Images, videos, and folders of them; paths or URLs.
         arguments: The options; ``on_progress``, called with the job and its progress after every frame of a
             video or batch of tiles; and ``on_message``, called with the job (``None``: the whole batch) and
             every message as it arises. What a callback raises ends the batch and is raised here.
@@ -256,7 +284,7 @@ def upscale(inputs: str | Path | Iterable[str | Path], arguments: _Arguments) ->
     """
     paths = [inputs] if isinstance(inputs, str | Path) else list(inputs)
     with one_at_a_time(), Batch([Path(path) for path in paths], arguments) as batch:
-        caller = _Caller(arguments, batch.not_run())
+        caller = _Caller(arguments, batch.files, batch.not_run())
         for message in batch.messages:
             caller.say(message)
         batch.run(caller)
@@ -269,8 +297,9 @@ def upscale(inputs: str | Path | Iterable[str | Path], arguments: _Arguments) ->
 class _Caller(Observer):
     """Calls back a caller in Python."""
 
-    def __init__(self, arguments: _Arguments, results: list[Result]) -> None:
-        self.results = results
+    def __init__(self, arguments: _Arguments, files: Files, results: list[Result]) -> None:
+        self._files = files
+        self.results = [self._given(result) for result in results]
         self._on_progress = arguments.on_progress
         self._on_message = arguments.on_message
 
@@ -280,10 +309,23 @@ class _Caller(Observer):
 
     def message(self, job: Job, message: Message) -> None:
         if self._on_message:
-            self._on_message(job, message)
+            self._on_message(job, self._shown(message))
 
     def end(self, result: Result) -> None:
-        self.results.append(result)
+        self.results.append(self._given(result))
+
+    def _given(self, result: Result) -> Result:
+        """The result with the names that the caller knows."""
+        return replace(
+            result,
+            source=self._files.given(result.source),
+            target=result.target and self._files.given(result.target),
+            messages=[self._shown(message) for message in result.messages],
+            error=result.error and self._files.shown_error(result.error),
+        )
+
+    def _shown(self, message: Message) -> Message:
+        return replace(message, text=self._files.shown(message.text))
 
     def say(self, message: Message) -> None:
         """Pass on a message about the whole batch."""

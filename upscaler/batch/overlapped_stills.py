@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from upscaler import atomic
-from upscaler.errors import MediaError
+from upscaler.errors import MediaError, UpscalerError
 from upscaler.helper_pool import HelperPool
 from upscaler.helper_process import Answer, HelperDiedError, HelperUnavailableError
 from upscaler.images import still_helper, stills
 from upscaler.images.encoding import Encoding
 from upscaler.images.still import Still
 from upscaler.jobs import Job
+from upscaler.remote.files import Files
 from upscaler.system import memory, processors
 
 # Starting a helper takes 0.4 s of a core: less than writing what becomes of files of this size.
@@ -35,10 +36,12 @@ class OverlappedStills:
     Args:
         jobs: All that may be read, in their order.
         helpers: How many helpers there are at most.
+        files: Where the images are.
     """
 
-    def __init__(self, jobs: Sequence[Job], helpers: int) -> None:
+    def __init__(self, jobs: Sequence[Job], helpers: int, files: Files) -> None:
         self._unread = deque(jobs)
+        self._files = files
         self._reads: dict[Job, _Read] = {}
         self._helpers = helpers
         self._partials: set[Path] = set()  # files that are being written
@@ -135,6 +138,13 @@ class OverlappedStills:
         """Read ahead: two images for each helper, as far as memory allows, at least one."""
         waiting_bytes = sum(read.size_bytes for read in self._reads.values())
         while self._unread and len(self._reads) < 2 * self._helpers:
+            if self._reads and not self._files.is_here(self._unread[0]):
+                return  # those that are here can go on
+            try:
+                self._files.fetch(self._unread[0])
+            except UpscalerError:  # which the image will meet in its turn
+                self._unread.popleft()
+                continue
             size_bytes = _size_bytes(self._unread[0].source)
             if self._reads and waiting_bytes + size_bytes > self._read_bytes_max:
                 return

@@ -23,6 +23,7 @@ from upscaler.inference.engine import Upscaler
 from upscaler.jobs import Job, Kind
 from upscaler.options import ImageOptions
 from upscaler.pixels import Pixels
+from upscaler.remote.files import Files
 from upscaler.results import Done, Message, OnMessage, OnProgress, Progress
 from upscaler.system import disk
 
@@ -45,6 +46,7 @@ class Runner:
         image_options: How images are written.
         upscale: Runs one job alone.
         observer: Hears of them.
+        files: Where the files of the jobs are.
         keep_dates: Whether results get the modification times of their sources.
         overlap: Whether images are read ahead and written behind.
     """
@@ -56,20 +58,21 @@ class Runner:
         image_options: ImageOptions,
         upscale: Callable[[Job, OnProgress, OnMessage], Done],
         observer: Observer,
+        files: Files,
         *,
         keep_dates: bool,
         overlap: bool,
     ) -> None:
         self._pending = deque(jobs)
         self._engines, self._upscale, self._observer = engines, upscale, observer
-        self._image_options, self._keep_dates = image_options, keep_dates
+        self._image_options, self._keep_dates, self._files = image_options, keep_dates, files
         self._error: Exception | None = None  # of the observer, which is none of the job that it came in
         self._full_disks: set[int] = set()
         self._works: deque[Work] = deque()  # in order; the first one has its turn
         self._turns = Turns(jobs, partial(self._tell, observer.begin))
         images = [job for job in jobs if job.kind == "still"]
         helpers = helpers_for(images) if overlap else 0
-        self._overlapped = OverlappedStills(images, helpers) if helpers else None
+        self._overlapped = OverlappedStills(images, helpers, files) if helpers else None
 
     def __enter__(self) -> Self:
         return self
@@ -140,10 +143,13 @@ class Runner:
 
         work = Work(job, watch, on_message, keep_date=self._keep_dates)
         self._works.append(work)
-        if self._is_full(job):
-            work.not_tried()
-        elif job.is_skippable and not job.replaces and job.has_result():
-            work.skipped()
+        try:
+            if self._is_full(job):
+                work.not_tried()
+            elif job.is_skippable and not job.replaces and self._files.has_result(job):
+                work.skipped()
+        except UpscalerError as error:
+            work.failed(error)
         return work
 
     def _is_full(self, job: Job) -> bool:
@@ -236,6 +242,7 @@ class Runner:
             assert self._overlapped and work.write, "all others have ended"
             try:
                 self._overlapped.finish(work.write)
+                self._files.deliver(work.job)
             except DiskFullError as error:
                 if self._is_full(work.job):
                     work.not_tried()
@@ -253,6 +260,7 @@ class Runner:
 
     def _tell_end(self, work: Work) -> None:
         assert work.ended, "it has ended"
+        self._files.release(work.job)
         self._tell(self._observer.end, work.ended)
 
     def _tell(self, tell: Callable[..., None], *about: object) -> None:

@@ -1,5 +1,5 @@
 """The ``upscale`` command: parameters, progress bar, forecast, JSON report and exit codes.
 
-May import ``batch``, ``commands``, ``jobs``, ``resume``, ``inference``, ``images`` and
-``models``; nothing imports it.
+May import ``batch``, ``commands``, ``jobs``, ``remote``, ``resume``, ``inference``, ``images``
+and ``models``; nothing imports it.
 """

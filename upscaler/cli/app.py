@@ -18,6 +18,7 @@ from upscaler.models.shipped import installed_models
 from upscaler.option_fields import options_of
 from upscaler.options import Options
 from upscaler.process_settings import keep_freed_memory, use_allowed_processors
+from upscaler.remote.urls import any_remote
 from upscaler.system import current_folder, wildcards
 
 EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
@@ -76,7 +77,8 @@ def _run(
     if threads is not None and threads < 1:
         raise UsageError(f"--threads '{threads}' must be at least 1")
     inputs = list(wildcards.expand(inputs))
-    habits.check_inputs(inputs, options.output_path)
+    if not any_remote(inputs):
+        habits.check_inputs(inputs, options.output_path)
     from upscaler.cli import ledger, pipes
 
     # Before anything is loaded that starts threads. What comes through a pipe cannot be read twice.

@@ -11,7 +11,7 @@ import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -22,6 +22,7 @@ from upscaler.content import content_of
 from upscaler.errors import MediaError, UpscalerError, UsageError
 from upscaler.images.formats import TIFF_SIGNATURES, TIFF_SUFFIX
 from upscaler.options import Options
+from upscaler.remote.urls import any_remote
 from upscaler.video.formats import RAW_SUFFIX
 
 STANDARD = Path("-")
@@ -42,6 +43,7 @@ class Pipes:
         is_output: Whether they do.
         raw_output: Standard output itself, which takes the frames of a video as they are made (y4m).
         names: What a user is shown in place of a temporary path, which is without its suffix here.
+        staged: Puts URLs in place of the paths of staged files.
     """
 
     inputs: list[Path]
@@ -49,19 +51,20 @@ class Pipes:
     is_output: bool = False
     raw_output: BinaryIO | None = None
     names: dict[str, str] = field(default_factory=dict)
+    staged: Callable[[str], str] = str
 
     def shown(self, text: str) -> str:
         """A text for the user, without temporary paths."""
         for path, name in self.names.items():
             text = re.sub(rf"'?{re.escape(path)}{_ANY_SUFFIX}'?", name, text)
-        return text
+        return self.staged(text)
 
     def shown_json(self, line: str) -> str:
         """A line of the report, with ``-`` for a temporary path."""
         for path in self.names:
             escaped = re.escape(json.dumps(path)[1:-1])
             line = re.sub(escaped + _ANY_SUFFIX, str(STANDARD), line)
-        return line
+        return self.staged(line)
 
     def send(self, target: Path) -> None:
         """Copy a finished file to standard output, if results go there.
@@ -103,6 +106,8 @@ def opened(inputs: Sequence[Path], options: Options, *, report_on_output: bool) 
         yield Pipes(list(inputs), options)
         return
     _check(inputs, options, reads=reads, writes=writes)
+    if writes and any_remote(inputs):
+        raise UsageError(f"{_OUTPUT} takes local files only", "use -o FILE")
     if writes and report_on_output:
         raise UsageError("-o - and --json - exclude each other", "name a file for the report")
     with tempfile.TemporaryDirectory(prefix="upscale-") as name:

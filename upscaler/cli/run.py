@@ -37,7 +37,7 @@ def run(
     """Plan everything, then run the jobs in order; after a crash, go on with the job after that.
 
     Args:
-        inputs: Images, videos, and folders of them.
+        inputs: Images, videos, and folders of them; paths or URLs.
         options: Everything else that decides what is written.
         report: File for the JSON report; ``-``: standard output; ``None``: no report.
         dry_run: Only say what would be done.
@@ -56,6 +56,7 @@ def run(
         one_at_a_time(),
         Batch(pipes.inputs, pipes.options, ledger.plan() if ledger else None, pipes.raw_output) as batch,
     ):
+        pipes = replace(pipes, staged=batch.files.shown)
         if dry_run:
             return EXIT_DONE if show(batch, pipes.shown) else EXIT_FAILED
         return _run(batch, report, pipes, ledger, quiet=quiet)
@@ -104,7 +105,7 @@ def _show_not_run(batch: Batch, display: Display, lines: json_report.Report | No
         display.line(message.text)
     for result in batch.not_run():
         if result.error:
-            say(error_report(result.error, result.error_line))
+            say(pipes.shown(error_report(result.error, result.error_line)))
         _report(result, lines, pipes)
 
 

@@ -23,19 +23,21 @@ class Fetching:
     Args:
         store: Where they are.
         mirror: Where they go.
-        paths: All that will be needed, in their order.
         room_bytes: Of the files that wait before their turn.
     """
 
-    def __init__(
-        self, store: Store, mirror: Mirror, paths: Sequence[Path], room_bytes: int = ROOM_BYTES
-    ) -> None:
+    def __init__(self, store: Store, mirror: Mirror, room_bytes: int = ROOM_BYTES) -> None:
         self._store, self._mirror, self._room_bytes = store, mirror, room_bytes
-        self._waiting = deque(paths)
+        self._waiting: deque[Path] = deque()
         self._fetched: dict[Path, Future[None]] = {}
         self._sizes: dict[Path, int] = {}
         self._lock = threading.Lock()
         self._threads = ThreadPoolExecutor(_TRANSFERS, "fetch")
+
+    def expect(self, paths: Sequence[Path]) -> None:
+        """Begin to fetch what will be needed, in this order."""
+        self._waiting.extend(paths)
+        self._go_on()
 
     def is_here(self, path: Path) -> bool:
         """Whether ``need`` would not wait. If not, it is being fetched from now on."""

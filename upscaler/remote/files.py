@@ -1,35 +1,18 @@
-"""The files of a batch, wherever they are. Those of an object store are staged in the cache folder.
+"""The files of a batch, wherever they are: fetched before their turn, delivered after it."""
 
-A run has a folder of its own there. The same command finds the folder of an earlier run, and with it the job
-folders of videos that were interrupted; everything else is removed at the end.
-"""
-
-import hashlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import contextmanager, suppress
-from dataclasses import replace
-from itertools import count
+from contextlib import suppress
 from pathlib import Path
 
-from upscaler import image_sequences, jobs
-from upscaler.cache_folder import cache_folder
-from upscaler.content import HEAD_BYTES, kind_of
-from upscaler.errors import MediaError, UpscalerError, UsageError
-from upscaler.jobs import Job, JobList
+from upscaler import jobs
+from upscaler.errors import UpscalerError
+from upscaler.jobs import Job
 from upscaler.options import Options
 from upscaler.remote.fetching import Fetching
 from upscaler.remote.mirror import Mirror
-from upscaler.remote.store import Entry, Store
-from upscaler.remote.urls import any_remote, is_remote, local_path, url_of
-from upscaler.system import own_files
-from upscaler.system.folder_lock import FolderLock
+from upscaler.remote.store import Store
 
-_CACHE = "remote"
-# What reads several files at once, or writes what belongs to them.
-_LOCAL_ONLY = ("compare", "keep_dates")
-# From this number of names in one folder on, they are listed instead of asked for one by one.
-_LISTED_FROM = 10
 # For signals: on Windows, Ctrl-C does not end a wait.
 _POLL_S = 0.2
 
@@ -41,13 +24,11 @@ class Files:
         inputs: Local paths.
         options: With local paths.
         mirror: Where remote files are staged; ``None`` if there are none.
-        store: Where they come from.
-        job_list: The plan, if it was made before.
+        store: Where they come from and go to.
 
     Attributes:
         inputs: As given.
         options: As given.
-        notes: What is to be said about the whole batch.
     """
 
     def __init__(
@@ -56,17 +37,15 @@ class Files:
         options: Options,
         mirror: Mirror | None = None,
         store: Store | None = None,
-        notes: Sequence[str] = (),
     ) -> None:
-        self.inputs, self.options, self.notes = list(inputs), options, list(notes)
+        self.inputs, self.options = list(inputs), options
         self._mirror, self._store = mirror, store
-        self._fetching: Fetching | None = None
+        self._fetching = Fetching(store, mirror) if store and mirror else None
 
     def expect(self, planned: Iterable[Job]) -> None:
         """Begin to fetch the sources of jobs, in their order."""
-        if self._mirror and self._store:
-            sources = [job.source for job in planned if self._mirror.url(job.source)]
-            self._fetching = Fetching(self._store, self._mirror, sources)
+        if self._fetching:
+            self._fetching.expect([job.source for job in planned if self._is_remote(job.source)])
 
     def is_here(self, job: Job) -> bool:
         """Whether the source of a job can be read. If not, it is being fetched from now on."""
@@ -123,6 +102,14 @@ class Files:
         """A text for the user, with URLs in place of paths of the staging folder."""
         return self._mirror.shown(text) if self._mirror else text
 
+    def shown_error(self, error: Exception) -> Exception:
+        """An error with URLs in the same way."""
+        if self._mirror is None or not isinstance(error, UpscalerError):
+            return error
+        shown = type(error)(self.shown(error.message), self.shown(error.hint))
+        shown.__cause__ = error.__cause__
+        return shown.with_traceback(error.__traceback__)
+
     def given(self, path: Path) -> Path:
         """A path as the caller knows it: with a URL in place of one of the staging folder."""
         url = self._mirror.url(path) if self._mirror else None
@@ -140,66 +127,3 @@ class Files:
         if not self._mirror:
             return {}
         return {path: url for path in paths if (url := self._mirror.url(path))}
-
-
-@contextmanager
-def opened(inputs: Iterable[Path], options: Options, job_list: JobList | None = None) -> Iterator[Files]:
-    """Stage what is remote among the inputs and the output, until the block ends.
-
-    Args:
-        inputs: Paths, and URLs as paths.
-        options: Likewise.
-        job_list: The plan, if another process has made it; it then works on in the folder of that one.
-
-    Raises:
-        UsageError: An input does not exist, or the options need local files.
-        MediaError: A store cannot be asked.
-    """
-    inputs = [local_path(path) for path in inputs]
-    output = None if options.output_path is None else local_path(options.output_path)
-    options = replace(options, output=output)
-    if not any_remote([*inputs, output]):
-        yield Files(inputs, options)
-        return
-    _check(inputs, options)
-    urls = [url_of(path) for path in (*inputs, *([output] if output else [])) if is_remote(path)]
-    with _own_folder([*map(str, inputs), str(output)], job_list) as folder:
-        mirror, store = Mirror(folder), Store()
-        files = Files(
-            [_staged(path, mirror) for path in inputs],
-            replace(options, output=output and _staged(output, mirror)),
-            mirror,
-            store,
-        )
-        try:
-            if job_list is None:
-                mirror.clean()
-                files.notes = _announce_inputs(urls, inputs, mirror, store)
-                _announce_targets(files, mirror, store)
-            yield files
-        except UpscalerError as error:
-            raise type(error)(files.shown(error.message), files.shown(error.hint)) from error
-        finally:
-            files.close()
-            with suppress(OSError):
-                mirror.clean()
-
-
-def _check(inputs: Sequence[Path], options: Options) -> None:
-    for name in _LOCAL_ONLY:
-        if getattr(options, name):
-            flag = f"--{name.replace('_', '-')}"
-            raise UsageError(f"{flag} needs local files", "leave it out, or copy the files first")
-    for path in (*inputs, options.output_path):
-        if path is not None and is_remote(path) and image_sequences.is_pattern(path):
-            text = f"'{url_of(path)}': numbered images must be local files"
-            raise UsageError(text, "copy them first, or use a video")
-
-
-def _staged(path: Path, mirror: Mirror) -> Path:
-    if not is_remote(path):
-        return path
-    local = mirror.local(url_of(path))
-    if local is None:
-        raise UsageError(f"'{url_of(path)}' cannot be the name of a file")
-    return local

@@ -5,12 +5,10 @@ Planning, targets next to their inputs, job folders and resuming work there as t
 
 import re
 import shutil
-from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from upscaler.remote.store import Entry
 from upscaler.remote.urls import SCHEMES
 from upscaler.resume import job_folder
 
@@ -44,28 +42,25 @@ class Mirror:
         """A text with URLs in place of paths; job folders, which exist only here, keep their paths."""
         local_only = rf"(?![^'\n]*{re.escape(job_folder.SUFFIX)})"
         for scheme in SCHEMES:
-            text = re.sub(
-                rf"{re.escape(str(self.root / scheme))}[/\\]+{local_only}", f"{scheme}://", text
-            )
+            text = re.sub(rf"{re.escape(str(self.root / scheme))}[/\\]+{local_only}", f"{scheme}://", text)
         return text
 
-    def announce(self, entries: Sequence[Entry], heads: Sequence[bytes]) -> None:
-        """Make a file of the size and with the first bytes of each object; it takes no more room than these.
+    @staticmethod
+    def announce(path: Path, size_bytes: int, head: bytes) -> None:
+        """Make a file of the size and with the first bytes of an object; it takes no more room than these.
 
         Args:
-            entries: The objects.
-            heads: The first bytes of each; may be empty.
+            path: In the mirror.
+            size_bytes: Of the object.
+            head: Its first bytes; may be empty.
 
         Raises:
-            OSError: They cannot be made.
+            OSError: It cannot be made.
         """
-        for entry, head in zip(entries, heads, strict=True):
-            path = self.local(entry.url)
-            assert path is not None, "its name is not that of a file"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with path.open("wb") as file:
-                file.write(head)
-                file.truncate(entry.size_bytes)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("wb") as file:
+            file.write(head)
+            file.truncate(size_bytes)
 
     def clean(self) -> None:
         """Remove everything but the job folders of interrupted videos, and the folders above them."""

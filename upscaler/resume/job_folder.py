@@ -5,7 +5,7 @@ It contains ``job.json``, the manifest, which says what the segments belong to; 
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -123,7 +123,14 @@ class JobFolder:
         except OSError as error:
             raise MediaError(f"cannot write to '{self.path}': {error.strerror}") from error
 
-    def publish(self, merged: Path, *, replaces: bool = True, is_skippable: bool = False) -> None:
+    def publish(
+        self,
+        merged: Path,
+        *,
+        replaces: bool = True,
+        is_skippable: bool = False,
+        deliver: Callable[[], None] = lambda: None,
+    ) -> None:
         """Give the finished file the target's name.
 
         If the process is killed after this and before the context ends, ``was_finished`` recognises that the
@@ -133,6 +140,7 @@ class JobFolder:
             merged: The file, in this folder.
             replaces: Replace an existing target.
             is_skippable: If the target exists, nothing of the job is kept.
+            deliver: Called when the target has its name, to send it on; if that fails, the segments are kept.
 
         Raises:
             TargetTakenError: The target exists by now, and is not replaced.
@@ -149,6 +157,11 @@ class JobFolder:
             ) from error
         except OSError as error:
             raise MediaError(f"cannot write '{self.target}': {error.strerror}") from error
+        try:
+            deliver()
+        except TargetTakenError:
+            self._is_unwanted = is_skippable
+            raise
 
     def _discard(self) -> None:
         """Remove the folder; a file in it that is not ours keeps it.
