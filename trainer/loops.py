@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 
 from upscaler.models import weight_file
-from upscaler.system import memory
+from upscaler.system import disk, memory
 from upscaler.trainer.config.config import TrainConfig
 from upscaler.trainer.data.crops import Crops
 from upscaler.trainer.data.photos import load_photos, require_photos
@@ -83,7 +83,7 @@ def train(
         WeightsError: The weights to start from, or those of VGG19, cannot be used.
     """
     if dry_run:
-        with tempfile.TemporaryDirectory(dir=forecast.scratch_folder(Path(config.output))) as scratch:
+        with tempfile.TemporaryDirectory(dir=disk.existing_folder(Path(config.output).parent)) as scratch:
             output = str(Path(scratch) / Path(config.output).name)
             return _train(replace(config, output=output), on_report, lambda: True, restart=True, dry_run=True)
     return _train(config, on_report, should_stop, restart=restart, dry_run=False)

@@ -21,7 +21,7 @@ from upscaler.images.formats import (
 from upscaler.models.shipped import DEFAULT_SCALE
 from upscaler.options import DEFAULT_MODEL, Options
 from upscaler.resume import job_folder
-from upscaler.system import file_names, folder_lock
+from upscaler.system import disk, file_names, folder_lock
 from upscaler.video.formats import CONTAINERS, RAW_SUFFIX
 
 Kind = Literal["still", "video", "preview"]
@@ -467,7 +467,7 @@ def _check_folders(jobs: list[Job]) -> None:
 
 def _check_writable(jobs: list[Job]) -> None:
     for folder in dict.fromkeys(job.target.parent.absolute() for job in jobs):
-        nearest = next((each for each in (folder, *folder.parents) if each.is_dir()), folder)
+        nearest = disk.existing_folder(folder)
         if not os.access(nearest, os.W_OK | os.X_OK):
             raise UsageError(f"the folder '{nearest}' cannot be written to", "choose another one with -o")
 

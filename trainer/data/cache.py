@@ -47,7 +47,7 @@ class Cache:
 
 def _mapped(size_bytes: int, folder: Path | None) -> Tensor:
     try:
-        with tempfile.TemporaryFile(dir=folder and _existing(folder)) as file:
+        with tempfile.TemporaryFile(dir=folder and disk.existing_folder(folder)) as file:
             disk.reserve(file, size_bytes)
             return torch.from_numpy(np.memmap(file, dtype=np.uint8, mode="r+", shape=(size_bytes,)))
     except OSError as error:
@@ -56,8 +56,3 @@ def _mapped(size_bytes: int, folder: Path | None) -> Tensor:
             f"{error.strerror}",
             "use fewer photographs, or another disk for the output",
         ) from error
-
-
-def _existing(folder: Path) -> Path:
-    """The folder, or the nearest one above it that exists."""
-    return next(parent for parent in (folder, *folder.absolute().parents) if parent.is_dir())

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 
@@ -115,8 +114,3 @@ def _duration(seconds: float) -> str:
     if seconds < 120:
         return f"{seconds:.3g} s"
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
-
-
-def scratch_folder(output: Path) -> Path:
-    """Where a dry run may write: the nearest existing folder of the output."""
-    return next(folder for folder in output.absolute().parents if folder.is_dir())

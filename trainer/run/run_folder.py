@@ -8,12 +8,12 @@ from typing import Any
 
 import torch
 
-from upscaler import __version__
+from upscaler import __version__, atomic
 from upscaler.errors import TrainingError, WeightsError
 from upscaler.inference import devices
 from upscaler.models import weight_file
 from upscaler.models.contract import Network
-from upscaler.system import folder_lock
+from upscaler.system import disk, folder_lock
 from upscaler.system.folder_lock import FolderLock
 from upscaler.trainer.config import resolve
 from upscaler.trainer.config.config import TrainConfig
@@ -59,6 +59,11 @@ class RunFolder:
         """The file with the state of the training."""
         return self.path / "state.pt"
 
+    @property
+    def _discriminator_path(self) -> Path:
+        output = Path(self._config.output)
+        return output.with_stem(f"{output.stem}-discriminator")
+
     def best_weights_path(self, stage: int) -> Path:
         """The file with the best weights of a stage."""
         return self.path / f"best-stage{stage}.safetensors"
@@ -92,6 +97,7 @@ class RunFolder:
             held = FolderLock(self.path)
             lock.callback(held.release)
             self._has_locks = held.works
+            self._remove_leftovers()
             if restart:
                 self._delete_files()
         except BlockingIOError:
@@ -99,6 +105,15 @@ class RunFolder:
         except OSError as error:
             return f"cannot write '{self.path}': {error.strerror}", ""
         return None
+
+    def _remove_leftovers(self) -> None:
+        """Remove what a killed run has left half written; no other run writes these files now."""
+        for folder in (self.path, self.path.parent):
+            atomic.remove_leftovers(folder)
+        files = [*map(self._config.stage_file, self._config.stage_numbers()), self._discriminator_path]
+        named = [path for file in files for path in (file, file.with_suffix(".md"))]
+        for path in (*map(atomic.part_of, named), *self.path.glob(atomic.part_of(Path("*")).name)):
+            path.unlink(missing_ok=True)
 
     def _delete_files(self) -> None:
         for pattern in _FILES_OF_A_RUN:
@@ -126,6 +141,8 @@ class RunFolder:
         if not self._world.is_rank_zero:
             return []
         lines = [] if self._has_locks else [folder_lock.NO_LOCKS]
+        if line := disk.missing_durability(self.path):
+            lines.append(line)
         if photos.left_out:
             listing = self.path / "left-out.txt"
             state_file.write_text(listing, "\n".join(photos.left_out) + "\n")
@@ -155,9 +172,8 @@ class RunFolder:
         Raises:
             TrainingError: They cannot be written.
         """
-        output = Path(self._config.output)
         try:
-            stage.save_discriminator(output.with_stem(f"{output.stem}-discriminator"))
+            stage.save_discriminator(self._discriminator_path)
         except WeightsError as error:
             raise TrainingError(error.message, error.hint) from error
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
 
-from upscaler import image_sequences, jobs, pipeline
+from upscaler import atomic, image_sequences, jobs, pipeline
 from upscaler.batch import dry_run
 from upscaler.batch.dry_run import Expected
 from upscaler.batch.observer import Observer
@@ -30,6 +30,7 @@ from upscaler.options import DEFAULT_MODEL, EngineOptions, Options
 from upscaler.remote.files import Files
 from upscaler.remote.staging import staged
 from upscaler.results import Done, Message, OnMessage, OnProgress, Progress
+from upscaler.system import disk
 from upscaler.video.probe import Prober
 from upscaler.video.survey import Survey
 
@@ -85,6 +86,7 @@ class Batch:
         lines = _ignored(self.job_list.jobs, options)
         if options.engine.device == "auto":
             lines += {line for engine in self.engines.values() if (line := devices.unused_gpu(engine.device))}
+        lines += {line for each in _target_folders(self.job_list) if (line := disk.missing_durability(each))}
         self.messages = [Message("info", line) for line in lines]
 
     def __enter__(self) -> Self:
@@ -108,6 +110,8 @@ class Batch:
     def run(self, observer: Observer, ended: int = 0, *, overlap: bool = True) -> None:
         """Run all jobs of the list in order. Errors and an interrupt become part of their results.
 
+        What killed runs left under hidden names in the folders of the targets is removed first.
+
         With ``skip_existing``, a job whose target exists by now, or which another process works at, is
         skipped: several runs may share a folder. After a job that has found the disk full, others are not
         tried while there is no room.
@@ -120,8 +124,13 @@ class Batch:
         Raises:
             Exception: What the observer raises.
         """
+<<<<<<< HEAD
         planned = self.job_list.jobs[ended:]
         self.files.expect(planned)
+=======
+        for folder in _target_folders(self.job_list):
+            atomic.remove_leftovers(folder)
+>>>>>>> 688ac1a (Hidden files of killed runs are removed by the next run; folders that cannot be synced are named; one function finds the folder that exists)
         with Runner(
             planned,
             self.engines,
@@ -335,6 +344,10 @@ class _Caller(Observer):
 
 def _all_jobs(job_list: JobList) -> list[Job]:
     return [*job_list.jobs, *job_list.skipped]
+
+
+def _target_folders(job_list: JobList) -> list[Path]:
+    return list(dict.fromkeys(job.target.parent for job in _all_jobs(job_list)))
 
 
 def _planned_comparison(job_list: JobList, options: Options) -> Comparison | None:

@@ -9,7 +9,7 @@ from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from pathlib import Path
 
-from upscaler import atomic
+from upscaler.atomic import Partial
 from upscaler.errors import MediaError, UpscalerError
 from upscaler.helper_pool import HelperPool
 from upscaler.helper_process import Answer, HelperDiedError, HelperUnavailableError
@@ -44,7 +44,7 @@ class OverlappedStills:
         self._files = files
         self._reads: dict[Job, _Read] = {}
         self._helpers = helpers
-        self._partials: set[Path] = set()  # files that are being written
+        self._partials: set[Partial] = set()  # files that are being written
         self._pool = HelperPool(still_helper.MODULE, helpers)
         left_bytes = memory.available_bytes()
         self._read_bytes_max = left_bytes * _READ_SHARE
@@ -96,11 +96,11 @@ class OverlappedStills:
         Raises:
             MediaError: The file cannot be created.
         """
-        partial = atomic.hidden_name(job.target)
+        partial = Partial(job.target)
         self._partials.add(partial)  # before it exists: an interrupt may come at any moment
         with stills.naming_errors(job.target):
-            atomic.create(partial)
-        request, data = still_helper.write_request(partial, still, how)
+            partial.create()
+        request, data = still_helper.write_request(partial.path, still, how)
         return Write(job, partial, still, how, self._pool.exchange(request, data))
 
     def finish(self, write: "Write") -> None:
@@ -114,7 +114,7 @@ class OverlappedStills:
         try:
             if still_helper.is_written(_result(write.answer)[0]):
                 with stills.naming_errors(target):
-                    atomic.publish(write.partial, target, replaces=replaces)
+                    write.partial.publish(replaces=replaces)
                 return
         except HelperDiedError as error:
             raise MediaError(f"cannot write '{target}': its encoder crashes ({error})") from error
@@ -124,9 +124,9 @@ class OverlappedStills:
             self._discard(write.partial)
         stills.write(target, write.still, write.how, replaces=replaces)  # or raise what the helper met
 
-    def _discard(self, partial: Path) -> None:
+    def _discard(self, partial: Partial) -> None:
         """Remove a file, unless it has its name."""
-        atomic.discard(partial)
+        partial.discard()
         self._partials.discard(partial)
 
     def has_room(self, writes: Sequence["Write"]) -> bool:
@@ -178,7 +178,7 @@ class Write:
     """
 
     job: Job
-    partial: Path
+    partial: Partial
     still: Still
     how: Encoding
     answer: "Future[tuple[Answer, bytearray]]"

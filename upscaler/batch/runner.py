@@ -273,8 +273,7 @@ class Runner:
 
 def _device_of(job: Job) -> int:
     """The number of the disk that the target of a job goes to."""
-    folder = job.target.parent.absolute()
-    return next((each.stat().st_dev for each in (folder, *folder.parents) if each.is_dir()), 0)
+    return disk.existing_folder(job.target.parent).stat().st_dev
 
 
 def _are_alike(first: Pixels, second: Pixels) -> bool:

@@ -9,6 +9,7 @@ from upscaler.batch.dry_run import Expected
 from upscaler.cli.display import say, tell
 from upscaler.error_text import error_report
 from upscaler.errors import UpscalerError
+from upscaler.system import disk
 from upscaler.system.console import printable
 
 _UNITS = ("bytes", "kB", "MB", "GB", "TB")
@@ -70,9 +71,8 @@ def _summary(batch: Batch, made: list[Expected], failing: int) -> str:
 
 
 def _free_bytes(target: Path) -> int | None:
-    existing = next((parent for parent in target.absolute().parents if parent.exists()), None)
     try:
-        return shutil.disk_usage(existing).free if existing else None
+        return shutil.disk_usage(disk.existing_folder(target.parent)).free
     except OSError:
         return None
 

@@ -85,6 +85,7 @@ class JobFolder:
         if any(self.path.iterdir()) and not any(self.path.glob(f"{_MANIFEST}*")):
             self._lock.release()
             raise MediaError(f"the folder '{self.path}' is not a job folder of upscale", "move it")
+        atomic.remove_leftovers(self.path)
         if not self._lock.works:
             self._on_message(Message("info", folder_lock.NO_LOCKS))
         return self

@@ -36,16 +36,19 @@ def sync_file(path: Path) -> None:
         os.close(descriptor)
 
 
-def sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> bool:
     """Wait until a folder's names are on the disk, where the system and the file system can.
 
     Windows does not open folders; NTFS keeps a journal of names.
+
+    Returns:
+        Whether they are; without, a power cut may undo what was done last.
 
     Raises:
         OSError: The disk failed.
     """
     if sys.platform == "win32":
-        return
+        return True
     try:
         descriptor = os.open(folder, os.O_RDONLY)
         try:
@@ -55,6 +58,17 @@ def sync_folder(folder: Path) -> None:
     except OSError as error:
         if error.errno not in _FOLDER_CANNOT_BE_SYNCED:
             raise
+        return False
+    return True
+
+
+def missing_durability(folder: Path) -> str:
+    """A line for the user if a folder cannot be synced, as where a virtual machine shares it; else empty."""
+    existing = existing_folder(folder)
+    with suppress(OSError):  # which writing there will meet
+        if not sync_folder(existing):
+            return f"'{existing}' cannot be synced: after a power cut, the last files may be missing from it"
+    return ""
 
 
 def replace(partial: Path, path: Path) -> None:
@@ -109,10 +123,15 @@ def is_full(error: BaseException | None) -> bool:
     return False
 
 
+def existing_folder(folder: Path) -> Path:
+    """The folder, or the nearest one above it that exists; the top of its drive where none does."""
+    absolute = folder.absolute()
+    return next((each for each in (absolute, *absolute.parents) if each.is_dir()), Path(absolute.anchor))
+
+
 def has_room(folder: Path) -> bool:
     """Whether some megabytes can be written in a folder, or else in the nearest one above it that exists."""
-    while not folder.is_dir() and folder != folder.parent:
-        folder = folder.parent
+    folder = existing_folder(folder)
     try:
         with tempfile.TemporaryFile(dir=folder) as file:
             reserve(file, _ROOM_BYTES)

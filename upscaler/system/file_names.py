@@ -12,6 +12,8 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
+from upscaler.system import disk
+
 # Characters, endings and devices that Windows or its file systems refuse:
 # https://learn.microsoft.com/windows/win32/fileio/naming-a-file
 _DOUBTFUL = re.compile(
@@ -31,7 +33,7 @@ def are_same(first: Path, second: Path) -> bool:
     pairs = [(one, two) for one, two in zip(first.parts, second.parts, strict=False) if one != two]
     with (
         suppress(OSError),
-        tempfile.TemporaryDirectory(prefix=".upscale-", dir=nearest_folder(first)) as trial,
+        tempfile.TemporaryDirectory(prefix=".upscale-", dir=_folder_of(first)) as trial,
     ):
         for number, (one, two) in enumerate(pairs):
             folder = Path(trial) / str(number)
@@ -48,7 +50,7 @@ def refused(paths: Iterable[Path]) -> list[Path]:
     found = []
     doubtful: dict[Path, list[Path]] = {}
     for path in paths:
-        folder = nearest_folder(path)
+        folder = _folder_of(path)
         if any(_DOUBTFUL.search(name) for name in _new_names(path, folder)):
             doubtful.setdefault(folder, []).append(path)
     for folder, asked in doubtful.items():
@@ -76,10 +78,9 @@ def _is_stored(trial: str, name: str) -> bool:
     return name in {path.name for path in Path(trial).iterdir()}
 
 
-def nearest_folder(path: Path) -> Path:
-    """The nearest folder above a path that exists; the top of its drive where none does."""
-    above = path.absolute().parents
-    return next((parent for parent in above if parent.is_dir()), above[-1])
+def _folder_of(path: Path) -> Path:
+    """The nearest folder above a path that exists."""
+    return disk.existing_folder(path.absolute().parent)
 
 
 def longest_path() -> int | None:

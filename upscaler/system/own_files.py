@@ -100,4 +100,4 @@ def _owner_of_new_files(folder: Path) -> int:
         return os.fstat(descriptor).st_uid
     finally:
         os.close(descriptor)
-        trial.unlink()
+        trial.unlink(missing_ok=True)  # another process may have taken it for what was left
