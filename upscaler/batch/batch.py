@@ -124,13 +124,10 @@ class Batch:
         Raises:
             Exception: What the observer raises.
         """
-<<<<<<< HEAD
         planned = self.job_list.jobs[ended:]
         self.files.expect(planned)
-=======
         for folder in _target_folders(self.job_list):
             atomic.remove_leftovers(folder)
->>>>>>> 688ac1a (Hidden files of killed runs are removed by the next run; folders that cannot be synced are named; one function finds the folder that exists)
         with Runner(
             planned,
             self.engines,
