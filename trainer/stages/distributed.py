@@ -11,7 +11,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from upscaler.errors import DeviceError
+from upscaler.errors import DeviceError, TrainingError
 from upscaler.inference import devices
 
 # Newer versions of torch renamed the argument and warn of the old name; buffers start equal anyway.
@@ -98,6 +98,7 @@ def join_world(device_name: str) -> Iterator[World]:
 
     Raises:
         DeviceError: As ``devices.select``; or several processes cannot share work on such a device.
+        TrainingError: Another process has ended, or cannot be reached.
     """
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
@@ -114,5 +115,10 @@ def join_world(device_name: str) -> Iterator[World]:
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     try:
         yield World(device, dist.get_rank(), size)
+    except RuntimeError as error:
+        if not (isinstance(error, dist.DistError) or "gloo" in str(error)):  # whose errors have no class
+            raise
+        text = "another process of this training has ended, or cannot be reached"
+        raise TrainingError(text, "torchrun --max-restarts starts all of them again") from error
     finally:
         dist.destroy_process_group()

@@ -3,7 +3,10 @@
 import _thread
 import signal
 import sys
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 if sys.platform == "win32":
     import ctypes
@@ -36,6 +39,18 @@ else:
 def usable() -> list[signal.Signals]:
     """The stop signals to handle: those that were not ignored when the process began, as ``nohup`` has it."""
     return [number for number in STOP_SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+
+
+@contextmanager
+def kept() -> Iterator[None]:
+    """Around what sets handlers of its own, as libraries do: the block ends with the handlers of before."""
+    before = {number: signal.getsignal(number) for number in STOP_SIGNALS}
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():  # which alone may set handlers
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
 
 def leave_to_parent() -> None:

@@ -1,0 +1,267 @@
+"""Tasks on the machines of a Ray cluster: one worker for each GPU, or for each share of processors.
+
+A worker is an actor that has one call at a time, and this process keeps the queue. Calls that wait at an actor
+are lost with it, and their retries are used up while its node is still going down (seen with Ray 2.60); actors
+instead of Ray's plain tasks, because Ray ends the process of a task that had a GPU, and with it the engine.
+"""
+
+import os
+import socket
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+from upscaler import __version__
+from upscaler.errors import DeviceError, UsageError
+from upscaler.executors.executor import Finished, Lost, Report, Told
+from upscaler.executors.local_processes import Place
+from upscaler.executors.stream import events_and_result
+from upscaler.executors.tasks import RunTask, Task
+from upscaler.system import stop_signals
+
+_INSTALL = "pip install 'upscaler[cluster]'"
+_POLL_S = 0.2
+# How often nodes are counted; they may come and go.
+_COUNT_S = 2.0
+# How long a cluster may be without any node that can run a worker, while others start or come back.
+_PATIENCE_S = 60.0
+
+RunnerAt = Callable[[Place], RunTask]
+
+
+class WorkerActor:
+    """What runs on the nodes.
+
+    Args:
+        runner_at: Makes what runs tasks.
+        device: As ``EngineOptions.device`` has it.
+        processors: How many this worker may use.
+    """
+
+    def __init__(self, runner_at: RunnerAt, device: str, processors: int) -> None:
+        self._runner_at = runner_at
+        self._place = Place(f"{socket.gethostname()} ({device}, process {os.getpid()})", device, processors)
+        self._run: RunTask | None = None
+
+    def hello(self) -> tuple[str, str]:
+        """Name of the worker, and version of this program there."""
+        return self._place.name, __version__
+
+    def run(self, task: Task) -> Iterator[Any]:
+        """Run a task; gives its events, and at last its result."""
+        if self._run is None:
+            self._run = self._runner_at(self._place)
+        yield from events_and_result(self._run, task)
+
+
+@dataclass
+class _Worker:
+    """An actor, and what it does: first it says who it is.
+
+    Attributes:
+        actor: Ray's handle.
+        name: Empty until it has said it.
+        number: Of its task.
+        answers: What is being waited for: an object, or a generator of them.
+    """
+
+    actor: Any
+    answers: Any
+    name: str = ""
+    number: int | None = None
+
+
+class RayCluster:
+    """Workers on a Ray cluster; an ``Executor``.
+
+    Args:
+        runner_at: Makes what runs tasks on a node, where this program must be installed, too.
+        address: Of the cluster, as ``ray.init`` takes it; ``auto`` is the one of this machine.
+        device: ``cpu``, or ``cuda`` for one worker on each GPU; ``auto``: GPUs if the cluster has any.
+        processors: How many each worker on a CPU uses.
+
+    Raises:
+        UsageError: Ray is not installed.
+    """
+
+    def __init__(self, runner_at: RunnerAt, address: str, device: str = "auto", processors: int = 1) -> None:
+        try:
+            with stop_signals.kept():  # of which ray takes SIGTERM when it is imported
+                import ray
+        except ImportError as error:
+            raise UsageError("--cluster needs a package that is not installed", _INSTALL) from error
+        self._ray: Any = ray
+        self._runner_at, self._address, self._device = runner_at, address, device
+        self._processors = processors
+        self._waiting: deque[tuple[int, Task]] = deque()
+        self._workers: list[_Worker] = []
+        self._reports: deque[Report] = deque()
+        self._capacity, self._counted_s = 0, -_COUNT_S
+        self._hopeful_s = time.monotonic()  # when there was a node last
+
+    @property
+    def slots(self) -> int:
+        """How many workers the nodes that are alive have room for."""
+        return max(1, self._capacity)
+
+    def __enter__(self) -> Self:
+        try:
+            with stop_signals.kept():
+                self._ray.init(
+                    address=self._address,
+                    log_to_driver=False,
+                    configure_logging=False,
+                    logging_level="ERROR",
+                )
+        except (ConnectionError, ValueError, RuntimeError, TimeoutError) as error:
+            hint = "start one with: ray start --head"
+            raise DeviceError(f"there is no Ray cluster at '{self._address}'", hint) from error
+        self._device = self._chosen_device()
+        self._count()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for worker in self._workers:
+            self._end(worker)
+        self._workers.clear()
+        with suppress(Exception):  # the cluster may be gone
+            self._ray.shutdown()
+
+    def submit(self, number: int, task: Task) -> None:
+        """See ``Executor.submit``."""
+        self._waiting.append((number, task))
+        self._hand_out()
+
+    def next_report(self, timeout_s: float) -> Report | None:
+        """See ``Executor.next_report``."""
+        deadline = time.monotonic() + timeout_s
+        while not self._reports:
+            self._hand_out()
+            left_s = deadline - time.monotonic()
+            busy = {worker.answers: worker for worker in self._workers if worker.answers is not None}
+            if busy:
+                ready, _ = self._ray.wait(list(busy), num_returns=1, timeout=max(0.0, min(left_s, _POLL_S)))
+                for answers in ready:
+                    self._hear(busy[answers])
+            elif left_s > 0:
+                time.sleep(min(left_s, _POLL_S))
+            if left_s <= 0 and not self._reports:
+                return None
+        return self._reports.popleft()
+
+    def _hear(self, worker: _Worker) -> None:
+        """Take what a worker says next."""
+        errors = self._ray.exceptions
+        try:
+            answer = self._ray.get(worker.answers if worker.number is None else next(worker.answers))
+        except StopIteration:
+            worker.number = worker.answers = None
+        except (errors.RayActorError, errors.NodeDiedError, errors.ObjectLostError) as error:
+            # Also if it only cannot be reached now: it must not come back while another one does its task.
+            self._lose(worker, error)
+        else:
+            if worker.number is None:
+                self._welcome(worker, *answer)
+            else:
+                is_event, said = answer
+                report = Told if is_event else Finished
+                self._reports.append(report(worker.number, said))
+
+    def _welcome(self, worker: _Worker, name: str, version: str) -> None:
+        if version != __version__:
+            text = f"{name} has version {version} of upscaler, and this is {__version__}"
+            raise DeviceError(text, "install the same version on all nodes")
+        worker.name, worker.answers = name, None
+
+    def _lose(self, worker: _Worker, error: Exception) -> None:
+        self._workers.remove(worker)
+        self._end(worker)
+        self._counted_s = -_COUNT_S
+        if not worker.name and isinstance(getattr(error, "cause", None), self._ray.exceptions.RayTaskError):
+            raise DeviceError("a worker of the cluster cannot start", "install upscaler on all nodes") from error
+        if worker.number is not None:
+            self._reports.append(Lost(worker.number, worker.name, _how(error), crashed=_crashed(error)))
+
+    def _end(self, worker: _Worker) -> None:
+        with suppress(Exception):  # it may have ended, and its node, too
+            self._ray.kill(worker.actor)
+
+    def _hand_out(self) -> None:
+        """Give tasks to workers that have none, and start workers where there is room."""
+        self._count()
+        for worker in self._workers:
+            if worker.answers is None and self._waiting:
+                worker.number, task = self._waiting.popleft()
+                worker.answers = worker.actor.run.options(num_returns="streaming").remote(task)
+        starting = sum(not worker.name for worker in self._workers)
+        while len(self._workers) < self._capacity and starting < len(self._waiting):
+            self._start_worker()
+            starting += 1
+
+    def _start_worker(self) -> None:
+        share: dict[str, Any] = {"num_cpus": self._processors}
+        if self._device == "cuda":
+            share = {"num_cpus": 0, "num_gpus": 1}
+        actor_class = self._ray.remote(**share, max_restarts=0, max_task_retries=0)(WorkerActor)
+        actor = actor_class.remote(self._runner_at, self._device, self._processors)
+        self._workers.append(_Worker(actor, actor.hello.remote()))
+
+    def _count(self) -> None:
+        """See how many workers the nodes have room for.
+
+        Raises:
+            DeviceError: There has been room for none of them for long.
+        """
+        now = time.monotonic()
+        if now - self._counted_s < _COUNT_S:
+            return
+        self._counted_s = now
+        name, each = ("GPU", 1) if self._device == "cuda" else ("CPU", self._processors)
+        nodes = [node["Resources"].get(name, 0) for node in self._ray.nodes() if node["Alive"]]
+        self._capacity = sum(int(count // each) for count in nodes)
+        if self._capacity:
+            self._hopeful_s = now
+        elif now - self._hopeful_s > _PATIENCE_S or not any(nodes):
+            what = "GPU" if self._device == "cuda" else f"node with {each} processors"
+            raise DeviceError(f"the cluster has no {what}", "add nodes, or use --threads with a smaller number")
+
+    def _chosen_device(self) -> str:
+        if self._device == "auto":
+            has_gpu = any(node["Resources"].get("GPU", 0) for node in self._ray.nodes() if node["Alive"])
+            return "cuda" if has_gpu else "cpu"
+        device = self._device.partition(":")[0]
+        if device not in ("cpu", "cuda"):
+            raise UsageError(f"--cluster and --device {self._device} exclude each other", "use cpu or cuda")
+        return device
+
+
+def _how(error: Exception) -> str:
+    """What ended a worker, in a few words."""
+    text = str(error)
+    for reason, words in _REASONS.items():
+        if reason in text:
+            return words
+    return type(error).__name__
+
+
+# What Ray says of a worker that has ended -> what is said of it.
+_REASONS = {
+    "node was terminated": "its node is gone",
+    "node is dead": "its node is gone",
+    "The node which this actor was running on": "its node is gone",
+    "SIGSEGV": "SIGSEGV",
+    "memory": "memory ran out on its node",
+    "SIGKILL": "SIGKILL",
+    "connection error code 2": "it was killed, or has crashed",
+}
+
+
+def _crashed(error: Exception) -> bool:
+    """Whether the task may be the cause: Ray cannot tell a kill from a crash, except for lost nodes."""
+    return "node" not in _how(error)
