@@ -1,4 +1,4 @@
-# upscale in a container: `docker build -t upscaler .`, then tools/try_image.sh (docs/cluster.md).
+# upscale in a container: `docker build -t upscaler .`, then tools/try_image.sh.
 FROM python:3.13-slim
 
 # OpenCV's wheel links with both; torch's packages bring CUDA, the host's driver brings the rest.

@@ -19,10 +19,10 @@ from upscaler.results import Done, Progress
 
 
 def main() -> None:
-    serve_tasks(_runner_at)
+    serve_tasks(runner_at)
 
 
-def _runner_at(place: Place) -> RunTask:
+def runner_at(place: Place) -> RunTask:
     def run(task: Task, on_event: OnEvent) -> TaskResult:
         ended = []
         for number, job in enumerate(task.jobs if hasattr(task, "jobs") else ()):

@@ -23,7 +23,9 @@ def rank(number: int, torchrun: psutil.Process) -> psutil.Process:
 
 
 @pytest.mark.slow
-def test_a_killed_rank_costs_what_came_after_the_last_checkpoint(configure: Configure, tmp_path: Path) -> None:
+def test_a_killed_rank_costs_what_came_after_the_last_checkpoint(
+    configure: Configure, tmp_path: Path
+) -> None:
     """Two ranks on gloo; one is killed with SIGKILL, and both go on from the last checkpoint."""
     config = configure("world")
     more = ("--steps", str(_STEPS), "--set", "checkpoint_every_s=0.2")

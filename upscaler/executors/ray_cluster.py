@@ -1,8 +1,9 @@
 """Tasks on the machines of a Ray cluster: one worker for each GPU, or for each share of processors.
 
-A worker is an actor that has one call at a time, and this process keeps the queue. Calls that wait at an actor
-are lost with it, and their retries are used up while its node is still going down (seen with Ray 2.60); actors
-instead of Ray's plain tasks, because Ray ends the process of a task that had a GPU, and with it the engine.
+A worker is an actor that has one call at a time, and this process keeps the queue. Calls that wait at an
+actor are lost with it, and their retries are used up while its node is still going down (seen with Ray 2.60).
+Actors instead of Ray's plain tasks, because Ray ends the process of a task that had a GPU, and with it the
+engine.
 """
 
 import os
@@ -184,7 +185,9 @@ class RayCluster:
         self._end(worker)
         self._counted_s = -_COUNT_S
         if not worker.name and isinstance(getattr(error, "cause", None), self._ray.exceptions.RayTaskError):
-            raise DeviceError("a worker of the cluster cannot start", "install upscaler on all nodes") from error
+            raise DeviceError(
+                "a worker of the cluster cannot start", "install upscaler on all nodes"
+            ) from error
         if worker.number is not None:
             self._reports.append(Lost(worker.number, worker.name, _how(error), crashed=_crashed(error)))
 
@@ -229,7 +232,9 @@ class RayCluster:
             self._hopeful_s = now
         elif now - self._hopeful_s > _PATIENCE_S or not any(nodes):
             what = "GPU" if self._device == "cuda" else f"node with {each} processors"
-            raise DeviceError(f"the cluster has no {what}", "add nodes, or use --threads with a smaller number")
+            raise DeviceError(
+                f"the cluster has no {what}", "add nodes, or use --threads with a smaller number"
+            )
 
     def _chosen_device(self) -> str:
         if self._device == "auto":
