@@ -30,9 +30,7 @@ class Contract:
             blended where they meet. ``whole``: the network must see the whole picture.
         feather_px: Width over which approximate tiles are blended, LR pixels, even.
         dtypes: Those in which the network gives sound results; always fp32 among them.
-        frames_before: How many frames before the one it upscales a network for films sees.
-        frames_after: How many after it.
-        state_channels: Channels, at LR size, that it carries from frame to frame; 0: none.
+        state_channels: Channels, at LR size, that a network for films carries from frame to frame; 0: none.
     """
 
     scale: int
@@ -44,14 +42,12 @@ class Contract:
     tiling: Literal["exact", "approximate", "whole"] = "exact"
     feather_px: int = 0
     dtypes: frozenset[torch.dtype] = ALL_DTYPES
-    frames_before: int = 0
-    frames_after: int = 0
     state_channels: int = 0
 
     @property
     def sees_other_frames(self) -> bool:
         """Whether the result for a frame depends on others; such a network takes clips."""
-        return bool(self.frames_before or self.frames_after or self.state_channels)
+        return self.state_channels > 0
 
     def padded_size(self, height: int, width: int) -> tuple[int, int]:
         """The smallest size of at least this height and width that the network takes, but for ``square``."""

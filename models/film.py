@@ -1,10 +1,9 @@
-"""The network for films: a plain network that also sees the frames around, and remembers those before.
+"""The network for films: a plain network that also sees what it made of the frame before.
 
 Neighbouring frames sample the same scene at other places between pixels, so together they show more than one
-of them, and a result that follows from its predecessor flickers less. There is no optical flow: the layers of
-the body find by themselves where things moved, as in RLSP (Fuoli et al., arXiv 1909.08080) and RRN (Isobe et
-al., arXiv 2008.05765). What the network remembers are the features from which it made the frame before; its
-tail reads details out of them, so they contain the result as well.
+of them, and a result that follows from its predecessor flickers less. The result before is moved to where
+things are now (``motion.py``), as in FRVSR (Sajjadi et al., arXiv 1801.04590): its luma is all that the
+network remembers. A gate decides, for every pixel, how much of it stays.
 """
 
 from typing import Any
@@ -13,51 +12,29 @@ import torch
 from torch import Tensor, nn
 
 from upscaler.models.contract import Contract, Network, add_upsampled, conv_macs, zero_initialized_tail
+from upscaler.models.motion import luma_of, seen_channels, what_a_step_sees
 
-# Remembered features are clamped to this, so that errors cannot grow from frame to frame without bound. Those
-# of trained networks reach about half of it.
-STATE_LIMIT = 8.0
+# Remembered detail is clamped to this, so that errors cannot grow from frame to frame without bound. No detail
+# of an image in [0, 1] is larger.
+STATE_LIMIT = 1.0
 
 
 class Film(Network):
-    """``depth`` convolutions between a head, which sees a few frames and the state, and a pixel-shuffle tail.
-
-    The size of the state is that of the features: ``channels`` at LR size.
+    """A head that also sees what is known, ``depth`` convolutions, a pixel-shuffle tail and a gate.
 
     Args:
         scale: 1, 2, 3, 4 or 8.
         channels: Features per layer.
         depth: Convolutions between head and tail.
-        frames_before: Frames before the one to upscale that the head sees.
-        frames_after: Frames after it.
-        carries_state: Whether the head also sees the features of the frame before.
 
     Attributes:
         seen_channels: Of what ``step`` sees.
     """
 
-    def __init__(
-        self,
-        *,
-        scale: int,
-        channels: int = 48,
-        depth: int = 8,
-        frames_before: int = 1,
-        frames_after: int = 1,
-        carries_state: bool = True,
-    ) -> None:
+    def __init__(self, *, scale: int, channels: int = 48, depth: int = 8) -> None:
         super().__init__()
-        self.arguments = {
-            "scale": scale,
-            "channels": channels,
-            "depth": depth,
-            "frames_before": frames_before,
-            "frames_after": frames_after,
-            "carries_state": carries_state,
-        }
-        state_channels = channels if carries_state else 0
-        frames = frames_before + 1 + frames_after
-        self.seen_channels = 3 * frames + state_channels
+        self.arguments = {"scale": scale, "channels": channels, "depth": depth}
+        self.seen_channels = seen_channels(scale)
         self.head = nn.Conv2d(self.seen_channels, channels, 3, padding=1)
         self.head_activation = nn.PReLU(1)
         self.body = nn.Sequential()
@@ -65,20 +42,17 @@ class Film(Network):
             self.body.append(nn.Conv2d(channels, channels, 3, padding=1))
             self.body.append(nn.PReLU(1))
         self.tail = zero_initialized_tail(channels, scale)
+        self.gate = _almost_closed_gate(channels, scale)
         self.contract = Contract(
             scale=scale,
             receptive_radius_px=depth + 2,
             multiple_of=1,
             macs_per_pixel=conv_macs(self),
-            frames_before=frames_before,
-            frames_after=frames_after,
-            state_channels=state_channels,
+            state_channels=scale * scale,
         )
 
     def forward(self, lr: Tensor) -> Tensor:
         """A clip, or single pictures, each of which is a clip of one frame.
-
-        Beyond the ends of a clip its first and last frame repeat, and the state before it is zero.
 
         Args:
             lr: RGB ``(B, T, 3, H, W)``, T frames in order, or ``(B, 3, H, W)``; any float dtype, in [0, 1].
@@ -88,92 +62,80 @@ class Film(Network):
         """
         if lr.ndim == 4:
             return self.forward(lr.unsqueeze(1)).squeeze(1)
-        windows = self._windows(lr)
-        if not self.contract.state_channels:
-            sr = self._upscaled(self.step(windows.flatten(0, 1))[0], lr.flatten(0, 1))
-            return sr.view(*lr.shape[:2], *sr.shape[1:])
-        state = self._no_state(lr[:, 0])
-        frames = []
-        for window, middle in zip(windows.unbind(1), lr.unbind(1), strict=True):
-            detail, state = self.step(torch.cat([window.to(self.dtype), state], 1))
-            frames.append(self._upscaled(detail, middle))
+        frames: list[Tensor] = []
+        before = known = None
+        for frame in lr.unbind(1):
+            detail, known = self.step(what_a_step_sees(frame, before, known, self.contract.scale))
+            frames.append(add_upsampled(detail, frame, self.contract.scale))
+            before = frame
         return torch.stack(frames, 1)
-
-    def detail(self, lr: Tensor) -> Tensor:
-        """Single pictures, RGB ``(B, 3, H, W)`` in [0, 1] -> what is added; see ``step``."""
-        window = self._windows(lr.unsqueeze(1))[:, 0].to(self.dtype)
-        return self.step(torch.cat([window, self._no_state(lr)], 1))[0]
 
     def step(self, seen: Tensor) -> tuple[Tensor, Tensor]:
         """One frame.
 
         Args:
-            seen: ``(B, seen_channels, H, W)``: RGB of the frames in order, in [0, 1], then the state that
-                the frame before left.
+            seen: See ``motion.what_a_step_sees``.
 
         Returns:
             What is added to the upsampled frame, ``(B, 3*scale*scale, H, W)``, the channels of a pixel
-            shuffle; and the state, ``(B, channels, H, W)``. Both in the dtype of the weights.
+            shuffle; and of its luma what the next step remembers, ``(B, scale*scale, H, W)``.
         """
+        features = self.features(seen)
+        detail = self.tail(features)
+        luma = luma_of(detail)
+        kept = self.kept(features, seen, luma)
+        return detail + kept.repeat(1, 3, 1, 1), remembered(luma + kept)
+
+    def features(self, seen: Tensor) -> Tensor:
+        """What tail and gate see, ``(B, channels, H, W)`` in the dtype of the weights; of what ``step`` sees."""
         first = self.head_activation(self.head(seen.to(self.dtype)))
-        features = self.run_body(self.body, first) + first
-        return self.tail(features), features.clamp(-STATE_LIMIT, STATE_LIMIT)
+        return self.run_body(self.body, first) + first
 
-    def middle_of(self, seen: Tensor) -> Tensor:
-        """The frame that is upscaled, of what ``step`` sees: RGB ``(B, 3, H, W)``, same dtype and range."""
-        start = 3 * self.contract.frames_before
-        return seen[:, start : start + 3]
+    def kept(self, features: Tensor, seen: Tensor, luma: Tensor) -> Tensor:
+        """What the gate takes from the result before.
 
-    def _upscaled(self, detail: Tensor, lr: Tensor) -> Tensor:
-        return add_upsampled(detail, lr, self.contract.scale)
+        Args:
+            features: See ``features``.
+            seen: What ``step`` sees.
+            luma: Of the detail that the tail gives, ``(B, scale*scale, H, W)``.
 
-    def _no_state(self, lr: Tensor) -> Tensor:
-        """The state before the first frame, of the size of these pictures."""
-        channels = self.contract.state_channels
-        return torch.zeros(len(lr), channels, *lr.shape[-2:], dtype=self.dtype, device=lr.device)
+        Returns:
+            What it adds to that luma, of the same shape.
+        """
+        sureness, known = seen[:, 6:7], seen[:, 7:]
+        share = torch.sigmoid(self.gate(features))
+        return share * (known.to(share.dtype) - sureness.to(share.dtype) * luma)
 
-    def _windows(self, lr: Tensor) -> Tensor:
-        """The frames that the head sees for each of a clip, ``(B, T, 3, H, W)`` -> ``(B, T, 3*n, H, W)``."""
-        before, after = self.contract.frames_before, self.contract.frames_after
-        times = torch.arange(lr.shape[1], device=lr.device).unsqueeze(1)
-        seen = times + torch.arange(-before, after + 1, device=lr.device)
-        return lr[:, seen.clamp(0, lr.shape[1] - 1)].flatten(2, 3)
+    def detail(self, lr: Tensor) -> Tensor:
+        """Single pictures, RGB ``(B, 3, H, W)`` in [0, 1] -> what is added; see ``step``."""
+        return self.step(what_a_step_sees(lr, None, None, self.contract.scale))[0]
+
+
+def remembered(luma: Tensor) -> Tensor:
+    """Luma of the detail of a finished frame, as the next step gets it."""
+    return luma.clamp(-STATE_LIMIT, STATE_LIMIT)
+
+
+def _almost_closed_gate(channels: int, scale: int) -> nn.Conv2d:
+    """A convolution to a logit per pixel of the result; training starts with almost nothing kept."""
+    conv = nn.Conv2d(channels, scale * scale, 3, padding=1)
+    nn.init.zeros_(conv.weight)
+    nn.init.constant_(conv.bias, -3.0)  # type: ignore[arg-type]
+    return conv
 
 
 def from_single_frame(state: dict[str, Tensor], arguments: dict[str, Any]) -> dict[str, Tensor]:
-    """The weights of a ``Compact`` as those of a ``Film`` that gives the same, ignoring all other frames.
-
-    Where the film network has more layers, the first ones keep their input: an identity convolution and an
-    identity activation (Net2DeeperNet, Chen et al., arXiv 1511.05641).
+    """The weights of a ``Compact`` as those of a ``Film`` that gives the same for a single frame.
 
     Args:
-        state: Of a compact network of the same width, without a gate, at most as deep.
+        state: Of a compact network of the same width and depth, without a gate.
         arguments: Of the film network.
 
     Returns:
-        The weights by name; those whose shapes do not fit are missing or do not fit.
+        The weights by name; the gate is missing.
     """
-    channels, before = arguments["channels"], arguments["frames_before"]
-    seen = 3 * (before + 1 + arguments["frames_after"]) + channels * bool(arguments["carries_state"])
-    own = {name: tensor.float() for name, tensor in state.items() if not name.startswith("body.")}
+    own = {name: tensor.float() for name, tensor in state.items()}
     head = own["head.weight"]
-    own["head.weight"] = head.new_zeros(len(head), seen, 3, 3)
-    own["head.weight"][:, 3 * before : 3 * before + 3] = head
-    layers = sum(name.startswith("body.") and tensor.ndim == 4 for name, tensor in state.items())
-    added = arguments["depth"] - layers
-    for name, tensor in state.items():
-        if name.startswith("body."):
-            _, index, kind = name.split(".")
-            own[f"body.{int(index) + 2 * added}.{kind}"] = tensor.float()
-    for layer in range(max(0, added)):
-        own[f"body.{2 * layer}.weight"] = torch.eye(channels)[..., None, None] * _centre()
-        own[f"body.{2 * layer}.bias"] = torch.zeros(channels)
-        own[f"body.{2 * layer + 1}.weight"] = torch.ones(1)
+    own["head.weight"] = head.new_zeros(len(head), seen_channels(arguments["scale"]), 3, 3)
+    own["head.weight"][:, :3] = head
     return own
-
-
-def _centre() -> Tensor:
-    """A 3x3 kernel that sees its middle only."""
-    kernel = torch.zeros(3, 3)
-    kernel[1, 1] = 1
-    return kernel

@@ -26,8 +26,7 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
     "balanced": ("compact", {"channels": 48, "depth": 8}),
     "deep": ("compact", {"channels": 48, "depth": 16}),  # `balanced` at x8, where LR pixels are few
     "restore": ("compact", {"channels": 48, "depth": 8, "gate_px": 33}),  # `balanced`, at scale 1
-    "film": ("film", {"channels": 48, "depth": 10}),  # sees a frame on each side, and remembers
-    "film-window": ("film", {"channels": 48, "depth": 12, "carries_state": False}),  # only sees
+    "film": ("film", {"channels": 48, "depth": 8}),  # sees what it made of the frame before
     "srresnet": ("srresnet", {}),
     "srresnet-paper": ("srresnet", {"norm": "batch", "tail": "paper"}),
     "srcnn": ("srcnn", {}),
@@ -44,8 +43,6 @@ _SIZES = {
     "blocks": range(1, 257),
     "depth": range(1, 257),
     "gate_px": range(258),
-    "frames_before": range(9),
-    "frames_after": range(9),
 }
 
 

@@ -25,62 +25,33 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class InContext(Generic[T]):
-    """A frame with its neighbours of the same scene.
+    """A frame with those before it in the same scene.
 
     Attributes:
         frame: The frame.
         before: Frames before it, in order; fewer where the scene or the film begins.
-        after: Frames after it, likewise.
     """
 
     frame: T
     before: tuple[T, ...]
-    after: tuple[T, ...]
-
-    def window(self, before: int, after: int) -> list[T]:
-        """The frame between so many before and after it; where there are fewer, the outermost repeats."""
-        known = (*self.before, self.frame, *self.after)
-        place = len(self.before)
-        return [known[min(max(place + offset, 0), len(known) - 1)] for offset in range(-before, after + 1)]
 
 
-def in_context(
-    frames: Iterable[T], before: int, after: int, ends: Callable[[T, T], bool]
-) -> Iterator[InContext[T]]:
-    """Frames with up to ``before`` frames before and ``after`` after each; reads ``after`` frames ahead.
+def in_context(frames: Iterable[T], before: int, ends: Callable[[T, T], bool]) -> Iterator[InContext[T]]:
+    """Frames with up to ``before`` frames before each.
 
     Args:
         frames: In order.
         before: At most so many.
-        after: At most so many.
         ends: Whether a scene ends between two consecutive frames.
     """
-    scene: deque[T] = deque()  # of one scene; the first ``done`` were given out, and are kept for the others
-    done = 0
+    scene: deque[T] = deque(maxlen=before)
+    last: T | None = None
     for frame in frames:
-        if scene and ends(scene[-1], frame):
-            yield from _rest(scene, done, before)
+        if last is not None and ends(last, frame):
             scene.clear()
-            done = 0
+        yield InContext(frame, tuple(scene))
         scene.append(frame)
-        if len(scene) - done > after:
-            yield _at(scene, done, before)
-            done += 1
-            if done > before and len(scene) > 1:
-                scene.popleft()
-                done -= 1
-    yield from _rest(scene, done, before)
-
-
-def _rest(scene: deque[T], done: int, before: int) -> Iterator[InContext[T]]:
-    """The frames of a scene that wait for others which do not come."""
-    for index in range(done, len(scene)):
-        yield _at(scene, index, before)
-
-
-def _at(scene: deque[T], index: int, before: int) -> InContext[T]:
-    known = tuple(scene)
-    return InContext(known[index], known[max(0, index - before) : index], known[index + 1 :])
+        last = frame
 
 
 def is_cut(luma: Tensor, before: Tensor, white: int) -> bool:

@@ -5,18 +5,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 from support.command import LENGTH
-from support.films import film_engine, film_network
+from support.films import film_engine
 from support.interrupted import FRAMES, cut, run
 from support.media import clip, frame_times, pictures
 
 from upscaler.inference import film_steps
 
 
-@pytest.mark.parametrize("carries_state", [True, False])
 @pytest.mark.parametrize("after", [2, 2 * LENGTH + 3])
-def test_a_resumed_film_is_that_of_one_run(tmp_path: Path, after: int, carries_state: bool) -> None:
+def test_a_resumed_film_is_that_of_one_run(tmp_path: Path, after: int) -> None:
     source = clip(tmp_path / "in.mp4", frames=FRAMES)
-    engine = film_engine(tmp_path, film_network(carries_state=carries_state))
+    engine = film_engine(tmp_path)
     run(engine, source, tmp_path / "whole.mp4")
     cut(engine, source, tmp_path / "out.mp4", after)
     done, _, _ = run(film_engine(tmp_path), source, tmp_path / "out.mp4")

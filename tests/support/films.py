@@ -10,11 +10,13 @@ from upscaler.models import weight_file
 from upscaler.models.film import Film
 
 
-def film_network(**arguments: int | bool) -> Film:
+def film_network(**arguments: int) -> Film:
     """A small network whose result depends on all that it sees; other arguments than these replace some."""
     torch.manual_seed(1)
     network = Film(**({"scale": 2, "channels": 6, "depth": 1} | arguments)).eval()
     nn.init.normal_(network.tail.weight, std=0.1)
+    nn.init.normal_(network.gate.weight, std=0.5)
+    nn.init.zeros_(network.gate.bias)
     return network
 
 

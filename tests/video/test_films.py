@@ -18,7 +18,7 @@ from upscaler.frames.film_frames import upscale_film
 from upscaler.frames.video_frames import Tally
 from upscaler.frames.video_plan import giving_planes
 from upscaler.inference.engine import Upscaler
-from upscaler.scenes import InContext, in_context, is_cut
+from upscaler.scenes import in_context, is_cut
 from upscaler.video.changes import scene_ends
 from upscaler.video.info import ColorTags, Frame, VideoInfo
 from upscaler.video.yuv import Layout
@@ -60,7 +60,7 @@ def upscaled(
         plan = giving_planes(engine, plan, LAYOUT, height, width)
         assert plan.planes is not None
     context = engine.context(plan)
-    seen = in_context(source, max(1, context.needed_before), context.frames_after, scene_ends)
+    seen = in_context(source, max(1, context.warm_up_frames), scene_ends)
     return [own for own, _ in upscale_film(seen, engine, plan, info, LAYOUT, tally or Tally())]
 
 
@@ -71,9 +71,8 @@ def assert_alike(one: list[list[Tensor]], other: list[list[Tensor]], within: int
             assert int((plane.int() - same.int()).abs().max()) <= within
 
 
-@pytest.mark.parametrize("state", [True, False])
-def test_frames_are_those_of_the_whole_clip(tmp_path: Path, state: bool) -> None:
-    network = film_network(carries_state=state)
+def test_frames_are_those_of_the_whole_clip(tmp_path: Path) -> None:
+    network = film_network()
     engine, images = film_engine(tmp_path, network), pan(5)
     clip_of = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).unsqueeze(0) / 255
     with torch.inference_mode():
@@ -119,18 +118,16 @@ def test_a_pan_a_fade_and_a_flash_are_no_cuts() -> None:
 
 
 def test_frames_know_their_neighbours_of_the_same_scene() -> None:
-    found = list(in_context(range(7), 2, 1, lambda one, other: other == 4))
-    assert [(seen.frame, seen.before, seen.after) for seen in found] == [
-        (0, (), (1,)),
-        (1, (0,), (2,)),
-        (2, (0, 1), (3,)),
-        (3, (1, 2), ()),
-        (4, (), (5,)),
-        (5, (4,), (6,)),
-        (6, (4, 5), ()),
+    found = list(in_context(range(7), 2, lambda one, other: other == 4))
+    assert [(seen.frame, seen.before) for seen in found] == [
+        (0, ()),
+        (1, (0,)),
+        (2, (0, 1)),
+        (3, (1, 2)),
+        (4, ()),
+        (5, (4,)),
+        (6, (4, 5)),
     ]
-    assert InContext(3, (1, 2), ()).window(1, 1) == [2, 3, 3]
-    assert InContext(0, (), (1,)).window(1, 1) == [0, 0, 1]
 
 
 def test_repeated_frames_keep_their_result(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ from upscaler.trainer.degrade import codecs
 from upscaler.trainer.degrade.degradations import Degradation, downscale
 
 # Side of a clip made from a photograph, LR pixels, where the photograph is that large.
-_MADE_SIDE_PX = 64
+_MADE_SIDE_PX = 48
 # Encoded versions of each clip, each with its own codec and quality.
 _ENCODINGS = 2
 # Frames of a long video that are read; more of one scene teach little.
@@ -67,7 +67,7 @@ class ClipReader:
             if is_video(path):
                 height, width = (smaller_px(side, self._settings.size) for side in video_size(path))
                 return height, width
-            side_px = min(_MADE_SIDE_PX * self._settings.scale, *stills.read_size(path))
+            side_px = _made_side_px(*stills.read_size(path), self._settings.scale)
             return side_px, side_px
         except UpscalerError:
             return None  # decoding reports why
@@ -133,9 +133,16 @@ def _frames_of_video(source: Source, settings: ClipSettings) -> Tensor:
 
 def _frames_of_photograph(source: Source, settings: ClipSettings, generator: Generator) -> Tensor:
     photograph = torch.from_numpy(stills.read_rgb8(source.path).copy()).permute(2, 0, 1)
-    side_px = min(_MADE_SIDE_PX * settings.scale, *photograph.shape[-2:])
-    side_px = _whole(side_px, settings.scale)
-    return moving_clip(photograph, settings.frames, side_px, settings.scale, generator)
+    side_px = _made_side_px(*photograph.shape[-2:], settings.scale)
+    if min(photograph.shape[-2:]) < 2 * side_px:
+        return moving_clip(photograph, settings.frames, side_px, settings.scale, generator)
+    # Moved at twice the size and reduced: moving softens, by 2.3 dB at high frequencies.
+    large = moving_clip(photograph, settings.frames, 2 * side_px, 2 * settings.scale, generator)
+    return downscale(large, 2)
+
+
+def _made_side_px(height: int, width: int, scale: int) -> int:
+    return _whole(min(_MADE_SIDE_PX * scale, height, width), scale)
 
 
 def _whole(side_px: int, scale: int) -> int:

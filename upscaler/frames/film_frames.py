@@ -34,7 +34,7 @@ def upscale_film(
     far as they are known: the result does not depend on which segments were computed in this run.
 
     Args:
-        frames: In order, each with as many frames before it as ``Context.needed_before`` says.
+        frames: In order, each with as many frames before it as ``Context.warm_up_frames`` says.
         engine: Runs the network.
         plan: From ``Upscaler.in_steps``; otherwise as for ``video_frames.upscale_frames``.
         info: Of the video.
@@ -66,16 +66,13 @@ class _Scene:
 
     def __init__(self, engine: Upscaler, plan: Plan, layout: yuv.Layout) -> None:
         self._engine, self._plan, self._layout = engine, plan, layout
-        self._context = engine.context(plan)
-        self._steps = FilmSteps(partial(engine.upscale_step, plan=plan), self._context)
-        self._rgb: dict[int, Tensor] = {}  # of the frames in the window, by PTS: each is converted once
+        self._steps = FilmSteps(partial(engine.upscale_step, plan=plan), engine.context(plan).scale)
         self._finished: list[Tensor] | None = None
 
     def warm_up(self, first: InContext[Frame], frames: int) -> None:
         """Run over up to so many frames before the first one, for the state that they leave."""
-        known = (*first.before, first.frame, *first.after)
-        for place in range(max(0, len(first.before) - frames), len(first.before)):
-            self._step(InContext(known[place], known[:place], known[place + 1 :]))
+        for frame in first.before[-frames:] if frames else ():
+            self._step(frame)
 
     def upscale(self, seen: InContext[Frame], tally: Tally) -> list[Tensor]:
         """The planes of a frame for the encoder."""
@@ -85,21 +82,13 @@ class _Scene:
             return self._finished
         tally.computed_px += pixels
         source = seen.frame
-        given = planes_of(self._step(seen), [source.planes], source.layout, self._plan, self._layout)
+        given = planes_of(self._step(source), [source.planes], source.layout, self._plan, self._layout)
         self._finished = [plane.cpu() for plane in given]
         return self._finished
 
-    def _step(self, seen: InContext[Frame]) -> Tensor:
-        window = seen.window(self._context.frames_before, self._context.frames_after)
-        self._rgb = {
-            frame.pts: self._rgb[frame.pts] if frame.pts in self._rgb else self._to_rgb(frame)
-            for frame in window
-        }
-        return self._steps([self._rgb[frame.pts] for frame in window])
-
-    def _to_rgb(self, frame: Frame) -> Tensor:
+    def _step(self, frame: Frame) -> Tensor:
         planes = [plane.to(self._engine.device) for plane in frame.planes]
-        return yuv.to_rgb(planes, frame.layout)
+        return self._steps(yuv.to_rgb(planes, frame.layout))
 
 
 def _are_equal(frame: Frame, other: Frame) -> bool:
@@ -109,12 +98,12 @@ def _are_equal(frame: Frame, other: Frame) -> bool:
 def frames_in_context(
     reader: VideoReader, options: VideoOptions, context: Context
 ) -> Iterator[InContext[Frame]]:
-    """The selected frames, with those around that a network for films sees; with none for any other."""
+    """The selected frames, with those before that a network for films sees; with none for any other."""
     frames = selected_frames(reader, options)
     if context == Context():
-        return in_context(frames, 0, 0, lambda frame, following: False)
-    # One before, at least: a network that sees none must know where a scene begins.
-    return in_context(frames, max(1, context.needed_before), context.frames_after, scene_ends)
+        return in_context(frames, 0, lambda frame, following: False)
+    # One before, at least: it tells where a scene begins.
+    return in_context(frames, max(1, context.warm_up_frames), scene_ends)
 
 
 def upscale_any(

@@ -167,7 +167,10 @@ class Upscaler:
     def context(self, plan: Plan) -> Context:
         """What the network of a plan sees besides the frame itself; nothing but in steps."""
         in_steps = len(plan.networks) == 1 and plan.networks[0].in_steps
-        return Context.of(self._contract(plan.networks[0])) if in_steps else Context()
+        if not in_steps:
+            return Context()
+        (network,) = plan.networks
+        return Context(self._contract(network).state_channels, network.scale)
 
     def _contract(self, network: PlannedNetwork) -> Contract:
         return self._network(network).network.contract
@@ -426,8 +429,8 @@ class Upscaler:
         """Upscale a frame of a film, in a plan of one network that runs in steps.
 
         Args:
-            seen: ``(1, C, H, W)`` fp32 on any device: RGB of the frames that the network sees, in order,
-                nominally in [0, 1]; then the state. See ``Context``.
+            seen: ``(1, C, H, W)`` fp32 on any device: RGB of the frame, nominally in [0, 1]; then what is
+                known from the one before. See ``motion.what_a_step_sees``.
             plan: See ``upscale_flagged``.
 
         Returns:
@@ -444,7 +447,7 @@ class Upscaler:
         if frame.shape[-2:] != (plan.height, plan.width):
             frame = resize_bicubic(frame, plan.height, plan.width)
         if self.options.strength < 1:
-            frame = blended(frame, context.middle_of(seen), self.options.strength)
+            frame = blended(frame, seen[:, :3], self.options.strength)
         return frame, state
 
     def _margin_px(self, plan: Plan, height: int, width: int) -> int:

@@ -1,4 +1,4 @@
-"""A network for films over the frames of one: it sees those around each, and what it remembers.
+"""A network for films over the frames of one: it sees each, and what it made of those before.
 
 What it remembers starts empty where a scene begins. A part of a film that is computed by itself starts
 ``WARM_UP_FRAMES`` earlier, with frames whose results are not used: then its first frames are as good as the
@@ -7,13 +7,12 @@ others, and do not depend on whether the part before was computed in the same ru
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Self
 
 import torch
 from torch import Tensor
 
 from upscaler.inference import pictures
-from upscaler.models.contract import Contract
+from upscaler.models.motion import what_a_step_sees
 from upscaler.pixels import Pixels, as_codes, as_floats, peak
 from upscaler.scenes import in_context, is_cut
 
@@ -29,65 +28,45 @@ class Context:
     """What a network sees besides the frame itself.
 
     Attributes:
-        frames_before: Frames before it.
-        frames_after: Frames after it.
-        state_channels: Channels of the state, at LR size.
+        state_channels: Channels of the state, at LR size; 0: it sees nothing else.
+        scale: Of the network.
     """
 
-    frames_before: int = 0
-    frames_after: int = 0
     state_channels: int = 0
-
-    @classmethod
-    def of(cls, contract: Contract) -> Self:
-        """That of a network."""
-        return cls(contract.frames_before, contract.frames_after, contract.state_channels)
+    scale: int = 1
 
     @property
     def warm_up_frames(self) -> int:
         """Frames to compute before the first one of a part."""
         return WARM_UP_FRAMES if self.state_channels else 0
 
-    @property
-    def needed_before(self) -> int:
-        """Frames that must be known before the first one of a part."""
-        return self.warm_up_frames + self.frames_before
-
-    def middle_of(self, seen: Tensor) -> Tensor:
-        """The frame itself, of what a step sees: ``(1, C, H, W)`` fp32 -> RGB ``(1, 3, H, W)`` in [0, 1]."""
-        return seen[:, 3 * self.frames_before : 3 * self.frames_before + 3]
-
 
 class FilmSteps:
-    """Upscales the frames of a film, one after the other.
+    """Upscales the frames of a scene, one after the other.
 
     Args:
         step: Runs the network.
-        context: What it sees.
+        scale: Of the network.
     """
 
-    def __init__(self, step: Step, context: Context) -> None:
-        self._step, self._context = step, context
+    def __init__(self, step: Step, scale: int) -> None:
+        self._step, self._scale = step, scale
+        self._before: Tensor | None = None
         self._state: Tensor | None = None
 
-    def __call__(self, window: list[Tensor]) -> Tensor:
+    def __call__(self, frame: Tensor) -> Tensor:
         """Upscale a frame, and remember it.
 
         Args:
-            window: The frames that the network sees, in order: RGB ``(3, H, W)`` fp32, nominally in [0, 1],
-                all on one device.
+            frame: RGB ``(3, H, W)`` fp32, nominally in [0, 1].
 
         Returns:
             See ``Upscaler.upscale_step``.
         """
-        seen = window
-        if channels := self._context.state_channels:
-            if self._state is None:
-                self._state = window[0].new_zeros(channels, *window[0].shape[-2:])
-            seen = [*window, self._state]
-        frame, state = self._step(torch.cat(seen).unsqueeze(0))
-        self._state = state[0]
-        return frame
+        source = frame.unsqueeze(0)
+        result, self._state = self._step(what_a_step_sees(source, self._before, self._state, self._scale))
+        self._before = source
+        return result
 
 
 def upscale_film(
@@ -107,11 +86,10 @@ def upscale_film(
     # Copies: a reader may reuse its array for the next frame while several are waiting here.
     sources = (pictures.tensor_of_array(frame).clone() for frame in frames)
     steps: FilmSteps | None = None
-    for seen in in_context(sources, max(1, context.frames_before), context.frames_after, _ends):
+    for seen in in_context(sources, 1, _ends):
         if steps is None or not seen.before:
-            steps = FilmSteps(step_for(*seen.frame.shape[:2]), context)
-        window = seen.window(context.frames_before, context.frames_after)
-        result = steps([as_floats(source.to(device)).permute(2, 0, 1) for source in window])
+            steps = FilmSteps(step_for(*seen.frame.shape[:2]), context.scale)
+        result = steps(as_floats(seen.frame.to(device)).permute(2, 0, 1))
         yield as_codes(result[0], seen.frame.dtype).permute(1, 2, 0).contiguous().cpu().numpy()
 
 
