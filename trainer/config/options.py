@@ -31,7 +31,7 @@ class TrainOptions:
     output: str | None = option(None, "Weight file to write (.safetensors).", FILE)
     network: str | None = option(
         None,
-        "fast, balanced, deep, restore, film, film-window, srresnet, srresnet-paper, srcnn, srvgg-64x16, "
+        "fast, balanced, deep, restore, film, srresnet, srresnet-paper, srcnn, srvgg-64x16, "
         "srvgg-64x32, srvgg-64x8 or srvgg-24x8.",
         NAME,
         default_text="that of --from FILE, else balanced",
