@@ -49,8 +49,8 @@ def flow_between(frame: Tensor, before: Tensor) -> Tensor:
     search.setGradientDescentIterations(12)
     search.setVariationalRefinementIterations(3)
     flows = [search.calc(new, old, None) for old, new in zip(*codes, strict=True)]
-    flow = torch.from_numpy(np.stack(flows)).permute(0, 3, 1, 2).to(frame.device) / factor
-    return F.avg_pool2d(flow, factor) if factor > 1 else flow.contiguous()
+    flow = torch.from_numpy(np.stack(flows)).permute(0, 3, 1, 2).contiguous().to(frame.device)
+    return F.avg_pool2d(flow, factor) / factor if factor > 1 else flow
 
 
 def _codes(luma: Tensor, factor: int) -> np.ndarray:
@@ -62,18 +62,26 @@ def _codes(luma: Tensor, factor: int) -> np.ndarray:
 
 
 def moved(pictures: Tensor, flow: Tensor) -> Tensor:
-    """Pictures ``(B, C, H, W)`` as seen along a flow ``(B, 2, H, W)`` in their pixels; bicubic, fp32.
+    """Pictures as seen along a flow; bicubic. Beyond the border the outermost pixels repeat.
 
-    Beyond the border the outermost pixels repeat.
+    Args:
+        pictures: ``(B, C, H, W)``, any range.
+        flow: ``(B, 2, h, w)`` in its own pixels, of which each is a square of one or several of the pictures'.
+
+    Returns:
+        As ``pictures``, fp32.
     """
     height, width = pictures.shape[-2:]
-    rows = torch.arange(height, dtype=torch.float32, device=flow.device).view(-1, 1)
-    columns = torch.arange(width, dtype=torch.float32, device=flow.device)
-    across = (2 * (columns + flow[:, 0]) + 1) / width - 1
-    down = (2 * (rows + flow[:, 1]) + 1) / height - 1
-    grid = torch.stack([across, down], -1)
+    size = flow.new_tensor([width, height]).view(2, 1, 1)
+    grid = _upsampled(2 * flow / size * (width / flow.shape[-1]), width // flow.shape[-1])
+    grid[:, 0] += (2 * torch.arange(width, device=flow.device) + 1) / width - 1
+    grid[:, 1] += ((2 * torch.arange(height, device=flow.device) + 1) / height - 1).unsqueeze(1)
     return F.grid_sample(
-        pictures.float(), grid, mode="bicubic", padding_mode="border", align_corners=False
+        pictures.float(),
+        grid.permute(0, 2, 3, 1),
+        mode="bicubic",
+        padding_mode="border",
+        align_corners=False,
     )
 
 
@@ -97,9 +105,8 @@ def what_a_step_sees(frame: Tensor, before: Tensor | None, detail: Tensor | None
     flow = flow_between(luma, luma_before)
     change = moved(before, flow) - frame
     sureness = torch.exp(-(_blurred(luma_of(change).abs()) / _DIFFERENCE).square())
-    large_flow = _upsampled(flow * scale, scale)
     result_before = F.pixel_shuffle(detail.float(), scale) + _upsampled(luma_before, scale)
-    known = moved(result_before, large_flow) - _upsampled(luma, scale)
+    known = moved(result_before, flow) - _upsampled(luma, scale)
     return torch.cat([frame, change, sureness, sureness * F.pixel_unshuffle(known, scale)], 1)
 
 
