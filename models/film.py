@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from upscaler.models.contract import Contract, Network, add_upsampled, conv_macs, zero_initialized_tail
 from upscaler.models.motion import luma_of, seen_channels, what_a_step_sees
 
-# Remembered detail is clamped to this, so that errors cannot grow from frame to frame without bound. No detail
-# of an image in [0, 1] is larger.
+# Remembered detail is clamped to this, so that errors cannot grow from frame to frame without bound. That of
+# an image in [0, 1] is no larger.
 STATE_LIMIT = 1.0
 
 
@@ -87,9 +87,10 @@ class Film(Network):
         return detail + kept.repeat(1, 3, 1, 1), remembered(luma + kept)
 
     def features(self, seen: Tensor) -> Tensor:
-        """What tail and gate see, ``(B, channels, H, W)`` in the dtype of the weights; of what ``step`` sees."""
+        """What tail and gate see of what ``step`` sees: ``(B, channels, H, W)`` in the dtype of the weights."""
         first = self.head_activation(self.head(seen.to(self.dtype)))
-        return self.run_body(self.body, first) + first
+        features: Tensor = self.run_body(self.body, first) + first
+        return features
 
     def kept(self, features: Tensor, seen: Tensor, luma: Tensor) -> Tensor:
         """What the gate takes from the result before.

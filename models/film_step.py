@@ -20,8 +20,8 @@ from upscaler.planes import PlaneOutput
 class FilmStep(Network):
     """``Film.step`` with packed results, at LR size: its contract has scale 1 therefore.
 
-    Takes ``(B, input_channels, H, W)``: see ``motion.what_a_step_sees``. Gives ``(B, output_channels, H, W)``,
-    fp32: the samples of an LR pixel lie together, RGB as the channels of a pixel shuffle, or planes as
+    Takes ``(B, input_channels, H, W)``, see ``motion.what_a_step_sees``; gives ``(B, output_channels, H, W)``
+    in fp32: the samples of an LR pixel lie together, RGB as the channels of a pixel shuffle, or planes as
     ``PlaneNetwork`` gives them; then the state.
 
     Args:
@@ -74,7 +74,7 @@ def _luma_tail(tail: nn.Conv2d) -> nn.Conv2d:
 
 
 def _gray_levels(output: PlaneOutput, scale: int, strength: float) -> list[tuple[int, float]]:
-    """Where the planes begin that show gray, chroma does not, and how many codes white is; times the strength."""
+    """Where planes begin that show gray, as chroma does not, and the codes of white times the strength."""
     found, start = [], 0
     for (*weights, _), (rows, columns) in zip(output.colors, output.shapes(scale), strict=True):
         if abs(sum(weights)) > 1:

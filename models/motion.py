@@ -48,7 +48,7 @@ def flow_between(frame: Tensor, before: Tensor) -> Tensor:
     search.setPatchStride(5)
     search.setGradientDescentIterations(12)
     search.setVariationalRefinementIterations(3)
-    flows = [search.calc(new, old, None) for old, new in zip(*codes, strict=True)]
+    flows = [search.calc(new, old, None) for old, new in zip(*codes, strict=True)]  # type: ignore[call-overload]
     flow = torch.from_numpy(np.stack(flows)).permute(0, 3, 1, 2).contiguous().to(frame.device)
     return F.avg_pool2d(flow, factor) / factor if factor > 1 else flow
 
@@ -66,7 +66,8 @@ def moved(pictures: Tensor, flow: Tensor) -> Tensor:
 
     Args:
         pictures: ``(B, C, H, W)``, any range.
-        flow: ``(B, 2, h, w)`` in its own pixels, of which each is a square of one or several of the pictures'.
+        flow: ``(B, 2, h, w)`` in its own pixels, each of which is a square of one or more of the
+            pictures' pixels.
 
     Returns:
         As ``pictures``, fp32.

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from support.films import film_engine
 from support.makers import Configure
 from support.media import clip, frame_times, pictures
 from support.messages import held_by
@@ -50,6 +51,14 @@ def test_a_chain_on_the_gpu_is_the_chain_of_the_processor() -> None:
     upscaler = Upscaler(["restore", "fast"], 2, device="cuda", precision="fp32")
     for made in (upscaler.image(pixels), next(iter(upscaler.frames([pixels])))):
         assert np.abs(made - expected).max() <= 1
+
+
+def test_a_film_on_the_gpu_is_that_of_the_processor(tmp_path: Path) -> None:
+    large = photograph(72, 120)
+    images = [large[:, start : start + 96].copy() for start in range(0, 12, 3)]
+    engines = film_engine(tmp_path), film_engine(tmp_path, device="cuda")
+    for one, other in zip(*(engine.frames(images) for engine in engines), strict=True):
+        assert np.abs(one.astype(int) - other).max() <= 2
 
 
 def test_the_probe_limits_the_batch() -> None:

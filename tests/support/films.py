@@ -26,4 +26,4 @@ def film_engine(folder: Path, network: Film | None = None, **options: object) ->
     if network is not None or not path.exists():
         network = network or film_network()
         weight_file.save(path, network, network.state_dict(), {})
-    return Upscaler(path, device="cpu", precision="fp32", **options)
+    return Upscaler(path, **({"device": "cpu", "precision": "fp32"} | options))

@@ -81,6 +81,13 @@ def test_frames_are_those_of_the_whole_clip(tmp_path: Path) -> None:
         assert np.abs(result.astype(int) - frame.permute(1, 2, 0).numpy()).max() <= 1
 
 
+def test_the_first_frame_is_upscaled_as_a_photograph(tmp_path: Path) -> None:
+    engine, images = film_engine(tmp_path), pan(2)
+    first, second = engine.frames(images)
+    assert np.abs(engine.image(images[0]).astype(int) - first).max() <= 1
+    assert np.abs(engine.image(images[1]).astype(int) - second).max() > 1
+
+
 def test_tiles_have_no_seams(tmp_path: Path) -> None:
     images = pan(4)
     whole, tiled = film_engine(tmp_path), film_engine(tmp_path, tile_px=24)
