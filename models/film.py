@@ -87,7 +87,7 @@ class Film(Network):
         return detail + kept.repeat(1, 3, 1, 1), remembered(luma + kept)
 
     def features(self, seen: Tensor) -> Tensor:
-        """What tail and gate see of what ``step`` sees: ``(B, channels, H, W)`` in the dtype of the weights."""
+        """What tail and gate see, of what ``step`` sees: ``(B, channels, H, W)``, dtype of the weights."""
         first = self.head_activation(self.head(seen.to(self.dtype)))
         features: Tensor = self.run_body(self.body, first) + first
         return features

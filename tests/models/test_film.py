@@ -13,6 +13,7 @@ from upscaler.models.contract import add_upsampled
 from upscaler.models.film import STATE_LIMIT, Film
 from upscaler.models.film_step import FilmStep
 from upscaler.models.weight_file import WeightFile
+from upscaler.optical_flow import flow_between
 
 
 def clip(frames: int) -> Tensor:
@@ -97,7 +98,7 @@ def test_other_networks_cannot_start_it(arguments: dict[str, int]) -> None:
 @pytest.mark.parametrize("by_px", [0.25, 1.5, 3.0])
 def test_flow_finds_motion_by_parts_of_pixels(by_px: float) -> None:
     before, frame = panned(by_px).split(1)
-    flow = motion.flow_between(motion.luma_of(frame), motion.luma_of(before))
+    flow = flow_between(motion.luma_of(frame), motion.luma_of(before))
     inside = flow[..., 8:-8, 8:-8]
     assert float((inside[:, 0] - by_px).abs().median()) < 0.15  # what moves left was further right before
     assert float(inside[:, 1].abs().median()) < 0.15
@@ -107,7 +108,7 @@ def test_flow_finds_motion_by_parts_of_pixels(by_px: float) -> None:
 
 def test_nothing_moves_in_tiny_and_in_equal_frames() -> None:
     tiny = torch.rand(1, 1, 5, 30)
-    assert torch.equal(motion.flow_between(tiny, tiny.flip(-1)), torch.zeros(1, 2, 5, 30))
+    assert torch.equal(flow_between(tiny, tiny.flip(-1)), torch.zeros(1, 2, 5, 30))
     (frame,) = panned(0, frames=1).split(1)
     seen = motion.what_a_step_sees(frame, frame, torch.zeros(1, 16, 40, 56), 4)
     assert seen.shape == (1, motion.seen_channels(4), 40, 56)

@@ -32,6 +32,7 @@ LEAVES = {
     "helper_pool",
     "helper_process",
     "image_sequences",
+    "optical_flow",
     "pixels",
     "planes",
     "scenes",
