@@ -46,7 +46,18 @@ TABLES = {"upscaler.images.formats", "upscaler.video.codecs", "upscaler.video.fo
 # that is not a leaf is a room by itself; the modules of a room may import each other.
 MAY_IMPORT: dict[str, set[str]] = {
     "cli": {"batch", "commands", "jobs", "remote", "resume", "inference", "images", "models"},
-    "batch": {"comparison", "pipeline", "frames", "jobs", "remote", "inference", "images", "video", "models"},
+    "batch": {
+        "comparison",
+        "executors",
+        "pipeline",
+        "frames",
+        "jobs",
+        "remote",
+        "inference",
+        "images",
+        "video",
+        "models",
+    },
     "comparison": {"jobs", "metrics", "images", "inference"},
     "commands": set(),
     "metrics": {"models"},

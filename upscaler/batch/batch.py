@@ -46,6 +46,7 @@ class Batch:
         options: Everything else.
         job_list: The plan, if it was made before; its first jobs may be done.
         raw_output: Where a target in y4m is written to instead.
+        engines: Those that earlier batches have loaded with the same options; others are added to them.
 
     Attributes:
         job_list: What is to be done, and what is left out.
@@ -66,6 +67,7 @@ class Batch:
         options: Options,
         job_list: JobList | None = None,
         raw_output: BinaryIO | None = None,
+        engines: dict[Kind, Upscaler] | None = None,
     ) -> None:
         if options.models and options.scale is None and options.size_px is None:
             options = replace(options, scale=default_scale(options.models))
@@ -80,7 +82,8 @@ class Batch:
             kinds = {job.kind for job in self.job_list.jobs}
             # First, because it starts while the engines are loaded.
             self._prober = started.enter_context(Prober()) if kinds - {"still"} else None
-            self.engines = _load_engines(kinds, options.engine)
+            self.engines = {} if engines is None else engines
+            _load_engines(self.engines, kinds, options.engine)
             video_plan.check_codecs(self.job_list.jobs, options.video)
             self._started = started.pop_all()
         lines = _ignored(self.job_list.jobs, options)
@@ -381,12 +384,11 @@ def _has_quality(job: Job) -> bool:
     return bool(image_format and image_format.has_quality)
 
 
-def _load_engines(kinds: set[Kind], options: EngineOptions) -> dict[Kind, Upscaler]:
-    by_models: dict[tuple[str, ...], Upscaler] = {}
-    engines: dict[Kind, Upscaler] = {}
-    for kind in sorted(kinds):
+def _load_engines(engines: dict[Kind, Upscaler], kinds: set[Kind], options: EngineOptions) -> None:
+    """Add what is missing; kinds with the same models share an engine."""
+    by_models = {engine.options.models: engine for engine in engines.values()}
+    for kind in sorted(kinds - engines.keys()):
         models = options.models or (DEFAULT_MODEL[kind],)
         if models not in by_models:
             by_models[models] = Upscaler(**vars(replace(options, model=models)))
         engines[kind] = by_models[models]
-    return engines

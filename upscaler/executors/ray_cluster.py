@@ -30,6 +30,7 @@ _POLL_S = 0.2
 _COUNT_S = 2.0
 # How long a cluster may be without any node that can run a worker, while others start or come back.
 _PATIENCE_S = 60.0
+_FAILED_STARTS_MAX = 5
 
 RunnerAt = Callable[[Place], RunTask]
 
@@ -102,6 +103,7 @@ class RayCluster:
         self._workers: list[_Worker] = []
         self._reports: deque[Report] = deque()
         self._capacity, self._counted_s = 0, -_COUNT_S
+        self._failed_starts = 0  # in a row
         self._hopeful_s = time.monotonic()  # when there was a node last
 
     @property
@@ -179,15 +181,17 @@ class RayCluster:
             text = f"{name} has version {version} of upscaler, and this is {__version__}"
             raise DeviceError(text, "install the same version on all nodes")
         worker.name, worker.answers = name, None
+        self._failed_starts = 0
 
     def _lose(self, worker: _Worker, error: Exception) -> None:
         self._workers.remove(worker)
         self._end(worker)
         self._counted_s = -_COUNT_S
-        if not worker.name and isinstance(getattr(error, "cause", None), self._ray.exceptions.RayTaskError):
-            raise DeviceError(
-                "a worker of the cluster cannot start", "install upscaler on all nodes"
-            ) from error
+        if not worker.name:
+            self._failed_starts += 1
+            if getattr(error, "actor_init_failed", False) or self._failed_starts > _FAILED_STARTS_MAX:
+                hint = "install the same version of upscaler on all nodes"
+                raise DeviceError("workers of the cluster cannot start", hint) from error
         if worker.number is not None:
             self._reports.append(Lost(worker.number, worker.name, _how(error), crashed=_crashed(error)))
 

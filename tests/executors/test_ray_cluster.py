@@ -1,0 +1,68 @@
+"""Tasks on a Ray cluster of two nodes: shared, lost with a worker or a node, and given out again."""
+
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support.obedient_worker import runner_at
+from support.ray_nodes import TwoNodes, two_nodes
+
+from upscaler.executors.executor import Executor, Finished, Lost, Report, Told
+from upscaler.executors.local_processes import Place
+from upscaler.executors.ray_cluster import RayCluster
+from upscaler.executors.tasks import GroupDone, JobEnded, JobGroup, RunTask
+from upscaler.jobs import Job
+from upscaler.options import Options
+
+pytestmark = pytest.mark.slow
+_PATIENCE_S = 300
+
+
+@pytest.fixture(scope="module")
+def nodes() -> Iterator[TwoNodes]:
+    with two_nodes() as cluster:
+        yield cluster
+
+
+def group(*names: str) -> JobGroup:
+    return JobGroup(tuple(Job(Path(name), Path(f"{name}.png"), "still") for name in names), Options())
+
+
+def reports_of(executor: Executor, tasks: int) -> list[Report]:
+    """All reports until so many tasks have ended."""
+    reports: list[Report] = []
+    while sum(isinstance(report, Finished | Lost) for report in reports) < tasks:
+        report = executor.next_report(_PATIENCE_S)
+        assert report is not None, reports
+        reports.append(report)
+    return reports
+
+
+def cannot_start(place: Place) -> RunTask:
+    raise AssertionError(place)
+
+
+def test_tasks_on_two_nodes(nodes: TwoNodes) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with RayCluster(runner_at, nodes.address) as executor:
+        assert executor.slots == 2 and signal.getsignal(signal.SIGTERM) is before
+        for number in range(6):
+            executor.submit(number, group("a", "fail"))
+        reports = reports_of(executor, 6)
+        for number in range(6):
+            *told, finished = [report for report in reports if report.task == number]
+            assert isinstance(finished, Finished) and isinstance(finished.result, GroupDone)
+            ended = [
+                each.event for each in told if isinstance(each, Told) and isinstance(each.event, JobEnded)
+            ]
+            assert tuple(ended) == finished.result.ended
+        assert len({report.result.worker for report in reports if isinstance(report, Finished)}) == 2
+        for number, name in ((10, "kill"), (11, "crash"), (12, "a")):
+            executor.submit(number, group("a", name))
+        last = {report.task: report for report in reports_of(executor, 3)}
+        assert isinstance(last[12], Finished)
+        for number in (10, 11):
+            lost = last[number]
+            assert isinstance(lost, Lost) and lost.worker and "node" not in lost.how
+    assert signal.getsignal(signal.SIGTERM) is before
