@@ -32,7 +32,8 @@ class Progress:
     Attributes:
         done: Finished frames of a video or an animation, pages of a TIFF, or tiles of a still.
         total: All frames, pages or tiles, for most videos an estimate; 0 when unknown.
-        unit: What is counted. Tiles are counted from 1 again for each network.
+        unit: What is counted. Tiles are counted from 1 again for each network, and with ``tta`` once for each
+            of the 8 passes.
         resumed: Finished frames that an earlier run did.
         source_px: (height, width) of the network's input.
         factor: By how much it is upscaled; 0 when unknown.

@@ -119,3 +119,15 @@ def test_values_that_overflow_in_one_version_are_redone(
     upscaler = Upscaler(path, precision="bf16", tta=True)
     assert np.array_equal(upscaler.image(pixels), expected)
     assert held_by(upscaler) == ["values overflowed in bf16: redone in fp32"]
+
+
+@pytest.mark.parametrize("batch", [1, 4])
+def test_every_pass_moves_the_progress(tmp_path: Path, batch: int) -> None:
+    path = weights(tmp_path / "w.safetensors")
+    seen: list[tuple[int, int]] = []
+    upscaler = Upscaler(path, tile_px=24, batch=batch, precision="fp32", tta=True)
+    upscaler.image(photograph(40, 30), lambda done, total: seen.append((done, total)))
+    tiles = seen[-1][1] // 8
+    assert tiles > 1 and {total for _, total in seen} == {8 * tiles}
+    assert [done for done, _ in seen] == sorted({done for done, _ in seen}), "ever more"
+    assert len(seen) == 8 * -(-tiles // batch) and seen[-1][0] == 8 * tiles

@@ -224,8 +224,8 @@ class Upscaler:
         Args:
             picture: An array, ``(H, W, 3)`` RGB, uint8 or uint16; or a Pillow image of mode RGB, RGBA, L, LA
                 or I;16; or a tensor, ``(3, H, W)`` RGB, floats in [0, 1], on any device.
-            on_progress: Called with (tiles done, tiles in all) after every batch; a second network starts
-                again at 1.
+            on_progress: Called with (tiles done, tiles in all) after every batch, with ``tta`` after each of
+                the 8 passes, of which each counts every tile; a second network starts again at 1.
 
         Returns:
             An array ``(height, width, 3)`` in the same dtype, rounded and clamped; or a Pillow image of the

@@ -14,7 +14,7 @@ from upscaler.inference.feathering import FeatheredMerge
 from upscaler.inference.overlap import run_overlapped
 from upscaler.inference.padding import pad_reflected
 from upscaler.inference.runtime import Runtime
-from upscaler.inference.self_ensemble import ensemble
+from upscaler.inference.self_ensemble import PASSES_TTA, ensemble
 from upscaler.models.contract import Network
 from upscaler.models.film import Film
 from upscaler.models.film_step import FilmStep
@@ -26,6 +26,8 @@ from upscaler.planes import PlaneOutput
 from upscaler.results import Message, OnMessage
 
 OnProgress = Callable[[int, int], None]
+OnPass = Callable[[int], None]
+Pieces = list[tuple[int, tiling.Tile]]  # tiles, each with the number of its frame
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16, "int8": torch.int8}
 
@@ -349,10 +351,19 @@ class TiledNetwork:
         result = self._empty(shape, codes.dtype if codes else into, source.device)
         pieces = [(frame, tile) for frame in range(frames) for tile in tiles]
         parts = [pieces[first : first + batch] for first in range(0, len(pieces), batch)]
+        count = _TileCount(len(pieces), PASSES_TTA if self._options.tta else 1, on_progress)
+        # Nothing to upload. By type: "cuda" and "cuda:0" are not equal, and a frame is on the host or on this
+        # device.
+        is_here = source.device.type == self._device.type
         finite = torch.ones((), dtype=torch.bool, device=self._device)
 
-        def work(lr: list[Tensor], _: object, check: bool) -> tuple[list[Tensor], Tensor]:
-            sr = self._forward_checked(lr[0], planes) if check else self._forward(lr[0], planes=planes)
+        def work(lr: list[Tensor], part: Pieces, check: bool) -> tuple[list[Tensor], Tensor]:
+            def on_pass(passes: int) -> None:
+                if is_here:  # a GPU is only told what to do
+                    count.reach(passes * len(part))
+
+            forward = self._forward_checked if check else self._forward
+            sr = forward(lr[0], on_pass, planes)
             # One value that is not finite makes the sum so.
             flag = finite if check else sr.sum().isfinite()
             if not self._computes_codes:
@@ -360,15 +371,13 @@ class TiledNetwork:
             return [codes.as_codes(sr) if codes else as_codes(sr, into)], flag
 
         cut = (([torch.stack([_cut(source[frame], tile) for frame, tile in part])], part) for part in parts)
-        results: Iterator[tuple[list[Tensor], Tensor, list[tuple[int, tiling.Tile]]]]
-        # By type: "cuda" and "cuda:0" are not equal, and a frame is on the host or on this device.
-        if source.device.type == self._device.type:  # nothing to upload
+        results: Iterator[tuple[list[Tensor], Tensor, Pieces]]
+        if is_here:
             results = ((*work(lr, part, check), part) for lr, part in cut)
         else:
             results = ((sr, finite, part) for sr, part in run_overlapped(cut, work, self._device))
         feather_px = contract.feather_px
         merge = FeatheredMerge(scale, feather_px) if feather_px and len(tiles) > 1 else None
-        done = 0
         for (sr,), flag, part in results:
             finite = finite & flag
             for (frame, tile), piece in zip(part, sr, strict=True):
@@ -376,9 +385,7 @@ class TiledNetwork:
                     merge.add(result[frame], piece, tile)
                 else:
                     _paste(result[frame], piece, tile, scale)
-            done += len(part)
-            if on_progress:
-                on_progress(done, len(pieces))
+            count.finish(len(part))
         return result, finite
 
     def tiles(self, height: int, width: int, planes: PlaneOutput | None = None) -> tuple[tiling.Tile, ...]:
@@ -413,11 +420,11 @@ class TiledNetwork:
         fast = max(1, _FAST_BATCH_PX[self._device.type] // tile_area_px)
         return min(allowed, fast if asked is None else asked)
 
-    def _forward_checked(self, lr: Tensor, planes: PlaneOutput | None) -> Tensor:
+    def _forward_checked(self, lr: Tensor, on_pass: OnPass, planes: PlaneOutput | None) -> Tensor:
         """Run a batch in the engine's precision, and again in safer ones while a value is not finite."""
         dtype = self._dtype
         while True:
-            sr = self._forward(lr, dtype, planes)
+            sr = self._forward(lr, on_pass, planes, dtype)
             if math.isfinite(float(sr.sum())):
                 return sr
             safer = devices.safer_dtype(self._device, dtype)
@@ -431,13 +438,44 @@ class TiledNetwork:
             dtype = safer
 
     def _forward(
-        self, lr: Tensor, dtype: torch.dtype | None = None, planes: PlaneOutput | None = None
+        self,
+        lr: Tensor,
+        on_pass: OnPass = lambda _: None,
+        planes: PlaneOutput | None = None,
+        dtype: torch.dtype | None = None,
     ) -> Tensor:
         """RGB tiles ``(B, 3, h, w)``, codes or floats -> what the network gives, fp32, on the device."""
         runtime = self.runtime(dtype, planes)
         lr = as_floats(lr.to(self._device)) if self._computes_codes else as_floats(lr).to(self._device)
         upscale = functools.partial(_run_padded, runtime)
-        return ensemble(upscale, lr) if self._options.tta else upscale(lr)
+        return ensemble(upscale, lr, on_pass) if self._options.tta else upscale(lr)
+
+
+class _TileCount:
+    """Reports finished tiles, ever more; with self-ensemble, each counts once for each symmetry.
+
+    Args:
+        tiles: All of them.
+        passes: How often each counts.
+        on_progress: Takes the tiles done, and all.
+    """
+
+    def __init__(self, tiles: int, passes: int, on_progress: OnProgress | None) -> None:
+        self._all, self._passes, self._on_progress = tiles * passes, passes, on_progress
+        self._finished = self._told = 0
+
+    def reach(self, further: int) -> None:
+        """So many are done beyond those that are finished; repeated in another precision, they count once."""
+        done = self._finished + further
+        if done > self._told:
+            self._told = done
+            if self._on_progress:
+                self._on_progress(done, self._all)
+
+    def finish(self, tiles: int) -> None:
+        """Some more tiles are finished."""
+        self.reach(tiles * self._passes)
+        self._finished += tiles * self._passes
 
 
 def _run_padded(runtime: Runtime, lr: Tensor) -> Tensor:
