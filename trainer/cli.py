@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Self
 import typer
 
 from upscaler.commands.interrupts import INTERRUPTS
+from upscaler.commands.loading import say_loading
 from upscaler.commands.typer_command import Version, command_class
 from upscaler.commands.typer_parameters import option_parameter, parameter
 from upscaler.option_fields import options_of
@@ -128,6 +129,7 @@ def _run(
     options: dict[str, Any], file: Path | None, assignments: list[str], *, restart: bool, dry_run: bool
 ) -> "Outcome":
     current_folder.check()
+    say_loading()
     from upscaler.trainer import loops
     from upscaler.trainer.config.resolve import merged, parse_assignment, resolve_config
     from upscaler.trainer.display import TrainingDisplay

@@ -13,6 +13,7 @@ from upscaler.system.console import LastingStream, printable
 if TYPE_CHECKING:
     from upscaler.trainer.run.report import TrainingReport
 
+_WIDE = 80  # columns
 # Scalars of a step that are not loss terms: they go to the log only.
 _NOT_TERMS = ("real_score", "fake_score", "gradient_norm", "data_wait")
 
@@ -27,22 +28,25 @@ class TrainingDisplay:
     def __init__(self, console: Console | None = None) -> None:
         terminal = cast(TextIO, LastingStream(sys.stdout)) if sys.stdout else None
         self._console = console or Console(file=terminal, highlight=False)
-        # At most 74 columns, so that nothing is cut on a terminal of 80.
+        # At most 36 columns, and 74 on a terminal of 80, below which the other numbers have their own line.
         self._bar = Progress(
             TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=12),
+            BarColumn(bar_width=12 if self._is_wide else 6),
             TaskProgressColumn(),
             TextColumn("{task.fields[left]}", markup=False),
-            TextColumn("{task.fields[rate]}", markup=False),
-            TextColumn("{task.fields[step]}", markup=False),
+            TextColumn("{task.fields[more]}", markup=False),
             console=self._console,
         )
-        self._task = self._bar.add_task("starting", total=1.0, left="", rate="", step="")
-        self._numbers = self._scores = ""
+        self._task = self._bar.add_task("starting", total=1.0, left="", more="")
+        self._more = self._numbers = self._scores = ""
         self._live = Live(
             get_renderable=self._shown, console=self._console, transient=True, refresh_per_second=4
         )
         self._last: tuple[int, float] | None = None
+
+    @property
+    def _is_wide(self) -> bool:
+        return self._console.width >= _WIDE
 
     def __enter__(self) -> Self:
         if self._console.is_terminal:
@@ -53,7 +57,7 @@ class TrainingDisplay:
         self._live.stop()
 
     def _shown(self) -> RenderableType:
-        lines = [Text(line) for line in (self._numbers, self._scores) if line]
+        lines = [Text(line) for line in (self._more, self._numbers, self._scores) if line]
         return Group(self._bar, *lines)
 
     def line(self, text: str) -> None:
@@ -80,13 +84,14 @@ class TrainingDisplay:
         self._numbers = "  ".join(
             [f"epoch {report.epoch:.1f}", *terms, f"data {report.means.get('data_wait', 0):.0%}"]
         )
+        more = " ".join(filter(None, [self._rate(report), f"step {report.step}"]))
+        self._more = "" if self._is_wide else more
         self._bar.update(
             self._task,
             completed=done,
             description=f"stage {report.stage}",
             left=left,
-            rate=self._rate(report),
-            step=f"step {report.step}",
+            more=more if self._is_wide else "",
         )
 
     def _rate(self, report: "TrainingReport") -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from upscaler.commands.interrupts import INTERRUPTS
+from upscaler.commands.loading import say_loading
 from upscaler.commands.typer_command import Version, command_class
 from upscaler.error_text import error_report
 from upscaler.process_settings import keep_freed_memory, use_allowed_processors
@@ -96,6 +97,7 @@ def command(  # noqa: PLR0913 - one parameter per option
     """Print PSNR and SSIM on luma for every image of a folder, and their average; of clips also tOF."""
     with errors_as_one_line():
         current_folder.check()
+        say_loading()
         from upscaler.errors import UsageError
         from upscaler.trainer.data.clips import video_files_below
         from upscaler.trainer.data.sources import images_below

@@ -3,6 +3,7 @@
 What Pillow and OpenCV need is set by ``images/library_settings.py`` while an image is read or written.
 """
 
+import logging
 import os
 
 from upscaler.cache_folder import cache_folder
@@ -45,12 +46,15 @@ def keep_compiled_code() -> None:
 
     By default it does so in a temporary folder, whose name others can guess. Precompiled headers come from
     there wherever the cache is, so they are switched off. ``TORCHINDUCTOR_CACHE_DIR`` overrides the cache.
+    A warning of torch that there is no GPU is switched off, too.
     Called when a network is compiled.
 
     Raises:
         CacheError: There is no cache folder.
     """
     os.environ.setdefault("TORCHINDUCTOR_CPP_CACHE_PRECOMPILE_HEADERS", "0")
+    # It complains where a CUDA compiler is installed without a GPU.
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
     if _CACHE_OF_COMPILER is None:
         os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(cache_folder("compiled"))
 

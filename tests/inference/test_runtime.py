@@ -69,7 +69,7 @@ def test_code_that_does_not_compile_is_run_uncompiled(monkeypatch: pytest.Monkey
     result.compile()
     lr = torch.rand(1, 3, 9, 11)
     assert torch.equal(result(lr), result.network(lr))
-    assert messages == ["compiling failed: continuing uncompiled (planted)"]
+    assert messages == ["compiling the network", "compiling failed: continuing uncompiled (planted)"]
     assert not result.compiled
 
 
@@ -79,7 +79,7 @@ def test_lack_of_memory_in_compiled_code_is_passed_on(monkeypatch: pytest.Monkey
     result.compile()
     with pytest.raises(torch.OutOfMemoryError):
         result(torch.rand(1, 3, 9, 11))
-    assert result.compiled and not messages
+    assert result.compiled and messages == ["compiling the network"]
 
 
 @pytest.mark.parametrize(("gain", "kept"), [(2.0, True), (1.01, False), (0.5, False)])
@@ -99,7 +99,7 @@ def test_a_block_may_be_uncompiled(monkeypatch: pytest.MonkeyPatch) -> None:
     result.compile()
     with result.uncompiled():
         result(torch.rand(1, 3, 9, 11))
-    assert result.compiled and not messages
+    assert result.compiled and messages == ["compiling the network"]
 
 
 @pytest.mark.parametrize(

@@ -40,6 +40,12 @@ def test_nothing_is_cut_at_80_columns() -> None:
     assert all(len(line) <= 80 for line in rest)
 
 
+def test_times_are_not_cut_at_40_columns() -> None:
+    first, *rest = shown(40, TrainingReport(1_234_567, 0.123, 12_345.0, 2, 1234.5, {"pixel": 0.1}))
+    assert len(first) <= 40 and all(part in first for part in ("stage 2", "12%", "24:27:00 left"))
+    assert rest[0] == "12.5 steps/s step 1234567"
+
+
 def test_a_validation_says_what_should_fall() -> None:
     console = Console(file=io.StringIO(), width=80)
     TrainingDisplay(console).report(

@@ -1,7 +1,6 @@
 """The forward pass in training: half precision where it is fast, compiled where that is possible."""
 
 import contextlib
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -89,8 +88,6 @@ def _compiled(
 
     The trials have the shapes, precision and gradients of the training: otherwise it would be compiled again.
     """
-    if device.type == "cpu":  # it complains where a CUDA compiler is installed without a GPU
-        logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
     if not devices.can_compile(device):
         return module, "no C++ compiler found: training is not compiled, about 1.2 times slower"
     try:

@@ -10,6 +10,7 @@ import typer
 
 from upscaler.cli import habits
 from upscaler.commands.interrupts import INTERRUPTS
+from upscaler.commands.loading import say_loading
 from upscaler.commands.typer_command import Version, command_class
 from upscaler.commands.typer_parameters import option_parameter, parameter
 from upscaler.error_text import error_report, exit_code
@@ -79,6 +80,8 @@ def _run(
     inputs = list(wildcards.expand(inputs))
     if not any_remote(inputs):
         habits.check_inputs(inputs, options.output_path)
+    if not quiet:
+        say_loading()
     from upscaler.cli import ledger, pipes
 
     # Before anything is loaded that starts threads. What comes through a pipe cannot be read twice.
@@ -107,6 +110,7 @@ def _say(text: str) -> None:
 
 def _print_models(given: bool) -> None:
     if given:
+        say_loading()
         from upscaler.cli.list_models import lines  # loads torch, which --help does not need
 
         INTERRUPTS.release()

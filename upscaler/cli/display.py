@@ -8,15 +8,14 @@ from typing import Self, TextIO, cast
 
 from rich.console import Console
 from rich.control import Control
-from rich.progress import BarColumn, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
+from rich.progress import TaskID
 from rich.segment import ControlType
 
+from upscaler.cli.bar import Line
 from upscaler.jobs import JobList
 from upscaler.results import Message, Outcome, Progress
 from upscaler.system.console import LastingStream, printable, printable_lines
-
-_NAME_SHARE = 1 / 3  # of the terminal's width: leaves room for the bar and the time left
 
 
 def say(text: str) -> None:
@@ -47,11 +46,7 @@ class Display:
         terminal = cast(TextIO, LastingStream(sys.stderr)) if sys.stderr else None
         self._console = Console(file=terminal, stderr=True, highlight=False, soft_wrap=True)
         self._bar = Bar(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            TaskProgressColumn(),
-            TextColumn("{task.fields[rate]}"),
-            TimeRemainingColumn(),
+            Line(self._console),
             console=self._console,
             transient=True,
             disable=quiet or not self._console.file.isatty(),  # whatever FORCE_COLOR says: no bar in logs
@@ -60,6 +55,7 @@ class Display:
         self._files, self._shown, self._quiet = files, shown, quiet
         self._started = ended
         self._start = 0.0
+        self._all_end_s: float | None = None
 
     def __enter__(self) -> Self:
         self._bar.start()
@@ -78,10 +74,10 @@ class Display:
         self._started += 1
         self._name = name = printable(self._shown(name))
         self._start = time.monotonic() if begun_s is None else begun_s
-        count = f"[{self._started}/{self._files}] " if self._files > 1 else ""
-        width = max(8, int(self._console.width * _NAME_SHARE))
-        shown = name if len(name) <= width else f"…{name[1 - width :]}"
-        self._task = self._bar.add_task(f"{count}{shown}", total=None, rate="")
+        count = f"[{self._started}/{self._files}]" if self._files > 1 else ""
+        self._task = self._bar.add_task(
+            name, total=None, count=count, rate="reading", ends_s=None, all_end_s=self._all_end_s
+        )
 
     def message(self, message: Message) -> None:
         """Write a line about the current file."""
@@ -90,15 +86,28 @@ class Display:
         severity = "warning: " if message.severity == "warning" else ""
         say(f"{self._name}: {severity}{printable(self._shown(message.text))}")
 
-    def advance(self, progress: Progress) -> None:
-        """Move the bar: more frames or tiles are done."""
+    def advance(
+        self, progress: Progress, left_s: float | None = None, all_left_s: float | None = None
+    ) -> None:
+        """Move the bar: more frames or tiles are done.
+
+        Args:
+            progress: Of the current file.
+            left_s: Seconds until it ends, if that is known.
+            all_left_s: Seconds until the batch ends, likewise.
+        """
         assert self._task is not None, "call begin first"
-        elapsed_s = max(1e-9, time.monotonic() - self._start)
+        now_s = time.monotonic()
+        elapsed_s = max(1e-9, now_s - self._start)
+        if all_left_s is not None:
+            self._all_end_s = now_s + all_left_s
         self._bar.update(
             self._task,
             completed=progress.done,
             total=progress.total or None,
             rate=_rate(progress.done - progress.resumed, progress.unit, elapsed_s),
+            ends_s=None if left_s is None else now_s + left_s,
+            all_end_s=self._all_end_s,
         )
 
     def line(self, text: str) -> None:

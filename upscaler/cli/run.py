@@ -15,6 +15,7 @@ from upscaler.cli.dry_run import show
 from upscaler.cli.forecast import Forecast
 from upscaler.cli.ledger import Ledger, Tally
 from upscaler.cli.pipes import Pipes
+from upscaler.cli.time_left import TimeLeft
 from upscaler.error_text import error_report
 from upscaler.errors import UpscalerError
 from upscaler.jobs import Job
@@ -133,6 +134,7 @@ class _Shown(Observer):
         self._running: Job | None = None
         jobs = batch.job_list.jobs[tally.ended :]
         self._forecast = Forecast([job.source for job in jobs if job.kind == "still"])
+        self._time_left = TimeLeft(jobs)
 
     def show_crash(self, job: Job) -> None:
         """Show how a job ended that ended the process before this one."""
@@ -153,10 +155,11 @@ class _Shown(Observer):
         self._shown = job
         self._tally.begun_s = time.monotonic()
         self._note()
+        self._time_left.begin()
         self._display.begin(str(job.source))
 
     def progress(self, job: Job, progress: Progress) -> None:
-        self._display.advance(progress)
+        self._display.advance(progress, self._time_left.of_file(progress), self._time_left.of_all())
 
     def message(self, job: Job, message: Message) -> None:
         self._display.message(message)
@@ -181,6 +184,7 @@ class _Shown(Observer):
             self._display.end(printable(f"wrote {result.target}"))
         _report(result, self._lines, self._pipes)
         self.is_interrupted = result.outcome == "interrupted"
+        self._time_left.end(was_worked_at=result.done is not None)
         tally = self._tally
         tally.ended += 1
         tally.outcomes[result.outcome] += 1

@@ -79,6 +79,7 @@ class Runtime:
             self._on_message(Message("info", f"{error.message}: continuing uncompiled ({error.hint})"))
             return
         if self._compiled_network is None:
+            self._on_message(Message("info", "compiling the network"))
             self._compiled_network = torch.compile(self.network, dynamic=False)
         self.compiled = True
         self.drop_graphs()
