@@ -108,7 +108,9 @@ MAY_IMPORT: dict[str, set[str]] = {
 }
 COMMANDS = {"upscaler.cli.app", "upscaler.trainer.cli", "upscaler.trainer.eval_cli"}
 TALKS = COMMANDS | {
+    "upscaler.cli.bar",
     "upscaler.cli.display",
+    "upscaler.commands.loading",
     "upscaler.trainer.command",
     "upscaler.trainer.display",
     "upscaler.commands.typer_command",
