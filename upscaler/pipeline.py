@@ -14,15 +14,16 @@ Each reads from top to bottom in the order in which things happen. For a video:
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from upscaler import transparency
 from upscaler.errors import MediaError
-from upscaler.frames.film_frames import frames_in_context, upscale_any
-from upscaler.frames.video_frames import Tally
+from upscaler.frames.film_frames import frames_before
+from upscaler.frames.film_range import Encoded, FilmRange, encode_range
 from upscaler.frames.video_plan import VideoPlan, first_lines, plan_streams, plan_video
 from upscaler.images import animation, gif, losses, stills
 from upscaler.images.encoding import Encoding
@@ -38,15 +39,14 @@ from upscaler.resume.fingerprint import fingerprint_of, has_changed, state_of
 from upscaler.resume.job_folder import JobFolder, folder_of
 from upscaler.system import memory
 from upscaler.video import mux
-from upscaler.video.captions import with_noted_captions
+from upscaler.video.cuts import CannotCutError, Cut, cut_before
 from upscaler.video.formats import container_of
 from upscaler.video.info import Window
 from upscaler.video.projections import write_boxes
 from upscaler.video.reader import VideoReader
-from upscaler.video.segments import Segment, SegmentedVideoWriter, chunks
+from upscaler.video.segments import Segment, first_missing
 from upscaler.video.survey import Survey, survey
-from upscaler.video.threads import BackgroundWriter, Prefetcher
-from upscaler.video.trim import encoded_window, expected_frames, skip_encoded
+from upscaler.video.trim import encoded_window, expected_frames
 from upscaler.video.verify import Verified, verify
 
 # Share of the picture from which on it is worth a line that it was reused.
@@ -295,6 +295,108 @@ def upscale_video(
             its time; an existing target stays.
         UsageError: The target's container does not support the options.
     """
+    with begun_video(job, engine, options, on_message, surveyed) as video:
+        reader, plan = video.reader, video.plan
+        for line in video.first_lines():
+            on_message(Message("info", line))
+        with (
+            JobFolder(job.target, on_message) as folder,
+            engine.leaving_to_others(plan.encoder_bytes),
+            resume_or_start(
+                folder,
+                video.fingerprint,
+                engine,
+                plan.upscaling,
+                reader.info,
+                video.expected_frames(),
+                on_message,
+                resume=options.resume,
+            ) as earlier,
+        ):
+            encoded = _encode_rest(video, engine, folder.path, earlier, on_progress, on_message)
+            resumed = sum(segment.frames for segment in earlier.values())
+            film = FilmSegments.of(earlier | encoded.made, resumed, encoded)
+            execution = engine.execution(plan.upscaling)
+            done = finish_video(video, film, folder, execution, on_message, deliver)
+        reader.report(whole=not options.trims)
+    video.check_unchanged(on_message)
+    return done
+
+
+@dataclass(frozen=True)
+class BegunVideo:
+    """A video that is open, and planned.
+
+    Attributes:
+        job: Source and target.
+        options: How video is encoded.
+        surveyed: Of the source.
+        streams: What becomes of the other streams.
+        reader: Of the source.
+        plan: Sizes, encoder and segments.
+        fingerprint: What the bytes of the segments depend on.
+        state: Of the source, before it was opened.
+    """
+
+    job: Job
+    options: VideoOptions
+    surveyed: Survey
+    streams: list[StreamPlan]
+    reader: VideoReader
+    plan: VideoPlan
+    fingerprint: dict[str, str]
+    state: tuple[int, int]
+
+    def first_lines(self) -> list[str]:
+        """What the user is told before the first frame."""
+        return first_lines(self.plan, self.reader.info, self.surveyed, self.streams, self.options)
+
+    def expected_frames(self) -> int:
+        """An estimate of the number of selected frames; 0 when unknown."""
+        return expected_frames(self.reader.info, self.options)
+
+    def progress(self, resumed: int) -> Progress:
+        """How far the video is before the first frame."""
+        info = self.reader.info
+        return Progress(
+            done=0,
+            total=self.expected_frames(),
+            unit="frames",
+            resumed=resumed,
+            source_px=(info.height, info.width),
+            factor=self.plan.upscaling.factor,
+            rate=float(info.rate),
+        )
+
+    def cut(self, engine: Upscaler, first: int, stop: int | None = None) -> Cut:
+        """Where to begin to decode for the segments from a number on; see ``cuts.cut_before``.
+
+        Raises:
+            CannotCutError: The film cannot be cut there.
+        """
+        length = self.plan.segment_frames
+        before = frames_before(engine.context(self.plan.upscaling))
+        return cut_before(
+            self.surveyed.index,
+            self.options,
+            self.reader.info.time_base,
+            first * length,
+            None if stop is None else stop * length,
+            before,
+        )
+
+    def check_unchanged(self, on_message: OnMessage) -> None:
+        """Send a message if the source was changed since it was opened."""
+        if has_changed(self.job.source, self.state):
+            text = "the file changed while it was read: audio and subtitles may not match the video"
+            on_message(Message("warning", text))
+
+
+@contextmanager
+def begun_video(
+    job: Job, engine: Upscaler, options: VideoOptions, on_message: OnMessage, surveyed: Survey | None = None
+) -> Iterator[BegunVideo]:
+    """Open and plan a video, which is closed when the context ends; arguments as for ``upscale_video``."""
     surveyed = surveyed or survey(job.source, options)
     streams = plan_streams(job, options, surveyed)
     before = state_of(job.source)
@@ -303,8 +405,6 @@ def upscale_video(
         engine.messages_to(on_message),
     ):
         plan = plan_video(reader, job, engine, options)
-        for line in first_lines(plan, reader.info, surveyed, streams, options):
-            on_message(Message("info", line))
         fingerprint = fingerprint_of(
             job.source,
             engine.weights_of(plan.upscaling),
@@ -314,69 +414,146 @@ def upscale_video(
             plan.segment_frames,
             reader.cropping,
         )
-        with (
-            JobFolder(job.target, on_message) as folder,
-            engine.leaving_to_others(plan.encoder_bytes),
-            resume_or_start(
-                folder,
-                fingerprint,
-                engine,
-                plan.upscaling,
-                reader.info,
-                expected_frames(reader.info, options),
-                on_message,
-                resume=options.resume,
-            ) as earlier,
-        ):
-            writer = SegmentedVideoWriter(folder.path, plan.encoding, plan.segment_frames, earlier)
-            encoded = _encode(reader, engine, plan, writer, options, on_progress)
-            if encoded.reused_share >= _REUSED_SHARE_MIN:
-                text = f"{encoded.reused_share:.0%} of the picture did not change from frame to frame"
-                on_message(Message("info", f"{text}, and was not computed again"))
-            merged, streams = _merge(
-                encoded, reader, job, folder, streams, options, plan.upscaling.factor, on_message
-            )
-            verified = _verify(merged, encoded, job, options)
-            folder.publish(merged, replaces=job.replaces, is_skippable=job.is_skippable, deliver=deliver)
-            execution = engine.execution(plan.upscaling)
-        reader.report(whole=not options.trims)
-    if has_changed(job.source, before):
-        text = "the file changed while it was read: audio and subtitles may not match the video"
-        on_message(Message("warning", text))
-    return Done(
-        verified.frames,
-        VideoFacts(
-            frames_in=encoded.frames,
-            frames_resumed=encoded.resumed_frames,
-            reused_share=encoded.reused_share,
-            seconds_in=float(encoded.window.stop_s - encoded.window.start_s),
-            seconds_out=verified.seconds,
-            streams=streams,
-            settings={**execution, "video": plan.summary},
-            stages_s=encoded.stages_s,
-        ),
-    )
+        yield BegunVideo(job, options, surveyed, streams, reader, plan, fingerprint, before)
+
+
+def _encode_rest(
+    video: BegunVideo,
+    engine: Upscaler,
+    folder: Path,
+    earlier: dict[int, Segment],
+    on_progress: OnProgress,
+    on_message: OnMessage,
+) -> Encoded:
+    """Encode what is in no segment yet, decoding from a key frame before it where the film can be cut.
+
+    Raises:
+        MediaError: No frame is selected, or encoding failed.
+    """
+    resumed = sum(segment.frames for segment in earlier.values())
+    progress = video.progress(resumed)
+
+    def on_frame(made: int) -> None:
+        done = resumed + made
+        on_progress(replace(progress, done=done, total=max(progress.total, done)))
+
+    first = first_missing(earlier)
+    cut = _cut_after(video, engine, first, earlier, on_message) if first else None
+    encode = partial(encode_range, video.reader, engine, video.plan, video.options, folder)
+    try:
+        encoded = encode(FilmRange(first, None, cut), earlier, on_frame)
+    except CannotCutError as error:
+        _say_from_start(str(error), on_message)
+        video.reader.restart()
+        encoded = encode(FilmRange(first), earlier, on_frame)
+    if not (earlier or encoded.made):
+        raise MediaError(f"'{video.reader.path}' has no frame between the requested start and end")
+    return encoded
+
+
+def _cut_after(
+    video: BegunVideo, engine: Upscaler, first: int, earlier: dict[int, Segment], on_message: OnMessage
+) -> Cut | None:
+    """Move the reader to before the first missing segment; ``None`` if the film is decoded from its start."""
+    try:
+        cut = video.cut(engine, first)
+        if not all(segment.is_intact for segment in earlier.values()):
+            raise CannotCutError("the part before is damaged or unusual")
+        if cut.dts is None:
+            raise CannotCutError("no key frame lies between")
+        cut.move(video.reader)
+        return cut
+    except CannotCutError as error:
+        _say_from_start(str(error), on_message)
+        video.reader.restart()
+        return None
+
+
+def _say_from_start(reason: str, on_message: OnMessage) -> None:
+    on_message(Message("info", f"decoding from the start: {reason}"))
 
 
 @dataclass(frozen=True)
-class _Encoded:
-    """An encoded video, before it is merged.
+class FilmSegments:
+    """All segments of a video, and how they came to be.
 
     Attributes:
-        frames: All frames, those of an earlier run included.
-        resumed_frames: Frames of an earlier run.
-        reused_share: Share of the picture, of the other frames, that was taken from the frame before.
-        window: The part of the source that they cover.
-        segments: That contain them.
+        segments: In order.
+        frames_resumed: Frames of an earlier run.
+        frames_decoded: Frames that were decoded in this one.
+        reused_share: Share of the picture, of the frames of this run, that was taken from the frame before.
+        shown_until: See ``VideoReader``, after the last frame.
         stages_s: Busy seconds by stage; the stages after encoding add theirs.
     """
 
-    frames: int
-    resumed_frames: int
-    reused_share: float
-    window: Window
     segments: list[Segment]
+    frames_resumed: int
+    frames_decoded: int
+    reused_share: float
+    shown_until: int
     stages_s: dict[str, float]
+
+    @classmethod
+    def of(cls, segments: dict[int, Segment], resumed: int, encoded: Encoded) -> "FilmSegments":
+        """Those of a video whose rest was encoded in this process."""
+        return cls(
+            [segments[number] for number in sorted(segments)],
+            resumed,
+            encoded.frames_decoded,
+            encoded.tally.reused_share,
+            encoded.shown_until,
+            encoded.stages_s,
+        )
+
+    @property
+    def frames(self) -> int:
+        """Of all segments."""
+        return sum(segment.frames for segment in self.segments)
+
+
+def finish_video(
+    video: BegunVideo,
+    film: FilmSegments,
+    folder: JobFolder,
+    execution: Mapping[str, str | int],
+    on_message: OnMessage,
+    deliver: Callable[[], None] = lambda: None,
+) -> Done:
+    """Merge the segments with the other streams, read the file again, and give it its name.
+
+    Args:
+        video: The source may be closed.
+        film: Its segments.
+        folder: They are in.
+        execution: How the networks ran.
+        on_message: Called with every message as it arises.
+        deliver: See ``upscale_video``.
+
+    Raises:
+        MediaError: A stream cannot be merged, or the merged file does not contain every frame at its time.
+    """
+    job, options = video.job, video.options
+    if film.reused_share >= _REUSED_SHARE_MIN:
+        text = f"{film.reused_share:.0%} of the picture did not change from frame to frame"
+        on_message(Message("info", f"{text}, and was not computed again"))
+    window = encoded_window(film.segments, video.reader.info, film.shown_until, options)
+    merged, streams = _merge(video, film, window, folder, on_message)
+    verified = _verify(merged, film, window, job, options)
+    folder.publish(merged, replaces=job.replaces, is_skippable=job.is_skippable, deliver=deliver)
+    return Done(
+        verified.frames,
+        VideoFacts(
+            frames_in=film.frames,
+            frames_resumed=film.frames_resumed,
+            frames_decoded=film.frames_decoded,
+            reused_share=film.reused_share,
+            seconds_in=float(window.stop_s - window.start_s),
+            seconds_out=verified.seconds,
+            streams=streams,
+            settings={**execution, "video": video.plan.summary},
+            stages_s=film.stages_s,
+        ),
+    )
 
 
 def tidy_after_crash(job: Job, error: MediaError, on_message: OnMessage) -> None:
@@ -393,93 +570,35 @@ def tidy_after_crash(job: Job, error: MediaError, on_message: OnMessage) -> None
                 raise error
 
 
-def _encode(
-    reader: VideoReader,
-    engine: Upscaler,
-    plan: VideoPlan,
-    writer: SegmentedVideoWriter,
-    options: VideoOptions,
-    on_progress: OnProgress,
-) -> _Encoded:
-    """Decode, upscale and encode all selected frames that no earlier run encoded.
-
-    Raises:
-        MediaError: No frame is selected, or the encoder did not write every frame.
-    """
-    info = reader.info
-    resumed = done = sum(segment.frames for segment in writer.segments)
-    progress = Progress(
-        done=0,
-        total=expected_frames(info, options),
-        unit="frames",
-        resumed=resumed,
-        source_px=(info.height, info.width),
-        factor=plan.upscaling.factor,
-        rate=float(info.rate),
-    )
-    tally = Tally()
-    context = engine.context(plan.upscaling)
-    start = time.monotonic()
-    with (
-        writer,
-        Prefetcher(skip_encoded(frames_in_context(reader, options, context), writer.segments)) as decoder,
-        BackgroundWriter(writer.write) as encoder,
-    ):
-        for chunk in chunks(iter(decoder), writer.length):  # no batch crosses the border of a segment
-            frames = with_noted_captions(chunk, writer.captions)
-            upscaled = upscale_any(frames, engine, plan.upscaling, info, plan.encoding.layout, tally)
-            for planes, pts in upscaled:
-                encoder.put(planes, pts)
-                done += 1
-                on_progress(replace(progress, done=done, total=max(progress.total, done)))
-        network_s = time.monotonic() - start - decoder.waited_s - encoder.waited_s
-        if done == 0:
-            raise MediaError(f"'{reader.path}' has no frame between the requested start and end")
-        encoder.finish()
-        writer.finish()
-    if (written := sum(segment.frames for segment in writer.segments)) != done:
-        raise MediaError(f"'{reader.path}': {done} frames were upscaled, but {written} were encoded")
-    stages_s = {"decode": decoder.busy_s, "network": network_s, "encode": encoder.busy_s}
-    window = encoded_window(writer.segments, reader, options)
-    return _Encoded(done, resumed, tally.reused_share, window, writer.segments, stages_s)
-
-
 def _merge(
-    encoded: _Encoded,
-    reader: VideoReader,
-    job: Job,
-    folder: JobFolder,
-    streams: list[StreamPlan],
-    options: VideoOptions,
-    factor: float,
-    on_message: OnMessage,
+    video: BegunVideo, film: FilmSegments, window: Window, folder: JobFolder, on_message: OnMessage
 ) -> tuple[Path, list[StreamPlan]]:
     """Merge the segments with the source's other streams into a file in the job folder.
 
     Returns:
         The file, and what became of each stream.
     """
-    info = reader.info
-    merged = folder.path / f"merged{job.target.suffix.lower()}"
+    info, options, suffix = video.reader.info, video.options, video.job.target.suffix.lower()
+    merged = folder.path / f"merged{suffix}"
     start = time.monotonic()
     streams = mux.merge(
-        encoded.segments,
-        reader.source,
+        film.segments,
+        video.reader.source,
         merged,
-        streams,
+        video.streams,
         view=mux.View(info.rotation, info.mirrored, info.projection.stereo_mode),
-        window=encoded.window,
+        window=window,
         cut=options.trims,
         on_message=on_message,
     )
-    projection = info.projection.boxes(factor, is_cropped=options.crop is not None)
-    if projection and container_of(job.target.suffix).is_mp4:
+    projection = info.projection.boxes(video.plan.upscaling.factor, is_cropped=options.crop is not None)
+    if projection and container_of(suffix).is_mp4:
         write_boxes(merged, projection)
-    encoded.stages_s["merge"] = time.monotonic() - start
+    film.stages_s["merge"] = time.monotonic() - start
     return merged, streams
 
 
-def _verify(merged: Path, encoded: _Encoded, job: Job, options: VideoOptions) -> Verified:
+def _verify(merged: Path, film: FilmSegments, window: Window, job: Job, options: VideoOptions) -> Verified:
     """Read the merged file again.
 
     Raises:
@@ -487,11 +606,11 @@ def _verify(merged: Path, encoded: _Encoded, job: Job, options: VideoOptions) ->
     """
     start = time.monotonic()
     try:
-        verified = verify(merged, encoded.segments, encoded.window.output_start_s(cut=options.trims))
+        verified = verify(merged, film.segments, window.output_start_s(cut=options.trims))
     except MediaError as error:
         if not merged.exists():
             raise
         kept = merged.replace(merged.with_stem("incomplete"))
         raise MediaError(f"'{job.target}' is not written: {error}", f"it is kept as '{kept}'") from error
-    encoded.stages_s["verify"] = time.monotonic() - start
+    film.stages_s["verify"] = time.monotonic() - start
     return verified

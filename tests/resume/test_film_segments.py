@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from support.command import LENGTH
 from support.films import film_engine
-from support.interrupted import FRAMES, cut, run
+from support.interrupted import FRAMES, cut, moving_film, run
 from support.media import clip, frame_times, pictures
 
 from upscaler.inference import film_steps
@@ -14,12 +14,15 @@ from upscaler.inference import film_steps
 
 @pytest.mark.parametrize("after", [2, 2 * LENGTH + 3])
 def test_a_resumed_film_is_that_of_one_run(tmp_path: Path, after: int) -> None:
-    source = clip(tmp_path / "in.mp4", frames=FRAMES)
+    source = moving_film(tmp_path / "in.mp4", frames=FRAMES)  # with a key frame every 5 frames
     engine = film_engine(tmp_path)
     run(engine, source, tmp_path / "whole.mp4")
     cut(engine, source, tmp_path / "out.mp4", after)
-    done, _, _ = run(film_engine(tmp_path), source, tmp_path / "out.mp4")
+    done, said, _ = run(film_engine(tmp_path), source, tmp_path / "out.mp4")
+    assert not any("decoding from the start" in text for text in said)
     assert done.video is not None and done.video.frames_resumed == after // LENGTH * LENGTH
+    if after > LENGTH:  # frames from 8 on are needed, for the state
+        assert done.video.frames_decoded == FRAMES - 5
     assert (tmp_path / "out.mp4").read_bytes() == (tmp_path / "whole.mp4").read_bytes()
     assert frame_times(tmp_path / "out.mp4") == frame_times(source)
 

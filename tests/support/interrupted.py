@@ -1,9 +1,14 @@
 """Runs that end before their time, with short segments."""
 
 import time
+from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 
+import av
+import numpy as np
 import pytest
+from av.video.frame import VideoFrame
 from support.command import LENGTH
 from support.messages import Messages
 
@@ -19,6 +24,34 @@ FRAMES = 24  # of a clip
 
 class CutError(Exception):
     """Stands for whatever interrupts a run."""
+
+
+def moving_film(
+    path: Path,
+    encoder: str = "libx264",
+    options: dict[str, str] | None = None,
+    pts: list[int] | None = None,
+    frames: int = 38,
+    shown: Callable[[VideoFrame], VideoFrame] = lambda frame: frame,
+) -> Path:
+    """A film in which every frame moves; 25 frames/s, or at these times in milliseconds."""
+    noise = np.random.default_rng(0).integers(0, 255, (96, 160), np.uint8)
+    with av.open(str(path), "w") as output:
+        stream = output.add_stream(encoder, rate=25, options=options or {"g": "5"})
+        stream.width, stream.height = 64, 48
+        stream.pix_fmt = "yuvj420p" if encoder == "mjpeg" else "yuv420p"
+        if pts is not None:
+            stream.codec_context.time_base = stream.time_base = Fraction(1, 1000)
+        for number in range(frames):
+            luma = noise[number % 48 : number % 48 + 48, 2 * number : 2 * number + 64]
+            planes = np.concatenate([luma, np.full((24, 64), 100 + number, np.uint8)])
+            frame = VideoFrame.from_ndarray(np.ascontiguousarray(planes), format="yuv420p")
+            frame.pts, frame.time_base = number, Fraction(1, 25)
+            if pts is not None:
+                frame.pts, frame.time_base = pts[number], Fraction(1, 1000)
+            output.mux(stream.encode(shown(frame)))
+        output.mux(stream.encode(None))
+    return path
 
 
 def run(

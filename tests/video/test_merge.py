@@ -1,7 +1,7 @@
 """Segments, the merge, and the verification of the finished file."""
 
 from fractions import Fraction
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
 
 import pytest
@@ -36,15 +36,16 @@ def test_segments_of_one_video_merge_into_the_whole(tmp_path: Path) -> None:
     with VideoReader(source) as reader:
         settings = segment_writer.settings_for(reader.info, encoders.choose(".mp4", VideoOptions()), 48, 64)
         frames = list(reader.frames())
-    with segments.SegmentedVideoWriter(tmp_path, settings, 5, []) as writer:
+    with segments.SegmentedVideoWriter(tmp_path, settings, 5, count()) as writer:
         for frame in frames:
             writer.write(frame.planes, frame.pts)
         writer.finish()
     target = tmp_path / "out.mp4"
     messages, plans = Messages(), stream_plan.plan(Source(source), target)
-    assert mux.merge(writer.segments, Source(source), target, plans, on_message=messages) == plans
-    assert [segment.frames for segment in writer.segments] == [5, 5, 2]
-    assert segments.closed_segments(tmp_path) == writer.segments
+    made = list(writer.made.values())
+    assert mux.merge(made, Source(source), target, plans, on_message=messages) == plans
+    assert [segment.frames for segment in made] == [5, 5, 2]
+    assert segments.closed_segments(tmp_path) == writer.made
     assert not messages
     assert frame_times(tmp_path / "out.mp4") == [Fraction(pts, 90000) for pts in VARIABLE]
     assert audio_packets(tmp_path / "out.mp4") == audio_packets(source)

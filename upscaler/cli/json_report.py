@@ -46,6 +46,7 @@ def _video(facts: VideoFacts, frames: int) -> dict[str, object]:
     return {
         "frames_in": facts.frames_in,
         "frames_resumed": facts.frames_resumed,
+        "frames_decoded": facts.frames_decoded,
         "reused_share": round(facts.reused_share, 4),
         "seconds_in": round(facts.seconds_in, 6),
         "seconds_out": round(facts.seconds_out, 6),
@@ -54,16 +55,17 @@ def _video(facts: VideoFacts, frames: int) -> dict[str, object]:
         "stages": {
             name: {
                 "seconds": round(busy_s, 3),
-                "frames_per_second": _frames_per_second(name, busy_s, frames, facts.frames_resumed),
+                "frames_per_second": _frames_per_second(name, busy_s, frames, facts),
             }
             for name, busy_s in facts.stages_s.items()
         },
     }
 
 
-def _frames_per_second(stage: str, busy_s: float, frames: int, resumed: int) -> float | None:
-    """Resumed frames are decoded again, but neither upscaled nor encoded."""
-    count = frames - resumed if stage in ("network", "encode") else frames
+def _frames_per_second(stage: str, busy_s: float, frames: int, facts: VideoFacts) -> float | None:
+    """Resumed frames are neither upscaled nor encoded, and not all of them are decoded again."""
+    made = frames - facts.frames_resumed
+    count = {"decode": facts.frames_decoded, "network": made, "encode": made}.get(stage, frames)
     return round(count / busy_s, 3) if busy_s > 0 else None
 
 

@@ -14,6 +14,7 @@ from upscaler.options import VideoOptions
 from upscaler.scenes import InContext, in_context
 from upscaler.video import yuv
 from upscaler.video.changes import scene_ends
+from upscaler.video.cuts import Cut
 from upscaler.video.info import Frame, VideoInfo
 from upscaler.video.reader import VideoReader
 from upscaler.video.trim import selected_frames
@@ -96,14 +97,30 @@ def _are_equal(frame: Frame, other: Frame) -> bool:
 
 
 def frames_in_context(
-    reader: VideoReader, options: VideoOptions, context: Context
+    reader: VideoReader, options: VideoOptions, context: Context, cut: Cut | None = None
 ) -> Iterator[InContext[Frame]]:
-    """The selected frames, with those before that a network for films sees; with none for any other."""
-    frames = selected_frames(reader, options)
+    """The selected frames, with those before that a network for films sees; with none for any other.
+
+    Args:
+        reader: Of the film.
+        options: Select frames.
+        context: What the network sees.
+        cut: Where the reader was moved to: the frames begin there, or with the first one selected.
+    """
+    frames = cut.verified(reader.frames()) if cut else reader.frames()
+    before = max(0, cut.position) if cut else 0
+    frames = selected_frames(frames, reader.info.time_base, options, before)
     if context == Context():
         return in_context(frames, 0, lambda frame, following: False)
-    # One before, at least: it tells where a scene begins.
-    return in_context(frames, max(1, context.warm_up_frames), scene_ends)
+    return in_context(frames, frames_before(context), scene_ends)
+
+
+def frames_before(context: Context) -> int:
+    """How many frames before the first one of a range are looked at.
+
+    One, at least: it tells where a scene begins.
+    """
+    return max(1, context.warm_up_frames)
 
 
 def upscale_any(

@@ -23,7 +23,7 @@ def resume_or_start(
     on_message: OnMessage,
     *,
     resume: bool,
-) -> Iterator[list[Segment]]:
+) -> Iterator[dict[int, Segment]]:
     """Continue the earlier run that left a job folder, or start one.
 
     An earlier run is continued if it had the same fingerprint, and if this machine can run the networks as it
@@ -41,7 +41,7 @@ def resume_or_start(
         resume: Continue an earlier run; otherwise always start.
 
     Yields:
-        The complete segments of the earlier run; or none, with a new manifest in the folder.
+        The complete segments of the earlier run, by number; or none, with a new manifest in the folder.
 
     Raises:
         MediaError: The manifest cannot be written.
@@ -57,7 +57,7 @@ def resume_or_start(
                 except DeviceError as error:
                     reason = error.message
             if not reason:
-                done = sum(segment.frames for segment in segments)
+                done = sum(segment.frames for segment in segments.values())
                 on_message(Message("info", f"resuming after {done} frames of an earlier run"))
                 yield segments
                 return
@@ -65,4 +65,4 @@ def resume_or_start(
             on_message(Message("info", text))
         restored.enter_context(engine.prepared(plan, info.height, info.width, frames))
         folder.begin(Manifest(fingerprint, engine.execution(plan)))
-        yield []
+        yield {}

@@ -147,7 +147,7 @@ class Gaps:
         self._intervals_s.append(interval_s)
 
     def missing(self, *, whole: bool) -> int:
-        """About how many frames are missing because of damage.
+        """About how many frames are missing because of damage; another thread may be reading.
 
         Args:
             whole: The file was read to its end.
@@ -156,12 +156,12 @@ class Gaps:
             return max(0, self._video.frames - self._frames)
         if self._sound_gaps:
             return sum(gap.frames for gap in self._sound_gaps if not self._is_joint(gap))
-        return sum(self._missing_in(gap) for gap in self._gaps)
+        return sum(self._missing_in(gap) for gap in tuple(self._gaps))
 
     def _missing_in(self, gap: _Gap) -> int:
         if self._is_joint(gap):
             return 0
-        lost = sum(size for time_s, size in self._damage if gap.is_near(time_s))
+        lost = sum(size for time_s, size in tuple(self._damage) if gap.is_near(time_s))
         if lost and lost >= _EXPLAINED * self._bytes_per_s() * (gap.end_s - gap.begin_s):
             return gap.frames
         return 0 if self._hides_frames else min(gap.frames, gap.swallowed)

@@ -30,6 +30,7 @@ from upscaler.helper_process import (
 from upscaler.options import VideoOptions
 from upscaler.video import stream_plan
 from upscaler.video.demux import MEDIA_ERRORS, demux, main_video_stream, open_source
+from upscaler.video.film_index import FilmIndex
 from upscaler.video.geometry import Shape
 from upscaler.video.survey import Survey, source_of, survey
 
@@ -79,6 +80,7 @@ class Prober:
                 Shape(int(shape[0]), int(shape[1]), Fraction(shape[2])) if shape else None,
                 bool(answer["has_captions"]),
                 _bars(answer["bars"]),
+                FilmIndex.from_json(answer["index"]),
             )
         except (LookupError, TypeError, ValueError, ZeroDivisionError) as error:
             raise _crash(path, "wrong answer") from error
@@ -148,6 +150,7 @@ def _answer(request: Request, on_progress: Callable[[], None]) -> Answer:
                 "shape": shape and [shape.width, shape.height, str(shape.sample_aspect)],
                 "has_captions": surveyed.has_captions,
                 "bars": surveyed.bars and [[*size, *edges] for size, edges in surveyed.bars.seen.items()],
+                "index": surveyed.index and surveyed.index.to_json(),
             }
         plans = stream_plan.plan(
             source, Path(f"target{request['suffix']}"), audio_codec=request["audio_codec"]

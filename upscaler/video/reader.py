@@ -6,7 +6,7 @@ Nothing here multiplies an index by a frame rate: the time of a frame is the PTS
 from collections import deque
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -63,6 +63,8 @@ _ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 # Codecs of stills and of capture programs, whose grayscale has full range unless tagged otherwise; in H.264
 # and its relatives, limited range is the default.
 _FULL_RANGE_GRAY = {"rawvideo", "ffv1", "ffvhuff", "huffyuv", "magicyuv", "png", "tiff", "dpx", "qtrle"}
+# How much before a key frame is sought, if it was not found: transport streams have no index.
+_SEEK_EARLIER_S = (Fraction(0), Fraction(2), Fraction(20))
 
 
 class VideoReader:
@@ -152,6 +154,8 @@ class VideoReader:
 
     def _open(self, hardware: HWAccel | None) -> None:
         """Open the file and decode the first frame."""
+        self._hardware = hardware
+        self._sought: _Sought | None = None
         self.damaged_packets = 0
         self.damaged_frames = 0
         self.interlaced_frames = 0
@@ -262,6 +266,51 @@ class VideoReader:
         self._after_seek = True
         self._decode_from_here()
 
+    def begin_at(self, pts: int, dts: int) -> bool:
+        """Continue at a key frame exactly: ``frames`` then begins with it.
+
+        Frames that are decoded after it but shown before it are left out. Where this fails, ``restart``.
+
+        Args:
+            pts: Of the key frame, as frames have it.
+            dts: Likewise of its packet, as the file has it.
+
+        Returns:
+            Whether the key frame was found.
+        """
+        self._extent = Extent(self._container, self._stream)
+        for earlier_s in _SEEK_EARLIER_S:
+            self._sought = _Sought(pts + self._offset, dts)
+            try:
+                earlier = round(earlier_s / self._time_base())
+                self._container.seek(dts - earlier, stream=self._stream, backward=True)
+                self._decoder.flush_buffers()
+            except MEDIA_ERRORS:
+                return False
+            self._decode_from_here()
+            if self._first is not None:
+                return self._pts(self._first) == pts
+        return False
+
+    def restart(self) -> None:
+        """Read the file from its start again, as if nothing had been read yet."""
+        on_message, self._on_message = self._on_message, lambda _: None  # all was said when it was opened
+        self._container.close()
+        self._open(self._hardware)
+        self._on_message = on_message
+
+    def is_intact(self) -> bool:
+        """Whether nothing that was read so far is damaged or unusual, so that there is nothing to report."""
+        return not (
+            self.damaged_packets
+            or self.damaged_frames
+            or self.interlaced_frames
+            or self.fitted_frames
+            or self._timestamps.moved
+            or self._timeline.is_shifted
+            or self._gaps.missing(whole=False) > 0
+        )
+
     def _decode_from_here(self) -> None:
         """Decode the next frame, at the start or after seeking; earlier timestamps no longer matter."""
         self._timestamps = BestEffortTimestamps(self._step(), self._offset)
@@ -277,6 +326,8 @@ class VideoReader:
         for frame in self._decode():
             if self._after_seek and frame.is_corrupt:
                 continue  # it refers to frames from before the place that was sought
+            if self._sought and frame.pts is not None and frame.pts < self._sought.pts:
+                continue  # likewise
             self._after_seek = False
             frame.pts = self._timestamps.next(frame.pts, frame.dts)
             self._gaps.frame(float(frame.pts * self._time_base()))
@@ -298,6 +349,8 @@ class VideoReader:
     def _decode(self) -> Iterator[VideoFrame]:
         """Decoded frames, including those that the decoder delays to the end."""
         packets = demux(self._container)  # all streams: where they end shows whether the file is complete
+        if self._sought:
+            packets = self._sought.rest(packets, self._stream)
         while True:
             try:
                 packet = next(packets)
@@ -363,7 +416,8 @@ class VideoReader:
             yield f"{self.damaged_frames} damaged frames were concealed"
         if moved := self._timestamps.moved:
             yield f"non-monotonic timestamps; moved {moved} frames after their predecessor"
-        if whole and (missing := self._extent.missing()):
+        # Otherwise the survey has found that nothing is missing.
+        if whole and not self._sought and (missing := self._extent.missing()):
             yield f"the file ends early: {missing}"
 
     def _step(self) -> int:
@@ -445,6 +499,27 @@ class VideoReader:
         self._croppings[coded_px] = self.cropping = cropping
         inner = picture.cropped(cropping)
         return replace(shape, width=inner.width, height=inner.height)
+
+
+@dataclass(frozen=True)
+class _Sought:
+    """A packet with a key frame, by its times in the file."""
+
+    pts: int
+    dts: int
+
+    def rest(self, packets: "Iterator[Packet[Stream]]", stream: Stream) -> "Iterator[Packet[Stream]]":
+        """Packets of all streams from this one on; none if it has passed already."""
+        for packet in packets:
+            if packet.stream.index != stream.index:
+                continue
+            if packet.pts == self.pts and packet.is_keyframe:
+                yield packet
+                yield from packets
+                return
+            stamp = packet.pts if packet.dts is None else packet.dts
+            if packet.size == 0 or (stamp is not None and stamp > max(self.pts, self.dts)):
+                return
 
 
 def _is_hardware(context: VideoCodecContext) -> bool:

@@ -7,11 +7,11 @@ that has one is complete.
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
-from itertools import chain, islice, pairwise
+from itertools import chain, count, islice, pairwise
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -45,6 +45,9 @@ class Segment:
         first_pts: PTS of its first frame in the whole video, in units of ``time_base``.
         last_pts: PTS of its last frame in the whole video.
         time_base: Of the whole video, seconds.
+        before: Hash of the source's frame before the first one, by ``cuts.digest``; empty if it has none.
+        last: Of the source's frame that became the last one; empty if the segment is shorter than others.
+        is_intact: Whether nothing of the source was damaged or unusual up to its end, as far as it was read.
     """
 
     path: Path
@@ -52,6 +55,9 @@ class Segment:
     first_pts: int
     last_pts: int
     time_base: Fraction
+    before: str = ""
+    last: str = ""
+    is_intact: bool = True
 
     def pts(self) -> list[int]:
         """PTS of all its frames in the whole video, read from the JSON file beside it."""
@@ -76,8 +82,25 @@ def chunks(items: Iterator[T], length: int) -> Iterator[Iterator[T]]:
         yield chain([first], islice(items, length - 1))
 
 
+@dataclass
+class SourceNotes:
+    """What is noted of the source while it is decoded, for segments that are written later.
+
+    Attributes:
+        is_intact: Whether nothing was damaged or unusual so far.
+        captions: Closed captions by PTS in the whole video.
+        before: By the PTS of a segment's first frame, see ``Segment.before``.
+        last: By the PTS of a segment's last frame, see ``Segment.last``.
+    """
+
+    is_intact: Callable[[], bool] = lambda: True
+    captions: dict[int, bytes] = field(default_factory=dict)
+    before: dict[int, str] = field(default_factory=dict)
+    last: dict[int, str] = field(default_factory=dict)
+
+
 class SegmentedVideoWriter:
-    """Encodes frames into consecutive segments; a context manager.
+    """Encodes frames into segments; a context manager.
 
     Leaving the context without ``finish`` keeps the complete segments and removes the open one.
 
@@ -85,19 +108,28 @@ class SegmentedVideoWriter:
         folder: Where segments are written.
         settings: See ``EncodeSettings``.
         length: Frames in every segment but the last.
-        closed: Existing segments; new ones follow them.
+        numbers: Of the segments, in the order in which their frames come.
+        notes: Of the source.
 
     Attributes:
-        segments: The complete segments so far, including the existing ones.
-        captions: Closed captions by PTS in the whole video, for frames that are written later.
+        made: The complete segments so far, by number.
     """
 
-    def __init__(self, folder: Path, settings: EncodeSettings, length: int, closed: list[Segment]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        settings: EncodeSettings,
+        length: int,
+        numbers: Iterable[int],
+        notes: SourceNotes | None = None,
+    ) -> None:
         self.settings = settings
         self.length = length
-        self.segments = list(closed)
+        self.made: dict[int, Segment] = {}
         self._folder = folder
-        self.captions: dict[int, bytes] = {}
+        self._numbers = iter(numbers)
+        self._number = 0
+        self._notes = notes or SourceNotes()
         self._writer: SegmentWriter | None = None
         self._pts: list[int] = []
 
@@ -117,8 +149,9 @@ class SegmentedVideoWriter:
             MediaError: The encoder or the disk failed.
         """
         if self._writer is None:
-            path = _record_path(self._folder, len(self.segments)).with_suffix(self.settings.segment_suffix)
-            self._writer = SegmentWriter(path, self.settings, self.captions)
+            self._number = next(self._numbers)
+            path = _record_path(self._folder, self._number).with_suffix(self.settings.segment_suffix)
+            self._writer = SegmentWriter(path, self.settings, self._notes.captions)
         self._writer.write(planes, pts)
         self._pts.append(pts)
         if len(self._pts) == self.length:
@@ -134,10 +167,23 @@ class SegmentedVideoWriter:
             return
         self._writer.finish()
         path = self._writer.path
+        segment = Segment(
+            path,
+            len(self._pts),
+            self._pts[0],
+            self._pts[-1],
+            self.settings.time_base,
+            self._notes.before.pop(self._pts[0], ""),
+            self._notes.last.pop(self._pts[-1], ""),
+            self._notes.is_intact(),
+        )
         record: dict[str, Any] = {
             "file": path.name,
-            "frames": len(self._pts),
-            "time_base": str(self.settings.time_base),
+            "frames": segment.frames,
+            "time_base": str(segment.time_base),
+            "before": segment.before,
+            "last": segment.last,
+            "is_intact": segment.is_intact,
             "pts": self._pts,
         }
         try:
@@ -145,18 +191,22 @@ class SegmentedVideoWriter:
             write_json(path.with_suffix(".json"), record)
         except OSError as error:
             raise MediaError(f"'{path.with_suffix('.json')}' cannot be written: {error}") from error
-        self.segments.append(
-            Segment(path, len(self._pts), self._pts[0], self._pts[-1], self.settings.time_base)
-        )
+        self.made[self._number] = segment
         self._writer, self._pts = None, []
 
 
-def closed_segments(folder: Path) -> list[Segment]:
-    """The complete segments in a folder, up to the first that is missing or damaged."""
-    segments: list[Segment] = []
-    while (segment := _closed(_record_path(folder, len(segments)))) is not None:
-        segments.append(segment)
-    return segments
+def closed_segments(folder: Path) -> dict[int, Segment]:
+    """The complete segments in a folder by number, except those that are damaged."""
+    numbers = sorted(
+        int(path.stem.rpartition("-")[2]) for path in folder.glob("segment-" + "[0-9]" * 6 + ".json")
+    )
+    found = {number: _closed(_record_path(folder, number)) for number in numbers}
+    return {number: segment for number, segment in found.items() if segment}
+
+
+def first_missing(segments: Container[int]) -> int:
+    """The lowest number that no segment has."""
+    return next(number for number in count() if number not in segments)
 
 
 def _closed(record_path: Path) -> Segment | None:
@@ -167,7 +217,8 @@ def _closed(record_path: Path) -> Segment | None:
         is_named = path.stem == record_path.stem
         is_ordered = all(isinstance(each, int) for each in pts) and all(a < b for a, b in pairwise(pts))
         if is_named and is_ordered and len(pts) == record["frames"] and record["sha256"] == _hash(path):
-            return Segment(path, len(pts), pts[0], pts[-1], Fraction(record["time_base"]))
+            marks = str(record["before"]), str(record["last"]), bool(record["is_intact"])
+            return Segment(path, len(pts), pts[0], pts[-1], Fraction(record["time_base"]), *marks)
     return None
 
 

@@ -23,11 +23,13 @@ from upscaler.video.demux import (
     Source,
     demux,
     frame_rate,
+    has_undetected_stream,
     main_video_stream,
     open_input,
     open_source,
 )
 from upscaler.video.description import stream_count
+from upscaler.video.film_index import FilmIndex, IndexRecorder
 from upscaler.video.geometry import Shape, aspect_of
 from upscaler.video.timestamps import MAX_REORDERED_FRAMES
 
@@ -56,12 +58,14 @@ class Survey:
         shape: The largest of the shapes that last for a tenth of the film; ``None``: that of the first frame.
         has_captions: Whether key frames have closed captions.
         bars: Where the pictures have black bars; ``None``: nobody asked.
+        index: Of the requested part, by which it can be cut; ``None``: unknown.
     """
 
     source: Source
     shape: Shape | None = None
     has_captions: bool = False
     bars: "BlackBars | None" = None
+    index: FilmIndex | None = None
 
 
 def source_of(path: Path, options: VideoOptions) -> Source:
@@ -84,17 +88,25 @@ def survey(path: Path, options: VideoOptions, on_progress: Callable[[], None] = 
     bars = _bars() if options.crop == "auto" else None
     with open_input(path) as container:
         video = main_video_stream(container, source)
-        late, shapes = _LateStreams(container), _Shapes(container, video, bars)
-        with suppress(*MEDIA_ERRORS):  # where the file is damaged: reported by the reader
+        recorder = IndexRecorder(container, video, whole=not options.trims)
+        late, shapes = _LateStreams(container), _Shapes(container, video, bars, recorder)
+        try:
             for packet in _requested(demux(container), container, video, options):
                 on_progress()
                 late.record(packet)
                 if packet.stream.index == video.index:
                     shapes.record(cast("Packet[VideoStream]", packet))
+                recorder.record(packet)
+        except MEDIA_ERRORS:  # reported by the reader
+            recorder.hinder("it is damaged")
         late.check()
+        if has_undetected_stream(container) and not late.probe_bytes:
+            recorder.hinder("a stream of it starts too late to be found")
+        index = recorder.index()
     if bars is not None and shapes.sampled < _SAMPLES_FOR_BARS:
         _record_all(bars, source, options, on_progress)
-    return Survey(replace(source, probe_bytes=late.probe_bytes), shapes.main(), shapes.have_captions, bars)
+    source = replace(source, probe_bytes=late.probe_bytes)
+    return Survey(source, shapes.main(), shapes.have_captions, bars, index)
 
 
 def _bars() -> "BlackBars":
@@ -200,10 +212,15 @@ class _Shapes:
     """
 
     def __init__(
-        self, container: av.container.InputContainer, video: VideoStream, bars: "BlackBars | None"
+        self,
+        container: av.container.InputContainer,
+        video: VideoStream,
+        bars: "BlackBars | None",
+        recorder: IndexRecorder,
     ) -> None:
         self._video = video
         self._bars = bars
+        self._recorder = recorder
         self._packets: Counter[Shape] = Counter()
         self._current: Shape | None = None
         self.have_captions = False
@@ -227,7 +244,11 @@ class _Shapes:
                     decoder = self._video.codec_context
                     aspect = aspect_of(self._video, decoder)
                     self.have_captions |= bool(captions_of(frame, decoder.codec.canonical_name))
-                    self._current = Shape(frame.width, frame.height, aspect)
+                    shape = Shape(frame.width, frame.height, aspect)
+                    if shape != (self._current or shape):
+                        self._recorder.hinder("its picture changes its shape")
+                    self._current = shape
+                    self._recorder.sample(frame)
                     if self._bars is not None:
                         self._bars.record(frame)
         if self._current:

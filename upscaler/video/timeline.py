@@ -47,6 +47,11 @@ class Timeline:
         return sum(step_s != _OVERFLOW_S for step_s in steps_s)
 
     @property
+    def is_shifted(self) -> bool:
+        """Whether packets have another time than the file says."""
+        return any(self._offsets_s)
+
+    @property
     def _last_part(self) -> int:
         return len(self._offsets_s) - 1
 

@@ -1,20 +1,29 @@
-"""Which frames of a video are upscaled: those of the requested part that are in no segment yet."""
+"""Which frames of a video are upscaled: those of the requested part."""
 
-from collections.abc import Iterator, Sequence
+import math
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Sequence
+from fractions import Fraction
 
-from upscaler.errors import MediaError
 from upscaler.options import VideoOptions
-from upscaler.scenes import InContext
+from upscaler.video.film_index import FilmIndex
 from upscaler.video.info import Frame, VideoInfo, Window
-from upscaler.video.reader import VideoReader
 from upscaler.video.segments import Segment
 
 
-def selected_frames(reader: VideoReader, options: VideoOptions) -> Iterator[Frame]:
-    """The frames from ``start_s`` to before ``end_s``, at most ``frames`` of them."""
-    time_base = reader.info.time_base
-    count = 0
-    for frame in reader.frames():
+def selected_frames(
+    frames: Iterable[Frame], time_base: Fraction, options: VideoOptions, before: int = 0
+) -> Iterator[Frame]:
+    """The frames from ``start_s`` to before ``end_s``, at most ``frames`` of them.
+
+    Args:
+        frames: In order.
+        time_base: Of their PTS.
+        options: See there.
+        before: How many of these come before the first one given.
+    """
+    count = before
+    for frame in frames:
         time_s = frame.pts * time_base
         if options.until_s is not None and time_s >= options.until_s:
             return
@@ -26,22 +35,16 @@ def selected_frames(reader: VideoReader, options: VideoOptions) -> Iterator[Fram
                 return
 
 
-def skip_encoded(
-    frames: Iterator[InContext[Frame]], segments: Sequence[Segment]
-) -> Iterator[InContext[Frame]]:
-    """The frames that follow those in segments.
-
-    The frames before are decoded, too: seeking is not exact in every format.
-
-    Raises:
-        MediaError: The source does not have the frames that the segments contain.
-    """
-    for segment in list(segments):  # a copy: the caller adds segments while frames are taken
-        for pts in segment.pts():
-            frame = next(frames, None)
-            if frame is None or frame.frame.pts != pts:
-                raise MediaError("the source's frames are not those of an earlier run", "use --no-resume")
-    yield from frames
+def selected_positions(index: FilmIndex, options: VideoOptions) -> range:
+    """Where the frames that ``selected_frames`` gives are in the index of a film."""
+    first, stop = 0, len(index.pts)
+    if options.from_s > 0:
+        first = bisect_left(index.pts, math.ceil(options.from_s / index.time_base))
+    if options.until_s is not None:
+        stop = bisect_left(index.pts, math.ceil(options.until_s / index.time_base))
+    if options.frames is not None:
+        stop = min(stop, first + options.frames)
+    return range(first, max(first, stop))
 
 
 def expected_frames(info: VideoInfo, options: VideoOptions) -> int:
@@ -52,15 +55,23 @@ def expected_frames(info: VideoInfo, options: VideoOptions) -> int:
     return total if options.frames is None else min(total or options.frames, options.frames)
 
 
-def encoded_window(segments: Sequence[Segment], reader: VideoReader, options: VideoOptions) -> Window:
+def encoded_window(
+    segments: Sequence[Segment], info: VideoInfo, shown_until: int, options: VideoOptions
+) -> Window:
     """The part of the source that segments cover.
 
     It lasts until the frame after the last one starts, or until ``end_s`` if that is earlier, but its last
     frame lasts at least ``1 / rate``.
+
+    Args:
+        segments: All of a film, in order.
+        info: Of the film.
+        shown_until: See ``VideoReader``; after the last frame of the segments.
+        options: Select frames.
     """
-    time_base = reader.info.time_base
-    stop_s = reader.shown_until * time_base
+    time_base = info.time_base
+    stop_s = shown_until * time_base
     if options.until_s is not None:
         stop_s = min(stop_s, options.until_s)
-    shortest_s = segments[-1].last_pts * time_base + 1 / reader.info.rate
+    shortest_s = segments[-1].last_pts * time_base + 1 / info.rate
     return Window(segments[0].first_pts * time_base, max(stop_s, shortest_s))
