@@ -95,6 +95,7 @@ def test_results_survive_json() -> None:
         VideoFacts(
             frames_in=3,
             frames_resumed=0,
+            frames_decoded=3,
             reused_share=0.5,
             seconds_in=1.0,
             seconds_out=2.0,

@@ -127,7 +127,7 @@ def without_key_frames(path: Path) -> Path:
 
 
 def test_columns_may_be_refreshed_instead_of_frames(engine: Upscaler, tmp_path: Path) -> None:
-    """From such a "key frame" on, pictures become whole after a while only: cut or not, the bytes are right."""
+    """From such a key frame on, pictures become whole after a while: cut or not, the bytes are right."""
     intra = {"x264-params": "intra-refresh=1:keyint=5:scenecut=0"}
     resumed(engine, film(tmp_path / "in.ts", "libx264", intra), tmp_path)
 
