@@ -40,35 +40,34 @@ class Listing:
         folder: The folder.
 
     Attributes:
-        folder: The folder.
-        files: The path of every file from the folder, sorted.
+        files: The path of every file from the folder, sorted. As text: of 70,000 files, ``Path`` would take
+            seconds.
         run_folders: The run folders anywhere below it.
         unreadable: Why folders in and below it cannot be listed.
     """
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.files: list[Path] = []
+        self._folder, self._resolved_folder = folder, folder.resolve()
+        self.files: list[str] = []
         self.run_folders: set[Path] = set()
         self.unreadable: dict[Path, str] = {}
-        self._links: set[Path] = set()
-        self._resolved_folder = folder.resolve()
-        remaining = [Path()]
+        self._links: set[str] = set()
+        remaining = [""]
         while remaining:
             remaining += self._subfolders(remaining.pop())
-        self.files.sort()
+        self.files.sort(key=lambda path: path.split(os.sep))
 
-    def _subfolders(self, relative: Path) -> list[Path]:
+    def _subfolders(self, relative: str) -> list[str]:
         """List one folder; returns those in it that are to be listed, too."""
         subfolders = []
-        path = self.folder / relative
+        path = self._folder / relative
         try:
             with os.scandir(path) as entries:
                 for entry in entries:
-                    inside = relative / entry.name
+                    inside = os.path.join(relative, entry.name)
                     if entry.is_dir(follow_symlinks=False):
-                        if _is_run_folder(self.folder / inside):
-                            self.run_folders.add(self.folder / inside)
+                        if _is_run_folder(self._folder / inside):
+                            self.run_folders.add(self._folder / inside)
                         else:
                             subfolders.append(inside)
                     elif _is_file(entry):
@@ -79,19 +78,24 @@ class Listing:
             self.unreadable[path] = error.strerror or str(error)
         return subfolders
 
-    def with_suffixes(self, suffixes: Collection[str]) -> list[Path]:
+    def with_suffixes(self, suffixes: Collection[str]) -> list[str]:
         """The path from the folder of every file with one of these suffixes, sorted."""
-        return [path for path in self.files if path.suffix.lower() in suffixes]
+        return [path for path in self.files if _suffix_of(path) in suffixes]
 
     def sources(self, suffixes: Collection[str], folder_index: int) -> list[Source]:
         """The same files as sources."""
         paths = self.with_suffixes(suffixes)
-        return [Source(self._resolved(path), path, folder_index) for path in paths]
+        return [Source(self._resolved(path), Path(path), folder_index) for path in paths]
 
-    def _resolved(self, relative: Path) -> Path:
+    def _resolved(self, relative: str) -> Path:
         if relative in self._links:
-            return (self.folder / relative).resolve()
-        return self._resolved_folder / relative
+            return (self._folder / relative).resolve()
+        return Path(os.path.join(self._resolved_folder, relative))
+
+
+def _suffix_of(path: str) -> str:
+    """The suffix of a file, in lower case."""
+    return os.path.splitext(path)[1].lower()
 
 
 def _is_file(entry: os.DirEntry[str]) -> bool:
@@ -154,8 +158,8 @@ class Folders:
         known = _suffixes(videos=videos)
         for listing in self._listings.values():
             for path in listing.files:
-                suffix = path.suffix.lower()
-                if suffix not in known and not any(part.startswith(".") for part in path.parts):
+                suffix = _suffix_of(path)
+                if suffix not in known and not any(part.startswith(".") for part in path.split(os.sep)):
                     counts[suffix or "without suffix"] += 1
         return dict(counts.most_common())
 
