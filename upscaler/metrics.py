@@ -2,11 +2,9 @@
 
 import math
 
+import cv2
 import numpy as np
-import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
-from torch import Tensor
 
 from upscaler.models.luma import LUMA_WEIGHTS
 
@@ -62,8 +60,7 @@ def ssim(sr: NDArray[np.float64], hr: NDArray[np.float64], border_px: int = 0) -
         hr: Same shape.
         border_px: Pixels to ignore on every side.
     """
-    x = torch.from_numpy(np.ascontiguousarray(_inner(sr, border_px)))[None, None]
-    y = torch.from_numpy(np.ascontiguousarray(_inner(hr, border_px)))[None, None]
+    x, y = _inner(sr, border_px), _inner(hr, border_px)
     mean_x, mean_y = _blurred(x), _blurred(y)
     variance_x = _blurred(x * x) - mean_x**2
     variance_y = _blurred(y * y) - mean_y**2
@@ -74,11 +71,13 @@ def ssim(sr: NDArray[np.float64], hr: NDArray[np.float64], border_px: int = 0) -
     return float((top / bottom).mean())
 
 
-def _blurred(x: Tensor) -> Tensor:
-    taps = torch.arange(-5, 6, dtype=torch.float64)
-    kernel = torch.exp(-(taps**2) / (2 * 1.5**2))
-    kernel /= kernel.sum()
-    return F.conv2d(F.conv2d(x, kernel.view(1, 1, 11, 1)), kernel.view(1, 1, 1, 11))
+def _blurred(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    """At valid positions only. By OpenCV: torch takes four times as long in fp64."""
+    radius = SSIM_WINDOW_PX // 2
+    taps = np.exp(-(np.arange(-radius, radius + 1.0) ** 2) / (2 * 1.5**2))
+    taps /= taps.sum()
+    blurred: NDArray[np.float64] = cv2.sepFilter2D(x, cv2.CV_64F, taps, taps)
+    return blurred[radius:-radius, radius:-radius]
 
 
 def _inner(values: NDArray[np.float64], border_px: int) -> NDArray[np.float64]:
