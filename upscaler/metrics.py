@@ -76,7 +76,7 @@ def _blurred(x: NDArray[np.float64]) -> NDArray[np.float64]:
     radius = SSIM_WINDOW_PX // 2
     taps = np.exp(-(np.arange(-radius, radius + 1.0) ** 2) / (2 * 1.5**2))
     taps /= taps.sum()
-    blurred: NDArray[np.float64] = cv2.sepFilter2D(x, cv2.CV_64F, taps, taps)
+    blurred = np.asarray(cv2.sepFilter2D(x, cv2.CV_64F, taps, taps), np.float64)
     return blurred[radius:-radius, radius:-radius]
 
 
