@@ -5,13 +5,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.obedient_worker import runner_at
+from support.obedient_worker import cannot_start, runner_at
 from support.ray_nodes import TwoNodes, two_nodes
 
+from upscaler.errors import DeviceError
 from upscaler.executors.executor import Executor, Finished, Lost, Report, Told
-from upscaler.executors.local_processes import Place
 from upscaler.executors.ray_cluster import RayCluster
-from upscaler.executors.tasks import GroupDone, JobEnded, JobGroup, RunTask
+from upscaler.executors.tasks import GroupDone, JobEnded, JobGroup
 from upscaler.jobs import Job
 from upscaler.options import Options
 
@@ -39,10 +39,6 @@ def reports_of(executor: Executor, tasks: int) -> list[Report]:
     return reports
 
 
-def cannot_start(place: Place) -> RunTask:
-    raise AssertionError(place)
-
-
 def test_tasks_on_two_nodes(nodes: TwoNodes) -> None:
     before = signal.getsignal(signal.SIGTERM)
     with RayCluster(runner_at, nodes.address) as executor:
@@ -57,7 +53,6 @@ def test_tasks_on_two_nodes(nodes: TwoNodes) -> None:
                 each.event for each in told if isinstance(each, Told) and isinstance(each.event, JobEnded)
             ]
             assert tuple(ended) == finished.result.ended
-        assert len({report.result.worker for report in reports if isinstance(report, Finished)}) == 2
         for number, name in ((10, "kill"), (11, "crash"), (12, "a")):
             executor.submit(number, group("a", name))
         last = {report.task: report for report in reports_of(executor, 3)}
@@ -66,3 +61,31 @@ def test_tasks_on_two_nodes(nodes: TwoNodes) -> None:
             lost = last[number]
             assert isinstance(lost, Lost) and lost.worker and "node" not in lost.how
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_node_that_is_lost_costs_its_task_only(nodes: TwoNodes) -> None:
+    with RayCluster(runner_at, nodes.address) as executor:
+        for number in range(2):
+            executor.submit(number, group("wait"))
+        for _ in range(2):  # both have begun
+            assert isinstance(executor.next_report(_PATIENCE_S), Told)
+        nodes.lose_other()
+        (lost,) = (report for report in reports_of(executor, 1) if not isinstance(report, Told))
+        assert isinstance(lost, Lost) and not lost.crashed
+        assert lost.how in ("its node is gone", "it cannot be reached")
+        while executor.slots > 1:  # until Ray has noticed, too
+            assert executor.next_report(0.5) is None
+        nodes.replace_other()
+        executor.submit(2, group("a"))
+        assert isinstance(reports_of(executor, 1)[-1], Finished)
+        while executor.slots < 2:
+            assert executor.next_report(0.5) is None
+
+
+def test_workers_that_cannot_start_are_one_line(nodes: TwoNodes) -> None:
+    with RayCluster(cannot_start, nodes.address) as executor:
+        executor.submit(0, group("a"))
+        with pytest.raises(DeviceError, match=r"cannot start: Place"):
+            reports_of(executor, 1)
+    with pytest.raises(DeviceError, match="no node with 64 processors"):
+        RayCluster(runner_at, nodes.address, processors=64).__enter__()

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from pathlib import Path
 
 from upscaler.executors.local_processes import Place, serve_tasks
@@ -27,6 +28,8 @@ def runner_at(place: Place) -> RunTask:
         ended = []
         for number, job in enumerate(task.jobs if hasattr(task, "jobs") else ()):
             on_event(Advanced(number, Progress(1, 2, "tiles", source_px=(3, 4))))
+            if job.source.name == "wait":
+                time.sleep(600)
             if job.source.name == "kill":
                 os.kill(os.getpid(), signal.SIGKILL)
             if job.source.name == "kill once" and not Path(job.target).exists():
@@ -41,3 +44,7 @@ def runner_at(place: Place) -> RunTask:
         return GroupDone(place.name, tuple(ended))
 
     return run
+
+
+def cannot_start(place: Place) -> RunTask:
+    raise AssertionError(place)

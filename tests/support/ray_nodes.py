@@ -1,7 +1,8 @@
 """A real Ray cluster of two nodes on this machine."""
 
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 
 _TESTS = Path(__file__).parents[1]
 _OBJECT_STORE_BYTES = 100 << 20
+_START_S = 300
 
 
 class TwoNodes:
@@ -38,16 +40,33 @@ class TwoNodes:
         self._cluster.shutdown()
 
 
+def _patient(get_node: Callable[..., object]) -> Callable[..., object]:
+    """Ray (2.60) waits for a node for 30 s, and a busy machine takes longer."""
+
+    def patient(*arguments: object) -> object:
+        deadline = time.monotonic() + _START_S
+        while True:
+            try:
+                return get_node(*arguments)
+            except RuntimeError:
+                if time.monotonic() > deadline:
+                    raise
+
+    return patient
+
+
 @contextmanager
 def two_nodes() -> Iterator[TwoNodes]:
     """The cluster, until the block ends; tests are skipped where Ray is missing."""
     pytest.importorskip("ray", reason="ray is not installed")
     with pytest.MonkeyPatch.context() as patch:
-        # Workers find what this process does; a busy machine takes long to start a node.
+        # Workers find what this process does.
         folders = [str(_TESTS.parent), str(_TESTS), os.environ.get("PYTHONPATH", "")]
         patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, folders)))
-        patch.setenv("RAY_raylet_start_wait_time_s", "300")
         patch.setenv("OMP_NUM_THREADS", "1")
+        from ray._private import services
+
+        patch.setattr(services, "get_node", _patient(services.get_node))
         nodes = TwoNodes()
         try:
             yield nodes

@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from upscaler import __version__
-from upscaler.errors import DeviceError, UsageError
+from upscaler.errors import DeviceError, UsageError, first_line
 from upscaler.executors.executor import Finished, Lost, Report, Told
 from upscaler.executors.local_processes import Place
 from upscaler.executors.stream import events_and_result
@@ -28,7 +28,7 @@ _INSTALL = "pip install 'upscaler[cluster]'"
 _POLL_S = 0.2
 # How often nodes are counted; they may come and go.
 _COUNT_S = 2.0
-# How long a cluster may be without any node that can run a worker, while others start or come back.
+# How long a cluster may have lost all nodes that can run a worker, while others start or come back.
 _PATIENCE_S = 60.0
 _FAILED_STARTS_MAX = 5
 
@@ -50,13 +50,17 @@ class WorkerActor:
         self._run: RunTask | None = None
 
     def hello(self) -> tuple[str, str]:
-        """Name of the worker, and version of this program there."""
+        """Get ready to work.
+
+        Returns:
+            Name of the worker, and version of this program there.
+        """
+        self._run = self._runner_at(self._place)
         return self._place.name, __version__
 
     def run(self, task: Task) -> Iterator[Any]:
         """Run a task; gives its events, and at last its result."""
-        if self._run is None:
-            self._run = self._runner_at(self._place)
+        assert self._run, "call hello first"
         yield from events_and_result(self._run, task)
 
 
@@ -104,7 +108,7 @@ class RayCluster:
         self._reports: deque[Report] = deque()
         self._capacity, self._counted_s = 0, -_COUNT_S
         self._failed_starts = 0  # in a row
-        self._hopeful_s = time.monotonic()  # when there was a node last
+        self._hopeful_s: float | None = None  # when there was room last
 
     @property
     def slots(self) -> int:
@@ -168,6 +172,12 @@ class RayCluster:
         except (errors.RayActorError, errors.NodeDiedError, errors.ObjectLostError) as error:
             # Also if it only cannot be reached now: it must not come back while another one does its task.
             self._lose(worker, error)
+        except errors.RayTaskError as error:
+            reason = first_line(error.cause)
+            if worker.number is None:
+                raise DeviceError(f"workers of the cluster cannot start: {reason}") from error
+            self._reports.append(Lost(worker.number, worker.name, reason, crashed=True))
+            worker.number = worker.answers = None
         else:
             if worker.number is None:
                 self._welcome(worker, *answer)
@@ -223,7 +233,7 @@ class RayCluster:
         """See how many workers the nodes have room for.
 
         Raises:
-            DeviceError: There has been room for none of them for long.
+            DeviceError: There is room for none, or has been for none for long.
         """
         now = time.monotonic()
         if now - self._counted_s < _COUNT_S:
@@ -234,7 +244,7 @@ class RayCluster:
         self._capacity = sum(int(count // each) for count in nodes)
         if self._capacity:
             self._hopeful_s = now
-        elif now - self._hopeful_s > _PATIENCE_S or not any(nodes):
+        elif self._hopeful_s is None or now - self._hopeful_s > _PATIENCE_S:
             what = "GPU" if self._device == "cuda" else f"node with {each} processors"
             raise DeviceError(
                 f"the cluster has no {what}", "add nodes, or use --threads with a smaller number"
@@ -252,25 +262,22 @@ class RayCluster:
 
 def _how(error: Exception) -> str:
     """What ended a worker, in a few words."""
-    text = str(error)
-    for reason, words in _REASONS.items():
-        if reason in text:
-            return words
-    return type(error).__name__
-
-
-# What Ray says of a worker that has ended -> what is said of it.
-_REASONS = {
-    "node was terminated": "its node is gone",
-    "node is dead": "its node is gone",
-    "The node which this actor was running on": "its node is gone",
-    "SIGSEGV": "SIGSEGV",
-    "memory": "memory ran out on its node",
-    "SIGKILL": "SIGKILL",
-    "connection error code 2": "it was killed, or has crashed",
-}
+    if type(error).__name__ == "OutOfMemoryError":
+        return "memory ran out on its node"
+    if type(error).__name__ == "ActorUnavailableError":
+        return "it cannot be reached"
+    return "its node is gone" if _is_node_lost(error) else "it was killed, or has crashed"
 
 
 def _crashed(error: Exception) -> bool:
-    """Whether the task may be the cause: Ray cannot tell a kill from a crash, except for lost nodes."""
-    return "node" not in _how(error)
+    """Whether the task may be the cause; Ray does not say whether a process was killed or has crashed."""
+    return type(error).__name__ == "ActorDiedError" and not _is_node_lost(error)
+
+
+def _is_node_lost(error: Exception) -> bool:
+    text = str(error)
+    return "node" in text and any(word in text for word in _NODE_LOST)
+
+
+# What Ray says of an actor that ended with its node.
+_NODE_LOST = ("node was terminated", "node is dead", "node died", "node failed", "node has been marked dead")
