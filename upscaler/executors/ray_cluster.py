@@ -127,8 +127,12 @@ class RayCluster:
         except (ConnectionError, ValueError, RuntimeError, TimeoutError) as error:
             hint = "start one with: ray start --head"
             raise DeviceError(f"there is no Ray cluster at '{self._address}'", hint) from error
-        self._device = self._chosen_device()
-        self._count()
+        try:
+            self._device = self._chosen_device()
+            self._count()
+        except BaseException:
+            self._ray.shutdown()
+            raise
         return self
 
     def __exit__(
