@@ -112,14 +112,18 @@ def test_blended_tiles_of_one_picture_are_that_picture(side_px: int, feather_px:
     picture = torch.rand(3, 90, 103)
     tiles = plan(90, 103, Limits(10, 1, side_px**2, side_px**2, side_px))
     assert len(tiles) > 1
-    merged = torch.full((3, 180, 206), torch.nan)
-    merge = FeatheredMerge(2, feather_px)
+    merge = FeatheredMerge(2, feather_px, 180, 206)
     large = picture.repeat_interleave(2, 1).repeat_interleave(2, 2)
-    for tile in tiles:
-        rows, columns = tile.rows, tile.columns
+    finished = [
         merge.add(
-            merged,
-            large[:, 2 * rows.start : 2 * rows.stop, 2 * columns.start : 2 * columns.stop],
+            large[
+                :,
+                2 * tile.rows.start : 2 * tile.rows.stop,
+                2 * tile.columns.start : 2 * tile.columns.stop,
+            ],
             tile,
         )
+        for tile in tiles
+    ]
+    merged = torch.cat([rows for rows in finished if rows is not None], dim=1)
     assert torch.allclose(merged, large, atol=1e-6)

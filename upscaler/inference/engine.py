@@ -2,7 +2,7 @@
 
 import hashlib
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
@@ -23,6 +23,8 @@ from upscaler.inference.film_steps import Context, Step, upscale_film
 from upscaler.inference.overlap import run_overlapped
 from upscaler.inference.plan import Plan, PlannedNetwork, networks_for
 from upscaler.inference.resize import resize_bicubic
+from upscaler.inference.rows import Rows, resized
+from upscaler.inference.rows import blended as blended_rows
 from upscaler.inference.runtime import Runtime
 from upscaler.inference.self_ensemble import PASSES_TTA
 from upscaler.inference.strength import blended
@@ -279,6 +281,85 @@ class Upscaler:
         with self.leaving_to_others(needed_bytes):
             return self.upscale(source.unsqueeze(0), plan, on_progress).squeeze(0)
 
+    def whole_only(self, plan: Plan) -> str:
+        """Why a picture with this plan cannot be upscaled in rows; empty if it can."""
+        if self.options.tileable:
+            return "with --tileable, opposite borders are needed at once"
+        for network in plan.networks:
+            contract = self._contract(network)
+            if contract.tiling == "whole" or contract.square:
+                return f"model '{network.model}' must see a whole image"
+        return ""
+
+    def rows(
+        self,
+        bands: Callable[[], Iterator[Pixels]],
+        height: int,
+        width: int,
+        on_progress: OnProgress | None = None,
+    ) -> Iterator[Pixels]:
+        """Upscale a picture that is too large for memory; the result is that of ``image``.
+
+        With a factor between those of the networks, one code in a million differs by 1.
+
+        Args:
+            bands: Gives the picture from its first row on each time that it is called: arrays
+                ``(rows, width, 3)`` RGB, uint8 or uint16, any number of rows each.
+            height: Of the picture.
+            width: Of the picture.
+            on_progress: Called with (tiles done, tiles in all) of all networks together.
+
+        Returns:
+            Arrays ``(rows, width, 3)`` in the same dtype, rounded and clamped; together the result.
+
+        Raises:
+            DeviceError: There is too little memory for the smallest tile.
+            WeightsError: Values are not finite in fp32 either.
+        """
+        plan = self.plan(height, width)
+        assert not self.whole_only(plan), "the caller asks before"
+        return self._bands(bands, height, width, plan, on_progress or (lambda done, total: None))
+
+    @torch.inference_mode()
+    def _bands(
+        self,
+        bands: Callable[[], Iterator[Pixels]],
+        height: int,
+        width: int,
+        plan: Plan,
+        on_progress: OnProgress,
+    ) -> Iterator[Pixels]:
+        done, total = 0, 0
+
+        def on_tile(count: int) -> None:
+            nonlocal done
+            done += count
+            on_progress(done, total)
+
+        def source() -> Rows:
+            return Rows(height, width, map(pictures.tensor_of_array, bands()))
+
+        given = bands()
+        first = pictures.tensor_of_array(next(given))
+        dtype = first.dtype
+        stream = Rows(height, width, chain([first], map(pictures.tensor_of_array, given)))
+        is_blended = self.options.strength < 1
+        between = self._between(dtype)
+        for number, (network, rows, columns) in enumerate(plan.inputs(height, width), 1):
+            into = dtype if number == len(plan.networks) and not is_blended else between
+            tiled = self._network(network)
+            total += len(tiled.tiles(rows, columns))
+            stream = tiled.run_rows(stream, into, on_tile)
+            if into.is_floating_point:
+                stream = replace(stream, bands=(band.clamp(0, 1) for band in stream.bands))
+        if (stream.height, stream.width) != (plan.height, plan.width):
+            stream = resized(stream, plan.height, plan.width)
+        if is_blended:
+            stream = blended_rows(stream, source(), self.options.strength)
+        for band in stream.bands:
+            array: Pixels = band.contiguous().numpy()
+            yield array
+
     def frames(self, frames: Iterable[Pixels]) -> Iterator[Pixels]:
         """Upscale images of any sizes, in order: arrays, ``(H, W, 3)`` RGB, uint8 or uint16; see ``image``.
 
@@ -405,9 +486,7 @@ class Upscaler:
         if margin_px := self._margin_px(plan, *source.shape[-2:]):
             source = wrapped(source, margin_px)
         is_blended = self.options.strength < 1 and plan.planes is None
-        between = dtype
-        if dtype == torch.uint8:  # rounded once, at the end; on a GPU torch does little with uint16
-            between = torch.uint16 if self.device.type == "cpu" else torch.float32
+        between = self._between(dtype)
         for number, (network, planes) in enumerate(self._steps(plan), 1):
             into = dtype if number == len(plan.networks) and not is_blended else between
             source, all_finite = self._network(network).run(
@@ -423,6 +502,12 @@ class Upscaler:
         if is_blended:
             source = blended(source, given, self.options.strength, wraps=wraps)
         return source, finite
+
+    def _between(self, dtype: torch.dtype) -> torch.dtype:
+        """The dtype between networks: rounded once, at the end; on a GPU torch does little with uint16."""
+        if dtype != torch.uint8:
+            return dtype
+        return torch.uint16 if self.device.type == "cpu" else torch.float32
 
     @torch.inference_mode()
     def upscale_step(self, seen: Tensor, plan: Plan) -> tuple[Tensor, Tensor]:

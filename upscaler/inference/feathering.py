@@ -16,26 +16,32 @@ class FeatheredMerge:
     Args:
         scale: Output size over input size.
         feather_px: Width of a ramp in LR pixels, even, at most the overlap of the tiles.
+        height: Of the enlarged picture.
+        width: Of the enlarged picture.
     """
 
-    def __init__(self, scale: int, feather_px: int) -> None:
+    def __init__(self, scale: int, feather_px: int, height: int, width: int) -> None:
         self._scale, self._reach = scale, feather_px // 2
+        self._height, self._width = height, width
         self._sums: Tensor | None = None  # (3, rows, W*scale) from _top on
         self._top = 0
 
-    def add(self, picture: Tensor, piece: Tensor, tile: Tile) -> None:
+    def add(self, piece: Tensor, tile: Tile) -> Tensor | None:
         """Add a tile; the tiles of a picture come row by row, from left to right.
 
         Args:
-            picture: ``(3, H*scale, W*scale)``, codes or floats, into which finished rows are written.
-            piece: ``(3, h*scale, w*scale)``, the enlarged tile, of the same dtype.
+            piece: ``(3, h*scale, w*scale)``, the enlarged tile, codes or floats.
             tile: Where it was cut.
+
+        Returns:
+            ``(3, rows, W*scale)`` of the same dtype: the rows that are finished now, below those that were
+            before; ``None`` in the middle of a row of tiles.
         """
-        height, width = picture.shape[-2:]
+        height, width = self._height, self._width
         top, bottom, down = self._ramp(tile.rows, height)
         left, right, across = self._ramp(tile.columns, width)
         if left == 0:
-            self._begin_row(picture, top, bottom)
+            self._begin_row(top, bottom, piece.device)
         assert self._sums is not None, "the first tile of a row starts it"
         y, x = top - tile.rows.start * self._scale, left - tile.columns.start * self._scale
         part = as_floats(piece[:, y : y + bottom - top, x : x + right - left])
@@ -44,11 +50,13 @@ class FeatheredMerge:
         if right == width:
             # Rows below the ramp of the next row of tiles are complete; the others as far as they are now.
             end = bottom if bottom == height else (tile.rows.keep_stop - self._reach) * self._scale
-            picture[:, self._top : end] = as_codes(self._sums[:, : end - self._top], picture.dtype)
+            finished = as_codes(self._sums[:, : end - self._top], piece.dtype)
             self._sums, self._top = self._sums[:, end - self._top :], end
+            return finished
+        return None
 
-    def _begin_row(self, picture: Tensor, top: int, bottom: int) -> None:
-        rows = torch.zeros(3, bottom - top, picture.shape[-1], device=picture.device)
+    def _begin_row(self, top: int, bottom: int, device: torch.device) -> None:
+        rows = torch.zeros(3, bottom - top, self._width, device=device)
         if top and self._sums is not None:  # the ramp that this row shares with the one above
             rows[:, : self._sums.shape[1]] = self._sums
         self._sums, self._top = rows, top

@@ -1,9 +1,11 @@
 """One network on one device: frames go through it in tiles and batches, within the memory there is."""
 
 import functools
+import itertools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -13,6 +15,7 @@ from upscaler.inference import devices, int8, memory, tiling
 from upscaler.inference.feathering import FeatheredMerge
 from upscaler.inference.overlap import run_overlapped
 from upscaler.inference.padding import pad_reflected
+from upscaler.inference.rows import Rows, Window
 from upscaler.inference.runtime import Runtime
 from upscaler.inference.self_ensemble import PASSES_TTA, ensemble
 from upscaler.models.contract import Network
@@ -345,13 +348,44 @@ class TiledNetwork:
         """Run the network over every tile of every frame, ``batch`` tiles together; see ``run``."""
         frames, _, height, width = source.shape
         contract = self.runtime(planes=planes).network.contract
-        scale = contract.scale
-        codes = None if self._in_steps else planes  # a step also gives its state, which is no codes
+        scale, feather_px = contract.scale, contract.feather_px
+        codes = self._codes(planes)
         shape = (frames, self._channels(planes), height * scale, width * scale)
         result = self._empty(shape, codes.dtype if codes else into, source.device)
-        pieces = [(frame, tile) for frame in range(frames) for tile in tiles]
+        finite = torch.ones((), dtype=torch.bool, device=self._device)
+        merge, merged = None, 0
+        if feather_px and len(tiles) > 1:
+            merge = FeatheredMerge(scale, feather_px, *shape[2:])
+        pieces = self._pieces(source, into, tiles, batch, check=check, on_progress=on_progress, planes=planes)
+        for frame, tile, piece, flag in pieces:
+            finite = finite & flag
+            if merge is None:
+                _paste(result[frame], piece, tile, scale)
+            elif (finished := merge.add(piece, tile)) is not None:
+                merged = merged if merged < shape[2] else 0  # of the next frame
+                result[frame, :, merged : merged + finished.shape[1]] = finished
+                merged += finished.shape[1]
+        return result, finite
+
+    def _codes(self, planes: PlaneOutput | None) -> PlaneOutput | None:
+        return None if self._in_steps else planes  # a step also gives its state, which is no codes
+
+    def _pieces(
+        self,
+        source: Tensor,
+        into: torch.dtype,
+        tiles: Sequence[tiling.Tile],
+        batch: int,
+        *,
+        check: bool,
+        on_progress: OnProgress | None,
+        planes: PlaneOutput | None,
+    ) -> Iterator[tuple[int, tiling.Tile, Tensor, Tensor]]:
+        """Each frame with each tile, its result ``(C, h*scale, w*scale)``, and whether that is finite."""
+        codes = self._codes(planes)
+        pieces = [(frame, tile) for frame in range(len(source)) for tile in tiles]
         parts = [pieces[first : first + batch] for first in range(0, len(pieces), batch)]
-        count = _TileCount(len(pieces), PASSES_TTA if self._options.tta else 1, on_progress)
+        count = _TileCount(len(pieces), self._passes, on_progress)
         # Nothing to upload. By type: "cuda" and "cuda:0" are not equal, and a frame is on the host or on this
         # device.
         is_here = source.device.type == self._device.type
@@ -376,17 +410,102 @@ class TiledNetwork:
             results = ((*work(lr, part, check), part) for lr, part in cut)
         else:
             results = ((sr, finite, part) for sr, part in run_overlapped(cut, work, self._device))
-        feather_px = contract.feather_px
-        merge = FeatheredMerge(scale, feather_px) if feather_px and len(tiles) > 1 else None
         for (sr,), flag, part in results:
-            finite = finite & flag
             for (frame, tile), piece in zip(part, sr, strict=True):
-                if merge:
-                    merge.add(result[frame], piece, tile)
-                else:
-                    _paste(result[frame], piece, tile, scale)
+                yield frame, tile, piece, flag
             count.finish(len(part))
-        return result, finite
+
+    def run_rows(self, rows: Rows, into: torch.dtype, on_step: Callable[[int], None]) -> Rows:
+        """Run the network over a picture that is too large for memory, one row of tiles after the other.
+
+        The tiles are those of ``run``, so the result is the same.
+
+        Args:
+            rows: The picture.
+            into: The dtype of the result; see ``run``.
+            on_step: Called with the number of steps that are done since; see ``steps``.
+        """
+        scale = self.network.contract.scale
+        return Rows(rows.height * scale, rows.width * scale, self._bands(rows, into, on_step))
+
+    def _bands(self, rows: Rows, into: torch.dtype, on_step: Callable[[int], None]) -> Iterator[Tensor]:
+        contract, window = self.network.contract, Window(rows)
+        scale, feather_px = contract.scale, contract.feather_px
+        padded_height, padded_width = contract.padded_size(rows.height, rows.width)
+        tiles = self.tiles(rows.height, rows.width)
+        merge, given = None, 0
+        if feather_px and len(tiles) > 1:
+            self._on_message(Message("info", self._approximation(tiles)))
+            merge = FeatheredMerge(scale, feather_px, padded_height * scale, padded_width * scale)
+        for span, group in itertools.groupby(tiles, key=lambda tile: tile.rows):
+            row = list(group)
+            source = window.take(span.start, min(span.stop, rows.height)).permute(2, 0, 1)
+            source = pad_reflected(source.unsqueeze(0), span.stop - span.start, padded_width)
+            steps = _Steps(len(row) * self._passes, on_step)
+            if merge:
+                band = self._merged_band(source, into, row, merge, steps.reach)
+            else:
+                band = self._band(source, into, row, steps.reach)
+            steps.finish()
+            band = band[:, : rows.height * scale - given, : rows.width * scale]
+            given += band.shape[1]
+            yield band.permute(1, 2, 0)
+
+    def steps(self, height: int, width: int) -> int:
+        """What ``on_progress`` counts for a picture of this size: tiles, with self-ensemble once for each pass."""
+        return len(self.tiles(height, width)) * self._passes
+
+    @property
+    def _passes(self) -> int:
+        return PASSES_TTA if self._options.tta else 1
+
+    def _band(
+        self, source: Tensor, into: torch.dtype, row: list[tiling.Tile], on_progress: OnProgress
+    ) -> Tensor:
+        """The rows that a row of tiles keeps, of ``(1, 3, h, W)``, its rows of the picture."""
+        span, scale = row[0].rows, self.network.contract.scale
+        inside = [replace(tile, rows=span.moved(-span.start)) for tile in row]
+        batch = self._tile_batch(row[0].area_px)
+        try:
+            result, _ = self._run_tiles(
+                source, into, tuple(inside), batch, check=True, on_progress=on_progress, planes=None
+            )
+        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+            if not devices.is_out_of_memory(error):
+                raise
+            self._halve(row[0].area_px * min(batch, len(row)), error)
+            # As a picture by itself, cut into smaller tiles; what is kept is far enough from its borders.
+            result, _ = self.run(source, into, check=True)
+        kept = inside[0].rows
+        return result[0, :, kept.keep_start * scale : kept.keep_stop * scale]
+
+    def _merged_band(
+        self,
+        source: Tensor,
+        into: torch.dtype,
+        row: list[tiling.Tile],
+        merge: FeatheredMerge,
+        on_progress: OnProgress,
+    ) -> Tensor:
+        """The rows that are finished with this row of tiles, where tiles are blended; see ``_band``."""
+        start = row[0].rows.start
+        inside = [replace(tile, rows=tile.rows.moved(-start)) for tile in row]
+        finished: Tensor | None = None
+        try:
+            pieces = self._pieces(
+                source, into, inside, 1, check=True, on_progress=on_progress, planes=None
+            )
+            for _, tile, piece, _ in pieces:
+                finished = merge.add(piece, replace(tile, rows=tile.rows.moved(start)))
+        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+            if not devices.is_out_of_memory(error):
+                raise
+            # Tiles that are blended cannot become smaller in the middle of a picture.
+            side_px = max(self._smallest_tile_px, max(row[0].height, row[0].width) // 2)
+            text = f"{devices.describe(self._device)} has too little memory for tiles of this size"
+            raise DeviceError(text, f"use --tile {side_px}") from error
+        assert finished is not None, "the last tile of a row finishes it"
+        return finished
 
     def tiles(self, height: int, width: int, planes: PlaneOutput | None = None) -> tuple[tiling.Tile, ...]:
         """How a picture of this size is cut: into tiles of one size, one if it fits into memory."""
@@ -476,6 +595,24 @@ class _TileCount:
         """Some more tiles are finished."""
         self.reach(tiles * self._passes)
         self._finished += tiles * self._passes
+
+
+class _Steps:
+    """Passes on the steps of a row of tiles as they are done, and all of them, however they were done."""
+
+    def __init__(self, steps: int, on_step: Callable[[int], None]) -> None:
+        self._left, self._told, self._on_step = steps, 0, on_step
+
+    def reach(self, done: int, _: int) -> None:
+        """So many are done."""
+        self._on_step(done - self._told)
+        self._left -= done - self._told
+        self._told = done
+
+    def finish(self) -> None:
+        """All are."""
+        if self._left:
+            self._on_step(self._left)
 
 
 def _run_padded(runtime: Runtime, lr: Tensor) -> Tensor:

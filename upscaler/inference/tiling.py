@@ -35,6 +35,10 @@ class Span:
     keep_start: int
     keep_stop: int
 
+    def moved(self, by_px: int) -> "Span":
+        """The same span of an axis that starts elsewhere."""
+        return Span(self.start + by_px, self.stop + by_px, self.keep_start + by_px, self.keep_stop + by_px)
+
 
 @dataclass(frozen=True)
 class Tile:
