@@ -159,7 +159,7 @@ def test_no_permission(tmp_path: Path) -> None:
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = save(tmp_path / "a.png")
+    path = save(tmp_path / "a.webp")
     before = path.read_bytes()
 
     def full_disk(*_: object, **__: object) -> None:
@@ -169,7 +169,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(
     with pytest.raises(MediaError, match="no space left on the disk"):
         stills.write(path, Still(photograph(30, 30)))
     assert path.read_bytes() == before
-    assert [entry.name for entry in tmp_path.iterdir()] == ["a.png"]
+    assert [entry.name for entry in tmp_path.iterdir()] == ["a.webp"]
 
 
 def test_an_unknown_suffix_is_rejected(tmp_path: Path) -> None:

@@ -1,13 +1,13 @@
 """Pictures in rows of tiles: what comes out band by band is what comes out at once."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from support.community import save_pth
 from support.networks import Nearest, weights
 
 from upscaler.inference.engine import Upscaler
@@ -61,7 +61,9 @@ def test_rows_give_the_bits_of_the_whole(tmp_path: Path, dtype: type, options: d
     assert np.array_equal(in_rows(upscaler, pixels), upscaler.image(pixels))
 
 
-@pytest.mark.parametrize("options", [{"scale": 1.7}, {"scale": 2.9}, {"size_px": (30, 50)}, {"strength": 0.4}])
+@pytest.mark.parametrize(
+    "options", [{"scale": 1.7}, {"scale": 2.9}, {"size_px": (30, 50)}, {"strength": 0.4}]
+)
 def test_a_factor_between_differs_by_one_code_at_most(tmp_path: Path, options: dict[str, Any]) -> None:
     if "strength" in options:
         options["scale"] = 1.3
@@ -82,12 +84,24 @@ def test_a_network_that_needs_certain_sizes(tmp_path: Path, monkeypatch: pytest.
     assert np.array_equal(in_rows(upscaler, pixels), pixels.repeat(2, 0).repeat(2, 1))
 
 
-def test_blended_tiles_in_rows(tmp_path: Path) -> None:
-    pixels = picture(140, 118, np.uint8)
-    upscaler = Upscaler(save_pth(tmp_path / "r.pth", "RRDB deep"), tile_px=104, precision="fp32")
-    tiles = next(iter(upscaler._networks.values())).tiles(*pixels.shape[:2])
-    assert len({tile.rows for tile in tiles}) == 2
-    assert np.array_equal(in_rows(upscaler, pixels), upscaler.image(pixels))
+class Approximate(Nearest):
+    """Its tiles are blended where they meet."""
+
+    def __init__(self, **arguments: int) -> None:
+        super().__init__(**arguments)
+        self.contract = replace(self.contract, tiling="approximate", feather_px=4)
+
+
+def test_blended_tiles_in_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(registry.NETWORKS, "approximate", Approximate)
+    network = Approximate(scale=2)
+    weight_file.save(tmp_path / "a.safetensors", network, network.state_dict(), {})
+    pixels = picture(91, 57, np.uint8)
+    upscaler = Upscaler(tmp_path / "a.safetensors", tile_px=24, precision="fp32")
+    said: list[str] = []
+    with upscaler.messages_to(lambda message: said.append(message.text)):
+        assert np.array_equal(in_rows(upscaler, pixels), pixels.repeat(2, 0).repeat(2, 1))
+    assert "approximate the whole image" in said[0]
 
 
 def test_rows_go_on_when_memory_runs_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -97,10 +111,10 @@ def test_rows_go_on_when_memory_runs_out(tmp_path: Path, monkeypatch: pytest.Mon
     (network,) = upscaler._networks.values()
     forward = network._forward
 
-    def failing(lr: torch.Tensor, *rest: Any, **more: Any) -> torch.Tensor:
+    def failing(lr: torch.Tensor, *others: object) -> torch.Tensor:
         if lr[:, 0].numel() > 60 * 60:
             raise MemoryError
-        return forward(lr, *rest, **more)
+        return forward(lr, *others)
 
     monkeypatch.setattr(network, "_forward", failing)
     rows = in_rows(upscaler, pixels)

@@ -23,8 +23,8 @@ from upscaler.images import (
     icc,
     library_settings,
     metadata,
+    png_file,
     repair,
-    sixteen_bit_png,
     stills,
 )
 from upscaler.images.cicp import CodePoints
@@ -32,7 +32,7 @@ from upscaler.images.encoding import Encoding
 from upscaler.images.formats import ANIMATION_SUFFIXES, ImageFormat, format_of
 from upscaler.images.metadata import Metadata
 from upscaler.images.orientation import apply_orientation, read_orientation, swaps_sides
-from upscaler.images.still import Still
+from upscaler.images.still import Still, has_equal_channels
 from upscaler.pixels import Pixels, to_8_bits
 from upscaler.system import memory
 
@@ -269,7 +269,8 @@ def _write_deep(
         images.append((frame.pixels, frame.alpha))
         durations_ms.append(frame.duration_ms)
         on_frame(len(images))
-    chunks = sixteen_bit_png.chunks(source, *images[0][0].shape[:2], mode="RGB")
+    profile = png_file.embeddable_profile(source, "RGB")
+    chunks = png_file.chunks(source, *images[0][0].shape[:2], profile)
     with stills.writing(path, replaces=replaces) as partial:
         apng.write(partial, images, _round_durations(durations_ms, 1, None), plays, chunks)
 
@@ -376,6 +377,6 @@ def upscale_frames(
         alpha = None
         if frame.alpha is not None:
             alpha = transparency.snap_flat_alpha(next(upscaled), frame.alpha, wraps=wraps)
-        if stills.has_equal_channels(frame.pixels):  # no tint from the network
+        if has_equal_channels(frame.pixels):  # no tint from the network
             pixels = stills.with_equal_channels(pixels)
         yield replace(frame, pixels=pixels, alpha=alpha)

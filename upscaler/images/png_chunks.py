@@ -8,9 +8,6 @@ import zlib
 from collections.abc import Iterable
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 Chunk = tuple[bytes, bytes]  # type, data
 
 _HEADER_BYTES = 33  # the signature and the IHDR chunk
@@ -88,20 +85,3 @@ def packed(chunk: Chunk) -> bytes:
     """A chunk with its length and checksum."""
     kind, data = chunk
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-
-def write_with_chunks(path: Path, encoded: NDArray[np.uint8], chunks: Iterable[Chunk]) -> None:
-    """Write an encoded PNG with chunks inserted after its header.
-
-    Args:
-        path: The file to write.
-        encoded: ``(N,)`` bytes of a whole PNG file, uint8 in 0..255.
-        chunks: To insert.
-
-    Raises:
-        OSError: The file cannot be written.
-    """
-    with path.open("wb") as file:
-        file.write(encoded[:_HEADER_BYTES].data)
-        file.writelines(map(packed, chunks))
-        file.write(encoded[_HEADER_BYTES:].data)

@@ -1,4 +1,4 @@
-"""PNG with 16 bits per sample, which Pillow would silently reduce to 8; OpenCV decodes and encodes it."""
+"""Reading PNG with 16 bits per sample, which Pillow would silently reduce to 8; OpenCV decodes it."""
 
 from pathlib import Path
 from typing import Any
@@ -9,18 +9,13 @@ from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin
 
 from upscaler.errors import MediaError
-from upscaler.images import exif, icc, metadata, native_stderr, png_chunks
-from upscaler.images.formats import FORMATS
-from upscaler.images.metadata import Metadata
+from upscaler.images import metadata, native_stderr
 from upscaler.images.pillow_corrections import raw_mode
-from upscaler.images.png_encoder import encode_gray_alpha
 from upscaler.images.still import Still
-from upscaler.pixels import Pixels, mean_of_channels
 
 Samples = NDArray[np.uint16]
 
 _OPAQUE = 65_535
-[_PNG] = [row for row in FORMATS if row.name == "PNG"]
 _COLOR_TYPE_OFFSET, _GRAY_ALPHA = 25, 4  # PNG, third edition: 11.2.1
 
 
@@ -43,7 +38,11 @@ def read(path: Path, image: Image.Image) -> Still:
     Raises:
         MediaError: The file is damaged.
     """
-    encoded = np.fromfile(path, dtype=np.uint8)  # cv2.imread cannot open every path
+    return of_bytes(path, np.fromfile(path, dtype=np.uint8), image)  # cv2.imread cannot open every path
+
+
+def of_bytes(path: Path, encoded: NDArray[np.uint8], image: Image.Image) -> Still:
+    """As ``read``, with the file in memory, ``(N,)`` uint8; its path is for errors."""
     try:
         with native_stderr.discarded():
             decoded: Any = cv2.imdecode(encoded, cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION)
@@ -68,48 +67,3 @@ def _transparent_value(image: Image.Image, gray: Samples) -> Samples | None:
     if not isinstance(transparent, int):
         return None
     return np.where(gray == transparent, 0, _OPAQUE).astype(np.uint16)
-
-
-def write(path: Path, still: Still) -> None:
-    """Encode an image.
-
-    Args:
-        path: The file to write.
-        still: uint16.
-
-    Raises:
-        OSError: The file cannot be written.
-    """
-    pixels: Any = mean_of_channels(still.pixels) if still.gray else still.pixels
-    described = chunks(still.metadata, *still.pixels.shape[:2], mode="L" if still.gray else "RGB")
-    png_chunks.write_with_chunks(path, _encoded(pixels, still.alpha), described)
-
-
-def _encoded(pixels: Samples, alpha: Pixels | None) -> NDArray[np.uint8]:
-    if pixels.ndim == 2 and alpha is not None:
-        return encode_gray_alpha(pixels, alpha.astype(np.uint16, copy=False))
-    bgr = pixels if pixels.ndim == 2 else pixels[:, :, ::-1]
-    samples = bgr if alpha is None else np.dstack([bgr, alpha])
-    succeeded, encoded = cv2.imencode(".png", np.ascontiguousarray(samples))
-    if not succeeded:
-        raise OSError("the PNG encoder failed")
-    return encoded.reshape(-1)
-
-
-def chunks(source: Metadata, height: int, width: int, *, mode: str) -> list[png_chunks.Chunk]:
-    """The chunks that describe an image.
-
-    Args:
-        source: Metadata of the source.
-        height: Of the image to write.
-        width: Likewise.
-        mode: ``L`` for grayscale, or ``RGB``: which profiles fit.
-    """
-    found = metadata.png_chunks_to_write(source, height, width)
-    if source.profile and icc.can_embed(source.profile, _PNG, mode):
-        found.append(png_chunks.profile_chunk(source.profile))
-    if source.exif and (block := exif.updated(source.exif, "PNG", height, width)):
-        found.append(png_chunks.exif_chunk(block.removeprefix(b"Exif\0\0")))  # the prefix is JPEG's alone
-    if source.dpi:
-        found.append(png_chunks.resolution_chunk(source.dpi))
-    return found

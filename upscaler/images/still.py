@@ -95,3 +95,9 @@ class Still:
             return self
         alpha = None if self.alpha is None else to_8_bits(self.alpha)
         return replace(self, pixels=to_8_bits(self.pixels), alpha=alpha, sample_range=None)
+
+
+def has_equal_channels(pixels: Pixels) -> bool:
+    """Whether R = G = B in all of ``(H, W, 3)``, RGB, uint8 or uint16 in full range."""
+    red, green, blue = (pixels[:, :, channel] for channel in range(3))
+    return bool(np.array_equal(red, green) and np.array_equal(green, blue))

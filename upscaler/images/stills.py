@@ -1,6 +1,7 @@
 """Reading and writing still images.
 
-``tiff`` and ``tiff_writer`` do it for TIFF, ``sixteen_bit_png`` for 16-bit PNG, ``eight_bit`` for the rest.
+``tiff`` and ``tiff_writer`` do it for TIFF; ``png_file`` writes PNG, ``sixteen_bit_png`` reads it if it has
+16 bits; ``eight_bit`` does the rest.
 """
 
 import io
@@ -37,6 +38,7 @@ from upscaler.images import (
     library_settings,
     packages,
     pillow_corrections,
+    png_file,
     sixteen_bit_png,
     tiff,
     tiff_writer,
@@ -47,7 +49,7 @@ from upscaler.images.formats import READ_FORMATS, WRITABLE_SUFFIXES, ImageFormat
 from upscaler.images.orientation import apply_orientation, read_orientation, swaps_sides
 from upscaler.images.readers import reader_of
 from upscaler.images.repair import DAMAGED_METADATA, has_damaged_metadata, repaired
-from upscaler.images.still import Still
+from upscaler.images.still import Still, has_equal_channels
 from upscaler.pixels import Pixels, mean_of_channels, to_8_bits
 from upscaler.system import disk, memory
 
@@ -140,12 +142,6 @@ def _corrected_avif(path: Path, still: Still) -> Still:
     if decoded is not None:
         still, color = replace(still, pixels=decoded[0], alpha=decoded[1]), replace(color, bits=8)
     return replace(still, metadata=color.added_to(still.metadata))
-
-
-def has_equal_channels(pixels: Pixels) -> bool:
-    """Whether R = G = B in all of ``(H, W, 3)``, RGB, uint8 or uint16 in full range."""
-    red, green, blue = (pixels[:, :, channel] for channel in range(3))
-    return bool(np.array_equal(red, green) and np.array_equal(green, blue))
 
 
 def with_equal_channels(pixels: Pixels) -> Pixels:
@@ -272,11 +268,11 @@ def encode(path: Path, still: Still, how: Encoding) -> None:
     with library_settings.applied():
         if image_format.name == "TIFF":
             with tiff_writer.opened(path, image_format) as file:
-                file.add(still)
+                file.add([still], *still.pixels.shape[:2])
         elif image_format.name == "EXR":
             exr.write(path, still, image_format)
-        elif still.pixels.dtype == np.uint16 and image_format.sixteen_bit:
-            sixteen_bit_png.write(path, still)
+        elif image_format.name == "PNG":
+            png_file.write(path, [still], *still.pixels.shape[:2])
         else:
             eight_bit.write(path, still.in_8_bits(), image_format, how)
 
@@ -301,7 +297,7 @@ def write_pages(path: Path, pages: Iterable[Still], count: int, *, replaces: boo
         tiff_writer.opened(partial, image_format, count) as file,
     ):
         for page in pages:
-            file.add(_storable(page, image_format))
+            file.add([_storable(page, image_format)], *page.pixels.shape[:2])
 
 
 def _storable(still: Still, image_format: ImageFormat) -> Still:

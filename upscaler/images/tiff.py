@@ -3,9 +3,10 @@
 Pillow decodes what has 8 bits or less, ``tiff_samples`` everything else.
 """
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,7 @@ def is_tiff(path: Path) -> bool:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[list[tifffile.TiffPage]]:
+def opened(path: Path) -> Iterator[list[tifffile.TiffPage]]:
     """All pages of a file.
 
     Raises:
@@ -70,7 +71,7 @@ def _opened(path: Path) -> Iterator[list[tifffile.TiffPage]]:
         raise MediaError(f"'{path}' is damaged or truncated: {error}") from error
 
 
-def _full_pages(pages: list[tifffile.TiffPage]) -> list[int]:
+def full_pages(pages: list[tifffile.TiffPage]) -> list[int]:
     """The numbers of the pages that are neither reduced copies nor masks; of the first if all are."""
     return [number for number, page in enumerate(pages) if _is_full(page)] or [0]
 
@@ -86,8 +87,8 @@ def page_count(path: Path) -> int:
     try:
         if not is_tiff(path):
             return 1
-        with _opened(path) as pages:
-            return len(_full_pages(pages))
+        with opened(path) as pages:
+            return len(full_pages(pages))
     except (MediaError, OSError):  # `read` reports the reason
         return 1
 
@@ -98,9 +99,9 @@ def read_size(path: Path) -> tuple[int, int]:
     Raises:
         MediaError: The file is damaged.
     """
-    with _opened(path) as pages:
-        page = pages[_full_pages(pages)[0]]
-        is_turned = swaps_sides(int(page.tags.valueof(_ORIENTATION, 1) or 1))
+    with opened(path) as pages:
+        page = pages[full_pages(pages)[0]]
+        is_turned = swaps_sides(orientation_of(page))
         return (page.imagewidth, page.imagelength) if is_turned else (page.imagelength, page.imagewidth)
 
 
@@ -110,8 +111,8 @@ def bytes_per_pixel(path: Path) -> int:
     Raises:
         MediaError: The file is damaged.
     """
-    with _opened(path) as pages:
-        page = pages[_full_pages(pages)[0]]
+    with opened(path) as pages:
+        page = pages[full_pages(pages)[0]]
         bits = page.bitspersample if isinstance(page.bitspersample, int) else max(page.bitspersample)
         return int(page.samplesperpixel * max(1, -(-bits // 8)))
 
@@ -129,30 +130,41 @@ def read(path: Path, number: int | None = None) -> Still:
     Raises:
         MediaError: The file is damaged, has several pages, or is stored in a way that is not supported.
     """
-    with _opened(path) as pages:
-        full = _full_pages(pages)
+    with opened(path) as pages:
+        full = full_pages(pages)
         if number is None and len(full) != 1:
             raise MediaError(f"'{path}' has several pages", "save each page as a file of its own")
         chosen = full[number or 0]
         page = pages[chosen]
         _check_size(path, page)
-        source = tiff_tags.read(path, page.offset)
-        if len(full) < len(pages) or page.tags.valueof(_SUBDIRECTORIES):
-            source = replace(source, dropped=(_REDUCED_COPIES, *source.dropped))
+        source = metadata_of(path, pages, page)
         try:
-            if _is_for_pillow(page):
+            if is_for_pillow(page):
                 with suppress(UnidentifiedImageError):  # an unusual combination of channels
                     return _read_by_pillow(path, chosen, source)
             still = _still(page, source)
         except UnsupportedTiffError as error:
             hint = "save it as RGB or grayscale with LZW compression"
             raise MediaError(f"'{path}' has {error}, which is not supported", hint) from error
-    orientation = int(page.tags.valueof(_ORIENTATION, 1) or 1)
+    orientation = orientation_of(page)
     return replace(
         still,
         pixels=apply_orientation(still.pixels, orientation),
         alpha=None if still.alpha is None else apply_orientation(still.alpha, orientation),
     )
+
+
+def metadata_of(path: Path, pages: list[tifffile.TiffPage], page: tifffile.TiffPage) -> Metadata:
+    """Metadata of one of the pages of a file."""
+    source = tiff_tags.read(path, page.offset)
+    if len(full_pages(pages)) < len(pages) or page.tags.valueof(_SUBDIRECTORIES):
+        source = replace(source, dropped=(_REDUCED_COPIES, *source.dropped))
+    return source
+
+
+def orientation_of(page: tifffile.TiffPage) -> int:
+    """The orientation of a page, as in EXIF."""
+    return int(page.tags.valueof(_ORIENTATION, 1) or 1)
 
 
 def _check_size(path: Path, page: tifffile.TiffPage) -> None:
@@ -161,7 +173,8 @@ def _check_size(path: Path, page: tifffile.TiffPage) -> None:
     memory.check_room(2 * decoded_bytes, f"reading '{path}'", "close other programs, or split the image")
 
 
-def _is_for_pillow(page: tifffile.TiffPage) -> bool:
+def is_for_pillow(page: tifffile.TiffPage) -> bool:
+    """Whether Pillow decodes a page."""
     bits = page.bitspersample if isinstance(page.bitspersample, int) else max(page.bitspersample)
     is_plain = bits <= 8 and int(page.sampleformat) in (1, 4) and not tiff_samples.is_image_file(page)
     channels = _CHANNELS.get(int(page.photometric), 3)
@@ -179,9 +192,14 @@ def _read_by_pillow(path: Path, number: int, source: Metadata) -> Still:
     """A page whose orientation Pillow applies."""
     with native_stderr.discarded(), Image.open(path, formats=["TIFF"]) as image:
         image.seek(number)
-        pillow_corrections.apply(image)
-        image.load()
-        still = eight_bit.read(image)
+        return still_of_pillow(image, source)
+
+
+def still_of_pillow(image: Image.Image, source: Metadata) -> Still:
+    """A page that Pillow has opened, with metadata that were read before."""
+    pillow_corrections.apply(image)
+    image.load()
+    still = eight_bit.read(image)
     converted = source.profile and still.metadata.profile is None  # CMYK and Lab become sRGB
     dropped = (*source.dropped, *still.metadata.dropped)
     return replace(
@@ -191,14 +209,52 @@ def _read_by_pillow(path: Path, number: int, source: Metadata) -> Still:
 
 def _still(page: tifffile.TiffPage, source: Metadata) -> Still:
     """A page as stored: its orientation is still to be applied."""
-    kind = int(page.photometric)
-    if kind == _YCBCR and tiff_samples.is_image_file(page):
-        kind = _RGB  # converted by its decoder
+    samples = tiff_samples.read(page)
+    limits = SampleLimits()
+    if has_limits(page, samples):
+        limits = limits.widened(samples[:, :, : channels_of(page)], tiff_tags.nodata(source))
+    return still_of(page, samples, source, limits)
+
+
+def channels_of(page: tifffile.TiffPage) -> int:
+    """How many channels the colours of a page have.
+
+    Raises:
+        UnsupportedTiffError: Its colours are not supported.
+    """
+    kind = _kind(page)
     if kind not in _CHANNELS or (kind == _SEPARATED and page.tags.valueof(_INK_SET, _CMYK) != _CMYK):
         name = getattr(page.photometric, "name", kind)
         raise UnsupportedTiffError(f"colours of the kind {name}")
-    count = _CHANNELS[kind]
-    samples = tiff_samples.read(page)
+    return _CHANNELS[kind]
+
+
+def _kind(page: tifffile.TiffPage) -> int:
+    kind = int(page.photometric)
+    # YCbCr in an image file is converted by its decoder.
+    return _RGB if kind == _YCBCR and tiff_samples.is_image_file(page) else kind
+
+
+def has_limits(page: tifffile.TiffPage, samples: NDArray[Any]) -> bool:
+    """Whether the range of the samples decides about their codes."""
+    return not _are_codes(samples) and _kind(page) in (_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB)
+
+
+def still_of(
+    page: tifffile.TiffPage, samples: NDArray[Any], source: Metadata, limits: "SampleLimits"
+) -> Still:
+    """Rows of a page as stored.
+
+    Args:
+        page: The page.
+        samples: ``(rows, W, channels)`` of ``tiff_samples.read``.
+        source: Metadata of the page.
+        limits: Of all samples of the page, if ``has_limits`` says so.
+
+    Raises:
+        UnsupportedTiffError: Its colours are not supported.
+    """
+    count, kind = channels_of(page), _kind(page)
     if samples.shape[2] < count:
         raise UnsupportedTiffError(f"{samples.shape[2]} of {count} channels")
     colors, extras = samples[:, :, :count], samples[:, :, count:]
@@ -210,8 +266,10 @@ def _still(page: tifffile.TiffPage, source: Metadata) -> Still:
         still = _from_cmyk(colors, source)
     elif kind in (lab.CIELAB, lab.ICCLAB):
         still = _from_lab(colors, kind, source)
+    elif _are_codes(colors):
+        still = _from_codes(page, colors, source)
     else:
-        still = _from_codes(page, colors, source) if _are_codes(colors) else _from_samples(colors, source)
+        still = _from_samples(colors, source, limits)
     if kind == _WHITE_IS_ZERO:
         still = replace(still, pixels=np.iinfo(still.pixels.dtype).max - still.pixels)
     if alpha is not None and still.alpha is None:
@@ -267,25 +325,58 @@ def _from_codes(page: tifffile.TiffPage, colors: NDArray[Any], source: Metadata)
     return Still(_rgb(codes), gray=colors.shape[2] == 1, metadata=source)
 
 
-def _from_samples(colors: NDArray[Any], source: Metadata) -> Still:
+@dataclass(frozen=True)
+class SampleLimits:
+    """What decides how the samples of a page that are not codes become codes.
+
+    Attributes:
+        low: The smallest one that is not missing.
+        high: The largest one.
+        is_missing: Whether any is missing.
+    """
+
+    low: float = math.inf
+    high: float = -math.inf
+    is_missing: bool = False
+
+    def widened(self, colors: NDArray[Any], nodata: float | None) -> "SampleLimits":
+        """With more rows, ``(rows, W, channels)``; ``nodata`` is what a missing sample is, besides NaN."""
+        missing = _missing(colors, nodata)
+        valid = colors[~missing]
+        low, high = (float(valid.min()), float(valid.max())) if valid.size else (math.inf, -math.inf)
+        is_missing = self.is_missing or bool(missing.any())
+        return SampleLimits(min(self.low, low), max(self.high, high), is_missing)
+
+    def ends(self, dtype: np.dtype[Any]) -> tuple[float, float]:
+        """What becomes black, and what becomes white."""
+        low, high = (self.low, self.high) if self.low <= self.high else (0.0, 1.0)
+        if np.issubdtype(dtype, np.floating) and low >= 0 and high <= 1:
+            low, high = 0.0, 1.0
+        return low, high if high > low else low + 1
+
+
+def _missing(colors: NDArray[Any], nodata: float | None) -> NDArray[np.bool_]:
+    """Of ``(rows, W, channels)``, which pixels miss a sample."""
+    missing: NDArray[np.bool_] = ~np.isfinite(colors).all(axis=2)
+    if nodata is not None:
+        with np.errstate(over="ignore"):
+            stored = float(np.float64(nodata).astype(colors.dtype))
+        missing |= (colors.astype(np.float64) == stored).any(axis=2)
+    return missing
+
+
+def _from_samples(colors: NDArray[Any], source: Metadata, limits: SampleLimits) -> Still:
     """Heights, light and the like: signed, floating-point or more than 16 bits."""
     missing_value = tiff_tags.nodata(source)
-    values = colors.astype(np.float64)
-    missing = ~np.isfinite(values).all(axis=2)
-    if missing_value is None and missing.any():
+    missing = _missing(colors, missing_value)
+    if missing_value is None and limits.is_missing:
         missing_value = float("nan")
-    elif missing_value is not None:
-        with np.errstate(over="ignore"):
-            missing |= (values == float(np.float64(missing_value).astype(colors.dtype))).any(axis=2)
-    valid = values[~missing]
-    low, high = (float(valid.min()), float(valid.max())) if valid.size else (0.0, 1.0)
-    if np.issubdtype(colors.dtype, np.floating) and low >= 0 and high <= 1:
-        low, high = 0.0, 1.0
-    high = high if high > low else low + 1
+    low, high = limits.ends(colors.dtype)
+    values = colors.astype(np.float64)
     values[missing] = low
     codes = np.rint((values - low) * (65_535 / (high - low))).astype(np.uint16)
     alpha: NDArray[np.uint16] | None = np.where(missing, 0, 65_535).astype(np.uint16)
-    alpha = alpha if missing.any() else None
+    alpha = alpha if limits.is_missing else None
     sample_range = SampleRange(str(colors.dtype), low, high, missing_value)
     return Still(_rgb(codes), alpha, colors.shape[2] == 1, source, sample_range=sample_range)
 

@@ -5,6 +5,7 @@ here: by Python, by the libtiff inside Pillow, or, where it is an image file of 
 """
 
 import io
+import itertools
 import lzma
 import struct
 import zlib
@@ -67,12 +68,17 @@ def dtype_of(page: tifffile.TiffPage) -> np.dtype[Any]:
     return np.dtype(f"{kind}{bits // 8}")
 
 
-def read(page: tifffile.TiffPage) -> Samples:
-    """Decode a page.
+def read(page: tifffile.TiffPage, start: int = 0, stop: int | None = None) -> Samples:
+    """Decode some rows of a page, by default all.
+
+    Args:
+        page: The page.
+        start: First row.
+        stop: One past the last row; ``None``: to the end.
 
     Returns:
-        ``(H, W, channels)`` of the stored type, except that packed samples (10, 12, 14 bits) are uint16 with
-        their own range. JPEG 2000 with YCbCr becomes RGB.
+        ``(rows, W, channels)`` of the stored type, except that packed samples (10, 12, 14 bits) are uint16
+        with their own range. JPEG 2000 with YCbCr becomes RGB.
 
     Raises:
         UnsupportedTiffError: The compression or the type of the samples is not supported.
@@ -80,27 +86,56 @@ def read(page: tifffile.TiffPage) -> Samples:
     """
     if int(page.compression) not in COMPRESSIONS:
         raise UnsupportedTiffError(f"compression {_compression_name(page)}")
+    stop = page.imagelength if stop is None else stop
     is_separate = page.planarconfig == _SEPARATE and page.samplesperpixel > 1
     planes, depth = (page.samplesperpixel, 1) if is_separate else (1, page.samplesperpixel)
     height, width = page.imagelength, page.imagewidth
-    tile_height, tile_width = (
-        (page.tilelength, page.tilewidth) if page.is_tiled else (page.rowsperstrip, width)
-    )
-    tile_height = min(tile_height, height) if not page.is_tiled else tile_height
+    tile_height, tile_width = _block_size(page)
     down, across = -(-height // tile_height), -(-width // tile_width)
-    samples = np.zeros((planes, height, width, depth), np.uint8 if is_image_file(page) else dtype_of(page))
+    dtype = np.uint8 if is_image_file(page) else dtype_of(page)
+    samples = np.zeros((planes, stop - start, width, depth), dtype)
     if len(page.dataoffsets) < planes * down * across:
         raise ValueError("strips or tiles are missing")
-    for number in range(planes * down * across):
-        plane, place = divmod(number, down * across)
-        top, left = place // across * tile_height, place % across * tile_width
+    for plane, row, column in itertools.product(
+        range(planes), range(start // tile_height, -(-stop // tile_height)), range(across)
+    ):
+        number = (plane * down + row) * across + column
+        top, left = row * tile_height, column * tile_width
         rows = tile_height if page.is_tiled else min(tile_height, height - top)
-        stored = _stored(page, page.dataoffsets[number], page.databytecounts[number])
+        # Rows of the block that are decoded: of uncompressed strips, which may be huge, what is needed.
+        first, last = (max(0, start - top), min(rows, stop - top)) if is_by_row(page) else (0, rows)
+        offset, length = page.dataoffsets[number], page.databytecounts[number]
+        if is_by_row(page) and length:
+            row_bytes = -(-width * depth * page.bitspersample // 8)
+            if length < last * row_bytes:
+                raise ValueError("a strip is too short")
+            offset, length = offset + first * row_bytes, (last - first) * row_bytes
+        stored = _stored(page, offset, length)
         if stored is None:  # a hole of a sparse file
             continue
-        block = _decoded(page, stored, (rows, tile_width, depth))
-        samples[plane, top : top + rows, left : left + tile_width] = block[: height - top, : width - left]
+        block = _decoded(page, stored, (last - first, tile_width, depth))
+        used = slice(max(start, top + first), min(stop, top + last))
+        samples[plane, used.start - start : used.stop - start, left : left + tile_width] = block[
+            used.start - top - first : used.stop - top - first, : width - left
+        ]
     return np.concatenate(list(samples), axis=2) if is_separate else samples[0]
+
+
+def rows_together(page: tifffile.TiffPage) -> int:
+    """How many rows are decoded at once, whatever is needed of them."""
+    return 1 if is_by_row(page) else min(_block_size(page)[0], page.imagelength)
+
+
+def _block_size(page: tifffile.TiffPage) -> tuple[int, int]:
+    """Height and width of a strip or tile."""
+    if page.is_tiled:
+        return page.tilelength, page.tilewidth
+    return min(page.rowsperstrip, page.imagelength), page.imagewidth
+
+
+def is_by_row(page: tifffile.TiffPage) -> bool:
+    """Whether the rows of a page can be read one by one."""
+    return int(page.compression) in _NONE and not page.is_tiled
 
 
 def _compression_name(page: tifffile.TiffPage) -> str:

@@ -1,12 +1,18 @@
 """Writing TIFF: one page or several, 8 or 16 bits, floats, with tags, EXIF and GPS.
 
-tifffile writes the pages. It writes neither directories below a page (EXIF, GPS) nor all tags, so the
-directory of each page is then written again, with more entries, at the end of the file.
+tifffile writes the pages, of strips that are compressed here, on all cores. It writes neither directories
+below a page (EXIF, GPS) nor all tags, so the directory of each page is then written again, with more entries,
+at the end of the file.
 """
 
+import math
 import struct
+import zlib
+from collections import deque
 from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -21,8 +27,13 @@ from upscaler.images.metadata import Metadata
 from upscaler.images.still import Still
 from upscaler.images.tiff_directory import Directory, Entry
 from upscaler.pixels import mean_of_channels
+from upscaler.system import processors
+
+Samples = NDArray[Any]
 
 _MAX_CLASSIC_BYTES = 4_000_000_000  # TIFF has 32-bit offsets; some room is left for metadata
+_STRIP_BYTES = 1 << 18
+_LEVEL = 6  # of zlib
 
 
 class TiffWriter:
@@ -36,33 +47,55 @@ class TiffWriter:
         self._is_big = False
         self._described: list[_Described] = []
 
-    def add(self, still: Still) -> None:
-        """Write an image as the next page.
+    def add(self, bands: Iterable[Still], height: int, width: int) -> None:
+        """Write a picture as the next page.
+
+        Args:
+            bands: Rows of the picture each, all described alike.
+            height: Of the picture.
+            width: Of the picture.
 
         Raises:
             OSError: The file cannot be written.
         """
-        source, samples = still.metadata, _samples(still)
+        bands = iter(bands)
+        first = next(bands)
+        source, samples = first.metadata, _samples(first)
+        shape = (height, *samples.shape[1:])
         if self._file is None:
-            self._is_big = samples.nbytes * self._pages > _MAX_CLASSIC_BYTES
+            size_bytes = math.prod(shape) * samples.itemsize * self._pages
+            self._is_big = size_bytes > _MAX_CLASSIC_BYTES
             self._file = tifffile.TiffWriter(self._path, bigtiff=self._is_big, byteorder="<")
         try:
-            self._write(self._file, samples, source)
+            self._write(self._file, chain([samples], map(_samples, bands)), shape, samples.dtype, source)
         except (ValueError, RuntimeError, struct.error) as error:  # for example, the 4 GB of a TIFF are full
             raise OSError(str(error)) from error
-        self._described.append(_described(source, *still.pixels.shape[:2]))
+        self._described.append(_described(source, height, width))
 
-    def _write(self, file: tifffile.TiffWriter, samples: NDArray[Any], source: Metadata) -> None:
-        is_gray = samples.ndim == 2 or samples.shape[2] == 2
-        has_alpha = samples.ndim == 3 and samples.shape[2] in (2, 4)
+    def _write(
+        self,
+        file: tifffile.TiffWriter,
+        bands: Iterable[Samples],
+        shape: tuple[int, ...],
+        dtype: np.dtype[Any],
+        source: Metadata,
+    ) -> None:
+        is_gray = len(shape) == 2 or shape[2] == 2
+        has_alpha = len(shape) == 3 and shape[2] in (2, 4)
         can_embed = icc.can_embed(source.profile, self._format, "L" if is_gray else "RGB")
+        row_bytes = math.prod(shape[1:]) * dtype.itemsize
+        strip_rows = min(shape[0], max(1, _STRIP_BYTES // row_bytes))
+        is_predicted = dtype.kind in "ui"  # for floats, readers without tifffile's codecs know no predictor
         file.write(
-            samples,
+            _compressed(_strips(bands, strip_rows), is_predicted=is_predicted),
+            shape=shape,
+            dtype=dtype,
             photometric="minisblack" if is_gray else "rgb",
-            planarconfig="contig" if samples.ndim == 3 else None,
+            planarconfig="contig" if len(shape) == 3 else None,
             extrasamples=["unassalpha"] if has_alpha else None,
             compression="zlib",
-            predictor=samples.dtype.kind in "ui",  # for floats, tifffile needs an optional package
+            predictor=is_predicted,
+            rowsperstrip=strip_rows,
             iccprofile=source.profile if can_embed else None,
             resolution=source.dpi,
             resolutionunit="INCH" if source.dpi else None,
@@ -150,6 +183,49 @@ def _append(output: BinaryIO, entries: Iterable[Entry], *, following: int = 0, i
         offset += output.write(b"\0")
     output.write(tiff_directory.packed(entries, offset, following=following, is_big=is_big))
     return offset
+
+
+def _strips(bands: Iterable[Samples], strip_rows: int) -> Iterator[Samples]:
+    """The picture in strips, all but the last of ``strip_rows`` rows."""
+    left: Samples | None = None
+    for band in bands:
+        start = 0
+        if left is not None:
+            start = strip_rows - len(left)
+            left = np.concatenate([left, band[:start]])
+            if len(left) < strip_rows:
+                continue
+            yield left
+            left = None
+        whole = start + (len(band) - start) // strip_rows * strip_rows
+        yield from (band[top : top + strip_rows] for top in range(start, whole, strip_rows))
+        left = band[whole:].copy() if whole < len(band) else None
+    if left is not None:
+        yield left
+
+
+def _compressed(strips: Iterable[Samples], *, is_predicted: bool) -> Iterator[bytes]:
+    """Strips as they are stored, in their order, compressed on all cores."""
+    workers = processors.count()
+    with ThreadPoolExecutor(workers) as pool:
+        waiting: deque[Future[bytes]] = deque()
+        try:
+            for strip in strips:
+                waiting.append(pool.submit(_compressed_strip, strip, is_predicted=is_predicted))
+                if len(waiting) > 2 * workers:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _compressed_strip(strip: Samples, *, is_predicted: bool) -> bytes:
+    stored = np.ascontiguousarray(strip)
+    if is_predicted:
+        stored = stored.copy()
+        stored[:, 1:] -= strip[:, :-1]
+    return zlib.compress(stored.astype(stored.dtype.newbyteorder("<"), copy=False), _LEVEL)
 
 
 def _samples(still: Still) -> NDArray[Any]:
