@@ -197,6 +197,9 @@ class ImageOptions:
     )
     lossless: bool = option(False, "Write WebP without loss, and no format that cannot be.", SWITCH)
     keep_hidden: bool = option(False, "Upscale the colours of fully transparent pixels as they are.", SWITCH)
+    max_pixels: int = option(
+        536_000_000, "Refuse images with more pixels, which may be made to exhaust memory.", whole(1)
+    )
     strip: bool = option(
         False, "Write images without metadata; colour profiles and orientation are kept.", SWITCH
     )

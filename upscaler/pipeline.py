@@ -20,13 +20,14 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from upscaler import transparency
-from upscaler.errors import MediaError
+from upscaler import large_stills, transparency
+from upscaler.errors import MediaError, MemoryNeededError
 from upscaler.frames.film_frames import frames_before
 from upscaler.frames.film_range import Encoded, FilmRange, encode_range
 from upscaler.frames.video_plan import VideoPlan, first_lines, plan_streams, plan_video
 from upscaler.images import animation, gif, losses, stills
 from upscaler.images.encoding import Encoding
+from upscaler.images.picture_rows import NotInRowsError
 from upscaler.images.still import Still
 from upscaler.images.strip import stripped
 from upscaler.inference.engine import Upscaler
@@ -56,7 +57,7 @@ _REUSED_SHARE_MIN = 0.01
 def upscale_still(
     job: Job, engine: Upscaler, options: ImageOptions, on_progress: OnProgress, on_message: OnMessage
 ) -> Done:
-    """Upscale an image; an animated one frame by frame, a TIFF page by page.
+    """Upscale an image; animations frame by frame, TIFFs page by page, what is too large for memory in rows.
 
     Args:
         job: Source and target.
@@ -73,6 +74,26 @@ def upscale_still(
         return _upscale_animation(job, engine, options, on_progress, on_message)
     if (count := stills.page_count(job.source)) > 1:
         return _upscale_pages(job, count, engine, options, on_progress, on_message)
+    why_whole = ""
+    if large_stills.is_too_large(job.source, engine):
+        try:
+            rows = large_stills.opened(job, engine, options)
+        except NotInRowsError as error:
+            why_whole = error.message
+        else:
+            return large_stills.upscale(job, rows, engine, options, on_progress, on_message)
+    try:
+        return _upscale_whole(job, engine, options, on_progress, on_message)
+    except MemoryNeededError as error:
+        if not why_whole:
+            raise
+        hint = f"{error.hint}; it cannot go through memory in rows: {why_whole}"
+        raise MemoryNeededError(error.message, hint) from error
+
+
+def _upscale_whole(
+    job: Job, engine: Upscaler, options: ImageOptions, on_progress: OnProgress, on_message: OnMessage
+) -> Done:
     still = stills.read(job.source, tolerant=True)
     still, plan = begin_still(job, still, engine, options, on_message)
     report = still_reporter(still, plan, on_progress)
@@ -90,10 +111,8 @@ def _check_room(still: Still, plan: Plan) -> None:
         MemoryNeededError: Memory is too small for both.
     """
     channels = 3 if still.alpha is None else 4
-    encoded_bytes = plan.height * plan.width * (channels * still.pixels.itemsize + 6)
     height, width = still.pixels.shape[:2]
-    upscaled_bytes = plan.picture_bytes(height, width, still.pixels.itemsize)
-    needed_bytes = max(encoded_bytes, upscaled_bytes)
+    needed_bytes = large_stills.whole_bytes(plan, height, width, channels, still.pixels.itemsize)
     hint = "use a smaller --scale or --size"
     memory.check_room(needed_bytes, f"a picture of {plan.width}x{plan.height}", hint)
 

@@ -1,10 +1,11 @@
 """Alpha: how it is upscaled, and what becomes of the colours that it hides."""
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, Literal
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from upscaler.pixels import Pixels
 
@@ -75,14 +76,57 @@ def snap_flat_alpha(upscaled: Pixels, alpha: Pixels, *, wraps: bool = False) -> 
         ``(H, W)``, same dtype.
     """
     plane = upscaled[:, :, 1]
-    neighbourhood = np.ones((3, 3), np.uint8)
-    seen: Any = np.pad(alpha, 1, mode="wrap" if wraps else "edge")
-    flat = (cv2.erode(seen, neighbourhood) == cv2.dilate(seen, neighbourhood)).astype(np.uint8)[1:-1, 1:-1]
+    flat = _flat(alpha, "wrap" if wraps else "edge")
     is_flat, exact = (
         cv2.resize(small, plane.shape[::-1], interpolation=cv2.INTER_NEAREST) for small in (flat, alpha)
     )
     snapped: Pixels = np.where(is_flat > 0, exact, plane)
     return snapped
+
+
+def snap_flat_rows(
+    upscaled: Iterator[Pixels], alpha: Iterator[Pixels], source_height: int, height: int
+) -> Iterator[Pixels]:
+    """As ``snap_flat_alpha``, in bands of some rows each.
+
+    Args:
+        upscaled: ``(rows, W, 3)`` each, the result of a network for ``as_gray_rgb(alpha)``.
+        alpha: ``(rows, w)`` each, of the source, same dtype.
+        source_height: Of the source.
+        height: Of the result.
+
+    Yields:
+        ``(rows, W)`` for every band of ``upscaled``, same dtype.
+    """
+    held: Any = next(alpha)
+    held_from, start = 0, 0
+    for band in upscaled:
+        plane = band[:, :, 1]
+        # As of OpenCV's nearest neighbour.
+        places = np.floor(np.arange(start, start + len(plane)) * (1 / (height / source_height))).astype(int)
+        places = np.minimum(places, source_height - 1)
+        first, last = int(places[0]), int(places[-1]) + 1
+        while held_from + len(held) < min(last + 1, source_height):
+            held = np.concatenate([held, next(alpha)])
+        above = min(1, first)  # rows around, as far as there are some
+        held, held_from = held[first - above - held_from :], first - above
+        seen = held[: last + 1 - held_from]
+        is_flat, exact = (
+            cv2.resize(rows, (plane.shape[1], len(rows)), interpolation=cv2.INTER_NEAREST)[above:]
+            for rows in (_flat(seen, "edge"), seen)
+        )
+        snapped: Any = np.where(is_flat[places - first] > 0, exact[places - first], plane)
+        yield snapped
+        start += len(plane)
+
+
+def _flat(alpha: Pixels, beyond: Literal["edge", "wrap"]) -> NDArray[np.uint8]:
+    """Where alpha ``(h, w)`` is uniform in its 3x3 neighbourhood: 1, else 0."""
+    neighbourhood = np.ones((3, 3), np.uint8)
+    seen: Any = np.pad(alpha, 1, mode=beyond)
+    is_flat: Any = cv2.erode(seen, neighbourhood) == cv2.dilate(seen, neighbourhood)
+    flat: NDArray[np.uint8] = is_flat.astype(np.uint8)[1:-1, 1:-1]
+    return flat
 
 
 def composite_over_black(pixels: Pixels, alpha: Pixels) -> Pixels:

@@ -52,7 +52,7 @@ def test_threads_that_overlap_leave_the_settings_alone() -> None:
         assert second_entered.wait(10)
     first_left.set()
     thread.join(10)
-    assert limits == [library_settings.MAX_MEGAPIXELS * 500_000]
+    assert limits == [library_settings.DEFAULT_MAX_PIXELS // 2]
     assert settings() == before
 
 

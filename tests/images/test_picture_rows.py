@@ -86,8 +86,8 @@ def test_png_with_all_filters(tmp_path: Path, mode: str) -> None:
     check(tmp_path / "a.png")
 
 
-def _pillow(mode: str, **how: object) -> Callable[[Path], None]:
-    return lambda path: Image.fromarray(RGB).convert(mode).save(path, "TIFF", strip_size=100, **how)
+def _pillow(mode: str, strip_size: int = 100, **how: object) -> Callable[[Path], None]:
+    return lambda path: Image.fromarray(RGB).convert(mode).save(path, "TIFF", strip_size=strip_size, **how)
 
 
 def _tifffile(samples: object, **how: object) -> Callable[[Path], None]:
@@ -96,7 +96,7 @@ def _tifffile(samples: object, **how: object) -> Callable[[Path], None]:
 
 HOLED = np.where(RGB[:, :, 0] > 220, np.nan, RGB[:, :, 0] * 3.0).astype(np.float32)
 TIFFS: dict[str, Callable[[Path], None]] = {
-    "JPEG": _pillow("RGB", compression="jpeg"),
+    "JPEG": _pillow("RGB", compression="jpeg", strip_size=1200),
     "CCITT": _pillow("1", compression="group4"),
     "palette": _pillow("P", compression="tiff_lzw"),
     "one bit, not compressed": _pillow("1"),

@@ -20,6 +20,7 @@ from upscaler.errors import MediaError, UsageError
 from upscaler.frames import preview, video_plan
 from upscaler.frames.video_to_images import upscale_to_images
 from upscaler.frames.video_to_y4m import upscale_to_y4m
+from upscaler.images import library_settings
 from upscaler.images.formats import format_of
 from upscaler.inference import devices
 from upscaler.inference.engine import Upscaler
@@ -131,16 +132,19 @@ class Batch:
         self.files.expect(planned)
         for folder in _target_folders(self.job_list):
             atomic.remove_leftovers(folder)
-        with Runner(
-            planned,
-            self.engines,
-            self._image_options,
-            self._upscale,
-            observer,
-            self.files,
-            keep_dates=self._keep_dates,
-            overlap=overlap,
-        ) as runner:
+        with (
+            library_settings.accepting(self._image_options.max_pixels),
+            Runner(
+                planned,
+                self.engines,
+                self._image_options,
+                self._upscale,
+                observer,
+                self.files,
+                keep_dates=self._keep_dates,
+                overlap=overlap,
+            ) as runner,
+        ):
             runner.run()
 
     def compare(self, on_message: OnMessage) -> None:
@@ -154,7 +158,8 @@ class Batch:
         """
         if self._comparison:
             finished = [job for job in _all_jobs(self.job_list) if job.target.exists()]
-            comparison.write(self._comparison, finished, on_message)
+            with library_settings.accepting(self._image_options.max_pixels):
+                comparison.write(self._comparison, finished, on_message)
 
     def crashed(self, job: Job, how: str, seconds: float, on_message: OnMessage) -> Result:
         """The result of a job that ended the process.
@@ -184,7 +189,8 @@ class Batch:
         self.files.fetch(job)
         try:
             if job.kind == "still":
-                return dry_run.of_still(job, engine)
+                with library_settings.accepting(self._image_options.max_pixels):
+                    return dry_run.of_still(job, engine)
             of_kind = dry_run.of_frames if job.writes_images or job.writes_y4m else dry_run.of_video
             return of_kind(job, engine, self._video_options, self._surveyed(job))
         finally:

@@ -4,7 +4,7 @@ The network takes them in their order. What waits before and behind it has bound
 """
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,10 +37,13 @@ class OverlappedStills:
         jobs: All that may be read, in their order.
         helpers: How many helpers there are at most.
         files: Where the images are.
+        is_too_large: Whether memory is too small for an image as a whole: ``take`` gives ``None`` for it.
     """
 
-    def __init__(self, jobs: Sequence[Job], helpers: int, files: Files) -> None:
-        self._unread = deque(jobs)
+    def __init__(
+        self, jobs: Sequence[Job], helpers: int, files: Files, is_too_large: Callable[[Path], bool]
+    ) -> None:
+        self._unread, self._is_too_large = deque(jobs), is_too_large
         self._files = files
         self._reads: dict[Job, _Read] = {}
         self._helpers = helpers
@@ -149,6 +152,8 @@ class OverlappedStills:
             if self._reads and waiting_bytes + size_bytes > self._read_bytes_max:
                 return
             job = self._unread.popleft()
+            if self._is_too_large(job.source):
+                continue
             request = still_helper.read_request(job.source)
             self._reads[job] = _Read(size_bytes, self._pool.exchange(request))
             waiting_bytes += size_bytes

@@ -12,7 +12,7 @@ from functools import partial
 from types import TracebackType
 from typing import Self
 
-from upscaler import pipeline
+from upscaler import large_stills, pipeline
 from upscaler.batch.observer import Observer
 from upscaler.batch.overlapped_stills import OverlappedStills, helpers_for
 from upscaler.batch.turns import Turns
@@ -72,7 +72,8 @@ class Runner:
         self._turns = Turns(jobs, partial(self._tell, observer.begin))
         images = [job for job in jobs if job.kind == "still"]
         helpers = helpers_for(images) if overlap else 0
-        self._overlapped = OverlappedStills(images, helpers, files) if helpers else None
+        is_too_large = partial(large_stills.is_too_large, engine=engines["still"]) if helpers else None
+        self._overlapped = OverlappedStills(images, helpers, files, is_too_large) if is_too_large else None
 
     def __enter__(self) -> Self:
         return self

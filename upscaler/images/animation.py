@@ -269,8 +269,8 @@ def _write_deep(
         images.append((frame.pixels, frame.alpha))
         durations_ms.append(frame.duration_ms)
         on_frame(len(images))
-    profile = png_file.embeddable_profile(source, "RGB")
-    chunks = png_file.chunks(source, *images[0][0].shape[:2], profile)
+    height, width = images[0][0].shape[:2]
+    chunks = png_file.chunks(source, height, width, png_file.embeddable_profile(source, "RGB"))
     with stills.writing(path, replaces=replaces) as partial:
         apng.write(partial, images, _round_durations(durations_ms, 1, None), plays, chunks)
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from upscaler.helper_process import Answer, Data, OnProgress, Request, serve_exchanges
-from upscaler.images import animation, stills
+from upscaler.images import animation, library_settings, stills
 from upscaler.images.encoding import Encoding
 from upscaler.images.still import Still
 from upscaler.system import disk
@@ -27,7 +27,8 @@ _ARRAY_NAMES = {"_frombuffer", "_reconstruct", "dtype", "ndarray"}
 
 def read_request(path: Path) -> Request:
     """The request to read an image; ``still_of`` understands its answer."""
-    return {"do": "read", "path": os.path.abspath(path)}
+    most = library_settings.max_pixels()
+    return {"do": "read", "path": os.path.abspath(path), "max_pixels": most}
 
 
 def still_of(answer: Answer, data: bytearray) -> Still | None:
@@ -57,7 +58,8 @@ def is_written(answer: Answer) -> bool:
 def _answer(request: Request, data: bytearray, _: OnProgress) -> tuple[Answer, Data]:
     path = Path(request["path"])
     if request["do"] == "read":
-        lengths, content = _read(path)
+        with library_settings.accepting(request["max_pixels"]):
+            lengths, content = _read(path)
         return {"lengths": lengths}, content
     try:
         stills.encode(path, _unpacked(request["lengths"], data), Encoding(**request["how"]))

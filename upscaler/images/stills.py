@@ -157,8 +157,7 @@ def _read_error(path: Path, error: Exception) -> MediaError:
     if isinstance(error, PermissionError):
         return MediaError(f"cannot read '{path}': permission denied")
     if isinstance(error, Image.DecompressionBombError):
-        limit = f"more than {library_settings.MAX_MEGAPIXELS} megapixels"
-        return MediaError(f"'{path}' has {limit}", "split it into smaller images")
+        return library_settings.too_large(path)
     if isinstance(error, UnidentifiedImageError):
         if path.stat().st_size == 0:
             return MediaError(f"'{path}' is empty (0 bytes)")
@@ -220,7 +219,8 @@ def _header(path: Path) -> Iterator[Image.Image | None]:
 
 
 def _check_supported(path: Path, image: Image.Image) -> None:
-    """Reject what would be decoded as something else than it is."""
+    """Reject what is too large, and what would be decoded as something else than it is."""
+    library_settings.check_size(path, image.height, image.width)
     # The others of an MPO are images behind a JPEG, those of a PSD its layers.
     if getattr(image, "n_frames", 1) > 1 and image.format not in ("MPO", "PSD"):
         raise MediaError(f"'{path}' is animated, not a single image")
@@ -275,6 +275,31 @@ def encode(path: Path, still: Still, how: Encoding) -> None:
             png_file.write(path, [still], *still.pixels.shape[:2])
         else:
             eight_bit.write(path, still.in_8_bits(), image_format, how)
+
+
+def write_rows(path: Path, bands: Iterable[Still], height: int, width: int, *, replaces: bool = True) -> None:
+    """Write a PNG or TIFF atomically that is never held as a whole; see ``write``.
+
+    Args:
+        path: The target.
+        bands: Rows of the picture each, from top to bottom, all described alike.
+        height: Of the picture.
+        width: Of the picture.
+        replaces: Replace an existing file.
+
+    Raises:
+        TargetTakenError: The file exists, and is not replaced.
+        MediaError: The file cannot be written.
+    """
+    image_format = check_target(path)
+    assert image_format.name in ("PNG", "TIFF"), "formats that are written in rows"
+    with writing(path, replaces=replaces) as partial:
+        storable = (_storable(band, image_format) for band in bands)
+        if image_format.name == "PNG":
+            png_file.write(partial, storable, height, width)
+        else:
+            with tiff_writer.opened(partial, image_format) as file:
+                file.add(storable, height, width)
 
 
 def write_pages(path: Path, pages: Iterable[Still], count: int, *, replaces: bool = True) -> None:

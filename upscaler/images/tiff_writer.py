@@ -225,7 +225,7 @@ def _compressed_strip(strip: Samples, *, is_predicted: bool) -> bytes:
     if is_predicted:
         stored = stored.copy()
         stored[:, 1:] -= strip[:, :-1]
-    return zlib.compress(stored.astype(stored.dtype.newbyteorder("<"), copy=False), _LEVEL)
+    return zlib.compress(stored.astype(stored.dtype.newbyteorder("<"), copy=False).data, _LEVEL)
 
 
 def _samples(still: Still) -> NDArray[Any]:
