@@ -236,7 +236,7 @@ def _kind(page: tifffile.TiffPage) -> int:
 
 
 def has_limits(page: tifffile.TiffPage, samples: NDArray[Any]) -> bool:
-    """Whether the range of the samples decides about their codes."""
+    """Whether the range of samples, ``(rows, W, channels)`` of any dtype, decides about their codes."""
     return not _are_codes(samples) and _kind(page) in (_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB)
 
 
@@ -247,7 +247,7 @@ def still_of(
 
     Args:
         page: The page.
-        samples: ``(rows, W, channels)`` of ``tiff_samples.read``.
+        samples: ``(rows, W, channels)``, in the dtype, range and colour order of ``tiff_samples.read``.
         source: Metadata of the page.
         limits: Of all samples of the page, if ``has_limits`` says so.
 
@@ -340,7 +340,12 @@ class SampleLimits:
     is_missing: bool = False
 
     def widened(self, colors: NDArray[Any], nodata: float | None) -> "SampleLimits":
-        """With more rows, ``(rows, W, channels)``; ``nodata`` is what a missing sample is, besides NaN."""
+        """With more rows of the page.
+
+        Args:
+            colors: ``(rows, W, channels)``, any dtype, range and colour order.
+            nodata: What a missing sample is, besides NaN.
+        """
         missing = _missing(colors, nodata)
         valid = colors[~missing]
         low, high = (float(valid.min()), float(valid.max())) if valid.size else (math.inf, -math.inf)

@@ -45,7 +45,10 @@ class Window:
         self._start = self._stop = 0  # rows of the picture that the parts cover
 
     def take(self, start: int, stop: int) -> Tensor:
-        """Rows ``start`` to ``stop``, ``(rows, width, 3)``; those before ``start`` are forgotten."""
+        """Rows ``start`` to ``stop``, RGB ``(rows, width, 3)`` in the dtype and range of the bands.
+
+        Those before ``start`` are forgotten.
+        """
         while self._stop < stop:
             part = next(self._bands)
             self._parts.append(part)
