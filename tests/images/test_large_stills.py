@@ -24,8 +24,9 @@ from upscaler.images import picture_rows, png_rows, stills, tiff_rows
 from upscaler.images.still import Still
 from upscaler.inference.engine import Upscaler
 from upscaler.jobs import Job
-from upscaler.options import ImageOptions
+from upscaler.options import ImageOptions, Options
 from upscaler.pipeline import upscale_still
+from upscaler.remote.files import Files
 from upscaler.results import Message
 
 
@@ -163,7 +164,7 @@ class Pool:
 def test_large_images_of_a_batch_are_not_read_ahead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(overlapped_stills, "HelperPool", Pool)
     jobs = [Job(save(tmp_path / f"{name}.png"), tmp_path / "x.png", "still") for name in "abc"]
-    overlapped = OverlappedStills(jobs, 2, lambda source: source.name == "b.png")
+    overlapped = OverlappedStills(jobs, 2, Files([], Options()), lambda source: source.name == "b.png")
     assert overlapped._pool.asked == ["a.png", "c.png"]
     assert overlapped.take(jobs[1]) is None, "it runs alone"
 
@@ -178,8 +179,9 @@ from upscaler.images.still import Still
 from upscaler.inference.engine import Upscaler
 from upscaler.jobs import Job
 from upscaler.models import registry, weight_file
-from upscaler.options import ImageOptions
+from upscaler.options import ImageOptions, Options
 from upscaler.pipeline import upscale_still
+from upscaler.remote.files import Files
 from upscaler.system import memory
 
 folder, suffix, height, width = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
@@ -197,7 +199,8 @@ def bands():
 def upscaled(name, height):
     said = []
     job = Job(folder / name, folder / f"2{name}", "still", replaces=True)
-    upscale_still(job, engine, ImageOptions(), lambda progress: None, lambda message: said.append(message.text))
+    note = lambda message: said.append(message.text)
+    upscale_still(job, engine, ImageOptions(), lambda progress: None, note)
     return said[0]
 
 stills.write_rows(folder / f"a{suffix}", bands(), height, width)

@@ -331,7 +331,7 @@ class Upscaler:
     ) -> Iterator[Pixels]:
         done, total = 0, 0
 
-        def on_tile(count: int) -> None:
+        def on_step(count: int) -> None:
             nonlocal done
             done += count
             on_progress(done, total)
@@ -348,8 +348,8 @@ class Upscaler:
         for number, (network, rows, columns) in enumerate(plan.inputs(height, width), 1):
             into = dtype if number == len(plan.networks) and not is_blended else between
             tiled = self._network(network)
-            total += len(tiled.tiles(rows, columns))
-            stream = tiled.run_rows(stream, into, on_tile)
+            total += tiled.steps(rows, columns)
+            stream = tiled.run_rows(stream, into, on_step)
             if into.is_floating_point:
                 stream = replace(stream, bands=(band.clamp(0, 1) for band in stream.bands))
         if (stream.height, stream.width) != (plan.height, plan.width):

@@ -452,7 +452,7 @@ class TiledNetwork:
             yield band.permute(1, 2, 0)
 
     def steps(self, height: int, width: int) -> int:
-        """What ``on_progress`` counts for a picture of this size: tiles, with self-ensemble once for each pass."""
+        """What is counted for a picture of this size: tiles, with self-ensemble once for each pass."""
         return len(self.tiles(height, width)) * self._passes
 
     @property
@@ -492,9 +492,7 @@ class TiledNetwork:
         inside = [replace(tile, rows=tile.rows.moved(-start)) for tile in row]
         finished: Tensor | None = None
         try:
-            pieces = self._pieces(
-                source, into, inside, 1, check=True, on_progress=on_progress, planes=None
-            )
+            pieces = self._pieces(source, into, inside, 1, check=True, on_progress=on_progress, planes=None)
             for _, tile, piece, _ in pieces:
                 finished = merge.add(piece, replace(tile, rows=tile.rows.moved(start)))
         except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
