@@ -1,6 +1,7 @@
 """What is set for the whole process, and that nothing else is."""
 
 import ctypes
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 from support.networks import weights
 
+from upscaler import process_settings
 from upscaler.system import memory
 
 # Prints the settings that differ after importing everything and upscaling an image.
@@ -62,3 +64,26 @@ def test_freed_memory_is_kept_unless_the_user_has_set_something(
         monkeypatch.setenv(variable, "1")
     memory.keep_freed_blocks.__wrapped__()
     assert len(given) == calls
+
+
+@pytest.mark.parametrize(
+    ("given", "looks"), [({}, "5000"), ({"OMP_WAIT_POLICY": "ACTIVE"}, None), ({"GOMP_SPINCOUNT": "7"}, "7")]
+)
+def test_waiting_threads_sleep_unless_the_user_has_set_something(
+    monkeypatch: pytest.MonkeyPatch, given: dict[str, str], looks: str | None
+) -> None:
+    monkeypatch.setattr("os.environ", dict(given))
+    process_settings.let_waiting_threads_sleep()
+    assert os.environ.get("GOMP_SPINCOUNT") == looks
+
+
+def test_the_command_says_so_before_openmp_loads() -> None:
+    """``sys.modules`` has torch where it is already too late."""
+    script = """
+import sys
+from upscaler import process_settings
+process_settings.let_waiting_threads_sleep = lambda: sys.exit(50 + ("torch" in sys.modules))
+from upscaler.cli.app import app
+app(["--dry-run", "none.png"])
+"""
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 50

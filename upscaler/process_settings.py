@@ -9,6 +9,9 @@ import os
 from upscaler.cache_folder import cache_folder
 from upscaler.system import memory, processors
 
+# How often a thread that waits for others looks again before it sleeps: 0.1 to 0.3 ms, longer than threads
+# wait between the layers of a network. GNU's OpenMP looks 300,000 times, up to 15 ms.
+_LOOKS_BEFORE_SLEEP = "5000"
 # Read before torch's compiler is loaded, which sets the variable itself, to a temporary folder.
 _CACHE_OF_COMPILER = os.environ.get("TORCHINDUCTOR_CACHE_DIR")
 
@@ -24,6 +27,18 @@ def keep_freed_memory() -> None:
     Does nothing with another C library, or if a ``MALLOC_`` variable is set. It cannot be undone.
     """
     memory.keep_freed_blocks()
+
+
+def let_waiting_threads_sleep() -> None:
+    """Have the threads of a network that wait for each other sleep after a moment instead of spinning.
+
+    Meanwhile encoders, decoders, helper processes and other programs get the processor; see
+    docs/performance.md. Call it before torch is imported: OpenMP looks at the environment when it loads.
+
+    Concerns GNU's OpenMP, which torch has on Linux. Does nothing if a variable for it is set.
+    """
+    if not os.environ.keys() & {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"}:
+        os.environ["GOMP_SPINCOUNT"] = _LOOKS_BEFORE_SLEEP
 
 
 def use_allowed_processors(most: int | None = None) -> None:

@@ -18,7 +18,11 @@ from upscaler.errors import UsageError
 from upscaler.models.shipped import installed_models
 from upscaler.option_fields import options_of
 from upscaler.options import Options
-from upscaler.process_settings import keep_freed_memory, use_allowed_processors
+from upscaler.process_settings import (
+    keep_freed_memory,
+    let_waiting_threads_sleep,
+    use_allowed_processors,
+)
 from upscaler.remote.urls import any_remote
 from upscaler.system import current_folder, wildcards
 
@@ -87,6 +91,7 @@ def _run(
     # Before anything is loaded that starts threads. What comes through a pipe cannot be read twice.
     alone = dry_run or pipes.are_used(inputs, options)
     notes = None if alone else ledger.go_on_in_worker(INTERRUPTS)
+    let_waiting_threads_sleep()
     from upscaler.cli.run import run  # loads torch and av, which --help does not need
 
     INTERRUPTS.release()
