@@ -61,6 +61,11 @@ class _HeldMemory(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.peak_bytes = 0
         self._held_bytes: dict[int, int] = {}  # by the identity of the memory, which views share
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Otherwise torch would load its compiler for the first picture: 1.5 s, and 150 MB that stay."""
+        return False
+
     def __torch_dispatch__(
         self,
         func: Callable[..., Any],
