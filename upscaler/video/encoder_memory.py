@@ -36,10 +36,10 @@ _SLOW = ("slower", "veryslow", "placebo")
 
 
 def bounded(choice: EncoderChoice, width: int, height: int) -> EncoderChoice:
-    """The choice, with less lookahead for large frames, and fewer threads, too, where memory is small.
+    """The choice, with less lookahead for large frames, and where memory is small with fewer threads, too.
 
-    That is where x264 would take a large share of it. The share is of what this process may have at all, not of what is free now, so that an interrupted job
-    finds the same settings when it resumes. What the user has set stays.
+    Memory is small if x264 would take a large share of what this process may have at all, not of what is
+    free now, so that an interrupted job finds the same settings when it resumes. What the user has set stays.
 
     Args:
         choice: Of the encoder.
