@@ -5,9 +5,9 @@
     python benchmarks/memory.py video --width 1920 --height 1080 --preset medium --frames 60 120 --still
     python benchmarks/memory.py long [--minutes 10]
 
-The targets are 2.5 GB for `picture --width 6000 --height 4000` and 1.5 GB for the second `video`: with
-`--still` only a small square moves, so that the network computes little after the first frame; the encoder keeps
-all.
+The targets are 2.5 GB for `picture --width 6000 --height 4000` and 1.5 GB for the second `video`. With
+`--still` only a small square moves, so that the network computes little after the first frame; the encoder
+keeps all.
 
 Method: every case runs the command in its own process; the table has the process's largest resident set
 (`VmHWM`, Linux only) and the time. `long` upscales a 64x36 clip at 24 frames/s with sound, and records the
