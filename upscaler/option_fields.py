@@ -212,11 +212,20 @@ def _convert_languages(value: str | Iterable[str]) -> tuple[str, ...]:
     return tuple(name.lower() for name in names)
 
 
+def _convert_devices(value: str | Iterable[str]) -> tuple[str, ...]:
+    names = value.split(",") if isinstance(value, str) else list(value)
+    if not all(isinstance(name, str) for name in names):
+        raise TypeError
+    return tuple(name if name == "all" else _convert_device(name) for name in names)
+
+
 PATH = Kind("PATH", "a path", Path)
 # Whether the machine has the device is only known once torch is loaded.
 DEVICE = Kind(
     "NAME", "auto, cpu, cuda, cuda:N, mps or xpu", _convert_device, ("auto", "cpu", "cuda", "mps", "xpu")
 )
+# `cuda:0,cuda:1` or a list of names -> ("cuda:0", "cuda:1"); `all` stays.
+DEVICES = Kind("LIST", "all, or devices such as cuda:0,cuda:1", _convert_devices)
 # On or off: `--name`, or `--name/--no-name` if it is on by default.
 SWITCH = Kind("", "True or False", _convert_switch)
 # `3840x2160` or a pair of integers -> (width, height) in pixels.

@@ -13,6 +13,7 @@ from upscaler.images import formats
 from upscaler.option_fields import (
     CROP,
     DEVICE,
+    DEVICES,
     LANGUAGES,
     MODELS,
     PAIRS,
@@ -343,13 +344,45 @@ class VideoOptions:
         return _given(self, VideoOptions)
 
 
+@dataclass(frozen=True, kw_only=True)
+class WorkerOptions:
+    """What runs the work."""
+
+    workers: int | None = option(
+        None,
+        "Processes that share the work; each uses its share of the processors.",
+        whole(1, metavar="COUNT"),
+        default_text="this process alone",
+    )
+    devices: tuple[str, ...] = option(
+        (), "A worker on each of these devices: cuda:0,cuda:1, or all.", DEVICES, default_text="--device"
+    )
+    strict_plan: bool = option(
+        False, "Refuse workers whose device differs, with which the last bit may differ.", SWITCH
+    )
+
+    def __post_init__(self) -> None:
+        convert_options(self, self._conflicts)
+
+    def _conflicts(self) -> Iterator[str]:
+        if self.workers is not None and self.devices:
+            yield "--workers and --devices exclude each other"
+        if "all" in self.devices and len(self.devices) > 1:
+            yield "--devices takes all, or a list of devices"
+
+    @property
+    def are_shared(self) -> bool:
+        """Whether workers do the work."""
+        return self.workers is not None or bool(self.devices)
+
+
 def _given(options: object, declared: type) -> list[str]:
     changed = [each for each in options_of(declared) if getattr(options, each.name) != each.default]
     return [f"--{'no-' * (each.default is True)}{each.flag}" for each in changed]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(VideoOptions, ImageOptions, EngineOptions, FileOptions):
+class Options(WorkerOptions, VideoOptions, ImageOptions, EngineOptions, FileOptions):
     """All options of ``upscale``; ``--help`` lists the last base first."""
 
     @property
@@ -372,6 +405,9 @@ class Options(VideoOptions, ImageOptions, EngineOptions, FileOptions):
         yield from EngineOptions._conflicts(self)
         yield from ImageOptions._conflicts(self)
         yield from VideoOptions._conflicts(self)
+        yield from WorkerOptions._conflicts(self)
+        if self.devices and self.device != "auto":
+            yield "--device and --devices exclude each other"
         if self.size_px and "{scale}" in (self.name or ""):
             yield "--name with {scale} needs --scale, and not --size"
         if not self.size_px and "{size}" in (self.name or ""):

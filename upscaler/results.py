@@ -1,7 +1,7 @@
 """What a job reports: messages and progress while it runs, and what it wrote."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 Action = Literal["copy", "convert", "drop"]
@@ -136,10 +136,12 @@ class Done:
     Attributes:
         frames: Frames in the target.
         video: More about it, if it is a video.
+        made_by: Frames that were made now, by the worker that made them; empty: this process made them all.
     """
 
     frames: int
     video: VideoFacts | None = None
+    made_by: Mapping[str, int] = field(default_factory=dict)
 
 
 OnProgress = Callable[[Progress], None]

@@ -104,7 +104,9 @@ def test_results_survive_json() -> None:
             stages_s={"decode": 1.0},
         ),
     )
-    ended = JobEnded(0, "done", 1.0, done, (Message("info", "é"),), (WeightFacts("a", 4, "b", "c"),), None)
+    ended = JobEnded(
+        "w", 0, "done", 1.0, done, (Message("info", "é"),), (WeightFacts("a", 4, "b", "c"),), None
+    )
     part = RangeDone("w", made=((3, 120),), stages_s={"decode": 2}, shown_until=7)
     for kind, value in [(Event, ended), (TaskResult, GroupDone("w", (ended,))), (TaskResult, part)]:
         assert from_data(kind, json.loads(json.dumps(to_data(value)))) == value

@@ -39,7 +39,9 @@ def runner_at(place: Place) -> RunTask:
                 os.kill(os.getpid(), signal.SIGSEGV)
             failure = Failure("ValueError", "a bug", trace="line 3") if job.source.name == "fail" else None
             done = None if failure else Done(os.getpid())
-            ended.append(JobEnded(number, "failed" if failure else "done", 0.5, done, (), (), failure))
+            ended.append(
+                JobEnded(place.name, number, "failed" if failure else "done", 0.5, done, (), (), failure)
+            )
             on_event(ended[-1])
         return GroupDone(place.name, tuple(ended))
 

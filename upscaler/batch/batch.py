@@ -10,13 +10,16 @@ from typing import BinaryIO, Self
 
 from upscaler import atomic, image_sequences, jobs, pipeline
 from upscaler.batch import dry_run
+from upscaler.batch.driver import Driver
 from upscaler.batch.dry_run import Expected
 from upscaler.batch.observer import Observer
+from upscaler.batch.places import like_a_worker, local_places, note_on_devices
 from upscaler.batch.result import Result
 from upscaler.batch.runner import Runner
 from upscaler.comparison import comparison
 from upscaler.comparison.comparison import Comparison
 from upscaler.errors import MediaError, UsageError
+from upscaler.executors.local_processes import LocalProcesses
 from upscaler.frames import preview, video_plan
 from upscaler.frames.video_to_images import upscale_to_images
 from upscaler.frames.video_to_y4m import upscale_to_y4m
@@ -35,6 +38,7 @@ from upscaler.system import disk
 from upscaler.video.probe import Prober
 from upscaler.video.survey import Survey
 
+_TASK_RUNNER = "upscaler.batch.task_runner"  # which imports this module
 # FFmpeg's log, torch's thread count and the memory of the device exist once per process.
 _running = threading.Lock()
 
@@ -78,6 +82,14 @@ class Batch:
         with ExitStack() as started:
             self.files: Files = started.enter_context(staged(inputs, options, job_list))
             options = self.files.options
+            self._options = options
+            places = local_places(options) if options.are_shared else []
+            if places:
+                if raw_output:
+                    raise UsageError("--workers and --devices do not write to a pipe", "name a file")
+                started.enter_context(like_a_worker(places[0]))
+                options = replace(options, device=places[0].device, devices=(), workers=None)
+            self._places = places
             self.job_list = job_list or jobs.plan(self.files.inputs, options)
             self._comparison = _planned_comparison(self.job_list, options)
             kinds = {job.kind for job in self.job_list.jobs}
@@ -90,6 +102,8 @@ class Batch:
         lines = _ignored(self.job_list.jobs, options)
         if options.engine.device == "auto":
             lines += {line for engine in self.engines.values() if (line := devices.unused_gpu(engine.device))}
+        if line := note_on_devices(places, strict=options.strict_plan):
+            lines.append(line)
         lines += {line for each in _target_folders(self.job_list) if (line := disk.missing_durability(each))}
         self.messages = [Message("info", line) for line in lines]
 
@@ -132,6 +146,10 @@ class Batch:
         self.files.expect(planned)
         for folder in _target_folders(self.job_list):
             atomic.remove_leftovers(folder)
+        if self._places:
+            with LocalProcesses(_TASK_RUNNER, self._places) as executor:
+                Driver(planned, self._options, executor, observer, self.files).run()
+            return
         with (
             library_settings.accepting(self._image_options.max_pixels),
             Runner(

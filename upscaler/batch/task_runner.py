@@ -73,7 +73,7 @@ class TaskRunner:
     def _run_group(self, group: JobGroup, on_event: OnEvent) -> GroupDone:
         options = replace(group.options, device=self._place.device)
         engines = self._engines.setdefault(options.engine, {})
-        teller = _Teller(group.jobs, on_event)
+        teller = _Teller(self._place.name, group.jobs, on_event)
         with Batch((), options, JobList(list(group.jobs), []), engines=engines) as batch:
             batch.run(teller)
         return GroupDone(self._place.name, tuple(teller.ended))
@@ -83,6 +83,7 @@ class _Teller(Observer):
     """Tells the driver about the jobs of a group.
 
     Args:
+        worker: Who runs them.
         jobs: Of the group.
         on_event: Called with every event.
 
@@ -90,7 +91,8 @@ class _Teller(Observer):
         ended: How each job ended, as far as they have.
     """
 
-    def __init__(self, jobs: tuple[Job, ...], on_event: Callable[[Event], None]) -> None:
+    def __init__(self, worker: str, jobs: tuple[Job, ...], on_event: Callable[[Event], None]) -> None:
+        self._worker = worker
         self._numbers = {job: number for number, job in enumerate(jobs)}
         self._on_event = on_event
         self.ended: list[JobEnded] = []
@@ -103,6 +105,7 @@ class _Teller(Observer):
 
     def end(self, result: Result) -> None:
         ended = JobEnded(
+            self._worker,
             len(self.ended),
             result.outcome,
             result.seconds,

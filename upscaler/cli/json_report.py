@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TextIO, cast
 from upscaler.batch.result import Result
 from upscaler.content import kind_of
 from upscaler.errors import MediaError, UsageError
-from upscaler.results import VideoFacts
+from upscaler.results import Done, VideoFacts
 from upscaler.resume.fingerprint import versions
 
 if TYPE_CHECKING:
@@ -31,9 +31,15 @@ def line(result: Result) -> str:
     }
     if done := result.done:
         content["frames_out"] = done.frames
+        content["made_by"] = done.made_by or {"this process": _made(done)}
         content["weights"] = [asdict(file) for file in result.weights]
         content |= _video(done.video, done.frames) if done.video else {}
     return _encode(content | {"versions": versions()})
+
+
+def _made(done: Done) -> int:
+    """Frames that were made now."""
+    return done.frames - (done.video.frames_resumed if done.video else 0)
 
 
 def _encode(content: Mapping[str, object]) -> str:

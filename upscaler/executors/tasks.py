@@ -119,8 +119,9 @@ class Advanced:
 
 @dataclass(frozen=True)
 class JobEnded:
-    """How a job of a group ended; see ``batch.result.Result``."""
+    """How a job of a group ended; see ``batch.result.Result``. ``worker`` is the name of its place."""
 
+    worker: str
     job: int
     outcome: Outcome
     seconds: float

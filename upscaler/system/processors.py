@@ -28,6 +28,11 @@ def use_at_most(most: int | None) -> None:
     _most = most
 
 
+def most() -> int | None:
+    """What ``use_at_most`` was given."""
+    return _most
+
+
 def are_limited() -> bool:
     """Whether there are fewer processors than the affinity says, which is all that libraries look at."""
     return count() < _by_affinity()

@@ -1,0 +1,249 @@
+"""Runs the jobs of a batch on an executor: makes tasks of them, and tells the observer what comes back.
+
+One loop: keep the workers busy, take a report, say what is due. Pictures go in groups, everything else goes
+to one worker as a whole. The task of a lost worker is given to another, a group of pictures in halves.
+"""
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+
+from upscaler.batch.observer import Observer
+from upscaler.batch.result import Result
+from upscaler.batch.turns import Turns
+from upscaler.batch.work import Work
+from upscaler.errors import MediaError, UpscalerError
+from upscaler.executors.executor import Executor, Lost, Report, Told
+from upscaler.executors.tasks import Advanced, Event, GroupDone, JobEnded, JobGroup, Said, Task
+from upscaler.images import stills
+from upscaler.jobs import Job
+from upscaler.options import Options
+from upscaler.remote.files import Files
+from upscaler.results import Message, Progress
+
+_POLL_S = 0.2
+# A group has at most so many pixels (of its sources) and pictures; so many groups are left for each worker.
+_GROUP_PX, _GROUP_JOBS, _GROUPS_LEFT = 64_000_000, 50, 4
+# How often a job may take its worker with it: by crashing, or because something ends the worker.
+_CRASHES_MAX, _LOSSES_MAX = 2, 4
+
+
+@dataclass
+class _Shared:
+    """A job of the batch.
+
+    Attributes:
+        work: Its messages and its result.
+        said: Messages that have come already: a job that is run again says them again.
+        crashes: How often it, alone, has crashed its worker.
+        losses: How often a worker was lost that had it alone.
+    """
+
+    work: Work
+    said: set[Message] = field(default_factory=set)
+    crashes: int = 0
+    losses: int = 0
+
+    def say(self, message: Message) -> None:
+        """Take a message, unless it has come already."""
+        if message not in self.said:
+            self.said.add(message)
+            self.work.message(message)
+
+
+class Driver:
+    """One run of the jobs of a batch on an executor.
+
+    Args:
+        jobs: In order.
+        options: Of the command, with local paths.
+        executor: Runs tasks; entered.
+        observer: Hears of the jobs, in their order.
+        files: Where the files of the jobs are.
+    """
+
+    def __init__(
+        self, jobs: Sequence[Job], options: Options, executor: Executor, observer: Observer, files: Files
+    ) -> None:
+        self._waiting = deque(jobs)
+        self._options = replace(options, workers=None, devices=(), compare=False, reference=None)
+        self._executor, self._observer, self._files = executor, observer, files
+        self._turns = Turns(jobs, observer.begin)
+        self._jobs: dict[Job, _Shared] = {}  # those that were begun
+        self._again: deque[tuple[Job, ...]] = deque()  # groups whose worker was lost
+        self._running: dict[int, tuple[Job, ...]] = {}
+        self._number = 0
+
+    def run(self) -> None:
+        """Run all jobs; an interrupted one is the last.
+
+        Raises:
+            UpscalerError: The executor cannot run anything any more.
+            Exception: What the observer raised.
+        """
+        try:
+            self._feed()
+            while self._running:
+                if report := self._executor.next_report(_POLL_S):
+                    self._take(report)
+                self._end_finished()
+                self._feed()
+            self._end_finished()
+        except KeyboardInterrupt:
+            self._interrupt()
+
+    def _interrupt(self) -> None:
+        """The job whose turn it is ends as interrupted; of the others, nothing is said."""
+        if self._waiting or self._running or self._again:
+            job = self._turns.current
+            shared = self._jobs.get(job) or self._begin(job)
+            shared.work.interrupted()
+            assert shared.work.ended, "it was interrupted"
+            self._observer.end(shared.work.ended)
+
+    def _feed(self) -> None:
+        """Submit tasks until each worker has another one waiting."""
+        while len(self._running) < 2 * max(1, self._executor.slots):
+            group = self._again.popleft() if self._again else tuple(self._next_group())
+            if not group:
+                if not self._waiting:
+                    return
+                continue  # none of the jobs looked at needs a worker
+            self._submit(JobGroup(group, self._options), group)
+
+    def _submit(self, task: Task, group: tuple[Job, ...]) -> None:
+        self._number += 1
+        self._running[self._number] = group
+        self._executor.submit(self._number, task)
+
+    def _next_group(self) -> Iterator[Job]:
+        """The next jobs that one worker gets together."""
+        slots = max(1, self._executor.slots)
+        most = max(1, min(_GROUP_JOBS, len(self._waiting) // (_GROUPS_LEFT * slots)))
+        pixels = taken = 0
+        while self._waiting and taken < most:
+            job = self._waiting[0]
+            if job.kind != "still" and taken:
+                return
+            self._waiting.popleft()
+            if not self._is_needed(job):
+                continue
+            pixels += _pixels(job)
+            taken += 1
+            yield job
+            if job.kind != "still" or pixels >= _GROUP_PX:
+                return
+
+    def _is_needed(self, job: Job) -> bool:
+        """Begin a job; false if it ended at once."""
+        shared = self._begin(job)
+        try:
+            self._files.fetch(job)
+        except UpscalerError as error:
+            shared.work.failed(error)
+            return False
+        return True
+
+    def _begin(self, job: Job) -> _Shared:
+        def on_progress(progress: Progress) -> None:
+            self._turns.say(job, lambda: self._observer.progress(job, progress))
+
+        def on_message(message: Message) -> None:
+            self._turns.say(job, lambda: self._observer.message(job, message))
+
+        watched = self._observer.watch(job, on_progress, on_message)
+        work = Work(job, watched, on_message, keep_date=False)  # the worker does that
+        shared = self._jobs[job] = _Shared(work)
+        return shared
+
+    def _take(self, report: Report) -> None:
+        group = self._running[report.task]
+        if isinstance(report, Told):
+            self._hear(group[report.event.job], report.event)
+            return
+        del self._running[report.task]
+        if isinstance(report, Lost):
+            self._lost(group, report)
+            return
+        assert isinstance(report.result, GroupDone), "of a group"
+        for ended in report.result.ended:
+            self._hear(group[ended.job], ended)
+
+    def _hear(self, job: Job, event: Event) -> None:
+        """Take an event. The end of a job may come twice: by itself, and with the result of its task."""
+        shared = self._jobs.get(job)
+        if shared is None or shared.work.ended:
+            return
+        if isinstance(event, Advanced):
+            shared.work.on_progress(event.progress)
+        elif isinstance(event, Said):
+            shared.say(event.message)
+        else:
+            self._end(job, shared, event)
+
+    def _end(self, job: Job, shared: _Shared, ended: JobEnded) -> None:
+        for message in ended.messages:
+            shared.say(message)
+        done = ended.done
+        error = ended.failure.error() if ended.failure else None
+        shared.work.ended = Result(
+            job.source,
+            job.target,
+            job.kind,
+            ended.outcome,
+            ended.seconds,
+            replace(done, made_by={ended.worker: done.frames}) if done else None,
+            ended.messages,
+            ended.weights,
+            error,
+            ended.is_tried,
+        )
+
+    def _lost(self, group: tuple[Job, ...], lost: Lost) -> None:
+        """A worker was lost with these jobs: give those that have not ended to others, in halves."""
+        left = tuple(job for job in group if job in self._jobs and not self._jobs[job].work.ended)
+        if len(left) > 1:
+            half = len(left) // 2
+            self._again += [left[:half], left[half:]]
+            return
+        for job in left:
+            shared = self._jobs[job]
+            shared.losses += 1
+            shared.crashes += lost.crashed
+            if shared.crashes < _CRASHES_MAX and shared.losses < _LOSSES_MAX:
+                self._again.append(left)
+                continue
+            text = f"the program crashed on '{job.source}' ({lost.how})"
+            hint = "the file may be damaged"
+            if not lost.crashed:
+                text = f"{shared.losses} workers were ended while they worked on '{job.source}' ({lost.how})"
+                hint = "is there enough memory? use fewer workers"
+            shared.work.failed(MediaError(text, hint))
+
+    def _end_finished(self) -> None:
+        """End the turns of jobs that have ended, as far as nothing before them has not."""
+        while self._jobs and (shared := self._jobs.get(self._turns.current)) and shared.work.ended:
+            result = self._delivered(self._turns.current, shared.work.ended)
+            self._jobs.pop(self._turns.current)
+            self._observer.end(result)
+            self._turns.leave()
+
+    def _delivered(self, job: Job, result: Result) -> Result:
+        """The result of a job, whose files were sent to where they belong."""
+        self._files.release(job)
+        if result.done:
+            try:
+                self._files.deliver(job)
+            except UpscalerError as error:
+                return replace(result, outcome="failed", done=None, error=error)
+        return result
+
+
+def _pixels(job: Job) -> int:
+    """Of the source, as far as it can be read."""
+    with suppress(UpscalerError, OSError):
+        if job.kind == "still":
+            height, width = stills.read_size(job.source)
+            return height * width
+    return 0
