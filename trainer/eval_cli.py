@@ -31,10 +31,18 @@ _ANSWERS = {
     "--gpu": "--device cuda:1",
 }
 
+# What the options take that are no texts.
+_EXPECTED = {
+    "--scale": "1, 2, 3, 4 or 8",
+    "--perceptual": "a number from 0 to 1",
+    "--frames": "a whole number of at least 1",
+    "--size": "a number above 0, at most 1",
+}
+
 app = typer.Typer(rich_markup_mode=None)
 
 
-@app.command(cls=command_class((), _ANSWERS))
+@app.command(cls=command_class((), _ANSWERS, _EXPECTED))
 def command(  # noqa: PLR0913 - one parameter per option
     subject: Annotated[
         str,

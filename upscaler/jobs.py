@@ -359,7 +359,10 @@ def _check_target(target: Path, kind: Kind, options: Options) -> Path:
         raise UsageError(f"--name and the name '{target.name}' exclude each other", "use -o FOLDER")
     if kind == "still" and options.format and format_of(target) != format_of(Path(f"a.{options.format}")):
         raise UsageError(f"--format {options.format} and '-o {target}' exclude each other")
-    if kind_of(target) != kind or target.suffix.lower() in READ_ONLY_SUFFIXES:
+    if target.suffix.lower() in READ_ONLY_SUFFIXES:
+        name = target.suffix.lower().removeprefix(".").upper()
+        raise UsageError(f"cannot write '{target}': {name} is only read", f"use {_writable(kind)}")
+    if kind_of(target) != kind:
         raise UsageError(f"cannot write {_NOUNS[kind]} to '{target}'", f"use {_writable(kind)}")
     if kind == "video" and target.suffix.lower() not in (*CONTAINERS, RAW_SUFFIX):
         raise UsageError(f"cannot write '{target}': unsupported container", f"use {', '.join(CONTAINERS)}")

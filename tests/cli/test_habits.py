@@ -51,7 +51,14 @@ ASKED = {
     "a.mp4 --codec h265": "must be h264, hevc",
     "a.mp4 --preset sloow": "did you mean 'slow'?",
     "a.mp4 --preset p5": "libx264 has no preset 'p5' (use ultrafast",
-    "a.png -o b.gfi": "unknown suffix",
+    "a.png -o b.gfi": "unknown suffix (use .apng, .avif",
+    "a.png -o b.heic": "cannot write 'b.heic': HEIC is only read (use .apng, .avif",
+    "a.mp4 -o b.avi": "unsupported container (use .mp4, .m4v, .mov, .mkv, .webm)",
+    "a.png --threads two": "--threads 'two' must be a whole number of at least 1",
+    "a.png --threads=1.5": "--threads '1.5' must be a whole number of at least 1",
+    "films -o out --preset slow": "'films/b.webm': libvpx-vp9 has no preset 'slow' (use 0, 1",
+    "films -o out --codec prores": "'films/a.mp4': .mp4 does not support prores video (use .mov, .mkv; or",
+    "films -o out --audio-codec aac": "'films/b.webm': .webm does not support aac audio",
     "a.png -o b.mp4": "use .apng, .avif",
     "a.mp4 -o b.jpg": "use .mp4, .m4v, .mov, .mkv",
     "": "missing argument 'INPUT' (--help shows what it takes)",
@@ -74,6 +81,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         save(tmp_path / name, 16, 16)
     for name in ("a.mp4", "b.mp4"):
         (tmp_path / name).write_bytes(b"....ftypisom")
+    (tmp_path / "films").mkdir()
+    for name in ("a.mp4", "b.webm"):
+        (tmp_path / "films" / name).write_bytes(b"....ftypisom")
     return tmp_path
 
 
@@ -97,6 +107,25 @@ def test_quiet_keeps_errors(folder: Path) -> None:
     (folder / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     said = run("a.png", "b.png", "-q", "-s", 2, code=1)
     assert said.startswith("error: 'a.png'") and said.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("typed", "answer"),
+    {
+        "--scale 5": "--scale '5' must be 1, 2, 3, 4 or 8",
+        "--scale two": "--scale 'two' must be 1, 2, 3, 4 or 8",
+        "--frames 0": "--frames '0' must be a whole number of at least 1",
+        "--perceptual x": "--perceptual 'x' must be a number from 0 to 1",
+        "--size 2 --clips": "--size '2' must be a number above 0, at most 1",
+        "--degradation jpg": "(known are clean,",
+        "--precision fp8": "--precision 'fp8' must be auto, fp32",
+        "--lpips foo": "use one of squeeze, alex, vgg",
+    }.items(),
+)
+def test_upscale_eval_names_what_is_possible(folder: Path, typed: str, answer: str) -> None:
+    result = CliRunner().invoke(evaluate, ["fast", str(folder / "films"), *typed.split()])
+    assert result.exit_code == 2 and result.output.count("\n") == 1
+    assert result.output.startswith("error: ") and answer in result.output
 
 
 @pytest.mark.parametrize("app", [upscale, train, evaluate])

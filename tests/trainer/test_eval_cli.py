@@ -121,7 +121,7 @@ def test_weights_are_run_as_upscale_runs_them(folder: Path, tmp_path: Path) -> N
 
 @pytest.mark.parametrize("scale", [5, 9, 0, -2])
 def test_scales_that_no_table_has(scale: int) -> None:
-    with pytest.raises(UsageError, match=f"scale {scale} cannot be measured"):
+    with pytest.raises(UsageError, match=rf"--scale '{scale}' must be 1, 2, 3, 4 or 8"):
         resolve_subject("bicubic", scale, LrSource())
 
 

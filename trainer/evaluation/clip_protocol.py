@@ -44,7 +44,7 @@ class Selection:
     def checked(cls, frames: int | None, size: float | None) -> "Selection":
         """The selection of these options; raises a UsageError if the size is out of range."""
         if size is not None and not 0 < size <= 1:
-            raise UsageError(f"--size {size:g} is out of range", "use a fraction above 0, at most 1")
+            raise UsageError(f"--size '{size:g}' must be a number above 0, at most 1")
         return cls(frames, size or 1)
 
     @staticmethod

@@ -15,6 +15,7 @@ from upscaler.trainer.evaluation import bicubic
 from upscaler.trainer.evaluation.lr_images import LrSource
 
 BASELINE = "bicubic"
+_SCALES = f"{', '.join(map(str, SCALES[:-1]))} or {SCALES[-1]}"
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ def resolve_subject(
         DeviceError: As in ``devices.select``.
     """
     if scale is not None and scale not in SCALES:
-        raise UsageError(f"scale {scale} cannot be measured", f"scales are {SCALES}")
+        raise UsageError(f"--scale '{scale}' must be {_SCALES}")
     degradation = degradations.parse(lr_source.degradation)  # here, so that it does not fail for every image
     if degradation.name == degradations.GIVEN and lr_source.folder is None:
         raise UsageError(
@@ -97,7 +98,7 @@ def resolve_subject(
     else:
         upscaler = Upscaler(name, scale, device=device, precision=precision, tta=tta, perceptual=perceptual)
         if upscaler.scale not in SCALES:
-            raise UsageError(f"scale {upscaler.scale:g} cannot be measured", f"scales are {SCALES}")
+            raise UsageError(f"scale {upscaler.scale:g} cannot be measured", f"add --scale: {_SCALES}")
         method = Method(
             int(upscaler.scale),
             lambda lr: upscaler.image(lr).astype("uint8", copy=False),

@@ -28,6 +28,7 @@ from upscaler.system import current_folder, wildcards
 
 EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
 
+_THREADS = "a whole number of at least 1"
 _SHORT = {"output": "-o", "scale": "-s", "model": "-m", "overwrite": "-y"}
 
 app = typer.Typer(rich_markup_mode=None)
@@ -80,7 +81,7 @@ def _run(
     if dry_run and report is not None:
         raise UsageError("--dry-run and --json exclude each other")
     if threads is not None and threads < 1:
-        raise UsageError(f"--threads '{threads}' must be at least 1")
+        raise UsageError(f"--threads '{threads}' must be {_THREADS}")
     inputs = list(wildcards.expand(inputs))
     if not any_remote(inputs):
         habits.check_inputs(inputs, options.output_path)
@@ -156,4 +157,4 @@ def _signature() -> inspect.Signature:
 
 
 upscale.__signature__ = _signature()  # type: ignore[attr-defined]  # which Typer reads
-app.command(cls=command_class(options_of(Options), habits.ANSWERS))(upscale)
+app.command(cls=command_class(options_of(Options), habits.ANSWERS, {"--threads": _THREADS}))(upscale)

@@ -3,6 +3,8 @@
 import sys
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from itertools import pairwise
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -10,11 +12,13 @@ from typer.core import TyperCommand
 
 from upscaler import __version__
 from upscaler.option_fields import Option, did_you_mean
+from upscaler.system.console import printable
 
 if TYPE_CHECKING:
     from typer._click import Context
 
 _EXIT_USAGE = 2
+_NONE: Mapping[str, str] = MappingProxyType({})
 
 
 def _print_version(given: bool) -> None:
@@ -29,14 +33,17 @@ Version = Annotated[
 ]
 
 
-def command_class(options: Iterable[Option], answers: Mapping[str, str]) -> type[TyperCommand]:
+def command_class(
+    options: Iterable[Option], answers: Mapping[str, str], more: Mapping[str, str] = _NONE
+) -> type[TyperCommand]:
     """The class of a command whose arguments are refused in one line, as everything else is.
 
     Args:
         options: Its options; what values they take completes the line for one without a value.
         answers: Options of other programs, as people type them, and what does the same here.
+        more: What further options take, such as ``a whole number of at least 1``.
     """
-    expected = {f"--{each.flag}": each.kind.expected for each in options}
+    expected = {f"--{each.flag}": each.kind.expected for each in options} | dict(more)
 
     class Command(TyperCommand):
         def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401
@@ -47,13 +54,14 @@ def command_class(options: Iterable[Option], answers: Mapping[str, str]) -> type
             flags = {name for each in self.params for name in (*each.opts, *each.secondary_opts)}
             problem = "" if ctx.resilient_parsing else _habit(args, flags, answers)
             if not problem:
+                typed = list(args)  # the parser takes from it
                 try:
                     return super().parse_args(ctx, args)
                 except Exception as error:
                     # Typer's own errors; older versions take their classes from click, newer bring their own.
                     if ctx.resilient_parsing or not hasattr(error, "format_message"):
                         raise
-                    problem = _problem(error, flags, expected)
+                    problem = _wrong_value(error, typed, expected) or _problem(error, flags, expected)
             with suppress(OSError):
                 print(f"error: {problem}", file=sys.stderr)  # noqa: T201
             raise typer.Exit(_EXIT_USAGE)
@@ -77,6 +85,17 @@ def _habit(arguments: list[str], flags: set[str], answers: Mapping[str, str]) ->
         if f"-{name}" in flags:
             return f"there is no option {name}: did you mean -{name}?"
     return ""
+
+
+def _wrong_value(error: Any, arguments: list[str], expected: Mapping[str, str]) -> str:  # noqa: ANN401 - see above
+    """That a value is not possible, and what is; empty for other errors."""
+    names = getattr(getattr(error, "param", None), "opts", [])
+    name = next((each for each in names if each in expected), "")
+    if not name or hasattr(error, "option_name"):
+        return ""
+    given = dict(pairwise(arguments))
+    given |= {flag: value for flag, sign, value in (each.partition("=") for each in arguments) if sign}
+    return f"{name} '{printable(given.get(name, ''))}' must be {expected[name]}"
 
 
 def _problem(error: Any, flags: set[str], expected: Mapping[str, str]) -> str:  # noqa: ANN401 - see above

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
+from upscaler.errors import UsageError
 from upscaler.inference.engine import Upscaler
 from upscaler.inference.plan import Plan
 from upscaler.jobs import Job
@@ -155,10 +156,18 @@ def check_codecs(jobs: Iterable[Job], options: VideoOptions) -> None:
     """Check, before any work starts, that the targets' containers and their encoders support the options.
 
     Raises:
-        UsageError: Names the containers that support the codec, or the option that it does not support.
+        UsageError: Names the containers that support the codec, or the option that it does not support; of
+            several videos, the one that it is about.
     """
-    videos = (job for job in jobs if job.kind == "video" and not (job.writes_images or job.writes_y4m))
-    for suffix in sorted({job.target.suffix.lower() for job in videos}):
-        encoders.choose(suffix, options)
-        if options.audio_codec:
-            stream_plan.check_audio_codec(suffix, options.audio_codec)
+    videos = [job for job in jobs if job.kind == "video" and not (job.writes_images or job.writes_y4m)]
+    first = {job.target.suffix.lower(): job for job in reversed(videos)}
+    for suffix, job in sorted(first.items()):
+        try:
+            encoders.choose(suffix, options)
+            if options.audio_codec:
+                stream_plan.check_audio_codec(suffix, options.audio_codec)
+        except UsageError as error:
+            if len(first) == 1:
+                raise
+            hint = f"{error.hint}; or upscale {suffix} files by themselves".removeprefix("; or ")
+            raise UsageError(f"'{job.source}': {error.message}", hint) from error
