@@ -39,6 +39,13 @@ def test_every_package_has_its_folder(project: dict[str, Any]) -> None:
         assert (ROOT / setuptools["package-dir"][package] / "__init__.py").is_file(), package
 
 
+def test_every_folder_of_code_is_packed(project: dict[str, Any]) -> None:
+    packed = {ROOT / folder for folder in project["tool"]["setuptools"]["package-dir"].values()}
+    tops = [ROOT / name for name in ("upscaler", "models", "trainer")]
+    ours = {path.parent for top in tops for path in (top / "__init__.py", *top.glob("*/__init__.py"))}
+    assert ours - {ROOT / "upscaler" / "models", ROOT / "upscaler" / "trainer"} == packed
+
+
 @pytest.mark.parametrize(("model", "scale"), SHIPPED)
 def test_weights_are_small_and_described(model: str, scale: int) -> None:
     path = FOLDER / WEIGHTS[model][scale]
