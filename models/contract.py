@@ -72,6 +72,8 @@ class Network(nn.Module):
         memory_format: Memory format of the weights in which the network runs.
         input_channels: Of what it sees at once: RGB; a network for films sees more, see ``FilmStep``.
         output_channels: Of what it gives: RGB; likewise.
+        added_parts: How the names of those parameters begin that the plain network lacks from which it can
+            start; all of them where it starts from its own kind.
     """
 
     contract: Contract
@@ -80,6 +82,7 @@ class Network(nn.Module):
     memory_format: torch.memory_format = torch.channels_last
     input_channels: int = 3
     output_channels: int = 3
+    added_parts: tuple[str, ...] = ("",)
 
     def run_body(self, body: nn.Sequential, features: Tensor) -> Tensor:
         """``body(features)``, with gradient checkpointing if it is on.

@@ -6,8 +6,6 @@ things are now (``motion.py``), as in FRVSR (Sajjadi et al., arXiv 1801.04590): 
 network remembers. A gate decides, for every pixel, how much of it stays.
 """
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
@@ -17,10 +15,11 @@ from upscaler.models.motion import luma_of, seen_channels, what_a_step_sees
 # Remembered detail is clamped to this, so that errors cannot grow from frame to frame without bound. That of
 # an image in [0, 1] is no larger.
 STATE_LIMIT = 1.0
+_MEMORY_CHANNELS = 32
 
 
 class Film(Network):
-    """A head that also sees what is known, ``depth`` convolutions, a pixel-shuffle tail and a gate.
+    """A plain network, to whose first features those of what is known are added, and a gate behind it.
 
     Args:
         scale: 1, 2, 3, 4 or 8.
@@ -31,21 +30,28 @@ class Film(Network):
         seen_channels: Of what ``step`` sees.
     """
 
+    added_parts = ("memory.", "gate.")
+
     def __init__(self, *, scale: int, channels: int = 48, depth: int = 8) -> None:
         super().__init__()
         self.arguments = {"scale": scale, "channels": channels, "depth": depth}
         self.seen_channels = seen_channels(scale)
-        self.head = nn.Conv2d(self.seen_channels, channels, 3, padding=1)
+        self.head = nn.Conv2d(3, channels, 3, padding=1)
         self.head_activation = nn.PReLU(1)
+        self.memory = nn.Sequential(
+            nn.Conv2d(self.seen_channels, _MEMORY_CHANNELS, 3, padding=1),
+            nn.PReLU(1),
+            _zero_initialized(nn.Conv2d(_MEMORY_CHANNELS, channels, 3, padding=1)),
+        )
         self.body = nn.Sequential()
         for _ in range(depth):
             self.body.append(nn.Conv2d(channels, channels, 3, padding=1))
             self.body.append(nn.PReLU(1))
         self.tail = zero_initialized_tail(channels, scale)
-        self.gate = _almost_closed_gate(channels, scale)
+        self.gate = _gate(channels, scale)
         self.contract = Contract(
             scale=scale,
-            receptive_radius_px=depth + 2,
+            receptive_radius_px=depth + 3,
             multiple_of=1,
             macs_per_pixel=conv_macs(self),
             state_channels=scale * scale,
@@ -88,7 +94,8 @@ class Film(Network):
 
     def features(self, seen: Tensor) -> Tensor:
         """What tail and gate see, of what ``step`` sees: ``(B, channels, H, W)``, dtype of the weights."""
-        first = self.head_activation(self.head(seen.to(self.dtype)))
+        seen = seen.to(self.dtype)
+        first = self.head_activation(self.head(seen[:, :3])) + self.memory(seen)
         features: Tensor = self.run_body(self.body, first) + first
         return features
 
@@ -117,26 +124,14 @@ def remembered(luma: Tensor) -> Tensor:
     return luma.clamp(-STATE_LIMIT, STATE_LIMIT)
 
 
-def _almost_closed_gate(channels: int, scale: int) -> nn.Conv2d:
-    """A convolution to a logit per pixel of the result; training starts with almost nothing kept."""
-    conv = nn.Conv2d(channels, scale * scale, 3, padding=1)
-    nn.init.zeros_(conv.weight)
-    nn.init.constant_(conv.bias, -3.0)  # type: ignore[arg-type]
+def _gate(channels: int, scale: int) -> nn.Conv2d:
+    """A convolution to a logit per pixel of the result; training starts with a quarter kept."""
+    conv = _zero_initialized(nn.Conv2d(channels, scale * scale, 3, padding=1))
+    nn.init.constant_(conv.bias, -1.0)  # type: ignore[arg-type]
     return conv
 
 
-def from_single_frame(state: dict[str, Tensor], arguments: dict[str, Any]) -> dict[str, Tensor]:
-    """The weights of a ``Compact`` as those of a ``Film`` that gives the same for a single frame.
-
-    Args:
-        state: Of a compact network of the same width and depth, without a gate.
-        arguments: Of the film network.
-
-    Returns:
-        The weights by name; the gate is missing.
-    """
-    own = {name: tensor.float() for name, tensor in state.items()}
-    head = own["head.weight"]
-    own["head.weight"] = head.new_zeros(len(head), seen_channels(arguments["scale"]), 3, 3)
-    own["head.weight"][:, :3] = head
-    return own
+def _zero_initialized(conv: nn.Conv2d) -> nn.Conv2d:
+    nn.init.zeros_(conv.weight)
+    nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
+    return conv

@@ -13,7 +13,7 @@ from upscaler.errors import WeightsError
 from upscaler.models import community, weight_file
 from upscaler.models.checkpoint import read_state
 from upscaler.models.contract import Network
-from upscaler.models.film import Film, from_single_frame
+from upscaler.models.film import Film
 from upscaler.models.registry import NETWORKS
 from upscaler.models.srvgg_state import from_real_esrgan
 from upscaler.models.weight_file import WeightFile
@@ -108,9 +108,9 @@ def _for_films(source: WeightFile, network: Network) -> WeightFile:
     fits = source.architecture == "compact" and not source.arguments.get("gate_px")
     if not isinstance(network, Film) or not fits:
         return source
-    state = from_single_frame(source.state, network.arguments)
-    return replace(source, architecture="film", state=state)
+    return replace(source, architecture="film")
 
 
 def _body_shapes(state: dict[str, Tensor]) -> dict[str, torch.Size]:
-    return {name: tensor.shape for name, tensor in state.items() if not name.startswith(("tail.", "gate."))}
+    other = ("tail.", "gate.", *Film.added_parts)
+    return {name: tensor.shape for name, tensor in state.items() if not name.startswith(other)}

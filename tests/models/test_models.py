@@ -17,13 +17,12 @@ EVERY_SCALE = pytest.mark.parametrize("scale", SCALES)
 
 
 def make(preset: str, scale: int, channels: int | None = None) -> Network:
-    """A preset with a tail that does something: tails start at zero."""
+    """A preset whose every part does something: tails and what a network for films adds start at zero."""
     architecture, arguments = PRESETS[preset]
     width = {} if channels is None else {"channels": channels}
     network = build(architecture, arguments | width | {"scale": scale})
-    tail = network.get_submodule("tail")
-    for layer in tail.modules():
-        if isinstance(layer, nn.Conv2d):
+    for name, layer in network.named_modules():
+        if isinstance(layer, nn.Conv2d) and name.startswith(("tail", "gate", "memory")):
             nn.init.normal_(layer.weight, std=0.02)
     return network
 

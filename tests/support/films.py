@@ -15,6 +15,7 @@ def film_network(**arguments: int) -> Film:
     torch.manual_seed(1)
     network = Film(**({"scale": 2, "channels": 6, "depth": 1} | arguments)).eval()
     nn.init.normal_(network.tail.weight, std=0.1)
+    nn.init.normal_(network.memory[2].weight, std=0.3)
     nn.init.normal_(network.gate.weight, std=0.5)
     nn.init.zeros_(network.gate.bias)
     return network

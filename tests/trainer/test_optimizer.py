@@ -135,3 +135,19 @@ def test_gradients_are_clipped_to_the_norm_unless_it_is_0(clip_norm: float, expe
     assert optimizer.step(1.0) == 4.0
     moment = optimizer.state_dict()[0]["state"][0]["exp_avg"]
     assert float(moment) == pytest.approx(0.25 * expected)
+
+
+@pytest.mark.parametrize("kind", ["muon", "adamw"])
+def test_parts_learn_at_rates_of_their_own(kind: str) -> None:
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Conv2d(4, 3, 3))
+    optimizer = Optimizer(
+        network, kind, 0.01, 0.0, factor_of=lambda name: 1.0 if name.startswith("0") else 0.1
+    )
+    before = [parameter.detach().clone() for parameter in network.parameters()]
+    network(torch.rand(1, 3, 8, 8)).square().mean().backward()
+    optimizer.step(1.0)
+    first, _, second, _ = (
+        float((new.detach() - old).square().mean().sqrt())
+        for new, old in zip(network.parameters(), before, strict=True)
+    )
+    assert second == pytest.approx(0.1 * first, rel=0.3)

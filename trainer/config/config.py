@@ -122,6 +122,8 @@ class TrainConfig:
             often, in proportion; for pages, drawings and other pictures with large empty areas.
         optimizer: ``muon`` (Muon on the convolution matrices, AdamW on the rest) or ``adamw``.
         learning_rate: Peak learning rate; ``None`` for the default of the network.
+        plain_rate: Factor on the learning rates of what a network for films shares with a plain one, whose
+            weights it starts from: they were annealed.
         weight_decay: Decoupled, on the matrices; ``None`` for the default of the network.
         betas: Of AdamW.
         schedule: Learning rate over the progress of the stage: ``cosine`` to zero, ``constant``, or ``tenth``
@@ -192,6 +194,7 @@ class TrainConfig:
     focus: Literal["everywhere", "detail"] = "everywhere"
     optimizer: Literal["muon", "adamw"] = "muon"
     learning_rate: float | None = positive(None)
+    plain_rate: float = positive(1.0)
     weight_decay: float | None = not_negative(None)
     betas: tuple[float, float] = adam_betas((0.9, 0.99))
     schedule: Schedule = "cosine"

@@ -2,6 +2,7 @@
 
 import math
 from collections import defaultdict
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -82,6 +83,7 @@ class Optimizer:
         matrix_decay: Decoupled weight decay of the matrices.
         betas: Of AdamW.
         clip_norm: Gradients are clipped to this norm; 0 turns clipping off.
+        factor_of: By the name of a parameter, a factor on its learning rate.
     """
 
     def __init__(
@@ -93,23 +95,29 @@ class Optimizer:
         *,
         betas: tuple[float, float] = (0.9, 0.99),
         clip_norm: float = 1.0,
+        factor_of: Callable[[str], float] = lambda name: 1.0,
     ) -> None:
-        matrices = [parameter for parameter in network.parameters() if parameter.ndim == 4]
-        rest = [parameter for parameter in network.parameters() if parameter.ndim != 4]
-        self._parts: list[torch.optim.Optimizer]
-        if kind == "muon":
-            self._parts = [
-                Muon(matrices, lr=matrix_rate, weight_decay=matrix_decay),
-                torch.optim.AdamW(rest, lr=1e-3, betas=betas, weight_decay=0.0),
-            ]
-        else:
-            groups = [
-                {"params": matrices, "weight_decay": matrix_decay},
-                {"params": rest, "weight_decay": 0.0},
-            ]
-            self._parts = [torch.optim.AdamW(groups, lr=matrix_rate, betas=betas)]
+        by_factor: dict[float, list[nn.Parameter]] = defaultdict(list)
+        for name, parameter in network.named_parameters():
+            by_factor[factor_of(name)].append(parameter)
+        self._parts: list[torch.optim.Optimizer] = []
+        self._parameters: list[nn.Parameter] = []
+        for factor, parameters in by_factor.items():
+            matrices = [parameter for parameter in parameters if parameter.ndim == 4]
+            rest = [parameter for parameter in parameters if parameter.ndim != 4]
+            self._parameters += matrices + rest
+            if kind == "muon":
+                self._parts += [
+                    Muon(matrices, lr=factor * matrix_rate, weight_decay=matrix_decay),
+                    torch.optim.AdamW(rest, lr=factor * 1e-3, betas=betas, weight_decay=0.0),
+                ]
+            else:
+                groups = [
+                    {"params": matrices, "weight_decay": matrix_decay},
+                    {"params": rest, "weight_decay": 0.0},
+                ]
+                self._parts += [torch.optim.AdamW(groups, lr=factor * matrix_rate, betas=betas)]
         self._peaks = [[group["lr"] for group in part.param_groups] for part in self._parts]
-        self._parameters = matrices + rest
         self._clip_norm = clip_norm or math.inf
 
     def step(self, rate_factor: float) -> Tensor:

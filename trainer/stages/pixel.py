@@ -43,7 +43,13 @@ class PixelStage:
         self._network, self._forward, self._teacher = network, forward, teacher
         rate, decay = config.matrix_step()
         self.optimizer = Optimizer(
-            network, config.optimizer, rate, decay, betas=config.betas, clip_norm=config.clip_norm
+            network,
+            config.optimizer,
+            rate,
+            decay,
+            betas=config.betas,
+            clip_norm=config.clip_norm,
+            factor_of=lambda name: 1.0 if name.startswith(network.added_parts) else config.plain_rate,
         )
 
     def begin_step(self, hr_side_px: int) -> None:
