@@ -159,4 +159,4 @@ def test_selections_are_for_clips(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["bicubic", str(tmp_path), "--frames", "1"])
     assert result.exit_code == 2 and "--frames and --size are for clips" in result.stderr
     result = CliRunner().invoke(app, ["bicubic", str(tmp_path), "--clips", "--size", "2"])
-    assert result.exit_code == 2 and "--size 2 is out of range" in result.stderr
+    assert result.exit_code == 2 and "--size '2' must be a number above 0" in result.stderr

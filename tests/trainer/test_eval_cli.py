@@ -259,7 +259,7 @@ def test_wrong_commands_give_one_line(folder: Path, tmp_path: Path) -> None:
         (2, "no images in", ("bicubic", empty)),
         (2, "no folder 'nowhere'", ("bicubic", folder, "--lr-dir", "nowhere")),
         (2, "would overwrite what is compared", ("bicubic", folder, "--save", folder)),
-        (2, "scale 5 cannot be measured", ("bicubic", folder, "--scale", "5")),
+        (2, "--scale '5' must be 1, 2", ("bicubic", folder, "--scale", "5")),
         (2, "unknown degradation 'rain'", ("bicubic", folder, "--degradation", "rain")),
         (2, "unknown degradation 'rain'", (folder, folder, "--degradation", "rain")),
         (2, "'given' needs LR images", ("bicubic", folder, "--degradation", "given")),
