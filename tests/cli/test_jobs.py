@@ -141,7 +141,7 @@ def test_every_suffix_of_an_image_is_found(tmp_path: Path) -> None:
     assert found == {name: name for name in names} | instead
     assert instead["mpo.MPO"] == "mpo.jpg" and instead["heic.HEIC"] == "heic.jpg"
     touch(tmp_path, "a.mpo")
-    with pytest.raises(UsageError, match="cannot write an image"):
+    with pytest.raises(UsageError, match="MPO is only read"):
         plan([tmp_path / "a.mpo"], Options(output=tmp_path / "b.mpo"))
 
 
