@@ -18,7 +18,8 @@ result of more than 300 megapixels; one of more than 15 s has one round, others 
 - `whole`: `upscale_video`, or `upscale_still` from JPEG to JPEG;
 - `per file`: what a video costs whatever its length: opening, merging, verifying, and the encoder's start and
   end. `encode` and `whole` are without it: from the difference between a clip and its beginning;
-- `whole / (bare + encode)`: the target for videos is 1.10; pictures: `network / bare`;
+- `whole / (bare + encode)`: clips are shorter than x264's lookahead, so little overlaps; `pipeline.py`
+  measures the middle of a film. Pictures: `network / bare`;
 - `network share`: `network / whole`;
 - `loop`, `openvino`, `ncnn`: time per pixel of each program in `peers.py` at 640x480, over the engine's
   time at the cell's size: above 1 is slower than ours;
@@ -38,18 +39,16 @@ import numpy as np
 import torch
 from peers import loop, ncnn, openvino
 from PIL import Image
-from pipeline import clip, parts
+from pipeline import VIDEO_SIZES, bare, clip, network_of, parts
 from timing import matrix_peak_flops
 
 from upscaler import pipeline
 from upscaler.inference import devices
 from upscaler.inference.engine import Upscaler
-from upscaler.inference.tiled_network import TiledNetwork
 from upscaler.jobs import Job
 from upscaler.options import ImageOptions
 from upscaler.process_settings import keep_freed_memory
 
-VIDEO_SIZES = ["352x240", "640x480", "720x576", "1280x720", "1920x1080"]
 MEGAPIXELS = [0.3, 3.0, 12.0, 24.0]
 MODELS = ["fast-photo", "balanced-photo"]
 PEERS_PX = (480, 640)
@@ -92,19 +91,6 @@ def shortest(calls: Calls, rounds: int) -> Row:
             call()
             seconds[name].append(time.perf_counter() - start)
     return {name: min(times) for name, times in seconds.items()}
-
-
-def network_of(engine: Upscaler, height: int, width: int) -> TiledNetwork:
-    """The network that the engine runs first on a picture of this size; in this grid the only one."""
-    return engine._network(engine.plan(height, width).networks[0])
-
-
-def bare(engine: Upscaler, height: int, width: int) -> Callable[[], object]:
-    """The network alone, on a whole frame."""
-    runtime = network_of(engine, height, width).runtime()
-    lr = torch.rand(1, 3, height, width, device=engine.device)
-    lr = lr.contiguous(memory_format=torch.channels_last)
-    return torch.inference_mode()(lambda: runtime(lr))
 
 
 def bench_of(model: str, scale: int, wheel: Path | None, folder: Path) -> Bench:
