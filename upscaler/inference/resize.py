@@ -7,6 +7,12 @@ from torch import Tensor
 from upscaler.pixels import as_codes, as_floats
 
 
+def memory_format_of(channels: int, dtype: torch.dtype) -> torch.memory_format:
+    """How pictures lie in memory: pixel by pixel; RGB in floats, which becomes planes, colour by colour."""
+    is_for_planes = channels == 3 and dtype.is_floating_point
+    return torch.contiguous_format if is_for_planes else torch.channels_last
+
+
 def resize_bicubic(source: Tensor, height: int, width: int) -> Tensor:
     """Resize by antialiased bicubic interpolation, one channel at a time to bound memory.
 
@@ -23,7 +29,7 @@ def resize_bicubic(source: Tensor, height: int, width: int) -> Tensor:
         (frames, channels, height, width),
         dtype=source.dtype,
         device=source.device,
-        memory_format=torch.channels_last if channels == 3 else torch.contiguous_format,
+        memory_format=memory_format_of(channels, source.dtype),
     )
     for frame in range(frames):
         for channel in range(channels):

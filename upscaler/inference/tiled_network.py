@@ -15,6 +15,7 @@ from upscaler.inference import devices, int8, memory, tiling
 from upscaler.inference.feathering import FeatheredMerge
 from upscaler.inference.overlap import run_overlapped
 from upscaler.inference.padding import pad_reflected
+from upscaler.inference.resize import memory_format_of
 from upscaler.inference.rows import Rows, Window
 from upscaler.inference.runtime import Runtime
 from upscaler.inference.self_ensemble import PASSES_TTA, ensemble
@@ -327,7 +328,8 @@ class TiledNetwork:
             DeviceError: There is none.
         """
         try:
-            return torch.empty(shape, dtype=dtype, device=device, memory_format=torch.channels_last)
+            memory_format = memory_format_of(shape[1], dtype)
+            return torch.empty(shape, dtype=dtype, device=device, memory_format=memory_format)
         except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
             if not devices.is_out_of_memory(error):
                 raise

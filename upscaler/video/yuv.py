@@ -5,7 +5,6 @@ samples. RGB is never clamped; only the final codes are, to the range of their b
 Matrices and ranges: ITU-T H.273; siting: H.264 Annex E, figure E-1.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -116,9 +115,13 @@ def from_rgb(rgb: Tensor, layout: Layout) -> list[Tensor]:
     if layout.kind == "gray":
         return [luma]
     zero, chroma_span = _chroma_range(layout)
+    at_chroma = [_on_samples(channel, layout) for channel in (r, y, b)]  # the fewer the better
     u, v = (
-        _resampled_rows(_resampled_columns(difference, layout, _halved), layout, _halved)
-        for difference in ((b - y) / (2 * (1 - kb)), (r - y) / (2 * (1 - kr)))
+        _between_samples(difference, layout)
+        for difference in (
+            (at_chroma[2] - at_chroma[1]) / (2 * (1 - kb)),
+            (at_chroma[0] - at_chroma[1]) / (2 * (1 - kr)),
+        )
     )
     return [luma, *(_as_codes(chroma * chroma_span + zero, layout) for chroma in (u, v))]
 
@@ -258,19 +261,23 @@ def _as_codes(values: Tensor, layout: Layout) -> Tensor:
 
 def _resampled(chroma: Tensor, layout: Layout) -> Tensor:
     """Upsample chroma along each subsampled axis."""
-    return _resampled_rows(_resampled_columns(chroma, layout, _doubled), layout, _doubled)
+    if layout.horizontal == 2:
+        chroma = _doubled(chroma, layout.siting != "center", -1)
+    return _doubled(chroma, layout.siting == "topleft", -2) if layout.vertical == 2 else chroma
 
 
-# Of samples ``(..., h, w)``, whether they are cosited, and the axis; ``_doubled`` or ``_halved``.
-_Resample = Callable[[Tensor, bool, int], Tensor]
+def _on_samples(channel: Tensor, layout: Layout) -> Tensor:
+    """The pixels ``(h, w)`` that chroma is made from: along axes where it lies on pixels, only those."""
+    if layout.horizontal == 2 and layout.siting != "center":
+        channel = _every_second(channel, 0, -1)
+    return _every_second(channel, 0, -2) if layout.vertical == 2 and layout.siting == "topleft" else channel
 
 
-def _resampled_columns(chroma: Tensor, layout: Layout, resample: _Resample) -> Tensor:
-    return resample(chroma, layout.siting != "center", -1) if layout.horizontal == 2 else chroma
-
-
-def _resampled_rows(chroma: Tensor, layout: Layout, resample: _Resample) -> Tensor:
-    return resample(chroma, layout.siting == "topleft", -2) if layout.vertical == 2 else chroma
+def _between_samples(chroma: Tensor, layout: Layout) -> Tensor:
+    """Downsample along the axes where chroma lies between pixels."""
+    if layout.horizontal == 2 and layout.siting == "center":
+        chroma = _halved(chroma, -1)
+    return _halved(chroma, -2) if layout.vertical == 2 and layout.siting != "topleft" else chroma
 
 
 def _doubled(samples: Tensor, cosited: bool, axis: int) -> Tensor:
@@ -289,10 +296,11 @@ def _doubled(samples: Tensor, cosited: bool, axis: int) -> Tensor:
     return torch.stack([left, right], axis).flatten(axis - 1, axis)
 
 
-def _halved(samples: Tensor, cosited: bool, axis: int) -> Tensor:
-    """Downsample an axis, -1 or -2; inverts ``_doubled`` on smooth chroma. ``n`` become ``ceil(n/2)``."""
-    if cosited:
-        return _every_second(samples, 0, axis)
+def _halved(samples: Tensor, axis: int) -> Tensor:
+    """Downsample an axis, -1 or -2, to samples between its own: ``n`` become ``ceil(n/2)``.
+
+    Inverts ``_doubled`` on smooth chroma.
+    """
     if samples.shape[axis] % 2:  # odd: the last sample is its own neighbour
         samples = torch.cat([samples, samples.narrow(axis, samples.shape[axis] - 1, 1)], axis)
     before, _, after = _neighbours(samples, 1, axis)
