@@ -257,3 +257,13 @@ def test_a_generalised_gaussian_is_fitted(monkeypatch: pytest.MonkeyPatch, shape
     drawn *= rng.choice([-1, 2], 40_000, p=[1 / 3, 2 / 3])  # as often as it is wide
     found = measure_niqe.fitted(torch.from_numpy(drawn)[None])
     assert [float(value) for value in found] == pytest.approx([shape, 1, 2], rel=0.04)
+
+
+def test_portraits_repeat_and_differ(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(TOOLS))
+    import make_portraits
+
+    one, again, other = (np.asarray(make_portraits.portrait(number), np.int16) for number in (1, 1, 2))
+    assert one.shape == (make_portraits.SIDE_PX, make_portraits.SIDE_PX, 3)
+    assert np.array_equal(one, again)
+    assert np.abs(one - other).mean() > 10  # not the same face on another wall
