@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from av.video.frame import VideoFrame
 from PIL import Image
-from support.media import audio_packets, clip, rich_source, run_video, sound
+from support.media import audio_packets, clip, identity, rich_source, run_video, sound
 from support.messages import Messages
 from support.pictures import photograph
 
@@ -15,7 +15,7 @@ from upscaler.errors import UsageError
 from upscaler.inference.engine import Upscaler
 from upscaler.jobs import Job
 from upscaler.options import VideoOptions
-from upscaler.video import stream_plan
+from upscaler.video import stream_plan, timecode
 from upscaler.video.demux import Source
 
 
@@ -214,6 +214,51 @@ def test_timecode_track_is_recreated(engine: Upscaler, tmp_path: Path) -> None:
     assert "the timecode is kept with the video" in "".join(lines)
     with av.open(str(tmp_path / "out.mov")) as container:
         assert [stream.metadata["timecode"] for stream in container.streams.data] == ["01:02:03;04"]
+
+
+@pytest.mark.parametrize(
+    ("first", "frames", "rate", "later"),
+    [
+        ("01:02:03:04", 25, Fraction(25), "01:02:04:04"),
+        ("00:59:59:24", 1, Fraction(25), "01:00:00:00"),
+        ("00:00:59;29", 1, Fraction(30000, 1001), "00:01:00;02"),
+        ("00:09:59;29", 1, Fraction(30000, 1001), "00:10:00;00"),
+        ("00:00:00;00", 107_892, Fraction(30000, 1001), "01:00:00;00"),
+        ("00:00:00;00", 17_982 + 1_800, Fraction(30000, 1001), "00:11:00;02"),
+        ("00:00:59;59", 1, Fraction(60000, 1001), "00:01:00;04"),
+        ("00:00:59:29", 1, Fraction(30000, 1001), "00:01:00:00"),
+        ("nonsense", 1, Fraction(25), "nonsense"),
+    ],
+)
+def test_a_later_timecode(first: str, frames: int, rate: Fraction, later: str) -> None:
+    """An hour of drop-frame timecode has 107,892 frames (SMPTE ST 12-1)."""
+    assert timecode.advanced({"timecode": first, "title": first}, frames / rate, rate) == {
+        "timecode": later,
+        "title": first,
+    }
+
+
+@pytest.mark.parametrize("suffix", [".mov", ".mkv"])
+def test_the_timecode_of_a_part_is_that_of_its_first_frame(tmp_path: Path, suffix: str) -> None:
+    source = tmp_path / "camera.mov"
+    with av.open(str(source), "w") as output:
+        video = output.add_stream("libx264", rate=25)
+        video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
+        video.metadata["timecode"] = "01:02:03:04"
+        for number in range(30):
+            frame = VideoFrame(64, 48, "yuv420p")
+            frame.pts = number
+            output.mux(video.encode(frame))
+        output.mux(video.encode(None))
+    run_video(identity(tmp_path), source, tmp_path / f"out{suffix}", start_s=1, end_s=1.1)
+    with av.open(str(tmp_path / f"out{suffix}")) as container:
+        found = [
+            value
+            for stream in container.streams
+            for key, value in stream.metadata.items()
+            if key.lower() == "timecode"
+        ]
+    assert found and set(found) == {"01:02:04:04"}
 
 
 def test_refusal_quotes_the_muxer(tmp_path: Path) -> None:

@@ -89,6 +89,18 @@ def open_source(source: Source, hardware: HWAccel | None = None) -> av.container
     return container
 
 
+def open_with_hidden_samples(source: Source) -> av.container.InputContainer:
+    """``open_source`` for an mp4 of which samples are needed that an edit hides in part: FFmpeg drops them.
+
+    Raises:
+        MediaError: The file cannot be opened.
+    """
+    try:
+        return _open(source.path, None, {"advanced_editlist": "0"})
+    except MEDIA_ERRORS as error:
+        raise MediaError(f"'{source.path}' is not a readable video") from error
+
+
 def open_input(path: Path) -> av.container.InputContainer:
     """``open_source`` for a file of which every stream is found at its start."""
     return open_source(Source(path))

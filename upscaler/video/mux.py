@@ -19,6 +19,7 @@ from av.video.stream import VideoStream
 from upscaler.errors import MediaError
 from upscaler.results import Message, OnMessage, StreamPlan
 from upscaler.system import own_files
+from upscaler.video import timecode, timed_metadata
 from upscaler.video.demux import (
     MEDIA_ERRORS,
     Source,
@@ -190,9 +191,12 @@ def _merge(
             filmed,
             view,
         )
+        output.metadata.update(kept_tags(original.metadata, container))
         kept = _add_others(filmed, output, plans, start_s, container, tested=tested)
         output.set_chapters(kept_chapters(original.chapters(), start_s, stop_s))
-        output.metadata.update(kept_tags(original.metadata, container))
+        if cut:  # the timecode is that of the first frame
+            for tags in (video.metadata, output.metadata):
+                tags.update(timecode.advanced(tags, begin_s, frame_rate(filmed)))
         video_packets = segment_packets(segments, video, begin_s, allows_negative_dts=container.is_mp4)
         if window:
             video_packets = extend_last(video_packets, window.stop_s - begin_s)
@@ -201,6 +205,8 @@ def _merge(
         canvases_px = {each.track.target.index: each.canvas_px for each in kept.values() if each.canvas_px}
     if canvases_px:
         write_track_sizes(path, canvases_px)
+    if timed := [plan.index for plan in plans if (plan.kind, plan.action) == ("data", "copy")]:
+        timed_metadata.add(path, source, timed, start_s, stop_s)
     return list(kept.values())
 
 
@@ -302,7 +308,7 @@ def _add_others(
     original = cast(av.container.InputContainer, filmed.container)
     for plan in plans:
         stream = original.streams[plan.index]
-        if plan.action == "drop":
+        if plan.action == "drop" or plan.kind == "data":  # timed metadata are added to the finished file
             continue
         if plan.kind == "attachment":
             attached = cast(AttachmentStream, stream)

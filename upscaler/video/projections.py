@@ -4,14 +4,16 @@ av does not pass this side data to a muxer. In mp4 and mov the boxes ``st3d`` an
 "Spherical Video V2") are therefore added afterwards; for Matroska, its muxer reads a tag for 3D.
 """
 
-import os
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, cast
+from typing import TYPE_CHECKING, cast
 
 from av.video.frame import VideoFrame
+
+from upscaler.video import boxes
+from upscaler.video.boxes import packed
 
 if TYPE_CHECKING:
     from av.sidedata.sidedata import SideData
@@ -80,18 +82,20 @@ class Projection:
     def _st3d(self) -> bytes:
         if self.stereo not in _MP4_STEREO or self.right_first:
             return b""
-        return _box(b"st3d", bytes(4) + bytes([_MP4_STEREO[self.stereo]]))
+        return packed(b"st3d", bytes(4) + bytes([_MP4_STEREO[self.stereo]]))
 
     def _sv3d(self, factor: float) -> bytes:
         if self.spherical == _CUBEMAP:
-            layout = _box(b"cbmp", bytes(4) + struct.pack(">II", 0, round(self.padding_px * factor)))
+            layout = packed(b"cbmp", bytes(4) + struct.pack(">II", 0, round(self.padding_px * factor)))
         elif self.spherical in (_EQUIRECTANGULAR, _TILE):
             left, top, right, bottom = self.bounds
-            layout = _box(b"equi", bytes(4) + struct.pack(">4I", top, bottom, left, right))
+            layout = packed(b"equi", bytes(4) + struct.pack(">4I", top, bottom, left, right))
         else:
             return b""
-        header = _box(b"prhd", bytes(4) + struct.pack(">3i", *self.rotation))
-        return _box(b"sv3d", _box(b"svhd", bytes(4) + _METADATA_SOURCE) + _box(b"proj", header + layout))
+        header = packed(b"prhd", bytes(4) + struct.pack(">3i", *self.rotation))
+        return packed(
+            b"sv3d", packed(b"svhd", bytes(4) + _METADATA_SOURCE) + packed(b"proj", header + layout)
+        )
 
 
 FLAT = Projection()
@@ -115,50 +119,31 @@ def read(frame: VideoFrame) -> Projection:
     )
 
 
-def write_boxes(path: Path, boxes: bytes) -> None:
+def write_boxes(path: Path, more: bytes) -> None:
     """Add boxes to the description of the first track's samples in a finished mp4.
 
     Args:
         path: The file; its ``moov`` box is the last one, so that nothing else moves.
-        boxes: From ``Projection.boxes``.
+        more: From ``Projection.boxes``.
 
     Raises:
         OSError: The file cannot be read or written.
     """
     with path.open("r+b") as file:
-        start = _start_of_movie(file)
+        start = boxes.start_of_movie(file)
         file.seek(start)
         movie = file.read()
         file.seek(start)
-        file.write(_grown(movie, (b"trak", b"mdia", b"minf", b"stbl", b"stsd", b""), boxes))
-
-
-def _start_of_movie(file: BinaryIO) -> int:
-    end = file.seek(0, os.SEEK_END)
-    at = 0
-    while at + 8 <= end:
-        file.seek(at)
-        size, kind = struct.unpack(">I4s", file.read(8))
-        if size == 1:
-            (size,) = struct.unpack(">Q", file.read(8))
-        if kind == b"moov":
-            assert at + size == end, "our own files end with their index"
-            return at
-        at += size
-    raise OSError("the file has no index")
+        file.write(_grown(movie, (b"trak", b"mdia", b"minf", b"stbl", b"stsd", b""), more))
 
 
 def _grown(box: bytes, path: tuple[bytes, ...], more: bytes) -> bytes:
     """A box with ``more`` at the end of the first box along a path; an empty name is the first of any."""
     kind = box[4:8]
     if not path:
-        return _box(kind, box[8:] + more)
+        return packed(kind, box[8:] + more)
     at = 16 if kind == b"stsd" else 8  # after the version and the number of entries
     while path[0] and box[at + 4 : at + 8] != path[0]:
         at += struct.unpack_from(">I", box, at)[0]
     end = at + struct.unpack_from(">I", box, at)[0]
-    return _box(kind, box[8:at] + _grown(box[at:end], path[1:], more) + box[end:])
-
-
-def _box(kind: bytes, content: bytes) -> bytes:
-    return struct.pack(">I", 8 + len(content)) + kind + content
+    return packed(kind, box[8:at] + _grown(box[at:end], path[1:], more) + box[end:])

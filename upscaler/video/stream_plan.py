@@ -22,6 +22,7 @@ from av.stream import Disposition, Stream
 
 from upscaler.errors import UsageError
 from upscaler.results import Action, StreamPlan
+from upscaler.video import timed_metadata
 from upscaler.video.captions import CODECS as CAPTION_CODECS
 from upscaler.video.codecs import AUDIO_ENCODERS
 from upscaler.video.demux import MEDIA_ERRORS, Source, main_video_stream, open_source, other_program_of
@@ -29,6 +30,7 @@ from upscaler.video.description import custom_channel_layout
 from upscaler.video.ffmpeg_log import captured_log
 from upscaler.video.formats import container_of
 from upscaler.video.languages import is_language
+from upscaler.video.timed_metadata import MetadataTrack
 
 _REQUESTED = {"audio": "as requested (--no-audio)", "subtitle": "as requested (--no-subtitles)"}
 _OTHER_LANGUAGE = "in none of the requested languages (--audio-language)"
@@ -107,6 +109,7 @@ def plan(
         spoken = {stream.metadata.get("language", "") for stream in container.streams.audio}
         if not any(is_language(name, audio_languages) for name in spoken):
             audio_languages = ()
+        timed = timed_metadata.tracks(source.path)
         plans = []
         for stream in container.streams:
             if stream.index == main.index:
@@ -122,6 +125,8 @@ def plan(
                 and not is_language(stream.metadata.get("language", ""), audio_languages)
             ):
                 plans.append(_planned(stream, "drop", reason=_OTHER_LANGUAGE))
+            elif kind == "data" and stream.id in timed:
+                plans.append(_of_timed_metadata(stream, timed[stream.id], suffix))
             elif kind == "audio" and audio_codec:
                 plans.append(_encode_with(stream, suffix, audio_codec))
             else:
@@ -149,6 +154,12 @@ def _copy_or_convert(stream: Stream, suffix: str) -> StreamPlan:
     if kind == "subtitle" and _codec_name(stream) in _TEXT_CODECS:
         return _planned(stream, "convert", encoder=container.subtitles, reason=reason)
     return _planned(stream, "drop", reason=f"{reason}; {_keepers(stream)}")
+
+
+def _of_timed_metadata(stream: Stream, track: MetadataTrack, suffix: str) -> StreamPlan:
+    is_kept = container_of(suffix).is_mp4
+    reason = "" if is_kept else f"{suffix} has no timed metadata; .mp4 and .mov keep it"
+    return replace(_planned(stream, "copy" if is_kept else "drop", reason=reason), codec=track.name)
 
 
 def _reason_to_drop(stream: Stream, suffix: str) -> str:
