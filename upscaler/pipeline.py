@@ -23,7 +23,7 @@ from pathlib import Path
 from upscaler import large_stills, transparency
 from upscaler.errors import MediaError, MemoryNeededError
 from upscaler.frames.film_frames import frames_before
-from upscaler.frames.film_range import Encoded, FilmRange, encode_range
+from upscaler.frames.film_range import Encoded, SegmentRange, encode_range
 from upscaler.frames.video_plan import VideoPlan, first_lines, plan_streams, plan_video
 from upscaler.images import animation, gif, losses, stills
 from upscaler.images.encoding import Encoding
@@ -460,11 +460,11 @@ def _encode_rest(
     cut = _cut_after(video, engine, first, earlier, on_message) if first else None
     encode = partial(encode_range, video.reader, engine, video.plan, video.options, folder)
     try:
-        encoded = encode(FilmRange(first, None, cut), earlier, on_frame)
+        encoded = encode(SegmentRange(first, None, cut), earlier, on_frame)
     except CannotCutError as error:
         _say_from_start(str(error), on_message)
         video.reader.restart()
-        encoded = encode(FilmRange(first), earlier, on_frame)
+        encoded = encode(SegmentRange(first), earlier, on_frame)
     if not (earlier or encoded.made):
         raise MediaError(f"'{video.reader.path}' has no frame between the requested start and end")
     return encoded

@@ -3,11 +3,14 @@
 import signal
 from collections import Counter, deque
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 import pytest
+from support.command import LENGTH
+from support.interrupted import moving_film
 from support.media import save
 
 from upscaler.batch import batch as batches
@@ -18,8 +21,10 @@ from upscaler.batch.task_runner import TaskRunner
 from upscaler.errors import UsageError
 from upscaler.executors.executor import Finished, Lost, Report, Told
 from upscaler.executors.local_processes import Place
-from upscaler.executors.tasks import JobGroup, Task
+from upscaler.executors.tasks import FilmRange, JobGroup, Task
 from upscaler.options import Options
+from upscaler.video import segments
+from upscaler.video.film_index import FilmIndex
 
 PICTURES = 9
 
@@ -181,3 +186,127 @@ def test_devices_that_differ_are_named(
         return
     with Batch(photos, options) as batch:
         assert any("A100, H200" in message.text and "last bit" in message.text for message in batch.messages)
+
+
+FRAMES = 5 * LENGTH + 3
+
+
+@pytest.fixture
+def _short_segments(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(segments, "_FRAMES_MIN", LENGTH)
+    monkeypatch.setattr(segments, "_FRAMES_MAX", LENGTH)
+
+
+def film_alone(tmp_path: Path, weights: Path, **encoder: object) -> tuple[Path, bytes]:
+    """A film, and what one process makes of it."""
+    source = moving_film(tmp_path / "in.mp4", frames=FRAMES, **encoder)
+    upscale(source, tmp_path / "alone.mp4", model=weights, preset="ultrafast")
+    return source, (tmp_path / "alone.mp4").read_bytes()
+
+
+@pytest.mark.usefixtures("_short_segments")
+@pytest.mark.parametrize(
+    "part",
+    [{}, pytest.param({"start_s": 0.3, "end_s": 1.3}, marks=pytest.mark.slow)],
+    ids=["whole", "part"],
+)
+def test_a_film_is_that_of_one_process(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tiny_weights: Path, part: dict[str, float]
+) -> None:
+    source = moving_film(tmp_path / "in.mp4", "libx264", {"g": "5", "bf": "2"}, frames=FRAMES)
+    how = {"model": tiny_weights, "preset": "ultrafast", **part}
+    alone = upscale(source, tmp_path / "alone.mp4", **how)
+    notes = run(monkeypatch, worker := Worker(), [source], tmp_path / "out.mp4", **how)
+    (result,) = notes.results
+    assert result.error is None
+    assert (tmp_path / "out.mp4").read_bytes() == (tmp_path / "alone.mp4").read_bytes()
+    assert len(worker.tasks) > 3 and all(isinstance(task, FilmRange) for task in worker.tasks)
+    assert result.done and result.video and alone[0].done and alone[0].video
+    assert [each.text for each in result.messages] == [each.text for each in alone[0].messages]
+    assert set(result.done.made_by) == {"worker 1", "worker 2"}
+    assert sum(result.done.made_by.values()) == result.frames == alone[0].frames
+    assert result.video.seconds_in == alone[0].video.seconds_in
+    assert result.video.frames_decoded <= alone[0].frames + 6 * len(worker.tasks)
+    assert not list(tmp_path.glob("*.upscaling"))
+
+
+@pytest.mark.usefixtures("_short_segments")
+def test_a_range_whose_worker_is_lost_is_made_by_another(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tiny_weights: Path
+) -> None:
+    source, alone = film_alone(tmp_path, tiny_weights)
+    lost: list[Task] = []
+    worker = Worker(lambda task: len(lost) < 3 and not lost.append(task))
+    how = {"model": tiny_weights, "preset": "ultrafast"}
+    notes = run(monkeypatch, worker, [source], tmp_path / "out.mp4", **how)
+    assert (tmp_path / "out.mp4").read_bytes() == alone
+    assert notes.results[0].done and sum(notes.results[0].done.made_by.values()) == FRAMES
+    worker = Worker(lambda task: isinstance(task, FilmRange) and task.first == 2, crashed=True)
+    notes = run(monkeypatch, worker, [source], tmp_path / "again.mp4", **how)
+    assert notes.results[0].outcome == "failed" and "crashed on" in notes.results[0].error_line
+    assert (tmp_path / "again.mp4.upscaling").is_dir()
+    notes = run(monkeypatch, Worker(), [source], tmp_path / "again.mp4", **how)  # resumes
+    assert (tmp_path / "again.mp4").read_bytes() == alone
+    assert notes.results[0].video and notes.results[0].video.frames_resumed > 0
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("_short_segments")
+def test_an_interrupted_film_keeps_its_segments(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tiny_weights: Path
+) -> None:
+    source, alone = film_alone(tmp_path, tiny_weights)
+    how = {"model": tiny_weights, "preset": "ultrafast"}
+    worker = Worker(lambda task: bool(worker.tasks[2:]) and signal.raise_signal(signal.SIGINT))
+    notes = run(monkeypatch, worker, [source], tmp_path / "out.mp4", **how)
+    assert notes.results[-1].outcome == "interrupted"
+    assert any("kept" in message.text for message in notes.results[-1].messages)
+    (result,) = upscale(source, tmp_path / "out.mp4", **how)  # alone
+    assert result.video and result.video.frames_resumed == 2 * LENGTH
+    assert (tmp_path / "out.mp4").read_bytes() == alone
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("_short_segments")
+@pytest.mark.parametrize("doubt", ["index", "samples", "no index"])
+def test_what_cannot_be_cut_is_made_by_one_worker(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tiny_weights: Path, doubt: str
+) -> None:
+    encoder = {"options": {"g": "1000", "sc_threshold": "0"}} if doubt == "no index" else {}
+    source, alone = film_alone(tmp_path, tiny_weights, **encoder)
+    if doubt == "index":  # a frame that does not come
+        read = FilmIndex.from_json
+        monkeypatch.setattr(
+            FilmIndex, "from_json", lambda content: replace(read(content), pts=[*read(content).pts, 10**6])
+        )
+    elif doubt == "samples":
+        monkeypatch.setattr("upscaler.frames.film_range.digest", lambda frame: str(id(frame)))
+    how = {"model": tiny_weights, "preset": "ultrafast"}
+    notes = run(monkeypatch, worker := Worker(), [source], tmp_path / "out.mp4", **how)
+    assert (tmp_path / "out.mp4").read_bytes() == alone
+    assert isinstance(worker.tasks[-1], JobGroup)
+    assert any("one worker makes it" in message.text for message in notes.results[0].messages)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("_short_segments")
+@pytest.mark.parametrize("strict", [True, False])
+def test_another_device_is_named_or_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tiny_weights: Path, strict: bool
+) -> None:
+    source, alone = film_alone(tmp_path, tiny_weights)
+    worker = Worker()
+    submit = worker.submit
+
+    def elsewhere(number: int, task: Task) -> None:
+        assert isinstance(task, FilmRange)
+        submit(number, replace(task, execution={**task.execution, "device": "another"}))
+
+    monkeypatch.setattr(worker, "submit", elsewhere)
+    how = {"model": tiny_weights, "preset": "ultrafast", "strict_plan": strict}
+    (result,) = run(monkeypatch, worker, [source], tmp_path / "out.mp4", **how).results
+    if strict:
+        assert result.outcome == "failed" and "and another in the plan" in result.error_line
+    else:
+        assert (tmp_path / "out.mp4").read_bytes() == alone
+        assert sum("last bit" in message.text for message in result.messages) == 1

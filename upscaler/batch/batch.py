@@ -9,13 +9,14 @@ from types import TracebackType
 from typing import BinaryIO, Self
 
 from upscaler import atomic, image_sequences, jobs, pipeline
-from upscaler.batch import dry_run
+from upscaler.batch import dry_run, shared_film
 from upscaler.batch.driver import Driver
 from upscaler.batch.dry_run import Expected
 from upscaler.batch.observer import Observer
 from upscaler.batch.places import like_a_worker, local_places, note_on_devices
 from upscaler.batch.result import Result
 from upscaler.batch.runner import Runner
+from upscaler.batch.shared_film import SharedFilm
 from upscaler.comparison import comparison
 from upscaler.comparison.comparison import Comparison
 from upscaler.errors import MediaError, UsageError
@@ -27,6 +28,7 @@ from upscaler.images import library_settings
 from upscaler.images.formats import format_of
 from upscaler.inference import devices
 from upscaler.inference.engine import Upscaler
+from upscaler.inference.tiled_network import name_of
 from upscaler.jobs import Job, JobList, Kind
 from upscaler.models.find_weights import default_scale
 from upscaler.option_fields import takes_options
@@ -96,7 +98,7 @@ class Batch:
             # First, because it starts while the engines are loaded.
             self._prober = started.enter_context(Prober()) if kinds - {"still"} else None
             self.engines = {} if engines is None else engines
-            _load_engines(self.engines, kinds, options.engine)
+            load_engines(self.engines, kinds, options.engine)
             video_plan.check_codecs(self.job_list.jobs, options.video)
             self._started = started.pop_all()
         lines = _ignored(self.job_list.jobs, options)
@@ -147,8 +149,8 @@ class Batch:
         for folder in _target_folders(self.job_list):
             atomic.remove_leftovers(folder)
         if self._places:
-            with LocalProcesses(_TASK_RUNNER, self._places) as executor:
-                Driver(planned, self._options, executor, observer, self.files).run()
+            executor = LocalProcesses(_TASK_RUNNER, self._places)
+            Driver(planned, self._shared_options(), executor, observer, self.files, self._film).run()
             return
         with (
             library_settings.accepting(self._image_options.max_pixels),
@@ -164,6 +166,19 @@ class Batch:
             ) as runner,
         ):
             runner.run()
+
+    def _shared_options(self) -> Options:
+        """The options for workers: what this process has chosen is not chosen again."""
+        options = replace(self._options, workers=None, devices=(), compare=False, reference=None)
+        dtypes = {name_of(engine.dtype) for engine in self.engines.values()}
+        if options.precision == "auto" and len(dtypes) == 1:
+            options = replace(options, precision=dtypes.pop())
+        return options
+
+    def _film(self, job: Job, options: Options, slots: int, on_message: OnMessage) -> SharedFilm | None:
+        """A film to be shared among workers; ``None`` if it cannot, or need not be cut."""
+        surveyed = self._surveyed(job)
+        return shared_film.begin(job, self.engines[job.kind], options, surveyed, slots, on_message)
 
     def compare(self, on_message: OnMessage) -> None:
         """Write the page that ``compare`` asks for, about all jobs whose target exists; nothing without it.
@@ -408,7 +423,7 @@ def _has_quality(job: Job) -> bool:
     return bool(image_format and image_format.has_quality)
 
 
-def _load_engines(engines: dict[Kind, Upscaler], kinds: set[Kind], options: EngineOptions) -> None:
+def load_engines(engines: dict[Kind, Upscaler], kinds: set[Kind], options: EngineOptions) -> None:
     """Add what is missing; kinds with the same models share an engine."""
     by_models = {engine.options.models: engine for engine in engines.values()}
     for kind in sorted(kinds - engines.keys()):

@@ -1,32 +1,37 @@
 """Runs the jobs of a batch on an executor: makes tasks of them, and tells the observer what comes back.
 
-One loop: keep the workers busy, take a report, say what is due. Pictures go in groups, everything else goes
-to one worker as a whole. The task of a lost worker is given to another, a group of pictures in halves.
+One loop: keep the workers busy, take a report, say what is due. Pictures go in groups, long films in ranges
+of segments (``shared_film.py``), everything else goes to one worker as a whole. The task of a lost worker is
+given to another, a group of pictures in halves.
 """
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
+from upscaler.batch.hopeless import CRASHES_MAX, LOSSES_MAX, hopeless
 from upscaler.batch.observer import Observer
 from upscaler.batch.result import Result
+from upscaler.batch.shared_film import SharedFilm
 from upscaler.batch.turns import Turns
 from upscaler.batch.work import Work
-from upscaler.errors import MediaError, UpscalerError
-from upscaler.executors.executor import Executor, Lost, Report, Told
-from upscaler.executors.tasks import Advanced, Event, GroupDone, JobEnded, JobGroup, Said, Task
+from upscaler.errors import UpscalerError
+from upscaler.executors.executor import Executor, Finished, Lost, Report, Told
+from upscaler.executors.tasks import Advanced, Event, GroupDone, JobEnded, JobGroup, RangeDone, Said, Task
 from upscaler.images import stills
 from upscaler.jobs import Job
 from upscaler.options import Options
 from upscaler.remote.files import Files
-from upscaler.results import Message, Progress
+from upscaler.results import Message, OnMessage, Progress
 
 _POLL_S = 0.2
 # A group has at most so many pixels (of its sources) and pictures; so many groups are left for each worker.
 _GROUP_PX, _GROUP_JOBS, _GROUPS_LEFT = 64_000_000, 50, 4
-# How often a job may take its worker with it: by crashing, or because something ends the worker.
-_CRASHES_MAX, _LOSSES_MAX = 2, 4
+
+# A film of which several workers make parts; ``None`` if one worker makes it as a whole. Takes the job, the
+# options for the workers, their number, and what hears its messages.
+BeginFilm = Callable[[Job, Options, int, OnMessage], SharedFilm | None]
 
 
 @dataclass
@@ -38,12 +43,14 @@ class _Shared:
         said: Messages that have come already: a job that is run again says them again.
         crashes: How often it, alone, has crashed its worker.
         losses: How often a worker was lost that had it alone.
+        is_delivered: Whether its target is where it belongs.
     """
 
     work: Work
     said: set[Message] = field(default_factory=set)
     crashes: int = 0
     losses: int = 0
+    is_delivered: bool = False
 
     def say(self, message: Message) -> None:
         """Take a message, unless it has come already."""
@@ -57,21 +64,29 @@ class Driver:
 
     Args:
         jobs: In order.
-        options: Of the command, with local paths.
-        executor: Runs tasks; entered.
+        options: For the workers, with local paths.
+        executor: Runs tasks; is entered and left by ``run``.
         observer: Hears of the jobs, in their order.
         files: Where the files of the jobs are.
+        begin_film: Begins to share a film.
     """
 
     def __init__(
-        self, jobs: Sequence[Job], options: Options, executor: Executor, observer: Observer, files: Files
+        self,
+        jobs: Sequence[Job],
+        options: Options,
+        executor: Executor,
+        observer: Observer,
+        files: Files,
+        begin_film: BeginFilm,
     ) -> None:
         self._waiting = deque(jobs)
-        self._options = replace(options, workers=None, devices=(), compare=False, reference=None)
+        self._options, self._begin_film = options, begin_film
         self._executor, self._observer, self._files = executor, observer, files
         self._turns = Turns(jobs, observer.begin)
         self._jobs: dict[Job, _Shared] = {}  # those that were begun
         self._again: deque[tuple[Job, ...]] = deque()  # groups whose worker was lost
+        self._films: dict[Job, SharedFilm] = {}
         self._running: dict[int, tuple[Job, ...]] = {}
         self._number = 0
 
@@ -83,19 +98,24 @@ class Driver:
             Exception: What the observer raised.
         """
         try:
-            self._feed()
-            while self._running:
-                if report := self._executor.next_report(_POLL_S):
-                    self._take(report)
-                self._end_finished()
+            with self._executor:
                 self._feed()
-            self._end_finished()
-        except KeyboardInterrupt:
+                while self._running:
+                    if report := self._executor.next_report(_POLL_S):
+                        self._take(report)
+                    self._end_finished()
+                    self._feed()
+                self._end_finished()
+        except BaseException as error:
+            for film in self._films.values():
+                film.close(error)
+            if not isinstance(error, KeyboardInterrupt):
+                raise
             self._interrupt()
 
     def _interrupt(self) -> None:
         """The job whose turn it is ends as interrupted; of the others, nothing is said."""
-        if self._waiting or self._running or self._again:
+        if self._waiting or self._jobs:
             job = self._turns.current
             shared = self._jobs.get(job) or self._begin(job)
             shared.work.interrupted()
@@ -105,17 +125,28 @@ class Driver:
     def _feed(self) -> None:
         """Submit tasks until each worker has another one waiting."""
         while len(self._running) < 2 * max(1, self._executor.slots):
-            group = self._again.popleft() if self._again else tuple(self._next_group())
-            if not group:
+            if self._again:
+                group = self._again.popleft()
+                self._submit(JobGroup(group, self._options), group)
+            elif not self._feed_range():
                 if not self._waiting:
                     return
-                continue  # none of the jobs looked at needs a worker
-            self._submit(JobGroup(group, self._options), group)
+                if group := tuple(self._next_group()):
+                    self._submit(JobGroup(group, self._options), group)
 
-    def _submit(self, task: Task, group: tuple[Job, ...]) -> None:
+    def _feed_range(self) -> bool:
+        """Submit a range of a film, if one is to be made."""
+        for job, film in self._films.items():
+            if task := film.next_task():
+                film.submitted(self._submit(task, (job,)), task)
+                return True
+        return False
+
+    def _submit(self, task: Task, group: tuple[Job, ...]) -> int:
         self._number += 1
         self._running[self._number] = group
         self._executor.submit(self._number, task)
+        return self._number
 
     def _next_group(self) -> Iterator[Job]:
         """The next jobs that one worker gets together."""
@@ -129,6 +160,8 @@ class Driver:
             self._waiting.popleft()
             if not self._is_needed(job):
                 continue
+            if job.kind == "video" and not (job.writes_images or job.writes_y4m) and self._is_shared(job):
+                return
             pixels += _pixels(job)
             taken += 1
             yield job
@@ -139,11 +172,26 @@ class Driver:
         """Begin a job; false if it ended at once."""
         shared = self._begin(job)
         try:
+            if job.is_skippable and not job.replaces and self._files.has_result(job):
+                shared.work.skipped()
+                return False
             self._files.fetch(job)
         except UpscalerError as error:
             shared.work.failed(error)
             return False
         return True
+
+    def _is_shared(self, job: Job) -> bool:
+        """Begin a film, if several workers make it; also true if that failed."""
+        shared = self._jobs[job]
+        try:
+            film = self._begin_film(job, self._options, self._executor.slots, shared.say)
+        except Exception as error:  # a bug that one file brings to light must not end the batch
+            shared.work.failed(error)
+            return True
+        if film:
+            self._films[job] = film
+        return film is not None
 
     def _begin(self, job: Job) -> _Shared:
         def on_progress(progress: Progress) -> None:
@@ -153,22 +201,47 @@ class Driver:
             self._turns.say(job, lambda: self._observer.message(job, message))
 
         watched = self._observer.watch(job, on_progress, on_message)
-        work = Work(job, watched, on_message, keep_date=False)  # the worker does that
+        work = Work(job, watched, on_message, keep_date=self._options.keep_dates)
         shared = self._jobs[job] = _Shared(work)
         return shared
 
     def _take(self, report: Report) -> None:
         group = self._running[report.task]
+        film = self._films.get(group[0])
         if isinstance(report, Told):
-            self._hear(group[report.event.job], report.event)
+            event, job = report.event, group[report.event.job]
+            if film and isinstance(event, Advanced):
+                event = replace(event, progress=film.progress(report.task, event.progress.done))
+            self._hear(job, event)
             return
         del self._running[report.task]
-        if isinstance(report, Lost):
+        if film:
+            self._take_range(group[0], film, report)
+        elif isinstance(report, Lost):
             self._lost(group, report)
+        elif isinstance(report.result, GroupDone):
+            for ended in report.result.ended:
+                self._hear(group[ended.job], ended)
+
+    def _take_range(self, job: Job, film: SharedFilm, report: Finished | Lost) -> None:
+        if isinstance(report, Lost):
+            film.lost(report.task, report)
+        elif isinstance(report.result, RangeDone):
+            film.finished(report.task, report.result)
+        if not film.is_over:
             return
-        assert isinstance(report.result, GroupDone), "of a group"
-        for ended in report.result.ended:
-            self._hear(group[ended.job], ended)
+        del self._films[job]
+        shared = self._jobs[job]
+        try:
+            finished = film.finish(lambda: self._files.deliver(job))
+        except Exception as error:  # as above
+            shared.work.failed(error)
+        else:
+            if finished is None:
+                self._again.append((job,))
+                return
+            shared.is_delivered = True
+            shared.work.done(*finished)
 
     def _hear(self, job: Job, event: Event) -> None:
         """Take an event. The end of a job may come twice: by itself, and with the result of its task."""
@@ -194,7 +267,7 @@ class Driver:
             ended.outcome,
             ended.seconds,
             replace(done, made_by={ended.worker: done.frames}) if done else None,
-            ended.messages,
+            tuple(shared.work.messages),
             ended.weights,
             error,
             ended.is_tried,
@@ -211,27 +284,24 @@ class Driver:
             shared = self._jobs[job]
             shared.losses += 1
             shared.crashes += lost.crashed
-            if shared.crashes < _CRASHES_MAX and shared.losses < _LOSSES_MAX:
+            if shared.crashes < CRASHES_MAX and shared.losses < LOSSES_MAX:
                 self._again.append(left)
                 continue
-            text = f"the program crashed on '{job.source}' ({lost.how})"
-            hint = "the file may be damaged"
-            if not lost.crashed:
-                text = f"{shared.losses} workers were ended while they worked on '{job.source}' ({lost.how})"
-                hint = "is there enough memory? use fewer workers"
-            shared.work.failed(MediaError(text, hint))
+            shared.work.failed(hopeless(job, lost))
 
     def _end_finished(self) -> None:
         """End the turns of jobs that have ended, as far as nothing before them has not."""
         while self._jobs and (shared := self._jobs.get(self._turns.current)) and shared.work.ended:
-            result = self._delivered(self._turns.current, shared.work.ended)
+            result = shared.work.ended
+            self._files.release(self._turns.current)
+            if not shared.is_delivered:
+                result = self._delivered(self._turns.current, result)
             self._jobs.pop(self._turns.current)
             self._observer.end(result)
             self._turns.leave()
 
     def _delivered(self, job: Job, result: Result) -> Result:
         """The result of a job, whose files were sent to where they belong."""
-        self._files.release(job)
         if result.done:
             try:
                 self._files.deliver(job)

@@ -3,31 +3,38 @@
 ``runner_at`` is what executors call in a worker; ``main`` is the start of a local worker process.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from upscaler.batch.batch import Batch
+from upscaler.batch.batch import Batch, load_engines
 from upscaler.batch.observer import Observer
 from upscaler.batch.result import Result
+from upscaler.errors import DeviceError
 from upscaler.executors.local_processes import Place, serve_tasks
 from upscaler.executors.tasks import (
     Advanced,
     Event,
     Failure,
+    FilmRange,
     GroupDone,
     JobEnded,
     JobGroup,
     OnEvent,
+    RangeDone,
     RunTask,
     Said,
     Task,
     TaskResult,
 )
+from upscaler.frames.film_range import SegmentRange, encode_range
 from upscaler.inference.engine import Upscaler
 from upscaler.jobs import Job, JobList, Kind
-from upscaler.options import EngineOptions
+from upscaler.options import EngineOptions, Options
+from upscaler.pipeline import begun_video
 from upscaler.process_settings import keep_freed_memory, use_allowed_processors
-from upscaler.results import Message, Progress
+from upscaler.results import Message, OnMessage, Progress
+from upscaler.video.cuts import CannotCutError
+from upscaler.video.segments import closed_segments
 
 
 def main() -> None:
@@ -67,8 +74,9 @@ class TaskRunner:
             task: The task.
             on_event: Called with what happens.
         """
-        assert isinstance(task, JobGroup), f"{task} is not supported"
-        return self._run_group(task, on_event)
+        if isinstance(task, JobGroup):
+            return self._run_group(task, on_event)
+        return self._run_range(task, on_event)
 
     def _run_group(self, group: JobGroup, on_event: OnEvent) -> GroupDone:
         options = replace(group.options, device=self._place.device)
@@ -77,6 +85,78 @@ class TaskRunner:
         with Batch((), options, JobList(list(group.jobs), []), engines=engines) as batch:
             batch.run(teller)
         return GroupDone(self._place.name, tuple(teller.ended))
+
+    def _run_range(self, task: FilmRange, on_event: OnEvent) -> RangeDone:
+        messages: list[Message] = []
+        result = RangeDone(self._place.name)
+        try:
+            options = replace(task.options, device=self._place.device)
+            engines = self._engines.setdefault(options.engine, {})
+            load_engines(engines, {task.job.kind}, options.engine)
+            result = self._encode(task, engines[task.job.kind], options, messages.append, on_event)
+        except CannotCutError as error:
+            result = replace(result, doubt=str(error))
+        except Exception as error:  # a bug that one file brings to light must not end the worker
+            result = replace(result, failure=Failure.of(error))
+        return replace(result, messages=tuple(messages))
+
+    def _encode(
+        self, task: FilmRange, engine: Upscaler, options: Options, on_message: OnMessage, on_event: OnEvent
+    ) -> RangeDone:
+        """Make the segments of a range that are not there yet; raises as ``film_range.encode_range``."""
+        with begun_video(task.job, engine, options.video, on_message, task.surveyed) as video:
+            plan = video.plan
+            here = engine.execution(plan.upscaling)
+            differs = _difference(task, video.fingerprint, here)
+            progress = video.progress(0)
+
+            def on_frame(made: int) -> None:
+                on_event(Advanced(0, replace(progress, done=made)))
+
+            closed = closed_segments(task.folder, range(task.first - 1, task.stop))
+            execution = {**task.execution, "device": here["device"]}
+            with (
+                engine.leaving_to_others(plan.encoder_bytes),
+                engine.restored_execution(execution, plan.upscaling),
+            ):
+                task.cut.move(video.reader)
+                part = SegmentRange(task.first, task.stop, task.cut)
+                encoded = encode_range(
+                    video.reader, engine, plan, options.video, task.folder, part, closed, on_frame
+                )
+        return RangeDone(
+            self._place.name,
+            tuple((number, segment.frames) for number, segment in encoded.made.items()),
+            encoded.tally.frames_px,
+            encoded.tally.computed_px,
+            encoded.stages_s,
+            encoded.frames_decoded,
+            encoded.shown_until,
+            differs,
+            weights=tuple(engine.loaded_weights()),
+        )
+
+
+# What of a worker may differ from the plan: results are still the same but for the last bit.
+_MAY_DIFFER = ("device", "CPU cores")
+
+
+def _difference(task: FilmRange, fingerprint: Mapping[str, str], execution: Mapping[str, str | int]) -> str:
+    """What of this worker differs from the plan, in words; empty if nothing does.
+
+    Raises:
+        DeviceError: It must not differ.
+    """
+    planned = {**task.fingerprint, "device": task.execution["device"]}
+    here = {**fingerprint, "device": execution["device"]}
+    found = ""
+    for name in dict.fromkeys((*planned, *here)):
+        if planned.get(name) != here.get(name):
+            text = f"{name} is {here.get(name)} on a worker, and {planned.get(name)} in the plan"
+            if task.strict or name not in _MAY_DIFFER:
+                raise DeviceError(f"a worker cannot make the same film: {text}")
+            found = found or text
+    return found
 
 
 class _Teller(Observer):

@@ -22,6 +22,7 @@ class Work:
         on_progress: Takes its progress.
         write: Of an image, once it has been through the network.
         ended: How it ended, if it has.
+        messages: Those that have come.
     """
 
     def __init__(self, job: Job, on_progress: OnProgress, on_message: OnMessage, *, keep_date: bool) -> None:
@@ -31,12 +32,12 @@ class Work:
         self.write: Write | None = None
         self.ended: Result | None = None
         self._on_message = on_message
-        self._messages: list[Message] = []
+        self.messages: list[Message] = []
         self._start = time.monotonic()
 
     def message(self, message: Message) -> None:
         """Take a message about the job."""
-        self._messages.append(message)
+        self.messages.append(message)
         self._on_message(message)
 
     def is_finished(self) -> bool:
@@ -47,7 +48,7 @@ class Work:
         """It ended well."""
         if self._source:
             _set_date(self.job, self._source, self.message)
-        warned = any(message.severity == "warning" for message in self._messages)
+        warned = any(message.severity == "warning" for message in self.messages)
         self._end("done with warnings" if warned else "done", done=done, weights=weights)
 
     def failed(self, error: Exception) -> None:
@@ -91,7 +92,7 @@ class Work:
             outcome,
             seconds,
             done,
-            self._messages,
+            self.messages,
             weights,
             error,
             is_tried,

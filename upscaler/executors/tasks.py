@@ -6,7 +6,7 @@ run replaces equal files by equal files.
 
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from upscaler import errors
@@ -14,6 +14,7 @@ from upscaler.errors import UpscalerError
 from upscaler.jobs import Job
 from upscaler.options import Options
 from upscaler.results import Done, Message, Outcome, Progress, WeightFacts
+from upscaler.video.cuts import Cut
 from upscaler.video.survey import Survey
 
 
@@ -37,13 +38,13 @@ class FilmRange:
     Attributes:
         job: The whole film.
         options: Of the command, as for ``JobGroup``.
-        surveyed: Of the source; holds the index by which the range is found.
+        surveyed: Of the source, without its index.
         folder: The job folder, which the driver has locked.
         fingerprint: See ``resume.fingerprint``; a worker that computes another one refuses.
         execution: How networks run, see ``Upscaler.execution``; a worker runs them so, or refuses.
         first: Number of the first segment, from 0.
-        stop: Number of the segment after the last; ``None``: up to the end of the film.
-        seeks: Whether the worker may begin to decode at a key frame before the range.
+        stop: Number of the segment after the last.
+        cut: Where decoding begins, and which frames must come.
         strict: Whether a worker with another device or other processors refuses.
     """
 
@@ -54,8 +55,8 @@ class FilmRange:
     fingerprint: Mapping[str, str]
     execution: Mapping[str, str | int]
     first: int
-    stop: int | None
-    seeks: bool
+    stop: int
+    cut: Cut
     strict: bool = False
 
 
@@ -160,7 +161,7 @@ class RangeDone:
         computed_px: Those of them that went through the network.
         stages_s: Busy seconds by stage.
         frames_decoded: Frames that were decoded, those before the range included.
-        shown_until: PTS at which the last frame ends, where the range reaches the end of the film.
+        shown_until: PTS at which the last frame that was decoded ends.
         differs: What of the worker differs from the plan, such as its device; empty: nothing.
         doubt: Why the film cannot be cut here, if that came out: the range is not to be trusted.
         messages: About the film, that arose in the range.
@@ -172,9 +173,9 @@ class RangeDone:
     made: tuple[tuple[int, int], ...] = ()
     frames_px: int = 0
     computed_px: int = 0
-    stages_s: Mapping[str, float] | None = None
+    stages_s: Mapping[str, float] = field(default_factory=dict)
     frames_decoded: int = 0
-    shown_until: int | None = None
+    shown_until: int = 0
     differs: str = ""
     doubt: str = ""
     messages: tuple[Message, ...] = ()

@@ -23,7 +23,7 @@ from upscaler.video.threads import BackgroundWriter, Prefetcher
 
 
 @dataclass(frozen=True)
-class FilmRange:
+class SegmentRange:
     """Consecutive segments of a film.
 
     Attributes:
@@ -62,7 +62,7 @@ def encode_range(
     plan: VideoPlan,
     options: VideoOptions,
     folder: Path,
-    part: FilmRange,
+    part: SegmentRange,
     closed: Mapping[int, Segment],
     on_frame: Callable[[int], None],
 ) -> Encoded:
@@ -124,7 +124,7 @@ class _Selected:
         options: VideoOptions,
         context: Context,
         length: int,
-        part: FilmRange,
+        part: SegmentRange,
         closed: Mapping[int, Segment],
         notes: SourceNotes,
     ) -> None:

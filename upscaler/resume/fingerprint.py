@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 
 import av
@@ -52,7 +52,8 @@ def fingerprint_of(
         "modification time of the source (ns)": changed_ns,
         "hash of the start of the source": head,
         "hash of the weights": " ".join(hashlib.sha256(path.read_bytes()).hexdigest() for path in weights),
-        **_flat("option", engine),
+        # `Upscaler.execution` has the device and the precision that were chosen.
+        **_flat("option", replace(engine, device="auto", precision="auto")),
         "option model": " then ".join(engine.models),
         "option start_s": options.from_s,
         "option end_s": options.until_s,

@@ -66,7 +66,7 @@ class JobFolder:
         self.target = target
         self._on_message = on_message
         self.path = folder_of(target)
-        self._is_unwanted = False
+        self._is_unwanted = self._is_left = False
 
     def __enter__(self) -> Self:
         try:
@@ -94,6 +94,9 @@ class JobFolder:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         segments = sum(1 for _ in self.path.glob("segment-*.json"))
+        if self._is_left:
+            self._lock.release()
+            return
         if error is None or not segments or self._is_unwanted:
             self._discard()
         else:
@@ -104,6 +107,10 @@ class JobFolder:
         self._lock.release()
         if disk.is_full(error):
             raise DiskFullError(f"no space left on the disk of '{self.target}'", "free some") from error
+
+    def leave(self) -> None:
+        """Keep the folder as it is, for whoever enters it next."""
+        self._is_left = True
 
     def manifest(self) -> Manifest | None:
         """The manifest of an earlier run; ``None`` if there is none, or none that can be read."""

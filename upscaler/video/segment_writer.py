@@ -1,6 +1,7 @@
 """Encode: frames as planes -> one segment, a self-contained video file that starts at time 0."""
 
 import os
+import secrets
 from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
@@ -81,7 +82,8 @@ class SegmentWriter:
         self.first_pts = 0
         self._closed = False
         self._captions = {} if captions is None else captions
-        self._partial = path.with_name(f"{path.stem}.part{path.suffix}")
+        # Two workers may write the same segment, if one is only believed to be lost.
+        self._partial = path.with_name(f"{path.stem}.{secrets.token_hex(4)}.part{path.suffix}")
         try:
             os.close(own_files.create(self._partial))  # FFmpeg would follow a link of this name
             options = {} if path.suffix == ".mkv" else {"movie_timescale": "90000"}

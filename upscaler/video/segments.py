@@ -195,12 +195,21 @@ class SegmentedVideoWriter:
         self._writer, self._pts = None, []
 
 
-def closed_segments(folder: Path) -> dict[int, Segment]:
-    """The complete segments in a folder by number, except those that are damaged."""
+def closed_segments(folder: Path, among: Container[int] | None = None) -> dict[int, Segment]:
+    """The complete segments in a folder by number, except those that are damaged.
+
+    Args:
+        folder: The folder.
+        among: Which ones to look at, as each is read completely; ``None``: all.
+    """
     numbers = sorted(
         int(path.stem.rpartition("-")[2]) for path in folder.glob("segment-" + "[0-9]" * 6 + ".json")
     )
-    found = {number: _closed(_record_path(folder, number)) for number in numbers}
+    found = {
+        number: _closed(_record_path(folder, number))
+        for number in numbers
+        if among is None or number in among
+    }
     return {number: segment for number, segment in found.items() if segment}
 
 

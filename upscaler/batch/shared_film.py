@@ -1,0 +1,290 @@
+"""A film whose segments are made by several workers, in ranges, and merged here.
+
+Its borders are known before the work, from the index that the survey has made. What comes back is checked as
+a whole: all frames, and at each border the same frame of the source on both sides, sample by sample. If
+anything is wrong or unusual, the segments are dropped, and one worker makes the film from its start.
+"""
+
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+
+from upscaler.batch.hopeless import CRASHES_MAX, LOSSES_MAX, hopeless
+from upscaler.executors.executor import Lost
+from upscaler.executors.tasks import FilmRange, RangeDone
+from upscaler.inference.engine import Upscaler
+from upscaler.jobs import Job
+from upscaler.options import Options
+from upscaler.pipeline import BegunVideo, FilmSegments, begun_video, finish_video
+from upscaler.results import Done, Message, OnMessage, Progress, WeightFacts
+from upscaler.resume.begin import resume_or_start
+from upscaler.resume.job_folder import JobFolder
+from upscaler.video.cuts import CannotCutError
+from upscaler.video.segments import Segment, closed_segments
+from upscaler.video.survey import Survey
+from upscaler.video.trim import selected_positions
+
+# So many ranges are made for each worker, of so many segments at most.
+_RANGES_EACH, _SEGMENTS_MAX = 4, 8
+
+
+@dataclass
+class _Made:
+    """What the workers have made so far."""
+
+    by: Counter[str] = field(default_factory=Counter)
+    frames_px: int = 0
+    computed_px: int = 0
+    decoded: int = 0
+    stages_s: dict[str, float] = field(default_factory=dict)
+    weights: dict[WeightFacts, None] = field(default_factory=dict)
+
+    def add(self, done: RangeDone) -> None:
+        """Add a range."""
+        self.by[done.worker] += sum(frames for _, frames in done.made)
+        self.frames_px += done.frames_px
+        self.computed_px += done.computed_px
+        self.decoded += done.frames_decoded
+        for stage, busy_s in done.stages_s.items():
+            self.stages_s[stage] = self.stages_s.get(stage, 0.0) + busy_s
+        self.weights |= dict.fromkeys(done.weights)
+
+
+class SharedFilm:
+    """A film on its way; made by ``begin``.
+
+    Args:
+        video: The film, open.
+        engine: Plans.
+        options: For the workers.
+        folder: Its job folder, locked.
+        earlier: Segments of an earlier run.
+        execution: How networks run.
+        slots: How many workers there are.
+        on_message: Called with every message.
+
+    Attributes:
+        opened: Closes the film and the folder.
+        doubt: Why it has to be made by one worker after all; empty if it has not.
+        error: Why it failed.
+    """
+
+    def __init__(
+        self,
+        video: BegunVideo,
+        engine: Upscaler,
+        options: Options,
+        folder: JobFolder,
+        earlier: dict[int, Segment],
+        execution: dict[str, str | int],
+        slots: int,
+        on_message: OnMessage,
+    ) -> None:
+        self.opened = ExitStack()
+        self.doubt = ""
+        self.error: Exception | None = None
+        self._video, self._folder, self._earlier = video, folder, earlier
+        self._on_message = on_message
+        self._losses: Counter[tuple[int, bool]] = Counter()  # by the first segment, and whether it crashed
+        self._made, self._execution = _Made(), execution
+        self._shown_until = 0
+        self._resumed = sum(segment.frames for segment in earlier.values())
+        self._progress = replace(video.progress(self._resumed), total=frames_of(video))
+        self._count = -(-frames_of(video) // video.plan.segment_frames)
+        task = FilmRange(
+            video.job,
+            options,
+            replace(video.surveyed, index=None),
+            folder.path,
+            video.fingerprint,
+            execution,
+            0,
+            0,
+            video.cut(engine, 0, 1),
+            options.strict_plan,
+        )
+        self._waiting = deque(
+            replace(task, first=first, stop=stop, cut=video.cut(engine, first, stop))
+            for first, stop in self._ranges(slots)
+        )
+        self._running: dict[int, FilmRange] = {}
+        self._frames: dict[int, int] = {}  # of running ranges
+
+    def _ranges(self, slots: int) -> Iterator[tuple[int, int]]:
+        """First and stop of each range; the last one goes on to find that nothing follows."""
+        missing = [number for number in range(self._count) if number not in self._earlier]
+        most = max(1, min(_SEGMENTS_MAX, len(missing) // (_RANGES_EACH * max(1, slots))))
+        last = self._count - 1
+        for first, stop in _runs(missing or [last], most):
+            yield first, stop + (stop == self._count)
+        if missing and missing[-1] != last:  # where the film ends, that range has to tell
+            yield last, self._count + 1
+
+    def next_task(self) -> FilmRange | None:
+        """The next range to submit."""
+        return None if self.error or self.doubt or not self._waiting else self._waiting.popleft()
+
+    def submitted(self, number: int, task: FilmRange) -> None:
+        """A range was submitted."""
+        self._running[number] = task
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing runs or waits any more."""
+        return not self._running and (not self._waiting or bool(self.error or self.doubt))
+
+    def progress(self, number: int, frames: int) -> Progress:
+        """How far the film is, when a running range has so many frames."""
+        self._frames[number] = frames
+        done = self._resumed + self._made.by.total() + sum(self._frames.values())
+        return replace(self._progress, done=done)
+
+    def finished(self, number: int, done: RangeDone) -> None:
+        """A range ended."""
+        task = self._running.pop(number)
+        self._frames.pop(number, None)
+        if done.differs:
+            self._on_message(Message("info", f"{done.differs}: the result may differ in the last bit"))
+        for message in done.messages:
+            self._on_message(message)
+        if done.failure:
+            self.error = self.error or done.failure.error()
+        elif done.doubt:
+            self.doubt = done.doubt
+        else:
+            self._made.add(done)
+            if task.stop > self._count:
+                self._shown_until = done.shown_until
+
+    def lost(self, number: int, lost: Lost) -> None:
+        """The worker of a range was lost: the range is the next to be given out, unless that is hopeless."""
+        task = self._running.pop(number)
+        self._frames.pop(number, None)
+        self._losses[task.first, lost.crashed] += 1
+        crashes, others = (self._losses[task.first, crashed] for crashed in (True, False))
+        if crashes < CRASHES_MAX and crashes + others < LOSSES_MAX:
+            self._waiting.appendleft(task)
+        else:
+            self.error = self.error or hopeless(task.job, lost)
+
+    def finish(self, deliver: Callable[[], None]) -> tuple[Done, list[WeightFacts]] | None:
+        """Merge the film once nothing runs any more; ``None`` if one worker has to make it: see ``doubt``.
+
+        Raises:
+            MediaError: It cannot be merged, or a worker has failed.
+            Exception: What a worker has raised.
+        """
+        with self.opened:
+            if self.error:
+                raise self.error
+            segments = closed_segments(self._folder.path)
+            self.doubt = self.doubt or self._doubt_about(segments)
+            if self.doubt:
+                self._on_message(Message("info", f"one worker makes it from the start: {self.doubt}"))
+                return None
+            made, reused_share = self._made, 0.0
+            if made.frames_px:
+                reused_share = max(0.0, 1 - made.computed_px / made.frames_px)
+            film = FilmSegments(
+                [segments[number] for number in range(self._count)],
+                self._resumed,
+                made.decoded,
+                reused_share,
+                self._shown_until,
+                made.stages_s,
+            )
+            done = finish_video(self._video, film, self._folder, self._execution, self._on_message, deliver)
+        self._video.check_unchanged(self._on_message)
+        return replace(done, made_by=dict(made.by)), list(made.weights)
+
+    def close(self, error: BaseException) -> None:
+        """End the work on the film because of an error; its segments stay."""
+        self.opened.__exit__(type(error), error, None)
+
+    def _doubt_about(self, segments: dict[int, Segment]) -> str:
+        """What is wrong or unusual about the segments; empty if nothing is."""
+        if sorted(segments) != list(range(self._count)):
+            return "its frames are not those that its packets announce"
+        if sum(segment.frames for segment in segments.values()) != frames_of(self._video):
+            return "its frames are not those that its packets announce"
+        if not all(segment.is_intact for segment in segments.values()):
+            return "it is damaged or unusual"
+        in_order = [segments[number] for number in range(self._count)]
+        if any(segment.last != after.before for segment, after in pairwise(in_order)):
+            return "its frames depend on those before"
+        return ""
+
+
+def begin(
+    job: Job,
+    engine: Upscaler,
+    options: Options,
+    surveyed: Survey | None,
+    slots: int,
+    on_message: OnMessage,
+) -> SharedFilm | None:
+    """Plan a film and lock its job folder.
+
+    Args:
+        job: The film.
+        engine: Plans; it does not run.
+        options: For the workers.
+        surveyed: Of the source, if that was done already.
+        slots: How many workers there are.
+        on_message: Called with every message.
+
+    Returns:
+        The film; ``None`` if it has one segment only, or cannot be cut: one worker makes it as a whole.
+
+    Raises:
+        MediaError: It cannot be read, or its folder cannot be used.
+        UsageError: The target's container does not support the options.
+    """
+    with ExitStack() as opened:
+        video = opened.enter_context(begun_video(job, engine, options.video, on_message, surveyed))
+        try:
+            video.cut(engine, 0, 1)
+        except CannotCutError as error:
+            on_message(Message("info", f"one worker makes it: {error}"))
+            return None
+        if frames_of(video) <= video.plan.segment_frames:
+            return None
+        for line in video.first_lines():
+            on_message(Message("info", line))
+        folder = opened.enter_context(JobFolder(job.target, on_message))
+        with resume_or_start(
+            folder,
+            video.fingerprint,
+            engine,
+            video.plan.upscaling,
+            video.reader.info,
+            video.expected_frames(),
+            on_message,
+            resume=options.resume,
+        ) as earlier:
+            execution = engine.execution(video.plan.upscaling)
+        if not all(segment.is_intact for segment in earlier.values()):
+            folder.leave()
+            return None
+        film = SharedFilm(video, engine, options, folder, earlier, execution, slots, on_message)
+        film.opened = opened.pop_all()
+        return film
+
+
+def frames_of(video: BegunVideo) -> int:
+    """How many frames the index says are selected."""
+    assert video.surveyed.index, "the film can be cut"
+    return len(selected_positions(video.surveyed.index, video.options))
+
+
+def _runs(numbers: list[int], most: int) -> Iterator[tuple[int, int]]:
+    """First and stop of runs of consecutive numbers, of so many at most."""
+    first = stop = numbers[0]
+    for number in numbers:
+        if number != stop or number - first == most:
+            yield first, stop
+            first = number
+        stop = number + 1
+    yield first, stop
