@@ -54,6 +54,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "frames",
         "jobs",
         "remote",
+        "resume",
         "inference",
         "images",
         "video",

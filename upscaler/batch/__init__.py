@@ -1,5 +1,5 @@
 """All jobs of one call: planned, checked and run in order, or only foretold (``--dry-run``).
 
 May import ``comparison``, ``executors``, ``pipeline``, ``large_stills``, ``frames``, ``jobs``, ``remote``,
-``inference``, ``images``, ``video`` and ``models``.
+``resume``, ``inference``, ``images``, ``video`` and ``models``.
 """

@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
@@ -169,7 +169,9 @@ class Batch:
 
     def _shared_options(self) -> Options:
         """The options for workers: what this process has chosen is not chosen again."""
-        options = replace(self._options, workers=None, devices=(), compare=False, reference=None)
+        # Those of `upscale` in Python have callbacks, too, which cannot be pickled.
+        options = Options(**{each.name: getattr(self._options, each.name) for each in fields(Options)})
+        options = replace(options, workers=None, devices=(), compare=False, reference=None)
         dtypes = {name_of(engine.dtype) for engine in self.engines.values()}
         if options.precision == "auto" and len(dtypes) == 1:
             options = replace(options, precision=dtypes.pop())
