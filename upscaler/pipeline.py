@@ -39,7 +39,7 @@ from upscaler.resume.begin import resume_or_start
 from upscaler.resume.fingerprint import fingerprint_of, has_changed, state_of
 from upscaler.resume.job_folder import JobFolder, folder_of
 from upscaler.system import memory
-from upscaler.video import mux
+from upscaler.video import matroska_projection, mux
 from upscaler.video.cuts import CannotCutError, Cut, cut_before
 from upscaler.video.formats import container_of
 from upscaler.video.info import Window
@@ -600,19 +600,23 @@ def _merge(
     info, options, suffix = video.reader.info, video.options, video.job.target.suffix.lower()
     merged = folder.path / f"merged{suffix}"
     start = time.monotonic()
+    factor, is_cropped = video.plan.upscaling.factor, options.crop is not None
+    projection = info.projection.element(factor, is_cropped=is_cropped)
     streams = mux.merge(
         film.segments,
         video.reader.source,
         merged,
         video.streams,
-        view=mux.View(info.rotation, info.mirrored, info.projection.stereo_mode),
+        view=mux.View(info.rotation, info.mirrored, info.projection.stereo_mode, bool(projection)),
         window=window,
         cut=options.trims,
         on_message=on_message,
     )
-    projection = info.projection.boxes(video.plan.upscaling.factor, is_cropped=options.crop is not None)
-    if projection and container_of(suffix).is_mp4:
-        write_boxes(merged, projection)
+    if not container_of(suffix).is_mp4:
+        if projection:
+            matroska_projection.write(merged, projection)
+    elif boxes := info.projection.boxes(factor, is_cropped=is_cropped):
+        write_boxes(merged, boxes)
     film.stages_s["merge"] = time.monotonic() - start
     return merged, streams
 

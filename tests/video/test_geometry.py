@@ -1,6 +1,7 @@
 """Size, pixel aspect, rotation and mirroring of the displayed picture."""
 
 import struct
+import zlib
 from fractions import Fraction
 from pathlib import Path
 
@@ -26,7 +27,9 @@ from upscaler.options import VideoOptions
 from upscaler.video import (
     codecs,
     geometry,
+    matroska_projection,
 )
+from upscaler.video.projections import Projection
 from upscaler.video.reader import VideoReader
 
 
@@ -240,14 +243,61 @@ def test_360_degrees_and_3d_are_written_into_mp4(tmp_path: Path, suffix: str) ->
     assert declared(tmp_path / "again.mp4")[0] == after
 
 
-def test_matroska_declares_3d_and_360_degrees_are_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize("suffix", [".mkv", ".webm"])
+def test_360_degrees_and_3d_are_written_into_matroska(tmp_path: Path, suffix: str) -> None:
     source, engine = spherical_clip(tmp_path / "in.mp4"), identity(tmp_path)
-    _, messages = run_video(engine, source, tmp_path / "out.mkv")
-    assert "360 degree metadata is lost: it cannot be written into .mkv; .mp4 and .mov keep it" in messages
-    with av.open(str(tmp_path / "out.mkv")) as container:
+    before, _ = declared(source)
+    _, messages = run_video(engine, source, tmp_path / f"out{suffix}")
+    after, frames = declared(tmp_path / f"out{suffix}")
+    assert after["SPHERICAL"] == before["SPHERICAL"] and after["STEREO3D"][:8] == before["STEREO3D"][:8]
+    assert len(frames) == 2 and not any("lost" in line for line in messages)
+    with av.open(str(tmp_path / f"out{suffix}")) as container:
         assert container.streams.video[0].metadata["stereo_mode"] == "top_bottom"
-    run_video(engine, tmp_path / "out.mkv", tmp_path / "back.mp4")
-    assert declared(tmp_path / "back.mp4")[0]["STEREO3D"][:4] == declared(source)[0]["STEREO3D"][:4]
+        assert "title" not in container.streams.video[0].metadata
+    assert b"-----" not in (tmp_path / f"out{suffix}").read_bytes()
+    run_video(engine, tmp_path / f"out{suffix}", tmp_path / "back.mp4")
+    assert declared(tmp_path / "back.mp4")[0]["SPHERICAL"] == before["SPHERICAL"]
+
+
+def test_a_title_gives_the_room_back(tmp_path: Path) -> None:
+    with av.open(str(tmp_path / "a.mkv"), "w") as output:
+        video = output.add_stream("libx264", rate=25)
+        video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
+        video.metadata["title"] = "Up there" + matroska_projection.ROOM
+        output.mux(video.encode(VideoFrame(64, 48, "yuv420p")))
+        output.mux(video.encode(None))
+    size = (tmp_path / "a.mkv").stat().st_size
+    element = matroska_projection.element(matroska_projection.EQUIRECTANGULAR, b"", (90, 0, 0))
+    matroska_projection.write(tmp_path / "a.mkv", element)
+    content = (tmp_path / "a.mkv").read_bytes()
+    assert len(content) == size and element in content
+    tracks_id = bytes.fromhex("1654ae6b")
+    at = content.index(tracks_id, content.index(tracks_id) + 1)  # after the entry in the table of contents
+    start = content.index(b"\xbf\x84", at)  # the checksum of all tracks
+    length = 9 - content[at + 4].bit_length()
+    tracks = int.from_bytes(content[at + 4 : at + 4 + length]) & ((1 << 7 * length) - 1)
+    assert zlib.crc32(content[start + 6 : at + 4 + length + tracks]) == int.from_bytes(
+        content[start + 2 : start + 6], "little"
+    )
+    with av.open(str(tmp_path / "a.mkv")) as container:
+        assert container.streams.video[0].metadata["title"] == "Up there"
+    assert "SPHERICAL" in declared(tmp_path / "a.mkv")[0]
+    with pytest.raises(OSError, match="no room"):
+        matroska_projection.write(tmp_path / "a.mkv", element)
+
+
+def test_elements_of_a_projection() -> None:
+    """Of a cube map and of a tile that are turned: each number as the standard has it."""
+    cube = Projection(spherical=1, rotation=(90 << 16, -(30 << 16), 0), padding_px=4)
+    assert cube.element(2.5, is_cropped=False) == bytes.fromhex(
+        "7670 10000035 7671 10000001 02 7672 1000000c 00000000 00000000 0000000a"
+        "7673 10000008 4056800000000000 7674 10000008 c03e000000000000"
+    )
+    tile = Projection(spherical=2, bounds=(1, 2, 3, 4))
+    assert tile.element(2, is_cropped=False) == bytes.fromhex(
+        "7670 10000021 7671 10000001 01 7672 10000014 00000000 00000002 00000004 00000001 00000003"
+    )
+    assert tile.element(2, is_cropped=True) == b""
 
 
 def test_a_cropped_sphere_is_none(tmp_path: Path) -> None:

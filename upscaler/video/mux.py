@@ -19,7 +19,7 @@ from av.video.stream import VideoStream
 from upscaler.errors import MediaError
 from upscaler.results import Message, OnMessage, StreamPlan
 from upscaler.system import own_files
-from upscaler.video import timecode, timed_metadata
+from upscaler.video import matroska_projection, timecode, timed_metadata
 from upscaler.video.demux import (
     MEDIA_ERRORS,
     Source,
@@ -54,11 +54,13 @@ class View:
         rotation: Degrees counter-clockwise.
         mirrored: Whether it is mirrored left to right after that.
         stereo_mode: Matroska's name for how two views share the picture; empty for one view.
+        has_projection: Whether ``matroska_projection.write`` follows.
     """
 
     rotation: int = 0
     mirrored: bool = False
     stereo_mode: str = ""
+    has_projection: bool = False
 
 
 AS_CODED = View()
@@ -243,6 +245,8 @@ def _add_video(
     video.disposition = original.disposition
     if view.stereo_mode and not container.is_mp4:
         video.metadata["stereo_mode"] = view.stereo_mode  # Matroska's muxer writes the element from this tag
+    if view.has_projection and not container.is_mp4:
+        video.metadata["title"] = video.metadata.get("title", "") + matroska_projection.ROOM
     if view.rotation or view.mirrored:
         video.set_display_rotation(view.rotation, hflip=view.mirrored)
     return video

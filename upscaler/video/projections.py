@@ -1,7 +1,8 @@
 """360-degree video and stereoscopic 3D: read from a frame, and written into the finished file.
 
 av does not pass this side data to a muxer. In mp4 and mov the boxes ``st3d`` and ``sv3d`` (Google's
-"Spherical Video V2") are therefore added afterwards; for Matroska, its muxer reads a tag for 3D.
+"Spherical Video V2") are therefore added afterwards, in Matroska the element ``Projection``; for 3D, its
+muxer reads a tag.
 """
 
 import struct
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, cast
 
 from av.video.frame import VideoFrame
 
-from upscaler.video import boxes
+from upscaler.video import boxes, matroska_projection
 from upscaler.video.boxes import packed
 
 if TYPE_CHECKING:
@@ -64,9 +65,8 @@ class Projection:
         """A line for each thing that a file of this suffix will not declare."""
         if self.spherical is not None and is_cropped:
             yield "360 degree metadata is lost: the picture is cropped"
-        elif self.spherical is not None and not (is_mp4 and self._sv3d(1)):
-            hint = "" if is_mp4 else "; .mp4 and .mov keep it"
-            yield f"360 degree metadata is lost: it cannot be written into {suffix}{hint}"
+        elif self.spherical is not None and not self._layout(1):
+            yield f"360 degree metadata is lost: it cannot be written into {suffix}"
         if self.stereo and not (self._st3d() if is_mp4 else self.stereo_mode):
             yield f"stereoscopic 3D metadata is lost: it cannot be written into {suffix}"
 
@@ -79,23 +79,43 @@ class Projection:
         """
         return self._st3d() + (b"" if is_cropped else self._sv3d(factor))
 
+    def element(self, factor: float, *, is_cropped: bool) -> bytes:
+        """What the description of the video contains in Matroska; empty if there is nothing to say.
+
+        Args:
+            factor: As for ``boxes``.
+            is_cropped: As for ``boxes``.
+        """
+        layout = b"" if is_cropped else self._layout(factor)
+        if not layout:
+            return b""
+        is_cube = self.spherical == _CUBEMAP
+        kind = matroska_projection.CUBEMAP if is_cube else matroska_projection.EQUIRECTANGULAR
+        private = layout[8:] if is_cube or any(self.bounds) else b""
+        yaw, pitch, roll = (angle / (1 << 16) for angle in self.rotation)
+        return matroska_projection.element(kind, private, (yaw, pitch, roll))
+
     def _st3d(self) -> bytes:
         if self.stereo not in _MP4_STEREO or self.right_first:
             return b""
         return packed(b"st3d", bytes(4) + bytes([_MP4_STEREO[self.stereo]]))
 
     def _sv3d(self, factor: float) -> bytes:
-        if self.spherical == _CUBEMAP:
-            layout = packed(b"cbmp", bytes(4) + struct.pack(">II", 0, round(self.padding_px * factor)))
-        elif self.spherical in (_EQUIRECTANGULAR, _TILE):
-            left, top, right, bottom = self.bounds
-            layout = packed(b"equi", bytes(4) + struct.pack(">4I", top, bottom, left, right))
-        else:
+        layout = self._layout(factor)
+        if not layout:
             return b""
         header = packed(b"prhd", bytes(4) + struct.pack(">3i", *self.rotation))
-        return packed(
-            b"sv3d", packed(b"svhd", bytes(4) + _METADATA_SOURCE) + packed(b"proj", header + layout)
-        )
+        source = packed(b"svhd", bytes(4) + _METADATA_SOURCE)
+        return packed(b"sv3d", source + packed(b"proj", header + layout))
+
+    def _layout(self, factor: float) -> bytes:
+        """The box ``cbmp`` or ``equi``; empty for other projections."""
+        if self.spherical == _CUBEMAP:
+            return packed(b"cbmp", bytes(4) + struct.pack(">II", 0, round(self.padding_px * factor)))
+        if self.spherical in (_EQUIRECTANGULAR, _TILE):
+            left, top, right, bottom = self.bounds
+            return packed(b"equi", bytes(4) + struct.pack(">4I", top, bottom, left, right))
+        return b""
 
 
 FLAT = Projection()
