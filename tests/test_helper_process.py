@@ -9,7 +9,12 @@ from pathlib import Path
 import pytest
 
 from upscaler import helper_process
-from upscaler.helper_process import HelperDiedError, HelperProcess, HelperUnavailableError
+from upscaler.helper_process import (
+    HelperDiedError,
+    HelperOutOfMemoryError,
+    HelperProcess,
+    HelperUnavailableError,
+)
 
 DOOMED = "support.doomed"
 
@@ -31,6 +36,13 @@ def test_each_death_is_named_and_the_next_request_is_answered() -> None:
         with pytest.raises(HelperDiedError, match=r"no answer in 0\.1 s"):
             helper.ask({"do": "hang"}, 0.1)
         assert helper.ask({"do": "print", "given": 7}, 60)["given"] == 7
+
+
+def test_a_lack_of_memory_is_told_from_a_crash() -> None:
+    with HelperProcess(DOOMED) as helper:
+        with pytest.raises(HelperOutOfMemoryError, match="too little memory"):
+            helper.ask({"do": "lack memory"}, 60)
+        assert helper.ask({"given": 7}, 60)["given"] == 7
 
 
 def test_a_death_between_two_requests_is_not_blamed_on_the_next() -> None:

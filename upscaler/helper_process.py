@@ -29,6 +29,7 @@ OnReport = Callable[[Answer], None]
 _READY = b"ready\n"
 _ALIVE = b"\n"
 _ALIVE_EVERY_S = 1.0
+_OUT_OF_MEMORY = 71  # an exit code that Python does not use
 _START_TIMEOUT_S = 60.0
 _END_TIMEOUT_S = 5.0  # a process that waits for a dead network drive ends when the drive answers
 
@@ -44,6 +45,13 @@ class HelperDiedError(Exception):
     def __init__(self, how: str, *, by_itself: bool = True) -> None:
         super().__init__(how)
         self.by_itself = by_itself
+
+
+class HelperOutOfMemoryError(HelperDiedError):
+    """The helper ended because memory did not hold a request or its answer."""
+
+    def __init__(self) -> None:
+        super().__init__("too little memory")
 
 
 class HelperUnavailableError(Exception):
@@ -156,6 +164,8 @@ class HelperProcess:
         self.close()
         if code is None:
             raise HelperDiedError("wrong answer")
+        if code == _OUT_OF_MEMORY:
+            raise HelperOutOfMemoryError
         raise HelperDiedError(crashes.describe(code), by_itself=code >= 0 or crashes.is_crash(code))
 
     def _next_answer(
@@ -320,4 +330,7 @@ def _answers() -> Iterator[IO[bytes]]:
         os.dup2(nothing.fileno(), 1)
         answers.write(_READY)
         answers.flush()
-        yield answers
+        try:
+            yield answers
+        except MemoryError:
+            os._exit(_OUT_OF_MEMORY)  # without writing what is buffered of an answer

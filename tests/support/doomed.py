@@ -43,6 +43,10 @@ def _raise(_given: str) -> None:
     raise ValueError("a bug")
 
 
+def _lack_memory(_given: str) -> None:
+    raise MemoryError
+
+
 def _babble(given: str) -> None:
     for descriptor in PIPES:
         with suppress(OSError):
@@ -65,6 +69,7 @@ DEATHS: dict[str, Callable[[str], object]] = {
     "crash": lambda _: os.kill(os.getpid(), signal.SIGSEGV),
     "exit": lambda _: os._exit(3),
     "raise": _raise,
+    "lack memory": _lack_memory,
     "hang": lambda _: time.sleep(60),
     "babble": _babble,
     "close": _close,

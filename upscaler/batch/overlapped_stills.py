@@ -12,7 +12,12 @@ from pathlib import Path
 from upscaler.atomic import Partial
 from upscaler.errors import MediaError, UpscalerError
 from upscaler.helper_pool import HelperPool
-from upscaler.helper_process import Answer, HelperDiedError, HelperUnavailableError
+from upscaler.helper_process import (
+    Answer,
+    HelperDiedError,
+    HelperOutOfMemoryError,
+    HelperUnavailableError,
+)
 from upscaler.images import still_helper, stills
 from upscaler.images.encoding import Encoding
 from upscaler.images.still import Still
@@ -72,6 +77,8 @@ class OverlappedStills:
             return None
         try:
             return still_helper.still_of(*_result(read.answer))
+        except HelperOutOfMemoryError:  # there may be enough for this image alone
+            return None
         except HelperDiedError as error:
             text = f"cannot read '{job.source}': its decoder crashes ({error})"
             raise MediaError(text, "the file is damaged") from error
@@ -119,6 +126,8 @@ class OverlappedStills:
                 with stills.naming_errors(target):
                     write.partial.publish(replaces=replaces)
                 return
+        except HelperOutOfMemoryError:  # as above
+            pass
         except HelperDiedError as error:
             raise MediaError(f"cannot write '{target}': its encoder crashes ({error})") from error
         except HelperUnavailableError:

@@ -74,6 +74,8 @@ class Display:
         self._started += 1
         self._name = name = printable(self._shown(name))
         self._start = time.monotonic() if begun_s is None else begun_s
+        if self._started == self._files:  # the time of the file says it
+            self._all_end_s = None
         count = f"[{self._started}/{self._files}]" if self._files > 1 else ""
         self._task = self._bar.add_task(
             name, total=None, count=count, rate="reading", ends_s=None, all_end_s=self._all_end_s

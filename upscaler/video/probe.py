@@ -22,6 +22,7 @@ from upscaler.errors import MediaError, UpscalerError
 from upscaler.helper_process import (
     Answer,
     HelperDiedError,
+    HelperOutOfMemoryError,
     HelperProcess,
     HelperUnavailableError,
     Request,
@@ -105,6 +106,9 @@ class Prober:
         }
         try:
             return self._helper.ask(request, _TIMEOUT_S)
+        except HelperOutOfMemoryError as error:
+            text = f"there is too little memory to open '{path}'"
+            raise MediaError(text, "close other programs") from error
         except HelperDiedError as error:
             raise _crash(path, str(error)) from error
         except HelperUnavailableError:
