@@ -36,10 +36,10 @@ BLENDABLE = (
     ("balanced-photo", "real-fast"),
 )
 
-# The blend that a model stands for without `--perceptual`: calmer than the second of its pair alone, whose
-# guesses put specks on small faces. A scale that the counterpart lacks (`real-x2`) is then not blended: at x2
+# The blend that a model stands for without `--perceptual`: the largest share that takes no small face away from
+# its original (docs/models.md); 0.9 is crisper, but puts specks on some. A scale that the counterpart lacks (`real-x2`) is then not blended: at x2
 # there are no specks.
-DEFAULT_PERCEPTUAL = {"real": 0.9, "real-fast": 0.9}
+DEFAULT_PERCEPTUAL = {"real": 0.8, "real-fast": 0.8}
 
 # A single file goes by its name, too: `balanced-x2`.
 _NAMED = WEIGHTS | {

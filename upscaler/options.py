@@ -117,7 +117,7 @@ class EngineOptions:
         "Blend the weights of real, real-fast or srgan, which add detail (1), with those of their faithful "
         "counterparts, which add none (0). In a chain, of each of these.",
         number(0, 1, metavar="SHARE"),
-        default_text="0.9 for real and real-fast, 0.5 with --blend-with, else the model alone",
+        default_text="0.8 for real and real-fast, 0.5 with --blend-with, else the model alone",
     )
     blend_with: str | Path | None = option(
         None,
