@@ -36,9 +36,9 @@ BLENDABLE = (
     ("balanced-photo", "real-fast"),
 )
 
-# The blend that a model stands for without `--perceptual`: the largest share that takes no small face away from
-# its original (docs/models.md); 0.9 is crisper, but puts specks on some. A scale that the counterpart lacks (`real-x2`) is then not blended: at x2
-# there are no specks.
+# The blend that a model stands for without `--perceptual`: the largest share that takes no small face away
+# from its original (docs/models.md); 0.9 is crisper, but puts specks on some. A scale that the counterpart
+# lacks (`real-x2`) is then not blended: at x2 there are no specks.
 DEFAULT_PERCEPTUAL = {"real": 0.8, "real-fast": 0.8}
 
 # A single file goes by its name, too: `balanced-x2`.
