@@ -64,6 +64,15 @@ def test_a_canvas_of_the_source_is_kept(doubling: Upscaler, tmp_path: Path) -> N
     assert subtitles(tmp_path / "c.mkv")[0].startswith(b"size: 64x48\n")
 
 
+def test_cropping_says_that_they_are_placed_for_the_whole_picture(doubling: Upscaler, tmp_path: Path) -> None:
+    dvd_film(tmp_path / "in.vob", [0.02], width=64, height=48)
+    line = "subtitles that are pictures are placed for the whole picture, not for what --crop keeps"
+    _, messages = run_video(doubling, tmp_path / "in.vob", tmp_path / "a.mkv", crop=(32, 24, 0, 0), frames=2)
+    assert line in messages
+    _, messages = run_video(doubling, tmp_path / "in.vob", tmp_path / "b.mkv", frames=2)
+    assert line not in messages
+
+
 def test_colours_of_a_palette_are_kept(doubling: Upscaler, tmp_path: Path) -> None:
     colours = [f"{index * 16:02x}{255 - index * 16:02x}{index * 8:02x}" for index in range(16)]
     header = f"size: 64x48\npalette: {', '.join(colours)}\n".encode()

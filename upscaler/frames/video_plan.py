@@ -112,7 +112,12 @@ def first_lines(
     note = stream_plan.language_note(streams, options.audio_language)
     captions = stream_plan.captions_row(planned.encoding.choice.codec) if surveyed.has_captions else None
     table = stream_plan.table(streams, info.chapters, captions)
-    return [planned.summary, *planned.notes, *([note] if note else []), *table]
+    notes = [*planned.notes, *([note] if note else [])]
+    if options.crop is not None and stream_plan.keeps_bitmaps(streams):
+        notes.append(
+            "subtitles that are pictures are placed for the whole picture, not for what --crop keeps"
+        )
+    return [planned.summary, *notes, *table]
 
 
 def deinterlacing_note(reader: VideoReader, options: VideoOptions) -> str:

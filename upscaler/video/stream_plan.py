@@ -36,6 +36,7 @@ _REQUESTED = {"audio": "as requested (--no-audio)", "subtitle": "as requested (-
 _OTHER_LANGUAGE = "in none of the requested languages (--audio-language)"
 
 _TEXT_CODECS = {"ass", "mov_text", "ssa", "srt", "subrip", "text", "webvtt"}
+_BITMAP_CODECS = {"dvb_subtitle", "dvd_subtitle", "hdmv_pgs_subtitle"}
 # Number of channels -> layout to encode with when the encoder does not support the source's layout.
 _LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "4.0", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
 _LOSSLESS = {"alac", "flac", "mlp", "tta", "truehd", "wavpack"}
@@ -77,6 +78,11 @@ def language_note(plans: list[StreamPlan], languages: tuple[str, ...]) -> str:
     """A line if audio in some languages was requested and there is none; else empty."""
     found = any(each.kind == "audio" and is_language(each.language, languages) for each in plans)
     return f"no audio stream is in {' or '.join(languages)}; all are kept" if languages and not found else ""
+
+
+def keeps_bitmaps(plans: list[StreamPlan]) -> bool:
+    """Whether subtitles are copied that are pictures on a canvas."""
+    return any(each.codec in _BITMAP_CODECS and each.action == "copy" for each in plans)
 
 
 def plan(
