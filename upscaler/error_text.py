@@ -6,11 +6,18 @@ import traceback
 from upscaler.errors import DeviceError, UpscalerError, UsageError, WeightsError
 from upscaler.system.console import printable, printable_lines
 
+# How glibc's message ends when a limit leaves no room for a library.
+_CANNOT_BE_MAPPED = ("failed to map segment from shared object", "Cannot allocate memory")
+
 
 def error_line(error: BaseException) -> str:
     """One line for the user; for a bug of this program, that it is one."""
     if isinstance(error, UpscalerError):
         return printable(str(error))
+    if isinstance(error, ImportError) and str(error).endswith(_CANNOT_BE_MAPPED):
+        library = str(error).partition(":")[0]
+        text = f"there is too little memory to load {library} (close other programs, or raise ulimit -v)"
+        return printable(text)
     what = f"{type(error).__name__}: {error}".removesuffix(": ").replace("\n", " ")
     return printable(f"internal error, please report it; set UPSCALER_DEBUG=1 for a traceback: {what}")
 

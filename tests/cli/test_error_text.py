@@ -92,3 +92,20 @@ def test_a_closed_standard_output_is_not_an_internal_error() -> None:
     done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, check=False)
     os.close(writing)
     assert (done.returncode, done.stderr) == (1, "")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits address space as no other system does")
+@pytest.mark.parametrize("command", ["upscaler", "upscaler.trainer"])
+def test_a_limit_that_leaves_no_room_for_torch_is_one_line(tmp_path: Path, command: str) -> None:
+    save(tmp_path / "a.png", 16, 16)
+    limited = (
+        "import resource, runpy, sys; resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30)); "
+        f"sys.argv[1:] = ['a.png', '-o', 'out']; runpy.run_module('{command}', run_name='__main__')"
+    )
+    environment = os.environ | {"UPSCALER_DEBUG": "0"}
+    done = subprocess.run(
+        [sys.executable, "-c", limited], cwd=tmp_path, capture_output=True, text=True, env=environment
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: there is too little memory to load lib")
+    assert done.stderr.count("\n") == 1
