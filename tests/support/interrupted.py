@@ -43,8 +43,9 @@ def moving_film(
         if pts is not None:
             stream.codec_context.time_base = stream.time_base = Fraction(1, 1000)
         for number in range(frames):
-            luma = noise[number % 48 : number % 48 + 48, 2 * number : 2 * number + 64]
-            planes = np.concatenate([luma, np.full((24, 64), 100 + number, np.uint8)])
+            step = number % 48
+            luma = noise[step : step + 48, 2 * step : 2 * step + 64]
+            planes = np.concatenate([luma, np.full((24, 64), 100 + step, np.uint8)])
             frame = VideoFrame.from_ndarray(np.ascontiguousarray(planes), format="yuv420p")
             frame.pts, frame.time_base = number, Fraction(1, 25)
             if pts is not None:

@@ -89,6 +89,7 @@ class SharedFilm:
         self._on_message = on_message
         self._losses: Counter[tuple[int, bool]] = Counter()  # by the first segment, and whether it crashed
         self._made, self._execution = _Made(), execution
+        self._counted = set(earlier)  # segments that an earlier run, or a lost worker has made
         self._shown_until = 0
         self._resumed = sum(segment.frames for segment in earlier.values())
         self._progress = replace(video.progress(self._resumed), total=frames_of(video))
@@ -162,6 +163,10 @@ class SharedFilm:
         """The worker of a range was lost: the range is the next to be given out, unless that is hopeless."""
         task = self._running.pop(number)
         self._frames.pop(number, None)
+        complete = closed_segments(self._folder.path, range(task.first, task.stop))
+        new = [number for number in complete if number not in self._counted]
+        self._counted.update(new)
+        self._made.by[lost.worker] += sum(complete[number].frames for number in new)
         self._losses[task.first, lost.crashed] += 1
         crashes, others = (self._losses[task.first, crashed] for crashed in (True, False))
         if crashes < CRASHES_MAX and crashes + others < LOSSES_MAX:
@@ -197,7 +202,7 @@ class SharedFilm:
             )
             done = finish_video(self._video, film, self._folder, self._execution, self._on_message, deliver)
         self._video.check_unchanged(self._on_message)
-        return replace(done, made_by=dict(made.by)), list(made.weights)
+        return replace(done, made_by=dict(+made.by)), list(made.weights)
 
     def close(self, error: BaseException) -> None:
         """End the work on the film because of an error; its segments stay."""

@@ -1,0 +1,72 @@
+"""Real worker processes, some of which are killed: nothing is lost, and little is made twice."""
+
+import os
+import signal
+from collections import Counter
+from pathlib import Path
+
+import psutil
+import pytest
+from support.command import LENGTH
+from support.interrupted import moving_film
+from support.media import save
+
+from upscaler.batch import batch as batches
+from upscaler.batch.batch import Batch, upscale
+from upscaler.batch.observer import Observer
+from upscaler.batch.result import Result
+from upscaler.jobs import Job
+from upscaler.options import Options
+from upscaler.results import Progress
+from upscaler.system import processors
+from upscaler.video import segments
+
+WORKER = "support.short_segments_worker"
+FRAMES = 12 * LENGTH + 2
+
+
+class Killer(Observer):
+    """Kills a worker after each of some numbers of frames."""
+
+    def __init__(self, after: list[int]) -> None:
+        self.results: list[Result] = []
+        self.killed = 0
+        self._after = after
+
+    def progress(self, job: Job, progress: Progress) -> None:
+        if self._after and progress.unit == "frames" and progress.done >= self._after[0]:
+            self._after.pop(0)
+            workers = [child for child in psutil.Process().children() if WORKER in " ".join(child.cmdline())]
+            workers[0].send_signal(signal.SIGKILL)
+            self.killed += 1
+
+    def end(self, result: Result) -> None:
+        self.results.append(result)
+
+
+@pytest.mark.slow
+def test_killed_workers_cost_nothing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tiny_weights: Path
+) -> None:
+    monkeypatch.setattr(segments, "_FRAMES_MIN", LENGTH)
+    monkeypatch.setattr(segments, "_FRAMES_MAX", LENGTH)
+    monkeypatch.setattr(batches, "_TASK_RUNNER", WORKER)
+    monkeypatch.setattr(processors, "count", lambda: 1)  # here as in the workers
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    film = moving_film(tmp_path / "film.mp4", frames=FRAMES)
+    photos = [save(tmp_path / f"{number}.png", seed=number) for number in range(4)]
+    how = {"model": tiny_weights, "preset": "veryslow"}
+    upscale([film, *photos], tmp_path / "alone", **how)
+    killer = Killer([2 * LENGTH, 6 * LENGTH])
+    monkeypatch.syspath_prepend(os.path.dirname(os.path.dirname(__file__)))
+    with Batch([film, *photos], Options(tmp_path / "shared", workers=2, **how)) as batch:
+        batch.run(killer)
+    assert [result.error for result in killer.results] == [None] * 5
+    assert killer.killed == 2
+    for path in (film, *photos):
+        shared, alone = (tmp_path / folder / path.name for folder in ("shared", "alone"))
+        assert shared.read_bytes() == alone.read_bytes()
+    assert killer.results[0].done and sum(killer.results[0].done.made_by.values()) == FRAMES
+    made = Counter((tmp_path / "shared" / "made.txt").read_text().split())
+    assert len(made) == 13
+    assert max(made.values()) <= killer.killed + 1
