@@ -16,7 +16,14 @@ from support.media import save
 from upscaler import Upscaler
 from upscaler.errors import UsageError, WeightsError
 from upscaler.option_fields import SWITCH, convert_options, number, option, options_of, takes_options, whole
-from upscaler.options import EngineOptions, FileOptions, ImageOptions, Options, VideoOptions
+from upscaler.options import (
+    EngineOptions,
+    FileOptions,
+    ImageOptions,
+    Options,
+    VideoOptions,
+    WorkerOptions,
+)
 
 
 def test_the_command_line_offers_every_field_with_its_default() -> None:
@@ -32,8 +39,8 @@ def without_spaces(text: str) -> str:
     return "".join(text.split())
 
 
-def test_all_options_are_those_of_files_engine_images_and_video() -> None:
-    parts = [FileOptions, EngineOptions, ImageOptions, VideoOptions]
+def test_all_options_are_those_of_the_parts() -> None:
+    parts = [FileOptions, EngineOptions, ImageOptions, VideoOptions, WorkerOptions]
     assert options_of(Options) == [each for part in parts for each in options_of(part)]
     options = Options(output="out", scale=2, crf=20, tile_px=64)
     assert (options.engine, options.video) == (EngineOptions(scale=2, tile_px=64), VideoOptions(crf=20))
