@@ -24,7 +24,7 @@ def two_processors(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(processors, "count", lambda: 2)
 
 
-@pytest.mark.parametrize("limit", [7 * GIB // 4, 2 * GIB])
+@pytest.mark.parametrize("limit", [2 * GIB, 3 * GIB, 4 * GIB])
 def test_x264_looks_less_far_ahead_within_a_small_limit(
     limit: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -38,27 +38,8 @@ def test_x264_looks_less_far_ahead_within_a_small_limit(
     assert encoder_memory.bounded(choice, 640, 480) == choice  # small frames
     own = encoders.choose(".mp4", VideoOptions(encoder_options=(("x264-params", "rc-lookahead=40"),)))
     assert encoder_memory.bounded(own, *FOUR_K) == own
-
-
-@pytest.mark.parametrize(
-    ("preset", "size", "frames"),
-    [
-        ("medium", FOUR_K, 10),
-        ("faster", FOUR_K, 10),
-        ("medium", (2560, 1440), 22),
-        ("medium", (1920, 1080), None),
-        ("ultrafast", FOUR_K, None),
-        ("slow", FOUR_K, None),
-    ],
-)
-def test_x264_looks_less_far_ahead_at_large_frames(
-    preset: str, size: tuple[int, int], frames: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    limit_memory(64 * GIB, tmp_path, monkeypatch)
-    choice = encoders.choose(".mp4", VideoOptions(preset=preset))
-    bounded = encoder_memory.bounded(choice, *size)
-    assert dict(bounded.options).get("x264-params") == (frames and f"rc-lookahead={frames}")
-    assert bounded.notes == choice.notes
+    limit_memory(16 * GIB, tmp_path, monkeypatch)
+    assert encoder_memory.bounded(choice, *FOUR_K) == choice
 
 
 def test_a_film_that_cannot_be_encoded_is_refused_before_the_work(

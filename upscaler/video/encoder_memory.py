@@ -1,7 +1,7 @@
-"""How much memory an encoder takes, and how x264 takes less of it for large frames, or where there is little.
+"""How much memory an encoder takes, and how x264 takes less of it where there is little.
 
-x264 keeps the frames that it looks ahead at: 40 in its preset medium, 1 GB at 3840x2160. There it looks 10
-ahead; docs/performance.md says what that does to memory, bytes and quality.
+x264 keeps the frames that it looks ahead at. In its preset medium, frames of 3840x2160 take 1.25 GB; with 10
+instead of 40 frames of lookahead, 0.48 GB; docs/performance.md says what that does to bytes and quality.
 """
 
 from dataclasses import replace
@@ -12,9 +12,6 @@ from upscaler.video.encoders import EncoderChoice
 # Share of the memory that this process may have which the encoder may take before it looks less far ahead.
 _SHARE = 0.3
 _LOOKAHEAD_MIN = 10
-# What x264 may keep for its lookahead, however much memory there is: 40 frames of 1920x1080 in 8 bits, 10 of
-# 3840x2160. The presets slower than medium, which are chosen for quality, keep all.
-_LOOKAHEAD_BYTES_MAX = 270e6
 # As measured, 8 bits, for each pixel of a frame: of any encoder; of x264 with one thread and no lookahead, by
 # preset if it refers to more frames than medium; of a frame of its lookahead; of each further thread.
 _BYTES = {"libx264": 160, "libx265": 240, "libsvtav1": 300, "libvpx-vp9": 160, "ffv1": 30, "prores_ks": 30}
@@ -36,10 +33,10 @@ _SLOW = ("slower", "veryslow", "placebo")
 
 
 def bounded(choice: EncoderChoice, width: int, height: int) -> EncoderChoice:
-    """The choice, with less lookahead for large frames, and where memory is small with fewer threads, too.
+    """The choice, with less lookahead and fewer threads if x264 would take a large share of little memory.
 
-    Memory is small if x264 would take a large share of what this process may have at all, not of what is
-    free now, so that an interrupted job finds the same settings when it resumes. What the user has set stays.
+    The share is of what this process may have at all, not of what is free now, so that an interrupted job
+    finds the same settings when it resumes. What the user has set stays.
 
     Args:
         choice: Of the encoder.
@@ -49,13 +46,10 @@ def bounded(choice: EncoderChoice, width: int, height: int) -> EncoderChoice:
     given = dict(choice.options)
     if choice.encoder.name != "libx264" or given.keys() & {"x264-params", "x264opts", "rc-lookahead"}:
         return choice
-    sample_bytes = width * height * _bytes_per_sample(choice)
-    budget = memory.limit_bytes() * _SHARE / sample_bytes
-    lookahead, threads = _usual_lookahead(given["preset"], sample_bytes), _threads()
+    budget = memory.limit_bytes() * _SHARE / (width * height * _bytes_per_sample(choice))
+    lookahead, threads = _LOOKAHEAD[given["preset"]], _threads()
     if _x264_bytes(given["preset"], lookahead, threads) <= budget or lookahead < _LOOKAHEAD_MIN:
-        if lookahead == _LOOKAHEAD[given["preset"]]:
-            return choice
-        return _with_parameters(choice, f"rc-lookahead={lookahead}")
+        return choice
     fixed = _x264_bytes(given["preset"], 0, threads)
     lookahead = max(_LOOKAHEAD_MIN, min(lookahead, int((budget - fixed) / _LOOKAHEAD_BYTES)))
     while threads > 1 and _x264_bytes(given["preset"], lookahead, threads) > budget:
@@ -64,21 +58,8 @@ def bounded(choice: EncoderChoice, width: int, height: int) -> EncoderChoice:
     note = f"memory is small for frames of {width}x{height}: x264 looks {lookahead} frames ahead"
     if threads < _threads():
         note += f", with {threads} thread{'s' * (threads > 1)}"
-    return replace(_with_parameters(choice, settings), notes=(*choice.notes, note))
-
-
-def _usual_lookahead(preset: str, sample_bytes: int) -> int:
-    """Frames that x264 looks ahead where memory is not small; ``sample_bytes`` are those of a luma plane."""
-    frames = _LOOKAHEAD[preset]
-    if frames > _LOOKAHEAD["medium"]:
-        return frames
-    return min(frames, max(_LOOKAHEAD_MIN, int(_LOOKAHEAD_BYTES_MAX / (_LOOKAHEAD_BYTES * sample_bytes))))
-
-
-def _with_parameters(choice: EncoderChoice, parameters: str) -> EncoderChoice:
-    return replace(
-        choice, options=tuple(sorted((dict(choice.options) | {"x264-params": parameters}).items()))
-    )
+    options = tuple(sorted((given | {"x264-params": settings}).items()))
+    return replace(choice, options=options, notes=(*choice.notes, note))
 
 
 def needed_bytes(choice: EncoderChoice, width: int, height: int) -> int:
