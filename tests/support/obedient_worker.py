@@ -46,7 +46,3 @@ def runner_at(place: Place) -> RunTask:
         return GroupDone(place.name, tuple(ended))
 
     return run
-
-
-def cannot_start(place: Place) -> RunTask:
-    raise AssertionError(place)

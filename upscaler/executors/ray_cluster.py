@@ -6,6 +6,7 @@ Actors instead of Ray's plain tasks, because Ray ends the process of a task that
 engine.
 """
 
+import importlib
 import os
 import socket
 import time
@@ -32,20 +33,18 @@ _COUNT_S = 2.0
 _PATIENCE_S = 60.0
 _FAILED_STARTS_MAX = 5
 
-RunnerAt = Callable[[Place], RunTask]
-
 
 class WorkerActor:
     """What runs on the nodes.
 
     Args:
-        runner_at: Makes what runs tasks.
+        module: Full name of a module whose ``runner_at`` makes what runs tasks.
         device: As ``EngineOptions.device`` has it.
         processors: How many this worker may use.
     """
 
-    def __init__(self, runner_at: RunnerAt, device: str, processors: int) -> None:
-        self._runner_at = runner_at
+    def __init__(self, module: str, device: str, processors: int) -> None:
+        self._module = module
         self._place = Place(f"{socket.gethostname()} ({device}, process {os.getpid()})", device, processors)
         self._run: RunTask | None = None
 
@@ -55,7 +54,8 @@ class WorkerActor:
         Returns:
             Name of the worker, and version of this program there.
         """
-        self._run = self._runner_at(self._place)
+        runner_at: Callable[[Place], RunTask] = importlib.import_module(self._module).runner_at
+        self._run = runner_at(self._place)
         return self._place.name, __version__
 
     def run(self, task: Task) -> Iterator[Any]:
@@ -85,7 +85,8 @@ class RayCluster:
     """Workers on a Ray cluster; an ``Executor``.
 
     Args:
-        runner_at: Makes what runs tasks on a node, where this program must be installed, too.
+        module: Full name of a module whose ``runner_at`` makes what runs tasks. It is imported on the nodes,
+            where this program must be installed, too.
         address: Of the cluster, as ``ray.init`` takes it; ``auto`` is the one of this machine.
         device: ``cpu``, or ``cuda`` for one worker on each GPU; ``auto``: GPUs if the cluster has any.
         processors: How many each worker on a CPU uses.
@@ -94,14 +95,14 @@ class RayCluster:
         UsageError: Ray is not installed.
     """
 
-    def __init__(self, runner_at: RunnerAt, address: str, device: str = "auto", processors: int = 1) -> None:
+    def __init__(self, module: str, address: str, device: str = "auto", processors: int = 1) -> None:
         try:
             with stop_signals.kept():  # of which ray takes SIGTERM when it is imported
                 import ray
         except ImportError as error:
             raise UsageError("--cluster needs a package that is not installed", _INSTALL) from error
         self._ray: Any = ray
-        self._runner_at, self._address, self._device = runner_at, address, device
+        self._module, self._address, self._device = module, address, device
         self._processors = processors
         self._waiting: deque[tuple[int, Task]] = deque()
         self._workers: list[_Worker] = []
@@ -230,7 +231,7 @@ class RayCluster:
         if self._device == "cuda":
             share = {"num_cpus": 0, "num_gpus": 1}
         actor_class = self._ray.remote(**share, max_restarts=0, max_task_retries=0)(WorkerActor)
-        actor = actor_class.remote(self._runner_at, self._device, self._processors)
+        actor = actor_class.remote(self._module, self._device, self._processors)
         self._workers.append(_Worker(actor, actor.hello.remote()))
 
     def _count(self) -> None:
