@@ -357,6 +357,12 @@ class WorkerOptions:
     devices: tuple[str, ...] = option(
         (), "A worker on each of these devices: cuda:0,cuda:1, or all.", DEVICES, default_text="--device"
     )
+    cluster: str | None = option(
+        None,
+        "Workers on a Ray cluster: its address, or auto for that of this machine.",
+        text("ADDRESS"),
+        default_text="this machine alone",
+    )
     strict_plan: bool = option(
         False, "Refuse workers whose device differs, with which the last bit may differ.", SWITCH
     )
@@ -367,13 +373,15 @@ class WorkerOptions:
     def _conflicts(self) -> Iterator[str]:
         if self.workers is not None and self.devices:
             yield "--workers and --devices exclude each other"
+        if self.cluster is not None and (self.workers is not None or self.devices):
+            yield "--cluster excludes --workers and --devices"
         if "all" in self.devices and len(self.devices) > 1:
             yield "--devices takes all, or a list of devices"
 
     @property
     def are_shared(self) -> bool:
         """Whether workers do the work."""
-        return self.workers is not None or bool(self.devices)
+        return self.workers is not None or bool(self.devices) or self.cluster is not None
 
 
 def _given(options: object, declared: type) -> list[str]:

@@ -13,14 +13,19 @@ from upscaler.batch import dry_run, shared_film
 from upscaler.batch.driver import Driver
 from upscaler.batch.dry_run import Expected
 from upscaler.batch.observer import Observer
-from upscaler.batch.places import like_a_worker, local_places, note_on_devices
+from upscaler.batch.places import (
+    executor_for,
+    has_planned_device,
+    like_a_worker,
+    local_places,
+    note_on_devices,
+)
 from upscaler.batch.result import Result
 from upscaler.batch.runner import Runner
 from upscaler.batch.shared_film import SharedFilm
 from upscaler.comparison import comparison
 from upscaler.comparison.comparison import Comparison
 from upscaler.errors import MediaError, UsageError
-from upscaler.executors.local_processes import LocalProcesses
 from upscaler.frames import preview, video_plan
 from upscaler.frames.video_to_images import upscale_to_images
 from upscaler.frames.video_to_y4m import upscale_to_y4m
@@ -88,9 +93,11 @@ class Batch:
             places = local_places(options) if options.are_shared else []
             if places:
                 if raw_output:
-                    raise UsageError("--workers and --devices do not write to a pipe", "name a file")
+                    raise UsageError(
+                        "--workers, --devices and --cluster do not write to a pipe", "name a file"
+                    )
                 started.enter_context(like_a_worker(places[0]))
-                options = replace(options, device=places[0].device, devices=(), workers=None)
+                options = replace(options, device=places[0].device, devices=(), workers=None, cluster=None)
             self._places = places
             self.job_list = job_list or jobs.plan(self.files.inputs, options)
             self._comparison = _planned_comparison(self.job_list, options)
@@ -149,8 +156,11 @@ class Batch:
         for folder in _target_folders(self.job_list):
             atomic.remove_leftovers(folder)
         if self._places:
-            executor = LocalProcesses(_TASK_RUNNER, self._places)
-            Driver(planned, self._shared_options(), executor, observer, self.files, self._film).run()
+            executor = executor_for(self._options, self._places, _TASK_RUNNER)
+            alike = has_planned_device(executor)
+            options = self._shared_options(alike=alike)
+            film = self._film if alike else _whole
+            Driver(planned, options, executor, observer, self.files, film).run()
             return
         with (
             library_settings.accepting(self._image_options.max_pixels),
@@ -167,13 +177,13 @@ class Batch:
         ):
             runner.run()
 
-    def _shared_options(self) -> Options:
-        """The options for workers: what this process has chosen is not chosen again."""
+    def _shared_options(self, *, alike: bool) -> Options:
+        """The options for workers; of those like this process: what it has chosen is not chosen again."""
         # Those of `upscale` in Python have callbacks, too, which cannot be pickled.
         options = Options(**{each.name: getattr(self._options, each.name) for each in fields(Options)})
-        options = replace(options, workers=None, devices=(), compare=False, reference=None)
+        options = replace(options, workers=None, devices=(), cluster=None, compare=False, reference=None)
         dtypes = {name_of(engine.dtype) for engine in self.engines.values()}
-        if options.precision == "auto" and len(dtypes) == 1:
+        if alike and options.precision == "auto" and len(dtypes) == 1:
             options = replace(options, precision=dtypes.pop())
         return options
 
@@ -381,6 +391,11 @@ class _Caller(Observer):
         """Pass on a message about the whole batch."""
         if self._on_message:
             self._on_message(None, message)
+
+
+def _whole(_job: Job, _options: Options, _slots: int, _on_message: OnMessage) -> SharedFilm | None:
+    """No film is shared among workers."""
+    return None
 
 
 def _all_jobs(job_list: JobList) -> list[Job]:

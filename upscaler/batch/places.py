@@ -1,4 +1,4 @@
-"""The local workers that the options ask for, and what this process does as they do, so that plans agree."""
+"""The workers that the options ask for, and what this process does as they do, so that plans agree."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -6,7 +6,9 @@ from contextlib import contextmanager
 import torch
 
 from upscaler.errors import DeviceError, UsageError
-from upscaler.executors.local_processes import Place
+from upscaler.executors.executor import Executor
+from upscaler.executors.local_processes import LocalProcesses, Place
+from upscaler.executors.ray_cluster import RayCluster
 from upscaler.inference import devices
 from upscaler.options import Options
 from upscaler.process_settings import use_allowed_processors
@@ -14,11 +16,13 @@ from upscaler.system import processors
 
 
 def local_places(options: Options) -> list[Place]:
-    """A place for each worker; the processors are divided.
+    """A place for each worker of this machine, which share its processors; of a cluster, one for all.
 
     Raises:
         DeviceError: A device is not there.
     """
+    if options.cluster is not None:  # whose devices this machine need not have
+        return [Place("cluster", "cpu", processors.count())]
     names = options.devices or (options.device,) * (options.workers or 1)
     if names == ("all",):
         names = tuple(f"cuda:{index}" for index in range(torch.cuda.device_count()))
@@ -42,6 +46,28 @@ def note_on_devices(places: Sequence[Place], *, strict: bool) -> str:
     if strict:
         raise UsageError(f"--strict-plan: {text}", "name equal devices")
     return f"{text}: the result may differ in the last bit from that of one device"
+
+
+def executor_for(options: Options, places: Sequence[Place], module: str) -> Executor:
+    """What runs tasks at these places.
+
+    Args:
+        options: Of the command.
+        places: From ``local_places``.
+        module: Full name of the module with ``runner_at`` and ``main``.
+
+    Raises:
+        UsageError: Ray is needed, and not installed.
+        DeviceError: There is no cluster, or none with room for a worker.
+    """
+    if options.cluster is not None:
+        return RayCluster(module, options.cluster, options.device, places[0].processors)
+    return LocalProcesses(module, places)
+
+
+def has_planned_device(executor: Executor) -> bool:
+    """Whether workers run on a device that this process plans with: not on the GPUs of a cluster."""
+    return not isinstance(executor, RayCluster) or executor.device == "cpu"
 
 
 @contextmanager

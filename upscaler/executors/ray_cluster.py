@@ -82,7 +82,7 @@ class _Worker:
 
 
 class RayCluster:
-    """Workers on a Ray cluster; an ``Executor``.
+    """Workers on a Ray cluster; an ``Executor``, connected from the start.
 
     Args:
         module: Full name of a module whose ``runner_at`` makes what runs tasks. It is imported on the nodes,
@@ -91,8 +91,12 @@ class RayCluster:
         device: ``cpu``, or ``cuda`` for one worker on each GPU; ``auto``: GPUs if the cluster has any.
         processors: How many each worker on a CPU uses.
 
+    Attributes:
+        device: Of all workers: ``cpu`` or ``cuda``.
+
     Raises:
-        UsageError: Ray is not installed.
+        UsageError: Ray is not installed, or has no such devices.
+        DeviceError: There is no cluster, or none with room for a worker.
     """
 
     def __init__(self, module: str, address: str, device: str = "auto", processors: int = 1) -> None:
@@ -102,7 +106,7 @@ class RayCluster:
         except ImportError as error:
             raise UsageError("--cluster needs a package that is not installed", _INSTALL) from error
         self._ray: Any = ray
-        self._module, self._address, self._device = module, address, device
+        self._module = module
         self._processors = processors
         self._waiting: deque[tuple[int, Task]] = deque()
         self._workers: list[_Worker] = []
@@ -110,6 +114,23 @@ class RayCluster:
         self._capacity, self._counted_s = 0, -_COUNT_S
         self._failed_starts = 0  # in a row
         self._hopeful_s: float | None = None  # when there was room last
+        self._connect(address)
+        try:
+            self.device = self._chosen_device(device)
+            self._count()
+        except BaseException:
+            ray.shutdown()
+            raise
+
+    def _connect(self, address: str) -> None:
+        try:
+            with stop_signals.kept():
+                self._ray.init(
+                    address=address, log_to_driver=False, configure_logging=False, logging_level="ERROR"
+                )
+        except (ConnectionError, ValueError, RuntimeError, TimeoutError) as error:
+            hint = "start one with: ray start --head"
+            raise DeviceError(f"there is no Ray cluster at '{address}'", hint) from error
 
     @property
     def slots(self) -> int:
@@ -117,23 +138,6 @@ class RayCluster:
         return max(1, self._capacity)
 
     def __enter__(self) -> Self:
-        try:
-            with stop_signals.kept():
-                self._ray.init(
-                    address=self._address,
-                    log_to_driver=False,
-                    configure_logging=False,
-                    logging_level="ERROR",
-                )
-        except (ConnectionError, ValueError, RuntimeError, TimeoutError) as error:
-            hint = "start one with: ray start --head"
-            raise DeviceError(f"there is no Ray cluster at '{self._address}'", hint) from error
-        try:
-            self._device = self._chosen_device()
-            self._count()
-        except BaseException:
-            self._ray.shutdown()
-            raise
         return self
 
     def __exit__(
@@ -228,10 +232,10 @@ class RayCluster:
 
     def _start_worker(self) -> None:
         share: dict[str, Any] = {"num_cpus": self._processors}
-        if self._device == "cuda":
+        if self.device == "cuda":
             share = {"num_cpus": 0, "num_gpus": 1}
         actor_class = self._ray.remote(**share, max_restarts=0, max_task_retries=0)(WorkerActor)
-        actor = actor_class.remote(self._module, self._device, self._processors)
+        actor = actor_class.remote(self._module, self.device, self._processors)
         self._workers.append(_Worker(actor, actor.hello.remote()))
 
     def _count(self) -> None:
@@ -244,25 +248,25 @@ class RayCluster:
         if now - self._counted_s < _COUNT_S:
             return
         self._counted_s = now
-        name, each = ("GPU", 1) if self._device == "cuda" else ("CPU", self._processors)
+        name, each = ("GPU", 1) if self.device == "cuda" else ("CPU", self._processors)
         nodes = [node["Resources"].get(name, 0) for node in self._ray.nodes() if node["Alive"]]
         self._capacity = sum(int(count // each) for count in nodes)
         if self._capacity:
             self._hopeful_s = now
         elif self._hopeful_s is None or now - self._hopeful_s > _PATIENCE_S:
-            what = "GPU" if self._device == "cuda" else f"node with {each} processors"
+            what = "GPU" if self.device == "cuda" else f"node with {each} processors"
             raise DeviceError(
                 f"the cluster has no {what}", "add nodes, or use --threads with a smaller number"
             )
 
-    def _chosen_device(self) -> str:
-        if self._device == "auto":
+    def _chosen_device(self, device: str) -> str:
+        if device == "auto":
             has_gpu = any(node["Resources"].get("GPU", 0) for node in self._ray.nodes() if node["Alive"])
             return "cuda" if has_gpu else "cpu"
-        device = self._device.partition(":")[0]
-        if device not in ("cpu", "cuda"):
-            raise UsageError(f"--cluster and --device {self._device} exclude each other", "use cpu or cuda")
-        return device
+        kind = device.partition(":")[0]
+        if kind not in ("cpu", "cuda"):
+            raise UsageError(f"--cluster and --device {device} exclude each other", "use cpu or cuda")
+        return kind
 
 
 def _how(error: Exception) -> str:

@@ -1,0 +1,160 @@
+"""The command on a Ray cluster of two nodes: the bytes of a local run, whatever is killed meanwhile."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from support.command import LENGTH, UPSCALE, files_below, run
+from support.media import clip, save
+from support.ray_nodes import TwoNodes, two_nodes
+from support.troubled_worker import attempts_file, trouble_file
+
+from upscaler import upscale
+from upscaler.batch import batch
+from upscaler.batch.result import Result
+from upscaler.system import processors
+from upscaler.video import segments
+
+pytestmark = pytest.mark.slow
+_FRAMES = 24
+
+
+@pytest.fixture(scope="module")
+def nodes() -> Iterator[TwoNodes]:
+    with two_nodes() as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _as_the_workers() -> Iterator[None]:
+    """One processor, as a node has, and short segments: what is made depends on both."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(segments, "_FRAMES_MIN", LENGTH)
+        patch.setattr(segments, "_FRAMES_MAX", LENGTH)
+        patch.setattr(batch, "_TASK_RUNNER", "support.troubled_worker")
+        processors.use_at_most(1)
+        yield
+        processors.use_at_most(None)
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """50 pictures and 3 clips."""
+    folder = tmp_path_factory.mktemp("in")
+    for number in range(50):
+        save(folder / f"{number:02}.png", 16 + number % 3, 24, seed=number)
+    for number in range(3):
+        clip(folder / f"clip{number}.mkv", frames=_FRAMES + number, audio=["aac"])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def local(source: Path, tiny_weights: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """What a local run makes of them."""
+    target = tmp_path_factory.mktemp("local")
+    run(source, "-o", target, "--model", tiny_weights, "--precision", "fp32", "--threads", 1, "--overwrite")
+    return content(target)
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {name: (folder / name).read_bytes() for name in files_below(folder)}
+
+
+def workers() -> list[psutil.Process]:
+    """Processes that work, on either node."""
+    return [each for each in psutil.process_iter(["name"]) if "WorkerActor.run" in " ".join(each.cmdline())]
+
+
+def on_cluster(
+    nodes: TwoNodes, source: Path, target: Path, weights: Path, during: Callable[[], None] | None = None
+) -> list[Result]:
+    """Run on the cluster; ``during`` is called once, when a film is in the middle."""
+    called: list[bool] = []
+
+    def on_progress(job: object, progress: object) -> None:
+        if during and not called and getattr(job, "kind", "") == "video":
+            called.append(True)
+            during()
+
+    return upscale(
+        source, target, model=weights, precision="fp32", cluster=nodes.address, on_progress=on_progress
+    )
+
+
+def test_the_bytes_of_a_local_run(
+    nodes: TwoNodes, source: Path, local: dict[str, bytes], tiny_weights: Path, tmp_path: Path
+) -> None:
+    report = tmp_path / "report.jsonl"
+    options = ("--model", tiny_weights, "--precision", "fp32", "--threads", 1, "--json", report)
+    said = run(source, "-o", tmp_path / "out", *options, "--cluster", nodes.address)
+    assert "53 of 53 files" in said
+    assert content(tmp_path / "out") == local
+    lines = [json.loads(line) for line in report.read_text().splitlines()]
+    assert len({name for line in lines for name in line["made_by"]}) == 2
+
+
+def kill_a_worker() -> None:
+    workers()[0].kill()
+
+
+@pytest.mark.parametrize("lost", ["worker", "node"])
+def test_what_is_lost_is_made_by_others(
+    nodes: TwoNodes, source: Path, local: dict[str, bytes], tiny_weights: Path, tmp_path: Path, lost: str
+) -> None:
+    during = kill_a_worker if lost == "worker" else nodes.lose_other
+    attempts_file().unlink(missing_ok=True)
+    results = on_cluster(nodes, source, tmp_path, tiny_weights, during)
+    if lost == "node":
+        nodes.replace_other()
+    assert [result.outcome for result in results] == ["done"] * 53
+    assert content(tmp_path) == local
+    attempts = Counter(attempts_file().read_text().splitlines())
+    assert len(attempts) >= 3 * _FRAMES // LENGTH and max(attempts.values()) <= 2  # one worker was lost
+
+
+@pytest.mark.parametrize("trouble", ["slow", "full"])
+def test_a_worker_in_trouble(
+    nodes: TwoNodes,
+    source: Path,
+    local: dict[str, bytes],
+    tiny_weights: Path,
+    tmp_path: Path,
+    trouble: str,
+) -> None:
+    """A slow one changes nothing; one whose disk is full costs what it has tried, with one line each."""
+    trouble_file().write_text(trouble)
+    results = on_cluster(nodes, source, tmp_path / "out", tiny_weights)
+    failed = [result for result in results if result.outcome == "failed"]
+    assert bool(failed) == (trouble == "full")
+    for result in failed:
+        assert result.target and "cannot write" in result.error_line and "\n" not in result.error_line
+    made = content(tmp_path / "out")
+    expected = {result.target.name for result in results if result.done and result.target}
+    assert made == {name: local[name] for name in expected}
+
+
+def test_a_killed_driver_is_started_again(
+    nodes: TwoNodes, source: Path, local: dict[str, bytes], tiny_weights: Path, tmp_path: Path
+) -> None:
+    workers_too = f"from upscaler.batch import batch; batch._TASK_RUNNER = '{batch._TASK_RUNNER}'; main()"
+    program = UPSCALE.removesuffix("main()") + workers_too
+    command = [sys.executable, "-c", program, str(source), "-o", str(tmp_path), "--model", str(tiny_weights)]
+    command += ["--precision", "fp32", "--threads", "1", "--skip-existing", "--cluster", nodes.address]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, start_new_session=True) as process:
+        while not list(tmp_path.glob("*.upscaling/segment-*.json")):
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.01)
+        os.killpg(process.pid, signal.SIGKILL)
+    while workers():  # Ray ends them as soon as it notices
+        time.sleep(0.05)
+    said = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert said.returncode == 0, said.stderr
+    assert content(tmp_path) == local
