@@ -52,7 +52,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for number in range(50):
         save(folder / f"{number:02}.png", 16 + number % 3, 24, seed=number)
     for number in range(3):
-        clip(folder / f"clip{number}.mkv", frames=_FRAMES + number, audio=["aac"])
+        clip(folder / f"clip{number}.mp4", frames=_FRAMES + number, audio=["aac"])
     return folder
 
 
