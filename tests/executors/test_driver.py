@@ -15,6 +15,7 @@ from support.media import save
 
 from upscaler.batch import batch as batches
 from upscaler.batch.batch import Batch, upscale
+from upscaler.batch.driver import Driver
 from upscaler.batch.observer import Observer
 from upscaler.batch.result import Result
 from upscaler.batch.task_runner import TaskRunner
@@ -22,7 +23,9 @@ from upscaler.errors import UsageError
 from upscaler.executors.executor import Finished, Lost, Report, Told
 from upscaler.executors.local_processes import Place
 from upscaler.executors.tasks import FilmRange, JobGroup, Task
+from upscaler.jobs import Job
 from upscaler.options import Options
+from upscaler.remote.files import Files
 from upscaler.video import segments
 from upscaler.video.film_index import FilmIndex
 
@@ -310,3 +313,19 @@ def test_another_device_is_named_or_refused(
     else:
         assert (tmp_path / "out.mp4").read_bytes() == alone
         assert sum("last bit" in message.text for message in result.messages) == 1
+
+
+@pytest.mark.parametrize(("group_px", "most"), [(1, 1), (2 * 24 * 32, 2), (10**9, 8)])
+def test_groups_have_a_number_of_pixels(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, group_px: int, most: int
+) -> None:
+    source = save(tmp_path / "a.png", 24, 32)
+    jobs = [Job(source, tmp_path / f"{number}.png", "still") for number in range(64)]
+    monkeypatch.setattr("upscaler.batch.driver._GROUP_PX", group_px)
+    submitted: list[Task] = []
+    worker = Worker()
+    monkeypatch.setattr(worker, "submit", lambda _, task: submitted.append(task))
+    driver = Driver(jobs, Options(), worker, Observer(), Files([], Options()), lambda *_: None)
+    driver._feed()
+    assert len(submitted) == 2 * worker.slots
+    assert max(len(names(task)) for task in submitted) == most
