@@ -82,7 +82,7 @@ def one_film_s(costs: Costs, workers: int, frames: int) -> tuple[float, float]:
     Returns:
         Seconds until the last range is done, and of merging.
     """
-    share = rates(costs, workers)
+    share = rates(costs, min(workers, -(-frames // costs.range_frames)))  # more have nothing to do
     slower = max(1.0, share["workers"] / share["storage"])  # when storage does not keep up, all wait for it
     free = [costs.start_s] * workers
     handed_out_s, left = 0.0, frames
@@ -128,6 +128,9 @@ def main() -> None:
     parser.add_argument("--network-ms", type=float, help="of a frame on the device that is meant")
     parser.add_argument("--encode-ms", type=float, help="of a frame on the cores that a worker has")
     parser.add_argument("--decode-ms", type=float, help="likewise")
+    parser.add_argument("--merge-ms", type=float, help="of a frame, merging and verifying")
+    parser.add_argument("--source-mbit", type=float, help="of a frame of the source")
+    parser.add_argument("--result-mbit", type=float, help="of a frame of the result")
     parser.add_argument("--hours", type=float, default=1.0, help="of film")
     parser.add_argument("--fps", type=float, default=24.0, help="of the film")
     parser.add_argument("--range-frames", type=int, default=480, help="of the part that a worker takes")
@@ -152,7 +155,7 @@ def main() -> None:
         storage_gbit_per_s=given.storage_gbit,
         price_per_hour=given.price,
     )
-    for name in ("network_ms", "encode_ms", "decode_ms"):
+    for name in ("network_ms", "encode_ms", "decode_ms", "merge_ms", "source_mbit", "result_mbit"):
         if getattr(given, name) is not None:
             costs = replace(costs, **{name: getattr(given, name)})
     shown = {name: f"{value:.3g}" for name, value in vars(costs).items()}
