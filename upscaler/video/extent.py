@@ -26,18 +26,27 @@ class Extent:
         self._container = container
         self._video = video
         self._video_packets = 0
-        self._end_s = Fraction(0)
-        self._last_video_s: Fraction | None = None
-        self._longest_interval_s = Fraction(0)  # between two video packets
+        # In ticks of each stream, by its index: fractions for every packet took a third of a survey's time.
+        self._time_bases: dict[int, Fraction] = {}
+        self._ends: dict[int, int] = {}
+        self._last_video: int | None = None
+        self._longest_interval = 0  # between two video packets
 
     def record(self, packet: "Packet[Stream]") -> None:
         """Take a packet of any stream into account."""
-        self._video_packets += packet.stream.index == self._video.index and packet.size > 0
+        index = packet.stream.index
+        is_video = index == self._video.index
+        self._video_packets += is_video and packet.size > 0
         stamp = packet.dts if packet.pts is None else packet.pts
-        if stamp is not None and packet.size and packet.time_base and not packet.is_discard:
-            self._end_s = max(self._end_s, (stamp + (packet.duration or 0)) * packet.time_base)
-            if packet.stream.index == self._video.index:
-                self._record_video(stamp * packet.time_base)
+        if stamp is None or not packet.size or packet.is_discard:
+            return
+        if index not in self._time_bases:
+            if not packet.time_base:
+                return
+            self._time_bases[index], self._ends[index] = packet.time_base, 0
+        self._ends[index] = max(self._ends[index], stamp + (packet.duration or 0))
+        if is_video:
+            self._record_video(stamp)
 
     def missing(self) -> str:
         """How much of what the header declares is present, if not all; else empty.
@@ -61,20 +70,24 @@ class Extent:
 
         It lasts until the declared end if others lasted as long (slides); otherwise the end is missing.
         """
-        if self._last_video_s is None or not self._container.format.name.startswith(_WITHOUT_FRAME_DURATION):
+        if self._last_video is None or not self._container.format.name.startswith(_WITHOUT_FRAME_DURATION):
             return Fraction(0)
         rest_s = self._declared_s() - self._found_s()
-        is_rest = _TOLERANCE_S < rest_s <= self._longest_interval_s
-        return self._end_s + rest_s - self._last_video_s if is_rest else Fraction(0)
+        time_base = self._time_bases[self._video.index]
+        is_rest = _TOLERANCE_S < rest_s <= self._longest_interval * time_base
+        return self._end_s() + rest_s - self._last_video * time_base if is_rest else Fraction(0)
 
-    def _record_video(self, time_s: Fraction) -> None:
-        if self._last_video_s is not None:
-            self._longest_interval_s = max(self._longest_interval_s, time_s - self._last_video_s)
-        self._last_video_s = time_s if self._last_video_s is None else max(self._last_video_s, time_s)
+    def _record_video(self, stamp: int) -> None:
+        if self._last_video is not None:
+            self._longest_interval = max(self._longest_interval, stamp - self._last_video)
+        self._last_video = stamp if self._last_video is None else max(self._last_video, stamp)
+
+    def _end_s(self) -> Fraction:
+        return max((end * self._time_bases[index] for index, end in self._ends.items()), default=Fraction(0))
 
     def _found_s(self) -> Fraction:
         # Some muxers count the time before the first packet, too; only an earlier end is certain.
-        return self._end_s - min(Fraction(0), Fraction(self._container.start_time or 0, 1_000_000))
+        return self._end_s() - min(Fraction(0), Fraction(self._container.start_time or 0, 1_000_000))
 
     def _declared_s(self) -> Fraction:
         return Fraction(self._container.duration or 0, 1_000_000)
