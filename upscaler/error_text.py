@@ -1,6 +1,7 @@
 """What the commands print for an error: one line, with ``UPSCALER_DEBUG=1`` after its full traceback."""
 
 import os
+import re
 import traceback
 
 from upscaler.errors import DeviceError, UpscalerError, UsageError, WeightsError
@@ -15,7 +16,7 @@ def error_line(error: BaseException) -> str:
     if isinstance(error, UpscalerError):
         return printable(str(error))
     if isinstance(error, ImportError) and str(error).endswith(_CANNOT_BE_MAPPED):
-        library = str(error).partition(":")[0]
+        library, *_ = re.split(":", str(error))
         text = f"there is too little memory to load {library} (close other programs, or raise ulimit -v)"
         return printable(text)
     what = f"{type(error).__name__}: {error}".removesuffix(": ").replace("\n", " ")

@@ -157,12 +157,12 @@ class PhotoStream:
         if self._current is not None and self._current[0] == wanted:
             return self._current[1]
         ahead = range(end, end + 2 * self._workers + _FEWEST_CROPS)
+        for turn in [turn for turn in self._loaded if not wanted.start <= turn < ahead.stop]:
+            self._loaded.pop(turn).cancel()
         for turn in (*wanted, *ahead):
             if turn not in self._loaded:
                 photo = self.photos[self._index(turn)]
                 self._loaded[turn] = self._pool.submit(self._load, turn, photo)
-        for turn in [turn for turn in self._loaded if not wanted.start <= turn < ahead.stop]:
-            self._loaded.pop(turn).cancel()
         loaded = [each for turn in wanted for each in self._loaded[turn].result()]
         if not loaded:
             reason = next(iter(self._left_out.values()))
