@@ -92,7 +92,7 @@ class Notes(Observer):
 def run(
     monkeypatch: pytest.MonkeyPatch, worker: Worker, inputs: list[Path], output: Path, **options: object
 ) -> Notes:
-    monkeypatch.setattr(batches, "LocalProcesses", lambda *_: worker)
+    monkeypatch.setattr(batches, "executor_for", lambda *_: worker)
     notes = Notes()
     with Batch(inputs, Options(output, workers=2, **options)) as batch:
         batch.run(notes)
@@ -129,7 +129,7 @@ def names(task: Task) -> list[str]:
     return [job.source.name for job in task.jobs]
 
 
-@pytest.mark.parametrize(("crashed", "times"), [(True, 2), (False, 4)])
+@pytest.mark.parametrize(("crashed", "times"), [(True, 2), pytest.param(False, 4, marks=pytest.mark.slow)])
 def test_a_group_is_split_until_the_bad_file_is_found(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tiny_weights: Path, crashed: bool, times: int
 ) -> None:

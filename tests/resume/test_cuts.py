@@ -41,7 +41,7 @@ SAFE = {
     "old.avi": ("mpeg4", {"g": str(GOP)}),
     "lossless.mkv": ("ffv1", {}),
 }
-SLOW = ("open.mp4", "mpeg2.ts", "hevc.mp4", "film.webm", "lossless.mkv")
+SLOW = ("intra.avi", "open.mp4", "mpeg2.ts", "hevc.mp4", "film.webm", "lossless.mkv")
 
 
 def film(path: Path, *encoder: object, **how: object) -> Path:
