@@ -115,12 +115,12 @@ class Film(Network):
         return share * (known.to(share.dtype) - sureness.to(share.dtype) * luma)
 
     def detail(self, lr: Tensor) -> Tensor:
-        """Single pictures, RGB ``(B, 3, H, W)`` in [0, 1] -> what is added; see ``step``."""
+        """Single pictures, RGB ``(B, 3, H, W)`` in [0, 1], any float dtype -> what is added; see ``step``."""
         return self.step(what_a_step_sees(lr, None, None, self.contract.scale))[0]
 
 
 def remembered(luma: Tensor) -> Tensor:
-    """Luma of the detail of a finished frame, as the next step gets it."""
+    """Luma of the detail of a finished frame ``(B, s*s, H, W)``, any float dtype -> the same within -1..1."""
     return luma.clamp(-STATE_LIMIT, STATE_LIMIT)
 
 

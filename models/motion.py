@@ -12,7 +12,7 @@ _LUMA = (0.299, 0.587, 0.114)
 
 
 def luma_of(rgb: Tensor) -> Tensor:
-    """``(B, 3*n, H, W)``, all n channels of red, then of green, then of blue -> ``(B, n, H, W)``; BT.601."""
+    """RGB ``(B, 3*n, H, W)``, n channels of each colour, any float dtype -> ``(B, n, H, W)``, by BT.601."""
     red, green, blue = rgb.chunk(3, 1)
     return _LUMA[0] * red + _LUMA[1] * green + _LUMA[2] * blue
 

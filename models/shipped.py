@@ -19,6 +19,7 @@ WEIGHTS: dict[str, dict[int, str]] = {
     "real-fast": {scale: f"real-fast-x{scale}.safetensors" for scale in (2, 4)},
     "art-fast": {scale: f"art-fast-x{scale}.safetensors" for scale in (2, 4)},
     "restore": {1: "restore-x1.safetensors"},
+    "film": {4: "film-x4.safetensors"},
 }
 
 # Not models to choose, but the faithful counterparts that `real` and `real-fast` are blended with, and what

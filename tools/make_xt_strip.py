@@ -24,7 +24,7 @@ from upscaler.trainer.evaluation import bicubic
 Rgb = NDArray[np.uint8]  # (H, W, 3)
 
 _LABEL_PX = 14  # height of the line above each part
-_ROWS_PER_FRAME = 2
+_ENLARGED = 4  # pixels of the strip per pixel and per frame
 
 
 def versions(path: Path, models: list[str], scale: int, frames: int, crop_px: int) -> dict[str, list[Rgb]]:
@@ -47,7 +47,7 @@ def strip(found: dict[str, list[Rgb]], row: float) -> Image.Image:
     parts = []
     for name, frames in found.items():
         at = min(int(row * len(frames[0])), len(frames[0]) - 1)
-        over_time = np.stack([frame[at] for frame in frames]).repeat(_ROWS_PER_FRAME, 0)
+        over_time = np.stack([frame[at] for frame in frames]).repeat(_ENLARGED, 0).repeat(_ENLARGED, 1)
         label = Image.new("RGB", (over_time.shape[1], _LABEL_PX), "white")
         ImageDraw.Draw(label).text((2, 1), name, fill="black")
         parts += [np.asarray(label), over_time]

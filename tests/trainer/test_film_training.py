@@ -135,6 +135,7 @@ def test_a_film_network_learns_from_its_own_clips(configure: Configure) -> None:
     ("settings", "message"),
     [
         ({"clip_frames": 3}, "are for networks for films"),
+        ({"plain_rate": 0.5}, "are for networks for films"),
         ({"network": "film", "clip_frames": 1, "degradation": "clean"}, "needs clip_frames of at least 2"),
         (
             {"network": "film", "clip_frames": 3, "degradation": "mild"},

@@ -54,7 +54,7 @@ _FREE_ON_RESUME = {
 # on few images their norms had doubled in all ten layers, and rare patterns turned into bursts of noise.
 _MUON = {
     "compact": (0.02, 0.1),
-    "film": (0.01, 0.1),
+    "film": (0.008, 0.1),
     "srresnet": (0.01, 0.1),
     "srcnn": (0.01, 0.0),
     "srvgg": (0.02, 0.1),
@@ -348,8 +348,8 @@ def _film_errors(config: TrainConfig) -> list[str]:
     """What a network for films cannot learn from, and what no other can."""
     if not config.learns_clips:
         return (
-            ["clip_frames and calm_weight are for networks for films"]
-            if config.clip_frames or config.calm_weight
+            ["clip_frames, calm_weight and plain_rate are for networks for films"]
+            if config.clip_frames or config.calm_weight or config.plain_rate != 1
             else []
         )
     degradation = config.degradation
