@@ -1,6 +1,7 @@
 """Tasks on a Ray cluster of two nodes: shared, lost with a worker or a node, and given out again."""
 
 import signal
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -88,3 +89,15 @@ def test_workers_that_cannot_start_are_one_line(nodes: TwoNodes) -> None:
             reports_of(executor, 1)
     with pytest.raises(DeviceError, match="no node with 64 processors"):
         RayCluster("support.obedient_worker", nodes.address, processors=64).__enter__()
+
+
+@pytest.mark.parametrize("port", [None, 99999])
+def test_an_address_where_nothing_listens_is_one_line(
+    port: int | None, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with socket.socket() as taken:  # nobody listens at it
+        taken.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{port or taken.getsockname()[1]}"
+        with pytest.raises(DeviceError, match=f"no Ray cluster at '{address}'"):
+            RayCluster("support.obedient_worker", address)
+    assert capfd.readouterr().err == "", "Ray writes lines of its own while it tries"

@@ -32,6 +32,8 @@ _COUNT_S = 2.0
 # How long a cluster may have lost all nodes that can run a worker, while others start or come back.
 _PATIENCE_S = 60.0
 _FAILED_STARTS_MAX = 5
+# How long the first machine may take to answer a connection.
+_KNOCK_S = 10.0
 
 
 class WorkerActor:
@@ -123,13 +125,14 @@ class RayCluster:
             raise
 
     def _connect(self, address: str) -> None:
+        hint = "start one with: ray start --head"
         try:
+            _knock(address)
             with stop_signals.kept():
                 self._ray.init(
                     address=address, log_to_driver=False, configure_logging=False, logging_level="ERROR"
                 )
-        except (ConnectionError, ValueError, RuntimeError, TimeoutError) as error:
-            hint = "start one with: ray start --head"
+        except (OSError, OverflowError, ValueError, RuntimeError) as error:
             raise DeviceError(f"there is no Ray cluster at '{address}'", hint) from error
 
     @property
@@ -267,6 +270,18 @@ class RayCluster:
         if kind not in ("cpu", "cuda"):
             raise UsageError(f"--cluster and --device {device} exclude each other", "use cpu or cuda")
         return kind
+
+
+def _knock(address: str) -> None:
+    """Make sure that something listens at ``HOST:PORT``; Ray would try, and write lines, for minutes.
+
+    Raises:
+        OSError: Nothing does, or the host is unknown.
+    """
+    host, colon, port = address.rpartition(":")
+    if colon and "/" not in address and port.isdecimal():
+        with socket.create_connection((host.strip("[]"), int(port)), _KNOCK_S):
+            pass
 
 
 def _how(error: Exception) -> str:
