@@ -14,8 +14,8 @@ from upscaler import upscale
 from upscaler.cache_folder import cache_folder
 
 
-def staged_files() -> list[str]:
-    return files_below(cache_folder("remote"))
+def staged_files(bucket: Bucket) -> list[str]:
+    return [name for name in files_below(cache_folder("remote")) if bucket.name in name]
 
 
 def test_a_folder_of_pictures_and_a_film(bucket: Bucket, tmp_path: Path, tiny_weights: Path) -> None:
@@ -42,7 +42,7 @@ def test_a_folder_of_pictures_and_a_film(bucket: Bucket, tmp_path: Path, tiny_we
         f"{bucket.url}/in/{n}" for n in ("a.png", "deep/b.png", "c.mkv")
     }
     assert {line["target"] for line in lines} == {f"{bucket.url}/out/{name}" for name in made}
-    assert SECRET not in said + report.read_text() and staged_files() == []
+    assert SECRET not in said + report.read_text() and staged_files(bucket) == []
 
 
 def test_next_to_the_input_and_existing_targets(bucket: Bucket, tmp_path: Path, tiny_weights: Path) -> None:
@@ -102,7 +102,7 @@ def test_a_film_whose_upload_fails_is_not_made_twice(
     assert "kept 1 segment in" in said and "rerun the same command to continue" in said
     assert bucket.names() == ["a.mkv"]
     assert "resuming after 3 frames of an earlier run" in run(*given)
-    assert bucket.names() == ["a.mkv", "b.mkv"] and staged_files() == []
+    assert bucket.names() == ["a.mkv", "b.mkv"] and staged_files(bucket) == []
 
 
 def test_access_is_refused(bucket: Bucket, tmp_path: Path, tiny_weights: Path, checks_access: None) -> None:

@@ -168,6 +168,7 @@ class JobFolder:
         try:
             deliver()
         except TargetTakenError:
+            _remove(self.path, f"{_FINISHED}*")
             self._is_unwanted = is_skippable
             raise
 
