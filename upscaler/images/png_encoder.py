@@ -13,7 +13,7 @@ Bytes = NDArray[np.uint8]
 
 _NONE, _SUB, _UP, _AVERAGE, _PAETH = range(5)  # filter types (PNG, third edition: 9.2)
 # Half the time of zlib's default, 6, for 1 % more bytes. The lowest bits of 16-bit samples are noise, for
-# which a search takes three times as long and saves 1 %.
+# which a search takes three times as long and saves 1 %, and all five filters twice as long and save 2 %.
 _LEVEL, _DEEP_LEVEL = 4, 1
 _MEMORY_LEVEL = 9
 _FILTERED_BYTES = 1 << 20  # that are filtered at once: more do not fit into a processor's cache
@@ -44,7 +44,8 @@ def compressed(bands: Iterable[Samples]) -> Iterator[bytes]:
         for start in range(0, len(band), each):
             rows = _big_endian(band[start : start + each])
             before = np.zeros(row_bytes, np.uint8) if before is None else before
-            waiting.append(compressor.compress(_filtered(rows, before, pixel_bytes)))
+            filtered = (_filtered_deep if band.dtype == np.uint16 else _filtered)(rows, before, pixel_bytes)
+            waiting.append(compressor.compress(filtered))
             before = rows[-1].copy()
             if sum(map(len, waiting)) >= _BLOCK_BYTES:
                 yield b"".join(waiting)
@@ -69,23 +70,44 @@ def _filtered(rows: Bytes, before: Bytes, pixel_bytes: int) -> Bytes:
     """
     up = np.vstack([before, rows[:-1]])
     left, corner = (_moved(each, pixel_bytes) for each in (rows, up))
-    average = (left >> 1) + (up >> 1) + (left & up & 1)
-    found = {
-        _NONE: rows,
-        _SUB: rows - left,
-        _UP: rows - up,
-        _AVERAGE: rows - average,
-        _PAETH: rows - _predicted(left, up, corner),
-    }
-    # As the sum of absolute values, each byte being a signed difference.
-    sizes = [np.abs(each.view(np.int8)).view(np.uint8) for each in found.values()]
-    best = np.argmin([each.sum(axis=1, dtype=np.uint64) for each in sizes], axis=0)
-    result = np.empty((len(rows), 1 + rows.shape[1]), np.uint8)
-    for kind, each in found.items():
+    return _smallest(
+        {
+            _NONE: rows,
+            _SUB: rows - left,
+            _UP: rows - up,
+            _AVERAGE: rows - _averages(left, up),
+            _PAETH: rows - _predicted(left, up, corner),
+        }
+    )
+
+
+def _filtered_deep(rows: Bytes, before: Bytes, pixel_bytes: int) -> Bytes:
+    """As ``_filtered``, by the two filters that suit 16-bit samples and take a fifth of the time."""
+    left = _moved(rows, pixel_bytes)
+    average = _averages(left, np.vstack([before, rows[:-1]]))
+    return _smallest({_SUB: rows - left, _AVERAGE: rows - average})
+
+
+def _smallest(filtered: dict[int, Bytes]) -> Bytes:
+    """Of each row the smallest result, as the sum of absolute values, each byte being a signed difference.
+
+    Args:
+        filtered: By the type of the filter, ``(rows, bytes)`` each.
+    """
+    sizes = [np.abs(each.view(np.int8)).view(np.uint8) for each in filtered.values()]
+    best = np.array(list(filtered))[np.argmin([each.sum(axis=1, dtype=np.uint64) for each in sizes], axis=0)]
+    rows, row_bytes = next(iter(filtered.values())).shape
+    result = np.empty((rows, 1 + row_bytes), np.uint8)
+    for kind, each in filtered.items():
         chosen = best == kind
         result[chosen, 0] = kind
         result[chosen, 1:] = each[chosen]
     return result
+
+
+def _averages(left: Bytes, up: Bytes) -> Bytes:
+    """Without the carry that the sum of two bytes would need."""
+    return (left >> 1) + (up >> 1) + (left & up & 1)
 
 
 def _moved(rows: Bytes, pixel_bytes: int) -> Bytes:
