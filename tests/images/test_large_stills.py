@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import tifffile
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from support.kept import Kind, kinds
 from support.media import save
 from support.networks import weights
@@ -21,6 +22,7 @@ from upscaler.batch import overlapped_stills
 from upscaler.batch.overlapped_stills import OverlappedStills
 from upscaler.errors import MediaError, MemoryNeededError
 from upscaler.images import picture_rows, png_rows, stills, tiff_rows
+from upscaler.images.library_settings import accepting
 from upscaler.images.still import Still
 from upscaler.inference.engine import Upscaler
 from upscaler.jobs import Job
@@ -139,6 +141,27 @@ def test_a_damaged_file_is_one_line(
     assert not (tmp_path / "b.png").exists()
 
 
+def test_damaged_texts_of_a_png_are_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, engine: Upscaler
+) -> None:
+    texts = PngInfo()
+    texts.add_text("prompt", "a cat")
+    Image.fromarray(photograph(30, 40)).save(tmp_path / "a.png", pnginfo=texts)
+    damaged = (tmp_path / "a.png").read_bytes().replace(b"a cat", b"a bat")
+    (tmp_path / "a.png").write_bytes(damaged)
+    make_small(monkeypatch)
+    said = made(tmp_path / "a.png", tmp_path / "b.png", engine)
+    assert said[1:] == ["damaged metadata of the PNG was left out"]
+    assert b"prompt" not in (tmp_path / "b.png").read_bytes()
+
+
+def test_a_header_of_too_many_pixels_is_named(tmp_path: Path) -> None:
+    """Also from the header alone, as a dry run reads it; Pillow raises above twice its limit."""
+    stills.write(tmp_path / "a.png", Still(photograph(20, 30)))
+    with accepting(100), pytest.raises(MediaError, match=r"more pixels than --max-pixels allows \(100\)"):
+        stills.read_size(tmp_path / "a.png")
+
+
 def test_max_pixels(tmp_path: Path) -> None:
     stills.write(tmp_path / "a.tif", Still(photograph(20, 30)))
     hiding(tmp_path / "b.png")
@@ -175,6 +198,7 @@ from pathlib import Path
 import numpy as np
 from support.networks import Nearest
 from upscaler.images import picture_rows, stills
+from upscaler.images.library_settings import accepting
 from upscaler.images.still import Still
 from upscaler.inference.engine import Upscaler
 from upscaler.jobs import Job

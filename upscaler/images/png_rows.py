@@ -10,7 +10,7 @@ import os
 import struct
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from upscaler.images import eight_bit, picture_rows, pillow_corrections, sixteen_bit_png
+from upscaler.images import eight_bit, picture_rows, pillow_corrections, repair, sixteen_bit_png
 from upscaler.images.orientation import read_orientation
 from upscaler.images.picture_rows import BAND_BYTES, NotInRowsError, PictureRows
 from upscaler.images.png_chunks import Chunk, packed
@@ -55,18 +55,20 @@ def opened(path: Path) -> PictureRows:
     described, orientation = _described(path, stored)
     if orientation != 1:
         raise NotInRowsError("it is stored turned or mirrored")
-    return picture_rows.of_bands(
+    rows = picture_rows.of_bands(
         stored.height, stored.width, lambda: _bands(path, stored), described.metadata
     )
+    return replace(rows, head=replace(rows.head, damage=stored.damage))
 
 
 @dataclass(frozen=True)
 class _Stored:
-    """What a file holds: its header, all chunks but those with pixels, and where these are."""
+    """What a file holds: its header, all intact chunks but those with pixels, and where these are."""
 
     header: bytes
     chunks: list[Chunk]
     data: list[tuple[int, int]]
+    damage: str
 
     @property
     def width(self) -> int:
@@ -88,7 +90,7 @@ class _Stored:
 
 
 def _parsed(path: Path) -> _Stored:
-    header, chunks, data = b"", list[Chunk](), list[tuple[int, int]]()
+    header, chunks, data, damage = b"", list[Chunk](), list[tuple[int, int]](), ""
     with path.open("rb") as file:
         file.seek(len(_SIGNATURE))
         while len(head := file.read(8)) == 8:
@@ -102,11 +104,16 @@ def _parsed(path: Path) -> _Stored:
             elif kind == b"IEND":
                 break
             else:
-                chunks.append((kind, file.read(length)))
-                file.seek(4, 1)
+                content = file.read(length)
+                if file.read(4) == struct.pack(">I", zlib.crc32(kind + content)):
+                    chunks.append((kind, content))
+                elif kind in _DECODES:
+                    raise ValueError(f"its {kind.decode()} chunk is damaged")
+                else:
+                    damage = repair.DAMAGED_METADATA
     if len(header) != 13 or header[9] not in _SAMPLES or not data:
         raise ValueError("its header or its pixels are missing")
-    return _Stored(header, chunks, data)
+    return _Stored(header, chunks, data, damage)
 
 
 def _as_file(header: bytes, rows: int, filtered: bytes, chunks: list[Chunk]) -> bytes:

@@ -48,7 +48,7 @@ from upscaler.images.encoding import Encoding
 from upscaler.images.formats import READ_FORMATS, WRITABLE_SUFFIXES, ImageFormat, format_of, pillow_formats
 from upscaler.images.orientation import apply_orientation, read_orientation, swaps_sides
 from upscaler.images.readers import reader_of
-from upscaler.images.repair import DAMAGED_METADATA, has_damaged_metadata, repaired
+from upscaler.images.repair import DAMAGED_METADATA, has_damaged_metadata, opened, repaired
 from upscaler.images.still import Still, has_equal_channels
 from upscaler.pixels import Pixels, mean_of_channels, to_8_bits
 from upscaler.system import disk, memory
@@ -210,10 +210,12 @@ def _header(path: Path) -> Iterator[Image.Image | None]:
             if reader_of(path) or tiff.is_tiff(path):
                 yield None
                 return
-            with Image.open(path, formats=pillow_formats(path)) as image:
+            with opened(path)[0] as image:
                 yield image
     except MediaError:
         raise
+    except Image.DecompressionBombError as error:
+        raise library_settings.too_large(path) from error
     except Exception as error:  # as in `read`
         raise MediaError(f"'{path}' is not an image, or not in a supported format") from error
 
