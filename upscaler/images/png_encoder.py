@@ -107,7 +107,8 @@ def _smallest(filtered: dict[int, Bytes]) -> Bytes:
 
 def _averages(left: Bytes, up: Bytes) -> Bytes:
     """Without the carry that the sum of two bytes would need."""
-    return (left >> 1) + (up >> 1) + (left & up & 1)
+    averages: Bytes = (left >> 1) + (up >> 1) + (left & up & 1)
+    return averages
 
 
 def _moved(rows: Bytes, pixel_bytes: int) -> Bytes:
