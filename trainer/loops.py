@@ -127,7 +127,7 @@ def _train(
             return done
         # Before the photographs are decoded, which can take long: missing weights must fail at once.
         if 2 in config.stage_numbers():
-            require_photos(config.photos)
+            require_photos(config.photos, config.lr_dirs, config.valid, config.valid_lr_dirs)
             starting_discriminator(config.gan, config.gan.patch_px * config.scale)
         vgg = perceptual_network(config.gan, world.device) if 2 in config.stage_numbers() else None
         teacher = load_teacher(config.teacher, config.scale, world.device)

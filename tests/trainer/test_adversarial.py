@@ -252,10 +252,23 @@ def test_missing_photographs_are_found_before_vgg_is_fetched(
     (tmp_path / "empty").mkdir()
     fetched = "upscaler.trainer.loops.perceptual_network"
     monkeypatch.setattr(fetched, lambda *_: pytest.fail("VGG was fetched"))
-    for photos in ("empty", "missing"):
-        config = settled(prepare(photos=[str(tmp_path / photos)]))
-        with pytest.raises(TrainingError, match=photos):
-            train(config, silent)
+    there = str(tmp_path / "photos")
+    for name in ("empty", "missing"):
+        folder = [str(tmp_path / name)]
+        for given in (
+            {"photos": folder},
+            {"valid": folder},
+            {"lr_dirs": folder},
+            {"valid": [there], "lr_dirs": [there], "valid_lr_dirs": folder},
+        ):
+            with pytest.raises(TrainingError, match=rf"no (folder|photograph in) '?{re.escape(folder[0])}"):
+                train(settled(prepare(**given)), silent)
+
+
+def test_a_folder_without_validation_images_is_not_ignored(prepare: Prepare, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(TrainingError, match=r"there is no photograph in .*empty"):
+        train(settled(prepare(stages="1", valid=[str(tmp_path / "empty")])), silent)
 
 
 def test_a_vgg_that_cannot_be_downloaded_names_the_option(

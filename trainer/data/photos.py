@@ -143,7 +143,7 @@ def load_photos(  # noqa: PLR0913 - what decides how they are read
         settings = ClipSettings(clip_frames, scale, degradations.parse(degradation), max(sizes))
         reader, frames_per_video, cache_gb = ClipReader(settings), 0, math.inf
     valid_folders, photo_folders = Folders(valid), Folders(folders)
-    elsewhere = valid_folders.images(videos=bool(clip_frames))
+    elsewhere = _validation_images(valid, valid_folders, videos=bool(clip_frames))
     found = _without(photo_folders.images(videos=bool(clip_frames)), elsewhere)
     shapes = read_sizes(found, lambda source: reader.size(source.path))
     makes_lr = degradation != degradations.GIVEN and pairs == "separate"
@@ -324,15 +324,31 @@ def _require_enough(
         )
 
 
-def require_photos(folders: tuple[str, ...]) -> None:
+def require_photos(*named: tuple[str, ...]) -> None:
     """Make sure that there are photographs at all, before what takes long.
 
+    Args:
+        named: Folders and files, as the user gave them for each purpose; none for what is not wanted.
+
     Raises:
-        TrainingError: A folder is missing, or no file in them has the suffix of an image.
+        TrainingError: A folder is missing, or for one purpose no file has the suffix of an image or video.
     """
-    found = Folders(folders)
-    if not (found.images() or found.videos()):
-        raise TrainingError(f"there is no photograph in {', '.join(folders)}", "training needs at least two")
+    for paths in filter(None, named):
+        found = Folders(paths)
+        if not (found.images() or found.videos()):
+            raise _no_photograph(paths)
+
+
+def _validation_images(valid: tuple[str, ...], folders: Folders, *, videos: bool) -> list[Source]:
+    """Those in the user's own ``folders``, which are ``valid``; none if none were given."""
+    found = folders.images(videos=videos)
+    if valid and not found:
+        raise _no_photograph(valid)
+    return found
+
+
+def _no_photograph(paths: tuple[str, ...]) -> TrainingError:
+    return TrainingError(f"there is no photograph in {', '.join(paths)}", "use a folder with photographs")
 
 
 def _unreadable(*searched: Folders) -> list[str]:
