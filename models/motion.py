@@ -4,11 +4,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from upscaler.color_matrices import luma_weights
 from upscaler.optical_flow import flow_between
 
 # Mean difference of what is taken to be the same place, as a share of white, at which it counts e times less.
 _DIFFERENCE = 0.03
-_LUMA = (0.299, 0.587, 0.114)
+_LUMA = luma_weights("bt601")
 
 
 def luma_of(rgb: Tensor) -> Tensor:

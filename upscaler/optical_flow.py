@@ -18,8 +18,8 @@ from torch import Tensor
 # Frames of at most as many pixels are enlarged twofold first, which finds motion of tenths of a pixel; for
 # larger ones that takes too long.
 _ENLARGED_PX_MAX = 640 * 480
-# OpenCV refuses smaller pictures; nothing is taken to move there.
-_SIDE_MIN_PX = 8
+# OpenCV's search reads beyond smaller pictures, and the process may crash; nothing is taken to move there.
+_SIDE_MIN_PX = 16
 
 
 @torch.no_grad()
@@ -34,9 +34,9 @@ def flow_between(frame: Tensor, before: Tensor) -> Tensor:
         ``(B, 2, H, W)`` fp32 on the same device: how many pixels further right, and further down.
     """
     height, width = frame.shape[-2:]
-    if min(height, width) < _SIDE_MIN_PX:
-        return frame.new_zeros(len(frame), 2, height, width, dtype=torch.float32)
     factor = 2 if height * width <= _ENLARGED_PX_MAX else 1
+    if factor * min(height, width) < _SIDE_MIN_PX:
+        return frame.new_zeros(len(frame), 2, height, width, dtype=torch.float32)
     codes = [_codes(luma, factor) for luma in (before, frame)]
     with _one_thread():
         flows = [_search(new, old) for old, new in zip(*codes, strict=True)]

@@ -26,6 +26,7 @@ class Codec:
         settings: FFmpeg's names of that setting.
         options: Further options. All encoders run in one thread and fast, and repeat their results.
         layout: How frames encode colour.
+        smallest_px: Sides to which smaller frames are padded.
     """
 
     encoder: str
@@ -34,6 +35,7 @@ class Codec:
     settings: tuple[str, ...]
     options: Mapping[str, str]
     layout: yuv.Layout = _LAYOUT
+    smallest_px: int = 2
 
     def round_trip(self, clip: list[Tensor], quality: int) -> list[Tensor]:
         """Encode and decode a clip.
@@ -48,7 +50,8 @@ class Codec:
         height, width = clip[0].shape[-2:]
         encoder = av.CodecContext.create(self.encoder, "w")
         assert isinstance(encoder, av.VideoCodecContext)
-        encoder.width, encoder.height = width + width % 2, height + height % 2
+        encoder.width = max(width + width % 2, self.smallest_px)
+        encoder.height = max(height + height % 2, self.smallest_px)
         encoder.pix_fmt, encoder.time_base = "yuv420p", Fraction(1, 25)
         encoder.options = {**dict.fromkeys(self.settings, str(quality)), **self.options}
         decoder = av.CodecContext.create(self.decoder, "r")
@@ -83,6 +86,7 @@ _HEVC = Codec(
     (18, 38),
     ("crf",),
     {"preset": "ultrafast", "x265-params": "log-level=none:pools=none:frame-threads=1:wpp=0"},
+    smallest_px=64,  # below 50, x265 writes beyond its buffers, and the process aborts (av 18.1)
 )
 _VP9 = Codec(
     "libvpx-vp9",
