@@ -318,6 +318,8 @@ class VideoOptions:
             yield "--audio-language and --no-audio exclude each other"
         if self.audio_codec is not None and not self.audio:
             yield "--audio-codec and --no-audio exclude each other"
+        if self.deinterlace == "off" and self.field_order != "auto":
+            yield "--field-order and --deinterlace off exclude each other"
 
     @property
     def from_s(self) -> Fraction:

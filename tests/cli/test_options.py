@@ -99,12 +99,15 @@ def test_all_options_that_exclude_each_other_are_reported() -> None:
             end_s=5,
             audio=False,
             audio_codec="aac",
+            deinterlace="off",
+            field_order="top",
         )
     assert str(caught.value).split("; ") == [
         "--overwrite and --skip-existing exclude each other",
         "--scale and --size exclude each other",
         "--end must come after --start",
         "--audio-codec and --no-audio exclude each other",
+        "--field-order and --deinterlace off exclude each other",
     ]
 
 

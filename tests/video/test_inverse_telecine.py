@@ -14,6 +14,7 @@ from support.media import FieldOrder, identity, run_video
 from support.pictures import photograph
 
 from upscaler.inference.engine import Upscaler
+from upscaler.video.reader import VideoReader
 
 FILM_STEP = Fraction(1001, 24000)
 FRAMES = 17  # four cycles of film and one frame
@@ -149,3 +150,18 @@ def test_soft_telecine_becomes_film(engine: Upscaler, tmp_path: Path) -> None:
     assert len(times) == FRAMES
     assert all(abs(time - index * FILM_STEP) <= Fraction(1, 90000) for index, time in enumerate(times))
     assert nearest(tmp_path / "out.mp4") == list(range(FRAMES))
+
+
+def test_what_was_no_film_is_deinterlaced(tmp_path: Path) -> None:
+    """Every field of video shows another moment: no other one completes it."""
+    fields = film(12)
+    woven = [first.copy() for first in fields[::2]]
+    for frame, second in zip(woven, fields[1::2], strict=True):
+        frame[1::2] = second[1::2]
+    source = encoded(tmp_path / "in.mp4", woven, [2002 * index for index in range(6)], order="tff")
+    shown = []
+    for mode in ("ivtc", "on"):
+        with VideoReader(source, mode) as reader:
+            shown.append([frame.planes[0].numpy() for frame in reader.frames()])
+    assert len(shown[0]) == 6
+    np.testing.assert_array_equal(shown[0], shown[1])

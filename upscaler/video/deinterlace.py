@@ -105,8 +105,12 @@ class Deinterlacer:
         if self._mode == "ivtc":
             if parity == "auto" and not frame.interlaced_frame:
                 parity = "tff"  # the filter would take unflagged frames for bottom field first
-            # What no neighbouring field completes is flagged as interlaced, and deinterlaced.
-            return [("fieldmatch", f"order={parity}"), ("bwdif", "mode=send_frame:deint=interlaced")]
+            # What no neighbouring field completes is flagged as interlaced, and deinterlaced. By default, the
+            # filter looks for that at cuts only.
+            return [
+                ("fieldmatch", f"order={parity}:combmatch=full"),
+                ("bwdif", "mode=send_frame:deint=interlaced"),
+            ]
         rate = "send_field" if self._mode == "bob" else "send_frame"
         selection = "interlaced" if self._mode == "auto" else "all"
         return [("bwdif", f"mode={rate}:parity={parity}:deint={selection}")]
