@@ -25,6 +25,12 @@ from PIL import Image
 from pipeline import clip
 from timing import print_table
 
+ROOT = Path(__file__).parents[1]
+# Of the commands: they run this checkout, wherever they are started.
+ENVIRONMENT = os.environ | {
+    "OMP_NUM_THREADS": "1",
+    "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])),
+}
 _SCALE, _SIZE_PX, _CLIP_PX = 2, (300, 400), (270, 480)
 
 
@@ -44,7 +50,7 @@ def timed(source: Path, target: Path, *how: str) -> float:
     command = [sys.executable, "-m", "upscaler", str(source), "-o", str(target), "--quiet"]
     settings = ["--scale", str(_SCALE), "--model", "fast-photo", "--precision", "fp32", "--device", "cpu"]
     start = time.monotonic()
-    subprocess.run([*command, *settings, *how], check=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    subprocess.run([*command, *settings, *how], check=True, env=ENVIRONMENT)
     return time.monotonic() - start
 
 
@@ -76,8 +82,6 @@ def main() -> None:
     )
     parser.add_argument("--ray", action="store_true", help="also on a Ray cluster")
     given = parser.parse_args()
-    root = Path(__file__).parents[1]
-    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH")]))
     folder = Path(tempfile.mkdtemp())
     cluster = None
     try:

@@ -2,7 +2,7 @@
 
 import signal
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -17,6 +17,7 @@ from upscaler.batch import batch as batches
 from upscaler.batch.batch import Batch, upscale
 from upscaler.batch.driver import Driver
 from upscaler.batch.observer import Observer
+from upscaler.batch.places import like_a_worker
 from upscaler.batch.result import Result
 from upscaler.batch.task_runner import TaskRunner
 from upscaler.errors import UsageError
@@ -30,6 +31,13 @@ from upscaler.video import segments
 from upscaler.video.film_index import FilmIndex
 
 PICTURES = 9
+
+
+@pytest.fixture(autouse=True)
+def _one_processor() -> Iterator[None]:
+    """As each worker has: x264 writes the number of its threads into its files."""
+    with like_a_worker(Place("this process", "cpu", 1)):
+        yield
 
 
 class Worker:

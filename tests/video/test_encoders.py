@@ -145,8 +145,15 @@ def test_pixel_formats_and_options_are_checked_before_work() -> None:
 
 
 def test_size_that_an_encoder_rejects_gives_one_clear_line(engine: Upscaler, tmp_path: Path) -> None:
-    source = clip(tmp_path / "in.mkv", frames=1, encoder="ffv1", height=6, width=6)
-    with pytest.raises(MediaError, match=r"libx265 cannot be opened for 12x12 pixels: .*too small"):
+    source = clip(tmp_path / "in.mkv", frames=1, encoder="ffv1", height=6, width=26)
+    with pytest.raises(MediaError, match=r"libx265 cannot be opened for 52x12 pixels: .*too small"):
+        run_video(engine, source, tmp_path / "out.mp4", codec="hevc")
+
+
+def test_a_width_at_which_x265_writes_beyond_its_buffers_is_refused(engine: Upscaler, tmp_path: Path) -> None:
+    source = clip(tmp_path / "in.mkv", frames=1, encoder="ffv1", height=40, width=24)
+    said = r"hevc pictures \(libx265\) have at least 50x1 pixels, not 48x80 \(use --codec h264 or "
+    with pytest.raises(UsageError, match=said):
         run_video(engine, source, tmp_path / "out.mp4", codec="hevc")
 
 

@@ -158,6 +158,11 @@ class Batch:
         if self._places:
             executor = executor_for(self._options, self._places, _TASK_RUNNER)
             alike = has_planned_device(executor)
+            if self._options.strict_plan and not alike:
+                raise UsageError(
+                    "--strict-plan: the GPUs of a cluster are not compared",
+                    "use --device cpu, or leave it out",
+                )
             options = self._shared_options(alike=alike)
             film = self._film if alike else _whole
             Driver(planned, options, executor, observer, self.files, film).run()
@@ -430,6 +435,8 @@ def _ignored(planned: Sequence[Job], options: Options) -> list[str]:
         lines.append(f"{', '.join(given)} ignored: no image among the inputs")
     elif kinds and options.quality is not None and not any(map(_has_quality, planned)):
         lines.append("--quality ignored: no image is written as AVIF, JPEG or WebP")
+    if options.strict_plan and not options.are_shared:
+        lines.append("--strict-plan ignored: this process works alone")
     if "video" in kinds and options.compare:
         lines.append("--compare leaves videos out: compare a frame with --preview")
     return lines

@@ -27,6 +27,7 @@ class Encoder:
         semi_planar_8: Whether it requires interleaved chroma (nv12) for 8 bits, too.
         largest_px: (width, height) of the largest picture; ``None`` if none that can be made is too large,
             and for hardware, whose limits differ.
+        smallest_px: (width, height) of the smallest picture.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Encoder:
     semi_planar_8: bool = False
     crf_min: int = 0
     largest_px: tuple[int, int] | None = None
+    smallest_px: tuple[int, int] = (1, 1)
 
 
 @dataclass(frozen=True)
@@ -166,6 +168,8 @@ CODECS: dict[str, Codec] = {
                 "medium",
                 _X26X_PRESETS,
                 (("x265-params", "log-level=error"),),
+                # 48 pixels wide and less, it writes beyond its buffers: glibc's malloc.check=3 ends it. 50 is fine.
+                smallest_px=(50, 1),
             ),
             "nvenc": _nvenc("hevc", (8, 10), 21),
             "qsv": _qsv("hevc", (8, 10), 21),

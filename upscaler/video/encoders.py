@@ -181,7 +181,7 @@ def choose(suffix: str, options: VideoOptions, source: Layout | None = None) -> 
 
 
 def check_size(choice: EncoderChoice, suffix: str, height: int, width: int) -> None:
-    """Refuse a picture that is larger than the encoder takes.
+    """Refuse a picture that is larger or smaller than the encoder takes.
 
     Args:
         choice: From ``choose``.
@@ -192,25 +192,29 @@ def check_size(choice: EncoderChoice, suffix: str, height: int, width: int) -> N
     Raises:
         UsageError: Names the limit, and codecs of the container without it.
     """
-    if not _is_too_large(choice.encoder, height, width):
+    encoder = choice.encoder
+    if _fits(encoder, height, width):
         return
-    assert choice.encoder.largest_px, "it is the limit"
     others = [
         name
         for name, codec in CODECS.items()
-        if suffix in codec.containers and not _is_too_large(codec.encoders["software"], height, width)
+        if suffix in codec.containers and _fits(codec.encoders["software"], height, width)
     ]
     codec = f"--codec {' or '.join(others)}, or " if others else ""
+    is_too_small = width < encoder.smallest_px[0] or height < encoder.smallest_px[1]
+    limit_px = encoder.smallest_px if is_too_small else encoder.largest_px
+    most, change = ("least", "larger") if is_too_small else ("most", "smaller")
+    assert limit_px, "one of them is the limit"
     raise UsageError(
-        f"{choice.codec} pictures ({choice.encoder.name}) have at most "
-        f"{choice.encoder.largest_px[0]}x{choice.encoder.largest_px[1]} pixels, not {width}x{height}",
-        f"use {codec}a smaller --scale or --size",
+        f"{choice.codec} pictures ({encoder.name}) have at {most} "
+        f"{limit_px[0]}x{limit_px[1]} pixels, not {width}x{height}",
+        f"use {codec}a {change} --scale or --size",
     )
 
 
-def _is_too_large(encoder: Encoder, height: int, width: int) -> bool:
-    largest = encoder.largest_px
-    return largest is not None and (width > largest[0] or height > largest[1])
+def _fits(encoder: Encoder, height: int, width: int) -> bool:
+    smallest, largest = encoder.smallest_px, encoder.largest_px or (width, height)
+    return smallest[0] <= width <= largest[0] and smallest[1] <= height <= largest[1]
 
 
 def _default_codec(suffix: str, source: Layout) -> str:
