@@ -409,6 +409,14 @@ def test_pairs_side_by_side_in_one_image(folder: Path, scale: int, layout: str) 
         assert float(pair.lr.float().mean() / pair.hr.float().mean()) == pytest.approx(0.5, abs=0.02)
 
 
+def test_pictures_that_are_no_pairs_are_told_by_the_option(tmp_path: Path) -> None:
+    for index in range(3):
+        cells = np.random.default_rng(index).integers(0, 256, (28, 64, 3), dtype=np.uint8)
+        Image.fromarray(cells).resize((256, 112), Image.Resampling.BICUBIC).save(tmp_path / f"{index}.png")
+    with pytest.raises(TrainingError, match=r"3 of 3 LR .*--pairs right-hr is for images that show the same"):
+        load_photos((str(tmp_path),), 1, 16, degradation="given", pairs="right-hr")
+
+
 def test_photographs_that_look_like_pairs(tmp_path: Path) -> None:
     sized(tmp_path, [(64, 128)] * 3 + [(64, 100)] * 2)
     assert load_photos((str(tmp_path),), 2, 8).look_like_pairs

@@ -312,9 +312,14 @@ class TrainConfig:
         theirs = _flat(other)
         differing = {name for name in own.keys() | theirs.keys() if own.get(name) != theirs.get(name)}
         return [
-            f"{name} = {own.get(name)}, was {theirs.get(name)}"
+            f"{name} = {_shown(own.get(name))}, was {_shown(theirs.get(name))}"
             for name in sorted(differing - _FREE_ON_RESUME)
         ]
+
+
+def _shown(value: object) -> str:
+    """A setting for the user."""
+    return "not set" if value is None else str(value)
 
 
 def _flat(settings: dict[str, Any]) -> dict[str, Any]:

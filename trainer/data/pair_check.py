@@ -61,12 +61,13 @@ def measured_shift(lr: Tensor, reduced: Tensor) -> Shift | None:
     return _peak(spectrum, whole, [1.0, 1.0], step_px=1 / 16)[0]
 
 
-def require_most_belong_together(left_out: list[str], kept: int) -> None:
+def require_most_belong_together(left_out: list[str], kept: int, pairs: str) -> None:
     """Refuse a folder in which most LR images show another picture, as when file names are off by one.
 
     Args:
         left_out: ``name: reason`` of the photographs that are left out.
         kept: Number of the other photographs with a given LR image.
+        pairs: ``separate``, or ``left-hr`` or ``right-hr`` if both lie in one image.
 
     Raises:
         TrainingError: They do.
@@ -76,7 +77,9 @@ def require_most_belong_together(left_out: list[str], kept: int) -> None:
         raise TrainingError(
             f"{len(others)} of {len(others) + kept} LR images show another picture than their original; the "
             f"first is {others[0]}",
-            "each LR image has the path and name of its original",
+            "each LR image has the path and name of its original"
+            if pairs == "separate"
+            else f"--pairs {pairs} is for images that show the same picture in both halves",
         )
 
 

@@ -170,7 +170,7 @@ def load_photos(  # noqa: PLR0913 - what decides how they are read
     frames, unusable_videos = photo_reader.read_videos(videos, side.patch_px, frames_per_video, cache)
     unreadable = _unreadable(photo_folders, Folders(lr_dirs), valid_folders, Folders(valid_lr_dirs))
     left_out = unusable_photos + left_out + unusable_videos + unreadable
-    pair_check.require_most_belong_together(left_out, sum(versions[0].given for versions in photos))
+    pair_check.require_most_belong_together(left_out, sum(versions[0].given for versions in photos), pairs)
     count = len(photos) + sum(map(len, frames)) + len(later)
     _require_enough(count, folders, left_out, least_px, least=1 if elsewhere else 2)
     if elsewhere:
