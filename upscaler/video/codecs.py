@@ -168,7 +168,7 @@ CODECS: dict[str, Codec] = {
                 "medium",
                 _X26X_PRESETS,
                 (("x265-params", "log-level=error"),),
-                # 48 pixels wide and less, it writes beyond its buffers: glibc's malloc.check=3 ends it. 50 is fine.
+                # Of 48 pixels and less, it writes beyond its buffers (seen with glibc's malloc.check=3).
                 smallest_px=(50, 1),
             ),
             "nvenc": _nvenc("hevc", (8, 10), 21),
