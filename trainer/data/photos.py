@@ -49,7 +49,7 @@ class Photos:
         opened: How many photographs were opened for their sizes; less than all of many.
         mapped: Whether the pixels are in a memory-mapped file.
         needed_bytes: What all of them take when decoded.
-        frames: How many of the photographs to train on are frames of videos.
+        frames: How many of the photographs, those held out included, are frames of videos.
         videos: Number of videos that these are from.
     """
 

@@ -38,7 +38,8 @@ def opening_lines(config: TrainConfig, state: TrainState, photos: Photos, judges
     whose = f"{counted(judged, 'image')} of --valid" if config.valid else f"{judged} held out for validation"
     lines.append(f"{trained} to train on, {whose}")
     if photos.videos:
-        lines.append(f"{counted(photos.frames, 'frame')} of {counted(photos.videos, 'video')} are among them")
+        taken = f"{counted(photos.frames, 'frame')} of {counted(photos.videos, 'video')}"
+        lines.append(f"{taken} are photographs, too, to train on or held out")
     lines += _about_files(photos)
     lines += _about_crops(config, photos)
     lines += _about_shift(config, photos)
