@@ -5,10 +5,10 @@ Each reads from top to bottom in the order in which things happen. For a video:
 1. ``video/survey.py`` looks through the film. ``video/stream_plan.py`` decides what becomes of audio,
    subtitles and the other streams, ``frames/video_plan.py`` sizes, encoder and segments.
 2. ``resume/begin.py`` finds what an earlier run left in the job folder next to the target.
-3. One thread demuxes and decodes (``video/reader.py``), this one runs the network
-   (``frames/video_frames.py``, or ``frames/film_frames.py`` for a network that sees neighbouring frames), a
-   third encodes into segments (``video/segments.py``). The queues between them (``video/threads.py``) are
-   short and hold planes.
+3. ``frames/film_range.py`` encodes the frames that are missing: one thread demuxes and decodes
+   (``video/reader.py``), this one runs the network (``frames/video_frames.py``, or ``frames/film_frames.py``
+   for a network that sees frames before), a third encodes into segments (``video/segments.py``). The queues
+   between them (``video/threads.py``) are short and hold planes.
 4. ``video/mux.py`` merges the segments with the other streams, and ``video/verify.py`` reads the file again
    before it gets its name.
 """
