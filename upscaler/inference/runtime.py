@@ -21,6 +21,8 @@ _GRAPHS_MAX = 2  # each holds the features of a batch
 # Compiled code must be faster by this factor to be kept; less is within what timings vary.
 _GAIN_MIN = 1.03
 _TRIAL_ROUNDS = 3
+# What is said before a network is compiled, which takes seconds.
+COMPILING = Message("info", "compiling the network")
 
 
 class Runtime:
@@ -79,7 +81,7 @@ class Runtime:
             self._on_message(Message("info", f"{error.message}: continuing uncompiled ({error.hint})"))
             return
         if self._compiled_network is None:
-            self._on_message(Message("info", "compiling the network"))
+            self._on_message(COMPILING)
             self._compiled_network = torch.compile(self.network, dynamic=False)
         self.compiled = True
         self.drop_graphs()
