@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from support.file_systems import without_folder_sync
 from support.pictures import photograph
 
 from upscaler import atomic
@@ -150,14 +151,7 @@ def test_the_partial_file_is_removed_whatever_happens(tmp_path: Path, error: Bas
 
 
 def test_file_systems_that_cannot_sync_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real_sync = os.fsync
-
-    def fsync(descriptor: int) -> None:
-        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
-            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
-        real_sync(descriptor)
-
-    monkeypatch.setattr(os, "fsync", fsync)
+    without_folder_sync(monkeypatch)
     atomic.write_bytes(tmp_path / "a", b"new")
     assert (tmp_path / "a").read_bytes() == b"new"
 

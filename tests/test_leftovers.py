@@ -2,7 +2,6 @@
 
 import errno
 import os
-import stat
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from support.command import files_below, run
+from support.file_systems import without_folder_sync
 from support.makers import Configure
 from support.media import save
 from support.training import messages
@@ -162,14 +162,7 @@ def test_upscale_train_removes_them_beside_its_weights_and_in_its_folder(configu
 def test_folders_that_cannot_be_synced_are_named(
     tmp_path: Path, tiny_weights: Path, configure: Configure, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sync = os.fsync
-
-    def fsync(descriptor: int) -> None:
-        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
-            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
-        sync(descriptor)
-
-    monkeypatch.setattr(os, "fsync", fsync)
+    without_folder_sync(monkeypatch)
     line = "cannot be synced: after a power cut, the last files may be missing from it"
     source, new = save(tmp_path / "a.png", 16, 16), tmp_path / "new" / "a.png"
     said = run(source, "-o", new, "--model", tiny_weights)

@@ -70,6 +70,11 @@ class Job:
         return self.kind == "video" and self.target.suffix.lower() == RAW_SUFFIX
 
     @property
+    def is_encoded(self) -> bool:
+        """Whether a video becomes an encoded video, in segments."""
+        return self.kind == "video" and not (self.writes_images or self.writes_y4m)
+
+    @property
     def has_date(self) -> bool:
         """Whether one file becomes one other, which can have its date."""
         return not any(map(image_sequences.is_pattern, (self.source, self.target)))

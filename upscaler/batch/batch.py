@@ -12,6 +12,7 @@ from upscaler import atomic, image_sequences, jobs, pipeline
 from upscaler.batch import dry_run, shared_film
 from upscaler.batch.driver import Driver
 from upscaler.batch.dry_run import Expected
+from upscaler.batch.hopeless import crashed
 from upscaler.batch.observer import Observer
 from upscaler.batch.places import (
     executor_for,
@@ -221,8 +222,7 @@ class Batch:
             on_message: Called with every message about what is left of it.
         """
         messages: list[Message] = []
-        text, hint = f"the program crashed on '{job.source}' ({how})", "the file may be damaged"
-        error = MediaError(text, hint)
+        error = crashed(job, how)
         if job.kind == "video":
             pipeline.tidy_after_crash(job, error, messages.append)
         for message in messages:
@@ -250,7 +250,7 @@ class Batch:
         """A first look at a video, in another process."""
         assert self._prober, "there is a video among the jobs"
         # Images have no container.
-        suffix = ".mkv" if job.kind == "preview" or job.writes_images or job.writes_y4m else job.target.suffix
+        suffix = job.target.suffix if job.is_encoded else ".mkv"
         if job.kind == "video" or self._video_options.crop == "auto":
             return self._prober.survey(job.source, self._video_options, suffix)
         self._prober.check(job.source, self._video_options, suffix)
@@ -258,7 +258,7 @@ class Batch:
 
     def _upscale(self, job: Job, on_progress: OnProgress, on_message: OnMessage) -> Done:
         self.files.fetch(job)
-        if job.kind == "video" and not job.writes_images and not job.writes_y4m:
+        if job.is_encoded:
             return pipeline.upscale_video(
                 job,
                 self.engines[job.kind],

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
-from upscaler.batch.hopeless import CRASHES_MAX, LOSSES_MAX, hopeless
+from upscaler.batch.hopeless import Losses, hopeless
 from upscaler.batch.observer import Observer
 from upscaler.batch.result import Result
 from upscaler.batch.shared_film import SharedFilm
@@ -41,15 +41,13 @@ class _Shared:
     Attributes:
         work: Its messages and its result.
         said: Messages that have come already: a job that is run again says them again.
-        crashes: How often it, alone, has crashed its worker.
-        losses: How often a worker was lost that had it alone.
+        losses: Of workers that had it alone.
         is_delivered: Whether its target is where it belongs.
     """
 
     work: Work
     said: set[Message] = field(default_factory=set)
-    crashes: int = 0
-    losses: int = 0
+    losses: Losses = field(default_factory=Losses)
     is_delivered: bool = False
 
     def say(self, message: Message) -> None:
@@ -160,7 +158,7 @@ class Driver:
             self._waiting.popleft()
             if not self._is_needed(job):
                 continue
-            if job.kind == "video" and not (job.writes_images or job.writes_y4m) and self._is_shared(job):
+            if job.is_encoded and self._is_shared(job):
                 return
             pixels += _pixels(job)
             taken += 1
@@ -282,12 +280,10 @@ class Driver:
             return
         for job in left:
             shared = self._jobs[job]
-            shared.losses += 1
-            shared.crashes += lost.crashed
-            if shared.crashes < CRASHES_MAX and shared.losses < LOSSES_MAX:
+            if shared.losses.add(lost):
+                shared.work.failed(hopeless(job, lost))
+            else:
                 self._again.append(left)
-                continue
-            shared.work.failed(hopeless(job, lost))
 
     def _end_finished(self) -> None:
         """End the turns of jobs that have ended, as far as nothing before them has not."""

@@ -5,7 +5,7 @@ The network takes them in their order. What waits before and behind it has bound
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, wait
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from upscaler.images.still import Still
 from upscaler.jobs import Job
 from upscaler.remote.files import Files
 from upscaler.system import memory, processors
+from upscaler.system.waiting import wait_for
 
 # Starting a helper takes 0.4 s of a core: less than writing what becomes of files of this size.
 _WORTHWHILE_BYTES = 1_000_000
@@ -31,8 +32,6 @@ _HELPERS_MAX = 16
 # Shares of the memory that is left when a batch begins. An image that is being written takes its samples
 # three to four times: here, in the helper, and there as Pillow stores them.
 _READ_SHARE, _WRITTEN_SHARE, _WRITTEN_TIMES = 0.1, 0.4, 4
-# For signals: on Windows, Ctrl-C does not end a wait.
-_POLL_S = 0.2
 
 
 class OverlappedStills:
@@ -76,7 +75,7 @@ class OverlappedStills:
         if read is None:
             return None
         try:
-            return still_helper.still_of(*_result(read.answer))
+            return still_helper.still_of(*wait_for(read.answer).result())
         except HelperOutOfMemoryError:  # there may be enough for this image alone
             return None
         except HelperDiedError as error:
@@ -122,7 +121,7 @@ class OverlappedStills:
         """
         target, replaces = write.job.target, write.job.replaces
         try:
-            if still_helper.is_written(_result(write.answer)[0]):
+            if still_helper.is_written(wait_for(write.answer).result()[0]):
                 with stills.naming_errors(target):
                     write.partial.publish(replaces=replaces)
                 return
@@ -208,12 +207,6 @@ def helpers_for(images: Sequence[Job]) -> int:
     if len(images) < 2 or count < 2 or sum(_file_bytes(job.source) for job in images) < _WORTHWHILE_BYTES:
         return 0
     return min(count, _HELPERS_MAX)
-
-
-def _result(answer: "Future[tuple[Answer, bytearray]]") -> tuple[Answer, bytearray]:
-    while not answer.done():
-        wait([answer], _POLL_S)
-    return answer.result()
 
 
 def _file_bytes(path: Path) -> int:

@@ -5,15 +5,16 @@ a whole: all frames, and at each border the same frame of the source on both sid
 anything is wrong or unusual, the segments are dropped, and one worker makes the film from its start.
 """
 
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
-from upscaler.batch.hopeless import CRASHES_MAX, LOSSES_MAX, hopeless
+from upscaler.batch.hopeless import Losses, hopeless
 from upscaler.executors.executor import Lost
 from upscaler.executors.tasks import FilmRange, RangeDone
+from upscaler.frames.video_frames import Tally
 from upscaler.inference.engine import Upscaler
 from upscaler.jobs import Job
 from upscaler.options import Options
@@ -35,8 +36,7 @@ class _Made:
     """What the workers have made so far."""
 
     by: Counter[str] = field(default_factory=Counter)
-    frames_px: int = 0
-    computed_px: int = 0
+    tally: Tally = field(default_factory=Tally)
     decoded: int = 0
     stages_s: dict[str, float] = field(default_factory=dict)
     weights: dict[WeightFacts, None] = field(default_factory=dict)
@@ -44,8 +44,8 @@ class _Made:
     def add(self, done: RangeDone) -> None:
         """Add a range."""
         self.by[done.worker] += sum(frames for _, frames in done.made)
-        self.frames_px += done.frames_px
-        self.computed_px += done.computed_px
+        self.tally.frames_px += done.frames_px
+        self.tally.computed_px += done.computed_px
         self.decoded += done.frames_decoded
         for stage, busy_s in done.stages_s.items():
             self.stages_s[stage] = self.stages_s.get(stage, 0.0) + busy_s
@@ -87,7 +87,7 @@ class SharedFilm:
         self.error: Exception | None = None
         self._video, self._folder, self._earlier = video, folder, earlier
         self._on_message = on_message
-        self._losses: Counter[tuple[int, bool]] = Counter()  # by the first segment, and whether it crashed
+        self._losses: defaultdict[int, Losses] = defaultdict(Losses)  # by the first segment of the range
         self._made, self._execution = _Made(), execution
         self._counted = set(earlier)  # segments that an earlier run, or a lost worker has made
         self._shown_until = 0
@@ -167,12 +167,10 @@ class SharedFilm:
         new = [number for number in complete if number not in self._counted]
         self._counted.update(new)
         self._made.by[lost.worker] += sum(complete[number].frames for number in new)
-        self._losses[task.first, lost.crashed] += 1
-        crashes, others = (self._losses[task.first, crashed] for crashed in (True, False))
-        if crashes < CRASHES_MAX and crashes + others < LOSSES_MAX:
-            self._waiting.appendleft(task)
-        else:
+        if self._losses[task.first].add(lost):
             self.error = self.error or hopeless(task.job, lost)
+        else:
+            self._waiting.appendleft(task)
 
     def finish(self, deliver: Callable[[], None]) -> tuple[Done, list[WeightFacts]] | None:
         """Merge the film once nothing runs any more; ``None`` if one worker has to make it: see ``doubt``.
@@ -189,14 +187,12 @@ class SharedFilm:
             if self.doubt:
                 self._on_message(Message("info", f"one worker makes it from the start: {self.doubt}"))
                 return None
-            made, reused_share = self._made, 0.0
-            if made.frames_px:
-                reused_share = max(0.0, 1 - made.computed_px / made.frames_px)
+            made = self._made
             film = FilmSegments(
                 [segments[number] for number in range(self._count)],
                 self._resumed,
                 made.decoded,
-                reused_share,
+                made.tally.reused_share,
                 self._shown_until,
                 made.stages_s,
             )
@@ -210,9 +206,8 @@ class SharedFilm:
 
     def _doubt_about(self, segments: dict[int, Segment]) -> str:
         """What is wrong or unusual about the segments; empty if nothing is."""
-        if sorted(segments) != list(range(self._count)):
-            return "its frames are not those that its packets announce"
-        if sum(segment.frames for segment in segments.values()) != frames_of(self._video):
+        frames = sum(segment.frames for segment in segments.values())
+        if sorted(segments) != list(range(self._count)) or frames != frames_of(self._video):
             return "its frames are not those that its packets announce"
         if not all(segment.is_intact for segment in segments.values()):
             return "it is damaged or unusual"

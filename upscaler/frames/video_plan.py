@@ -164,7 +164,7 @@ def check_codecs(jobs: Iterable[Job], options: VideoOptions) -> None:
         UsageError: Names the containers that support the codec, or the option that it does not support; of
             several videos, the one that it is about.
     """
-    videos = [job for job in jobs if job.kind == "video" and not (job.writes_images or job.writes_y4m)]
+    videos = [job for job in jobs if job.is_encoded]
     first = {job.target.suffix.lower(): job for job in reversed(videos)}
     for suffix, job in sorted(first.items()):
         try:

@@ -17,10 +17,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from upscaler.images import native_stderr, pillow_corrections
-from upscaler.images.png_chunks import Chunk, packed
+from upscaler.images.png_chunks import SIGNATURE, Chunk, packed
 from upscaler.pixels import Pixels
 
-_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _CONTROL = struct.Struct(">IIIIIHHBB")  # of a frame: 11.3.8.2
 _CLEAR, _RESTORE = 1, 2  # how a frame is disposed of: made transparent, or replaced by what was there
 _OVER = 1  # how a frame is drawn: alpha-blended
@@ -45,7 +44,7 @@ def is_sixteen_bit(path: Path) -> bool:
             head = file.read(_BIT_DEPTH_OFFSET + 1)
     except OSError:  # the reader reports the reason
         return False
-    return head.startswith(_SIGNATURE) and head[_BIT_DEPTH_OFFSET:] == b"\x10"
+    return head.startswith(SIGNATURE) and head[_BIT_DEPTH_OFFSET:] == b"\x10"
 
 
 def frames(path: Path) -> Iterator[tuple[Pixels, float]]:
@@ -91,7 +90,7 @@ def _chunks(content: bytes) -> Iterator[Chunk]:
 def _parsed(content: bytes) -> tuple[bytes, dict[bytes, bytes], list[_Stored]]:
     """The data of the header, of the chunks that describe samples (palette, transparency), and the frames."""
     header, described, stored, count = b"", dict[bytes, bytes](), list[_Stored](), 0
-    for kind, data in _chunks(content[len(_SIGNATURE) :]):
+    for kind, data in _chunks(content[len(SIGNATURE) :]):
         if kind == b"IHDR":
             header = data
         elif kind in (b"PLTE", b"tRNS"):
@@ -124,7 +123,7 @@ def _decoded(header: bytes, width: int, height: int, described: dict[bytes, byte
 
 
 def _png(*chunks: Chunk) -> bytes:
-    return _SIGNATURE + b"".join(map(packed, (*chunks, (b"IEND", b""))))
+    return SIGNATURE + b"".join(map(packed, (*chunks, (b"IEND", b""))))
 
 
 def _decoded_deep(png: bytes, shape: tuple[int, int], transparent: bytes) -> Samples:
@@ -180,11 +179,11 @@ def write(
     sequence = 0
     with path.open("wb") as file:
         for number, ((pixels, alpha), duration_ms) in enumerate(zip(images, durations_ms, strict=True)):
-            encoded = list(_chunks(_encoded(pixels, alpha, has_alpha=has_alpha)[len(_SIGNATURE) :]))
+            encoded = list(_chunks(_encoded(pixels, alpha, has_alpha=has_alpha)[len(SIGNATURE) :]))
             data = b"".join(content for kind, content in encoded if kind == b"IDAT")
             if number == 0:
                 animation = (b"acTL", struct.pack(">II", len(images), plays))
-                file.write(_SIGNATURE + b"".join(map(packed, [encoded[0], animation, *chunks])))
+                file.write(SIGNATURE + b"".join(map(packed, [encoded[0], animation, *chunks])))
             control = _CONTROL.pack(sequence, width, height, 0, 0, min(duration_ms, 65_535), 1000, 0, 0)
             file.write(packed((b"fcTL", control)))
             sequence += 1

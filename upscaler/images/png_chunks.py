@@ -10,6 +10,7 @@ from pathlib import Path
 
 Chunk = tuple[bytes, bytes]  # type, data
 
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _HEADER_BYTES = 33  # the signature and the IHDR chunk
 COLOR_TYPES = (b"cHRM", b"cICP", b"gAMA", b"sRGB")
 # What files in sRGB state, in 1/100000.

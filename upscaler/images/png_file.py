@@ -11,12 +11,18 @@ import numpy as np
 from upscaler.images import eight_bit, exif, icc, metadata, png_encoder
 from upscaler.images.formats import FORMATS
 from upscaler.images.metadata import Metadata
-from upscaler.images.png_chunks import Chunk, exif_chunk, packed, profile_chunk, resolution_chunk
+from upscaler.images.png_chunks import (
+    SIGNATURE,
+    Chunk,
+    exif_chunk,
+    packed,
+    profile_chunk,
+    resolution_chunk,
+)
 from upscaler.images.still import Still
 from upscaler.pixels import mean_of_channels
 
 [_PNG] = [row for row in FORMATS if row.name == "PNG"]
-_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
 def write(path: Path, bands: Iterable[Still], height: int, width: int) -> None:
@@ -37,7 +43,7 @@ def write(path: Path, bands: Iterable[Still], height: int, width: int) -> None:
     samples, profile = _samples(first, mode)
     header = struct.pack(">IIBBBBB", width, height, 8 * samples.itemsize, _color_type(samples.shape), 0, 0, 0)
     with path.open("wb") as file:
-        file.write(_SIGNATURE + packed((b"IHDR", header)))
+        file.write(SIGNATURE + packed((b"IHDR", header)))
         file.writelines(map(packed, chunks(first.metadata, height, width, profile)))
         each = chain([samples], (_samples(band, mode)[0] for band in bands))
         file.writelines(packed((b"IDAT", part)) for part in png_encoder.compressed(each))

@@ -22,10 +22,9 @@ from PIL import Image
 from upscaler.images import eight_bit, picture_rows, pillow_corrections, repair, sixteen_bit_png
 from upscaler.images.orientation import read_orientation
 from upscaler.images.picture_rows import BAND_BYTES, NotInRowsError, PictureRows
-from upscaler.images.png_chunks import Chunk, packed
+from upscaler.images.png_chunks import SIGNATURE, Chunk, packed
 from upscaler.images.still import Still
 
-_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # of a pixel, by colour type (PNG, third edition: 11.2.1)
 _KINDS = {1: (8, 0), 2: (8, 4), 3: (8, 2), 4: (8, 6), 6: (16, 2), 8: (16, 6)}  # bits, colour type
 _READ_BYTES = 1 << 20
@@ -36,7 +35,7 @@ def is_png(path: Path) -> bool:
     """Whether a file starts as a PNG does."""
     try:
         with path.open("rb") as file:
-            return file.read(len(_SIGNATURE)) == _SIGNATURE
+            return file.read(len(SIGNATURE)) == SIGNATURE
     except OSError:  # the reader reports the reason
         return False
 
@@ -92,7 +91,7 @@ class _Stored:
 def _parsed(path: Path) -> _Stored:
     header, chunks, data, damage = b"", list[Chunk](), list[tuple[int, int]](), ""
     with path.open("rb") as file:
-        file.seek(len(_SIGNATURE))
+        file.seek(len(SIGNATURE))
         while len(head := file.read(8)) == 8:
             length, kind = struct.unpack(">I4s", head)
             if kind == b"IDAT":
@@ -121,7 +120,7 @@ def _as_file(header: bytes, rows: int, filtered: bytes, chunks: list[Chunk]) -> 
     header = header[:4] + struct.pack(">I", rows) + header[8:]
     pixels = zlib.compress(filtered, 0)
     parts = [(b"IHDR", header), *chunks, (b"IDAT", pixels), (b"IEND", b"")]
-    return _SIGNATURE + b"".join(map(packed, parts))
+    return SIGNATURE + b"".join(map(packed, parts))
 
 
 def _described(path: Path, stored: _Stored) -> tuple[Still, int]:

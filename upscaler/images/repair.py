@@ -8,14 +8,13 @@ from pathlib import Path
 
 from PIL import Image
 
-from upscaler.images import jpeg_file
+from upscaler.images import jpeg_file, png_chunks
 from upscaler.images.formats import READ_FORMATS, pillow_formats
 from upscaler.images.jpeg_damage import DAMAGED_PIXELS
 
 DAMAGED_METADATA = "damaged metadata of the PNG was left out"
 
 _JPEG_START, _JPEG_END = b"\xff\xd8\xff", b"\xff\xd9"
-_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _TRANSPARENCY = b"tRNS"
 _ANCILLARY_BIT = 0x20  # of a chunk type's first byte (PNG, third edition: 5.4)
 
@@ -47,7 +46,7 @@ def has_damaged_metadata(path: Path) -> bool:
         content = path.read_bytes()
     except OSError:  # removed since it was read
         return False
-    is_png = content.startswith(_PNG_SIGNATURE)
+    is_png = content.startswith(png_chunks.SIGNATURE)
     return is_png and _without_ancillary_chunks(content, only_damaged=True) != content
 
 
@@ -67,7 +66,7 @@ def repaired(path: Path) -> tuple[bytes, str] | None:
             return cleaned, DAMAGED_PIXELS
         # Without its end marker, Pillow rejects even a complete image. Missing rows become gray.
         return content + _JPEG_END, "the file is truncated: the lower part of the image may be missing"
-    if content.startswith(_PNG_SIGNATURE):
+    if content.startswith(png_chunks.SIGNATURE):
         intact = _without_ancillary_chunks(content, only_damaged=True)
         if intact == content:  # perhaps one of them has a right checksum and wrong content
             intact = _without_ancillary_chunks(content, only_damaged=False)
@@ -78,7 +77,7 @@ def repaired(path: Path) -> tuple[bytes, str] | None:
 
 def _without_ancillary_chunks(png: bytes, *, only_damaged: bool) -> bytes:
     """The PNG without ancillary chunks (texts and the like), or only those whose checksum is wrong."""
-    kept, offset = [_PNG_SIGNATURE], len(_PNG_SIGNATURE)
+    kept, offset = [png_chunks.SIGNATURE], len(png_chunks.SIGNATURE)
     while offset + 12 <= len(png):
         (length,) = struct.unpack_from(">I", png, offset)
         chunk = png[offset : offset + 12 + length]

@@ -3,18 +3,17 @@
 import threading
 from collections import deque
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
 from upscaler.remote.mirror import Mirror
 from upscaler.remote.store import Store
+from upscaler.system.waiting import wait_for
 
 # What waits before its turn takes at most so much of the disk; a single larger file may come alone.
 ROOM_BYTES = 2 << 30
 _AHEAD, _TRANSFERS = 8, 4
-# For signals: on Windows, Ctrl-C does not end a wait.
-_POLL_S = 0.2
 
 
 class Fetching:
@@ -52,8 +51,7 @@ class Fetching:
         """
         future = self._begin(path)
         self._go_on()
-        while not future.done():
-            wait([future], _POLL_S)
+        wait_for(future)
         if future.exception():
             self._fetched.pop(path, None)  # another call tries again
         future.result()

@@ -1,7 +1,7 @@
 """The files of a batch, wherever they are: fetched before their turn, delivered after it."""
 
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
@@ -12,9 +12,7 @@ from upscaler.options import Options
 from upscaler.remote.fetching import Fetching
 from upscaler.remote.mirror import Mirror
 from upscaler.remote.store import Store
-
-# For signals: on Windows, Ctrl-C does not end a wait.
-_POLL_S = 0.2
+from upscaler.system.waiting import wait_for
 
 
 class Files:
@@ -89,8 +87,7 @@ class Files:
             with ThreadPoolExecutor(1, "deliver") as thread:
                 upload = thread.submit(self._store.put, path, url, replaces=job.replaces)
                 try:
-                    while not upload.done():
-                        wait([upload], _POLL_S)
+                    wait_for(upload)
                 except BaseException:
                     self._store.stop()
                     raise
