@@ -26,7 +26,7 @@ import numpy as np
 from av.video.frame import VideoFrame
 from timing import print_table
 
-from upscaler import pipeline
+from upscaler import pipeline, video_pipeline
 from upscaler.inference.engine import Upscaler
 from upscaler.jobs import Job
 from upscaler.models import weight_file
@@ -69,16 +69,16 @@ def small_engine(folder: Path) -> Upscaler:
 @contextmanager
 def uncut() -> Iterator[None]:
     """No film can be cut."""
-    found = pipeline.cut_before
+    found = video_pipeline.cut_before
 
     def refuse(*_: object) -> Cut:
         raise CannotCutError("the benchmark says so")
 
-    pipeline.cut_before = refuse  # type: ignore[assignment]
+    video_pipeline.cut_before = refuse  # type: ignore[assignment]
     try:
         yield
     finally:
-        pipeline.cut_before = found
+        video_pipeline.cut_before = found
 
 
 def go_on(engine: Upscaler, source: Path, target: Path, saved: Path) -> tuple[float, float, int]:

@@ -4,7 +4,7 @@ The helper is a fresh interpreter, not a fork, so it works alike on every system
 module imports: that must not be torch, which takes seconds. It stays warm and answers one request after the
 other. A request or an answer is a line of JSON, with bytes behind it where it has any, such as pixels; a
 helper that was taken over by a hostile file can answer wrongly, but not make its parent run anything. While
-it works on a request, the helper sends empty lines: its time is limited by its progress, for a long film
+it works on a request, the helper sends empty lines: its time is limited by its progress, for a long video
 takes long. It may also send reports, each a JSON object on a line.
 """
 

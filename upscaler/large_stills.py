@@ -111,7 +111,7 @@ def upscale(
     on_progress: OnProgress,
     on_message: OnMessage,
 ) -> Done:
-    """Upscale an image in rows; the result is that of ``pipeline.upscale_still``.
+    """Upscale an image in rows; the result is that of ``still_pipeline.upscale_still``.
 
     Args:
         job: Source and target.

@@ -66,7 +66,7 @@ def _search(frame: NDArray[np.uint8], before: NDArray[np.uint8]) -> NDArray[np.f
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """OpenCV with one thread: flow depends on their number, and a resumed film must have the same bytes."""
+    """OpenCV with one thread: flow depends on their number, and a resumed video must have the same bytes."""
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)
     try:

@@ -91,7 +91,7 @@ class VideoFacts:
     Attributes:
         frames_in: Frames of the requested part.
         frames_resumed: Frames of these that an earlier run encoded.
-        frames_decoded: Frames that were decoded; of those resumed, only some where the film can be cut.
+        frames_decoded: Frames that were decoded; of those resumed, only some where the video can be cut.
         reused_share: Share of the picture, of the frames not resumed, that equalled the frame before it and
             was not computed again.
         seconds_in: From the start of the first of these frames to the end of the last.

@@ -1,4 +1,4 @@
-"""Scenes of a film, and frames with their neighbours, for networks that see them: not beyond a cut."""
+"""Scenes of a video, and frames with their neighbours, for networks that see them: not beyond a cut."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -29,7 +29,7 @@ class InContext(Generic[T]):
 
     Attributes:
         frame: The frame.
-        before: Frames before it, in order; fewer where the scene or the film begins.
+        before: Frames before it, in order; fewer where the scene or the video begins.
     """
 
     frame: T

@@ -20,7 +20,7 @@ CRASHING = f"""
 import ctypes, importlib.abc, importlib.util, sys
 class Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     def find_spec(self, name, path, target=None):
-        if name != "upscaler.pipeline":
+        if name != "upscaler.still_pipeline":
             return None
         sys.meta_path.remove(self)
         spec = importlib.util.find_spec(name)

@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 from support.command import LENGTH, UPSCALE, files_below, run
-from support.interrupted import moving_film
+from support.interrupted import moving_clip
 from support.media import clip, save
 from support.ray_nodes import TwoNodes, two_nodes
 from support.troubled_worker import attempts_file, trouble_file
@@ -55,7 +55,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for number in range(50):
         save(folder / f"{number:02}.png", 16 + number % 3, 24, seed=number)
     for number in range(2):
-        moving_film(folder / f"film{number}.mp4", frames=_FRAMES + number)
+        moving_clip(folder / f"film{number}.mp4", frames=_FRAMES + number)
     clip(folder / "clip.mp4", frames=12, audio=["aac"])  # with one key frame, it cannot be cut
     return folder
 

@@ -10,25 +10,25 @@ from typing import Self
 
 import pytest
 from support.command import LENGTH
-from support.interrupted import moving_film
+from support.interrupted import moving_clip
 from support.media import save
 
 from upscaler.batch import batch as batches
 from upscaler.batch.batch import Batch, upscale
 from upscaler.batch.driver import Driver
 from upscaler.batch.observer import Observer
-from upscaler.batch.places import like_a_worker
 from upscaler.batch.result import Result
 from upscaler.batch.task_runner import TaskRunner
+from upscaler.batch.worker_places import like_a_worker
 from upscaler.errors import UsageError
 from upscaler.executors.executor import Finished, Lost, Report, Told
 from upscaler.executors.local_processes import Place
-from upscaler.executors.tasks import FilmRange, JobGroup, Task
+from upscaler.executors.tasks import JobGroup, Task, VideoRange
 from upscaler.jobs import Job
 from upscaler.options import Options
 from upscaler.remote.files import Files
 from upscaler.video import segments
-from upscaler.video.film_index import FilmIndex
+from upscaler.video.frame_index import FrameIndex
 
 PICTURES = 9
 
@@ -189,7 +189,7 @@ def test_devices_that_differ_are_named(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, photos: list[Path], tiny_weights: Path, strict: bool
 ) -> None:
     named = iter(["A100", "H200"])
-    monkeypatch.setattr("upscaler.batch.places.devices.name", lambda _: next(named))
+    monkeypatch.setattr("upscaler.batch.worker_places.devices.name", lambda _: next(named))
     options = Options(tmp_path / "out", model=tiny_weights, devices="cpu,cpu", strict_plan=strict)
     if strict:
         with pytest.raises(UsageError, match=r"--strict-plan: the devices differ \(A100, H200\)"):
@@ -208,9 +208,9 @@ def _short_segments(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(segments, "_FRAMES_MAX", LENGTH)
 
 
-def film_alone(tmp_path: Path, weights: Path, **encoder: object) -> tuple[Path, bytes]:
-    """A film, and what one process makes of it."""
-    source = moving_film(tmp_path / "in.mp4", frames=FRAMES, **encoder)
+def video_alone(tmp_path: Path, weights: Path, **encoder: object) -> tuple[Path, bytes]:
+    """A video, and what one process makes of it."""
+    source = moving_clip(tmp_path / "in.mp4", frames=FRAMES, **encoder)
     upscale(source, tmp_path / "alone.mp4", model=weights, preset="ultrafast")
     return source, (tmp_path / "alone.mp4").read_bytes()
 
@@ -221,17 +221,17 @@ def film_alone(tmp_path: Path, weights: Path, **encoder: object) -> tuple[Path, 
     [{}, pytest.param({"start_s": 0.3, "end_s": 1.3}, marks=pytest.mark.slow)],
     ids=["whole", "part"],
 )
-def test_a_film_is_that_of_one_process(
+def test_a_video_is_that_of_one_process(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tiny_weights: Path, part: dict[str, float]
 ) -> None:
-    source = moving_film(tmp_path / "in.mp4", "libx264", {"g": "5", "bf": "2"}, frames=FRAMES)
+    source = moving_clip(tmp_path / "in.mp4", "libx264", {"g": "5", "bf": "2"}, frames=FRAMES)
     how = {"model": tiny_weights, "preset": "ultrafast", **part}
     alone = upscale(source, tmp_path / "alone.mp4", **how)
     notes = run(monkeypatch, worker := Worker(), [source], tmp_path / "out.mp4", **how)
     (result,) = notes.results
     assert result.error is None
     assert (tmp_path / "out.mp4").read_bytes() == (tmp_path / "alone.mp4").read_bytes()
-    assert len(worker.tasks) > 3 and all(isinstance(task, FilmRange) for task in worker.tasks)
+    assert len(worker.tasks) > 3 and all(isinstance(task, VideoRange) for task in worker.tasks)
     assert result.done and result.video and alone[0].done and alone[0].video
     assert [each.text for each in result.messages] == [each.text for each in alone[0].messages]
     assert set(result.done.made_by) == {"worker 1", "worker 2"}
@@ -245,14 +245,14 @@ def test_a_film_is_that_of_one_process(
 def test_a_range_whose_worker_is_lost_is_made_by_another(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tiny_weights: Path
 ) -> None:
-    source, alone = film_alone(tmp_path, tiny_weights)
+    source, alone = video_alone(tmp_path, tiny_weights)
     lost: list[Task] = []
     worker = Worker(lambda task: len(lost) < 3 and not lost.append(task))
     how = {"model": tiny_weights, "preset": "ultrafast"}
     notes = run(monkeypatch, worker, [source], tmp_path / "out.mp4", **how)
     assert (tmp_path / "out.mp4").read_bytes() == alone
     assert notes.results[0].done and sum(notes.results[0].done.made_by.values()) == FRAMES
-    worker = Worker(lambda task: isinstance(task, FilmRange) and task.first == 2, crashed=True)
+    worker = Worker(lambda task: isinstance(task, VideoRange) and task.first == 2, crashed=True)
     notes = run(monkeypatch, worker, [source], tmp_path / "again.mp4", **how)
     assert notes.results[0].outcome == "failed" and "crashed on" in notes.results[0].error_line
     assert (tmp_path / "again.mp4.upscaling").is_dir()
@@ -263,10 +263,10 @@ def test_a_range_whose_worker_is_lost_is_made_by_another(
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("_short_segments")
-def test_an_interrupted_film_keeps_its_segments(
+def test_an_interrupted_video_keeps_its_segments(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tiny_weights: Path
 ) -> None:
-    source, alone = film_alone(tmp_path, tiny_weights)
+    source, alone = video_alone(tmp_path, tiny_weights)
     how = {"model": tiny_weights, "preset": "ultrafast"}
     worker = Worker(lambda task: bool(worker.tasks[2:]) and signal.raise_signal(signal.SIGINT))
     notes = run(monkeypatch, worker, [source], tmp_path / "out.mp4", **how)
@@ -284,14 +284,14 @@ def test_what_cannot_be_cut_is_made_by_one_worker(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tiny_weights: Path, doubt: str
 ) -> None:
     encoder = {"options": {"g": "1000", "sc_threshold": "0"}} if doubt == "no index" else {}
-    source, alone = film_alone(tmp_path, tiny_weights, **encoder)
+    source, alone = video_alone(tmp_path, tiny_weights, **encoder)
     if doubt == "index":  # a frame that does not come
-        read = FilmIndex.from_json
+        read = FrameIndex.from_json
         monkeypatch.setattr(
-            FilmIndex, "from_json", lambda content: replace(read(content), pts=[*read(content).pts, 10**6])
+            FrameIndex, "from_json", lambda content: replace(read(content), pts=[*read(content).pts, 10**6])
         )
     elif doubt == "samples":
-        monkeypatch.setattr("upscaler.frames.film_range.digest", lambda frame: str(id(frame)))
+        monkeypatch.setattr("upscaler.frames.video_range.digest", lambda frame: str(id(frame)))
     how = {"model": tiny_weights, "preset": "ultrafast"}
     notes = run(monkeypatch, worker := Worker(), [source], tmp_path / "out.mp4", **how)
     assert (tmp_path / "out.mp4").read_bytes() == alone
@@ -305,12 +305,12 @@ def test_what_cannot_be_cut_is_made_by_one_worker(
 def test_another_device_is_named_or_refused(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tiny_weights: Path, strict: bool
 ) -> None:
-    source, alone = film_alone(tmp_path, tiny_weights)
+    source, alone = video_alone(tmp_path, tiny_weights)
     worker = Worker()
     submit = worker.submit
 
     def elsewhere(number: int, task: Task) -> None:
-        assert isinstance(task, FilmRange)
+        assert isinstance(task, VideoRange)
         submit(number, replace(task, execution={**task.execution, "device": "another"}))
 
     monkeypatch.setattr(worker, "submit", elsewhere)

@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 from support.command import LENGTH, UPSCALE
-from support.interrupted import moving_film
+from support.interrupted import moving_clip
 from support.media import save
 
 from upscaler.batch import batch as batches
@@ -58,7 +58,7 @@ def test_killed_workers_cost_nothing(
     monkeypatch.setattr(batches, "_TASK_RUNNER", WORKER)
     monkeypatch.setattr(processors, "count", lambda: 1)  # here as in the workers
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    film = moving_film(tmp_path / "film.mp4", frames=FRAMES)
+    film = moving_clip(tmp_path / "film.mp4", frames=FRAMES)
     photos = [save(tmp_path / f"{number}.png", seed=number) for number in range(4)]
     how = {"model": tiny_weights, "preset": "veryslow"}
     upscale([film, *photos], tmp_path / "alone", **how)
@@ -100,7 +100,7 @@ def workers() -> list[int]:
 def test_a_killed_command_leaves_no_worker_and_goes_on(
     tmp_path: Path, tiny_weights: Path, number: signal.Signals, code: int
 ) -> None:
-    film = moving_film(tmp_path / "film.mp4", frames=FRAMES)
+    film = moving_clip(tmp_path / "film.mp4", frames=FRAMES)
     tests = os.path.dirname(os.path.dirname(__file__))
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": f"{tests}:{os.getcwd()}"}
     how = ["--model", str(tiny_weights), "--preset", "veryslow", "--threads", "2", "--workers", "2"]

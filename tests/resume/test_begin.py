@@ -18,7 +18,7 @@ from support.media import clip
 from support.networks import network_of
 from support.pictures import photograph
 
-from upscaler import pipeline
+from upscaler import pipeline, video_pipeline
 from upscaler.batch.batch import Batch
 from upscaler.batch.observer import Observer
 from upscaler.batch.result import Result
@@ -86,7 +86,7 @@ def test_run_that_was_interrupted_while_merging_only_merges(
     source = clip(tmp_path / "in.mp4", frames=2 * LENGTH)
     run(engine, source, tmp_path / "whole.mp4")
     with monkeypatch.context() as patched:
-        patched.setattr(pipeline.mux, "merge", lambda *_, **__: (_ for _ in ()).throw(CutError))
+        patched.setattr(video_pipeline.mux, "merge", lambda *_, **__: (_ for _ in ()).throw(CutError))
         with pytest.raises(CutError):
             run(engine, source, tmp_path / "out.mp4")
     done, _, seen = run(engine, source, tmp_path / "out.mp4")

@@ -9,13 +9,13 @@ import av
 import numpy as np
 import pytest
 from support.command import LENGTH
-from support.interrupted import cut, moving_film, run
+from support.interrupted import cut, moving_clip, run
 from support.media import FieldOrder, identity
 
 from upscaler.inference.engine import Upscaler
 from upscaler.options import VideoOptions
 from upscaler.video import cuts
-from upscaler.video.film_index import FilmIndex
+from upscaler.video.frame_index import FrameIndex
 from upscaler.video.reader import VideoReader
 from upscaler.video.survey import survey
 from upscaler.video.trim import selected_frames, selected_positions
@@ -45,7 +45,7 @@ SLOW = ("intra.avi", "open.mp4", "mpeg2.ts", "hevc.mp4", "film.webm", "lossless.
 
 
 def film(path: Path, *encoder: object, **how: object) -> Path:
-    return moving_film(path, *encoder, frames=FRAMES, **how)  # type: ignore[arg-type]
+    return moving_clip(path, *encoder, frames=FRAMES, **how)  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")
@@ -166,11 +166,11 @@ def test_a_wrong_index_is_found_out(
         return cuts.Cut(found.position, found.dts, [found.pts[0], *[pts + 1 for pts in found.pts[1:]]])
 
     with monkeypatch.context() as patch:
-        patch.setattr("upscaler.pipeline.cut_before", shifted)
+        patch.setattr("upscaler.video_pipeline.cut_before", shifted)
         decoded, said = resumed(engine, source, tmp_path)
     assert decoded == FRAMES and "not those that its packets announce" in said[0]
     with monkeypatch.context() as patch:
-        patch.setattr("upscaler.frames.film_range.digest", lambda frame: str(id(frame)))
+        patch.setattr("upscaler.frames.video_range.digest", lambda frame: str(id(frame)))
         decoded, said = resumed(engine, source, tmp_path)
     assert decoded == FRAMES and "depend on those before" in said[0]
 
@@ -192,7 +192,7 @@ def test_an_index_names_the_frames_that_are_decoded(tmp_path: Path) -> None:
                 ]
             positions = selected_positions(index, options)
             assert [index.pts[position] for position in positions] == decoded
-            again = FilmIndex.from_json(index.to_json())
+            again = FrameIndex.from_json(index.to_json())
             assert (again.pts, again.keys, again.time_base) == (index.pts, index.keys, index.time_base)
 
 

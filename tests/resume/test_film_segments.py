@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from support.command import LENGTH
 from support.films import film_engine
-from support.interrupted import FRAMES, cut, moving_film, run
+from support.interrupted import FRAMES, cut, moving_clip, run
 from support.media import clip, frame_times, pictures
 
 from upscaler.inference import film_steps
@@ -14,7 +14,7 @@ from upscaler.inference import film_steps
 
 @pytest.mark.parametrize("after", [2, 2 * LENGTH + 3])
 def test_a_resumed_film_is_that_of_one_run(tmp_path: Path, after: int) -> None:
-    source = moving_film(tmp_path / "in.mp4", frames=FRAMES)  # with a key frame every 5 frames
+    source = moving_clip(tmp_path / "in.mp4", frames=FRAMES)  # with a key frame every 5 frames
     engine = film_engine(tmp_path)
     run(engine, source, tmp_path / "whole.mp4")
     cut(engine, source, tmp_path / "out.mp4", after)

@@ -26,7 +26,7 @@ class CutError(Exception):
     """Stands for whatever interrupts a run."""
 
 
-def moving_film(
+def moving_clip(
     path: Path,
     encoder: str = "libx264",
     options: dict[str, str] | None = None,
@@ -34,7 +34,7 @@ def moving_film(
     frames: int = 38,
     shown: Callable[[VideoFrame], VideoFrame] = lambda frame: frame,
 ) -> Path:
-    """A film in which every frame moves; 25 frames/s, or at these times in milliseconds."""
+    """A video in which every frame moves; 25 frames/s, or at these times in milliseconds."""
     noise = np.random.default_rng(0).integers(0, 255, (96, 160), np.uint8)
     with av.open(str(path), "w") as output:
         stream = output.add_stream(encoder, rate=25, options=options or {"g": "5"})

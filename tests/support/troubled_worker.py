@@ -10,7 +10,7 @@ from support.command import LENGTH
 from upscaler.batch import task_runner
 from upscaler.cache_folder import cache_folder
 from upscaler.executors.local_processes import Place
-from upscaler.executors.tasks import FilmRange, OnEvent, RunTask, Task, TaskResult
+from upscaler.executors.tasks import OnEvent, RunTask, Task, TaskResult, VideoRange
 from upscaler.video import segments
 
 _FILE_BYTES = 2_000
@@ -42,7 +42,7 @@ def runner_at(place: Place) -> RunTask:
     def run_noted(task: Task, on_event: OnEvent) -> TaskResult:
         if kind == "slow":
             time.sleep(2)
-        if isinstance(task, FilmRange):
+        if isinstance(task, VideoRange):
             lines = [f"{task.job.source.name} {number}\n" for number in range(task.first, task.stop)]
             with attempts_file().open("a") as file:
                 file.writelines(lines)

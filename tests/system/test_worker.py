@@ -27,7 +27,7 @@ PROGRAM = """
 import ctypes, os, signal, sys, time
 from upscaler.commands.interrupts import INTERRUPTS
 INTERRUPTS.hold()
-from upscaler.cli.ledger import Tally, go_on_in_worker
+from upscaler.cli.crash_recovery import Tally, go_on_in_worker
 from upscaler.system import stop_signals
 ledger = go_on_in_worker(INTERRUPTS)
 INTERRUPTS.release()

@@ -192,7 +192,7 @@ def test_a_picture_too_large_for_an_encoder_is_refused_before_work(
     codec: str | None,
     said: str,
 ) -> None:
-    monkeypatch.setattr("upscaler.pipeline.JobFolder", lambda *_: pytest.fail("the work began"))
+    monkeypatch.setattr("upscaler.video_pipeline.JobFolder", lambda *_: pytest.fail("the work began"))
     source = clip(tmp_path / "in.mkv", frames=1, encoder="ffv1", height=32, width=8200)
     with pytest.raises(UsageError, match=said):
         run_video(engine, source, tmp_path / f"out{suffix}", codec=codec)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from support.media import clip, save
 
-from upscaler import pipeline, upscale
+from upscaler import upscale, video_pipeline
 from upscaler.errors import MediaError
 from upscaler.options import VideoOptions
 from upscaler.video import probe
@@ -82,7 +82,7 @@ def test_an_answer_of_another_form_is_not_used(
 def test_a_film_is_surveyed_in_the_helper_only(
     tmp_path: Path, tiny_weights: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pipeline, "survey", lambda *_: pytest.fail("surveyed here"))
+    monkeypatch.setattr(video_pipeline, "survey", lambda *_: pytest.fail("surveyed here"))
     (result,) = upscale(clip(tmp_path / "a.mp4", frames=3), model=tiny_weights, precision="fp32")
     assert result.outcome == "done"
 

@@ -8,22 +8,22 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
 
-from upscaler import atomic, image_sequences, jobs, pipeline
-from upscaler.batch import dry_run, shared_film
+from upscaler import atomic, image_sequences, jobs, pipeline, video_pipeline
+from upscaler.batch import dry_run, shared_video
 from upscaler.batch.driver import Driver
 from upscaler.batch.dry_run import Expected
-from upscaler.batch.hopeless import crashed
 from upscaler.batch.observer import Observer
-from upscaler.batch.places import (
+from upscaler.batch.result import Result
+from upscaler.batch.retry_limit import crashed
+from upscaler.batch.runner import Runner
+from upscaler.batch.shared_video import SharedVideo
+from upscaler.batch.worker_places import (
     executor_for,
     has_planned_device,
     like_a_worker,
-    local_places,
     note_on_devices,
+    worker_places,
 )
-from upscaler.batch.result import Result
-from upscaler.batch.runner import Runner
-from upscaler.batch.shared_film import SharedFilm
 from upscaler.comparison import comparison
 from upscaler.comparison.comparison import Comparison
 from upscaler.errors import MediaError, UsageError
@@ -31,6 +31,7 @@ from upscaler.frames import preview, video_plan
 from upscaler.frames.video_to_images import upscale_to_images
 from upscaler.frames.video_to_y4m import upscale_to_y4m
 from upscaler.images import library_settings
+from upscaler.images.encoding import encoding_of
 from upscaler.images.formats import format_of
 from upscaler.inference import devices
 from upscaler.inference.engine import Upscaler
@@ -91,7 +92,7 @@ class Batch:
             self.files: Files = started.enter_context(staged(inputs, options, job_list))
             options = self.files.options
             self._options = options
-            places = local_places(options) if options.are_shared else []
+            places = worker_places(options) if options.are_shared else []
             if places:
                 if raw_output:
                     raise UsageError(
@@ -165,8 +166,8 @@ class Batch:
                     "use --device cpu, or leave it out",
                 )
             options = self._shared_options(alike=alike)
-            film = self._film if alike else _whole
-            Driver(planned, options, executor, observer, self.files, film).run()
+            begin_shared = self._begin_shared if alike else _whole
+            Driver(planned, options, executor, observer, self.files, begin_shared).run()
             return
         with (
             library_settings.accepting(self._image_options.max_pixels),
@@ -193,10 +194,12 @@ class Batch:
             options = replace(options, precision=dtypes.pop())
         return options
 
-    def _film(self, job: Job, options: Options, slots: int, on_message: OnMessage) -> SharedFilm | None:
-        """A film to be shared among workers; ``None`` if it cannot, or need not be cut."""
+    def _begin_shared(
+        self, job: Job, options: Options, slots: int, on_message: OnMessage
+    ) -> SharedVideo | None:
+        """A video to be shared among workers; ``None`` if it cannot, or need not be cut."""
         surveyed = self._surveyed(job)
-        return shared_film.begin(job, self.engines[job.kind], options, surveyed, slots, on_message)
+        return shared_video.begin(job, self.engines[job.kind], options, surveyed, slots, on_message)
 
     def compare(self, on_message: OnMessage) -> None:
         """Write the page that ``compare`` asks for, about all jobs whose target exists; nothing without it.
@@ -224,7 +227,7 @@ class Batch:
         messages: list[Message] = []
         error = crashed(job, how)
         if job.kind == "video":
-            pipeline.tidy_after_crash(job, error, messages.append)
+            video_pipeline.tidy_after_crash(job, error, messages.append)
         for message in messages:
             on_message(message)
         return Result(job.source, job.target, job.kind, "failed", seconds, messages=messages, error=error)
@@ -285,7 +288,7 @@ class Batch:
                 job,
                 engine,
                 self._video_options,
-                pipeline.encoding_of(self._image_options),
+                encoding_of(self._image_options),
                 on_progress,
                 on_message,
                 surveyed,
@@ -398,8 +401,8 @@ class _Caller(Observer):
             self._on_message(None, message)
 
 
-def _whole(_job: Job, _options: Options, _slots: int, _on_message: OnMessage) -> SharedFilm | None:
-    """No film is shared among workers."""
+def _whole(_job: Job, _options: Options, _slots: int, _on_message: OnMessage) -> SharedVideo | None:
+    """No video is shared among workers."""
     return None
 
 

@@ -1,7 +1,7 @@
 """Runs the jobs of a batch on an executor: makes tasks of them, and tells the observer what comes back.
 
-One loop: keep the workers busy, take a report, say what is due. Pictures go in groups, long films in ranges
-of segments (``shared_film.py``), everything else goes to one worker as a whole. The task of a lost worker is
+One loop: keep the workers busy, take a report, say what is due. Pictures go in groups, long videos in ranges
+of segments (``shared_video.py``), everything else goes to one worker as a whole. The task of a lost worker is
 given to another, a group of pictures in halves.
 """
 
@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
-from upscaler.batch.hopeless import Losses, hopeless
 from upscaler.batch.observer import Observer
 from upscaler.batch.result import Result
-from upscaler.batch.shared_film import SharedFilm
+from upscaler.batch.retry_limit import LostWorkers, lost_too_often
+from upscaler.batch.shared_video import SharedVideo
 from upscaler.batch.turns import Turns
 from upscaler.batch.work import Work
 from upscaler.errors import UpscalerError
@@ -29,9 +29,9 @@ _POLL_S = 0.2
 # A group has at most so many pixels (of its sources) and pictures; so many groups are left for each worker.
 _GROUP_PX, _GROUP_JOBS, _GROUPS_LEFT = 64_000_000, 50, 4
 
-# A film of which several workers make parts; ``None`` if one worker makes it as a whole. Takes the job, the
+# A video of which several workers make parts; ``None`` if one worker makes it as a whole. Takes the job, the
 # options for the workers, their number, and what hears its messages.
-BeginFilm = Callable[[Job, Options, int, OnMessage], SharedFilm | None]
+BeginShared = Callable[[Job, Options, int, OnMessage], SharedVideo | None]
 
 
 @dataclass
@@ -41,13 +41,13 @@ class _Shared:
     Attributes:
         work: Its messages and its result.
         said: Messages that have come already: a job that is run again says them again.
-        losses: Of workers that had it alone.
+        lost_workers: That had it alone.
         is_delivered: Whether its target is where it belongs.
     """
 
     work: Work
     said: set[Message] = field(default_factory=set)
-    losses: Losses = field(default_factory=Losses)
+    lost_workers: LostWorkers = field(default_factory=LostWorkers)
     is_delivered: bool = False
 
     def say(self, message: Message) -> None:
@@ -66,7 +66,7 @@ class Driver:
         executor: Runs tasks; is entered and left by ``run``.
         observer: Hears of the jobs, in their order.
         files: Where the files of the jobs are.
-        begin_film: Begins to share a film.
+        begin_shared: Begins to share a video.
     """
 
     def __init__(
@@ -76,15 +76,15 @@ class Driver:
         executor: Executor,
         observer: Observer,
         files: Files,
-        begin_film: BeginFilm,
+        begin_shared: BeginShared,
     ) -> None:
         self._waiting = deque(jobs)
-        self._options, self._begin_film = options, begin_film
+        self._options, self._begin_shared = options, begin_shared
         self._executor, self._observer, self._files = executor, observer, files
         self._turns = Turns(jobs, observer.begin)
         self._jobs: dict[Job, _Shared] = {}  # those that were begun
         self._again: deque[tuple[Job, ...]] = deque()  # groups whose worker was lost
-        self._films: dict[Job, SharedFilm] = {}
+        self._videos: dict[Job, SharedVideo] = {}
         self._running: dict[int, tuple[Job, ...]] = {}
         self._number = 0
 
@@ -105,8 +105,8 @@ class Driver:
                     self._feed()
                 self._end_finished()
         except BaseException as error:
-            for film in self._films.values():
-                film.close(error)
+            for video in self._videos.values():
+                video.close(error)
             if not isinstance(error, KeyboardInterrupt):
                 raise
             self._interrupt()
@@ -133,10 +133,10 @@ class Driver:
                     self._submit(JobGroup(group, self._options), group)
 
     def _feed_range(self) -> bool:
-        """Submit a range of a film, if one is to be made."""
-        for job, film in self._films.items():
-            if task := film.next_task():
-                film.submitted(self._submit(task, (job,)), task)
+        """Submit a range of a video, if one is to be made."""
+        for job, video in self._videos.items():
+            if task := video.next_task():
+                video.submitted(self._submit(task, (job,)), task)
                 return True
         return False
 
@@ -180,16 +180,16 @@ class Driver:
         return True
 
     def _is_shared(self, job: Job) -> bool:
-        """Begin a film, if several workers make it; also true if that failed."""
+        """Begin a video, if several workers make it; also true if that failed."""
         shared = self._jobs[job]
         try:
-            film = self._begin_film(job, self._options, self._executor.slots, shared.say)
+            video = self._begin_shared(job, self._options, self._executor.slots, shared.say)
         except Exception as error:  # a bug that one file brings to light must not end the batch
             shared.work.failed(error)
             return True
-        if film:
-            self._films[job] = film
-        return film is not None
+        if video:
+            self._videos[job] = video
+        return video is not None
 
     def _begin(self, job: Job) -> _Shared:
         def on_progress(progress: Progress) -> None:
@@ -205,33 +205,33 @@ class Driver:
 
     def _take(self, report: Report) -> None:
         group = self._running[report.task]
-        film = self._films.get(group[0])
+        video = self._videos.get(group[0])
         if isinstance(report, Told):
             event, job = report.event, group[report.event.job]
-            if film and isinstance(event, Advanced):
-                event = replace(event, progress=film.progress(report.task, event.progress.done))
+            if video and isinstance(event, Advanced):
+                event = replace(event, progress=video.progress(report.task, event.progress.done))
             self._hear(job, event)
             return
         del self._running[report.task]
-        if film:
-            self._take_range(group[0], film, report)
+        if video:
+            self._take_range(group[0], video, report)
         elif isinstance(report, Lost):
             self._lost(group, report)
         elif isinstance(report.result, GroupDone):
             for ended in report.result.ended:
                 self._hear(group[ended.job], ended)
 
-    def _take_range(self, job: Job, film: SharedFilm, report: Finished | Lost) -> None:
+    def _take_range(self, job: Job, video: SharedVideo, report: Finished | Lost) -> None:
         if isinstance(report, Lost):
-            film.lost(report.task, report)
+            video.lost(report.task, report)
         elif isinstance(report.result, RangeDone):
-            film.finished(report.task, report.result)
-        if not film.is_over:
+            video.finished(report.task, report.result)
+        if not video.is_over:
             return
-        del self._films[job]
+        del self._videos[job]
         shared = self._jobs[job]
         try:
-            finished = film.finish(lambda: self._files.deliver(job))
+            finished = video.finish(lambda: self._files.deliver(job))
         except Exception as error:  # as above
             shared.work.failed(error)
         else:
@@ -280,8 +280,8 @@ class Driver:
             return
         for job in left:
             shared = self._jobs[job]
-            if shared.losses.add(lost):
-                shared.work.failed(hopeless(job, lost))
+            if shared.lost_workers.add(lost):
+                shared.work.failed(lost_too_often(job, lost))
             else:
                 self._again.append(left)
 

@@ -60,7 +60,7 @@ def of_still(job: Job, engine: Upscaler) -> Expected:
 
 
 def of_video(job: Job, engine: Upscaler, options: VideoOptions, surveyed: Survey | None = None) -> Expected:
-    """What would become of a video; looks through the film as the work itself does before its first frame.
+    """What would become of a video; looks through it as the work itself does before its first frame.
 
     Args:
         job: Source and target.

@@ -65,7 +65,7 @@ class OverlappedStills:
             self._discard(next(iter(self._partials)))
 
     def take(self, job: Job) -> Still | None:
-        """Wait for an image; ``None`` if ``pipeline.upscale_still`` has to read it.
+        """Wait for an image; ``None`` if ``still_pipeline.upscale_still`` has to read it.
 
         Raises:
             MediaError: Its decoder has ended the helper.

@@ -12,12 +12,13 @@ from functools import partial
 from types import TracebackType
 from typing import Self
 
-from upscaler import large_stills, pipeline
+from upscaler import large_stills, still_pipeline
 from upscaler.batch.observer import Observer
 from upscaler.batch.overlapped_stills import OverlappedStills, helpers_for
 from upscaler.batch.turns import Turns
 from upscaler.batch.work import Work
 from upscaler.errors import DiskFullError, UpscalerError
+from upscaler.images.encoding import encoding_of
 from upscaler.images.still import Still
 from upscaler.inference.engine import Upscaler
 from upscaler.jobs import Job, Kind
@@ -189,13 +190,15 @@ class Runner:
         ready: list[_Ready] = []
         for work, still in group:
             try:
-                still, plan = pipeline.begin_still(
+                still, plan = still_pipeline.begin_still(
                     work.job, still, self._engines[work.job.kind], self._image_options, work.message
                 )
             except Exception as error:  # as above
                 work.failed(error)
             else:
-                ready.append(_Ready(work, still, pipeline.still_reporter(still, plan, work.on_progress)))
+                ready.append(
+                    _Ready(work, still, still_pipeline.still_reporter(still, plan, work.on_progress))
+                )
         if ready:
             self._through_network(ready)
 
@@ -205,7 +208,7 @@ class Runner:
         engine = self._engines[first.job.kind]
         try:
             with engine.messages_to(first.message):
-                results = pipeline.upscale_together(
+                results = still_pipeline.upscale_together(
                     [each.still for each in ready],
                     engine,
                     self._image_options,
@@ -221,7 +224,7 @@ class Runner:
         for each, result in zip(ready, results, strict=True):
             try:
                 each.work.job.make_target_folder()
-                how = pipeline.encoding_of(self._image_options)
+                how = encoding_of(self._image_options)
                 each.work.write = self._overlapped.write(each.work.job, result, how)
             except Exception as error:  # as above
                 each.work.failed(error)

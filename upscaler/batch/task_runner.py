@@ -15,7 +15,6 @@ from upscaler.executors.tasks import (
     Advanced,
     Event,
     Failure,
-    FilmRange,
     GroupDone,
     JobEnded,
     JobGroup,
@@ -25,16 +24,17 @@ from upscaler.executors.tasks import (
     Said,
     Task,
     TaskResult,
+    VideoRange,
 )
-from upscaler.frames.film_range import SegmentRange, encode_range
+from upscaler.frames.video_range import SegmentRange, encode_range
 from upscaler.inference.engine import Upscaler
 from upscaler.jobs import Job, JobList, Kind
 from upscaler.options import EngineOptions, Options
-from upscaler.pipeline import begun_video
 from upscaler.process_settings import keep_freed_memory, use_allowed_processors
 from upscaler.results import Message, OnMessage, Progress
 from upscaler.video.cuts import CannotCutError
 from upscaler.video.segments import closed_segments
+from upscaler.video_pipeline import begun_video
 
 
 def main() -> None:
@@ -86,7 +86,7 @@ class TaskRunner:
             batch.run(teller)
         return GroupDone(self._place.name, tuple(teller.ended))
 
-    def _run_range(self, task: FilmRange, on_event: OnEvent) -> RangeDone:
+    def _run_range(self, task: VideoRange, on_event: OnEvent) -> RangeDone:
         messages: list[Message] = []
         result = RangeDone(self._place.name)
         try:
@@ -101,9 +101,9 @@ class TaskRunner:
         return replace(result, messages=tuple(messages))
 
     def _encode(
-        self, task: FilmRange, engine: Upscaler, options: Options, on_message: OnMessage, on_event: OnEvent
+        self, task: VideoRange, engine: Upscaler, options: Options, on_message: OnMessage, on_event: OnEvent
     ) -> RangeDone:
-        """Make the segments of a range that are not there yet; raises as ``film_range.encode_range``."""
+        """Make the segments of a range that are not there yet; raises as ``video_range.encode_range``."""
         with begun_video(task.job, engine, options.video, on_message, task.surveyed) as video:
             plan = video.plan
             here = engine.execution(plan.upscaling)
@@ -141,7 +141,7 @@ class TaskRunner:
 _MAY_DIFFER = ("device", "CPU cores")
 
 
-def _difference(task: FilmRange, fingerprint: Mapping[str, str], execution: Mapping[str, str | int]) -> str:
+def _difference(task: VideoRange, fingerprint: Mapping[str, str], execution: Mapping[str, str | int]) -> str:
     """What of this worker differs from the plan, in words; empty if nothing does.
 
     Raises:
@@ -154,7 +154,7 @@ def _difference(task: FilmRange, fingerprint: Mapping[str, str], execution: Mapp
         if planned.get(name) != here.get(name):
             text = f"{name} is {here.get(name)} on a worker, and {planned.get(name)} in the plan"
             if task.strict or name not in _MAY_DIFFER:
-                raise DeviceError(f"a worker cannot make the same film: {text}")
+                raise DeviceError(f"a worker cannot make the same video: {text}")
             found = found or text
     return found
 

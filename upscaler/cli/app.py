@@ -8,7 +8,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from upscaler.cli import habits
+from upscaler.cli import other_programs
 from upscaler.commands.interrupts import INTERRUPTS
 from upscaler.commands.loading import say_loading
 from upscaler.commands.typer_command import Version, command_class
@@ -84,14 +84,14 @@ def _run(
         raise UsageError(f"--threads '{threads}' must be {_THREADS}")
     inputs = list(wildcards.expand(inputs))
     if not any_remote(inputs):
-        habits.check_inputs(inputs, options.output_path)
+        other_programs.check_inputs(inputs, options.output_path)
     if not quiet:
         say_loading()
-    from upscaler.cli import ledger, pipes
+    from upscaler.cli import crash_recovery, pipes
 
     # Before anything is loaded that starts threads. What comes through a pipe cannot be read twice.
     alone = dry_run or pipes.are_used(inputs, options)
-    notes = None if alone else ledger.go_on_in_worker(INTERRUPTS)
+    notes = None if alone else crash_recovery.go_on_in_worker(INTERRUPTS)
     let_waiting_threads_sleep()
     from upscaler.cli.run import run  # loads torch and av, which --help does not need
 
@@ -157,4 +157,4 @@ def _signature() -> inspect.Signature:
 
 
 upscale.__signature__ = _signature()  # type: ignore[attr-defined]  # which Typer reads
-app.command(cls=command_class(options_of(Options), habits.ANSWERS, {"--threads": _THREADS}))(upscale)
+app.command(cls=command_class(options_of(Options), other_programs.ANSWERS, {"--threads": _THREADS}))(upscale)

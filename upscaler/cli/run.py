@@ -10,10 +10,10 @@ from upscaler.batch.observer import Observer
 from upscaler.batch.result import Result
 from upscaler.cli import json_report
 from upscaler.cli import pipes as standard
+from upscaler.cli.crash_recovery import Ledger, Tally
 from upscaler.cli.display import Display, say, summary
 from upscaler.cli.dry_run import show
 from upscaler.cli.forecast import Forecast
-from upscaler.cli.ledger import Ledger, Tally
 from upscaler.cli.pipes import Pipes
 from upscaler.cli.time_left import TimeLeft
 from upscaler.error_text import error_report

@@ -8,7 +8,7 @@ from pathlib import Path
 from upscaler.jobs import Job
 from upscaler.results import Progress
 
-_Format = tuple[str, str]  # kind and suffix: a pixel takes more bytes in a PNG than in a JPEG or a film
+_Format = tuple[str, str]  # kind and suffix: a pixel takes more bytes in a PNG than in a JPEG or a video
 
 
 class TimeLeft:

@@ -1,4 +1,4 @@
-"""How the three commands read their arguments: errors in one line, ``-h``, answers to habits. Prints."""
+"""How the commands read arguments: errors in one line, ``-h``, hints for options of others. Prints."""
 
 import sys
 from collections.abc import Iterable, Mapping
@@ -52,7 +52,7 @@ def command_class(
 
         def parse_args(self, ctx: "Context", args: list[str]) -> list[str]:
             flags = {name for each in self.params for name in (*each.opts, *each.secondary_opts)}
-            problem = "" if ctx.resilient_parsing else _habit(args, flags, answers)
+            problem = "" if ctx.resilient_parsing else _foreign_option(args, flags, answers)
             if not problem:
                 typed = list(args)  # the parser takes from it
                 try:
@@ -69,7 +69,7 @@ def command_class(
     return Command
 
 
-def _habit(arguments: list[str], flags: set[str], answers: Mapping[str, str]) -> str:
+def _foreign_option(arguments: list[str], flags: set[str], answers: Mapping[str, str]) -> str:
     """What is wrong with the first option that another program has, or that has one dash in place of two.
 
     Before the parser sees it, which takes ``-overwrite`` for ``-o verwrite``.

@@ -20,7 +20,7 @@ from upscaler.video.survey import Survey
 
 @dataclass(frozen=True)
 class JobGroup:
-    """Whole jobs, one after the other: a few pictures, or one film that is not cut.
+    """Whole jobs, one after the other: a few pictures, or one video that is not cut.
 
     Attributes:
         jobs: In order. Their paths are those that the worker sees.
@@ -32,11 +32,11 @@ class JobGroup:
 
 
 @dataclass(frozen=True)
-class FilmRange:
-    """Consecutive segments of a film; the worker writes them into the job folder of the film.
+class VideoRange:
+    """Consecutive segments of a video; the worker writes them into the job folder of the video.
 
     Attributes:
-        job: The whole film.
+        job: The whole video.
         options: Of the command, as for ``JobGroup``.
         surveyed: Of the source, without its index.
         folder: The job folder, which the driver has locked.
@@ -60,7 +60,7 @@ class FilmRange:
     strict: bool = False
 
 
-Task = JobGroup | FilmRange
+Task = JobGroup | VideoRange
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ class Said:
     """A message about a job.
 
     Attributes:
-        job: Its place in the group; 0 for a range of a film.
+        job: Its place in the group; 0 for a range of a video.
         message: The message.
     """
 
@@ -112,7 +112,7 @@ class Said:
 
 @dataclass(frozen=True)
 class Advanced:
-    """How far a job is; of a range of a film, frames of this range that were encoded."""
+    """How far a job is; of a range of a video, frames of this range that were encoded."""
 
     job: int
     progress: Progress
@@ -152,7 +152,7 @@ class GroupDone:
 
 @dataclass(frozen=True)
 class RangeDone:
-    """A range of a film is done, or was not possible.
+    """A range of a video is done, or was not possible.
 
     Attributes:
         worker: Who did it.
@@ -163,8 +163,8 @@ class RangeDone:
         frames_decoded: Frames that were decoded, those before the range included.
         shown_until: PTS at which the last frame that was decoded ends.
         differs: What of the worker differs from the plan, such as its device; empty: nothing.
-        doubt: Why the film cannot be cut here, if that came out: the range is not to be trusted.
-        messages: About the film, that arose in the range.
+        doubt: Why the video cannot be cut here, if that came out: the range is not to be trusted.
+        messages: About the video, that arose in the range.
         weights: Weight files that were used.
         failure: Why nothing more was made, if the job failed.
     """

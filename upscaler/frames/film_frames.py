@@ -102,7 +102,7 @@ def frames_in_context(
     """The selected frames, with those before that a network for films sees; with none for any other.
 
     Args:
-        reader: Of the film.
+        reader: Of the video.
         options: Select frames.
         context: What the network sees.
         cut: Where the reader was moved to: the frames begin there, or with the first one selected.

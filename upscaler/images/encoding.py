@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from upscaler.images.formats import ImageFormat
+from upscaler.options import ImageOptions
 
 
 @dataclass(frozen=True)
@@ -39,3 +40,8 @@ class Encoding:
 
 
 USUAL = Encoding()
+
+
+def encoding_of(options: ImageOptions) -> Encoding:
+    """How images are encoded by these options."""
+    return Encoding(options.quality, options.lossless, options.keep_hidden)

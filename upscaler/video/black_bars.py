@@ -1,4 +1,4 @@
-"""Black bars at the edges of a film, for ``--crop auto``: rows and columns that are always black."""
+"""Black bars at the edges of a video, for ``--crop auto``: rows and columns that are always black."""
 
 import torch
 from av.video.frame import VideoFrame
@@ -17,7 +17,7 @@ Edges = tuple[int, int, int, int]
 
 
 class BlackBars:
-    """Collects where the pictures of a film have something to show.
+    """Collects where the pictures of a video have something to show.
 
     Pictures are coded ones, before any rotation. What any of them shows is kept, such as scenes in a taller
     format, or a logo inside a bar. Black pictures do not count.

@@ -1,6 +1,6 @@
-"""Where a film is cut: at which key frame decoding begins, so that the frames from some number on come out.
+"""Where a video is cut: at which key frame decoding begins, so that the frames from some number on come out.
 
-A cut is not trusted: the frames that come must be those that the index of the film announced, and the last
+A cut is not trusted: the frames that come must be those that the index of the video announced, and the last
 one before the range must be that of the segment before it, sample by sample.
 """
 
@@ -12,14 +12,14 @@ from fractions import Fraction
 from itertools import count
 
 from upscaler.options import VideoOptions
-from upscaler.video.film_index import FilmIndex
+from upscaler.video.frame_index import FrameIndex
 from upscaler.video.info import Frame
 from upscaler.video.reader import VideoReader
 from upscaler.video.trim import selected_positions
 
 
 class CannotCutError(Exception):
-    """A film has to be decoded from its start; ``str`` says why, as the rest of a sentence."""
+    """A video has to be decoded from its start; ``str`` says why, as the rest of a sentence."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Cut:
 
     Attributes:
         position: Of the key frame among the selected frames, from 0; negative: before the first of them.
-        dts: By which it is sought; ``None``: the film is decoded from its start.
+        dts: By which it is sought; ``None``: the video is decoded from its start.
         pts: Of the frames that must come, from the key frame on, as the reader counts them.
     """
 
@@ -62,7 +62,7 @@ class Cut:
 
 
 def cut_before(
-    index: FilmIndex | None,
+    index: FrameIndex | None,
     options: VideoOptions,
     time_base: Fraction,
     first: int,
@@ -72,7 +72,7 @@ def cut_before(
     """Where to begin for a range of the selected frames.
 
     Args:
-        index: Of the film.
+        index: Of the video.
         options: Select frames.
         time_base: In which the reader counts.
         first: Number of the first frame of the range.
@@ -80,7 +80,7 @@ def cut_before(
         before: How many frames before the range are needed, at least 1.
 
     Raises:
-        CannotCutError: The film cannot be cut there.
+        CannotCutError: The video cannot be cut there.
     """
     if options.deinterlace not in ("auto", "off"):
         raise CannotCutError(f"--deinterlace {options.deinterlace} needs the frames before")

@@ -55,8 +55,8 @@ class VideoInfo:
     """What is known of a video before its second frame is upscaled.
 
     Attributes:
-        width: Of the picture after cropping and before any rotation, pixels. If it changes in mid-film, of
-            the shape that the film is planned for; likewise ``sample_aspect``.
+        width: Of the picture after cropping and before any rotation, pixels. If it changes in mid-video, of
+            the shape that the video is planned for; likewise ``sample_aspect``.
         height: Likewise.
         time_base: Unit of every PTS, seconds.
         rate: Frames per second, for rate control and headers only; never used to compute times.

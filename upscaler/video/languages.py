@@ -8,7 +8,7 @@ _TERMINOLOGICAL = {
     "fre": "fra", "geo": "kat", "ger": "deu", "gre": "ell", "ice": "isl", "mac": "mkd", "mao": "mri",
     "may": "msa", "per": "fas", "rum": "ron", "slo": "slk", "tib": "bod", "wel": "cym",
 }  # fmt: skip
-# Of the languages that films have most often, codes of two letters (ISO 639-1).
+# Of the languages that videos have most often, codes of two letters (ISO 639-1).
 _TWO_LETTERS = {
     "ar": "ara", "bg": "bul", "cs": "ces", "da": "dan", "de": "deu", "el": "ell", "en": "eng", "es": "spa",
     "et": "est", "fa": "fas", "fi": "fin", "fr": "fra", "he": "heb", "hi": "hin", "hr": "hrv", "hu": "hun",

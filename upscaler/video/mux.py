@@ -181,7 +181,7 @@ def _merge(
         ) as output,
     ):
         start_s = Fraction(original.start_time or 0, 1_000_000)
-        filmed = main_video_stream(original, source)
+        main_video = main_video_stream(original, source)
         begin_s = window.output_start_s(cut=cut) if window else Fraction(0)
         stop_s = start_s + window.stop_s if window and cut else None
         start_s += begin_s
@@ -190,15 +190,15 @@ def _merge(
             container,
             segments,
             first.streams.video[0],
-            filmed,
+            main_video,
             view,
         )
         output.metadata.update(kept_tags(original.metadata, container))
-        kept = _add_others(filmed, output, plans, start_s, container, tested=tested)
+        kept = _add_others(main_video, output, plans, start_s, container, tested=tested)
         output.set_chapters(kept_chapters(original.chapters(), start_s, stop_s))
         if cut:  # the timecode is that of the first frame
             for tags in (video.metadata, output.metadata):
-                tags.update(timecode.advanced(tags, begin_s, frame_rate(filmed)))
+                tags.update(timecode.advanced(tags, begin_s, frame_rate(main_video)))
         video_packets = segment_packets(segments, video, begin_s, allows_negative_dts=container.is_mp4)
         if window:
             video_packets = extend_last(video_packets, window.stop_s - begin_s)
@@ -299,7 +299,7 @@ def _movie_timescale(time_base: Fraction) -> str:
 
 
 def _add_others(
-    filmed: VideoStream,
+    main_video: VideoStream,
     output: av.container.OutputContainer,
     plans: list[StreamPlan],
     start_s: Fraction,
@@ -309,7 +309,7 @@ def _add_others(
 ) -> dict[int, _Kept]:
     """Add a stream for every other stream that is kept; by index of the source's stream."""
     kept: dict[int, _Kept] = {}
-    original = cast(av.container.InputContainer, filmed.container)
+    original = cast(av.container.InputContainer, main_video.container)
     for plan in plans:
         stream = original.streams[plan.index]
         if plan.action == "drop" or plan.kind == "data":  # timed metadata are added to the finished file
@@ -325,7 +325,7 @@ def _add_others(
         track = open_track(stream, output, plan, start_s, tested=tested)
         canvas_px = None
         if plan.action == "copy":
-            canvas_px = keep_canvas(stream, track.target, filmed, is_mp4=container.is_mp4)
+            canvas_px = keep_canvas(stream, track.target, main_video, is_mp4=container.is_mp4)
         track.target.metadata.update(kept_tags(stream.metadata, container))
         track.target.disposition = stream.disposition
         strict = container.is_mp4 and track.target.type == "audio"

@@ -1,6 +1,6 @@
 """The first look at a video, in a helper process: FFmpeg and av end the process on some damaged files.
 
-There everything happens that comes before the second frame: the film is surveyed, its streams are planned,
+There everything happens that comes before the second frame: the video is surveyed, its streams are planned,
 and the first frame of the video and of each sound to be converted is decoded (docs/video.md has the price).
 Pictures are not tried: no decoder of Pillow or OpenCV has ended a process yet.
 """
@@ -31,7 +31,7 @@ from upscaler.helper_process import (
 from upscaler.options import VideoOptions
 from upscaler.video import stream_plan
 from upscaler.video.demux import MEDIA_ERRORS, demux, main_video_stream, open_source
-from upscaler.video.film_index import FilmIndex
+from upscaler.video.frame_index import FrameIndex
 from upscaler.video.geometry import Shape
 from upscaler.video.survey import Survey, source_of, survey
 
@@ -58,7 +58,7 @@ class Prober:
         self._helper.close()
 
     def survey(self, path: Path, options: VideoOptions, suffix: str) -> Survey | None:
-        """Survey a film, and make sure that opening it does not end the process.
+        """Survey a video, and make sure that opening it does not end the process.
 
         Args:
             path: The file.
@@ -81,7 +81,7 @@ class Prober:
                 Shape(int(shape[0]), int(shape[1]), Fraction(shape[2])) if shape else None,
                 bool(answer["has_captions"]),
                 _bars(answer["bars"]),
-                FilmIndex.from_json(answer["index"]),
+                FrameIndex.from_json(answer["index"]),
             )
         except (LookupError, TypeError, ValueError, ZeroDivisionError) as error:
             raise _crash(path, "wrong answer") from error

@@ -1,4 +1,4 @@
-"""One look through a whole film before work starts: streams that begin late, shapes of the picture, bars."""
+"""One look through a whole video before work starts: streams that begin late, shapes of the picture, bars."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -29,7 +29,7 @@ from upscaler.video.demux import (
     open_source,
 )
 from upscaler.video.description import stream_count
-from upscaler.video.film_index import FilmIndex, IndexRecorder
+from upscaler.video.frame_index import FrameIndex, IndexRecorder
 from upscaler.video.geometry import Shape, aspect_of
 from upscaler.video.timestamps import MAX_REORDERED_FRAMES
 
@@ -41,21 +41,22 @@ _PROBE_BYTES_MAX = 512 << 20
 # What FFmpeg searches by default, and needs from the start of a stream on to know its properties.
 _PROBE_BYTES = 5 << 20
 _PACKETS_PER_CHECK = 250  # describing the file takes as long as reading a few packets
-# Key frames that are decoded of a film; more if its duration is unknown or wrong, as of joined recordings.
+# Key frames that are decoded of a video; more if its duration is unknown or wrong, as of joined recordings.
 _SAMPLES = 300
 # With fewer key frames than this, all frames are decoded to find black bars.
 _SAMPLES_FOR_BARS = 30
-# Shapes that last for a smaller share of the film do not decide its size.
+# Shapes that last for a smaller share of the video do not decide its size.
 _MIN_SHARE = Fraction(1, 10)
 
 
 @dataclass(frozen=True)
 class Survey:
-    """What a film contains.
+    """What a video contains.
 
     Attributes:
         source: The file, with ``probe_bytes`` such that streams that begin late are found on opening.
-        shape: The largest of the shapes that last for a tenth of the film; ``None``: that of the first frame.
+        shape: The largest of the shapes that last for a tenth of the video; ``None``: that of the first
+            frame.
         has_captions: Whether key frames have closed captions.
         bars: Where the pictures have black bars; ``None``: nobody asked.
         index: Of the requested part, by which it can be cut; ``None``: unknown.
@@ -65,7 +66,7 @@ class Survey:
     shape: Shape | None = None
     has_captions: bool = False
     bars: "BlackBars | None" = None
-    index: FilmIndex | None = None
+    index: FrameIndex | None = None
 
 
 def source_of(path: Path, options: VideoOptions) -> Source:
@@ -74,7 +75,7 @@ def source_of(path: Path, options: VideoOptions) -> Source:
 
 
 def survey(path: Path, options: VideoOptions, on_progress: Callable[[], None] = lambda: None) -> Survey:
-    """Read a film and decode some of its key frames; for ``--crop auto`` all frames, if these are too few.
+    """Read a video and decode some of its key frames; for ``--crop auto`` all frames, if these are too few.
 
     Args:
         path: The file.
@@ -204,7 +205,7 @@ def _is_unknown(stream: Stream) -> bool:
 
 
 class _Shapes:
-    """Which shapes the pictures of a film have, and for how long: from key frames all over it.
+    """Which shapes the pictures of a video have, and for how long: from key frames all over it.
 
     Attributes:
         have_captions: Whether one of these key frames has closed captions.

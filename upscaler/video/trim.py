@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
 
 from upscaler.options import VideoOptions
-from upscaler.video.film_index import FilmIndex
+from upscaler.video.frame_index import FrameIndex
 from upscaler.video.info import Frame, VideoInfo, Window
 from upscaler.video.segments import Segment
 
@@ -35,8 +35,8 @@ def selected_frames(
                 return
 
 
-def selected_positions(index: FilmIndex, options: VideoOptions) -> range:
-    """Where the frames that ``selected_frames`` gives are in the index of a film."""
+def selected_positions(index: FrameIndex, options: VideoOptions) -> range:
+    """Where the frames that ``selected_frames`` gives are in the index of a video."""
     first, stop = 0, len(index.pts)
     if options.from_s > 0:
         first = bisect_left(index.pts, math.ceil(options.from_s / index.time_base))
@@ -64,8 +64,8 @@ def encoded_window(
     frame lasts at least ``1 / rate``.
 
     Args:
-        segments: All of a film, in order.
-        info: Of the film.
+        segments: All of a video, in order.
+        info: Of the video.
         shown_until: See ``VideoReader``; after the last frame of the segments.
         options: Select frames.
     """

@@ -1,7 +1,7 @@
 """How far a batch is, in memory that survives a crash: another process then goes on with the next file.
 
 The command works in a forked process (``system/worker.py``). It notes here what it has planned and which file
-it has begun. Native code that crashes it, such as a decoder on a damaged film, costs that file alone.
+it has begun. Native code that crashes it, such as a decoder on a damaged video, costs that file alone.
 """
 
 import json

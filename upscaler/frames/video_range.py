@@ -1,4 +1,4 @@
-"""A range of a film, from decoding to complete segments: all of it, its rest, or a worker's part."""
+"""A range of a video, from decoding to complete segments: all of it, its rest, or a worker's part."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -24,12 +24,12 @@ from upscaler.video.threads import BackgroundWriter, Prefetcher
 
 @dataclass(frozen=True)
 class SegmentRange:
-    """Consecutive segments of a film.
+    """Consecutive segments of a video.
 
     Attributes:
         first: Number of the first one, from 0.
-        stop: Number of the one after the last; ``None``: to the end of the film.
-        cut: Where decoding begins; ``None``: at the start of the film.
+        stop: Number of the one after the last; ``None``: to the end of the video.
+        cut: Where decoding begins; ``None``: at the start of the video.
     """
 
     first: int = 0
@@ -69,9 +69,9 @@ def encode_range(
     """Decode, upscale and encode a range, except for what is in segments already.
 
     Args:
-        reader: Of the film, of which nothing was taken yet.
+        reader: Of the video, of which nothing was taken yet.
         engine: Runs the networks.
-        plan: Of the film.
+        plan: Of the video.
         options: Select frames.
         folder: Where segments are written.
         part: Which of them.

@@ -11,7 +11,7 @@ _CRASHES_MAX, _LOSSES_MAX = 2, 4
 
 
 @dataclass
-class Losses:
+class LostWorkers:
     """How often workers were lost with a task.
 
     Attributes:
@@ -23,13 +23,13 @@ class Losses:
     crashes: int = 0
 
     def add(self, lost: Lost) -> bool:
-        """Count a worker, and whether the task is hopeless now."""
+        """Count a worker, and whether the task is to be given up."""
         self.count += 1
         self.crashes += lost.crashed
         return self.crashes >= _CRASHES_MAX or self.count >= _LOSSES_MAX
 
 
-def hopeless(job: Job, lost: Lost) -> MediaError:
+def lost_too_often(job: Job, lost: Lost) -> MediaError:
     """The error of a job whose worker was lost too often."""
     if lost.crashed:
         return crashed(job, lost.how)

@@ -15,7 +15,7 @@ from upscaler.process_settings import use_allowed_processors
 from upscaler.system import processors
 
 
-def local_places(options: Options) -> list[Place]:
+def worker_places(options: Options) -> list[Place]:
     """A place for each worker of this machine, which share its processors; of a cluster, one for all.
 
     Raises:
@@ -53,7 +53,7 @@ def executor_for(options: Options, places: Sequence[Place], module: str) -> Exec
 
     Args:
         options: Of the command.
-        places: From ``local_places``.
+        places: From ``worker_places``.
         module: Full name of the module with ``runner_at`` and ``main``.
 
     Raises:

@@ -1,8 +1,8 @@
-"""A film whose segments are made by several workers, in ranges, and merged here.
+"""A video whose segments are made by several workers, in ranges, and merged here.
 
 Its borders are known before the work, from the index that the survey has made. What comes back is checked as
 a whole: all frames, and at each border the same frame of the source on both sides, sample by sample. If
-anything is wrong or unusual, the segments are dropped, and one worker makes the film from its start.
+anything is wrong or unusual, the segments are dropped, and one worker makes the video from its start.
 """
 
 from collections import Counter, defaultdict, deque
@@ -11,14 +11,13 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
-from upscaler.batch.hopeless import Losses, hopeless
+from upscaler.batch.retry_limit import LostWorkers, lost_too_often
 from upscaler.executors.executor import Lost
-from upscaler.executors.tasks import FilmRange, RangeDone
+from upscaler.executors.tasks import RangeDone, VideoRange
 from upscaler.frames.video_frames import Tally
 from upscaler.inference.engine import Upscaler
 from upscaler.jobs import Job
 from upscaler.options import Options
-from upscaler.pipeline import BegunVideo, FilmSegments, begun_video, finish_video
 from upscaler.results import Done, Message, OnMessage, Progress, WeightFacts
 from upscaler.resume.begin import resume_or_start
 from upscaler.resume.job_folder import JobFolder
@@ -26,6 +25,7 @@ from upscaler.video.cuts import CannotCutError
 from upscaler.video.segments import Segment, closed_segments
 from upscaler.video.survey import Survey
 from upscaler.video.trim import selected_positions
+from upscaler.video_pipeline import BegunVideo, VideoSegments, begun_video, finish_video
 
 # So many ranges are made for each worker, of so many segments at most.
 _RANGES_EACH, _SEGMENTS_MAX = 4, 8
@@ -52,11 +52,11 @@ class _Made:
         self.weights |= dict.fromkeys(done.weights)
 
 
-class SharedFilm:
-    """A film on its way; made by ``begin``.
+class SharedVideo:
+    """A video on its way; made by ``begin``.
 
     Args:
-        video: The film, open.
+        video: Open, and planned.
         engine: Plans.
         options: For the workers.
         folder: Its job folder, locked.
@@ -66,7 +66,7 @@ class SharedFilm:
         on_message: Called with every message.
 
     Attributes:
-        opened: Closes the film and the folder.
+        opened: Closes the video and the folder.
         doubt: Why it has to be made by one worker after all; empty if it has not.
         error: Why it failed.
     """
@@ -87,14 +87,15 @@ class SharedFilm:
         self.error: Exception | None = None
         self._video, self._folder, self._earlier = video, folder, earlier
         self._on_message = on_message
-        self._losses: defaultdict[int, Losses] = defaultdict(Losses)  # by the first segment of the range
+        # By the first segment of the range.
+        self._lost_workers: defaultdict[int, LostWorkers] = defaultdict(LostWorkers)
         self._made, self._execution = _Made(), execution
         self._counted = set(earlier)  # segments that an earlier run, or a lost worker has made
         self._shown_until = 0
         self._resumed = sum(segment.frames for segment in earlier.values())
         self._progress = replace(video.progress(self._resumed), total=frames_of(video))
         self._count = -(-frames_of(video) // video.plan.segment_frames)
-        task = FilmRange(
+        task = VideoRange(
             video.job,
             options,
             replace(video.surveyed, index=None),
@@ -110,7 +111,7 @@ class SharedFilm:
             replace(task, first=first, stop=stop, cut=video.cut(engine, first, stop))
             for first, stop in self._ranges(slots)
         )
-        self._running: dict[int, FilmRange] = {}
+        self._running: dict[int, VideoRange] = {}
         self._frames: dict[int, int] = {}  # of running ranges
 
     def _ranges(self, slots: int) -> Iterator[tuple[int, int]]:
@@ -120,14 +121,14 @@ class SharedFilm:
         last = self._count - 1
         for first, stop in _runs(missing or [last], most):
             yield first, stop + (stop == self._count)
-        if missing and missing[-1] != last:  # where the film ends, that range has to tell
+        if missing and missing[-1] != last:  # where the video ends, that range has to tell
             yield last, self._count + 1
 
-    def next_task(self) -> FilmRange | None:
+    def next_task(self) -> VideoRange | None:
         """The next range to submit."""
         return None if self.error or self.doubt or not self._waiting else self._waiting.popleft()
 
-    def submitted(self, number: int, task: FilmRange) -> None:
+    def submitted(self, number: int, task: VideoRange) -> None:
         """A range was submitted."""
         self._running[number] = task
 
@@ -137,7 +138,7 @@ class SharedFilm:
         return not self._running and (not self._waiting or bool(self.error or self.doubt))
 
     def progress(self, number: int, frames: int) -> Progress:
-        """How far the film is, when a running range has so many frames."""
+        """How far the video is, when a running range has so many frames."""
         self._frames[number] = frames
         done = self._resumed + self._made.by.total() + sum(self._frames.values())
         return replace(self._progress, done=done)
@@ -160,20 +161,20 @@ class SharedFilm:
                 self._shown_until = done.shown_until
 
     def lost(self, number: int, lost: Lost) -> None:
-        """The worker of a range was lost: the range is the next to be given out, unless that is hopeless."""
+        """The worker of a range was lost: the range is the next to be given out, unless too many were."""
         task = self._running.pop(number)
         self._frames.pop(number, None)
         complete = closed_segments(self._folder.path, range(task.first, task.stop))
         new = [number for number in complete if number not in self._counted]
         self._counted.update(new)
         self._made.by[lost.worker] += sum(complete[number].frames for number in new)
-        if self._losses[task.first].add(lost):
-            self.error = self.error or hopeless(task.job, lost)
+        if self._lost_workers[task.first].add(lost):
+            self.error = self.error or lost_too_often(task.job, lost)
         else:
             self._waiting.appendleft(task)
 
     def finish(self, deliver: Callable[[], None]) -> tuple[Done, list[WeightFacts]] | None:
-        """Merge the film once nothing runs any more; ``None`` if one worker has to make it: see ``doubt``.
+        """Merge the video once nothing runs any more; ``None`` if one worker has to make it: see ``doubt``.
 
         Raises:
             MediaError: It cannot be merged, or a worker has failed.
@@ -188,7 +189,7 @@ class SharedFilm:
                 self._on_message(Message("info", f"one worker makes it from the start: {self.doubt}"))
                 return None
             made = self._made
-            film = FilmSegments(
+            encoded = VideoSegments(
                 [segments[number] for number in range(self._count)],
                 self._resumed,
                 made.decoded,
@@ -196,12 +197,14 @@ class SharedFilm:
                 self._shown_until,
                 made.stages_s,
             )
-            done = finish_video(self._video, film, self._folder, self._execution, self._on_message, deliver)
+            done = finish_video(
+                self._video, encoded, self._folder, self._execution, self._on_message, deliver
+            )
         self._video.check_unchanged(self._on_message)
         return replace(done, made_by=dict(+made.by)), list(made.weights)
 
     def close(self, error: BaseException) -> None:
-        """End the work on the film because of an error; its segments stay."""
+        """End the work on the video because of an error; its segments stay."""
         self.opened.__exit__(type(error), error, None)
 
     def _doubt_about(self, segments: dict[int, Segment]) -> str:
@@ -224,11 +227,11 @@ def begin(
     surveyed: Survey | None,
     slots: int,
     on_message: OnMessage,
-) -> SharedFilm | None:
-    """Plan a film and lock its job folder.
+) -> SharedVideo | None:
+    """Plan a video and lock its job folder.
 
     Args:
-        job: The film.
+        job: The video.
         engine: Plans; it does not run.
         options: For the workers.
         surveyed: Of the source, if that was done already.
@@ -236,7 +239,7 @@ def begin(
         on_message: Called with every message.
 
     Returns:
-        The film; ``None`` if it has one segment only, or cannot be cut: one worker makes it as a whole.
+        The video; ``None`` if it has one segment only, or cannot be cut: one worker makes it as a whole.
 
     Raises:
         MediaError: It cannot be read, or its folder cannot be used.
@@ -268,14 +271,14 @@ def begin(
         if not all(segment.is_intact for segment in earlier.values()):
             folder.leave()
             return None
-        film = SharedFilm(video, engine, options, folder, earlier, execution, slots, on_message)
-        film.opened = opened.pop_all()
-        return film
+        shared = SharedVideo(video, engine, options, folder, earlier, execution, slots, on_message)
+        shared.opened = opened.pop_all()
+        return shared
 
 
 def frames_of(video: BegunVideo) -> int:
     """How many frames the index says are selected."""
-    assert video.surveyed.index, "the film can be cut"
+    assert video.surveyed.index, "the video can be cut"
     return len(selected_positions(video.surveyed.index, video.options))
 
 

@@ -1,6 +1,6 @@
-"""The frames of a film as its packets announce them: with it, a part can be decoded without the parts before.
+"""The frames of a video as its packets announce them: so a part can be decoded without the parts before.
 
-Not every film has one. Where times are missing or wrong, where files were joined or are damaged, or where a
+Not every video has one. Where times are missing or wrong, where files were joined or are damaged, or where a
 frame depends on all before it, only decoding from the start shows which frames there are.
 """
 
@@ -27,7 +27,7 @@ _WITHOUT_KEY_FRAMES = ("gif", "apng")
 
 @dataclass(frozen=True)
 class KeyFrame:
-    """A frame from which on a film can be decoded.
+    """A frame from which on the video can be decoded.
 
     Attributes:
         position: Among all frames, in the order of presentation, from 0.
@@ -39,8 +39,8 @@ class KeyFrame:
 
 
 @dataclass(frozen=True)
-class FilmIndex:
-    """The frames of a film.
+class FrameIndex:
+    """The frames of a video.
 
     Attributes:
         pts: Of every frame in order of presentation, in units of ``time_base``, counted from the start of the
@@ -87,7 +87,7 @@ def _sums(value: int, steps: Iterable[int]) -> Iterator[int]:
 
 
 class IndexRecorder:
-    """Makes the index of a film from its packets, all of which must be given to it in the order of the file.
+    """Makes the index of a video from its packets, all of which must be given to it in the order of the file.
 
     Args:
         container: The file, of which no packet was read yet.
@@ -111,7 +111,7 @@ class IndexRecorder:
             self.hinder(f"{codec.upper()} has no key frames")
 
     def hinder(self, obstacle: str) -> None:
-        """Note why the film cannot be cut; the first reason counts."""
+        """Note why the video cannot be cut; the first reason counts."""
         self._obstacle = self._obstacle or obstacle
 
     def record(self, packet: "Packet[Stream]") -> None:
@@ -142,7 +142,7 @@ class IndexRecorder:
         if frame.interlaced_frame:
             self.hinder("it is interlaced")
 
-    def index(self) -> FilmIndex:
+    def index(self) -> FrameIndex:
         """What was recorded, after the last packet."""
         if self._is_whole and self._extent.missing():
             self.hinder("it ends early")
@@ -156,8 +156,8 @@ class IndexRecorder:
         if not self._obstacle and len(keys) < 2:
             self.hinder("it has one key frame only")
         if self._obstacle:
-            return FilmIndex([], [], self._time_base, self._obstacle)
-        return FilmIndex(
+            return FrameIndex([], [], self._time_base, self._obstacle)
+        return FrameIndex(
             [pts - self._offset for pts in in_order],
             [KeyFrame(*key) for key in keys],
             self._time_base,
