@@ -1,4 +1,4 @@
-"""Blends of two sets of weights of the same network, from faithful to textured."""
+"""Blends of two sets of weights of the same network."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -10,15 +10,15 @@ from upscaler.models.model_file import ModelFile, load
 from upscaler.models.weight_file import WeightFile
 
 
-def load_blended(files: tuple[Path, ...], perceptual: float) -> ModelFile:
+def load_blended(files: tuple[Path, ...], share: float) -> ModelFile:
     """The weights of one file, or a weighted mean of those of two files.
 
-    If one was fine-tuned from the other, every blend is a good network, from the fidelity of the first to the
-    texture of the second (network interpolation: ESRGAN, arXiv 1809.00219, section 3.4).
+    If one was fine-tuned from the other, every blend is a good network, with some of what each is good at
+    (network interpolation: ESRGAN, arXiv 1809.00219, section 3.4).
 
     Args:
         files: One, or two of the same network.
-        perceptual: Share of the second, 0..1.
+        share: Of the second, 0..1.
 
     Raises:
         WeightsError: A file is missing or damaged, or the networks differ.
@@ -31,7 +31,7 @@ def load_blended(files: tuple[Path, ...], perceptual: float) -> ModelFile:
         if (first.architecture, first.arguments) != (other.architecture, other.arguments):
             raise WeightsError(f"'{files[0]}' and '{files[1]}' are different networks and cannot be blended")
         state = {
-            name: torch.lerp(tensor.float(), other.state[name].float(), perceptual)
+            name: torch.lerp(tensor.float(), other.state[name].float(), share)
             for name, tensor in first.state.items()
         }
         first = replace(first, state=state)

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from upscaler.errors import UsageError, WeightsError
@@ -25,56 +26,93 @@ def weight_files(model: str | Path) -> dict[int, Path]:
     return shipped.weight_files(str(model), also_known=model_folder.installed())  # raises: it is unknown
 
 
-def perceptual_shares(models: Sequence[str], given: float | None) -> dict[str, float | None]:
+@dataclass(frozen=True)
+class Blend:
+    """A weighted mean of the weights of two models.
+
+    Attributes:
+        first: Name of the one, faithful or for clean images.
+        second: Name of the other, which adds detail, or removes noise, blur and JPEG artifacts.
+        share: Of the second, 0..1.
+    """
+
+    first: str
+    second: str
+    share: float
+
+
+def blends(
+    models: Sequence[str], perceptual: float | None = None, denoise: float | None = None
+) -> dict[str, Blend | None]:
     """The blend of each model of a chain: what is asked for, else what the model stands for, if any.
 
-    What is asked for applies to those that have a faithful or textured counterpart.
+    What is asked for applies to those models of the chain that it is for.
 
     Raises:
-        UsageError: ``given`` is not ``None``, and none of the models has one.
+        UsageError: A share is asked for that is for none of the models, or both are.
     """
-    if given is None:
-        return {model: shipped.DEFAULT_PERCEPTUAL.get(model) for model in models}
-    if not any(map(_pair_of, models)):
-        *others, last = (textured for _, textured in shipped.BLENDABLE)
+    named = " then ".join(map(repr, models))
+    if perceptual is not None and not any(_pair_of(model, shipped.BLENDABLE) for model in models):
         raise UsageError(
-            f"model {' then '.join(map(repr, models))} has no faithful counterpart to blend with",
-            f"use --perceptual with {', '.join(others)} or {last}",
+            f"model {named} has no faithful counterpart to blend with",
+            f"use --perceptual with {_any_of(textured for _, textured in shipped.BLENDABLE)}",
         )
-    return {model: given if _pair_of(model) else None for model in models}
+    if perceptual is not None and denoise is not None:
+        raise UsageError("--perceptual and --denoise exclude each other")
+    if denoise is not None and not any(_pair_of(model, shipped.DENOISABLE) for model in models):
+        raise UsageError(
+            f"model {named} has no other weights for --denoise",
+            f"use it with {_any_of(clean for clean, _ in shipped.DENOISABLE)}; real and real-fast always "
+            "denoise, with --perceptual 0 faithfully",
+        )
+    return {model: _blend(model, perceptual, denoise) for model in models}
 
 
-def _pair_of(model: str) -> tuple[str, str] | None:
-    return next((pair for pair in shipped.BLENDABLE if model in pair), None)
+def _blend(model: str, perceptual: float | None, denoise: float | None) -> Blend | None:
+    pair = _pair_of(model, shipped.DENOISABLE)
+    if denoise is not None and pair is not None:
+        if 0 < denoise < 1 and pair[0] in shipped.DENOISED_WHOLLY:
+            raise UsageError(f"model '{model}' takes --denoise 0 or 1: what lies between is worse than both")
+        return Blend(*pair, denoise)
+    share = shipped.DEFAULT_PERCEPTUAL.get(model) if perceptual is None else perceptual
+    pair = _pair_of(model, shipped.BLENDABLE)
+    return None if pair is None or share is None else Blend(*pair, share)
 
 
-def blendable_files(model: str, perceptual: float | None) -> Mapping[int, tuple[Path, ...]]:
-    """What ``blending.load_blended`` needs, by scale: two files each if ``perceptual`` is given.
+def _pair_of(model: str, pairs: Iterable[tuple[str, str]]) -> tuple[str, str] | None:
+    return next((pair for pair in pairs if model in pair), None)
 
-    The textured model stands alone at a scale that the faithful one lacks, but only for its default share and
-    for 1.
+
+def _any_of(names: Iterable[str]) -> str:
+    *others, last = names
+    return f"{', '.join(others)} or {last}"
+
+
+def blendable_files(model: str, blend: Blend | None) -> Mapping[int, tuple[Path, ...]]:
+    """What ``blending.load_blended`` needs, by scale: two files each where two are blended.
+
+    A model that adds detail stands alone at a scale that the faithful one lacks, for its default share only.
 
     Args:
-        model: Its name or path; one with a counterpart if ``perceptual`` is given.
-        perceptual: From ``perceptual_shares``.
+        model: Its name or path.
+        blend: From ``blends``.
 
     Raises:
         WeightsError: The model is unknown, or its file is missing or damaged.
     """
-    pair = _pair_of(model)
-    if perceptual is None or pair is None:
-        return {scale: (file,) for scale, file in weight_files(model).items()}
-    faithful = weight_files(pair[0])
-    if perceptual == 0:  # nothing is blended, and the counterpart may have more scales
-        return {scale: (file,) for scale, file in faithful.items()}
-    textured = weight_files(pair[1])
+    if blend is None or blend.share in (0, 1):
+        alone = model if blend is None else blend.second if blend.share else blend.first
+        return {scale: (file,) for scale, file in weight_files(alone).items()}
+    first, second = weight_files(blend.first), weight_files(blend.second)
     files: dict[int, tuple[Path, ...]] = {
-        scale: (file, textured[scale]) for scale, file in faithful.items() if scale in textured
+        scale: (file, second[scale]) for scale, file in first.items() if scale in second
     }
     if not files:
-        raise WeightsError(f"{' and '.join(pair)} are installed for different scales and cannot be blended")
-    if perceptual in (1, shipped.DEFAULT_PERCEPTUAL.get(pair[1])):
-        files = {scale: (file,) for scale, file in textured.items()} | files
+        raise WeightsError(
+            f"{blend.first} and {blend.second} are installed for different scales and cannot be blended"
+        )
+    if blend.share == shipped.DEFAULT_PERCEPTUAL.get(blend.second):
+        files = {scale: (file,) for scale, file in second.items()} | files
     return files
 
 

@@ -22,9 +22,17 @@ WEIGHTS: dict[str, dict[int, str]] = {
     "film": {4: "film-x4.safetensors"},
 }
 
-# Not models to choose, but the faithful counterparts that `real` and `real-fast` are blended with, and what
-# training starts from; they are known by name, but not listed. `--perceptual 0` is the counterpart alone.
-COUNTERPARTS = ("balanced-photo", "srresnet-photo")
+# The models between whose weights `upscale --denoise` blends: the second of a pair also removes noise, blur
+# and JPEG artifacts. It is known by name, but not listed: `--denoise 1` is that model alone. `real` and
+# `real-fast` are blended with two of them, and training starts from them.
+DENOISABLE = (
+    ("fast", "fast-photo"),
+    ("balanced", "balanced-photo"),
+    ("srresnet", "srresnet-photo"),
+)
+
+# Pairs trained too far apart: what lies between is worse than both (docs/models.md), so it is 0 or 1.
+DENOISED_WHOLLY = ("fast", "balanced")
 
 # Ends the names of the flavour trained on what cameras, phones and the web give: JPEG, slight blur, noise.
 PHOTO = "-photo"
@@ -61,7 +69,22 @@ def installed_scales(model: str) -> list[int]:
 
 def installed_models() -> list[str]:
     """The named models to choose from that have weights on this machine."""
-    return [model for model in WEIGHTS if model not in COUNTERPARTS and installed_scales(model)]
+    unlisted = dict(DENOISABLE).values()
+    return [model for model in WEIGHTS if model not in unlisted and installed_scales(model)]
+
+
+def installed_choices() -> dict[str, str]:
+    """What to write after ``--model`` for each set of weights on this machine, and its name.
+
+    >>> installed_choices()["fast --denoise 1"]
+    'fast-photo'
+    """
+    denoising, choices = dict(DENOISABLE), {}
+    for model in installed_models():
+        choices[model] = model
+        if model in denoising and installed_scales(denoising[model]):
+            choices[f"{model} --denoise 1"] = denoising[model]
+    return choices
 
 
 def is_known(name: str) -> bool:

@@ -35,6 +35,7 @@ _ANSWERS = {
 _EXPECTED = {
     "--scale": "1, 2, 3, 4 or 8",
     "--perceptual": "a number from 0 to 1",
+    "--denoise": "a number from 0 to 1",
     "--frames": "a whole number of at least 1",
     "--size": "a number above 0, at most 1",
 }
@@ -74,7 +75,13 @@ def command(  # noqa: PLR0913 - one parameter per option
     ] = False,
     perceptual: Annotated[
         float | None,
-        typer.Option(help="Blend of weights from 0 (srresnet) to 1 (srgan), or of their -photo versions."),
+        typer.Option(help="Blend of weights from 0 (faithful) to 1 (srgan, real or real-fast)."),
+    ] = None,
+    denoise: Annotated[
+        float | None,
+        typer.Option(
+            help="0 or 1: how much fast, balanced or srresnet remove artifacts; srresnet also between."
+        ),
     ] = None,
     clips: Annotated[
         bool,
@@ -124,7 +131,7 @@ def command(  # noqa: PLR0913 - one parameter per option
         degradation = degradation or "clean"
         lr_source = LrSource(lr_dir, degradation)
         measured = resolve_subject(
-            subject, scale, lr_source, device, precision, tta=tta, perceptual=perceptual
+            subject, scale, lr_source, device, precision, tta=tta, perceptual=perceptual, denoise=denoise
         )
         distance = _lpips(lpips, lpips_trunk, lpips_heads, device)
         page = None if html is None else report.Page(html)
@@ -148,6 +155,7 @@ def command(  # noqa: PLR0913 - one parameter per option
             "precision": precision,
             "tta": tta,
             "perceptual": perceptual,
+            "denoise": denoise,
             "lpips": lpips,
             "frames": frames,
             "size": size,

@@ -28,15 +28,15 @@ def export(file_format: str, model: str, target: Path | None = None, scale: int 
     """
     if file_format not in FORMATS:
         raise UsageError(f"--export '{file_format}' must be {' or '.join(FORMATS)}")
-    share = find_weights.perceptual_shares([model], None)[model]
-    files = find_weights.blendable_files(model, share)
+    blend = find_weights.blends([model])[model]
+    files = find_weights.blendable_files(model, blend)
     if scale is not None and scale not in files:
         known = ", ".join(f"x{each}" for each in sorted(files))
         raise UsageError(f"model '{model}' has no network of scale {scale}", f"it has {known}")
     scale = scale or min(files, key=lambda each: abs(each - shipped.DEFAULT_SCALE))
     target = target or Path(_default_name(model, scale, several=len(files) > 1) + FORMATS[file_format][0])
     _check_target(target, file_format)
-    weights = blending.load_blended(files[scale], share or 0)
+    weights = blending.load_blended(files[scale], blend.share if blend else 0)
     if not isinstance(weights, WeightFile):
         raise WeightsError(f"'{model}' is a model of another project", "name one of this project")
     network = weights.network()

@@ -4,7 +4,7 @@ To add one, declare its field here; the command line, ``Upscaler``, ``upscale`` 
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import KW_ONLY, dataclass, fields
+from dataclasses import KW_ONLY, dataclass, fields, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Literal
@@ -34,7 +34,8 @@ from upscaler.option_fields import (
 from upscaler.video import codecs
 
 SCALE_MIN, SCALE_MAX = 1.0, 8.0
-DEFAULT_MODEL = {"still": "real-fast", "video": "fast-photo", "preview": "fast-photo"}
+DEFAULT_MODEL = {"still": "real-fast", "video": "fast", "preview": "fast"}
+DEFAULT_DENOISE = {"still": None, "video": 1.0, "preview": 1.0}  # with the default model
 PRECISIONS = ("auto", "fp32", "bf16", "fp16", "int8")
 RUNTIMES = ("auto", "eager", "compiled")
 CODECS = tuple(codecs.CODECS)
@@ -100,7 +101,7 @@ class EngineOptions:
         "{models}, or a model file: .safetensors, .pth, .pt or .ckpt. Repeatable: the models run one after "
         "the other.",
         MODELS,
-        default_text=f"{DEFAULT_MODEL['still']} for images, {DEFAULT_MODEL['video']} for video",
+        default_text=f"{DEFAULT_MODEL['still']} for images, {DEFAULT_MODEL['video']} --denoise 1 for video",
     )
     scale: float | None = option(
         None,
@@ -111,6 +112,13 @@ class EngineOptions:
     _: KW_ONLY
     size_px: tuple[int, int] | None = option(
         None, "Fit into WIDTHxHEIGHT instead, for example 3840x2160.", SIZE
+    )
+    denoise: float | None = option(
+        None,
+        "How much fast, balanced and srresnet also remove noise, blur and JPEG artifacts: 0 or 1, srresnet "
+        "also between. real, real-fast and art-fast always do.",
+        number(0, 1, metavar="SHARE"),
+        default_text="0, but 1 for videos without --model",
     )
     perceptual: float | None = option(
         None,
@@ -172,12 +180,21 @@ class EngineOptions:
             yield "--scale and --size exclude each other"
         if self.blend_with is not None and len(self.models) != 1:
             yield "--blend-with needs one --model to blend with"
+        if self.blend_with is not None and self.denoise is not None:
+            yield "--blend-with and --denoise exclude each other"
 
     @property
     def models(self) -> tuple[str, ...]:
         """``model`` as names and paths, in the order in which they run; empty: the default is meant."""
         given = self.model or ()
         return (str(given),) if isinstance(given, str | Path) else tuple(map(str, given))
+
+    def completed(self, kind: str) -> "EngineOptions":
+        """With the default model for a kind of input, unless models are given."""
+        if self.models:
+            return self
+        denoise = DEFAULT_DENOISE[kind] if self.denoise is None else self.denoise
+        return replace(self, model=(DEFAULT_MODEL[kind],), denoise=denoise)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -142,8 +142,8 @@ def test_a_photo_model_names_a_photo_model_and_a_clean_model_a_clean_one(ship: S
         ship(model, 4)
     for model, expected in (
         ("balanced", "fast"),
-        ("balanced-photo", "fast-photo"),
-        ("real-fast", "fast-photo"),
+        ("balanced-photo", "fast --denoise 1"),
+        ("real-fast", "fast --denoise 1"),
     ):
         name, _ = fastest(Upscaler(model, 4), 4) or ("", 0.0)
         assert name == expected

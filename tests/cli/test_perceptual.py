@@ -154,7 +154,7 @@ def test_the_command_blends(pair: None, tmp_path: Path) -> None:
     ("first", "then", "reason"),
     [
         ({"perceptual": 0.5}, {"perceptual": 0.25}, "option perceptual was 0.5 and is 0.25"),
-        ({"perceptual": 1.0}, {}, "hash of the weights was"),
+        ({"perceptual": 0.0}, {}, "hash of the weights was"),
         ({"tta": True}, {}, "option tta was True and is False"),
     ],
 )

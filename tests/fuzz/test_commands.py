@@ -24,6 +24,7 @@ OPTIONS = [
         "--size",
         "--model",
         "--perceptual",
+        "--denoise",
         "--output",
         "--device",
         "--precision",

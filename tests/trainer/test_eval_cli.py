@@ -412,20 +412,22 @@ def test_bicubic_on_set5_is_the_published_value() -> None:
 def test_named_models_are_blended_and_ensembled(folder: Path, tmp_path: Path, ship: Ship) -> None:
     ship("srresnet", 2)
     ship("srgan", 2)
+    ship("srresnet-photo", 4)
     scores = {}
-    for options in ([], ["--perceptual", "0"], ["--perceptual", "1"], ["--tta"]):
+    for options in ([], ["--perceptual", "0"], ["--perceptual", "1"], ["--denoise", "1"], ["--tta"]):
         report = tmp_path / "scores.json"
-        arguments = ["srgan", str(folder), "--scale", "2", "--precision", "fp32", "--json", str(report)]
+        subject = "srresnet" if "--denoise" in options else "srgan"
+        arguments = [subject, str(folder), "--scale", "2", "--precision", "fp32", "--json", str(report)]
         result = CliRunner().invoke(app, [*arguments, *options])
         assert result.exit_code == 0, result.output
         scores[" ".join(options)] = result.output
     settings = json.loads(report.read_text())
-    assert (settings["tta"], settings["perceptual"]) == (True, None)
+    assert (settings["tta"], settings["denoise"], settings["perceptual"]) == (True, None, None)
     assert scores[""] == scores["--perceptual 1"]
-    assert len(set(scores.values())) == 3
+    assert len(set(scores.values())) == 4
 
 
-@pytest.mark.parametrize("options", [["--tta"], ["--perceptual", "0.5"]])
+@pytest.mark.parametrize("options", [["--tta"], ["--denoise", "1"], ["--perceptual", "0.5"]])
 def test_subjects_without_weights_are_neither_blended_nor_ensembled(folder: Path, options: list[str]) -> None:
     for subject in ("bicubic", str(folder)):
         result = CliRunner().invoke(app, [subject, str(folder), *options])

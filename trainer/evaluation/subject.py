@@ -64,6 +64,7 @@ def resolve_subject(
     *,
     tta: bool = False,
     perceptual: float | None = None,
+    denoise: float | None = None,
 ) -> Subject:
     """The subject of this name.
 
@@ -75,6 +76,7 @@ def resolve_subject(
         precision: As in ``Upscaler``.
         tta: As in ``Upscaler``.
         perceptual: As in ``Upscaler``.
+        denoise: As in ``Upscaler``.
 
     Raises:
         UsageError: The options do not fit each other, or at scale 1 there is nothing to restore.
@@ -88,15 +90,24 @@ def resolve_subject(
         raise UsageError(
             f"degradation '{degradation.name}' needs LR images", "pass their folder with --lr-dir"
         )
-    if (tta or perceptual is not None) and (name == BASELINE or Path(name).is_dir()):
-        raise UsageError(f"--tta and --perceptual are for weights, not for '{name}'")
+    for_weights = tta or perceptual is not None or denoise is not None
+    if for_weights and (name == BASELINE or Path(name).is_dir()):
+        raise UsageError(f"--tta, --perceptual and --denoise are for weights, not for '{name}'")
     if Path(name).is_dir():
         return SrFolder(scale or 4, Path(name))
     if name == BASELINE:
         factor = scale or 4
         method = Method(factor, lambda lr: bicubic.upsample(lr, factor), is_baseline=True)
     else:
-        upscaler = Upscaler(name, scale, device=device, precision=precision, tta=tta, perceptual=perceptual)
+        upscaler = Upscaler(
+            name,
+            scale,
+            device=device,
+            precision=precision,
+            tta=tta,
+            perceptual=perceptual,
+            denoise=denoise,
+        )
         if upscaler.scale not in SCALES:
             raise UsageError(f"scale {upscaler.scale:g} cannot be measured", f"add --scale: {_SCALES}")
         method = Method(

@@ -39,7 +39,7 @@ from upscaler.inference.tiled_network import name_of
 from upscaler.jobs import Job, JobList, Kind
 from upscaler.models.find_weights import default_scale
 from upscaler.option_fields import takes_options
-from upscaler.options import DEFAULT_MODEL, EngineOptions, Options
+from upscaler.options import EngineOptions, Options
 from upscaler.remote.files import Files
 from upscaler.remote.staging import staged
 from upscaler.results import Done, Message, OnMessage, OnProgress, Progress
@@ -451,10 +451,10 @@ def _has_quality(job: Job) -> bool:
 
 
 def load_engines(engines: dict[Kind, Upscaler], kinds: set[Kind], options: EngineOptions) -> None:
-    """Add what is missing; kinds with the same models share an engine."""
-    by_models = {engine.options.models: engine for engine in engines.values()}
+    """Add what is missing; kinds with the same options share an engine."""
+    by_options = {engine.options: engine for engine in engines.values()}
     for kind in sorted(kinds - engines.keys()):
-        models = options.models or (DEFAULT_MODEL[kind],)
-        if models not in by_models:
-            by_models[models] = Upscaler(**vars(replace(options, model=models)))
-        engines[kind] = by_models[models]
+        completed = options.completed(kind)
+        if completed not in by_options:
+            by_options[completed] = Upscaler(**vars(completed))
+        engines[kind] = by_options[completed]

@@ -136,8 +136,8 @@ def fastest(engine: Upscaler, factor: float) -> tuple[str, float] | None:
     preferred.
 
     Returns:
-        Its name, and about which share of the engine's time it takes; ``None`` if no model is faster, or none
-        does the same: the engine restores at scale 1, or runs a chain of models.
+        What to write after ``--model``, and about which share of the engine's time it takes; ``None`` if no
+        model is faster, or none does the same: the engine restores at scale 1, or runs a chain of models.
     """
     if len(engine.models) > 1:
         return None
@@ -145,12 +145,13 @@ def fastest(engine: Upscaler, factor: float) -> tuple[str, float] | None:
     own = _relative_time(files, factor)
     if max(files) == 1 or not own:
         return None
-    models = {name: find_weights.blendable_files(name, None) for name in shipped.installed_models()}
+    choices = shipped.installed_choices()
+    models = {name: find_weights.blendable_files(weights, None) for name, weights in choices.items()}
     shares = {name: _relative_time(files, factor) / own for name, files in models.items() if max(files) > 1}
     if not shares:
         return None
-    photo = _is_for_photographs(engine.models[0])
-    name = min(shares, key=lambda name: (shares[name], _is_for_photographs(name) != photo))
+    photo = bool(engine.options.denoise) or _is_for_photographs(engine.models[0])
+    name = min(shares, key=lambda name: (shares[name], _is_for_photographs(choices[name]) != photo))
     return (name, shares[name]) if shares[name] <= _FASTER_SHARE else None
 
 

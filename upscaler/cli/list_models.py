@@ -22,8 +22,8 @@ def lines() -> list[str]:
 
 
 def _shipped_rows() -> Iterable[tuple[str, ...]]:
-    for name in shipped.installed_models():
-        files = shipped.weight_files(name)
+    for name, weights in shipped.installed_choices().items():
+        files = shipped.weight_files(weights)
         architecture = model_file.load(next(iter(files.values()))).architecture
         scales = ", ".join(f"x{scale}" for scale in files)
         yield name, scales, architecture, _size(files.values()), "Apache-2.0"

@@ -20,6 +20,7 @@ ANSWERS = {
     **dict.fromkeys(("-n", "--model-name", "--model_name", "--model-path", "--weights"), _MODEL),
     **dict.fromkeys(("--outscale", "--factor", "--upscale", "-r"), "--scale FACTOR"),
     **dict.fromkeys(("-t", "--tile-size", "--tilesize", "--tile_size"), _TILE),
+    **dict.fromkeys(("-dn", "--denoise_strength", "--denoise-strength", "--noise-level"), "--denoise SHARE"),
     **dict.fromkeys(("-x", "--self-ensemble"), _TTA),
     **dict.fromkeys(("-g", "--gpu", "--gpu-id", "--gpu_id"), _DEVICE),
     **dict.fromkeys(("--no-gpu", "--no-cuda"), "--device cpu"),

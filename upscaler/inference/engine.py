@@ -57,7 +57,7 @@ class Upscaler:
     time of an image.
 
     >>> from upscaler import Upscaler
-    >>> larger = Upscaler("fast-photo", scale=2).image(array)      # (H, W, 3) uint8 -> (2H, 2W, 3) uint8
+    >>> larger = Upscaler("fast", scale=2, denoise=1).image(array)  # (H, W, 3) uint8 -> (2H, 2W, 3) uint8
 
     Takes the fields of ``EngineOptions`` as arguments: ``model`` and ``scale`` by position or by name, the
     others by name.
@@ -666,7 +666,7 @@ class Upscaler:
     def _network(self, network: PlannedNetwork) -> TiledNetwork:
         if network not in self._networks:
             files = self.files[network.model][network.scale]
-            weights = blending.load_blended(files, self._shares[network.model] or 0)
+            weights = blending.load_blended(files, self._shares[network.model])
             self._weight_facts[network] = [_weight_facts(file, network.scale) for file in files]
             self._networks[network] = TiledNetwork(
                 weights, self.device, self.dtype, self.options, self._report, in_steps=network.in_steps
@@ -680,14 +680,15 @@ _OWN_SHARE = 0.5
 
 def _blends(
     models: tuple[str, ...], options: EngineOptions
-) -> tuple[dict[str, float | None], dict[str, Mapping[int, tuple[Path, ...]]]]:
-    """Of each model, the share of the weights that add detail, and the files by scale."""
+) -> tuple[dict[str, float], dict[str, Mapping[int, tuple[Path, ...]]]]:
+    """Of each model, the share of the second of the two sets of weights, and the files by scale."""
     if options.blend_with is not None:
         (model,) = models
         share = _OWN_SHARE if options.perceptual is None else options.perceptual
         return {model: share}, {model: find_weights.own_pair(model, str(options.blend_with))}
-    shares = find_weights.perceptual_shares(models, options.perceptual)
-    return shares, {model: find_weights.blendable_files(model, share) for model, share in shares.items()}
+    blends = find_weights.blends(models, options.perceptual, options.denoise)
+    files = {model: find_weights.blendable_files(model, blend) for model, blend in blends.items()}
+    return {model: blend.share if blend else 0 for model, blend in blends.items()}, files
 
 
 def _weight_facts(file: Path, scale: int) -> WeightFacts:
