@@ -5,8 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from upscaler.models.shipped import BLENDABLE
-
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [
     path
@@ -61,12 +59,11 @@ def test_the_tables_of_the_models_are_those_of_the_cards(scale: int, models: int
 def test_the_readme_says_what_the_cards_say() -> None:
     table = (ROOT / "README.md").read_text(encoding="utf-8").partition("## Which model")[2]
     number = r"(\d+\.\d+)"
-    row = rf"^\| `([\w -]+)` \|.*\| {number} / {number} / {number} \|$"
+    row = rf"^\| `([\w-]+)` \|.*\| {number} / {number} / {number} \|$"
     found = re.findall(row, table.partition("\n## ")[0], re.MULTILINE)
-    assert len(found) == 6
-    counterparts = {f"{textured} --perceptual 0": faithful for faithful, textured in BLENDABLE}
+    assert len(found) == 4
     for name, *said in found:
-        assert_near(tuple(map(float, said)), f"{counterparts.get(name, name)}-x4", "README.md")
+        assert_near(tuple(map(float, said)), f"{name}-x4", "README.md")
 
 
 def anchors(page: str) -> set[str]:
