@@ -6,6 +6,7 @@ none of them is ever part of a message.
 
 import datetime
 import os
+import re
 import shutil
 import threading
 from collections.abc import Iterator, Sequence
@@ -35,6 +36,12 @@ _WITHOUT_CREDENTIALS = {
     "PartialCredentialsError",
     "RefreshError",
 }
+# What gcsfs raises where access is refused, and where it has found no credentials.
+_FORBIDDEN, _UNAUTHORIZED = "Forbidden: ", "401"
+# A path of Google's protocol that names a bucket and no object: what gcsfs names if the bucket is not found.
+_GS_BUCKET = re.compile(r"(^|/)b/[^/]+/o($|\?)")
+_CREDENTIALS = {"s3": "AWS_ACCESS_KEY_ID or AWS_PROFILE", "gs": "GOOGLE_APPLICATION_CREDENTIALS"}
+_ENDPOINT = {"s3": "AWS_ENDPOINT_URL", "gs": "STORAGE_EMULATOR_HOST"}
 _WITHOUT_NETWORK = {"ClientConnectionError", "ConnectionError", "HTTPClientError", "TimeoutError", "gaierror"}
 
 
@@ -167,12 +174,9 @@ class Store:
         with self._lock:
             if scheme not in self._systems:
                 try:
-                    import fsspec
-
                     # A listing that is remembered would hide what others write.
-                    self._systems[scheme] = fsspec.filesystem(
-                        scheme, skip_instance_cache=True, use_listings_cache=False
-                    )
+                    system_class = _system_class(scheme)
+                    self._systems[scheme] = system_class(skip_instance_cache=True, use_listings_cache=False)
                 except ImportError as error:
                     text = f"'{scheme}://' needs packages that are not installed"
                     raise UsageError(text, _INSTALL) from error
@@ -191,6 +195,18 @@ class Store:
         return StopCallback()
 
 
+def _system_class(scheme: str) -> Any:  # noqa: ANN401 - as above
+    if scheme == "gs":
+        # What gcsfs (2026.10) registers asks for the kind of each bucket, by another protocol, and logs a
+        # line each time that it gets no answer.
+        from gcsfs.core import GCSFileSystem
+
+        return GCSFileSystem
+    from fsspec import get_filesystem_class
+
+    return get_filesystem_class(scheme)
+
+
 @contextmanager
 def _naming(url: str) -> Iterator[None]:
     """Turn what the libraries raise into one line that names the URL."""
@@ -204,19 +220,19 @@ def _naming(url: str) -> Iterator[None]:
 
 def _described(error: Exception, url: str) -> UpscalerError:
     names = {each.__name__ for each in type(error).__mro__}
-    bucket = "/".join(url.split("/")[:3])
+    bucket, scheme = "/".join(url.split("/")[:3]), url.partition("://")[0]
     if isinstance(error, FileExistsError):
         return TargetTakenError(f"'{url}' exists by now, and is not replaced", TAKEN_HINT)
     if isinstance(error, FileNotFoundError):
         return MediaError(f"'{bucket if _is_bucket_missing(error) else url}' does not exist")
-    if isinstance(error, PermissionError):
+    if isinstance(error, PermissionError) or str(error).startswith(_FORBIDDEN):
         hint = "check the credentials in the environment, and their rights to this bucket"
         return MediaError(f"access to '{url}' is refused", hint)
-    if names & _WITHOUT_CREDENTIALS:
-        hint = "set them as for every tool of this store, such as AWS_ACCESS_KEY_ID or AWS_PROFILE"
+    if names & _WITHOUT_CREDENTIALS or str(getattr(error, "code", "")) == _UNAUTHORIZED:
+        hint = f"set them as for every tool of this store, such as {_CREDENTIALS[scheme]}"
         return MediaError(f"there are no credentials for '{bucket}'", hint)
     if names & _WITHOUT_NETWORK:
-        hint = "check the network, and AWS_ENDPOINT_URL if it is set"
+        hint = f"check the network, and {_ENDPOINT[scheme]} if it is set"
         return NetworkError(f"the server of '{bucket}' cannot be reached", hint)
     if disk.is_full(error):
         return DiskFullError(f"no space left on the disk for '{url}'", "free some")
@@ -228,6 +244,8 @@ def _is_bucket_missing(error: BaseException | None) -> bool:
     while error is not None:
         response = getattr(error, "response", None)
         if isinstance(response, dict) and response.get("Error", {}).get("Code") == "NoSuchBucket":
+            return True
+        if isinstance(error, FileNotFoundError) and _GS_BUCKET.search(str(error)):
             return True
         error = error.__cause__
     return False
