@@ -9,6 +9,7 @@ import av
 import numpy as np
 import pytest
 from av.video.frame import VideoFrame
+from numpy.typing import NDArray
 from support.command import LENGTH
 from support.messages import Messages
 
@@ -33,9 +34,11 @@ def moving_clip(
     pts: list[int] | None = None,
     frames: int = 38,
     shown: Callable[[VideoFrame], VideoFrame] = lambda frame: frame,
+    picture: NDArray[np.uint8] | None = None,
 ) -> Path:
-    """A video in which every frame moves; 25 frames/s, or at these times in milliseconds."""
-    noise = np.random.default_rng(0).integers(0, 255, (96, 160), np.uint8)
+    """A video of a picture ``(96, 160)``, or of noise, that moves; at 25 frames/s or these milliseconds."""
+    if picture is None:
+        picture = np.random.default_rng(0).integers(0, 255, (96, 160), np.uint8)
     with av.open(str(path), "w") as output:
         stream = output.add_stream(encoder, rate=25, options=options or {"g": "5"})
         stream.width, stream.height = 64, 48
@@ -44,7 +47,7 @@ def moving_clip(
             stream.codec_context.time_base = stream.time_base = Fraction(1, 1000)
         for number in range(frames):
             step = number % 48
-            luma = noise[step : step + 48, 2 * step : 2 * step + 64]
+            luma = picture[step : step + 48, 2 * step : 2 * step + 64]
             planes = np.concatenate([luma, np.full((24, 64), 100 + step, np.uint8)])
             frame = VideoFrame.from_ndarray(np.ascontiguousarray(planes), format="yuv420p")
             frame.pts, frame.time_base = number, Fraction(1, 25)

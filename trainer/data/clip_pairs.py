@@ -28,7 +28,7 @@ from upscaler.trainer.degrade.degradations import Degradation, downscale
 # Side of a clip made from a photograph, LR pixels, where the photograph is that large.
 _MADE_SIDE_PX = 48
 # Encoded versions of each clip, each with its own codec and quality.
-_ENCODINGS = 2
+_ENCODINGS = 4
 # Frames of a long video that are read; more of one scene teach little.
 _FRAMES_MAX = 140
 

@@ -102,7 +102,10 @@ class Crops:
         self._drawn_per_kept = 1 / (1 - flat_crop_drop_ratio)
         self._given_share = given_share
         self._drawn_for_focus = _DRAWN_FOR_DETAIL if focus == "detail" else 1
-        self._degrade = degradations.parse(degradation).degrade
+        known = degradations.parse(degradation)
+        self._degrade = known.degrade
+        # Errors of a codec travel forwards, and those of an encoded clip shown backwards exist nowhere.
+        self._reversed_share = 0.0 if known.encoded else 0.5
         self._ahead: _Ahead | None = None
         self._stream = photos if isinstance(photos, PhotoStream) else None
         self._pool: _Pool | None = None
@@ -139,7 +142,8 @@ class Crops:
 
         Returns:
             LR ``(batch, 3, p, p)`` and HR ``(batch, 3, p*scale, p*scale)``, RGB fp32 in [0, 1],
-            channels_last. Of clips of T frames, ``(batch, T, 3, p, p)`` and likewise, half of them backwards.
+            channels_last. Of clips of T frames, ``(batch, T, 3, p, p)`` and likewise; half of those that were
+            not encoded run backwards.
         """
         state, place = self.generator.get_state(), (self._drawn_before, batch, patch_px)
         if self._worker is None:
@@ -167,7 +171,7 @@ class Crops:
             lr, hr = self._degraded(pool, generator, coordinates, patch_px)
         lr, hr = self._to_network_input(lr), self._to_network_input(hr)
         if pool.frames > 1:
-            backwards = torch.rand(batch, generator=generator) < 0.5
+            backwards = torch.rand(batch, generator=generator) < self._reversed_share
             lr, hr = (_as_clips(side, backwards.to(self._device)) for side in (lr, hr))
         return _Drawn(lr, hr, generator.get_state())
 
