@@ -64,13 +64,16 @@ def train(
         if photos:
             options["photos"] = [str(path) for path in wildcards.expand(photos)]
         outcome = _run(options, config, assignments or [], restart=restart, dry_run=dry_run)
-    if dry_run or not _is_rank_zero():
+    if dry_run:
         return
-    if not outcome.finished:
-        print(f"stopped at step {outcome.steps}; run the same command to resume")  # noqa: T201
-        raise typer.Exit(130)
     files = " and ".join(map(str, outcome.weights))
-    print(f"ready: {printable(files)} (PSNR {outcome.psnr_db:.2f} dB, step {outcome.steps})")  # noqa: T201
+    line = f"ready: {printable(files)} (PSNR {outcome.psnr_db:.2f} dB, step {outcome.steps})"
+    if not outcome.finished:
+        line = f"stopped at step {outcome.steps}; run the same command to resume"
+    if _is_rank_zero():
+        print(line)  # noqa: T201
+    if not outcome.finished:  # in every process: a 0 would tell torchrun that this one has finished
+        raise typer.Exit(130)
 
 
 def _export(file_format: str, models: list[Path], options: dict[str, Any], *, trains: bool) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import torch
 
+from upscaler.errors import UsageError
 from upscaler.models import weight_file
 from upscaler.system import disk, memory
 from upscaler.trainer.config.config import TrainConfig
@@ -79,13 +80,17 @@ def train(
     Raises:
         TrainingError: The run cannot start, diverges again and again, or the disk is full. The last good
             state stays.
-        UsageError: The settings differ from those of the run to be resumed.
+        UsageError: The settings differ from those of the run to be resumed; or ``restart``, and torchrun may
+            start this process again.
         WeightsError: The weights to start from, or those of VGG19, cannot be used.
     """
     if dry_run:
         with tempfile.TemporaryDirectory(dir=disk.existing_folder(Path(config.output).parent)) as scratch:
             output = str(Path(scratch) / Path(config.output).name)
-            return _train(replace(config, output=output), on_report, lambda: True, restart=True, dry_run=True)
+            return _train(replace(config, output=output), on_report, should_stop, restart=True, dry_run=True)
+    if restart and distributed.starts_again():
+        text = "with torchrun --max-restarts, --restart would start over after every lost process"
+        raise UsageError(text, "leave out one of them")
     return _train(config, on_report, should_stop, restart=restart, dry_run=False)
 
 
@@ -116,7 +121,7 @@ def _train(
     if config.threads:
         torch.set_num_threads(config.threads)
     _check_batches(config)
-    with distributed.join_world(config.device) as world:
+    with distributed.join_world(config.device, should_stop) as world:
         folder = RunFolder(config, world)
         state = TrainState(config, world, folder.state_path)
         state.start(restart=restart)

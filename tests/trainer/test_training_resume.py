@@ -171,6 +171,22 @@ def test_only_the_first_process_deletes_and_the_others_wait_for_it(
     assert saved_state(config)["step"] == 2
 
 
+def test_a_run_that_torchrun_may_start_again_is_not_to_start_over(
+    configure: Configure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCHELASTIC_MAX_RESTARTS", "3")
+    with pytest.raises(UsageError, match="--restart would start over after every lost process"):
+        train(configure(), silent, restart=True)
+
+
+def test_a_process_of_several_needs_to_know_the_others(
+    configure: Configure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(UsageError, match="WORLD_SIZE=2, but no RANK, MASTER_ADDR, MASTER_PORT"):
+        train(configure(), silent)
+
+
 def test_one_run_at_a_time(configure: Configure) -> None:
     config = configure()
     train(config, silent, stop_after(2))

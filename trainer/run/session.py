@@ -141,14 +141,14 @@ class TrainingSession:
     def _tick(self) -> tuple[bool, bool, bool]:
         """Whether to stop, to check the losses, and to save; the same in every process."""
         now = time.monotonic()
-        self.state.elapsed_s, stop, check, save = self.world.broadcast(
+        stop, (self.state.elapsed_s, check, save) = self.world.decide(
             self.state.elapsed_s + min(now - self._last_tick, _LONGEST_STEP_S),
-            self._should_stop(),
             now - self._last_check > _CHECK_EVERY_S,
             now - self._last_checkpoint > self.config.checkpoint_every_s,
+            stop=self._should_stop(),
         )
         self._last_tick = now
-        return bool(stop), bool(check), bool(save)
+        return stop, bool(check), bool(save)
 
     def _rewound_after_check(self, stage: Stage) -> bool:
         """Report the losses since the last check, or rewind when they diverge; True if it rewound."""

@@ -3,16 +3,18 @@
 import contextlib
 import inspect
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
-from upscaler.errors import DeviceError, TrainingError
+from upscaler.errors import DeviceError, TrainingError, UsageError
 from upscaler.inference import devices
+from upscaler.trainer.stages.attempt import attempt_store
 
 # Newer versions of torch renamed the argument and warn of the old name; buffers start equal anyway.
 _SYNC_BUFFERS = next(
@@ -76,6 +78,16 @@ class World:
         dist.broadcast(sent, 0)
         return tuple(sent.tolist())
 
+    def decide(self, *numbers: float, stop: bool) -> tuple[bool, tuple[float, ...]]:
+        """Whether any process is asked to stop, and the numbers of rank 0; the same in every process."""
+        if self.size == 1:
+            return stop, numbers
+        shares = [stop, *(numbers if self.is_rank_zero else [0.0] * len(numbers))]
+        sent = torch.tensor(shares, dtype=torch.float64, device=self.device)
+        dist.all_reduce(sent)
+        asked, *decided = sent.tolist()
+        return asked > 0, tuple(decided)
+
     def mean(self, values: Tensor) -> Tensor:
         """The mean over all processes, in every process."""
         if self.size == 1:
@@ -93,12 +105,17 @@ class World:
 
 
 @contextlib.contextmanager
-def join_world(device_name: str) -> Iterator[World]:
+def join_world(device_name: str, should_stop: Callable[[], bool] = lambda: False) -> Iterator[World]:
     """Join the processes that torchrun's environment variables describe; leave them when the block ends.
+
+    Args:
+        device_name: As for ``devices.select``.
+        should_stop: Asked while the other processes start.
 
     Raises:
         DeviceError: As ``devices.select``; or several processes cannot share work on such a device.
-        TrainingError: Another process has ended, or cannot be reached.
+        TrainingError: Another process has ended, or cannot be reached; or asked to stop.
+        UsageError: A variable is missing.
     """
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
@@ -109,16 +126,33 @@ def join_world(device_name: str) -> Iterator[World]:
         raise DeviceError(
             f"{size} processes cannot train together on {device.type}", "use one, or --device cpu"
         )
+    _require_variables("RANK", "MASTER_ADDR", "MASTER_PORT", *(["LOCAL_RANK"] * (device.type == "cuda")))
     if device.type == "cuda":
         device = devices.select(f"cuda:{os.environ['LOCAL_RANK']}")
         torch.cuda.set_device(device)
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     try:
-        yield World(device, dist.get_rank(), size)
+        store, rank, _ = next(rendezvous("env://"))
+        store = attempt_store(store, rank, size, should_stop)
+        backend = "nccl" if device.type == "cuda" else "gloo"
+        dist.init_process_group(backend, store=store, rank=rank, world_size=size)
+        yield World(device, rank, size)
     except RuntimeError as error:
         if not (isinstance(error, dist.DistError) or "gloo" in str(error)):  # whose errors have no class
             raise
         text = "another process of this training has ended, or cannot be reached"
         raise TrainingError(text, "torchrun --max-restarts starts all of them again") from error
     finally:
-        dist.destroy_process_group()
+        if dist.is_initialized():
+            dist.destroy_process_group()
+
+
+def _require_variables(*names: str) -> None:
+    missing = [name for name in names if name not in os.environ]
+    if missing:
+        text = f"the environment has WORLD_SIZE={os.environ['WORLD_SIZE']}, but no {', '.join(missing)}"
+        raise UsageError(text, "start several processes with torchrun; for a single one, unset WORLD_SIZE")
+
+
+def starts_again() -> bool:
+    """Whether torchrun may start this process again, with the same arguments."""
+    return os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0") != "0"
