@@ -20,7 +20,7 @@ from upscaler.trainer.config.config import TrainConfig
 
 pytestmark = pytest.mark.slow
 
-_DEADLINE_S = 300.0  # the machine may be busy
+_DEADLINE_S = 600.0  # the machine may be busy
 _STEPS = 60
 _SETTINGS = (
     "stage_one_share=0.5",
@@ -106,7 +106,7 @@ def test_killed_ranks_cost_what_came_after_the_last_checkpoint(configure: Config
     text = ranks.text
     first, second = (int(step) for step in re.findall(r"resuming at step (\d+)", text))
     assert 1 <= first < _STEPS // 2 <= second < _STEPS, text
-    assert text.count("error: another process of this training has ended") == 2
+    assert text.count("another process of this training has ended") == 2
     assert "internal error" not in text and text.count("ready: ") == 1
     steps = [int(row["step"]) for row in table(killed)]
     assert steps == sorted(steps) and steps[-1] == _STEPS
