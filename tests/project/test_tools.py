@@ -2,6 +2,7 @@
 
 import importlib
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -150,6 +151,39 @@ def test_drawings_repeat_and_each_kind_has_ink(monkeypatch: pytest.MonkeyPatch) 
         assert (steps == 0).mean() > 0.3, number  # and flat places
     assert not np.array_equal(pixels, np.asarray(make_drawings.picture(number + 5, [])))
     assert np.array_equal(pixels, np.asarray(make_drawings.picture(number, [])))
+
+
+def test_web_drawings_are_the_place_with_most_edges_and_worn_copies_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(TOOLS))
+    import make_web_drawings
+
+    pixels = np.full((600, 900, 3), 255, np.uint8)
+    pixels[:, 640:900:20, :] = 0  # lines on the right; the left is empty
+    (tmp_path / "in").mkdir()
+    Image.fromarray(pixels).save(tmp_path / "in" / "lines.png")
+    monkeypatch.setattr("sys.argv", ["make_web_drawings", str(tmp_path / "in"), str(tmp_path / "out")])
+    make_web_drawings.main()
+    hr, x4, x2 = (
+        np.asarray(Image.open(tmp_path / "out" / folder / "00-lines.png")).astype(float)
+        for folder in ("HR", "LRwebx4", "LRwebx2")
+    )
+    assert (hr[0, :, 0] == 0).sum() == 13  # all of the lines
+    for scale, lr in ((4, x4), (2, x2)):
+        small = hr.reshape(512 // scale, scale, 512 // scale, scale, 3).mean((1, 3))
+        assert 1 < np.abs(lr - small).mean() < 12, scale
+
+
+def test_cartoons_stand_still_and_pan(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(TOOLS))
+    import make_cartoon
+
+    frames = make_cartoon.film(0, 8)
+    moved = [float((a != b).any(2).mean()) for a, b in pairwise(frames)]
+    assert moved[0] == 0  # figures are drawn on twos, before a still background
+    assert moved[1] > 0.001
+    assert moved[3] > 0.1 > moved[6]  # the pan, and the stand after it
 
 
 def test_degraded_crops_are_pairs_for_a_teacher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
