@@ -8,14 +8,17 @@ import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from upscaler import errors
 from upscaler.errors import UpscalerError
 from upscaler.jobs import Job
 from upscaler.options import Options
 from upscaler.results import Done, Message, Outcome, Progress, WeightFacts
-from upscaler.video.cuts import Cut
-from upscaler.video.survey import Survey
+
+if TYPE_CHECKING:  # these load torch, which takes a worker of other work two seconds
+    from upscaler.video.cuts import Cut
+    from upscaler.video.survey import Survey
 
 
 @dataclass(frozen=True)
@@ -50,13 +53,13 @@ class VideoRange:
 
     job: Job
     options: Options
-    surveyed: Survey
+    surveyed: "Survey"
     folder: Path
     fingerprint: Mapping[str, str]
     execution: Mapping[str, str | int]
     first: int
     stop: int
-    cut: Cut
+    cut: "Cut"
     strict: bool = False
 
 
