@@ -8,7 +8,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from upscaler.models.contract import Contract, Network, add_upsampled, conv_macs, zero_initialized_tail
+from upscaler.models.contract import (
+    Contract,
+    Network,
+    add_upsampled,
+    conv_macs,
+    plain_body,
+    zero_initialized_tail,
+)
 
 
 class Compact(Network):
@@ -31,10 +38,7 @@ class Compact(Network):
             self.arguments["gate_px"] = gate_px
         self.head = nn.Conv2d(3, channels, 3, padding=1)
         self.head_activation = nn.PReLU(1)
-        self.body = nn.Sequential()
-        for _ in range(depth):
-            self.body.append(nn.Conv2d(channels, channels, 3, padding=1))
-            self.body.append(nn.PReLU(1))
+        self.body = plain_body(channels, depth)
         self.tail = zero_initialized_tail(channels, scale)
         self.gate = _open_gate(channels) if gate_px else None
         self.contract = Contract(

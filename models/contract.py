@@ -119,6 +119,15 @@ class Network(nn.Module):
         return next(self.parameters()).device
 
 
+def plain_body(channels: int, depth: int, slopes: int = 1) -> nn.Sequential:
+    """``depth`` 3x3 convolutions, each with an activation that has one slope, or one for each channel."""
+    body = nn.Sequential()
+    for _ in range(depth):
+        body.append(nn.Conv2d(channels, channels, 3, padding=1))
+        body.append(nn.PReLU(slopes))
+    return body
+
+
 def zero_initialized_tail(channels: int, scale: int) -> nn.Conv2d:
     """The last convolution before the pixel shuffle; zero, so that training starts at plain upsampling."""
     conv = nn.Conv2d(channels, 3 * scale * scale, 3, padding=1)

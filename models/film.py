@@ -9,7 +9,14 @@ network remembers. A gate decides, for every pixel, how much of it stays.
 import torch
 from torch import Tensor, nn
 
-from upscaler.models.contract import Contract, Network, add_upsampled, conv_macs, zero_initialized_tail
+from upscaler.models.contract import (
+    Contract,
+    Network,
+    add_upsampled,
+    conv_macs,
+    plain_body,
+    zero_initialized_tail,
+)
 from upscaler.models.motion import luma_of, seen_channels, what_a_step_sees
 
 # Remembered detail is clamped to this, so that errors cannot grow from frame to frame without bound. That of
@@ -43,10 +50,7 @@ class Film(Network):
             nn.PReLU(1),
             _zero_initialized(nn.Conv2d(_MEMORY_CHANNELS, channels, 3, padding=1)),
         )
-        self.body = nn.Sequential()
-        for _ in range(depth):
-            self.body.append(nn.Conv2d(channels, channels, 3, padding=1))
-            self.body.append(nn.PReLU(1))
+        self.body = plain_body(channels, depth)
         self.tail = zero_initialized_tail(channels, scale)
         self.gate = _gate(channels, scale)
         self.contract = Contract(

@@ -7,7 +7,7 @@ they can be trained further, and the result runs in other programs.
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from upscaler.models.contract import Contract, Network, conv_macs, zero_initialized_tail
+from upscaler.models.contract import Contract, Network, conv_macs, plain_body, zero_initialized_tail
 
 
 class SRVGG(Network):
@@ -26,10 +26,7 @@ class SRVGG(Network):
         self.arguments = {"scale": scale, "channels": channels, "depth": depth}
         self.head = nn.Conv2d(3, channels, 3, padding=1)
         self.head_activation = nn.PReLU(channels)
-        self.body = nn.Sequential()
-        for _ in range(depth):
-            self.body.append(nn.Conv2d(channels, channels, 3, padding=1))
-            self.body.append(nn.PReLU(channels))
+        self.body = plain_body(channels, depth, slopes=channels)
         self.tail = zero_initialized_tail(channels, scale)
         self.contract = Contract(
             scale=scale, receptive_radius_px=depth + 2, multiple_of=1, macs_per_pixel=conv_macs(self)

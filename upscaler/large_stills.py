@@ -45,8 +45,7 @@ def whole_bytes(plan: Plan, height: int, width: int, channels: int, itemsize: in
 def is_too_large(source: Path, engine: Upscaler) -> bool:
     """Whether memory is too small to read and upscale an image as a whole; swap space is not memory here."""
     try:
-        height, width = stills.read_size(source)
-        pixel_bytes = stills.bytes_per_pixel(source)
+        height, width, pixel_bytes = stills.read_size_and_depth(source)
         plan = engine.plan(height, width)
     except UpscalerError:  # which reading the image will meet
         return False

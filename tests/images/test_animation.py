@@ -279,7 +279,7 @@ def partial_frames(
     content, sequence = b"", 0
     for number, (part, (left, top)) in enumerate(stored):
         codes = part.astype(np.uint16) * 257 if deep else part
-        encoded = list(apng._chunks(encode_png(codes, 16 if deep else 8)[8:]))
+        encoded = list(apng._chunks(encode_png(codes, 16 if deep else 8)))
         height, width = part.shape[:2]
         control = struct.pack(">IIIIIHHBB", sequence, width, height, left, top, 9, 100, disposal, blend)
         if number == 0:

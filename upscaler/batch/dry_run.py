@@ -46,15 +46,15 @@ def of_still(job: Job, engine: Upscaler) -> Expected:
             image_format = animation.check_target(job.target, plan.height, plan.width, moving.metadata.codes)
             animation.check_room(image_format, count, plan.height, plan.width)
             shown = animation.describe_size(image_format, count, plan.height, plan.width)
+        *_, deepest = stills.read_size_and_depth(job.source)
     else:
-        height, width = stills.read_size(job.source)
+        height, width, deepest = stills.read_size_and_depth(job.source)
         plan = engine.plan(height, width)
         image_format = stills.check_target(job.target, plan.height, plan.width)
         count = stills.page_count(job.source)
         if count > 1:
             stills.check_pages(job.target, image_format, count)
         shown = f", {count} pages" if count > 1 else ""
-    deepest = stills.bytes_per_pixel(job.source)
     each = deepest if image_format.sixteen_bit else min(deepest, 4)
     return Expected([plan.describe(height, width) + shown], plan.height * plan.width * each * count)
 

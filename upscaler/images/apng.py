@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from upscaler.images import native_stderr, pillow_corrections
-from upscaler.images.png_chunks import SIGNATURE, Chunk, packed
+from upscaler.images.png_chunks import SIGNATURE, Chunk, heads, packed
 from upscaler.pixels import Pixels
 
 _CONTROL = struct.Struct(">IIIIIHHBB")  # of a frame: 11.3.8.2
@@ -77,20 +77,18 @@ def frames(path: Path) -> Iterator[tuple[Pixels, float]]:
 
 
 def _chunks(content: bytes) -> Iterator[Chunk]:
-    """The chunks behind the signature; of a truncated file, the complete ones."""
-    offset = 0
-    while offset + 12 <= len(content):
-        length, kind = struct.unpack_from(">I4s", content, offset)
-        if offset + 12 + length > len(content):
-            return
-        yield kind, content[offset + 8 : offset + 8 + length]
-        offset += 12 + length
+    """All chunks of a PNG; of a truncated one, the complete ones."""
+    file = io.BytesIO(content)
+    for kind, length in heads(file):
+        data = file.read(length)
+        if len(data) == length and len(file.read(4)) == 4:
+            yield kind, data
 
 
 def _parsed(content: bytes) -> tuple[bytes, dict[bytes, bytes], list[_Stored]]:
     """The data of the header, of the chunks that describe samples (palette, transparency), and the frames."""
     header, described, stored, count = b"", dict[bytes, bytes](), list[_Stored](), 0
-    for kind, data in _chunks(content[len(SIGNATURE) :]):
+    for kind, data in _chunks(content):
         if kind == b"IHDR":
             header = data
         elif kind in (b"PLTE", b"tRNS"):
@@ -179,7 +177,7 @@ def write(
     sequence = 0
     with path.open("wb") as file:
         for number, ((pixels, alpha), duration_ms) in enumerate(zip(images, durations_ms, strict=True)):
-            encoded = list(_chunks(_encoded(pixels, alpha, has_alpha=has_alpha)[len(SIGNATURE) :]))
+            encoded = list(_chunks(_encoded(pixels, alpha, has_alpha=has_alpha)))
             data = b"".join(content for kind, content in encoded if kind == b"IDAT")
             if number == 0:
                 animation = (b"acTL", struct.pack(">II", len(images), plays))

@@ -5,13 +5,13 @@
 
 import struct
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 Chunk = tuple[bytes, bytes]  # type, data
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_HEADER_BYTES = 33  # the signature and the IHDR chunk
 COLOR_TYPES = (b"cHRM", b"cICP", b"gAMA", b"sRGB")
 # What files in sRGB state, in 1/100000.
 _SRGB = {
@@ -26,20 +26,34 @@ _REPLACED_KEYWORDS = (_XMP_KEYWORD, b"Raw profile type ")
 _INCHES_PER_METRE = 1 / 0.0254
 
 
+def heads(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
+    """Type and length in bytes of each chunk of a PNG that was opened and not read yet.
+
+    While one is at hand, the file stands at its data, which may be read.
+    """
+    offset = len(SIGNATURE)
+    file.seek(offset)
+    while len(head := file.read(8)) == 8:
+        length, kind = struct.unpack(">I4s", head)
+        yield kind, length
+        offset += 12 + length
+        file.seek(offset)
+
+
+def read_intact(file: BinaryIO, kind: bytes, length: int) -> bytes | None:
+    """The data of a chunk at which a file stands; ``None`` if they are not those of its checksum."""
+    data, checksum = file.read(length), file.read(4)
+    return data if checksum == struct.pack(">I", zlib.crc32(kind + data)) else None
+
+
 def read(path: Path) -> tuple[Chunk, ...]:
     """The intact text and colour chunks of a PNG that also hold for the upscaled image."""
     chunks = []
     try:
         with path.open("rb") as file:
-            file.seek(_HEADER_BYTES)
-            while len(head := file.read(8)) == 8:
-                length, kind = struct.unpack(">I4s", head)
-                if kind not in COLOR_TYPES + TEXT_TYPES:
-                    file.seek(length + 4, 1)
-                    continue
-                data, checksum = file.read(length), file.read(4)
-                is_intact = checksum == struct.pack(">I", zlib.crc32(kind + data))
-                if is_intact and not (kind in TEXT_TYPES and data.startswith(_REPLACED_KEYWORDS)):
+            for kind, length in heads(file):
+                data = read_intact(file, kind, length) if kind in COLOR_TYPES + TEXT_TYPES else None
+                if data is not None and not (kind in TEXT_TYPES and data.startswith(_REPLACED_KEYWORDS)):
                     chunks.append((kind, data))
     except OSError:  # losing these is better than losing the image
         return ()

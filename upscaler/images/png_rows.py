@@ -22,7 +22,7 @@ from PIL import Image
 from upscaler.images import eight_bit, picture_rows, pillow_corrections, repair, sixteen_bit_png
 from upscaler.images.orientation import read_orientation
 from upscaler.images.picture_rows import BAND_BYTES, NotInRowsError, PictureRows
-from upscaler.images.png_chunks import SIGNATURE, Chunk, packed
+from upscaler.images.png_chunks import SIGNATURE, Chunk, heads, packed, read_intact
 from upscaler.images.still import Still
 
 _SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # of a pixel, by colour type (PNG, third edition: 11.2.1)
@@ -91,25 +91,19 @@ class _Stored:
 def _parsed(path: Path) -> _Stored:
     header, chunks, data, damage = b"", list[Chunk](), list[tuple[int, int]](), ""
     with path.open("rb") as file:
-        file.seek(len(SIGNATURE))
-        while len(head := file.read(8)) == 8:
-            length, kind = struct.unpack(">I4s", head)
+        for kind, length in heads(file):
             if kind == b"IDAT":
                 data.append((file.tell(), length))
-                file.seek(length + 4, 1)
             elif kind == b"IHDR":
                 header = file.read(length)
-                file.seek(4, 1)
             elif kind == b"IEND":
                 break
+            elif (content := read_intact(file, kind, length)) is not None:
+                chunks.append((kind, content))
+            elif kind in _DECODES:
+                raise ValueError(f"its {kind.decode()} chunk is damaged")
             else:
-                content = file.read(length)
-                if file.read(4) == struct.pack(">I", zlib.crc32(kind + content)):
-                    chunks.append((kind, content))
-                elif kind in _DECODES:
-                    raise ValueError(f"its {kind.decode()} chunk is damaged")
-                else:
-                    damage = repair.DAMAGED_METADATA
+                damage = repair.DAMAGED_METADATA
     if len(header) != 13 or header[9] not in _SAMPLES or not data:
         raise ValueError("its header or its pixels are missing")
     return _Stored(header, chunks, data, damage)

@@ -179,27 +179,37 @@ def read_size(path: Path) -> tuple[int, int]:
         MediaError: The header cannot be read.
     """
     with _header(path) as image:
-        if reader := reader_of(path):
-            return reader.read_size(path)
-        if image is None:
-            return tiff.read_size(path)
-        is_turned = swaps_sides(read_orientation(image))
-        return (image.width, image.height) if is_turned else (image.height, image.width)
+        return _size(path, image)
 
 
-def bytes_per_pixel(path: Path) -> int:
-    """Bytes of a pixel with its alpha when it is decoded to 8 or 16 bits, from the header alone.
+def read_size_and_depth(path: Path) -> tuple[int, int, int]:
+    """Height, width, and bytes of a pixel with its alpha when it is decoded to 8 or 16 bits.
+
+    From the header alone; the size is that of the upright image.
 
     Raises:
         MediaError: The header cannot be read.
     """
     with _header(path) as image:
-        if reader := reader_of(path):
-            return reader.bytes_per_pixel
-        if image is None:
-            return tiff.bytes_per_pixel(path)
-        channels = (1 if image.mode in ("1", "L", "LA") else 3) + image.has_transparency_data
-        return channels * (2 if sixteen_bit_png.describes(image) else 1)
+        return *_size(path, image), _bytes_per_pixel(path, image)
+
+
+def _size(path: Path, image: Image.Image | None) -> tuple[int, int]:
+    if reader := reader_of(path):
+        return reader.read_size(path)
+    if image is None:
+        return tiff.read_size(path)
+    is_turned = swaps_sides(read_orientation(image))
+    return (image.width, image.height) if is_turned else (image.height, image.width)
+
+
+def _bytes_per_pixel(path: Path, image: Image.Image | None) -> int:
+    if reader := reader_of(path):
+        return reader.bytes_per_pixel
+    if image is None:
+        return tiff.bytes_per_pixel(path)
+    channels = (1 if image.mode in ("1", "L", "LA") else 3) + image.has_transparency_data
+    return channels * (2 if sixteen_bit_png.describes(image) else 1)
 
 
 @contextmanager
