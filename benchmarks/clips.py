@@ -1,9 +1,9 @@
 """Upscale every clip of a folder to mp4 and mkv, and compare each result with its source.
 
-    python benchmarks/clips.py FOLDER [--frames 60] [--scale 2] [--preset ultrafast] [--only NAME]
+    python benchmarks/clips.py FOLDER [--frames 60] [--model fast] [--scale 2] [--only NAME]
 
-Method: `upscale_video` with `fast` on the first frames of each clip. Plain PyAV, without our code, then reads
-source and result: number of frames, time of each since the first, streams, colour tags. A clip is correct if
+Method: `upscale_video` on the first frames of each clip. Plain PyAV, without our code, then reads source
+and result: number of frames, time of each since the first, streams, colour tags. A clip is correct if
 all of these match, or if it is rejected with a message that gives the reason. The table is Markdown; the exit
 code is 1 if any clip is wrong.
 """
@@ -124,12 +124,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--frames", type=int, default=60)
+    parser.add_argument("--model", default="fast", help="or a weight file")
     parser.add_argument("--scale", type=float, default=2)
     parser.add_argument("--preset", default="ultrafast", help="of x264 and x265")
     parser.add_argument("--only", help="part of a clip's name")
     arguments = parser.parse_args()
     keep_freed_memory()
-    engine = Upscaler("fast", arguments.scale)
+    engine = Upscaler(arguments.model, arguments.scale)
     options = VideoOptions(frames=arguments.frames, preset=arguments.preset)
     print(
         f"{devices.describe(engine.device)}; torch {torch.__version__}; av {av.__version__}; {engine.dtype}\n"
