@@ -1,7 +1,5 @@
 """Settings that Pillow, OpenCV and ``warnings`` have for the whole process are left as they were."""
 
-import subprocess
-import sys
 import threading
 import warnings
 from pathlib import Path
@@ -22,16 +20,6 @@ def test_reading_and_writing_leave_the_settings_alone(tmp_path: Path) -> None:
     before = settings()
     stills.write(tmp_path / "b.png", stills.read(save(tmp_path / "a.png")))
     assert settings() == before
-
-
-def test_importing_changes_nothing() -> None:
-    code = (
-        "import cv2; from PIL import Image; "
-        "before = Image.MAX_IMAGE_PIXELS, cv2.utils.logging.getLogLevel(); "
-        "import upscaler.pipeline; "
-        "assert before == (Image.MAX_IMAGE_PIXELS, cv2.utils.logging.getLogLevel())"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_threads_that_overlap_leave_the_settings_alone() -> None:

@@ -1,10 +1,15 @@
 """The command, run in this process or in one of its own."""
 
+import io
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
+import pytest
+import typer
 from typer.testing import CliRunner
 
 from upscaler.cli.app import app
+from upscaler.system import console
 
 LENGTH = 7  # frames in a segment of `UPSCALE`
 # The command with short segments.
@@ -22,6 +27,21 @@ def run(*arguments: object, code: int = 0) -> str:
     assert result.exit_code == code, result.output
     assert "Traceback" not in result.output
     return result.output
+
+
+def printed(command: typer.Typer, *arguments: object, encoding: str = "utf-8") -> tuple[int, str, str]:
+    """Run a command in this process, with streams of an encoding that are prepared as commands prepare them.
+
+    Returns:
+        The exit code, and what went to standard output and standard error.
+    """
+    written = io.BytesIO(), io.BytesIO()
+    output, errors = (io.TextIOWrapper(each, encoding=encoding, write_through=True) for each in written)
+    with redirect_stdout(output), redirect_stderr(errors), pytest.raises(SystemExit) as end:
+        console.let_streams_print_all()
+        command([str(argument) for argument in arguments])
+    assert isinstance(end.value.code, int)
+    return end.value.code, *(each.getvalue().decode(encoding) for each in written)
 
 
 def files_below(folder: Path) -> list[str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import typer
+from support.command import printed
 from support.makers import Configure, MakePhotos
 from support.training import arguments
 
@@ -92,14 +93,9 @@ def test_tables_errors_and_lines_print_in_every_encoding(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def said(app: typer.Typer, *given: object, fails: bool = False) -> str:
-        written = io.BytesIO()
-        for name in ("stdout", "stderr"):
-            monkeypatch.setattr(sys, name, io.TextIOWrapper(written, encoding=encoding, write_through=True))
-        console.let_streams_print_all()
-        with pytest.raises(SystemExit) as end:
-            app([str(each) for each in given])
-        text = written.getvalue().decode(encoding)
-        assert bool(end.value.code) is fails, text
+        code, output, errors = printed(app, *given, encoding=encoding)
+        text = output + errors
+        assert bool(code) is fails, text
         assert "Traceback" not in text and "internal error" not in text
         assert only_shown(text, encoding), text
         return text

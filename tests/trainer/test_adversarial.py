@@ -49,7 +49,7 @@ def whole_vgg(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def prepare(tmp_path: Path, make_photos: MakePhotos, shallow_vgg: Path) -> Prepare:
     """Maker of settings for a short run of both stages; keyword arguments replace them, also in ``gan``."""
-    make_photos(tmp_path / "photos", 4)
+    make_photos(tmp_path / "photos", 4, height=64, width=72)
     known_gan = {field.name for field in dataclasses.fields(GanConfig)} - {"batch", "patch_px"}
 
     def make(name: str = "weights", **settings: Any) -> dict[str, Any]:  # noqa: ANN401 - settings of any type

@@ -5,8 +5,6 @@ import json
 import math
 import os
 import re
-import subprocess
-import sys
 import urllib.parse
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +13,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
+from support.command import printed
 from support.makers import MakePhotos, Ship
 from typer.testing import CliRunner
 
@@ -286,14 +285,6 @@ def test_two_images_of_one_name_are_rejected(folder: Path) -> None:
     assert run("bicubic", folder)[0] == 2
 
 
-def test_help_loads_nothing_heavy() -> None:
-    program = (
-        "import sys, upscaler.trainer.eval_cli as e\n"
-        "assert not {'torch', 'numpy', 'PIL', 'cv2', 'av'} & sys.modules.keys(), 'loaded'\n"
-    )
-    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
-
-
 # Files
 
 
@@ -343,12 +334,9 @@ def test_names_that_mean_something_in_an_address_or_are_no_utf_8(folder: Path, t
     (folder / os.fsdecode(b"bad\xe9.png")).touch()
     files = {kind: tmp_path / f"scores#1.{kind}" for kind in ("csv", "json", "html")}
     options = [part for kind, path in files.items() for part in (f"--{kind}", path)]
-    # In a process of its own: the command sets how its streams write what is not UTF-8.
-    script = "from upscaler.trainer.__main__ import evaluate; evaluate()"
-    command = [sys.executable, "-c", script, "bicubic", folder, "--degradation", "mild", *options]
-    result = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
-    rows, errors = result.stdout.splitlines(), result.stderr.splitlines()
-    assert (result.returncode, len(rows), len(errors)) == (1, 6, 1)
+    code, output, said = printed(app, "bicubic", folder, "--degradation", "mild", *options)
+    rows, errors = output.splitlines(), said.splitlines()
+    assert (code, len(rows), len(errors)) == (1, 6, 1)
     assert "bad\\udce9.png" in errors[0]
     assert any(row.startswith("caf\\udce9.png ") for row in rows)
     assert "caf\\udce9.png" in files["csv"].read_text(encoding="utf-8")

@@ -3,8 +3,6 @@
 import itertools
 import os
 import re
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from support.command import printed
 from support.makers import Configure, Ship
 from support.training import arguments, messages, run_folder, saved_state, silent, stop_after, table
 from torch import nn
@@ -191,11 +190,9 @@ def test_names_that_are_no_utf_8_stop_nothing(configure: Configure, tmp_path: Pa
     (tmp_path / "photos").rename(folder)
     (folder / os.fsdecode(b"bad\xe9.png")).touch()
     (folder / "photo03.png").rename(folder / os.fsdecode(b"photo03\xe9.png"))  # is held out
-    # In a process of its own: the command sets how its streams write what is not UTF-8.
-    command = [sys.executable, "-m", "upscaler.trainer", *arguments(config, "--steps", "2")]
-    result = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
-    assert result.returncode == 0, result.stderr
-    assert "1 file left out: bad\\udce9.png" in result.stdout
+    code, output, said = printed(app, *arguments(config, "--steps", "2"))
+    assert code == 0, said
+    assert "1 file left out: bad\\udce9.png" in output
     assert "bad\\udce9.png" in (run_folder(config) / "left-out.txt").read_text(encoding="utf-8")
     assert '/caf\\udce9"]' in (run_folder(config) / "config.toml").read_text(encoding="utf-8")
     assert "caf\\udce9" in Path(config.output).with_suffix(".md").read_text(encoding="utf-8")
