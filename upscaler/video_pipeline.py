@@ -74,7 +74,7 @@ def upscale_video(
                 engine,
                 plan.upscaling,
                 reader.info,
-                video.expected_frames(),
+                video.opened.expected_frames(),
                 on_message,
                 resume=options.resume,
             ) as earlier,
@@ -82,16 +82,16 @@ def upscale_video(
             rest = _encode_rest(video, engine, folder.path, earlier, on_progress, on_message)
             resumed = sum(segment.frames for segment in earlier.values())
             encoded = VideoSegments.of(earlier | rest.made, resumed, rest)
-            execution = engine.execution(plan.upscaling)
-            done = finish_video(video, encoded, folder, execution, on_message, deliver)
+            made = HowMade(plan.upscaling.factor, plan.summary, engine.execution(plan.upscaling))
+            done = finish_video(video.opened, encoded, made, folder, on_message, deliver)
         reader.report(whole=not options.trims)
-    video.check_unchanged(on_message)
+    video.opened.check_unchanged(on_message)
     return done
 
 
 @dataclass(frozen=True)
-class BegunVideo:
-    """A video that is open, and planned.
+class OpenVideo:
+    """A video that is open, before it is planned.
 
     Attributes:
         job: Source and target.
@@ -99,8 +99,6 @@ class BegunVideo:
         surveyed: Of the source.
         streams: What becomes of the other streams.
         reader: Of the source.
-        plan: Sizes, encoder and segments.
-        fingerprint: What the bytes of the segments depend on.
         state: Of the source, before it was opened.
     """
 
@@ -109,19 +107,13 @@ class BegunVideo:
     surveyed: Survey
     streams: list[StreamPlan]
     reader: VideoReader
-    plan: VideoPlan
-    fingerprint: dict[str, str]
     state: tuple[int, int]
-
-    def first_lines(self) -> list[str]:
-        """What the user is told before the first frame."""
-        return first_lines(self.plan, self.reader.info, self.surveyed, self.streams, self.options)
 
     def expected_frames(self) -> int:
         """An estimate of the number of selected frames; 0 when unknown."""
         return expected_frames(self.reader.info, self.options)
 
-    def progress(self, resumed: int) -> Progress:
+    def progress(self, factor: float, resumed: int) -> Progress:
         """How far the video is before the first frame."""
         info = self.reader.info
         return Progress(
@@ -130,18 +122,22 @@ class BegunVideo:
             unit="frames",
             resumed=resumed,
             source_px=(info.height, info.width),
-            factor=self.plan.upscaling.factor,
+            factor=factor,
             rate=float(info.rate),
         )
 
-    def cut(self, engine: Upscaler, first: int, stop: int | None = None) -> Cut:
+    def cut(self, length: int, before: int, first: int, stop: int | None = None) -> Cut:
         """Where to begin to decode for the segments from a number on; see ``cuts.cut_before``.
+
+        Args:
+            length: Of a segment, in frames.
+            before: How many frames before them are needed, at least 1.
+            first: Number of the first segment.
+            stop: Number of the segment after the last; ``None``: any frames may come.
 
         Raises:
             CannotCutError: The video cannot be cut there.
         """
-        length = self.plan.segment_frames
-        before = frames_before(engine.context(self.plan.upscaling))
         return cut_before(
             self.surveyed.index,
             self.options,
@@ -159,18 +155,55 @@ class BegunVideo:
 
 
 @contextmanager
+def opened_video(
+    job: Job, options: VideoOptions, on_message: OnMessage, surveyed: Survey | None = None
+) -> Iterator[OpenVideo]:
+    """Open a video, which is closed when the context ends; arguments as for ``upscale_video``."""
+    surveyed = surveyed or survey(job.source, options)
+    streams = plan_streams(job, options, surveyed)
+    before = state_of(job.source)
+    with VideoReader.with_options(job.source, options, on_message, surveyed) as reader:
+        yield OpenVideo(job, options, surveyed, streams, reader, before)
+
+
+@dataclass(frozen=True)
+class BegunVideo:
+    """A video that is open, and planned.
+
+    Attributes:
+        opened: The video.
+        plan: Sizes, encoder and segments.
+        fingerprint: What the bytes of the segments depend on.
+        frames_before: How many frames before some segments are needed for them.
+    """
+
+    opened: OpenVideo
+    plan: VideoPlan
+    fingerprint: dict[str, str]
+    frames_before: int
+
+    @property
+    def reader(self) -> VideoReader:
+        """Of the source."""
+        return self.opened.reader
+
+    def first_lines(self) -> list[str]:
+        """What the user is told before the first frame."""
+        video = self.opened
+        return first_lines(self.plan, self.reader.info, video.surveyed, video.streams, video.options)
+
+    def progress(self, resumed: int) -> Progress:
+        """How far the video is before the first frame."""
+        return self.opened.progress(self.plan.upscaling.factor, resumed)
+
+
+@contextmanager
 def begun_video(
     job: Job, engine: Upscaler, options: VideoOptions, on_message: OnMessage, surveyed: Survey | None = None
 ) -> Iterator[BegunVideo]:
     """Open and plan a video, which is closed when the context ends; arguments as for ``upscale_video``."""
-    surveyed = surveyed or survey(job.source, options)
-    streams = plan_streams(job, options, surveyed)
-    before = state_of(job.source)
-    with (
-        VideoReader.with_options(job.source, options, on_message, surveyed) as reader,
-        engine.messages_to(on_message),
-    ):
-        plan = plan_video(reader, job, engine, options)
+    with opened_video(job, options, on_message, surveyed) as video, engine.messages_to(on_message):
+        plan = plan_video(video.reader, job, engine, options)
         fingerprint = fingerprint_of(
             job.source,
             engine.weights_of(plan.upscaling),
@@ -178,9 +211,9 @@ def begun_video(
             options,
             plan.encoding,
             plan.segment_frames,
-            reader.cropping,
+            video.reader.cropping,
         )
-        yield BegunVideo(job, options, surveyed, streams, reader, plan, fingerprint, before)
+        yield BegunVideo(video, plan, fingerprint, frames_before(engine.context(plan.upscaling)))
 
 
 def _encode_rest(
@@ -204,8 +237,8 @@ def _encode_rest(
         on_progress(replace(progress, done=done, total=max(progress.total, done)))
 
     first = first_missing(earlier)
-    cut = _cut_after(video, engine, first, earlier, on_message) if first else None
-    encode = partial(encode_range, video.reader, engine, video.plan, video.options, folder)
+    cut = _cut_after(video, first, earlier, on_message) if first else None
+    encode = partial(encode_range, video.reader, engine, video.plan, video.opened.options, folder)
     try:
         encoded = encode(SegmentRange(first, None, cut), earlier, on_frame)
     except CannotCutError as error:
@@ -218,11 +251,11 @@ def _encode_rest(
 
 
 def _cut_after(
-    video: BegunVideo, engine: Upscaler, first: int, earlier: dict[int, Segment], on_message: OnMessage
+    video: BegunVideo, first: int, earlier: dict[int, Segment], on_message: OnMessage
 ) -> Cut | None:
     """Move the reader to before the first missing segment; ``None`` if it is decoded from its start."""
     try:
-        cut = video.cut(engine, first)
+        cut = video.opened.cut(video.plan.segment_frames, video.frames_before, first)
         if not all(segment.is_intact for segment in earlier.values()):
             raise CannotCutError("the part before is damaged or unusual")
         if cut.dts is None:
@@ -277,11 +310,26 @@ class VideoSegments:
         return sum(segment.frames for segment in self.segments)
 
 
+@dataclass(frozen=True)
+class HowMade:
+    """How the segments of a video were made.
+
+    Attributes:
+        factor: By how much the picture is upscaled.
+        summary: Sizes and encoder in one line.
+        execution: How the networks ran; see ``Upscaler.execution``.
+    """
+
+    factor: float
+    summary: str
+    execution: Mapping[str, str | int]
+
+
 def finish_video(
-    video: BegunVideo,
+    video: OpenVideo,
     encoded: VideoSegments,
+    made: HowMade,
     folder: JobFolder,
-    execution: Mapping[str, str | int],
     on_message: OnMessage,
     deliver: Callable[[], None] = lambda: None,
 ) -> Done:
@@ -290,8 +338,8 @@ def finish_video(
     Args:
         video: The source may be closed.
         encoded: Its segments.
+        made: How they were made.
         folder: They are in.
-        execution: How the networks ran.
         on_message: Called with every message as it arises.
         deliver: See ``upscale_video``.
 
@@ -303,7 +351,7 @@ def finish_video(
         text = f"{encoded.reused_share:.0%} of the picture did not change from frame to frame"
         on_message(Message("info", f"{text}, and was not computed again"))
     window = encoded_window(encoded.segments, video.reader.info, encoded.shown_until, options)
-    merged, streams = _merge(video, encoded, window, folder, on_message)
+    merged, streams = _merge(video, encoded, made.factor, window, folder, on_message)
     verified = _verify(merged, encoded, window, job, options)
     folder.publish(merged, replaces=job.replaces, is_skippable=job.is_skippable, deliver=deliver)
     return Done(
@@ -316,7 +364,7 @@ def finish_video(
             seconds_in=float(window.stop_s - window.start_s),
             seconds_out=verified.seconds,
             streams=streams,
-            settings={**execution, "video": video.plan.summary},
+            settings={**made.execution, "video": made.summary},
             stages_s=encoded.stages_s,
         ),
     )
@@ -337,7 +385,12 @@ def tidy_after_crash(job: Job, error: MediaError, on_message: OnMessage) -> None
 
 
 def _merge(
-    video: BegunVideo, encoded: VideoSegments, window: Window, folder: JobFolder, on_message: OnMessage
+    video: OpenVideo,
+    encoded: VideoSegments,
+    factor: float,
+    window: Window,
+    folder: JobFolder,
+    on_message: OnMessage,
 ) -> tuple[Path, list[StreamPlan]]:
     """Merge the segments with the source's other streams into a file in the job folder.
 
@@ -347,7 +400,7 @@ def _merge(
     info, options, suffix = video.reader.info, video.options, video.job.target.suffix.lower()
     merged = folder.path / f"merged{suffix}"
     start = time.monotonic()
-    factor, is_cropped = video.plan.upscaling.factor, options.crop is not None
+    is_cropped = options.crop is not None
     projection = info.projection.element(factor, is_cropped=is_cropped)
     streams = mux.merge(
         encoded.segments,

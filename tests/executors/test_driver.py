@@ -1,6 +1,8 @@
 """A batch on an executor ends as it does in one process, also when workers are lost."""
 
 import signal
+import threading
+import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -14,6 +16,7 @@ from support.interrupted import moving_clip
 from support.media import save
 
 from upscaler.batch import batch as batches
+from upscaler.batch import shared_video
 from upscaler.batch.batch import Batch, upscale
 from upscaler.batch.driver import Driver
 from upscaler.batch.observer import Observer
@@ -21,16 +24,20 @@ from upscaler.batch.result import Result
 from upscaler.batch.task_runner import TaskRunner
 from upscaler.batch.worker_places import like_a_worker
 from upscaler.errors import UsageError
-from upscaler.executors.executor import Finished, Lost, Report, Told
+from upscaler.executors.executor import Finished, Joined, Lost, Report, Told
 from upscaler.executors.local_processes import Place
-from upscaler.executors.tasks import JobGroup, Task, VideoRange
+from upscaler.executors.tasks import JobGroup, Task, VideoPlanning, VideoRange
 from upscaler.jobs import Job
 from upscaler.options import Options
 from upscaler.remote.files import Files
+from upscaler.results import Done
 from upscaler.video import segments
 from upscaler.video.frame_index import FrameIndex
+from upscaler.video.survey import Survey
+from upscaler.video_pipeline import OpenVideo
 
 PICTURES = 9
+_PATIENCE_S = 60
 
 
 @pytest.fixture(autouse=True)
@@ -52,7 +59,7 @@ class Worker:
     def __init__(self, loses: Callable[[Task], bool] = lambda _: False, crashed: bool = False) -> None:
         self._loses, self._crashed = loses, crashed
         self._waiting: deque[tuple[int, Task]] = deque()
-        self._reports: deque[Report] = deque()
+        self.reports: deque[Report] = deque()
         self._runners = [TaskRunner(Place(f"worker {number}", "cpu", 1)) for number in (1, 2)]
         self.tasks: list[Task] = []
         self.lost = 0
@@ -70,18 +77,18 @@ class Worker:
 
     def next_report(self, timeout_s: float) -> Report | None:
         """Run the task submitted last first, so that jobs end out of order."""
-        if not self._reports and self._waiting:
+        if not self.reports and self._waiting:
             number, task = self._waiting.pop()
             self.tasks.append(task)
             told: list[Report] = []
             if self._loses(task):
                 self.lost += 1
-                self._reports.append(Lost(number, "worker 1", "SIGKILL", self._crashed))
+                self.reports.append(Lost(number, "worker 1", "SIGKILL", self._crashed))
             else:
                 runner = self._runners[number % 2]
                 result = runner.run(task, lambda event: told.append(Told(number, event)))
-                self._reports += [*told, Finished(number, result)]
-        return self._reports.popleft() if self._reports else None
+                self.reports += [*told, Finished(number, result)]
+        return self.reports.popleft() if self.reports else None
 
 
 class Notes(Observer):
@@ -199,6 +206,33 @@ def test_devices_that_differ_are_named(
         assert any("A100, H200" in message.text and "last bit" in message.text for message in batch.messages)
 
 
+@pytest.mark.parametrize("strict", [True, False])
+def test_devices_of_a_cluster_are_compared_when_workers_join(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, photos: list[Path], tiny_weights: Path, strict: bool
+) -> None:
+    worker = Worker()
+    worker.reports += [Joined(f"worker {number}", gpu) for number, gpu in enumerate(("A100", "A100", "H200"))]
+    how = {"model": tiny_weights, "strict_plan": strict}
+    if strict:
+        with pytest.raises(UsageError, match=r"--strict-plan: the devices differ \(A100, H200\)"):
+            run(monkeypatch, worker, photos, tmp_path / "out", **how)
+        assert not worker.tasks
+        return
+    notes = run(monkeypatch, worker, photos, tmp_path / "out", **how)
+    said = [message.text for result in notes.results for message in result.messages]
+    assert sum("the devices differ (A100, H200)" in text for text in said) == 1
+
+
+@pytest.mark.parametrize("workers", [1, None])
+def test_strict_plan_is_ignored_without_workers_only(
+    tmp_path: Path, photos: list[Path], tiny_weights: Path, workers: int | None
+) -> None:
+    options = Options(tmp_path / "out", model=tiny_weights, workers=workers, strict_plan=True)
+    with Batch(photos, options) as batch:
+        said = [message.text for message in batch.messages]
+    assert any("--strict-plan ignored" in text for text in said) is (workers is None)
+
+
 FRAMES = 5 * LENGTH + 3
 
 
@@ -231,7 +265,8 @@ def test_a_video_is_that_of_one_process(
     (result,) = notes.results
     assert result.error is None
     assert (tmp_path / "out.mp4").read_bytes() == (tmp_path / "alone.mp4").read_bytes()
-    assert len(worker.tasks) > 3 and all(isinstance(task, VideoRange) for task in worker.tasks)
+    assert isinstance(worker.tasks[0], VideoPlanning)
+    assert len(worker.tasks) > 4 and all(isinstance(task, VideoRange) for task in worker.tasks[1:])
     assert result.done and result.video and alone[0].done and alone[0].video
     assert [each.text for each in result.messages] == [each.text for each in alone[0].messages]
     assert set(result.done.made_by) == {"worker 1", "worker 2"}
@@ -268,13 +303,64 @@ def test_an_interrupted_video_keeps_its_segments(
 ) -> None:
     source, alone = video_alone(tmp_path, tiny_weights)
     how = {"model": tiny_weights, "preset": "ultrafast"}
-    worker = Worker(lambda task: bool(worker.tasks[2:]) and signal.raise_signal(signal.SIGINT))
+    worker = Worker(lambda task: bool(worker.tasks[3:]) and signal.raise_signal(signal.SIGINT))
     notes = run(monkeypatch, worker, [source], tmp_path / "out.mp4", **how)
     assert notes.results[-1].outcome == "interrupted"
     assert any("kept" in message.text for message in notes.results[-1].messages)
     (result,) = upscale(source, tmp_path / "out.mp4", **how)  # alone
     assert result.video and result.video.frames_resumed == 2 * LENGTH
     assert (tmp_path / "out.mp4").read_bytes() == alone
+
+
+@pytest.mark.usefixtures("_short_segments")
+def test_surveying_and_merging_hold_up_no_other_video(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tiny_weights: Path
+) -> None:
+    """The second one is surveyed once the first one is merged; that waits for a range of the second one."""
+    first, second = (moving_clip(tmp_path / f"{name}.mp4", frames=FRAMES) for name in ("first", "second"))
+    merging, made, waited = threading.Event(), threading.Event(), list[bool]()
+    surveyed, finish_video = Batch._surveyed, shared_video.finish_video
+
+    def survey(batch: Batch, job: Job) -> Survey | None:
+        if job.source == second:
+            waited.append(merging.wait(_PATIENCE_S))
+        return surveyed(batch, job)
+
+    def finish(video: OpenVideo, *rest: object) -> Done:
+        if video.job.source == first:
+            merging.set()
+            waited.append(made.wait(_PATIENCE_S))
+        return finish_video(video, *rest)
+
+    monkeypatch.setattr(Batch, "_surveyed", survey)
+    monkeypatch.setattr(shared_video, "finish_video", finish)
+    worker = Worker(
+        lambda task: isinstance(task, VideoRange) and task.job.source == second and bool(made.set())
+    )
+    how = {"model": tiny_weights, "preset": "ultrafast"}
+    notes = run(monkeypatch, worker, [first, second], tmp_path / "out", **how)
+    assert waited == [True, True]
+    assert [result.outcome for result in notes.results] == ["done", "done"]
+
+
+@pytest.mark.usefixtures("_short_segments")
+def test_an_interrupt_ends_merging(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tiny_weights: Path
+) -> None:
+    source = moving_clip(tmp_path / "in.mp4", frames=FRAMES)
+
+    def merge(*_: object) -> None:
+        signal.raise_signal(signal.SIGINT)  # the main thread hears it
+        while True:
+            time.sleep(0.01)
+
+    monkeypatch.setattr(shared_video, "finish_video", merge)
+    how = {"model": tiny_weights, "preset": "ultrafast"}
+    (result,) = run(monkeypatch, Worker(), [source], tmp_path / "out.mp4", **how).results
+    assert result.outcome == "interrupted"
+    assert any("kept 6 segments" in message.text for message in result.messages)
+    assert not any(thread.name == "merge" for thread in threading.enumerate())
+    assert not (tmp_path / ".out.mp4.upscaling.lock").exists()
 
 
 @pytest.mark.slow
@@ -310,8 +396,9 @@ def test_another_device_is_named_or_refused(
     submit = worker.submit
 
     def elsewhere(number: int, task: Task) -> None:
-        assert isinstance(task, VideoRange)
-        submit(number, replace(task, execution={**task.execution, "device": "another"}))
+        if isinstance(task, VideoRange):
+            task = replace(task, execution={**task.execution, "device": "another"})
+        submit(number, task)
 
     monkeypatch.setattr(worker, "submit", elsewhere)
     how = {"model": tiny_weights, "preset": "ultrafast", "strict_plan": strict}
@@ -333,7 +420,8 @@ def test_groups_have_a_number_of_pixels(
     submitted: list[Task] = []
     worker = Worker()
     monkeypatch.setattr(worker, "submit", lambda _, task: submitted.append(task))
-    driver = Driver(jobs, Options(), worker, Observer(), Files([], Options()), lambda *_: None)
+    files = Files([], Options())
+    driver = Driver(jobs, Options(), worker, Observer(), files, lambda _: None, lambda *_: None)
     driver._feed()
     assert len(submitted) == 2 * worker.slots
     assert max(len(names(task)) for task in submitted) == most

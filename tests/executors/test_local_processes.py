@@ -20,6 +20,7 @@ from upscaler.executors.tasks import (
     JobGroup,
     RangeDone,
     TaskResult,
+    VideoPlanned,
 )
 from upscaler.jobs import Job
 from upscaler.options import Options
@@ -107,7 +108,9 @@ def test_results_survive_json() -> None:
         "w", 0, "done", 1.0, done, (Message("info", "é"),), (WeightFacts("a", 4, "b", "c"),), None
     )
     part = RangeDone("w", made=((3, 120),), stages_s={"decode": 2}, shown_until=7)
-    for kind, value in [(Event, ended), (TaskResult, GroupDone("w", (ended,))), (TaskResult, part)]:
+    plan = VideoPlanned("w", 120, 1, 2.0, "x2", ("a",), {"CPU cores": "1"}, {"device": "A", "threads": 1})
+    results = [(TaskResult, each) for each in (GroupDone("w", (ended,)), part, plan)]
+    for kind, value in [(Event, ended), *results]:
         assert from_data(kind, json.loads(json.dumps(to_data(value)))) == value
 
 

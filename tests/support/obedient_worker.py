@@ -23,6 +23,10 @@ def main() -> None:
     serve_tasks(runner_at)
 
 
+def device_at(place: Place) -> str:
+    return place.device
+
+
 def runner_at(place: Place) -> RunTask:
     def run(task: Task, on_event: OnEvent) -> TaskResult:
         ended = []

@@ -15,12 +15,20 @@ _START_S = 300
 
 
 class TwoNodes:
-    """A head and another node, with a processor each."""
+    """A head and another node, with a processor each.
 
-    def __init__(self) -> None:
+    Args:
+        gpus: How many each declares to have.
+    """
+
+    def __init__(self, gpus: int = 0) -> None:
         from ray.cluster_utils import Cluster
 
-        self._share: dict[str, Any] = {"num_cpus": 1, "object_store_memory": _OBJECT_STORE_BYTES}
+        self._share: dict[str, Any] = {
+            "num_cpus": 1,
+            "num_gpus": gpus,
+            "object_store_memory": _OBJECT_STORE_BYTES,
+        }
         self._cluster = Cluster(
             initialize_head=True, head_node_args=self._share | {"include_dashboard": False}
         )
@@ -56,7 +64,7 @@ def _patient(get_node: Callable[..., object]) -> Callable[..., object]:
 
 
 @contextmanager
-def two_nodes() -> Iterator[TwoNodes]:
+def two_nodes(gpus: int = 0) -> Iterator[TwoNodes]:
     """The cluster, until the block ends; tests are skipped where Ray is missing."""
     pytest.importorskip("ray", reason="ray is not installed")
     with pytest.MonkeyPatch.context() as patch:
@@ -64,10 +72,11 @@ def two_nodes() -> Iterator[TwoNodes]:
         folders = [str(_TESTS.parent), str(_TESTS), os.environ.get("PYTHONPATH", "")]
         patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, folders)))
         patch.setenv("OMP_NUM_THREADS", "1")
+        patch.setenv("RAY_worker_niceness", "0")  # 15 by default, which starves them on a busy machine
         from ray._private import services
 
         patch.setattr(services, "get_node", _patient(services.get_node))
-        nodes = TwoNodes()
+        nodes = TwoNodes(gpus)
         try:
             yield nodes
         finally:

@@ -8,11 +8,13 @@ from pathlib import Path
 from support.command import LENGTH
 
 from upscaler.batch import task_runner
+from upscaler.batch.task_runner import device_at
 from upscaler.cache_folder import cache_folder
 from upscaler.executors.local_processes import Place
 from upscaler.executors.tasks import OnEvent, RunTask, Task, TaskResult, VideoRange
 from upscaler.video import segments
 
+__all__ = ["device_at", "runner_at"]
 _FILE_BYTES = 2_000
 
 

@@ -16,10 +16,9 @@ from upscaler.batch.observer import Observer
 from upscaler.batch.result import Result
 from upscaler.batch.retry_limit import crashed
 from upscaler.batch.runner import Runner
-from upscaler.batch.shared_video import SharedVideo
 from upscaler.batch.worker_places import (
     executor_for,
-    has_planned_device,
+    have_own_device,
     like_a_worker,
     note_on_devices,
     worker_places,
@@ -110,7 +109,7 @@ class Batch:
             load_engines(self.engines, kinds, options.engine)
             video_plan.check_codecs(self.job_list.jobs, options.video)
             self._started = started.pop_all()
-        lines = _ignored(self.job_list.jobs, options)
+        lines = _ignored(self.job_list.jobs, self._options)
         if options.engine.device == "auto":
             lines += {line for engine in self.engines.values() if (line := devices.unused_gpu(engine.device))}
         if line := note_on_devices(places, strict=options.strict_plan):
@@ -159,15 +158,8 @@ class Batch:
             atomic.remove_leftovers(folder)
         if self._places:
             executor = executor_for(self._options, self._places, _TASK_RUNNER)
-            alike = has_planned_device(executor)
-            if self._options.strict_plan and not alike:
-                raise UsageError(
-                    "--strict-plan: the GPUs of a cluster are not compared",
-                    "use --device cpu, or leave it out",
-                )
-            options = self._shared_options(alike=alike)
-            begin_shared = self._begin_shared if alike else _whole
-            Driver(planned, options, executor, observer, self.files, begin_shared).run()
+            options = self._shared_options(alike=have_own_device(executor))
+            Driver(planned, options, executor, observer, self.files, self._surveyed, shared_video.begin).run()
             return
         with (
             library_settings.accepting(self._image_options.max_pixels),
@@ -193,13 +185,6 @@ class Batch:
         if alike and options.precision == "auto" and len(dtypes) == 1:
             options = replace(options, precision=dtypes.pop())
         return options
-
-    def _begin_shared(
-        self, job: Job, options: Options, slots: int, on_message: OnMessage
-    ) -> SharedVideo | None:
-        """A video to be shared among workers; ``None`` if it cannot, or need not be cut."""
-        surveyed = self._surveyed(job)
-        return shared_video.begin(job, self.engines[job.kind], options, surveyed, slots, on_message)
 
     def compare(self, on_message: OnMessage) -> None:
         """Write the page that ``compare`` asks for, about all jobs whose target exists; nothing without it.
@@ -399,11 +384,6 @@ class _Caller(Observer):
         """Pass on a message about the whole batch."""
         if self._on_message:
             self._on_message(None, message)
-
-
-def _whole(_job: Job, _options: Options, _slots: int, _on_message: OnMessage) -> SharedVideo | None:
-    """No video is shared among workers."""
-    return None
 
 
 def _all_jobs(job_list: JobList) -> list[Job]:

@@ -1,8 +1,9 @@
 """A video whose segments are made by several workers, in ranges, and merged here.
 
-Its borders are known before the work, from the index that the survey has made. What comes back is checked as
-a whole: all frames, and at each border the same frame of the source on both sides, sample by sample. If
-anything is wrong or unusual, the segments are dropped, and one worker makes the video from its start.
+First, one worker plans it, on a device as all have. Its borders are known before the work, from the index
+that the survey has made. What comes back is checked as a whole: all frames, and at each border the same frame
+of the source on both sides, sample by sample. If anything is wrong or unusual, the segments are dropped, and
+one worker makes the video from its start.
 """
 
 from collections import Counter, defaultdict, deque
@@ -12,23 +13,24 @@ from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 from upscaler.batch.retry_limit import LostWorkers, lost_too_often
+from upscaler.errors import UpscalerError
 from upscaler.executors.executor import Lost
-from upscaler.executors.tasks import RangeDone, VideoRange
+from upscaler.executors.tasks import RangeDone, VideoPlanned, VideoPlanning, VideoRange
 from upscaler.frames.video_frames import Tally
-from upscaler.inference.engine import Upscaler
 from upscaler.jobs import Job
 from upscaler.options import Options
 from upscaler.results import Done, Message, OnMessage, Progress, WeightFacts
-from upscaler.resume.begin import resume_or_start
+from upscaler.resume import begin as resuming
 from upscaler.resume.job_folder import JobFolder
 from upscaler.video.cuts import CannotCutError
-from upscaler.video.segments import Segment, closed_segments
+from upscaler.video.segments import Segment, closed_segments, is_one_segment
 from upscaler.video.survey import Survey
 from upscaler.video.trim import selected_positions
-from upscaler.video_pipeline import BegunVideo, VideoSegments, begun_video, finish_video
+from upscaler.video_pipeline import HowMade, OpenVideo, VideoSegments, finish_video, opened_video
 
 # So many ranges are made for each worker, of so many segments at most.
 _RANGES_EACH, _SEGMENTS_MAX = 4, 8
+_PLANNING = -1  # stands for it where ranges have the number of their first segment
 
 
 @dataclass
@@ -56,12 +58,9 @@ class SharedVideo:
     """A video on its way; made by ``begin``.
 
     Args:
-        video: Open, and planned.
-        engine: Plans.
+        video: Open.
         options: For the workers.
         folder: Its job folder, locked.
-        earlier: Segments of an earlier run.
-        execution: How networks run.
         slots: How many workers there are.
         on_message: Called with every message.
 
@@ -72,64 +71,82 @@ class SharedVideo:
     """
 
     def __init__(
-        self,
-        video: BegunVideo,
-        engine: Upscaler,
-        options: Options,
-        folder: JobFolder,
-        earlier: dict[int, Segment],
-        execution: dict[str, str | int],
-        slots: int,
-        on_message: OnMessage,
+        self, video: OpenVideo, options: Options, folder: JobFolder, slots: int, on_message: OnMessage
     ) -> None:
         self.opened = ExitStack()
         self.doubt = ""
         self.error: Exception | None = None
-        self._video, self._folder, self._earlier = video, folder, earlier
+        self._video, self._options, self._folder, self._slots = video, options, folder, slots
         self._on_message = on_message
         # By the first segment of the range.
         self._lost_workers: defaultdict[int, LostWorkers] = defaultdict(LostWorkers)
-        self._made, self._execution = _Made(), execution
-        self._counted = set(earlier)  # segments that an earlier run, or a lost worker has made
-        self._shown_until = 0
-        self._resumed = sum(segment.frames for segment in earlier.values())
-        self._progress = replace(video.progress(self._resumed), total=frames_of(video))
-        self._count = -(-frames_of(video) // video.plan.segment_frames)
-        task = VideoRange(
-            video.job,
-            options,
-            replace(video.surveyed, index=None),
-            folder.path,
-            video.fingerprint,
-            execution,
-            0,
-            0,
-            video.cut(engine, 0, 1),
-            options.strict_plan,
-        )
-        self._waiting = deque(
-            replace(task, first=first, stop=stop, cut=video.cut(engine, first, stop))
-            for first, stop in self._ranges(slots)
-        )
-        self._running: dict[int, VideoRange] = {}
+        self._made = _Made()
+        self._earlier = closed_segments(folder.path)
+        planning = VideoPlanning(video.job, options, self._surveyed(), options.resume and bool(self._earlier))
+        self._waiting: deque[VideoPlanning | VideoRange] = deque([planning])
+        self._running: dict[int, VideoPlanning | VideoRange] = {}
+        self._planned: VideoPlanned | None = None
+        self._is_whole = False  # one worker makes it: there is nothing to share
+        self._counted: set[int] = set()  # segments that an earlier run, or a lost worker has made
+        self._shown_until = self._resumed = self._count = 0
+        self._progress = Progress(0, 0, "frames", source_px=(0, 0))
         self._frames: dict[int, int] = {}  # of running ranges
 
-    def _ranges(self, slots: int) -> Iterator[tuple[int, int]]:
+    def _surveyed(self) -> Survey:
+        """What workers are told; they need no index."""
+        return replace(self._video.surveyed, index=None)
+
+    def _begin(self, planned: VideoPlanned) -> None:
+        """Cut the video as a worker has planned it, or leave it to one worker."""
+        frames, length = frames_of(self._video), planned.segment_frames
+        is_kept = planned.is_resumed
+        is_intact = all(segment.is_intact for segment in self._earlier.values()) or not is_kept
+        if frames <= length or not is_intact:
+            self._is_whole = True
+            return
+        for line in planned.lines:
+            self._on_message(Message("info", line))
+        start = resuming.Start(planned.execution, is_kept, planned.obstacle)
+        self._earlier = resuming.begin(
+            self._folder, planned.fingerprint, start, self._earlier, self._on_message
+        )
+        self._planned = planned
+        self._counted = set(self._earlier)
+        self._resumed = sum(segment.frames for segment in self._earlier.values())
+        self._progress = replace(self._video.progress(planned.factor, self._resumed), total=frames)
+        self._count = -(-frames // length)
+        self._waiting.extend(self._range(planned, first, stop) for first, stop in self._ranges())
+
+    def _range(self, planned: VideoPlanned, first: int, stop: int) -> VideoRange:
+        return VideoRange(
+            self._video.job,
+            self._options,
+            self._surveyed(),
+            self._folder.path,
+            planned.fingerprint,
+            planned.execution,
+            first,
+            stop,
+            self._video.cut(planned.segment_frames, planned.frames_before, first, stop),
+            self._options.strict_plan,
+        )
+
+    def _ranges(self) -> Iterator[tuple[int, int]]:
         """First and stop of each range; the last one goes on to find that nothing follows."""
         missing = [number for number in range(self._count) if number not in self._earlier]
-        most = max(1, min(_SEGMENTS_MAX, len(missing) // (_RANGES_EACH * max(1, slots))))
+        most = max(1, min(_SEGMENTS_MAX, len(missing) // (_RANGES_EACH * max(1, self._slots))))
         last = self._count - 1
         for first, stop in _runs(missing or [last], most):
             yield first, stop + (stop == self._count)
         if missing and missing[-1] != last:  # where the video ends, that range has to tell
             yield last, self._count + 1
 
-    def next_task(self) -> VideoRange | None:
-        """The next range to submit."""
+    def next_task(self) -> VideoPlanning | VideoRange | None:
+        """The next task to submit."""
         return None if self.error or self.doubt or not self._waiting else self._waiting.popleft()
 
-    def submitted(self, number: int, task: VideoRange) -> None:
-        """A range was submitted."""
+    def submitted(self, number: int, task: VideoPlanning | VideoRange) -> None:
+        """A task was submitted."""
         self._running[number] = task
 
     @property
@@ -143,32 +160,44 @@ class SharedVideo:
         done = self._resumed + self._made.by.total() + sum(self._frames.values())
         return replace(self._progress, done=done)
 
-    def finished(self, number: int, done: RangeDone) -> None:
-        """A range ended."""
+    def finished(self, number: int, done: VideoPlanned | RangeDone) -> None:
+        """A task ended."""
         task = self._running.pop(number)
         self._frames.pop(number, None)
-        if done.differs:
+        if isinstance(done, RangeDone) and done.differs:
             self._on_message(Message("info", f"{done.differs}: the result may differ in the last bit"))
         for message in done.messages:
             self._on_message(message)
         if done.failure:
             self.error = self.error or done.failure.error()
+        elif isinstance(done, VideoPlanned):
+            self._try_to_begin(done)
         elif done.doubt:
             self.doubt = done.doubt
         else:
             self._made.add(done)
-            if task.stop > self._count:
+            if isinstance(task, VideoRange) and task.stop > self._count:
                 self._shown_until = done.shown_until
 
+    def _try_to_begin(self, planned: VideoPlanned) -> None:
+        try:
+            self._begin(planned)
+        except CannotCutError as error:
+            self.doubt = str(error)
+        except UpscalerError as error:
+            self.error = error
+
     def lost(self, number: int, lost: Lost) -> None:
-        """The worker of a range was lost: the range is the next to be given out, unless too many were."""
+        """The worker of a task was lost: the task is the next to be given out, unless too many were."""
         task = self._running.pop(number)
         self._frames.pop(number, None)
-        complete = closed_segments(self._folder.path, range(task.first, task.stop))
-        new = [number for number in complete if number not in self._counted]
-        self._counted.update(new)
-        self._made.by[lost.worker] += sum(complete[number].frames for number in new)
-        if self._lost_workers[task.first].add(lost):
+        first = task.first if isinstance(task, VideoRange) else _PLANNING
+        if isinstance(task, VideoRange):
+            complete = closed_segments(self._folder.path, range(task.first, task.stop))
+            new = [number for number in complete if number not in self._counted]
+            self._counted.update(new)
+            self._made.by[lost.worker] += sum(complete[number].frames for number in new)
+        if self._lost_workers[first].add(lost):
             self.error = self.error or lost_too_often(task.job, lost)
         else:
             self._waiting.appendleft(task)
@@ -183,12 +212,17 @@ class SharedVideo:
         with self.opened:
             if self.error:
                 raise self.error
+            if self._is_whole:
+                if self._earlier:  # which the worker may keep
+                    self._folder.leave()
+                return None
             segments = closed_segments(self._folder.path)
             self.doubt = self.doubt or self._doubt_about(segments)
             if self.doubt:
                 self._on_message(Message("info", f"one worker makes it from the start: {self.doubt}"))
                 return None
-            made = self._made
+            made, planned = self._made, self._planned
+            assert planned, "ranges were made as it says"
             encoded = VideoSegments(
                 [segments[number] for number in range(self._count)],
                 self._resumed,
@@ -197,9 +231,8 @@ class SharedVideo:
                 self._shown_until,
                 made.stages_s,
             )
-            done = finish_video(
-                self._video, encoded, self._folder, self._execution, self._on_message, deliver
-            )
+            how = HowMade(planned.factor, planned.summary, planned.execution)
+            done = finish_video(self._video, encoded, how, self._folder, self._on_message, deliver)
         self._video.check_unchanged(self._on_message)
         return replace(done, made_by=dict(+made.by)), list(made.weights)
 
@@ -221,18 +254,12 @@ class SharedVideo:
 
 
 def begin(
-    job: Job,
-    engine: Upscaler,
-    options: Options,
-    surveyed: Survey | None,
-    slots: int,
-    on_message: OnMessage,
+    job: Job, options: Options, surveyed: Survey | None, slots: int, on_message: OnMessage
 ) -> SharedVideo | None:
-    """Plan a video and lock its job folder.
+    """Open a video and lock its job folder.
 
     Args:
         job: The video.
-        engine: Plans; it does not run.
         options: For the workers.
         surveyed: Of the source, if that was done already.
         slots: How many workers there are.
@@ -246,37 +273,21 @@ def begin(
         UsageError: The target's container does not support the options.
     """
     with ExitStack() as opened:
-        video = opened.enter_context(begun_video(job, engine, options.video, on_message, surveyed))
+        video = opened.enter_context(opened_video(job, options.video, on_message, surveyed))
         try:
-            video.cut(engine, 0, 1)
+            video.cut(length=1, before=1, first=0, stop=1)
         except CannotCutError as error:
             on_message(Message("info", f"one worker makes it: {error}"))
             return None
-        if frames_of(video) <= video.plan.segment_frames:
+        if is_one_segment(frames_of(video)):
             return None
-        for line in video.first_lines():
-            on_message(Message("info", line))
         folder = opened.enter_context(JobFolder(job.target, on_message))
-        with resume_or_start(
-            folder,
-            video.fingerprint,
-            engine,
-            video.plan.upscaling,
-            video.reader.info,
-            video.expected_frames(),
-            on_message,
-            resume=options.resume,
-        ) as earlier:
-            execution = engine.execution(video.plan.upscaling)
-        if not all(segment.is_intact for segment in earlier.values()):
-            folder.leave()
-            return None
-        shared = SharedVideo(video, engine, options, folder, earlier, execution, slots, on_message)
+        shared = SharedVideo(video, options, folder, slots, on_message)
         shared.opened = opened.pop_all()
         return shared
 
 
-def frames_of(video: BegunVideo) -> int:
+def frames_of(video: OpenVideo) -> int:
     """How many frames the index says are selected."""
     assert video.surveyed.index, "the video can be cut"
     return len(selected_positions(video.surveyed.index, video.options))

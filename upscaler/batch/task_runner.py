@@ -1,6 +1,7 @@
 """What a worker does: tasks of a batch, one after the other, with engines that stay loaded.
 
-``runner_at`` is what executors call in a worker; ``main`` is the start of a local worker process.
+``runner_at`` and ``device_at`` are what executors call in a worker; ``main`` is the start of a local worker
+process.
 """
 
 from collections.abc import Callable, Mapping
@@ -24,14 +25,19 @@ from upscaler.executors.tasks import (
     Said,
     Task,
     TaskResult,
+    VideoPlanned,
+    VideoPlanning,
     VideoRange,
 )
 from upscaler.frames.video_range import SegmentRange, encode_range
+from upscaler.inference import devices
 from upscaler.inference.engine import Upscaler
 from upscaler.jobs import Job, JobList, Kind
 from upscaler.options import EngineOptions, Options
 from upscaler.process_settings import keep_freed_memory, use_allowed_processors
 from upscaler.results import Message, OnMessage, Progress
+from upscaler.resume.begin import planned_start
+from upscaler.resume.job_folder import JobFolder
 from upscaler.video.cuts import CannotCutError
 from upscaler.video.segments import closed_segments
 from upscaler.video_pipeline import begun_video
@@ -56,6 +62,15 @@ def runner_at(place: Place) -> RunTask:
     return TaskRunner(place).run
 
 
+def device_at(place: Place) -> str:
+    """The name of the device of a worker, such as that of a GPU.
+
+    Raises:
+        DeviceError: It is not there.
+    """
+    return devices.name(devices.select(place.device))
+
+
 class TaskRunner:
     """Runs tasks in this process.
 
@@ -76,6 +91,8 @@ class TaskRunner:
         """
         if isinstance(task, JobGroup):
             return self._run_group(task, on_event)
+        if isinstance(task, VideoPlanning):
+            return self._run_planning(task)
         return self._run_range(task, on_event)
 
     def _run_group(self, group: JobGroup, on_event: OnEvent) -> GroupDone:
@@ -86,14 +103,58 @@ class TaskRunner:
             batch.run(teller)
         return GroupDone(self._place.name, tuple(teller.ended))
 
+    def _run_planning(self, task: VideoPlanning) -> VideoPlanned:
+        messages: list[Message] = []
+        planned = VideoPlanned(self._place.name)
+        try:
+            planned = self._plan(task, messages.append)
+        except Exception as error:  # a bug that one file brings to light must not end the worker
+            planned = replace(planned, failure=Failure.of(error))
+        return replace(planned, messages=tuple(messages))
+
+    def _plan(self, task: VideoPlanning, on_message: OnMessage) -> VideoPlanned:
+        options, engine = self._ready(task)
+        earlier = JobFolder(task.job.target).manifest() if task.may_resume else None
+        with begun_video(task.job, engine, options.video, on_message, task.surveyed) as video:
+            plan = video.plan
+            with (
+                engine.leaving_to_others(plan.encoder_bytes),
+                planned_start(
+                    earlier,
+                    video.fingerprint,
+                    engine,
+                    plan.upscaling,
+                    video.reader.info,
+                    video.opened.expected_frames(),
+                    on_any_device=not options.strict_plan,
+                ) as start,
+            ):
+                return VideoPlanned(
+                    self._place.name,
+                    plan.segment_frames,
+                    video.frames_before,
+                    plan.upscaling.factor,
+                    plan.summary,
+                    tuple(video.first_lines()),
+                    video.fingerprint,
+                    start.execution,
+                    start.is_resumed,
+                    start.obstacle,
+                )
+
+    def _ready(self, task: VideoPlanning | VideoRange) -> tuple[Options, Upscaler]:
+        """The options for this worker, and the engine."""
+        options = replace(task.options, device=self._place.device)
+        engines = self._engines.setdefault(options.engine, {})
+        load_engines(engines, {task.job.kind}, options.engine)
+        return options, engines[task.job.kind]
+
     def _run_range(self, task: VideoRange, on_event: OnEvent) -> RangeDone:
         messages: list[Message] = []
         result = RangeDone(self._place.name)
         try:
-            options = replace(task.options, device=self._place.device)
-            engines = self._engines.setdefault(options.engine, {})
-            load_engines(engines, {task.job.kind}, options.engine)
-            result = self._encode(task, engines[task.job.kind], options, messages.append, on_event)
+            options, engine = self._ready(task)
+            result = self._encode(task, engine, options, messages.append, on_event)
         except CannotCutError as error:
             result = replace(result, doubt=str(error))
         except Exception as error:  # a bug that one file brings to light must not end the worker

@@ -1,6 +1,6 @@
 """The workers that the options ask for, and what this process does as they do, so that plans agree."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -34,14 +34,21 @@ def worker_places(options: Options) -> list[Place]:
 
 
 def note_on_devices(places: Sequence[Place], *, strict: bool) -> str:
-    """A line if the devices of workers differ; empty if not.
+    """A line if the devices of local workers differ; empty if not. Those of a cluster tell when they join.
 
     Raises:
         UsageError: They differ, and ``strict`` refuses that.
     """
     names = dict.fromkeys(devices.name(devices.select(place.device)) for place in places)
-    if len(names) < 2:
-        return ""
+    return devices_differ(names, strict=strict) if len(names) > 1 else ""
+
+
+def devices_differ(names: Iterable[str], *, strict: bool) -> str:
+    """A line about devices that differ.
+
+    Raises:
+        UsageError: ``strict`` refuses that.
+    """
     text = f"the devices differ ({', '.join(names)})"
     if strict:
         raise UsageError(f"--strict-plan: {text}", "name equal devices")
@@ -54,7 +61,7 @@ def executor_for(options: Options, places: Sequence[Place], module: str) -> Exec
     Args:
         options: Of the command.
         places: From ``worker_places``.
-        module: Full name of the module with ``runner_at`` and ``main``.
+        module: Full name of the module with ``runner_at``, ``device_at`` and ``main``.
 
     Raises:
         UsageError: Ray is needed, and not installed.
@@ -65,8 +72,8 @@ def executor_for(options: Options, places: Sequence[Place], module: str) -> Exec
     return LocalProcesses(module, places)
 
 
-def has_planned_device(executor: Executor) -> bool:
-    """Whether workers run on a device that this process plans with: not on the GPUs of a cluster."""
+def have_own_device(executor: Executor) -> bool:
+    """Whether workers have a device as this process has one: not on the GPUs of a cluster."""
     return not isinstance(executor, RayCluster) or executor.device == "cpu"
 
 

@@ -45,7 +45,22 @@ class Lost:
     crashed: bool
 
 
-Report = Told | Finished | Lost
+@dataclass(frozen=True)
+class Joined:
+    """A worker is ready, and will get tasks when the driver asks for the next report.
+
+    Of local workers it is not reported: their devices are known before.
+
+    Attributes:
+        worker: Its name.
+        device: Name of its device, such as that of a GPU.
+    """
+
+    worker: str
+    device: str
+
+
+Report = Told | Finished | Lost | Joined
 
 
 class Executor(Protocol):

@@ -19,7 +19,7 @@ from typing import Any, Self
 
 from upscaler import __version__
 from upscaler.errors import DeviceError, UsageError, first_line
-from upscaler.executors.executor import Finished, Lost, Report, Told
+from upscaler.executors.executor import Finished, Joined, Lost, Report, Told
 from upscaler.executors.local_processes import Place
 from upscaler.executors.stream import events_and_result
 from upscaler.executors.tasks import RunTask, Task
@@ -40,7 +40,8 @@ class WorkerActor:
     """What runs on the nodes.
 
     Args:
-        module: Full name of a module whose ``runner_at`` makes what runs tasks.
+        module: Full name of a module whose ``runner_at`` makes what runs tasks, and whose ``device_at`` names
+            the device.
         device: As ``EngineOptions.device`` has it.
         processors: How many this worker may use.
     """
@@ -50,15 +51,17 @@ class WorkerActor:
         self._place = Place(f"{socket.gethostname()} ({device}, process {os.getpid()})", device, processors)
         self._run: RunTask | None = None
 
-    def hello(self) -> tuple[str, str]:
+    def hello(self) -> tuple[str, str, str]:
         """Get ready to work.
 
         Returns:
-            Name of the worker, and version of this program there.
+            Name of the worker, version of this program there, and name of the device.
         """
-        runner_at: Callable[[Place], RunTask] = importlib.import_module(self._module).runner_at
+        module = importlib.import_module(self._module)
+        runner_at: Callable[[Place], RunTask] = module.runner_at
+        device_at: Callable[[Place], str] = module.device_at
         self._run = runner_at(self._place)
-        return self._place.name, __version__
+        return self._place.name, __version__, device_at(self._place)
 
     def run(self, task: Task) -> Iterator[Any]:
         """Run a task; gives its events, and at last its result."""
@@ -87,8 +90,7 @@ class RayCluster:
     """Workers on a Ray cluster; an ``Executor``, connected from the start.
 
     Args:
-        module: Full name of a module whose ``runner_at`` makes what runs tasks. It is imported on the nodes,
-            where this program must be installed, too.
+        module: As for ``WorkerActor``. It is imported on the nodes, where this program must be installed.
         address: Of the cluster, as ``ray.init`` takes it; ``auto`` is the one of this machine.
         device: ``cpu``, or ``cuda`` for one worker on each GPU; ``auto``: GPUs if the cluster has any.
         processors: How many each worker on a CPU uses.
@@ -167,7 +169,11 @@ class RayCluster:
             if busy:
                 ready, _ = self._ray.wait(list(busy), num_returns=1, timeout=max(0.0, min(left_s, _POLL_S)))
                 for answers in ready:
-                    self._hear(busy[answers])
+                    worker = busy[answers]
+                    # Ray gives the first one that is ready: the others have their turn before this one again.
+                    self._workers.remove(worker)
+                    self._workers.append(worker)
+                    self._hear(worker)
             elif left_s > 0:
                 time.sleep(min(left_s, _POLL_S))
             if left_s <= 0 and not self._reports:
@@ -198,12 +204,13 @@ class RayCluster:
                 report = Told if is_event else Finished
                 self._reports.append(report(worker.number, said))
 
-    def _welcome(self, worker: _Worker, name: str, version: str) -> None:
+    def _welcome(self, worker: _Worker, name: str, version: str, device: str) -> None:
         if version != __version__:
             text = f"{name} has version {version} of upscaler, and this is {__version__}"
             raise DeviceError(text, "install the same version on all nodes")
         worker.name, worker.answers = name, None
         self._failed_starts = 0
+        self._reports.append(Joined(name, device))
 
     def _lose(self, worker: _Worker, error: Exception) -> None:
         self._workers.remove(worker)
@@ -222,16 +229,17 @@ class RayCluster:
             self._ray.kill(worker.actor)
 
     def _hand_out(self) -> None:
-        """Give tasks to workers that have none, and start workers where there is room."""
+        """Give tasks to workers that have none, and start workers where there is room.
+
+        All at once, as the first task may be the plan of a video on which all others wait.
+        """
         self._count()
         for worker in self._workers:
             if worker.answers is None and self._waiting:
                 worker.number, task = self._waiting.popleft()
                 worker.answers = worker.actor.run.options(num_returns="streaming").remote(task)
-        starting = sum(not worker.name for worker in self._workers)
-        while len(self._workers) < self._capacity and starting < len(self._waiting):
+        while len(self._workers) < self._capacity and self._waiting:
             self._start_worker()
-            starting += 1
 
     def _start_worker(self) -> None:
         share: dict[str, Any] = {"num_cpus": self._processors}

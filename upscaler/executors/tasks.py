@@ -35,6 +35,23 @@ class JobGroup:
 
 
 @dataclass(frozen=True)
+class VideoPlanning:
+    """How a video would be made on the device of a worker: nothing is written. The driver then cuts it.
+
+    Attributes:
+        job: The whole video.
+        options: Of the command, as for ``JobGroup``.
+        surveyed: Of the source, without its index.
+        may_resume: Whether an earlier run has left segments that may be kept.
+    """
+
+    job: Job
+    options: Options
+    surveyed: "Survey"
+    may_resume: bool
+
+
+@dataclass(frozen=True)
 class VideoRange:
     """Consecutive segments of a video; the worker writes them into the job folder of the video.
 
@@ -63,7 +80,7 @@ class VideoRange:
     strict: bool = False
 
 
-Task = JobGroup | VideoRange
+Task = JobGroup | VideoPlanning | VideoRange
 
 
 @dataclass(frozen=True)
@@ -186,7 +203,40 @@ class RangeDone:
     failure: Failure | None = None
 
 
-TaskResult = GroupDone | RangeDone
+@dataclass(frozen=True)
+class VideoPlanned:
+    """How a video is made, whichever workers make its parts; or why that cannot be said.
+
+    Attributes:
+        worker: Who planned it.
+        segment_frames: Frames per segment.
+        frames_before: How many frames before a range have to be decoded for it.
+        factor: By how much the picture is upscaled.
+        summary: Sizes and encoder in one line.
+        lines: What the user is told before the first frame.
+        fingerprint: What the bytes of the segments depend on, see ``resume.fingerprint``: encoder, weights.
+        execution: How networks run, see ``Upscaler.execution``: device, precision, batch.
+        is_resumed: Whether the segments of an earlier run are kept.
+        obstacle: Why they are not, if there are some.
+        messages: About the video.
+        failure: Why there is no plan.
+    """
+
+    worker: str
+    segment_frames: int = 0
+    frames_before: int = 0
+    factor: float = 0.0
+    summary: str = ""
+    lines: tuple[str, ...] = ()
+    fingerprint: Mapping[str, str] = field(default_factory=dict)
+    execution: Mapping[str, str | int] = field(default_factory=dict)
+    is_resumed: bool = False
+    obstacle: str = ""
+    messages: tuple[Message, ...] = ()
+    failure: Failure | None = None
+
+
+TaskResult = GroupDone | VideoPlanned | RangeDone
 
 # Runs a task where it is called, and tells of events on the way; ``batch/task_runner.py`` makes them.
 RunTask = Callable[[Task, OnEvent], TaskResult]

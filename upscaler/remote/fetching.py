@@ -17,7 +17,7 @@ _AHEAD, _TRANSFERS = 8, 4
 
 
 class Fetching:
-    """Downloads files of a mirror until ``close``.
+    """Downloads files of a mirror until ``close``. Several threads may need files.
 
     Args:
         store: Where they are.
@@ -30,7 +30,7 @@ class Fetching:
         self._waiting: deque[Path] = deque()
         self._fetched: dict[Path, Future[None]] = {}
         self._sizes: dict[Path, int] = {}
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._threads = ThreadPoolExecutor(_TRANSFERS, "fetch")
 
     def expect(self, paths: Sequence[Path]) -> None:
@@ -82,11 +82,12 @@ class Fetching:
             return self._fetched[path]
 
     def _go_on(self) -> None:
-        while self._waiting and len(self._fetched) < _AHEAD:
-            path = self._waiting[0]
-            if sum(self._sizes.values()) + _size_bytes(path) > self._room_bytes and self._sizes:
-                return
-            self._begin(path)
+        with self._lock:
+            while self._waiting and len(self._fetched) < _AHEAD:
+                path = self._waiting[0]
+                if sum(self._sizes.values()) + _size_bytes(path) > self._room_bytes and self._sizes:
+                    return
+                self._begin(path)
 
 
 def _size_bytes(path: Path) -> int:

@@ -40,6 +40,11 @@ class Files:
         self._mirror, self._store = mirror, store
         self._fetching = Fetching(store, mirror) if store and mirror else None
 
+    @property
+    def are_local(self) -> bool:
+        """Whether none is in an object store."""
+        return self._store is None
+
     def expect(self, planned: Iterable[Job]) -> None:
         """Begin to fetch the sources of jobs, in their order."""
         if self._fetching:

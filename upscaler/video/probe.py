@@ -55,6 +55,7 @@ class Prober:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._helper.end()  # which another thread may be waiting for
         self._helper.close()
 
     def survey(self, path: Path, options: VideoOptions, suffix: str) -> Survey | None:

@@ -76,6 +76,11 @@ def frames_per_segment(macs_per_frame: float, device: str) -> int:
     return int(min(_FRAMES_MAX, max(_FRAMES_MIN, frames)))
 
 
+def is_one_segment(frames: int) -> bool:
+    """Whether so many frames are one segment at most, whatever the network."""
+    return frames <= _FRAMES_MIN
+
+
 def chunks(items: Iterator[T], length: int) -> Iterator[Iterator[T]]:
     """Split an iterator into chunks of ``length`` items; exhaust each chunk before taking the next."""
     for first in items:
