@@ -223,6 +223,16 @@ def test_devices_of_a_cluster_are_compared_when_workers_join(
     assert sum("the devices differ (A100, H200)" in text for text in said) == 1
 
 
+def test_devices_are_compared_when_the_current_job_has_not_begun(tmp_path: Path) -> None:
+    jobs = [Job(tmp_path / name, tmp_path / f"{name}.png", "still") for name in ("current", "overtakes")]
+    files = Files([], Options())
+    driver = Driver(jobs, Options(), Worker(), Observer(), files, lambda _: None, lambda *_: None)
+    begun = driver._begin(jobs[1])
+    for gpu in ("A100", "H200", "L40"):
+        driver._take(Joined("worker", gpu))
+    assert ["A100, H200" in message.text for message in begun.work.messages] == [True]
+
+
 @pytest.mark.parametrize("workers", [1, None])
 def test_strict_plan_is_ignored_without_workers_only(
     tmp_path: Path, photos: list[Path], tiny_weights: Path, workers: int | None

@@ -301,9 +301,11 @@ class Driver:
         if joined.device == self._device:
             return
         line = devices_differ((self._device, joined.device), strict=self._options.strict_plan)
-        if not self._has_told_devices and (shared := self._jobs.get(self._turns.current)):
+        # The job whose turn it is may wait behind videos that overtake it.
+        begun = self._jobs.get(self._turns.current) or next(iter(self._jobs.values()), None)
+        if begun and not self._has_told_devices:
             self._has_told_devices = True
-            shared.say(Message("info", line))
+            begun.say(Message("info", line))
 
     def _take_part(self, job: Job, video: SharedVideo, report: Finished | Lost) -> None:
         if isinstance(report, Lost):
