@@ -20,6 +20,7 @@ WEIGHTS: dict[str, dict[int, str]] = {
     "art-fast": {scale: f"art-fast-x{scale}.safetensors" for scale in (2, 4)},
     "restore": {1: "restore-x1.safetensors"},
     "film": {4: "film-x4.safetensors"},
+    "film-photo": {4: "film-photo-x4.safetensors"},
 }
 
 # The models between whose weights `upscale --denoise` blends: the second of a pair also removes noise, blur
@@ -29,12 +30,14 @@ DENOISABLE = (
     ("fast", "fast-photo"),
     ("balanced", "balanced-photo"),
     ("srresnet", "srresnet-photo"),
+    ("film", "film-photo"),
 )
 
 # Pairs trained too far apart: what lies between is worse than both (docs/models.md), so it is 0 or 1.
-DENOISED_WHOLLY = ("fast", "balanced")
+DENOISED_WHOLLY = ("fast", "balanced", "film")
 
-# Ends the names of the flavour trained on what cameras, phones and the web give: JPEG, slight blur, noise.
+# Ends the names of the flavour trained on what cameras, phones and the web give: JPEG, slight blur, noise; of
+# networks for films, on compressed videos.
 PHOTO = "-photo"
 
 # The models between whose weights `upscale --perceptual` blends: the second of a pair, which makes texture,

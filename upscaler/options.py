@@ -115,8 +115,8 @@ class EngineOptions:
     )
     denoise: float | None = option(
         None,
-        "How much fast, balanced and srresnet also remove noise, blur and JPEG artifacts: 0 or 1, srresnet "
-        "also between. real, real-fast and art-fast always do.",
+        "How much fast, balanced and srresnet also remove noise, blur and JPEG artifacts, and film those of "
+        "codecs: 0 or 1, srresnet also between. real, real-fast and art-fast always do.",
         number(0, 1, metavar="SHARE"),
         default_text="0, but 1 for videos without --model",
     )

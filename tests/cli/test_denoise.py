@@ -72,7 +72,7 @@ def test_in_a_chain_it_is_for_the_models_that_have_such_weights(ship: Ship) -> N
     ("options", "reason"),
     [
         ({}, "model 'real-fast' has no other weights for --denoise"),
-        ({"model": "film"}, "model 'film' has no other weights for --denoise"),
+        ({"model": "restore"}, "model 'restore' has no other weights for --denoise"),
         ({"model": ["restore", "real"]}, "model 'restore' then 'real' has no other weights"),
         ({"model": "srresnet", "perceptual": 0.5}, "--perceptual and --denoise exclude each other"),
         ({"model": "fast", "blend_with": "fast-photo"}, "--blend-with and --denoise exclude each other"),
@@ -85,7 +85,7 @@ def test_what_has_no_such_weights_is_an_error(options: dict[str, object], reason
 
 def test_the_error_is_one_line_that_names_the_models(tmp_path: Path) -> None:
     said = run(save(tmp_path / "a.png"), "--model", shipped.weight_files("fast")[2], "--denoise", 1, code=2)
-    assert said.count("\n") == 1 and "use it with fast, balanced or srresnet; real and real-fast" in said
+    assert said.count("\n") == 1 and "use it with fast, balanced, srresnet or film; real and real-fast" in said
 
 
 def test_the_list_shows_what_to_write_and_the_help_the_names_alone() -> None:

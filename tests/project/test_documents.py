@@ -39,9 +39,10 @@ def assert_near(said: Scores, name: str, where: str) -> None:
 
 def test_cards_quote_each_other_as_they_are() -> None:
     found = [(card, *row) for card, text in CARDS.items() for row in scored(text) if row[0] in CARDS]
-    # The models that guess detail are not judged by PSNR on clean LR, and vgg19-small is no model.
-    guessing = [card for card in CARDS if card.startswith(("real", "art"))]
-    assert len(found) > len(CARDS) - len(guessing) - 2, "the tables of the cards are no longer found"
+    # Models that guess detail are not judged by PSNR on clean LR, nor those for films by photographs, and
+    # vgg19-small is no model.
+    others = [card for card in CARDS if card.startswith(("real", "art", "film"))]
+    assert len(found) > len(CARDS) - len(others) - 2, "the tables of the cards are no longer found"
     for card, name, scores in found:
         assert_near(scores, name, f"the card of {card}")
 

@@ -244,11 +244,9 @@ def _resolve_own_start(settings: Settings, start: str) -> list[str]:
 def _shipped_start(network: str, degradation: str) -> str:
     """The shipped weights to start from: those trained on the most similar LR images."""
     plain = degradation in ("clean", "bilinear")
-    if registry.PRESETS.get(network, ("",))[0] == "film":
-        return next(
-            name for name in (network, "balanced", "none") if name == "none" or shipped.installed_scales(name)
-        )
     variants = [network] if plain else [network + shipped.PHOTO, network]
+    if registry.PRESETS.get(network, ("",))[0] == "film":
+        variants.append("balanced")
     return next((name for name in variants if shipped.installed_scales(name)), "none")
 
 
