@@ -19,7 +19,7 @@ WEIGHTS: dict[str, dict[int, str]] = {
     "real-fast": {scale: f"real-fast-x{scale}.safetensors" for scale in (2, 4)},
     "art-fast": {scale: f"art-fast-x{scale}.safetensors" for scale in (2, 4)},
     "restore": {1: "restore-x1.safetensors"},
-    "film": {4: "film-x4.safetensors"},
+    "film": {scale: f"film-x{scale}.safetensors" for scale in (2, 4)},
     "film-photo": {4: "film-photo-x4.safetensors"},
 }
 

@@ -85,7 +85,7 @@ def test_what_has_no_such_weights_is_an_error(options: dict[str, object], reason
 
 def test_the_error_is_one_line_that_names_the_models(tmp_path: Path) -> None:
     said = run(save(tmp_path / "a.png"), "--model", shipped.weight_files("fast")[2], "--denoise", 1, code=2)
-    assert said.count("\n") == 1 and "use it with fast, balanced, srresnet or film; real and real-fast" in said
+    assert said.count("\n") == 1 and "fast, balanced, srresnet or film; real and real-fast" in said
 
 
 def test_the_list_shows_what_to_write_and_the_help_the_names_alone() -> None:

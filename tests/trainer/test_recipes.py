@@ -37,7 +37,8 @@ def test_a_recipe_trains_the_network_of_its_name(name: str) -> None:
     assert config.scale == scale
     assert PRESETS[config.network] == PRESETS[network_of(model, scale)]
     expected = "photo" if model.endswith(shipped.PHOTO) else "clean"
-    expected = {"real": "real", "real-fast": "real", "art-fast": "drawn", "film-photo": "video"}.get(model, expected)
+    others = {"real": "real", "real-fast": "real", "art-fast": "drawn", "film-photo": "video"}
+    expected = others.get(model, expected)
     assert (
         degradations.parse(config.degradation).jpeg_quality
         if model == "restore"
@@ -52,7 +53,7 @@ def test_a_recipe_trains_the_network_of_its_name(name: str) -> None:
     assert start == "none" or (
         start in FILES
         and start != name
-        and network_of(*FILES[start]) == {"film": "balanced", "film-photo": "balanced"}.get(model, network_of(model, scale))
+        and network_of(*FILES[start]) == network_of(model, scale).replace("film", "balanced")
     )
     comments = [line for line in (resolve._RECIPES / f"{name}.toml").read_text().splitlines() if "#" in line]
     assert len(comments) >= 2, "a recipe says why"
