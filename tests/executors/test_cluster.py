@@ -99,7 +99,11 @@ def workers() -> list[psutil.Process]:
 def on_cluster(
     nodes: TwoNodes, source: Path, target: Path, weights: Path, during: Callable[[], None] | None = None
 ) -> list[Result]:
-    """Run on the cluster; ``during`` is called once, when a film is in the middle."""
+    """Run on the cluster; ``during`` is called once, when a film is in the middle.
+
+    The film comes first, for it is heard of in its turn, and would be made before that.
+    """
+    inputs = sorted(source.iterdir(), key=lambda path: path.suffix != ".mp4")
     called: list[bool] = []
 
     def on_progress(job: object, progress: object) -> None:
@@ -108,7 +112,7 @@ def on_cluster(
             during()
 
     return upscale(
-        source, target, model=weights, precision="fp32", cluster=nodes.address, on_progress=on_progress
+        inputs, target, model=weights, precision="fp32", cluster=nodes.address, on_progress=on_progress
     )
 
 
