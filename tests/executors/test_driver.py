@@ -27,7 +27,7 @@ from upscaler.errors import UsageError
 from upscaler.executors.executor import Finished, Joined, Lost, Report, Told
 from upscaler.executors.local_processes import Place
 from upscaler.executors.tasks import JobGroup, Task, VideoPlanning, VideoRange
-from upscaler.jobs import Job
+from upscaler.jobs import Job, Kind
 from upscaler.options import Options
 from upscaler.remote.files import Files
 from upscaler.results import Done
@@ -435,3 +435,22 @@ def test_groups_have_a_number_of_pixels(
     driver._feed()
     assert len(submitted) == 2 * worker.slots
     assert max(len(names(task)) for task in submitted) == most
+
+
+@pytest.mark.parametrize("kind", ["video", "still"])
+def test_what_others_have_made_is_not_the_end(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kind: Kind
+) -> None:
+    """More skipped jobs in front of a video than are looked at when a video is sought."""
+    monkeypatch.setattr("upscaler.batch.driver._AHEAD_JOBS", 0)
+    skips = {"replaces": False, "is_skippable": True}
+    jobs = [Job(tmp_path / f"{number}", tmp_path / f"{number}.mkv", kind, **skips) for number in range(3)]
+    for job in jobs:
+        job.target.touch()
+    jobs.append(Job(tmp_path / "3", tmp_path / "3.mkv", "video", **skips))
+    surveyed: list[Job] = []
+    files = Files([], Options())
+    driver = Driver(jobs, Options(), worker := Worker(), Observer(), files, surveyed.append, lambda *_: None)
+    monkeypatch.setattr(worker, "submit", lambda number, _: worker.reports.append(Lost(number, "", "", True)))
+    driver.run()
+    assert surveyed == jobs[3:]

@@ -105,7 +105,7 @@ class Driver:
         self._executor, self._observer, self._files = executor, observer, files
         self._turns = Turns(jobs, observer.begin)
         self._jobs: dict[Job, _Shared] = {}  # those that were begun
-        self._again: deque[tuple[Job, ...]] = deque()  # groups whose worker was lost
+        self._again: deque[tuple[Job, ...]] = deque()  # their worker was lost, or one has to make the video
         self._surveying: tuple[Job, BackgroundCall[Survey | None]] | None = None  # one at a time
         self._videos: dict[Job, SharedVideo] = {}
         self._merging: dict[Job, BackgroundCall[Merged]] = {}
@@ -164,10 +164,10 @@ class Driver:
                 group = self._again.popleft()
                 self._submit(JobGroup(group, self._options), group)
             elif not self._feed_video():
-                group = tuple(self._next_group())
-                if not group:  # nothing is left, or a video has to be surveyed first
+                if group := tuple(self._next_group()):
+                    self._submit(JobGroup(group, self._options), group)
+                elif self._surveying or not self._waiting:  # if not, jobs were only skipped or have failed
                     return
-                self._submit(JobGroup(group, self._options), group)
 
     def _feed_video(self) -> bool:
         """Submit a part of the work on a shared video, if there is some."""
@@ -184,7 +184,7 @@ class Driver:
         return self._number
 
     def _next_group(self) -> Iterator[Job]:
-        """The next jobs that one worker gets together; none if nothing is left but videos to be surveyed."""
+        """The next jobs that one worker gets together; none if a video is next, or those next have ended."""
         self._survey_next()
         slots = max(1, self._executor.slots)
         most = max(1, min(_GROUP_JOBS, len(self._waiting) // (_GROUPS_LEFT * slots)))

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 from upscaler.batch.retry_limit import LostWorkers, lost_too_often
-from upscaler.errors import UpscalerError
 from upscaler.executors.executor import Lost
 from upscaler.executors.tasks import RangeDone, VideoPlanned, VideoPlanning, VideoRange
 from upscaler.frames.video_frames import Tally
@@ -184,7 +183,7 @@ class SharedVideo:
             self._begin(planned)
         except CannotCutError as error:
             self.doubt = str(error)
-        except UpscalerError as error:
+        except Exception as error:  # a bug that one file brings to light must not end the batch
             self.error = error
 
     def lost(self, number: int, lost: Lost) -> None:
