@@ -32,10 +32,12 @@ from upscaler.__main__ import main
 from upscaler.trainer.__main__ import evaluate, train
 sys.argv[1:] = ["--help"]
 for command in (main, train, evaluate):
+    sys.stdout.reconfigure(errors="strict")  # each has to set it itself
     try:
         command()
     except SystemExit as end:
         assert not end.code
+    print("\\N{SNOWMAN}")
 """
 BAR = """
 from upscaler.__main__ import console
