@@ -80,17 +80,21 @@ def command(  # noqa: PLR0913 - one parameter per option
     denoise: Annotated[
         float | None,
         typer.Option(
-            help="0 or 1: how much fast, balanced or srresnet remove artifacts; srresnet also between."
+            help="How much fast, balanced, srresnet or film remove artifacts: 0 or 1, srresnet also between."
         ),
     ] = None,
     clips: Annotated[
         bool,
         typer.Option("--clips", help="Folders of frames in the HR folder are clips, as video files are."),
     ] = False,
-    frames: Annotated[int | None, typer.Option(help="Of clips, the first so many frames.", min=1)] = None,
+    frames: Annotated[
+        int | None, typer.Option(help="Score only this many frames at the start of each clip.", min=1)
+    ] = None,
     size: Annotated[
         float | None,
-        typer.Option(help="Of clips, reduce HR first to this fraction: compressed films have little detail."),
+        typer.Option(
+            help="Reduce the HR of clips to this fraction first: compressed films have little detail."
+        ),
     ] = None,
     save: Annotated[Path | None, typer.Option(help="Folder to save the SR images in.")] = None,
     lpips: Annotated[

@@ -116,14 +116,14 @@ class EngineOptions:
     denoise: float | None = option(
         None,
         "How much fast, balanced and srresnet also remove noise, blur and JPEG artifacts, and film those of "
-        "codecs: 0 or 1, srresnet also between. real, real-fast and art-fast always do.",
+        "codecs: 0 or 1, for srresnet also between. real, real-fast and art-fast always do.",
         number(0, 1, metavar="SHARE"),
         default_text="0, but 1 for videos without --model",
     )
     perceptual: float | None = option(
         None,
         "Blend the weights of real, real-fast or srgan, which add detail (1), with those of their faithful "
-        "counterparts, which add none (0). In a chain, of each of these.",
+        "counterparts, which add none (0). In a chain, this applies to each of them.",
         number(0, 1, metavar="SHARE"),
         default_text="0.8 for real and real-fast, 0.5 with --blend-with, else the model alone",
     )
@@ -141,7 +141,7 @@ class EngineOptions:
     )
     tta: bool = option(False, "Average over the 8 symmetries of the image; 8 times slower.", SWITCH)
     tileable: bool = option(
-        False, "Opposite borders meet, as in textures, and still do in the result.", SWITCH
+        False, "For textures whose opposite borders meet: they still do in the result.", SWITCH
     )
     device: str = option("auto", "auto, cpu, cuda, cuda:N, mps or xpu.", DEVICE)
     precision: str = option(
@@ -213,10 +213,13 @@ class ImageOptions:
         whole(1, 100),
         default_text="90 for AVIF, 95 for JPEG and WebP",
     )
-    lossless: bool = option(False, "Write WebP without loss, and no format that cannot be.", SWITCH)
+    lossless: bool = option(False, "Write WebP without loss; refuse AVIF, GIF and JPEG.", SWITCH)
     keep_hidden: bool = option(False, "Upscale the colours of fully transparent pixels as they are.", SWITCH)
     max_pixels: int = option(
-        536_000_000, "Refuse images with more pixels, which may be made to exhaust memory.", whole(1)
+        536_000_000,
+        "Refuse images with more pixels, because a small file can hold a huge image.",
+        whole(1),
+        default_text="536 million",
     )
     strip: bool = option(
         False, "Write images without metadata; colour profiles and orientation are kept.", SWITCH
@@ -383,7 +386,7 @@ class WorkerOptions:
         default_text="this machine alone",
     )
     strict_plan: bool = option(
-        False, "Refuse workers whose device differs, with which the last bit may differ.", SWITCH
+        False, "Refuse workers whose device differs, since results may differ in the last bit.", SWITCH
     )
 
     def __post_init__(self) -> None:

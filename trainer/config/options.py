@@ -99,7 +99,7 @@ class TrainOptions:
         default_text="hold out some photographs",
     )
     valid_lr_dirs: list[str] | None = option(
-        None, "Folder with LR versions of them; repeatable.", FOLDERS, flag="valid-lr-dir"
+        None, "Folder with LR versions of the validation images; repeatable.", FOLDERS, flag="valid-lr-dir"
     )
     from_discriminator: str | None = option(
         None,
@@ -110,7 +110,7 @@ class TrainOptions:
     minutes: float | None = option(None, "Length of the run in minutes.", NUMBER)
     steps: int | None = option(None, "Length of the run in steps, both stages together.", WHOLE)
     epochs: float | None = option(
-        None, "Length of the run in epochs: as many crops as there are photographs.", NUMBER
+        None, "Length of the run in epochs, each of as many crops as there are photographs.", NUMBER
     )
     patience: int | None = option(
         None, "End a stage after this many validations without gain.", WHOLE, default_text="never"

@@ -132,7 +132,7 @@ def _signature() -> inspect.Signature:
         "--list-models", callback=_print_models, is_eager=True, help="List shipped and installed models."
     )
     quiet = typer.Option("--quiet", "-q", help="Print nothing but warnings and errors.")
-    threads = typer.Option("--threads", metavar="COUNT", help="Most processors to use; default: all.")
+    threads = typer.Option("--threads", metavar="COUNT", help="Most processors to use. [default: all]")
     installed = installed_models()
     return inspect.Signature(
         [
