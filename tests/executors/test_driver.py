@@ -211,7 +211,7 @@ def test_devices_of_a_cluster_are_compared_when_workers_join(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, photos: list[Path], tiny_weights: Path, strict: bool
 ) -> None:
     worker = Worker()
-    worker.reports += [Joined(f"worker {number}", gpu) for number, gpu in enumerate(("A100", "A100", "H200"))]
+    worker.reports += [Joined(gpu) for gpu in ("A100", "A100", "H200")]
     how = {"model": tiny_weights, "strict_plan": strict}
     if strict:
         with pytest.raises(UsageError, match=r"--strict-plan: the devices differ \(A100, H200\)"):
@@ -229,7 +229,7 @@ def test_devices_are_compared_when_the_current_job_has_not_begun(tmp_path: Path)
     driver = Driver(jobs, Options(), Worker(), Observer(), files, lambda _: None, lambda *_: None)
     begun = driver._begin(jobs[1])
     for gpu in ("A100", "H200", "L40"):
-        driver._take(Joined("worker", gpu))
+        driver._take(Joined(gpu))
     assert ["A100, H200" in message.text for message in begun.work.messages] == [True]
 
 

@@ -116,11 +116,6 @@ class TrainState:
         """Whether the stage ends because validations no longer gain anything."""
         return 0 < self.config.patience <= self.validations_without_gain
 
-    def steps_of_stages(self) -> dict[int, int]:
-        """Steps done in each stage so far."""
-        current = {self.stage: self.step - self.stage_step}
-        return {1: self.stage_step, **current} if self.stage_step else current
-
     def enter_stage(self, stage: int) -> None:
         """Start the next stage from the averaged weights of this one."""
         self.network.load_state_dict(self.ema.values)

@@ -120,14 +120,14 @@ class SharedVideo:
         return VideoRange(
             self._video.job,
             self._options,
-            self._surveyed(),
-            self._folder.path,
-            planned.fingerprint,
-            planned.execution,
-            first,
-            stop,
-            self._video.cut(planned.segment_frames, planned.frames_before, first, stop),
-            self._options.strict_plan,
+            surveyed=self._surveyed(),
+            folder=self._folder.path,
+            fingerprint=planned.fingerprint,
+            execution=planned.execution,
+            first=first,
+            stop=stop,
+            cut=self._video.cut(planned.segment_frames, planned.frames_before, first, stop),
+            strict=self._options.strict_plan,
         )
 
     def _ranges(self) -> Iterator[tuple[int, int]]:
@@ -224,11 +224,11 @@ class SharedVideo:
             assert planned, "ranges were made as it says"
             encoded = VideoSegments(
                 [segments[number] for number in range(self._count)],
-                self._resumed,
-                made.decoded,
-                made.tally.reused_share,
-                self._shown_until,
-                made.stages_s,
+                frames_resumed=self._resumed,
+                frames_decoded=made.decoded,
+                reused_share=made.tally.reused_share,
+                shown_until=self._shown_until,
+                stages_s=made.stages_s,
             )
             how = HowMade(planned.factor, planned.summary, planned.execution)
             done = finish_video(self._video, encoded, how, self._folder, self._on_message, deliver)

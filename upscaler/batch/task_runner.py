@@ -131,15 +131,15 @@ class TaskRunner:
             ):
                 return VideoPlanned(
                     self._place.name,
-                    plan.segment_frames,
-                    video.frames_before,
-                    plan.upscaling.factor,
-                    plan.summary,
-                    tuple(video.first_lines()),
-                    video.fingerprint,
-                    start.execution,
-                    start.is_resumed,
-                    start.obstacle,
+                    segment_frames=plan.segment_frames,
+                    frames_before=video.frames_before,
+                    factor=plan.upscaling.factor,
+                    summary=plan.summary,
+                    lines=tuple(video.first_lines()),
+                    fingerprint=video.fingerprint,
+                    execution=start.execution,
+                    is_resumed=start.is_resumed,
+                    obstacle=start.obstacle,
                 )
 
     def _ready(self, task: VideoPlanning | VideoRange) -> tuple[Options, Upscaler]:
@@ -187,13 +187,13 @@ class TaskRunner:
                 )
         return RangeDone(
             self._place.name,
-            tuple((number, segment.frames) for number, segment in encoded.made.items()),
-            encoded.tally.frames_px,
-            encoded.tally.computed_px,
-            encoded.stages_s,
-            encoded.frames_decoded,
-            encoded.shown_until,
-            differs,
+            made=tuple((number, segment.frames) for number, segment in encoded.made.items()),
+            frames_px=encoded.tally.frames_px,
+            computed_px=encoded.tally.computed_px,
+            stages_s=encoded.stages_s,
+            frames_decoded=encoded.frames_decoded,
+            shown_until=encoded.shown_until,
+            differs=differs,
             weights=tuple(engine.loaded_weights()),
         )
 

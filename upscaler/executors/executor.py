@@ -52,11 +52,9 @@ class Joined:
     Of local workers it is not reported: their devices are known before.
 
     Attributes:
-        worker: Its name.
         device: Name of its device, such as that of a GPU.
     """
 
-    worker: str
     device: str
 
 

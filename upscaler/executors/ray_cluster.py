@@ -210,7 +210,7 @@ class RayCluster:
             raise DeviceError(text, "install the same version on all nodes")
         worker.name, worker.answers = name, None
         self._failed_starts = 0
-        self._reports.append(Joined(name, device))
+        self._reports.append(Joined(device))
 
     def _lose(self, worker: _Worker, error: Exception) -> None:
         self._workers.remove(worker)
