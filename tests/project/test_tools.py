@@ -15,6 +15,7 @@ from upscaler.models import weight_file
 from upscaler.models.compact import Compact
 from upscaler.models.srresnet import SRResNet
 from upscaler.trainer.data.photos import load_photos
+from upscaler.trainer.stages.adversarial import sharpened
 
 TOOLS = Path(__file__).parents[2] / "tools"
 PHOTOGRAPH = Path(__file__).parents[2] / "samples" / "astronaut.png"
@@ -99,6 +100,48 @@ def test_a_level_set_is_that_of_the_photographs(tmp_path: Path, monkeypatch: pyt
     weight_file.save(tmp_path / "paper.safetensors", paper, paper.state_dict(), {})
     with pytest.raises(SystemExit, match="no single tail"):
         set_level.set_level(tmp_path / "paper.safetensors", tmp_path / "never.safetensors", [PHOTOGRAPH])
+
+
+def test_sharper_weights_draw_what_an_unsharp_mask_makes_of_their_blend(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(TOOLS))
+    import sharpen_weights
+
+    files = {name: tmp_path / f"{name}.safetensors" for name in ("textured", "faithful", "sharp", "paper")}
+    for seed, name in enumerate(("textured", "faithful")):
+        torch.manual_seed(seed)
+        network = SRResNet(scale=2, channels=16, blocks=1)
+        torch.nn.init.normal_(network.tail.weight, std=0.01)
+        weight_file.save(files[name], network, network.state_dict(), {"minutes": 3})
+    with Image.open(PHOTOGRAPH) as picture:
+        rgb = picture.convert("RGB")
+    for left in (0, 250):
+        (tmp_path / "train").mkdir(exist_ok=True)
+        rgb.crop((left, 0, left + 200, 200)).save(tmp_path / "train" / f"{left}.png")
+    lr = torch.from_numpy(np.array(rgb.resize((96, 96)))).permute(2, 0, 1)[None] / 255
+    arguments = [str(path) for path in (*list(files.values())[:3], tmp_path / "train")]
+    options = ["--share", "0.5", "--amount", "0.5", "--batches", "2", "--degradation", "clean"]
+    monkeypatch.setattr("sys.argv", ["sharpen_weights", *arguments, *options])
+    sharpen_weights.main()
+    weights = {name: weight_file.load(files[name]) for name in ("textured", "faithful", "sharp")}
+    before, after = weights["textured"].state, weights["sharp"].state
+    changed = {name for name in before if not before[name].equal(after[name])}
+    assert changed == {"tail.weight", "tail.bias"}
+    drawn = []
+    for name in ("textured", "sharp"):
+        pair = weights[name].state, weights["faithful"].state
+        network.load_state_dict({key: (pair[0][key].float() + pair[1][key].float()) / 2 for key in pair[0]})
+        drawn.append(network(lr).detach().clamp(0, 1))
+    wanted = sharpened(drawn[0], 0.5)
+    errors = [(picture - wanted)[..., 4:-4, 4:-4].square().mean() for picture in drawn]
+    assert errors[1] < errors[0] / 4
+    assert weights["sharp"].training == {"minutes": 3, "sharpened_by": 0.5, "sharpened_at_share": 0.5}
+    paper = SRResNet(scale=2, channels=8, blocks=1, tail="paper")
+    weight_file.save(files["paper"], paper, paper.state_dict(), {})
+    monkeypatch.setattr("sys.argv", ["sharpen_weights", str(files["paper"]), *arguments[1:]])
+    with pytest.raises(SystemExit, match="no single tail"):
+        sharpen_weights.main()
 
 
 @pytest.mark.parametrize(("frequency", "expected"), [(0.1, 1.0), (0.3, 1.0), (0.375, 0.7), (0.46, 0.4)])
