@@ -30,7 +30,7 @@ _READY = b"ready\n"
 _ALIVE = b"\n"
 _ALIVE_EVERY_S = 1.0
 _OUT_OF_MEMORY = 71  # an exit code that Python does not use
-_START_TIMEOUT_S = 60.0
+_START_TIMEOUT_S = 300.0  # a helper that loads torch takes minutes on a machine with much other work
 _END_TIMEOUT_S = 5.0  # a process that waits for a dead network drive ends when the drive answers
 
 

@@ -18,6 +18,7 @@ from upscaler.results import Done, Message, OnMessage, OnProgress, Progress, Str
 from upscaler.resume.begin import resume_or_start
 from upscaler.resume.fingerprint import fingerprint_of, has_changed, state_of
 from upscaler.resume.job_folder import JobFolder, folder_of
+from upscaler.system.threads import RaiseIfStopped, never_stopped
 from upscaler.video import matroska_projection, mux
 from upscaler.video.cuts import CannotCutError, Cut, cut_before
 from upscaler.video.formats import container_of
@@ -332,6 +333,7 @@ def finish_video(
     folder: JobFolder,
     on_message: OnMessage,
     deliver: Callable[[], None] = lambda: None,
+    raise_if_stopped: RaiseIfStopped = never_stopped,
 ) -> Done:
     """Merge the segments with the other streams, read the file again, and give it its name.
 
@@ -342,6 +344,7 @@ def finish_video(
         folder: They are in.
         on_message: Called with every message as it arises.
         deliver: See ``upscale_video``.
+        raise_if_stopped: Called before each packet: what it raises ends the merge.
 
     Raises:
         MediaError: A stream cannot be merged, or the merged file does not contain every frame at its time.
@@ -351,8 +354,9 @@ def finish_video(
         text = f"{encoded.reused_share:.0%} of the picture did not change from frame to frame"
         on_message(Message("info", f"{text}, and was not computed again"))
     window = encoded_window(encoded.segments, video.reader.info, encoded.shown_until, options)
-    merged, streams = _merge(video, encoded, made.factor, window, folder, on_message)
-    verified = _verify(merged, encoded, window, job, options)
+    merged, streams = _merge(video, encoded, made.factor, window, folder, on_message, raise_if_stopped)
+    verified = _verify(merged, encoded, window, job, options, raise_if_stopped)
+    raise_if_stopped()
     folder.publish(merged, replaces=job.replaces, is_skippable=job.is_skippable, deliver=deliver)
     return Done(
         verified.frames,
@@ -391,6 +395,7 @@ def _merge(
     window: Window,
     folder: JobFolder,
     on_message: OnMessage,
+    raise_if_stopped: RaiseIfStopped,
 ) -> tuple[Path, list[StreamPlan]]:
     """Merge the segments with the source's other streams into a file in the job folder.
 
@@ -411,6 +416,7 @@ def _merge(
         window=window,
         cut=options.trims,
         on_message=on_message,
+        raise_if_stopped=raise_if_stopped,
     )
     if not container_of(suffix).is_mp4:
         if projection:
@@ -422,7 +428,12 @@ def _merge(
 
 
 def _verify(
-    merged: Path, encoded: VideoSegments, window: Window, job: Job, options: VideoOptions
+    merged: Path,
+    encoded: VideoSegments,
+    window: Window,
+    job: Job,
+    options: VideoOptions,
+    raise_if_stopped: RaiseIfStopped,
 ) -> Verified:
     """Read the merged file again.
 
@@ -431,7 +442,9 @@ def _verify(
     """
     start = time.monotonic()
     try:
-        verified = verify(merged, encoded.segments, window.output_start_s(cut=options.trims))
+        verified = verify(
+            merged, encoded.segments, window.output_start_s(cut=options.trims), raise_if_stopped
+        )
     except MediaError as error:
         if not merged.exists():
             raise

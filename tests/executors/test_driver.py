@@ -7,7 +7,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
+from types import ModuleType, TracebackType
 from typing import Self
 
 import pytest
@@ -31,7 +31,7 @@ from upscaler.jobs import Job, Kind
 from upscaler.options import Options
 from upscaler.remote.files import Files
 from upscaler.results import Done
-from upscaler.video import segments
+from upscaler.video import mux, segments, verify
 from upscaler.video.frame_index import FrameIndex
 from upscaler.video.survey import Survey
 from upscaler.video_pipeline import OpenVideo
@@ -354,22 +354,28 @@ def test_surveying_and_merging_hold_up_no_other_video(
 
 
 @pytest.mark.usefixtures("_short_segments")
+@pytest.mark.parametrize(("step", "name"), [(mux, "segment_packets"), (verify, "_frame_times")])
 def test_an_interrupt_ends_merging(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tiny_weights: Path
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tiny_weights: Path, step: ModuleType, name: str
 ) -> None:
     source = moving_clip(tmp_path / "in.mp4", frames=FRAMES)
+    real = getattr(step, name)
 
-    def merge(*_: object) -> None:
+    def slowly(*arguments: object, **named: object) -> Iterator[object]:
+        item = next(real(*arguments, **named))
+        yield item
         signal.raise_signal(signal.SIGINT)  # the main thread hears it
-        while True:
+        for _ in range(100 * _PATIENCE_S):
             time.sleep(0.01)
+            yield item
 
-    monkeypatch.setattr(shared_video, "finish_video", merge)
+    monkeypatch.setattr(step, name, slowly)
     how = {"model": tiny_weights, "preset": "ultrafast"}
     (result,) = run(monkeypatch, Worker(), [source], tmp_path / "out.mp4", **how).results
     assert result.outcome == "interrupted"
     assert any("kept 6 segments" in message.text for message in result.messages)
     assert not any(thread.name == "merge" for thread in threading.enumerate())
+    assert not (tmp_path / "out.mp4").exists()
     assert not (tmp_path / ".out.mp4.upscaling.lock").exists()
 
 

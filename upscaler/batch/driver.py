@@ -28,7 +28,7 @@ from upscaler.jobs import Job
 from upscaler.options import Options
 from upscaler.remote.files import Files
 from upscaler.results import Done, Message, OnMessage, Progress, WeightFacts
-from upscaler.system.threads import BackgroundCall
+from upscaler.system.threads import BackgroundCall, RaiseIfStopped
 from upscaler.video.survey import Survey
 
 # How long to wait for a report, and how often threads are asked whether they are done.
@@ -142,7 +142,7 @@ class Driver:
     def _end_videos(self, error: BaseException) -> None:
         """End the work on shared videos; a survey ends with what it needs."""
         for call in self._merging.values():
-            call.interrupt()
+            call.stop()
         for video in self._videos.values():
             video.close(error)
         for shared in self._jobs.values():
@@ -233,7 +233,7 @@ class Driver:
             return False
         return True
 
-    def _fetch_and_survey(self, job: Job) -> Survey | None:
+    def _fetch_and_survey(self, job: Job, _: RaiseIfStopped) -> Survey | None:
         """In a thread; it is not waited for when the driver ends, for it holds nothing."""
         self._files.fetch(job)
         return self._survey(job)
@@ -314,10 +314,14 @@ class Driver:
             video.finished(report.task, report.result)
         self._jobs[job].say_all()
         if video.is_over:
-            merge = BackgroundCall(partial(video.finish, partial(self._files.deliver, job)), "merge")
+            merge = BackgroundCall(partial(self._merge, job, video), "merge")
             self._merging[job] = merge  # before it starts: an interrupt may come at any moment
             merge.start()
             del self._videos[job]
+
+    def _merge(self, job: Job, video: SharedVideo, raise_if_stopped: RaiseIfStopped) -> Merged:
+        """In a thread."""
+        return video.finish(partial(self._files.deliver, job, raise_if_stopped), raise_if_stopped)
 
     def _take_merged(self) -> None:
         """End the jobs of videos that have been merged."""

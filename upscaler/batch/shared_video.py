@@ -21,6 +21,7 @@ from upscaler.options import Options
 from upscaler.results import Done, Message, OnMessage, Progress, WeightFacts
 from upscaler.resume import begin as resuming
 from upscaler.resume.job_folder import JobFolder
+from upscaler.system.threads import RaiseIfStopped
 from upscaler.video.cuts import CannotCutError
 from upscaler.video.segments import Segment, closed_segments, is_one_segment
 from upscaler.video.survey import Survey
@@ -201,10 +202,13 @@ class SharedVideo:
         else:
             self._waiting.appendleft(task)
 
-    def finish(self, deliver: Callable[[], None]) -> tuple[Done, list[WeightFacts]] | None:
+    def finish(
+        self, deliver: Callable[[], None], raise_if_stopped: RaiseIfStopped
+    ) -> tuple[Done, list[WeightFacts]] | None:
         """Merge the video once nothing runs any more; ``None`` if one worker has to make it: see ``doubt``.
 
         Raises:
+            Stopped: By ``raise_if_stopped``; the segments stay.
             MediaError: It cannot be merged, or a worker has failed.
             Exception: What a worker has raised.
         """
@@ -231,7 +235,9 @@ class SharedVideo:
                 stages_s=made.stages_s,
             )
             how = HowMade(planned.factor, planned.summary, planned.execution)
-            done = finish_video(self._video, encoded, how, self._folder, self._on_message, deliver)
+            done = finish_video(
+                self._video, encoded, how, self._folder, self._on_message, deliver, raise_if_stopped
+            )
         self._video.check_unchanged(self._on_message)
         return replace(done, made_by=dict(+made.by)), list(made.weights)
 

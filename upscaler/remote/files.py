@@ -12,6 +12,7 @@ from upscaler.options import Options
 from upscaler.remote.fetching import Fetching
 from upscaler.remote.mirror import Mirror
 from upscaler.remote.store import Store
+from upscaler.system.threads import RaiseIfStopped, never_stopped
 from upscaler.system.waiting import wait_for
 
 
@@ -79,12 +80,13 @@ class Files:
             return job.has_result()
         return any(self._store.find(url) for url in urls.values())
 
-    def deliver(self, job: Job) -> None:
+    def deliver(self, job: Job, raise_if_stopped: RaiseIfStopped = never_stopped) -> None:
         """Give what a job has written to whoever keeps it: an object store, if its target is there.
 
         Raises:
             TargetTakenError: The target exists by now, and is not replaced.
             MediaError: It cannot be uploaded.
+            Stopped: By ``raise_if_stopped``.
         """
         if not self._store:
             return
@@ -92,7 +94,7 @@ class Files:
             with ThreadPoolExecutor(1, "deliver") as thread:
                 upload = thread.submit(self._store.put, path, url, replaces=job.replaces)
                 try:
-                    wait_for(upload)
+                    wait_for(upload, raise_if_stopped)
                 except BaseException:
                     self._store.stop()
                     raise

@@ -19,6 +19,7 @@ from av.video.stream import VideoStream
 from upscaler.errors import MediaError
 from upscaler.results import Message, OnMessage, StreamPlan
 from upscaler.system import own_files
+from upscaler.system.threads import RaiseIfStopped, never_stopped
 from upscaler.video import matroska_projection, timecode, timed_metadata
 from upscaler.video.demux import (
     MEDIA_ERRORS,
@@ -92,7 +93,7 @@ class _Kept:
         return not self.written and bool(self.track.damaged or self.refused)
 
 
-def merge(
+def merge(  # noqa: PLR0913 - what a file consists of
     segments: list[Segment],
     source: Source,
     path: Path,
@@ -102,6 +103,7 @@ def merge(
     window: Window | None = None,
     cut: bool = False,
     on_message: OnMessage = lambda _: None,
+    raise_if_stopped: RaiseIfStopped = never_stopped,
 ) -> list[StreamPlan]:
     """Write a file from video segments and the source's other streams.
 
@@ -117,6 +119,7 @@ def merge(
             that the encoder gave it.
         cut: Whether the other streams are cut to this part, too, and the output begins with it.
         on_message: Called with a warning for each stream from which packets were dropped or moved.
+        raise_if_stopped: Called before each packet; if it raises, an incomplete file may remain.
 
     Returns:
         What became of each stream.
@@ -128,7 +131,9 @@ def merge(
     lost: list[str] = []
     while True:
         try:
-            kept = _merge(segments, source, path, plans, view, window, cut=cut, tested=tested)
+            kept = _merge(
+                segments, source, path, plans, view, window, raise_if_stopped, cut=cut, tested=tested
+            )
         except MEDIA_ERRORS as error:
             # A damaged packet that the muxer refuses as the last one takes the rest of its queue with it.
             if tested or not isinstance(error, ValueError):
@@ -156,13 +161,14 @@ def merge(
     return plans
 
 
-def _merge(
+def _merge(  # noqa: PLR0913 - as above
     segments: list[Segment],
     source: Source,
     path: Path,
     plans: list[StreamPlan],
     view: View,
     window: Window | None,
+    raise_if_stopped: RaiseIfStopped,
     *,
     cut: bool,
     tested: bool,
@@ -202,8 +208,9 @@ def _merge(
         video_packets = segment_packets(segments, video, begin_s, allows_negative_dts=container.is_mp4)
         if window:
             video_packets = extend_last(video_packets, window.stop_s - begin_s)
-        others = _other_packets(original, kept, (start_s, stop_s) if cut else None) if kept else iter(())
-        _mux(output, heapq.merge(video_packets, others, key=_dts_s), kept)
+        between_s = (start_s, stop_s) if cut else None
+        others = _other_packets(original, kept, between_s, raise_if_stopped) if kept else iter(())
+        _mux(output, heapq.merge(video_packets, others, key=_dts_s), kept, raise_if_stopped)
         canvases_px = {each.track.target.index: each.canvas_px for each in kept.values() if each.canvas_px}
     if canvases_px:
         write_track_sizes(path, canvases_px)
@@ -253,7 +260,10 @@ def _add_video(
 
 
 def _mux(
-    output: av.container.OutputContainer, packets: Iterable["Packet[Stream]"], kept: dict[int, _Kept]
+    output: av.container.OutputContainer,
+    packets: Iterable["Packet[Stream]"],
+    kept: dict[int, _Kept],
+    raise_if_stopped: RaiseIfStopped,
 ) -> None:
     """Write the header and all packets; a damaged packet that the muxer refuses costs only itself.
 
@@ -263,6 +273,7 @@ def _mux(
     output.start_encoding()  # here, so that refusing a stream as a whole stays an error
     by_target = {stream.track.target.index: stream for stream in kept.values()}
     for packet in packets:
+        raise_if_stopped()
         stream = by_target.get(packet.stream.index)
         try:
             output.mux(packet)
@@ -343,6 +354,7 @@ def _other_packets(
     original: av.container.InputContainer,
     kept: dict[int, _Kept],
     between_s: tuple[Fraction, Fraction | None] | None,
+    raise_if_stopped: RaiseIfStopped,
 ) -> Iterator["Packet[Stream]"]:
     """Packets of the other streams, copied or converted, roughly in DTS order.
 
@@ -350,10 +362,12 @@ def _other_packets(
         original: The source.
         kept: The streams to keep.
         between_s: Keep only packets that begin in this span of the source; ``None``: keep all.
+        raise_if_stopped: Called for those that are not kept, too: there may be many of them in a row.
     """
     timeline = Timeline(original)
     streams = None if timeline.needs_every_packet else [original.streams[index] for index in kept]
     for packet in _until_unreadable(demux(original, streams)):
+        raise_if_stopped()
         timeline.shift(packet)
         if packet.stream.index not in kept:
             continue

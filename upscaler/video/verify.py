@@ -7,6 +7,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from upscaler.errors import MediaError
+from upscaler.system.threads import RaiseIfStopped, never_stopped
 from upscaler.video.demux import MEDIA_ERRORS, Source, main_video_stream, open_input
 from upscaler.video.formats import container_of
 from upscaler.video.segments import Segment
@@ -28,7 +29,9 @@ class Verified:
     seconds: float
 
 
-def verify(path: Path, segments: list[Segment], begin_s: Fraction) -> Verified:
+def verify(
+    path: Path, segments: list[Segment], begin_s: Fraction, raise_if_stopped: RaiseIfStopped = never_stopped
+) -> Verified:
     """Demux a finished file and compare its frames with those that were encoded.
 
     In mp4 and mov every time must be exact. Matroska and WebM round to 1 ms, and shift all times alike where
@@ -38,6 +41,7 @@ def verify(path: Path, segments: list[Segment], begin_s: Fraction) -> Verified:
         path: The finished file.
         segments: What it must contain.
         begin_s: Time in the source at which the file begins, seconds.
+        raise_if_stopped: Called before each frame.
 
     Raises:
         MediaError: A frame is missing, surplus, or at another time; or the file cannot be read.
@@ -50,6 +54,7 @@ def verify(path: Path, segments: list[Segment], begin_s: Fraction) -> Verified:
     faults: list[str] = []
     shift_s = first_s = last_s = Fraction(0)
     for time_s, stop_s in _frame_times(path):
+        raise_if_stopped()
         expected_s = next(expected, time_s)  # a surplus frame is found by counting
         if count == 0:
             first_s, shift_s = time_s, Fraction(0) if exact else time_s - expected_s
