@@ -368,12 +368,15 @@ def test_an_interrupt_ends_merging(
         for _ in range(100 * _PATIENCE_S):
             time.sleep(0.01)
             yield item
+        ran_out.append(name)
 
+    ran_out: list[str] = []
     monkeypatch.setattr(step, name, slowly)
     how = {"model": tiny_weights, "preset": "ultrafast"}
     (result,) = run(monkeypatch, Worker(), [source], tmp_path / "out.mp4", **how).results
     assert result.outcome == "interrupted"
     assert any("kept 6 segments" in message.text for message in result.messages)
+    assert not ran_out  # or the merge would have ended by itself: with a file that has too many frames
     assert not any(thread.name == "merge" for thread in threading.enumerate())
     assert not (tmp_path / "out.mp4").exists()
     assert not (tmp_path / ".out.mp4.upscaling.lock").exists()
