@@ -52,7 +52,7 @@ def sharper_tail(network: Network, crops: Crops, *, amount: float, batches: int)
     for _ in range(batches):
         features, sr = _features_and_output(network, crops.draw(BATCH, PATCH_PX)[0])
         change = F.pixel_unshuffle(sharpened(sr.clamp(0, 1), amount) - sr.clamp(0, 1), network.contract.scale)
-        seen = F.unfold(features, 3, padding=1).unflatten(2, features.shape[2:])
+        seen = F.unfold(features, 3, padding=1).view(BATCH, -1, *features.shape[2:])
         inner = slice(_BORDER_PX, -_BORDER_PX)
         inputs, changes = (
             part[..., inner, inner].permute(0, 2, 3, 1).flatten(0, 2).double() for part in (seen, change)
@@ -62,7 +62,7 @@ def sharper_tail(network: Network, crops: Crops, *, amount: float, batches: int)
         correlations = correlations + inputs.T @ changes
     ridge = _RIDGE * products.diagonal().mean() * torch.eye(len(products), dtype=torch.float64)
     found = torch.linalg.solve(products + ridge, correlations).T.float()
-    return found[:, :-1].unflatten(1, (-1, 3, 3)), found[:, -1]
+    return found[:, :-1].reshape(len(found), -1, 3, 3), found[:, -1]
 
 
 def sharpen_weights(
