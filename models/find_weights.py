@@ -62,8 +62,8 @@ def blends(
     if denoise is not None and not any(_pair_of(model, shipped.DENOISABLE) for model in models):
         raise UsageError(
             f"model {named} has no other weights for --denoise",
-            f"use it with {_any_of(clean for clean, _ in shipped.DENOISABLE)}; real and real-fast always "
-            "denoise, with --perceptual 0 faithfully",
+            f"use it with {_any_of(clean for clean, _ in shipped.DENOISABLE)}; real, real-fast and "
+            "art-fast always denoise, the first two faithfully with --perceptual 0",
         )
     return {model: _blend(model, perceptual, denoise) for model in models}
 

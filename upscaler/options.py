@@ -35,7 +35,8 @@ from upscaler.video import codecs
 
 SCALE_MIN, SCALE_MAX = 1.0, 8.0
 DEFAULT_MODEL = {"still": "real-fast", "video": "fast", "preview": "fast"}
-DEFAULT_DENOISE = {"still": None, "video": 1.0, "preview": 1.0}  # with the default model
+# With the default model; that of images always denoises, and blends by --perceptual.
+DEFAULT_DENOISE = {"still": None, "video": 1.0, "preview": 1.0}
 PRECISIONS = ("auto", "fp32", "bf16", "fp16", "int8")
 RUNTIMES = ("auto", "eager", "compiled")
 CODECS = tuple(codecs.CODECS)
@@ -190,11 +191,19 @@ class EngineOptions:
         return (str(given),) if isinstance(given, str | Path) else tuple(map(str, given))
 
     def completed(self, kind: str) -> "EngineOptions":
-        """With the default model for a kind of input, unless models are given."""
+        """With the default model for a kind of input, unless models are given.
+
+        ``perceptual`` or ``denoise`` is left out if the default model has no weights for it: of images and
+        videos together, it is for the others.
+        """
         if self.models:
             return self
-        denoise = DEFAULT_DENOISE[kind] if self.denoise is None else self.denoise
-        return replace(self, model=(DEFAULT_MODEL[kind],), denoise=denoise)
+        model, denoise = (DEFAULT_MODEL[kind],), DEFAULT_DENOISE[kind]
+        if denoise is None:
+            return replace(self, model=model, denoise=None)
+        return replace(
+            self, model=model, denoise=denoise if self.denoise is None else self.denoise, perceptual=None
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,5 +1,6 @@
 """``--denoise``: blends with weights that remove artifacts, and the default for video."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,9 +10,12 @@ from support.media import clip, save
 from support.pictures import photograph
 
 from upscaler import Upscaler
+from upscaler.batch.batch import Batch
 from upscaler.cli import list_models
 from upscaler.errors import UsageError
+from upscaler.jobs import JobList
 from upscaler.models import shipped
+from upscaler.options import EngineOptions, Options
 
 
 @pytest.fixture(autouse=True)
@@ -62,6 +66,29 @@ def test_videos_are_denoised_unless_a_model_is_named(tmp_path: Path) -> None:
     assert made[0] == made[1] == made[2] != made[3]
 
 
+@pytest.mark.parametrize(
+    ("options", "refused"), [({"perceptual": 0.5}, "in.mp4"), ({"denoise": 0.0}, "a.png")]
+)
+def test_of_images_and_videos_together_a_share_is_for_those_whose_default_model_has_the_weights(
+    tmp_path: Path, ship: Ship, options: dict[str, float], refused: str
+) -> None:
+    for model in ("real-fast", "balanced-photo"):
+        ship(model, 4)
+    inputs = [save(tmp_path / "a.png"), clip(tmp_path / "in.mp4", frames=2)]
+    with Batch(inputs, Options(**options)) as batch:  # type: ignore[arg-type]
+        engines = {kind: engine.options for kind, engine in batch.engines.items()}
+        again = JobList(batch.job_list.jobs[1:], [], skipped=batch.job_list.jobs[:1])
+    alone = {
+        "still": EngineOptions("real-fast", perceptual=options.get("perceptual")),
+        "video": EngineOptions("fast", denoise=options.get("denoise", 1.0)),
+    }
+    assert {kind: replace(used, model=used.models[0]) for kind, used in engines.items()} == alone
+    with Batch(inputs, Options(**options), again):  # type: ignore[arg-type]
+        pass  # what is skipped counts
+    with pytest.raises(UsageError, match="has no"):
+        Batch([tmp_path / refused], Options(**options))  # type: ignore[arg-type]
+
+
 def test_in_a_chain_it_is_for_the_models_that_have_such_weights(ship: Ship) -> None:
     ship("restore", 1)
     chain = Upscaler(["restore", "fast"], 2, denoise=1, device="cpu")
@@ -85,7 +112,7 @@ def test_what_has_no_such_weights_is_an_error(options: dict[str, object], reason
 
 def test_the_error_is_one_line_that_names_the_models(tmp_path: Path) -> None:
     said = run(save(tmp_path / "a.png"), "--model", shipped.weight_files("fast")[2], "--denoise", 1, code=2)
-    assert said.count("\n") == 1 and "fast, balanced, srresnet or film; real and real-fast" in said
+    assert said.count("\n") == 1 and "fast, balanced, srresnet or film; real, real-fast and art-fast" in said
 
 
 def test_the_list_shows_what_to_write_and_the_help_the_names_alone() -> None:

@@ -36,9 +36,9 @@ from upscaler.inference import devices
 from upscaler.inference.engine import Upscaler
 from upscaler.inference.tiled_network import name_of
 from upscaler.jobs import Job, JobList, Kind
-from upscaler.models.find_weights import default_scale
+from upscaler.models.find_weights import blends, default_scale
 from upscaler.option_fields import takes_options
-from upscaler.options import EngineOptions, Options
+from upscaler.options import DEFAULT_MODEL, EngineOptions, Options
 from upscaler.remote.files import Files
 from upscaler.remote.staging import staged
 from upscaler.results import Done, Message, OnMessage, OnProgress, Progress
@@ -106,6 +106,8 @@ class Batch:
             # First, because it starts while the engines are loaded.
             self._prober = started.enter_context(Prober()) if kinds - {"still"} else None
             self.engines = {} if engines is None else engines
+            if engines is None:  # else another process has done so, for all inputs
+                _check_shares(self.job_list, options.engine)
             load_engines(self.engines, kinds, options.engine)
             video_plan.check_codecs(self.job_list.jobs, options.video)
             self._started = started.pop_all()
@@ -428,6 +430,13 @@ def _ignored(planned: Sequence[Job], options: Options) -> list[str]:
 def _has_quality(job: Job) -> bool:
     image_format = format_of(job.target)
     return bool(image_format and image_format.has_quality)
+
+
+def _check_shares(job_list: JobList, options: EngineOptions) -> None:
+    """Raise if ``perceptual`` or ``denoise`` is given and is for the default model of no input."""
+    if not options.models:
+        models = {DEFAULT_MODEL[job.kind] for job in _all_jobs(job_list)}
+        blends(sorted(models), options.perceptual, options.denoise)
 
 
 def load_engines(engines: dict[Kind, Upscaler], kinds: set[Kind], options: EngineOptions) -> None:
