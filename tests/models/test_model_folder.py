@@ -65,8 +65,9 @@ def test_list_of_models_names_scale_architecture_size_and_licence(folder: Path) 
     save_file(state_of("Compact"), folder / "one.safetensors", {"license": "CC-BY-4.0"})
     save_pth(folder / "two.pth", "RRDB")
     torch.save({"unknown": torch.zeros(1)}, folder / "three.pth")
-    rows = {line.split()[0]: line for line in run("--list-models").splitlines()}
+    rows = {line.split("  ")[0]: line for line in run("--list-models").splitlines()}
     assert "x2, x3, x4, x8" in rows["fast"]
+    assert "x2, x4" in rows["fast --denoise 1"]
     assert "Apache-2.0" in rows["fast"]
     assert "RealESRGAN Compact (8nf, 3nc)" in rows["one"]
     assert "CC-BY-4.0" in rows["one"]

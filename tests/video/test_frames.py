@@ -56,10 +56,13 @@ def planes_of(engine: Upscaler, source: list[Frame], layout: Layout, plan: Plan)
     return [plane for planes, _ in upscale_frames(source, engine, plan, info, layout) for plane in planes]
 
 
-def assert_within_one(one: list[Tensor], other: list[Tensor]) -> None:
+def assert_within_one(one: list[Tensor], other: list[Tensor], share: float = 1.0) -> None:
+    """At most that share of the samples differ, by one code."""
     for a, b in zip(one, other, strict=True):
         assert a.shape == b.shape and a.dtype == b.dtype
-        assert int((a.to(torch.int32) - b.to(torch.int32)).abs().max()) <= 1
+        differences = (a.to(torch.int32) - b.to(torch.int32)).abs()
+        assert int(differences.max()) <= 1
+        assert float((differences > 0).float().mean()) <= share
 
 
 @pytest.mark.parametrize("siting", ["left", "center", "topleft"])
@@ -159,7 +162,9 @@ def test_only_what_changed_is_computed(tmp_path: Path, name: str, height: int, w
     together = list(upscale_frames(source, engine, plan, info, layout, tally))
     assert 0.5 < tally.reused_share < 0.75  # all of the first frame was computed
     for (one, pts), (other, other_pts) in zip(together, alone, strict=True):
-        assert pts == other_pts and all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+        assert pts == other_pts
+        # oneDNN's convolutions for AMD (brg_conv) add up in another order where a part has another width.
+        assert_within_one(one, other, share=0.001)
     assert any(not torch.equal(a, b) for a, b in zip(alone[1][0], alone[2][0], strict=True))
 
 
