@@ -140,12 +140,13 @@ def test_a_photo_model_names_a_photo_model_and_a_clean_model_a_clean_one(ship: S
         ship(model, 4, channels=24, depth=4)
     for model in ("fast", "fast-photo"):
         ship(model, 4)
-    for model, expected in (
-        ("balanced", "fast"),
-        ("balanced-photo", "fast --denoise 1"),
-        ("real-fast", "fast --denoise 1"),
+    for engine, expected in (
+        (Upscaler("balanced", 4), "fast"),
+        (Upscaler("balanced", 4, denoise=1), "fast --denoise 1"),
+        (Upscaler("balanced-photo", 4), "fast --denoise 1"),
+        (Upscaler("real-fast", 4), "fast --denoise 1"),
     ):
-        name, _ = fastest(Upscaler(model, 4), 4) or ("", 0.0)
+        name, _ = fastest(engine, 4) or ("", 0.0)
         assert name == expected
 
 

@@ -185,6 +185,9 @@ def test_a_process_of_several_needs_to_know_the_others(
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(UsageError, match="WORLD_SIZE=2, but no RANK, MASTER_ADDR, MASTER_PORT"):
         train(configure(), silent)
+    monkeypatch.setenv("RANK", "first")
+    with pytest.raises(UsageError, match="the environment has RANK=first, not a number"):
+        train(configure(), silent)
 
 
 def test_one_run_at_a_time(configure: Configure) -> None:

@@ -64,9 +64,9 @@ def resolve_config(given: Settings, file: Path | None = None) -> tuple[TrainConf
             settings = {name: value for name, value in settings.items() if name not in _LENGTHS}
         settings |= layer | {"gan": settings.get("gan", {}) | layer.get("gan", {})}
     settings.pop("preset", None)
-    for name in ("photos", "output"):
+    for name, typed in (("photos", "a folder of photographs"), ("output", "-o FILE")):
         if name not in settings:
-            errors.append(f"{name} must be set")
+            errors.append(f"{name} must be set ({typed})")
     if errors:
         raise UsageError("; ".join(errors))
     notes = _resolve_open(settings)

@@ -115,8 +115,9 @@ def join_world(device_name: str, should_stop: Callable[[], bool] = lambda: False
     Raises:
         DeviceError: As ``devices.select``; or several processes cannot share work on such a device.
         TrainingError: Another process has ended, or cannot be reached; or asked to stop.
-        UsageError: A variable is missing.
+        UsageError: A variable is missing, or not a number.
     """
+    _require_numbers("WORLD_SIZE", "RANK", "LOCAL_RANK", "MASTER_PORT")
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
         yield World(devices.select(device_name))
@@ -151,6 +152,12 @@ def _require_variables(*names: str) -> None:
     if missing:
         text = f"the environment has WORLD_SIZE={os.environ['WORLD_SIZE']}, but no {', '.join(missing)}"
         raise UsageError(text, "start several processes with torchrun; for a single one, unset WORLD_SIZE")
+
+
+def _require_numbers(*names: str) -> None:
+    for name in names:
+        if not (value := os.environ.get(name, "0")).isdecimal():
+            raise UsageError(f"the environment has {name}={value}, not a number", "start it with torchrun")
 
 
 def starts_again() -> bool:
