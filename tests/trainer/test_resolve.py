@@ -191,7 +191,7 @@ def test_small_crops_that_are_large_enough(settings: dict[str, Any]) -> None:
 
 
 def test_photographs_and_output_must_be_given_but_may_be_in_the_file(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"photos must be set \(a folder.*\); output must be set \(-o FILE\)"):
+    with pytest.raises(UsageError, match=r"photos must be set \(a folder.*; output must be set .*-o FILE"):
         resolve_config({})
     file = written(tmp_path, 'photos = ["a", "b"]\noutput = "w.safetensors"\n')
     assert resolve_config({"device": "cpu"}, file)[0].photos == ("a", "b")
