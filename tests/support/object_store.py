@@ -3,7 +3,7 @@
 import json
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
@@ -58,7 +58,8 @@ def refusing_server(code: int) -> Iterator[str]:
             self.send_response(code)
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()
-            self.wfile.write(content)
+            with suppress(ConnectionError):  # the client may have seen enough
+                self.wfile.write(content)
 
         def do_POST(self) -> None:
             self.rfile.read(int(self.headers["Content-Length"]))
