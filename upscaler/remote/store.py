@@ -26,6 +26,7 @@ from upscaler.errors import (
     first_line,
 )
 from upscaler.system import disk
+from upscaler.system.threads import Stopped
 
 _INSTALL = "pip install 'upscaler[remote]'"
 # Names of the classes that botocore, aiohttp and google-auth raise, in place of imports of all of them.
@@ -56,10 +57,6 @@ class Entry:
 
     url: str
     size_bytes: int
-
-
-class Stopped(Exception):  # noqa: N818 - nothing is wrong
-    """A transfer was stopped."""
 
 
 class Store:
