@@ -9,7 +9,7 @@ import pytest
 from support.ray_nodes import TwoNodes, two_nodes
 
 from upscaler.errors import DeviceError
-from upscaler.executors.executor import Executor, Finished, Lost, Report, Told
+from upscaler.executors.executor import Executor, Finished, Joined, Lost, Told
 from upscaler.executors.ray_cluster import RayCluster
 from upscaler.executors.tasks import GroupDone, JobEnded, JobGroup
 from upscaler.jobs import Job
@@ -29,13 +29,20 @@ def group(*names: str) -> JobGroup:
     return JobGroup(tuple(Job(Path(name), Path(f"{name}.png"), "still") for name in names), Options())
 
 
-def reports_of(executor: Executor, tasks: int) -> list[Report]:
-    """All reports until so many tasks have ended."""
-    reports: list[Report] = []
-    while sum(isinstance(report, Finished | Lost) for report in reports) < tasks:
+def next_of_tasks(executor: Executor) -> Told | Finished | Lost:
+    """The next report on a task: not that a worker has joined."""
+    while True:
         report = executor.next_report(_PATIENCE_S)
-        assert report is not None, reports
-        reports.append(report)
+        assert report is not None
+        if not isinstance(report, Joined):
+            return report
+
+
+def reports_of(executor: Executor, tasks: int) -> list[Told | Finished | Lost]:
+    """All reports on tasks until so many have ended."""
+    reports: list[Told | Finished | Lost] = []
+    while sum(isinstance(report, Finished | Lost) for report in reports) < tasks:
+        reports.append(next_of_tasks(executor))
     return reports
 
 
@@ -68,7 +75,7 @@ def test_a_node_that_is_lost_costs_its_task_only(nodes: TwoNodes) -> None:
         for number in range(2):
             executor.submit(number, group("wait"))
         for _ in range(2):  # both have begun
-            assert isinstance(executor.next_report(_PATIENCE_S), Told)
+            assert isinstance(next_of_tasks(executor), Told)
         nodes.lose_other()
         (lost,) = (report for report in reports_of(executor, 1) if not isinstance(report, Told))
         assert isinstance(lost, Lost) and not lost.crashed
