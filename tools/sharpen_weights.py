@@ -15,8 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from upscaler.models import weight_file
+from upscaler.models import blending, weight_file
 from upscaler.models.contract import Network
+from upscaler.models.weight_file import WeightFile
 from upscaler.trainer.data.crops import Crops
 from upscaler.trainer.data.photos import load_photos
 from upscaler.trainer.stages.adversarial import sharpened
@@ -81,18 +82,15 @@ def sharpen_weights(
 
     Raises:
         SystemExit: The network has no single tail convolution.
+        WeightsError: The weights are of different networks, or a file is damaged.
     """
-    weights, other = weight_file.load(source), weight_file.load(faithful)
-    network = weights.network()
+    weights = weight_file.load(source)
     bias = weights.state.get("tail.bias")
     if bias is None or len(bias) != 3 * weights.scale**2:
         raise SystemExit(f"the network of '{source}' has no single tail")
-    network.load_state_dict(
-        {
-            name: other.state[name].float().lerp(tensor.float(), share)
-            for name, tensor in weights.state.items()
-        }
-    )
+    blend = blending.load_blended((faithful, source), share)
+    assert isinstance(blend, WeightFile), "weights of this project make one"
+    network = blend.network()
     changes = sharper_tail(network, crops, amount=amount, batches=batches)
     # Of the change of the blend, these weights contribute `share`.
     changed = {

@@ -17,14 +17,12 @@ import pytest
 from support.command import LENGTH, UPSCALE, files_below, run
 from support.interrupted import moving_clip
 from support.media import clip, save
-from support.ray_nodes import TwoNodes, two_nodes
+from support.ray_nodes import TwoNodes, like_their_workers, two_nodes
 from support.troubled_worker import attempts_file, trouble_file
 
 from upscaler import upscale
 from upscaler.batch import batch
 from upscaler.batch.result import Result
-from upscaler.system import processors
-from upscaler.video import segments
 
 pytestmark = pytest.mark.slow
 _FRAMES = 24
@@ -38,14 +36,8 @@ def nodes() -> Iterator[TwoNodes]:
 
 @pytest.fixture(scope="module", autouse=True)
 def _as_the_workers() -> Iterator[None]:
-    """One processor, as a node has, and short segments: what is made depends on both."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(segments, "_FRAMES_MIN", LENGTH)
-        patch.setattr(segments, "_FRAMES_MAX", LENGTH)
-        patch.setattr(batch, "_TASK_RUNNER", "support.troubled_worker")
-        processors.use_at_most(1)
+    with like_their_workers("support.troubled_worker"):
         yield
-        processors.use_at_most(None)
 
 
 @pytest.fixture(scope="module")

@@ -10,11 +10,7 @@ from support.command import LENGTH, run
 from support.declared_gpu_worker import declare
 from support.interrupted import moving_clip
 from support.media import save
-from support.ray_nodes import TwoNodes, two_nodes
-
-from upscaler.batch import batch
-from upscaler.system import processors
-from upscaler.video import segments
+from support.ray_nodes import TwoNodes, like_their_workers, two_nodes
 
 pytestmark = pytest.mark.slow
 _FRAMES = 12 * LENGTH + 2
@@ -27,14 +23,9 @@ def nodes() -> Iterator[TwoNodes]:
 
 
 @pytest.fixture
-def _as_the_workers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """One processor, as a node has, and short segments: what is made depends on both."""
-    monkeypatch.setattr(segments, "_FRAMES_MIN", LENGTH)
-    monkeypatch.setattr(segments, "_FRAMES_MAX", LENGTH)
-    monkeypatch.setattr(batch, "_TASK_RUNNER", "support.declared_gpu_worker")
-    processors.use_at_most(1)
-    yield
-    processors.use_at_most(None)
+def _as_the_workers() -> Iterator[None]:
+    with like_their_workers("support.declared_gpu_worker"):
+        yield
 
 
 def made_by(report: Path) -> dict[str, int]:

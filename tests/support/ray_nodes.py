@@ -8,6 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.command import LENGTH
+
+from upscaler.batch import batch
+from upscaler.system import processors
+from upscaler.video import segments
 
 _TESTS = Path(__file__).parents[1]
 _OBJECT_STORE_BYTES = 100 << 20
@@ -81,3 +86,19 @@ def two_nodes(gpus: int = 0) -> Iterator[TwoNodes]:
             yield nodes
         finally:
             nodes.end()
+
+
+@contextmanager
+def like_their_workers(task_runner: str) -> Iterator[None]:
+    """One processor, as a node has, and short segments: what is made depends on both.
+
+    Args:
+        task_runner: Full name of the module that workers run.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(segments, "_FRAMES_MIN", LENGTH)
+        patch.setattr(segments, "_FRAMES_MAX", LENGTH)
+        patch.setattr(batch, "_TASK_RUNNER", task_runner)
+        processors.use_at_most(1)
+        yield
+        processors.use_at_most(None)
