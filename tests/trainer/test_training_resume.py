@@ -15,7 +15,7 @@ from upscaler.models import weight_file
 from upscaler.trainer.loops import train
 from upscaler.trainer.run.report import TrainingReport
 from upscaler.trainer.run.run_folder import RunFolder
-from upscaler.trainer.stages.distributed import World
+from upscaler.trainer.stages.distributed import World, join_world
 
 
 @pytest.mark.parametrize(
@@ -188,6 +188,9 @@ def test_a_process_of_several_needs_to_know_the_others(
     monkeypatch.setenv("RANK", "first")
     with pytest.raises(UsageError, match="the environment has RANK=first, not a number"):
         train(configure(), silent)
+    monkeypatch.delenv("WORLD_SIZE")
+    with join_world("cpu") as world:  # a single process has no rank to know
+        assert world.size == 1
 
 
 def test_one_run_at_a_time(configure: Configure) -> None:

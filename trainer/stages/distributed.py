@@ -117,11 +117,12 @@ def join_world(device_name: str, should_stop: Callable[[], bool] = lambda: False
         TrainingError: Another process has ended, or cannot be reached; or asked to stop.
         UsageError: A variable is missing, or not a number.
     """
-    _require_numbers("WORLD_SIZE", "RANK", "LOCAL_RANK", "MASTER_PORT")
+    _require_numbers("WORLD_SIZE")
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
         yield World(devices.select(device_name))
         return
+    _require_numbers("RANK", "LOCAL_RANK", "MASTER_PORT")
     device = devices.select(device_name)
     if device.type not in ("cpu", "cuda"):  # gloo exchanges no tensors on such a GPU
         raise DeviceError(
